@@ -1,0 +1,20 @@
+"""Cases: images with masks, found in a layout, decoded once, checked, grouped and split."""
+
+from pocketseg.data.case import BoundedCache, Case
+from pocketseg.data.cases import Cases, CheckedData
+from pocketseg.data.groups import Grouping
+from pocketseg.data.masks import MaskCoding
+from pocketseg.data.split import Fold, Split, holdout, kfold
+
+__all__ = [
+    "BoundedCache",
+    "Case",
+    "Cases",
+    "CheckedData",
+    "Fold",
+    "Grouping",
+    "MaskCoding",
+    "Split",
+    "holdout",
+    "kfold",
+]

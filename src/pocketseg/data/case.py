@@ -1,0 +1,144 @@
+"""A case: one image, its mask, its group, and where both are stored."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.data import readers
+from pocketseg.errors import DataError
+
+Pixels = NDArray[np.generic]
+
+
+class Source(Protocol):
+    """Where an image or mask is stored."""
+
+    @property
+    def where(self) -> str:
+        """The place as an error names it."""
+
+    @property
+    def path(self) -> Path:
+        """The file it is in."""
+
+    def image(self) -> Pixels: ...
+
+    def mask(self, *, grey: bool) -> Pixels:
+        """Stored mask values; `grey` allows files that can hold no exact values (JPEG)."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """One image file."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def image(self) -> Pixels:
+        return readers.read_image(self.path)
+
+    def mask(self, *, grey: bool) -> Pixels:
+        return readers.read_mask(self.path, grey=grey)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """One row of an array (B, H, W, C) in a `.npy` file, or in a member of an `.npz` file."""
+
+    path: Path
+    member: str | None
+    row: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}[{self.member + ', ' if self.member else ''}{self.row}]"
+
+    def image(self) -> Pixels:
+        values = np.asarray(open_array(self.path, self.member)[self.row])
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            raise DataError(self.where, "pixels are NaN or infinite", "replace them before training")
+        return values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
+
+    def mask(self, *, grey: bool) -> Pixels:
+        values = self.image()
+        if values.ndim != 2:
+            raise DataError(self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel")
+        return values
+
+
+@lru_cache(maxsize=4)
+def open_array(path: Path, member: str | None) -> Pixels:
+    """An array of an `.npz` (read whole) or `.npy` (mapped, read row by row). Objects are never unpickled."""
+    try:
+        if member is None:
+            array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array
+        with np.load(path, allow_pickle=False) as archive:
+            inside: Pixels = archive[member]
+            return inside
+    except KeyError:
+        raise DataError(str(path), f"holds no array named {member}", "store the arrays `images` and `masks`") from None
+    except (OSError, ValueError, EOFError, AttributeError, IndexError) as error:
+        raise DataError(str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez") from error
+    except Exception as error:  # zipfile raises its own BadZipFile, which has no common base with the above
+        raise DataError(str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez") from error
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its masks, which are united where there are several.
+
+    Attributes:
+        name: unique in the data set; the stem of the image file where that is unique.
+        label: class folder the case lies in, for stratified splits and tables by class.
+        group: cases of one group (patient, cluster of near duplicates) never lie in two parts of a split.
+        spacing_mm: pixel size (row, column) in millimetres, where it is known.
+    """
+
+    name: str
+    image: Source
+    masks: tuple[Source, ...]
+    label: str | None = None
+    group: str = ""
+    spacing_mm: tuple[float, float] | None = None
+
+
+class BoundedCache:
+    """Least-recently-used cache of arrays with a limit in bytes.
+
+    An array larger than the limit is handed out and not kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._held: OrderedDict[Any, tuple[NDArray[Any], ...]] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, key: Any, make: Callable[[], tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:
+        """The arrays kept under a key, made and kept if they are not there."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        arrays = make()
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = arrays
+                self._bytes += sum(array.nbytes for array in arrays)
+            while self._bytes > self.max_bytes:
+                _, dropped = self._held.popitem(last=False)
+                self._bytes -= sum(array.nbytes for array in dropped)
+        return arrays

@@ -1,0 +1,195 @@
+"""A data set: its cases, decoded on demand, checked before anything else is done with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.data.case import BoundedCache, Case
+from pocketseg.data.groups import Grouping
+from pocketseg.data.layouts import find_cases, natural_key
+from pocketseg.data.masks import MaskCoding
+from pocketseg.errors import DataError, Problem
+
+CACHE_MIB = int(os.environ.get("POCKETSEG_CACHE_MIB", "1024"))
+MOSTLY = 0.9
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """What a check found.
+
+    Attributes:
+        digest: SHA-256 over all files' names and contents.
+        files: number of files.
+        empty: names of the cases whose mask holds no foreground.
+        channels: the channel counts of the images.
+        notes: what is odd but not wrong.
+    """
+
+    digest: str
+    files: int
+    empty: frozenset[str]
+    channels: frozenset[int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Cases(Sequence[Case]):
+    """The cases of a data set in natural order of their names.
+
+    Nothing is decoded before it is asked for, and then once: images and masks stay in a bounded cache.
+
+    Example:
+        cases = Cases.open("busi", group_csv="clusters.csv", group_column="cluster")
+        image, mask = cases.image(cases[0]), cases.mask(cases[0])
+    """
+
+    root: Path
+    layout: str
+    cases: list[Case]
+    coding: MaskCoding = field(default_factory=MaskCoding)
+    grouped: bool = False
+    cache: BoundedCache = field(default_factory=lambda: BoundedCache(CACHE_MIB * 2**20))
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        layout: str = "auto",
+        *,
+        images: str | None = None,
+        masks: str | None = None,
+        coding: MaskCoding | None = None,
+        grouping: Grouping | None = None,
+    ) -> Cases:
+        """Find the cases of a folder (or `.npz` file) and pair images with masks.
+
+        Args:
+            path: the data set.
+            layout: a name from `data.layouts.LAYOUTS`, or `auto`.
+            images, masks: two folders of any name, relative to path or absolute.
+            coding: how stored mask values name classes; default: one class.
+            grouping: where groups come from; default: every case is its own group.
+
+        Raises:
+            DataError: nothing was found, or images and masks do not pair; all faults are told at once.
+        """
+        root = Path(path)
+        name, folder, listing = find_cases(root, layout, images, masks)
+        if listing.problems:
+            raise DataError.of(listing.problems)
+        if not listing.cases:
+            raise DataError(str(folder), "holds no images", "check the path given as --data")
+        grouping = grouping or Grouping()
+        ordered = sorted(listing.cases, key=lambda case: natural_key(case.name))
+        cases = grouping.assign(ordered, root if root.is_dir() else root.parent)
+        return cls(root, name, cases, coding or MaskCoding(), bool(grouping))
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Case]: ...
+    def __getitem__(self, index: int | slice) -> Case | list[Case]:
+        return self.cases[index]
+
+    def named(self, names: Sequence[str]) -> list[Case]:
+        """Cases by name, in the order of the names."""
+        table = {case.name: case for case in self.cases}
+        unknown = [name for name in names if name not in table]
+        if unknown:
+            raise DataError.of(
+                [Problem(str(self.root), f"has no case named {name!r}", "use the split of this data") for name in unknown]
+            )
+        return [table[name] for name in names]
+
+    def image(self, case: Case) -> NDArray[np.generic]:
+        """The decoded image, (h, w) or (h, w, c)."""
+        return self.cache.get(("image", case.name), lambda: (case.image.image(),))[0]
+
+    def mask(self, case: Case) -> NDArray[np.uint8]:
+        """Class indices, uint8 (h, w); several masks of a case are united (the highest index wins)."""
+        return self.cache.get(("mask", case.name), lambda: (self._united(case),))[0]
+
+    def _united(self, case: Case) -> NDArray[np.uint8]:
+        grey = self.coding.threshold is not None
+        layers = [self.coding.decode(source.mask(grey=grey), source.where) for source in case.masks]
+        for source, layer in zip(case.masks, layers, strict=True):
+            if layer.shape != layers[0].shape:
+                raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
+        # An inverted mask marks the background, so there the union is an intersection.
+        unite: Any = np.minimum if self.coding.invert else np.maximum
+        out: NDArray[np.uint8] = unite.reduce(layers)
+        return out
+
+    def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:
+        """Decode everything once and tell every fault of every file together.
+
+        Raises:
+            DataError: with one problem for each file that cannot be used.
+        """
+        problems: list[Problem] = []
+        shares: dict[str, float] = {}
+        channels: set[int] = set()
+        for done, case in enumerate(self.cases, start=1):
+            try:
+                image, mask = self.image(case), self.mask(case)
+                if image.shape[:2] != mask.shape:
+                    raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
+                shares[case.name] = float((mask > 0).mean())
+                channels.add(1 if image.ndim == 2 else image.shape[2])
+            except DataError as error:
+                problems += error.problems
+            if progress:
+                progress(done, len(self.cases))
+        if problems:
+            raise DataError.of(problems)
+        digest, files = self._digest()
+        empty = frozenset(name for name, share in shares.items() if share == 0)
+        return CheckedData(digest, files, empty, frozenset(channels), tuple(self._notes(shares, channels)))
+
+    def _digest(self) -> tuple[str, int]:
+        paths = {source.path for case in self.cases for source in (case.image, *case.masks)}
+        whole = hashlib.sha256()
+        base = self.root if self.root.is_dir() else self.root.parent
+        for path in sorted(paths):
+            name = path.relative_to(base) if path.is_relative_to(base) else path
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            whole.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
+        return whole.hexdigest(), len(paths)
+
+    def _notes(self, shares: dict[str, float], channels: set[int]) -> Iterator[str]:
+        values = np.array(list(shares.values()))
+        if not self.grouped:
+            yield (
+                "every case is its own group: if several images show one patient, set data.group_regex, "
+                "data.group_folder or data.group_csv, or the test result will flatter"
+            )
+        if (values == 0).mean() > 0.5:
+            yield f"{(values == 0).sum()} of {len(values)} masks are empty"
+        if (values > MOSTLY).mean() > MOSTLY:
+            yield "foreground covers most of most images: if it is stored inverted, set data.mask.invert=true"
+        if len(channels) > 1:
+            yield f"images with {' and '.join(map(str, sorted(channels)))} channels are mixed; data.channels decides"
+        if any(np.issubdtype(self.image(case).dtype, np.floating) for case in self.cases[:1]):
+            yield "float images are scaled by their own minimum and maximum unless data.range declares them"
+
+
+def _size_mismatch(mask: str, mask_shape: Any, image: str, image_shape: Any) -> DataError:
+    hint = "transposed?" if tuple(mask_shape) == tuple(image_shape)[::-1] else "export the mask at the image's size"
+    sizes = f"is {mask_shape[0]}×{mask_shape[1]}, but {image} is {image_shape[0]}×{image_shape[1]} (rows×columns)"
+    return DataError(mask, sizes, hint)

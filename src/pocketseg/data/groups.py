@@ -1,0 +1,89 @@
+"""Which cases belong together, so that a split keeps them together."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pocketseg.data.case import Case
+from pocketseg.errors import DataError, Problem, near
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Where a case's group comes from; at most one of the three ways.
+
+    Attributes:
+        csv: table with a column of case names (the first column) and one of groups, relative to the data folder.
+        column: the column of groups.
+        regex: searched in the case's name; its first parenthesis, or the whole match, is the group.
+        folder: the name of the image file's parent folder is the group.
+    """
+
+    csv: str | None = None
+    column: str | None = None
+    regex: str | None = None
+    folder: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.csv or self.regex or self.folder)
+
+    def assign(self, cases: Sequence[Case], root: Path) -> list[Case]:
+        """The cases with their groups; without a rule every case is its own group."""
+        if self.csv:
+            groups = self._from_table(cases, root)
+        elif self.regex:
+            groups = self._from_names(cases)
+        elif self.folder:
+            groups = {case.name: case.image.path.parent.name for case in cases}
+        else:
+            groups = {case.name: case.name for case in cases}
+        return [replace(case, group=groups[case.name]) for case in cases]
+
+    def _from_names(self, cases: Sequence[Case]) -> dict[str, str]:
+        pattern = re.compile(self.regex or "")
+        matches = {case.name: pattern.search(case.name) for case in cases}
+        problems = [
+            Problem(name, f"does not match data.group_regex {self.regex!r}", "correct the expression")
+            for name, match in matches.items()
+            if match is None
+        ]
+        if problems:
+            raise DataError.of(problems)
+        return {name: match[1] if pattern.groups else match[0] for name, match in matches.items() if match}
+
+    def _from_table(self, cases: Sequence[Case], root: Path) -> dict[str, str]:
+        path = root / (self.csv or "")
+        names, table = _read_table(path, self.column)
+        problems = [
+            Problem(str(path), f"has no row for the case {case.name!r}", f"add one; first column is {names!r}")
+            for case in cases
+            if _row_of(case, table) is None
+        ]
+        if problems:
+            raise DataError.of(problems)
+        return {case.name: _row_of(case, table) or "" for case in cases}
+
+
+def _row_of(case: Case, table: dict[str, str]) -> str | None:
+    return table.get(case.name, table.get(case.image.path.name, table.get(case.image.path.stem)))
+
+
+def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
+    """The name of the first column, and groups by the entry in it."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(str(path), f"cannot be read as CSV ({error})", "check data.group_csv") from error
+    if len(rows) < 2:
+        raise DataError(str(path), "has no rows", "it needs a header, then one row a case")
+    header = rows[0]
+    if column is None or column not in header:
+        what = "data.group_column is not set" if column is None else f"has no column {column!r}"
+        raise DataError(str(path), what, near(column or "", header))
+    index = header.index(column)
+    return header[0], {row[0]: row[index] for row in rows[1:] if len(row) > index}

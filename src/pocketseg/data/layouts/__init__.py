@@ -1,0 +1,62 @@
+"""The ways a data set lies on disk. One file a layout: NAME, LOOKS_LIKE, matches(root), find(root)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pocketseg.data.layouts import arrays, busi, folders, isbi_em, nested_unet, suffix
+from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
+from pocketseg.errors import DataError, near
+
+__all__ = ["LAYOUTS", "find_cases", "natural_key"]
+
+# In the order they are tried: the more particular first.
+LAYOUTS = {layout.NAME: layout for layout in (arrays, isbi_em, nested_unet, folders, suffix, busi)}
+NESTING = 2
+
+
+def find_cases(root: Path, layout: str = "auto", images: str | None = None, masks: str | None = None) -> tuple[str, Path, Listing]:
+    """The layout's name, the folder it was found in, and its cases.
+
+    With `auto` the root is tried, then the folders inside it, two levels down, where exactly one of them matches.
+    """
+    if not root.exists():
+        raise DataError(str(root), f"does not exist (looked at {root.resolve()})", "check the path given as --data")
+    if images is not None or masks is not None:
+        return _named(root, layout, images, masks)
+    if layout != "auto":
+        if layout not in LAYOUTS:
+            raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
+        return layout, root, LAYOUTS[layout].find(root)
+    name, folder = _detect(root)
+    return name, folder, LAYOUTS[name].find(folder)
+
+
+def _named(root: Path, layout: str, images: str | None, masks: str | None) -> tuple[str, Path, Listing]:
+    if images is None or masks is None:
+        raise DataError(
+            "--images and --masks", "only one of the two is given", "name both folders, relative to --data or absolute"
+        )
+    if images.endswith(".npy") or layout == arrays.NAME:
+        return arrays.NAME, root, arrays.find(root, images, masks)
+    return folders.NAME, root, folders.find(root, images, masks)
+
+
+def _detect(root: Path) -> tuple[str, Path]:
+    level = [root]
+    for _ in range(NESTING + 1):
+        found = [(name, folder) for folder in level for name in _matching(folder)]
+        if len({folder for _, folder in found}) == 1:
+            return found[0]
+        if found:
+            places = ", ".join(str(folder) for _, folder in found[:5])
+            raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
+        level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
+    known = "; ".join(f"{name}: {layout.LOOKS_LIKE}" for name, layout in LAYOUTS.items())
+    raise DataError(
+        str(root), "no images with masks were found in a known layout", f"arrange them in one of these ways: {known}"
+    )
+
+
+def _matching(folder: Path) -> list[str]:
+    return [name for name, layout in LAYOUTS.items() if layout.matches(folder)][:1]

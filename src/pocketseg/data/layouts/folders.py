@@ -1,0 +1,19 @@
+"""`images/` and `masks/` side by side, paired by stem; any two names through --images and --masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pocketseg.data.layouts.listing import Listing, image_files, pair_folders
+
+NAME = "folders"
+LOOKS_LIKE = "images/NAME.png + masks/NAME.png"
+
+
+def matches(root: Path) -> bool:
+    return (root / "images").is_dir() and (root / "masks").is_dir() and bool(image_files(root / "masks"))
+
+
+def find(root: Path, images: str | None = None, masks: str | None = None) -> Listing:
+    """Cases of two folders, given relative to the root or absolute."""
+    return pair_folders(root / (images or "images"), root / (masks or "masks"))

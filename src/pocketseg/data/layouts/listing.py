@@ -1,0 +1,93 @@
+"""What a layout returns, and the pairing that most of them share."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pocketseg.data.case import Case, FileSource
+from pocketseg.data.readers import SUFFIXES
+from pocketseg.errors import DataError, Problem
+
+IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass
+class Listing:
+    """Cases found by a layout, and everything that is wrong with them, told together."""
+
+    cases: list[Case] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key that puts 2 before 10.
+
+    Example:
+        >>> sorted(["10", "2", "1"], key=natural_key)
+        ['1', '2', '10']
+    """
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], text
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files directly in a folder, in natural order; hidden files and the litter of file browsers are left out."""
+    try:
+        entries = list(folder.iterdir())
+    except PermissionError:
+        raise DataError(str(folder), "the folder cannot be read (permission denied)", "make it readable") from None
+    found = [
+        path
+        for path in entries
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and path.name.lower() not in IGNORED_NAMES
+        and not path.is_dir()
+    ]
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Visible folders directly in a folder, in natural order."""
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def by_stem(paths: Iterable[Path], problems: list[Problem]) -> dict[str, Path]:
+    """Files by stem; a stem that stands twice (a.png and a.tif) is a problem."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        groups[path.stem].append(path)
+    for same in groups.values():
+        if len(same) > 1:
+            names = " and ".join(path.name for path in same)
+            problems.append(Problem(str(same[0]), f"the same stem twice: {names}", "keep one of them"))
+    return {stem: same[0] for stem, same in groups.items()}
+
+
+def pair_folders(images: Path, masks: Path) -> Listing:
+    """Pair the files of two folders by exact stem; whatever stays single is a problem."""
+    listing = Listing()
+    for folder in (images, masks):
+        if not folder.is_dir():
+            listing.problems.append(Problem(str(folder), "the folder does not exist", "check the name"))
+    if listing.problems:
+        return listing
+    image_by_stem = by_stem(image_files(images), listing.problems)
+    mask_by_stem = by_stem(image_files(masks), listing.problems)
+    for stem, path in image_by_stem.items():
+        if stem in mask_by_stem:
+            listing.cases.append(Case(stem, FileSource(path), (FileSource(mask_by_stem[stem]),)))
+        else:
+            listing.problems.append(
+                Problem(str(path), f"has no mask in {masks}", f"add a mask with the stem {stem!r}, or remove the image")
+            )
+    for stem in mask_by_stem.keys() - image_by_stem.keys():
+        listing.problems.append(
+            Problem(str(mask_by_stem[stem]), f"has no image in {images}", "add the image, or remove the mask")
+        )
+    return listing

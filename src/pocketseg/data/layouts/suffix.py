@@ -1,0 +1,44 @@
+"""One folder with `X.png` and `X_mask.png`; several masks `X_mask_1.png` … are united."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from pocketseg.data.case import Case, FileSource
+from pocketseg.data.layouts.listing import Listing, by_stem, image_files
+from pocketseg.errors import Problem
+
+NAME = "suffix"
+LOOKS_LIKE = "NAME.png + NAME_mask.png (and NAME_mask_1.png …)"
+MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?")
+
+
+def matches(root: Path) -> bool:
+    return any(MASK_STEM.fullmatch(path.stem) for path in image_files(root))
+
+
+def find(root: Path, label: str | None = None) -> Listing:
+    """Cases of one folder; `label` is the class folder they lie in."""
+    listing = Listing()
+    files = by_stem(image_files(root), listing.problems)
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for stem, path in files.items():
+        if match := MASK_STEM.fullmatch(stem):
+            masks[match["image"]].append(path)
+    for stem, path in files.items():
+        if MASK_STEM.fullmatch(stem):
+            continue
+        if stem in masks:
+            listing.cases.append(
+                Case(stem, FileSource(path), tuple(FileSource(mask) for mask in masks[stem]), label=label)
+            )
+        else:
+            listing.problems.append(
+                Problem(str(path), "has no mask", f"add {stem}_mask{path.suffix}, or remove the image")
+            )
+    for stem in masks.keys() - files.keys():
+        for path in masks[stem]:
+            listing.problems.append(Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask"))
+    return listing

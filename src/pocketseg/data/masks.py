@@ -1,0 +1,80 @@
+"""From stored mask values to class indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.errors import DataError
+
+
+@dataclass(frozen=True)
+class MaskCoding:
+    """How stored values name classes.
+
+    Attributes:
+        classes: number of foreground classes.
+        values: stored value of each foreground class; None: any single non-zero value for one class, 1..K for several.
+        invert: one class only: the stored foreground is the background.
+        threshold: one class only, and only where the user asked for it: stored values from here on are foreground.
+            It makes masks of grey levels (resized ones, JPEG) usable.
+    """
+
+    classes: int = 1
+    values: tuple[int, ...] | None = None
+    invert: bool = False
+    threshold: float | None = None
+
+    def decode(self, stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
+        """uint8 (h, w) of class indices.
+
+        Raises:
+            DataError: the values are no class values, for example the grey levels of a photograph.
+        """
+        found = np.unique(stored)
+        if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(found).all():
+            raise DataError(where, "the mask holds NaN or infinite values", "store class indices")
+        if self.threshold is not None:
+            return ((stored >= self.threshold) != self.invert).astype(np.uint8)
+        mapping = self._mapping(found, where)
+        out = np.zeros(stored.shape, np.uint8)
+        for value, index in mapping.items():
+            out[stored == value] = index
+        return out
+
+    def _mapping(self, found: NDArray[np.generic], where: str) -> dict[float, int]:
+        foreground = [value for value in found.tolist() if value != 0]
+        if self.values is not None:
+            known: dict[float, int] = {float(value): index for index, value in enumerate(self.values, start=1)}
+        elif self.classes == 1:
+            known = {float(foreground[0]): 1} if len(foreground) == 1 and foreground[0] > 0 else {}
+        else:
+            known = {float(index): index for index in range(1, self.classes + 1)}
+        unknown = [value for value in foreground if float(value) not in known]
+        if unknown:
+            raise DataError(where, *self._not_a_mask(found.tolist(), unknown))
+        if not self.invert:
+            return known
+        return {0.0: 1} | dict.fromkeys(known, 0)
+
+    def _not_a_mask(self, found: Sequence[float], unknown: Sequence[float]) -> tuple[str, str]:
+        shown = ", ".join(f"{value:g}" for value in unknown[:8]) + (", …" if len(unknown) > 8 else "")
+        if min(found) < 0:
+            return f"not a mask: it holds negative values ({shown})", "this looks like an image; check the folders"
+        if self.values is not None or self.classes > 1:
+            return (
+                f"holds the values {shown}, which stand for none of the {self.classes} classes",
+                "set data.classes, and data.mask.values where the classes are not stored as 1, 2, …",
+            )
+        if len(found) > 16:
+            return (
+                f"not a mask: it has {len(found)} grey levels",
+                "check that image and mask are not swapped; if the masks are blurred, --set data.mask.threshold=128 cuts them",
+            )
+        return (
+            f"holds several foreground values ({shown}), but there is one class",
+            "name the classes in data.classes, or set data.mask.values to the one that counts",
+        )

@@ -1,0 +1,165 @@
+"""Decoding image and mask files, and refusing what would be read wrongly.
+
+Only PNG, JPEG, TIFF and BMP are decoded, whatever the file is called; the format is told by the content.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pocketseg.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# 12,000 x 12,000 pixels: above every scanner's frame, below what fills a small machine's memory.
+LARGEST_PIXELS = 144_000_000
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIFF_BITS_PER_SAMPLE = 258
+TIFF_PHOTOMETRIC = 262
+WHITE_IS_ZERO = 0
+
+
+def read_image(path: Path) -> NDArray[np.generic]:
+    """Decode an image: (h, w) for grey, (h, w, 3) for colour; uint8, uint16, int32, float32 or bool.
+
+    The orientation that a camera stored beside the pixels (EXIF) is applied; an alpha channel is dropped.
+
+    Raises:
+        DataError: the file is missing, empty, torn, too large, no allowed format, or would lose bits in decoding.
+    """
+    with _opened(path) as picture:
+        _refuse_lossy_colour(picture, path)
+        upright = ImageOps.exif_transpose(picture)
+        image = _as_array(upright)
+    if image.dtype == np.float32 and not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        raise DataError(str(path), f"{count} pixels are NaN or infinite", "replace them before training")
+    return image
+
+
+def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
+    """Decode a mask to (h, w) of stored values; colour whose channels are equal is collapsed.
+
+    Args:
+        path: the file.
+        grey: take grey levels as they are, so that a JPEG is no error; the caller will threshold them.
+
+    Raises:
+        DataError: as `read_image`, or the file is a JPEG, or its channels differ, or transparency carries the mask.
+    """
+    with _opened(path) as picture:
+        if picture.format == "JPEG" and not grey:
+            raise DataError(
+                str(path),
+                "a mask stored as JPEG has grey levels that are no classes",
+                "use the original mask as PNG; if only the JPEG exists, --set data.mask.threshold=128 cuts it",
+            )
+        # The index of a palette is the class; its colours are only for the eye.
+        values = np.asarray(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
+    return values if values.ndim == 2 else _collapse(values, path)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(str(path), "the file does not exist", "check the path") from None
+    except PermissionError:
+        raise DataError(
+            str(path), "the file cannot be read (permission denied)", "make it readable for this user"
+        ) from None
+    except OSError as error:
+        raise DataError(str(path), f"the file cannot be read ({error.strerror})", "check the disk") from error
+    return decode(content, path)
+
+
+def decode(content: bytes, path: Path) -> Image.Image:
+    """Decode the bytes of one allowed file to a loaded picture."""
+    if not content:
+        raise DataError(str(path), "the file is empty (0 bytes)", "copy it again from its source")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd metadata that is not used here
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            _refuse_unusual(picture, content, path)
+            picture.load()
+    except UnidentifiedImageError:
+        raise DataError(str(path), _what_it_is_instead(content), "use PNG, JPEG, TIFF or BMP") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(
+            str(path), f"the image is damaged or cut off ({error})", "copy it again from its source"
+        ) from error
+    return picture
+
+
+def _what_it_is_instead(content: bytes) -> str:
+    start = content[:200].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "this is a Git LFS pointer, not the image (run: git lfs pull)"
+    if start.startswith((b"<html", b"<!doctype")):
+        return "not an image: it starts with <html, probably a web page saved by a failed download"
+    return "not an image of an allowed format"
+
+
+def _refuse_unusual(picture: Image.Image, content: bytes, path: Path) -> None:
+    width, height = picture.size
+    if width * height > LARGEST_PIXELS:
+        raise DataError(
+            str(path), f"{width}×{height} pixels is above the limit of {LARGEST_PIXELS:,}", "cut it into parts"
+        )
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        raise DataError(str(path), f"the file holds {frames} pages or frames", "save each as a file of its own")
+    if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
+        raise DataError(
+            str(path),
+            "16-bit colour (or grey with alpha) would be cut to 8 bits in decoding",
+            "save it as 16-bit grey without alpha, or as 8-bit colour",
+        )
+
+
+def _refuse_lossy_colour(picture: Image.Image, path: Path) -> None:
+    bits = getattr(picture, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, ())
+    if isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8:
+        raise DataError(
+            str(path), f"{max(bits)}-bit colour would be cut to 8 bits in decoding", "save it as grey or 8-bit colour"
+        )
+
+
+def _as_array(picture: Image.Image, keep_alpha: bool = False) -> NDArray[np.generic]:
+    """Pixels of any mode as grey (h, w) or colour (h, w, c)."""
+    mode = picture.mode
+    if mode in ("LA", "RGBA") and keep_alpha:
+        return np.asarray(picture)
+    if mode == "P":
+        colour = np.asarray(picture.convert("RGB"))
+        grey = (colour == colour[:, :, :1]).all()
+        return colour[:, :, 0] if grey else colour
+    if mode == "LA":
+        return np.asarray(picture.convert("L"))
+    if mode in ("RGBA", "CMYK", "YCbCr", "RGBX", "PA", "La", "RGBa", "HSV", "LAB"):
+        return np.asarray(picture.convert("RGB"))
+    values = np.asarray(picture)
+    # Pillow gives 16-bit big-endian files in their own byte order.
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _collapse(values: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    """One channel of a mask whose colour channels are all equal."""
+    colours = 3 if values.shape[2] >= 3 else 1
+    if not (values[:, :, :colours] == values[:, :, :1]).all():
+        raise DataError(
+            str(path), "the mask is coloured, so it does not say which class is which", "save class indices as grey PNG"
+        )
+    if values.shape[2] in (2, 4) and values[:, :, -1].min() != 255:
+        raise DataError(
+            str(path), "the mask has a transparent alpha channel", "save the mask as grey PNG without alpha"
+        )
+    return values[:, :, 0]

@@ -1,0 +1,185 @@
+"""Training, validation and test parts that never share a group."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pocketseg.data.case import Case
+from pocketseg.errors import DataError, Problem
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Case names of one fold's parts."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def part(self, name: str) -> tuple[str, ...]:
+        if name not in PARTS:
+            raise DataError(f"part {name!r}", "does not exist", f"choose one of {', '.join(PARTS)}")
+        names: tuple[str, ...] = getattr(self, name)
+        return names
+
+
+@dataclass(frozen=True)
+class Split:
+    """Folds, and the group of every case, so that a split file is enough to judge by group.
+
+    Example:
+        split = holdout(cases, test=0.2, validation=0.15, seed=0)
+        split.folds[0].test
+    """
+
+    folds: tuple[Fold, ...]
+    groups: Mapping[str, str]
+    rule: Mapping[str, Any]
+
+    def write(self, path: Path) -> None:
+        folds = [{part: list(fold.part(part)) for part in PARTS} for fold in self.folds]
+        content = {"rule": dict(self.rule), "folds": folds, "groups": dict(self.groups)}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path, cases: Sequence[Case] | None = None) -> Split:
+        """Read a split file; with cases, check it against them.
+
+        Raises:
+            DataError: not a split file; or, told together: unknown cases, a case or a group in two parts, an empty part.
+        """
+        split = cls._parse(path)
+        problems = list(split._problems(str(path), cases))
+        if problems:
+            raise DataError.of(problems)
+        return split
+
+    @classmethod
+    def _parse(cls, path: Path) -> Split:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            folds = tuple(Fold(**{part: tuple(fold.get(part, ())) for part in PARTS}) for fold in content["folds"])
+            groups = {str(name): str(group) for name, group in content.get("groups", {}).items()}
+            return cls(folds, groups, content.get("rule", {}))
+        except FileNotFoundError:
+            raise DataError(str(path), "the split file does not exist", "check the path") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                str(path),
+                f"is not a split file ({error})",
+                'needed is {"folds": [{"train": […], "validation": […], "test": […]}]}',
+            ) from error
+
+    def _problems(self, where: str, cases: Sequence[Case] | None) -> list[Problem]:
+        problems = [] if self.folds else [Problem(where, "has no folds", "write at least one")]
+        groups = {case.name: case.group for case in cases} if cases is not None else dict(self.groups)
+        for number, fold in enumerate(self.folds):
+            problems += self._fold_problems(f"{where}, fold {number}", fold, groups, cases is not None)
+        return problems
+
+    def _fold_problems(self, where: str, fold: Fold, groups: Mapping[str, str], strict: bool) -> list[Problem]:
+        problems = []
+        counts = Counter(name for part in PARTS for name in fold.part(part))
+        for name in (name for name, count in counts.items() if count > 1):
+            problems.append(Problem(where, f"the case {name!r} stands {counts[name]} times", "keep it once"))
+        if strict:
+            for name in (name for name in counts if name not in groups):
+                problems.append(Problem(where, f"the case {name!r} is not in the data", "remove it, or fix the name"))
+        for part in ("train", "validation"):
+            if not fold.part(part):
+                problems.append(Problem(where, f"the {part} part is empty", "give it some cases"))
+        parts_of: dict[str, set[str]] = defaultdict(set)
+        for part in PARTS:
+            for name in fold.part(part):
+                parts_of[groups.get(name, name)].add(part)
+        for group, parts in parts_of.items():
+            if len(parts) > 1:
+                what = f"the group {group!r} lies in {' and '.join(sorted(parts))}"
+                problems.append(Problem(where, what, "keep a group in one part, or results flatter"))
+        return problems
+
+
+def holdout(
+    cases: Sequence[Case], *, test: float, validation: float, seed: int, contiguous: bool = False
+) -> Split:
+    """One fold: the given shares of the cases are test and validation, the rest trains."""
+    shares = {"train": 1 - test - validation, "validation": validation, "test": test}
+    parts = _deal(cases, {part: share for part, share in shares.items() if share > 0}, seed, contiguous)
+    rule = {"kind": "holdout", "test": test, "validation": validation, "seed": seed, "contiguous": contiguous}
+    return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
+
+
+def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False) -> Split:
+    """Every case is tested once; in each fold a share of the rest is validation."""
+    dealt = _deal(cases, {str(number): 1 / folds for number in range(folds)}, seed, contiguous)
+    result = []
+    for number in range(folds):
+        rest = [case for case in cases if dealt[case.name] != str(number)]
+        parts = _deal(rest, {"train": 1 - validation, "validation": validation}, seed, contiguous)
+        result.append(_fold(cases, parts | {case.name: "test" for case in cases if dealt[case.name] == str(number)}))
+    rule = {"kind": "kfold", "folds": folds, "validation": validation, "seed": seed, "contiguous": contiguous}
+    return _checked(Split(tuple(result), _groups(cases), rule), cases)
+
+
+def _groups(cases: Sequence[Case]) -> dict[str, str]:
+    return {case.name: case.group for case in cases}
+
+
+def _fold(cases: Sequence[Case], parts: Mapping[str, str]) -> Fold:
+    return Fold(**{part: tuple(case.name for case in cases if parts[case.name] == part) for part in PARTS})
+
+
+def _checked(split: Split, cases: Sequence[Case]) -> Split:
+    problems = split._problems("split", cases)
+    wants_test = split.rule.get("test", 1) != 0
+    if wants_test and any(not fold.test for fold in split.folds):
+        problems.append(Problem("split", "the test part is empty", "give more cases, or a larger share"))
+    if problems:
+        groups = len(set(split.groups.values()))
+        hint = f"the data has {len(cases)} cases in {groups} groups; that is too few for this split"
+        raise DataError.of([*problems, Problem("split", hint, "take fewer folds or other shares")])
+    return split
+
+
+def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contiguous: bool) -> dict[str, str]:
+    """Part of every case: whole groups go, stratum by stratum, to the part that lacks most of its share.
+
+    A group's stratum is the label most of its cases have. Large groups are dealt first, ties in seeded order, so that
+    parts come out close to their shares. `contiguous` deals the groups in natural order instead: neighbouring slices of
+    one volume stay in one part.
+    """
+    members: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        members[case.group].append(case)
+    strata: dict[str, list[str]] = defaultdict(list)
+    for group, inside in members.items():
+        strata[Counter(case.label or "" for case in inside).most_common(1)[0][0]].append(group)
+    parts: dict[str, str] = {}
+    for number, (_, groups) in enumerate(sorted(strata.items())):
+        order = groups if contiguous else _shuffled(groups, members, (seed, number))
+        wanted = {part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()}
+        for group in order:
+            part = _next_part(wanted, shares, contiguous)
+            wanted[part] -= len(members[group])
+            parts |= {case.name: part for case in members[group]}
+    return parts
+
+
+def _shuffled(groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed: tuple[int, int]) -> list[str]:
+    order = np.random.default_rng(seed).permutation(len(groups))
+    return sorted((groups[index] for index in order), key=lambda group: -len(members[group]))
+
+
+def _next_part(wanted: Mapping[str, float], shares: Mapping[str, float], contiguous: bool) -> str:
+    if contiguous:
+        return next((part for part, missing in wanted.items() if missing >= 0.5), list(wanted)[-1])
+    return max(wanted, key=lambda part: wanted[part] / shares[part])

@@ -1,0 +1,125 @@
+"""The exception tree. Every message says where, what is wrong, and what to do.
+
+Exit codes: 0 done, 2 the user's input, 3 the environment, 4 our bug, 130/143 interrupted with the state saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+SHOWN_PROBLEMS = 50
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Args:
+        where: file name as given, recipe key, or option.
+        what: what is wrong, with the values found and needed.
+        fix: what to do about it.
+    """
+
+    where: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        # A newline in a file name must not forge a second line in the log.
+        text = f"{self.where}: {self.what}" + (f" → {self.fix}" if self.fix else "")
+        return text.replace("\n", "\\n").replace("\r", "\\r")
+
+
+class PocketsegError(Exception):
+    """Base of all errors that pocketseg raises on purpose; carries one or many `Problem`s.
+
+    Example:
+        >>> str(DataError("a.png", "the file is empty", "remove it"))
+        'a.png: the file is empty → remove it'
+    """
+
+    exit_code = 4
+
+    def __init__(self, where: str, what: str, fix: str = "") -> None:
+        self.problems: list[Problem] = [Problem(where, what, fix)]
+        super().__init__(str(self.problems[0]))
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> PocketsegError:
+        """One error that tells all problems at once."""
+        error = cls(problems[0].where, problems[0].what, problems[0].fix)
+        error.problems = list(problems)
+        error.args = (str(error),)
+        return error
+
+    def __str__(self) -> str:
+        shown = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
+        hidden = len(self.problems) - len(shown)
+        return "\n".join(shown + ([f"… and {hidden} more"] if hidden else []))
+
+
+class DataError(PocketsegError):
+    """Images, masks, groups or splits that cannot be used."""
+
+    exit_code = 2
+
+
+class RecipeError(PocketsegError):
+    """A recipe, or an option that sets a key of it, that makes no sense."""
+
+    exit_code = 2
+
+
+class ModelFileError(PocketsegError):
+    """A model or checkpoint file that is torn, altered, of another kind, or too new."""
+
+    exit_code = 2
+
+
+class RunError(PocketsegError):
+    """A run folder that cannot be used the way it was asked for."""
+
+    exit_code = 2
+
+
+class TrainingError(PocketsegError):
+    """Training cannot go on, for example because the loss is not finite."""
+
+    exit_code = 2
+
+
+class EnvironmentProblem(PocketsegError):
+    """Something outside of the user's input: a missing package, no disk space, no permission."""
+
+    exit_code = 3
+
+
+class Interrupted(PocketsegError):
+    """SIGINT or SIGTERM arrived and the state was saved."""
+
+    def __init__(self, signal_number: int, where: str, what: str, fix: str = "") -> None:
+        super().__init__(where, what, fix)
+        self.exit_code = 128 + signal_number
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint that lists the known names nearest to a wrong one.
+
+    Example:
+        >>> near("epoch", ["epochs", "batch"])
+        'did you mean epochs?'
+        >>> near("zzz", ["epochs", "batch"])
+        'known: batch, epochs'
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+
+
+def missing_package(package: str, extra: str, error: Exception) -> EnvironmentProblem:
+    """The error for an optional package that is absent or broken."""
+    return EnvironmentProblem(
+        package, f"cannot be imported ({error})", f"install it with: pip install 'pocketseg[{extra}]'"
+    )

@@ -1,0 +1,7 @@
+"""Normalise, fit to size, tile, post-process: the NumPy code that training, prediction and every export share."""
+
+from pocketseg.pipeline.intensity import Normalization
+from pocketseg.pipeline.pipeline import Forward, Pipeline, to_probabilities
+from pocketseg.pipeline.postprocess import Postprocess
+
+__all__ = ["Forward", "Normalization", "Pipeline", "Postprocess", "to_probabilities"]

@@ -1,0 +1,134 @@
+"""The way of one image through a net: prepare, forward, restore, mask. It travels inside every model file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from pocketseg.errors import DataError, ModelFileError
+from pocketseg.pipeline import geometry
+from pocketseg.pipeline.intensity import Normalization, to_channels, unit_range
+from pocketseg.pipeline.postprocess import Postprocess
+
+Array = NDArray[np.float32]
+# (n, c, h, w) float32 to logits (n, k', h, w) float32, h and w multiples of the net's stride.
+Forward = Callable[[Array], Array]
+
+TILES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Everything but the weights that decides what comes out for an image.
+
+    Attributes:
+        size: (height, width) the net sees.
+        channels: image channels the net takes.
+        classes: names of the foreground classes; index 0 of a mask is background.
+        fit: `resize` brings the whole image to `size`; `tile` keeps its grid and covers it with blended tiles of `size`.
+        multiple: the net's total stride; its input is padded to multiples of it.
+        intensity_range: the stored values that become 0 and 1; None: by dtype (see `intensity.unit_range`).
+    """
+
+    size: tuple[int, int]
+    channels: int = 1
+    classes: tuple[str, ...] = ("foreground",)
+    fit: Literal["resize", "tile"] = "resize"
+    multiple: int = 1
+    intensity_range: tuple[float, float] | None = None
+    normalization: Normalization = field(default_factory=Normalization)
+    postprocess: Postprocess = field(default_factory=Postprocess)
+
+    def fitted(self, image: NDArray[np.generic]) -> Array:
+        """Unit-range planes (c, h, w) on the net's grid, not yet normalised."""
+        try:
+            planes = to_channels(unit_range(image, self.intensity_range), self.channels)
+        except ValueError as error:
+            raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
+        return geometry.resize(planes, self.size) if self.fit == "resize" else planes
+
+    def prepare(self, image: NDArray[np.generic]) -> Array:
+        """Net input (c, h, w) of an image (h, w) or (h, w, c)."""
+        return self.normalization(self.fitted(image))
+
+    def fit_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A mask of class indices on the net's grid."""
+        if self.fit == "tile":
+            return mask
+        return geometry.resize_labels(mask, self.size, len(self.classes))
+
+    def predict(self, image: NDArray[np.generic], forward: Forward) -> Array:
+        """Foreground probabilities (h, w, k) on the image's own grid."""
+        return self.predict_prepared(self.prepare(image), (image.shape[0], image.shape[1]), forward)
+
+    def predict_prepared(self, prepared: Array, shape: tuple[int, int], forward: Forward) -> Array:
+        """The same from net input that `prepare` made of an image of this (height, width)."""
+        probabilities = geometry.resize(self._blend(prepared, forward), shape)
+        return np.ascontiguousarray(np.moveaxis(probabilities, 0, -1))
+
+    def _blend(self, prepared: Array, forward: Forward) -> Array:
+        """Probabilities (k, h, w) on the net's grid, from overlapping tiles where the image is larger than one."""
+        shape = (prepared.shape[1], prepared.shape[2])
+        places = geometry.tiles(shape, self.size)
+        if len(places) == 1:
+            return self._probabilities([prepared], forward)[0]
+        total = np.zeros((len(self.classes), *shape), np.float32)
+        weight = np.zeros(shape, np.float32)
+        for start in range(0, len(places), TILES_AT_ONCE):
+            batch = places[start : start + TILES_AT_ONCE]
+            found = self._probabilities([prepared[(slice(None), *place.window)] for place in batch], forward)
+            for place, probability in zip(batch, found, strict=True):
+                window = geometry.blending_window(place.height, place.width)
+                total[(slice(None), *place.window)] += probability * window
+                weight[place.window] += window
+        return total / weight
+
+    def _probabilities(self, inputs: list[Array], forward: Forward) -> Array:
+        height, width = inputs[0].shape[1:]
+        padded = np.stack([self._pad(planes) for planes in inputs])
+        return to_probabilities(forward(padded)[:, :, :height, :width])
+
+    def _pad(self, planes: Array) -> Array:
+        whole = geometry.pad_to_size(planes, self.size) if self.fit == "tile" else planes
+        return geometry.pad_to_multiple(whole, self.multiple)
+
+    @property
+    def net_size(self) -> tuple[int, int]:
+        """(height, width) of the tensors the net is called with."""
+        return self.size[0] + -self.size[0] % self.multiple, self.size[1] + -self.size[1] % self.multiple
+
+    def mask(self, probabilities: Array) -> NDArray[np.uint8]:
+        """uint8 (h, w) of class indices, post-processed."""
+        return self.postprocess(probabilities)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, fields: Any, file: str) -> Pipeline:
+        """The pipeline stored in a model file; `file` is named in the error."""
+        try:
+            return TypeAdapter(cls).validate_python(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelFileError(
+                file, f"its pipeline is not valid ({where}: {first['msg']})", "export the model again"
+            ) from error
+
+
+def to_probabilities(logits: Array) -> Array:
+    """Foreground probabilities (n, k, h, w): sigmoid of a single logit, else softmax without the background channel."""
+    if logits.shape[1] == 1:
+        # exp of a non-positive number never overflows.
+        small = np.exp(-np.abs(logits))
+        return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    out: Array = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
+    return out

@@ -1,0 +1,79 @@
+"""From probabilities on the image's own grid to a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.pipeline.components import fill_holes, label_components
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    """The rules that turn probabilities into a mask, applied to each class by itself, in this order.
+
+    Attributes:
+        threshold: one foreground class: foreground where p >= threshold. Several classes: the most probable wins
+            (background included, the first index in a tie) and the threshold is not used.
+        fill_holes: fill background enclosed by a component.
+        min_peak: drop components whose highest probability is below it (a faint smear is not an object).
+        min_pixels: drop components smaller than this number of pixels of the image's own grid.
+        keep: `all` components or only the `largest` (the first one in a tie).
+    """
+
+    threshold: float = 0.5
+    fill_holes: bool = False
+    min_peak: float = 0.0
+    min_pixels: int = 0
+    keep: Literal["all", "largest"] = "all"
+
+    def __call__(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """uint8 (h, w) of class indices from float32 (h, w, k) foreground probabilities."""
+        classes = probabilities.shape[2]
+        winner = threshold_or_argmax(probabilities, self.threshold)
+        mask = np.zeros_like(winner)
+        for index in range(1, classes + 1):
+            mask[self.clean(winner == index, probabilities[:, :, index - 1])] = index
+        return mask
+
+    def clean(self, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Apply the component rules to one class's mask."""
+        if self.fill_holes:
+            mask = fill_holes(mask)
+        if self.min_peak <= 0 and self.min_pixels <= 1 and self.keep == "all":
+            return mask
+        labels, count = label_components(mask)
+        if not count:
+            return mask
+        sizes, peaks = component_sizes_and_peaks(labels, count, probability)
+        kept = self.kept(sizes, peaks)
+        return np.concatenate([[False], kept])[labels]
+
+    def kept(self, sizes: NDArray[np.int64], peaks: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which components stay, given their sizes in pixels and highest probabilities."""
+        kept = (sizes >= self.min_pixels) & (peaks >= self.min_peak)
+        if self.keep == "largest" and kept.any():
+            kept &= np.arange(len(sizes)) == np.argmax(np.where(kept, sizes, -1))
+        return kept
+
+
+def threshold_or_argmax(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Class index of each pixel before any component rule, uint8 (h, w)."""
+    if probabilities.shape[2] == 1:
+        return (probabilities[:, :, 0] >= np.float32(threshold)).astype(np.uint8)
+    background = 1 - probabilities.sum(axis=2, keepdims=True)
+    out: NDArray[np.uint8] = np.concatenate([background, probabilities], 2).argmax(2).astype(np.uint8)
+    return out
+
+
+def component_sizes_and_peaks(
+    labels: NDArray[np.int32], count: int, probability: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Pixels and highest probability of components 1..count."""
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    peaks = np.zeros(count + 1, np.float32)
+    np.maximum.at(peaks, labels.ravel(), probability.ravel())
+    return sizes, peaks[1:]

@@ -1,0 +1,211 @@
+"""Reading recipes: safe YAML, dotted overrides, and all faults told at once."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pocketseg.errors import Problem, RecipeError, near
+from pocketseg.recipes.models import Recipe
+
+LARGEST_RECIPE_BYTES = 1_000_000
+
+# (stage's net as written, its key) -> faults. The nets check their own options; this room does not know them.
+NetCheck = Callable[[dict[str, Any], str], list[Problem]]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses duplicate keys and aliases, and reads 1e-3 as the number it is."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", event.start_mark)
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, str | int | float | bool) or key in seen:
+                what = f"the key {key!r} stands twice" if isinstance(key, str) else f"{key!r} cannot be a key"
+                raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e-3 (no dot) as a string. YAML 1.2, and everybody, means a number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Plain values from YAML text; nothing is executed.
+
+    Raises:
+        RecipeError: not valid YAML, with line and column.
+    """
+    if len(text) > LARGEST_RECIPE_BYTES:
+        raise RecipeError(where, f"has {len(text):,} characters, more than any recipe", "check that it is the right file")
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader, made stricter
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        hint = "indent with spaces, not tabs" if "\\t" in str(error.problem) else "see `pocketseg recipes show thin-unet`"
+        raise RecipeError(f"{where}{place}", str(error.problem or error.context), hint) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise RecipeError(where, f"is not valid YAML ({error})", "see `pocketseg recipes show thin-unet`") from None
+
+
+def shipped_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("pocketseg.recipes") / "shipped"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def shipped_text(name: str) -> str:
+    """The YAML text of a shipped recipe."""
+    if name not in shipped_names():
+        raise RecipeError(f"recipe {name!r}", "is not shipped and is no file", near(name, shipped_names()))
+    return (resources.files("pocketseg.recipes") / "shipped" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_recipe(
+    source: str | Path | dict[str, Any], overrides: Sequence[str] = (), check_net: NetCheck | None = None
+) -> Recipe:
+    """A validated recipe from a shipped name, a file, or plain values.
+
+    Args:
+        source: name, path to a `.yaml` file, or mapping.
+        overrides: `key.path=value` with YAML values, for example `stages.0.epochs=5`.
+        check_net: tells faults of a stage's `net` options.
+
+    Raises:
+        RecipeError: every fault of the recipe and of the overrides, together.
+    """
+    where, values = _read(source)
+    if not isinstance(values, dict):
+        raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
+    problems = [problem for override in overrides for problem in _override(values, override)]
+    if check_net:
+        problems += _net_problems(values, check_net)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError.of(list(_problems(error, where)) + problems) from None
+    if problems:
+        raise RecipeError.of(problems)
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML with every key, defaults included; loads back to an equal recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _read(source: str | Path | dict[str, Any]) -> tuple[str, Any]:
+    if isinstance(source, dict):
+        return "recipe", yaml.safe_load(yaml.safe_dump(source))
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        return f"recipe {source}", parse_yaml(shipped_text(str(source)), str(source))
+    try:
+        return str(path), parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise RecipeError(str(path), "the recipe file does not exist", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(str(path), f"cannot be read ({error})", "give a YAML text file") from None
+
+
+def _override(values: dict[str, Any], override: str) -> Iterator[Problem]:
+    """Set one dotted key in place; yields what is wrong with it."""
+    path, equals, text = override.partition("=")
+    where = f"--set {override}"
+    if not equals or not path:
+        yield Problem(where, "is not KEY=VALUE", "for example --set stages.0.epochs=5")
+        return
+    try:
+        value = parse_yaml(text, where)
+    except RecipeError as error:
+        yield from error.problems
+        return
+    target: Any = values
+    *parents, last = path.split(".")
+    for part in parents:
+        target = _child(target, part)
+    if isinstance(target, list) and last.isdecimal() and int(last) < len(target):
+        target[int(last)] = value
+    elif isinstance(target, dict):
+        target[last] = value
+    else:
+        yield Problem(where, f"there is no {path} to set", "list items are counted from 0: stages.0.epochs")
+
+
+def _child(target: Any, part: str) -> Any:
+    """The value under one part of a dotted key; a missing section is made."""
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return target[int(part)]
+    if isinstance(target, dict):
+        if target.get(part) is None:
+            target[part] = {}
+        return target[part]
+    return None
+
+
+def _net_problems(values: dict[str, Any], check_net: NetCheck) -> list[Problem]:
+    stages = values.get("stages")
+    if not isinstance(stages, list):
+        return []
+    nets = [(index, stage.get("net")) for index, stage in enumerate(stages) if isinstance(stage, dict)]
+    return [p for index, net in nets if isinstance(net, dict) for p in check_net(net, f"stages.{index}.net")]
+
+
+def _problems(error: ValidationError, where: str) -> Iterator[Problem]:
+    for fault in error.errors():
+        location = [part for part in fault["loc"] if part not in SCHEDULE_TAGS]
+        key = ".".join(str(part) for part in location) or where
+        if fault["type"] == "extra_forbidden":
+            yield Problem(key, "is no key of a recipe", near(str(location[-1]), _keys_at(Recipe, location[:-1])))
+        elif fault["type"] == "missing":
+            yield Problem(key, "is missing", "add it")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            shown = fault["input"]
+            given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) else ""
+            yield Problem(key, message[0].lower() + message[1:] + given, "")
+
+
+SCHEDULE_TAGS = frozenset(
+    ["constant", "cosine", "step", "multi-step", "step-restarts", "constant-then-decay", "plateau"]
+)
+
+
+def _keys_at(model: Any, location: Sequence[Any]) -> set[str]:
+    """The keys known at a place in the recipe, found by walking the types."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        nested = [inner.model_fields.get(part) for inner in _models_in(model)]
+        model = typing.Union[tuple(field.annotation for field in nested if field is not None) or (type(None),)]  # noqa: UP007
+    return {name for inner in _models_in(model) for name in inner.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Recipe sections named anywhere in a type, for example in `list[StageSection]` or `AffineSection | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
+    return []

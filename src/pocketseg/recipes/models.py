@@ -1,0 +1,323 @@
+"""The recipe: everything that decides a result. Unknown keys, wrong types and impossible values are errors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[Positive, Positive]
+Auto = Literal["auto"]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class MaskSection(Section):
+    """How masks store classes: `values` per class, `invert` or `threshold` for a single one."""
+
+    invert: bool = False
+    values: list[int] | None = None
+    threshold: Positive | None = None
+
+
+class DataSection(Section):
+    """What the net sees, and how images, masks and groups are found."""
+
+    size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
+    channels: Annotated[int, Field(ge=1, le=16)] = 1
+    fit: Literal["resize", "tile"] = "resize"
+    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = ["lesion"]
+    mask: MaskSection = MaskSection()
+    range: tuple[float, float] | None = None
+    layout: str = "auto"
+    images: str | None = None
+    masks: str | None = None
+    group_csv: str | None = None
+    group_column: str | None = None
+    group_regex: str | None = None
+    group_folder: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSection:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name stands twice; give every class a name of its own")
+        if self.mask.values is not None and len(self.mask.values) != len(self.classes):
+            raise ValueError(f"mask.values: needs one value for each of the {len(self.classes)} classes")
+        if len(self.classes) > 1 and (self.mask.invert or self.mask.threshold is not None):
+            raise ValueError("mask: invert and threshold make sense for one class only; remove them")
+        if sum([self.group_csv is not None, self.group_regex is not None, self.group_folder]) > 1:
+            raise ValueError("give one of group_csv, group_regex and group_folder")
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError("range: the first value must be below the second")
+        return self
+
+
+class SplitSection(Section):
+    """Shares of a holdout split, or folds; `contiguous` keeps neighbouring slices of a volume in one part."""
+
+    kind: Literal["holdout", "kfold"] = "holdout"
+    test: Share = 0.2
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0
+    contiguous: bool = False
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> SplitSection:
+        if self.kind == "holdout" and self.test + self.validation >= 1:
+            raise ValueError("test and validation together leave nothing to train on; make them smaller")
+        return self
+
+
+class NormalizeSection(Section):
+    """Intensity normalisation after scaling to [0, 1]; `clip` in standard deviations, for z-score."""
+
+    kind: Literal["unit-range", "min-max", "z-score", "train-mean-std"] = "train-mean-std"
+    clip: Positive | None = None
+
+
+class AffineSection(Section):
+    """Random rotation, scale, translation and shear. Translation is a share of the image's side."""
+
+    degrees: Annotated[float, Field(ge=0, le=180)] = 10
+    scale: Range = (0.9, 1.1)
+    translate: Share = 0.05
+    shear: Annotated[float, Field(ge=0, le=45)] = 0
+    probability: Probability = 1.0
+
+
+class ElasticSection(Section):
+    """Smooth random displacement: `alpha` is its standard deviation as a share of the side, `grid` its control points."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.02
+    grid: Annotated[int, Field(ge=2, le=32)] = 5
+    probability: Probability = 0.5
+
+
+class AugmentSection(Section):
+    """Random changes of training samples. Numbers are standard deviations unless a range is asked for; 0 is off.
+
+    `border` fills what comes from outside: the same rule for image and mask.
+    """
+
+    flip: list[Literal["horizontal", "vertical"]] = []
+    rotate90: bool = False
+    affine: AffineSection | None = None
+    elastic: ElasticSection | None = None
+    zoom: Range | None = None
+    border: Literal["reflect", "edge", "zero"] = "reflect"
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0
+    illumination: Annotated[float, Field(ge=0, lt=1)] = 0
+    speckle: Annotated[float, Field(ge=0, lt=1)] = 0
+    noise: Annotated[float, Field(ge=0, lt=1)] = 0
+    blur: Annotated[float, Field(ge=0, le=8)] = 0
+    copies: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class LossSection(Section):
+    """Weights of the parts of the loss. `bce` is for one class, `ce` for several; `dice` is per image, `batch_dice` over it.
+
+    `class_weights` weighs background and each class in the cross-entropy part, in the order of the indices.
+    """
+
+    bce: Annotated[float, Field(ge=0)] = 0
+    ce: Annotated[float, Field(ge=0)] = 0
+    dice: Annotated[float, Field(ge=0)] = 0
+    batch_dice: Annotated[float, Field(ge=0)] = 0
+    class_weights: list[Positive] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> LossSection:
+        if not (self.bce or self.ce or self.dice or self.batch_dice):
+            raise ValueError("no part has a weight; for example {bce: 1, dice: 1}")
+        return self
+
+
+class OptimizerSection(Section):
+    """`decay: kernels` spares biases and norms; `l2_kernel` adds the gradient of l2·Σw² of kernels (the Keras regulariser)."""
+
+    kind: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    lr: Annotated[float, Field(gt=0, le=100)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0
+    decay: Literal["all", "kernels"] = "kernels"
+    l2_kernel: Annotated[float, Field(ge=0, le=1)] = 0
+    momentum: Share = 0.9
+    nesterov: bool = False
+    clip_norm: Positive | None = None
+
+
+class ConstantSchedule(Section):
+    kind: Literal["constant"] = "constant"
+
+
+class CosineSchedule(Section):
+    """Linear warm-up over a share of the training, then half a cosine down to `floor` times the rate."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup: Share = 0.0
+    floor: Share = 0.0
+
+
+class StepSchedule(Section):
+    """The rate times `factor` after every `every` epochs."""
+
+    kind: Literal["step"] = "step"
+    every: Annotated[int, Field(ge=1)] = 15
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class MultiStepSchedule(Section):
+    """The rate times `factor` at each share of the training in `at`."""
+
+    kind: Literal["multi-step"] = "multi-step"
+    at: list[Annotated[float, Field(gt=0, lt=1)]] = [0.5, 0.75]
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class RestartSchedule(Section):
+    """Steps as in `step`, starting anew after every `cycle` epochs; weights and momentum go on."""
+
+    kind: Literal["step-restarts"] = "step-restarts"
+    every: Annotated[int, Field(ge=1)] = 15
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    cycle: Annotated[int, Field(ge=1)] = 40
+
+
+class ConstantThenDecaySchedule(Section):
+    """Constant for a share of the training, then times `factor` every epoch."""
+
+    kind: Literal["constant-then-decay"] = "constant-then-decay"
+    constant: Share = 0.5
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class PlateauSchedule(Section):
+    """The rate times `factor` whenever `best_by` has not improved for more than `patience` epochs."""
+
+    kind: Literal["plateau"] = "plateau"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    patience: Annotated[int, Field(ge=0)] = 5
+    floor: Share = 0.0
+
+
+Schedule = Annotated[
+    ConstantSchedule
+    | CosineSchedule
+    | StepSchedule
+    | MultiStepSchedule
+    | RestartSchedule
+    | ConstantThenDecaySchedule
+    | PlateauSchedule,
+    Field(discriminator="kind"),
+]
+
+
+class EarlyStopSection(Section):
+    """Stop when `best_by` has not improved for `patience` epochs, but never before `min_epochs`."""
+
+    patience: Annotated[int, Field(ge=1)] = 20
+    min_epochs: Annotated[int, Field(ge=0)] = 0
+
+
+class NetSection(BaseModel):
+    """Name of a net of the catalogue and its options, which the net itself checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    arch: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class InitSection(Section):
+    """Start from the best weights of an earlier stage of this recipe."""
+
+    stage: str
+
+
+class StageSection(Section):
+    """One training: a net, where it starts from, its loss, optimiser and schedule."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    net: NetSection
+    init: InitSection | None = None
+    loss: LossSection = LossSection(bce=1, dice=1)
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: Schedule = CosineSchedule()
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 60
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    best_by: Literal["dice", "iou", "loss"] = "dice"
+    early_stop: EarlyStopSection | None = None
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+
+
+class PostprocessSection(Section):
+    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by mean Dice."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Auto = 0.5
+    min_pixels: Annotated[int, Field(ge=0)] | Auto = 0
+    min_peak: Annotated[float, Field(ge=0, lt=1)] | Auto = 0.0
+    keep: Literal["all", "largest"] = "all"
+    fill_holes: bool = False
+
+
+class EvaluateSection(Section):
+    """Parts that are judged at the end of a run."""
+
+    parts: list[Literal["train", "validation", "test"]] = ["validation", "test"]
+
+
+class Recipe(Section):
+    """Everything that decides a result, apart from the data itself."""
+
+    description: str = ""
+    data: DataSection = DataSection()
+    split: SplitSection = SplitSection()
+    normalize: NormalizeSection = NormalizeSection()
+    augment: AugmentSection = AugmentSection()
+    stages: Annotated[list[StageSection], Field(min_length=1)]
+    postprocess: PostprocessSection = PostprocessSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+
+    @field_validator("stages")
+    @classmethod
+    def _stages_in_order(cls, stages: list[StageSection]) -> list[StageSection]:
+        earlier: set[str] = set()
+        for stage in stages:
+            if stage.name in earlier:
+                raise ValueError(f"two stages are named {stage.name!r}; give each a name of its own")
+            if stage.init and stage.init.stage not in earlier:
+                known = ", ".join(sorted(earlier)) or "none"
+                raise ValueError(
+                    f"stage {stage.name!r} starts from {stage.init.stage!r}, which is no earlier stage (earlier: {known})"
+                )
+            earlier.add(stage.name)
+        return stages
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        several = len(self.data.classes) > 1
+        for stage in self.stages:
+            if several and stage.loss.bce:
+                raise ValueError(f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}")
+            if not several and stage.loss.ce:
+                raise ValueError(f"stage {stage.name!r}: ce is for several classes; use bce with one")
+            weights = stage.loss.class_weights
+            if weights is not None and len(weights) != len(self.data.classes) + 1:
+                raise ValueError(
+                    f"stage {stage.name!r}: class_weights needs {len(self.data.classes) + 1} numbers, background first"
+                )
+        if self.augment.rotate90 and self.data.size[0] != self.data.size[1]:
+            raise ValueError(f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}")
+        return self

@@ -1,0 +1,341 @@
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation, gaussian_filter
+
+from pocketseg.data import phantom
+from pocketseg.data.phantom import PhantomCase, phantom_case, write_phantom
+from pocketseg.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[PhantomCase]:
+    return [phantom_case(0, patient, view) for patient, view in islice(phantom.views(0), 80)]
+
+
+@pytest.fixture(scope="module")
+def positives(cases):
+    """Images as floats (n, h, w) and masks as booleans (n, h, w) of the cases with a lesion."""
+    chosen = [case for case in cases if case.mask.any()]
+    images = np.stack([case.image for case in chosen]).astype(np.float32)
+    return images, np.stack([case.mask for case in chosen]).astype(bool)
+
+
+@pytest.fixture(scope="module")
+def grid() -> phantom.Points:
+    return phantom.acoustic_grid(128)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+# --- the folder -------------------------------------------------------------------------------------------
+
+
+def test_two_writes_are_equal_bytes(tmp_path):
+    first, second = (tree(write_phantom(tmp_path / name, cases=5, size=48)) for name in "ab")
+    assert first == second and len(first) == 12
+
+
+def test_a_case_does_not_depend_on_the_number_of_cases(tmp_path):
+    few, many = (tree(write_phantom(tmp_path / str(n), cases=n, size=48)) for n in (3, 9))
+    pictures = [name for name in few if name.endswith(".png")]
+    assert len(pictures) == 6
+    assert all(few[name] == many[name] for name in pictures)
+
+
+def test_layout(tmp_path):
+    out = write_phantom(tmp_path / "new" / "set", cases=20, size=40)
+    images, masks = (sorted((out / folder).iterdir()) for folder in ("images", "masks"))
+    assert sorted(f.name for f in out.iterdir()) == ["README.md", "images", "masks", "patients.csv"]
+    assert len(images) == 20 and [f.name for f in images] == [f.name for f in masks]
+    for path in images + masks:
+        with Image.open(path) as picture:
+            assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (40, 40))
+    assert {int(v) for f in masks for v in np.unique(np.asarray(Image.open(f)))} == {0, 255}
+
+
+def test_files_hold_the_cases(tmp_path):
+    out = write_phantom(tmp_path / "set", cases=1, size=40, seed=3)
+    case = phantom_case(3, 1, 1, 40)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "images" / f"{case.name}.png")), case.image)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "masks" / f"{case.name}.png")), case.mask * 255)
+
+
+def test_patients_csv_names_every_case_once(tmp_path):
+    out = write_phantom(tmp_path / "set", cases=30, size=32)
+    header, *rows = (out / "patients.csv").read_text().splitlines()
+    names, patients = zip(*(row.split(",") for row in rows), strict=True)
+    assert header == "case,patient"
+    assert sorted(names) == sorted(f.stem for f in (out / "images").iterdir())
+    assert all(name.startswith(f"{patient}_view-") for name, patient in zip(names, patients, strict=True))
+    assert max(patients.count(p) for p in patients) in (2, 3, 4)
+
+
+def test_readme_says_what_it_is(tmp_path):
+    text = (write_phantom(tmp_path / "set", cases=2, size=64, seed=5) / "README.md").read_text()
+    assert (
+        "2 pictures" in text
+        and "seed 5, 64 x 64 pixels of 0.625 mm" in text
+        and "not for medical use" in text
+    )
+
+
+def test_progress_counts_up(tmp_path):
+    seen = []
+    write_phantom(tmp_path / "set", cases=3, size=32, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    assert (write_phantom(tmp_path, cases=1, size=32) / "patients.csv").exists()
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(DataError) as caught:
+        write_phantom(tmp_path, cases=1, size=32)
+    assert (
+        str(caught.value)
+        == f"{tmp_path}: exists and is not an empty folder → name a new folder or empty this one"
+    )
+    assert tree(tmp_path) == {"precious.txt": b"mine"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "set").write_text("")
+    with pytest.raises(DataError, match="not an empty folder"):
+        write_phantom(tmp_path / "set", cases=1, size=32)
+
+
+def test_bad_numbers_are_told_in_one_pass(tmp_path):
+    with pytest.raises(DataError) as caught:
+        write_phantom(tmp_path / "set", cases=0, size=31, seed=-1)
+    assert str(caught.value).splitlines() == [
+        "cases: 0 pictures cannot be made → ask for 1 or more",
+        "size: 31 pixels are too few to show a lesion → use 32 or more",
+        "seed: -1 is negative → use 0 or more",
+    ]
+    assert not (tmp_path / "set").exists()
+
+
+# --- the cases --------------------------------------------------------------------------------------------
+
+
+def test_types_and_names():
+    case = phantom_case(0, 12, 2, 50)
+    assert (case.name, case.patient) == ("patient-012_view-2", "patient-012")
+    assert case.image.shape == case.mask.shape == (50, 50)
+    assert case.image.dtype == case.mask.dtype == np.uint8
+    assert set(np.unique(case.mask)) == {0, 1}
+
+
+@pytest.mark.parametrize("other", [(1, 12, 2), (0, 13, 2), (0, 12, 1)], ids=["seed", "patient", "view"])
+def test_another_key_is_another_picture(other):
+    one, two = phantom_case(0, 12, 2, 64).image, phantom_case(*other, 64).image
+    assert np.mean(one != two) > 0.9
+
+
+def test_seeds_give_other_lesions():
+    masks = [phantom_case(seed, patient, 1, 64).mask for seed in (0, 1) for patient in (1, 2, 3)]
+    assert len({mask.tobytes() for mask in masks if mask.any()}) == sum(mask.any() for mask in masks) >= 4
+
+
+def test_patients_have_one_to_four_views():
+    numbers = np.array(list(islice(phantom.views(0), 1000)))
+    views = np.bincount(numbers[:, 0])[1:-1]  # the last patient may be cut short
+    assert set(views) == {1, 2, 3, 4}
+    assert np.all(np.bincount(views)[1:] / len(views) > 0.15)
+
+
+def test_views_share_the_lesion_and_not_the_speckle(cases):
+    def overlap(a, b):
+        return 2 * np.sum(a.mask & b.mask) / (a.mask.sum() + b.mask.sum())
+
+    pairs = [(a, b) for a, b in pairwise(cases) if a.patient == b.patient and a.mask.any()]
+    speckle = [np.corrcoef(*(fine_detail(c.image).ravel() for c in pair))[0, 1] for pair in pairs]
+    assert len(pairs) > 20
+    assert 0.6 < np.mean([overlap(*pair) for pair in pairs]) < 0.95
+    assert np.abs(np.mean(speckle)) < 0.1
+
+
+def fine_detail(image):
+    return image - gaussian_filter(image.astype(np.float32), 2)
+
+
+def test_one_patient_in_seven_has_no_lesion():
+    for seed in range(5):
+        empty = [not phantom.has_lesion(seed, patient) for patient in range(70)]
+        assert [sum(empty[i : i + 7]) for i in range(0, 70, 7)] == [1] * 10
+        assert empty[:7] * 10 != empty
+
+
+def test_share_of_empty_masks(cases):
+    patients = {case.patient for case in cases}
+    empty = {case.patient for case in cases if not case.mask.any()}
+    assert 0.1 <= len(empty) / len(patients) <= 0.2
+    assert all(not case.mask.any() for case in cases if case.patient in empty)
+
+
+def test_lesions_cover_2_to_20_percent(positives):
+    area = positives[1].mean(axis=(1, 2))
+    assert 0.018 < area.min() < 0.03
+    assert 0.14 < area.max() < 0.205
+
+
+def test_look_alikes_are_there_and_unlabelled():
+    anatomies = [phantom.draw_anatomy(0, patient) for patient in range(70)]
+    shadows = [sum(stain.loss > 1 for stain in a.stains) for a in anatomies]
+    lobules = [sum(stain.loss < 1 for stain in a.stains) for a in anatomies]
+    assert 0.5 < np.mean([n > 0 for n in shadows]) < 0.9 and min(lobules) >= 1
+    assert 0.3 < np.mean([a.duct_mm is not None for a in anatomies]) < 0.6
+    clean = next(p for p, a in enumerate(anatomies) if a.lesion is None and shadows[p])
+    assert not phantom_case(0, clean, 1, 64).mask.any()
+
+
+def test_all_kinds_of_lesions_occur():
+    lesions = [a.lesion for a in (phantom.draw_anatomy(0, p) for p in range(200)) if a.lesion]
+    contrast = np.array([lesion.contrast_db for lesion in lesions])
+    share = [np.mean(contrast < -22), np.mean((contrast >= -22) & (contrast < 0)), np.mean(contrast > 0)]
+    np.testing.assert_allclose(share, [0.2, 0.72, 0.08], atol=0.08)
+
+
+def test_grey_values_use_the_range_without_clipping_it_away(cases):
+    images = np.stack([case.image for case in cases])
+    assert 70 < images.mean() < 130
+    assert np.mean(images == 0) < 0.08 and np.mean(images == 255) < 0.01
+    assert np.percentile(images, 99) - np.percentile(images, 5) > 120
+
+
+# --- the physics ------------------------------------------------------------------------------------------
+
+
+def test_fully_developed_speckle_is_rayleigh(grid):
+    pulse = phantom.point_spread(grid)
+    echo = np.stack(
+        [pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)]
+    )
+    envelope = np.abs(echo)
+    assert envelope.mean() / envelope.std() == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), abs=0.04)  # 1.91
+    assert np.mean(envelope**2) == pytest.approx(1, abs=0.03)  # the filter keeps the power
+
+
+def test_speckle_is_finest_at_the_focus_and_wider_than_deep(grid):
+    pulse = phantom.point_spread(grid)
+    echo = np.stack(
+        [pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)]
+    )
+    depth = grid.z[:, 0]
+    shallow, focus, deep = (neighbours_alike(echo[:, np.abs(depth - z) < 2]) for z in (2, 18, 38))
+    assert shallow > focus + 0.05 and deep > focus + 0.05
+
+
+def neighbours_alike(echo) -> float:
+    """Correlation of laterally adjacent echoes."""
+    return float(np.mean((echo[..., 1:] * echo[..., :-1].conj()).real) / np.mean(np.abs(echo) ** 2))
+
+
+@pytest.mark.parametrize(("loss", "sign"), [(2.0, -1), (0.1, 1)], ids=["shadow", "enhancement"])
+def test_what_lies_behind_a_lesion(grid, loss, sign):
+    """Two ways through 8 mm: 2 f * 0.8 cm * (loss - 0.7) decibels, more or less than beside it."""
+    body = np.full_like(grid.z, 0.7)
+    body[(np.abs(grid.z - 16) < 4) & (np.abs(grid.x) < 6)] = loss
+    medium = phantom.Medium(np.zeros_like(body), body, np.zeros_like(body))
+    lost_db = phantom.loss_on_the_way(medium, phantom.point_spread(grid), grid)
+    before, behind = (int(np.argmin(np.abs(grid.z[:, 0] - z))) for z in (10, 24))
+    middle, beside = (int(np.argmin(np.abs(grid.x[0] - x))) for x in (0, 15))
+    expected = 2 * phantom.FREQUENCY_MHZ * 0.8 * (0.7 - loss)
+    assert lost_db[before, beside] - lost_db[before, middle] == pytest.approx(0, abs=0.01)
+    assert lost_db[behind, beside] - lost_db[behind, middle] == pytest.approx(expected, rel=0.05)
+    assert np.sign(expected) == sign
+
+
+def test_gain_undoes_the_average_loss_up_to_the_sliders(grid):
+    body = np.full_like(grid.z, phantom.TGC_LOSS)
+    medium = phantom.Medium(np.zeros_like(body), body, np.zeros_like(body))
+    lost_db = phantom.loss_on_the_way(medium, phantom.point_spread(grid), grid)
+    errors = [phantom.gain_by_depth(phantom.stream(s), grid) - lost_db for s in range(20)]
+    assert lost_db.max() > 40
+    assert 0.5 < np.std(errors) < 3 and np.abs(errors).max() < 8
+
+
+def test_a_mirror_shines_only_when_met_squarely(grid):
+    flat = np.zeros_like(grid.z)
+    level, steep = (
+        phantom.Medium(flat, flat, flat).polish(d, 1.0).mirror.max() for d in (grid.z - 20, grid.x)
+    )
+    assert level == pytest.approx(1, abs=0.2) and steep < 1e-3
+
+
+def test_compression_spans_the_dynamic_range():
+    levels_db = np.array(
+        [phantom.WHITE_DB + 10, phantom.WHITE_DB, phantom.WHITE_DB - 25, phantom.WHITE_DB - 60]
+    )
+    np.testing.assert_allclose(phantom.log_compress(10 ** (levels_db / 20), 50), [1, 1, 0.5, 0], atol=1e-6)
+
+
+def test_outlines_have_the_area_they_ask_for():
+    rng = phantom.stream(0)
+    fine = phantom.Points(*np.meshgrid(*[np.linspace(-20, 20, 800, dtype=np.float32)] * 2))
+    for _ in range(5):
+        blob = phantom.draw_blob(rng, 0.0, 0.0, 6.0, aspect=(0.7, 2.0), rough=(0.1, 0.2), orders=9)
+        assert np.mean(blob.edge_mm(fine) < 0) * 1600 == pytest.approx(np.pi * 36, rel=0.02)
+
+
+def test_ripples_have_unit_variance_and_their_length(grid):
+    at = [phantom.draw_ripples(phantom.stream(s), x_mm=2.0, z_mm=4.0)(grid) for s in range(20)]
+    assert np.std(at) == pytest.approx(1, abs=0.1)
+    change_z, change_x = (np.std(np.diff(at, axis=axis)) for axis in (1, 2))
+    spacing_z, spacing_x = phantom.grid_spacing_mm(grid)
+    assert spacing_x / change_x == pytest.approx(2.0, rel=0.15)
+    assert spacing_z / change_z == pytest.approx(4.0, rel=0.15)
+
+
+# --- the difficulty ---------------------------------------------------------------------------------------
+
+
+def mean_dice(prediction, target) -> float:
+    both = np.sum(prediction & target, axis=(1, 2))
+    return float(np.mean(2 * both / (prediction.sum(axis=(1, 2)) + target.sum(axis=(1, 2)))))
+
+
+def best_threshold_dice(images, masks) -> float:
+    """The best one grey value, darker or brighter, chosen with the answers in hand."""
+    sides = [(images <= cut, images > cut) for cut in range(2, 254, 6)]
+    return max(mean_dice(side, masks) for pair in sides for side in pair)
+
+
+def test_the_judge_of_thresholds_finds_an_easy_lesion(positives):
+    _, masks = positives
+    assert best_threshold_dice(np.where(masks, 50, 120), masks) == 1
+    assert best_threshold_dice(np.where(masks, 120, 50), masks) == 1
+
+
+@pytest.mark.parametrize("blur", [0, 1, 2, 4])
+def test_no_threshold_finds_the_lesions(positives, blur):
+    images, masks = positives
+    if blur:
+        images = gaussian_filter(images, (0, blur, blur))
+    assert 0.1 < best_threshold_dice(images, masks) < 0.5
+
+
+def test_no_constant_finds_the_lesions(positives):
+    _, masks = positives
+    assert mean_dice(np.ones_like(masks), masks) < 0.3
+
+
+def test_lesions_can_be_seen_where_the_masks_say(positives):
+    """The contrast to a ring outside; a mirrored mask, of the same shape elsewhere, has it seldom."""
+    images, masks = positives
+    assert np.mean(contrast(images, masks) > 20) > 0.95
+    for axis in (1, 2):
+        assert np.mean(contrast(images, np.flip(masks, axis)) > 20) < 0.6
+
+
+def contrast(images, masks):
+    rings = [binary_dilation(m, iterations=6) & ~binary_dilation(m) for m in masks]
+    return np.array([abs(i[m].mean() - i[r].mean()) for i, m, r in zip(images, masks, rings, strict=True)])
