@@ -1,1 +1,54 @@
+"""Small segmentation networks for medical images: from a folder of scans to a small file, with the evidence.
+
+The verbs of the command line as functions. Nothing heavy is imported before it is needed.
+
+Example:
+    import pocketseg
+
+    pocketseg.train("thin-unet", data="scans", out="runs/first")
+    pocketseg.export("runs/first")
+    mask = pocketseg.load("runs/first/fold-0/model.onnx").mask(image)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pocketseg.flows.evaluate import evaluate as evaluate
+    from pocketseg.flows.export import export as export
+    from pocketseg.flows.phantom import phantom as phantom
+    from pocketseg.flows.predict import predict as predict
+    from pocketseg.flows.report import report as report
+    from pocketseg.flows.train import train as train
+    from pocketseg.predictors import NetPredictor
+
 __version__ = "0.1.0"
+VERBS = ("evaluate", "export", "phantom", "predict", "report", "train")
+__all__ = [*VERBS, "__version__", "load"]
+
+
+def load(path: str | Path, fold: int = 0) -> NetPredictor:
+    """A model as a predictor: `predict(image)` gives probabilities (h, w, k), `mask(image)` class indices (h, w).
+
+    Args:
+        path: an ONNX file (needs no torch), a checkpoint `best.safetensors`, or a run folder.
+        fold: of a run folder.
+    """
+    from pocketseg.flows.loading import load_predictor
+
+    return load_predictor(path, fold)
+
+
+def __getattr__(name: str) -> Any:
+    if name in VERBS:
+        from importlib import import_module
+
+        return getattr(import_module(f"pocketseg.flows.{name}"), name)
+    raise AttributeError(f"module 'pocketseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -27,9 +27,10 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        # A newline in a file name must not forge a second line in the log.
+        # A file name must neither forge a second line in the log nor steer the terminal, and bytes of it that are no
+        # text must be printable too.
         text = f"{self.where}: {self.what}" + (f" → {self.fix}" if self.fix else "")
-        return text.replace("\n", "\\n").replace("\r", "\\r")
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 class PocketsegError(Exception):
@@ -90,13 +91,13 @@ class TrainingError(PocketsegError):
     exit_code = 2
 
 
-class EnvironmentProblem(PocketsegError):
+class EnvironmentProblem(PocketsegError):  # noqa: N818
     """Something outside of the user's input: a missing package, no disk space, no permission."""
 
     exit_code = 3
 
 
-class Interrupted(PocketsegError):
+class Interrupted(PocketsegError):  # noqa: N818
     """SIGINT or SIGTERM arrived and the state was saved."""
 
     def __init__(self, signal_number: int, where: str, what: str, fix: str = "") -> None:

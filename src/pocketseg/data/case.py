@@ -74,7 +74,9 @@ class ArraySource:
     def mask(self, *, grey: bool) -> Pixels:
         values = self.image()
         if values.ndim != 2:
-            raise DataError(self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel")
+            raise DataError(
+                self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel"
+            )
         return values
 
 
@@ -89,11 +91,13 @@ def open_array(path: Path, member: str | None) -> Pixels:
             inside: Pixels = archive[member]
             return inside
     except KeyError:
-        raise DataError(str(path), f"holds no array named {member}", "store the arrays `images` and `masks`") from None
-    except (OSError, ValueError, EOFError, AttributeError, IndexError) as error:
-        raise DataError(str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez") from error
-    except Exception as error:  # zipfile raises its own BadZipFile, which has no common base with the above
-        raise DataError(str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez") from error
+        raise DataError(
+            str(path), f"holds no array named {member}", "store the arrays `images` and `masks`"
+        ) from None
+    except Exception as error:  # NumPy, zipfile and zlib raise errors that have no other common base
+        raise DataError(
+            str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,10 @@ class BoundedCache:
                 return self._held[key]
         arrays = make()
         with self._lock:
-            if key not in self._held:
+            size = sum(array.nbytes for array in arrays)
+            if key not in self._held and size <= self.max_bytes:
                 self._held[key] = arrays
-                self._bytes += sum(array.nbytes for array in arrays)
+                self._bytes += size
             while self._bytes > self.max_bytes:
                 _, dropped = self._held.popitem(last=False)
                 self._bytes -= sum(array.nbytes for array in dropped)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.data.case import BoundedCache, Case
+from pocketseg.data.case import BoundedCache, Case, Source
 from pocketseg.data.groups import Grouping
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
@@ -48,7 +49,7 @@ class Cases(Sequence[Case]):
     Nothing is decoded before it is asked for, and then once: images and masks stay in a bounded cache.
 
     Example:
-        cases = Cases.open("busi", group_csv="clusters.csv", group_column="cluster")
+        cases = Cases.open("busi", grouping=Grouping(csv="clusters.csv", column="cluster"))
         image, mask = cases.image(cases[0]), cases.mask(cases[0])
     """
 
@@ -111,9 +112,8 @@ class Cases(Sequence[Case]):
         table = {case.name: case for case in self.cases}
         unknown = [name for name in names if name not in table]
         if unknown:
-            raise DataError.of(
-                [Problem(str(self.root), f"has no case named {name!r}", "use the split of this data") for name in unknown]
-            )
+            where, fix = str(self.root), "use the split of this data"
+            raise DataError.of([Problem(where, f"has no case named {name!r}", fix) for name in unknown])
         return [table[name] for name in names]
 
     def image(self, case: Case) -> NDArray[np.generic]:
@@ -125,8 +125,7 @@ class Cases(Sequence[Case]):
         return self.cache.get(("mask", case.name), lambda: (self._united(case),))[0]
 
     def _united(self, case: Case) -> NDArray[np.uint8]:
-        grey = self.coding.threshold is not None
-        layers = [self.coding.decode(source.mask(grey=grey), source.where) for source in case.masks]
+        layers = _together(partial(self._decoded, source) for source in case.masks)
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
                 raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
@@ -134,6 +133,9 @@ class Cases(Sequence[Case]):
         unite: Any = np.minimum if self.coding.invert else np.maximum
         out: NDArray[np.uint8] = unite.reduce(layers)
         return out
+
+    def _decoded(self, source: Source) -> NDArray[np.uint8]:
+        return self.coding.decode(source.mask(grey=self.coding.threshold is not None), source.where)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:
         """Decode everything once and tell every fault of every file together.
@@ -146,7 +148,7 @@ class Cases(Sequence[Case]):
         channels: set[int] = set()
         for done, case in enumerate(self.cases, start=1):
             try:
-                image, mask = self.image(case), self.mask(case)
+                image, mask = _together([partial(self.image, case), partial(self.mask, case)])
                 if image.shape[:2] != mask.shape:
                     raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
                 shares[case.name] = float((mask > 0).mean())
@@ -184,12 +186,27 @@ class Cases(Sequence[Case]):
         if (values > MOSTLY).mean() > MOSTLY:
             yield "foreground covers most of most images: if it is stored inverted, set data.mask.invert=true"
         if len(channels) > 1:
-            yield f"images with {' and '.join(map(str, sorted(channels)))} channels are mixed; data.channels decides"
+            counts = " and ".join(map(str, sorted(channels)))
+            yield f"images with {counts} channels are mixed; data.channels decides"
         if any(np.issubdtype(self.image(case).dtype, np.floating) for case in self.cases[:1]):
             yield "float images are scaled by their own minimum and maximum unless data.range declares them"
 
 
+def _together(reads: Iterable[Callable[[], NDArray[Any]]]) -> list[NDArray[Any]]:
+    """What all of them return, or one error that tells the faults of all."""
+    arrays: list[NDArray[Any]] = []
+    problems: list[Problem] = []
+    for read in reads:
+        try:
+            arrays.append(read())
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
+    return arrays
+
+
 def _size_mismatch(mask: str, mask_shape: Any, image: str, image_shape: Any) -> DataError:
-    hint = "transposed?" if tuple(mask_shape) == tuple(image_shape)[::-1] else "export the mask at the image's size"
-    sizes = f"is {mask_shape[0]}×{mask_shape[1]}, but {image} is {image_shape[0]}×{image_shape[1]} (rows×columns)"
-    return DataError(mask, sizes, hint)
+    transposed = tuple(mask_shape) == tuple(image_shape)[::-1]
+    sizes = "is {}×{}, but {} is {}×{} (rows×columns)".format(*mask_shape, image, *image_shape)
+    return DataError(mask, sizes, "transposed?" if transposed else "export the mask at the image's size")

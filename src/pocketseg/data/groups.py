@@ -17,7 +17,7 @@ class Grouping:
     """Where a case's group comes from; at most one of the three ways.
 
     Attributes:
-        csv: table with a column of case names (the first column) and one of groups, relative to the data folder.
+        csv: table with a column of case names (the first) and one of groups, relative to the data folder.
         column: the column of groups.
         regex: searched in the case's name; its first parenthesis, or the whole match, is the group.
         folder: the name of the image file's parent folder is the group.
@@ -44,22 +44,29 @@ class Grouping:
         return [replace(case, group=groups[case.name]) for case in cases]
 
     def _from_names(self, cases: Sequence[Case]) -> dict[str, str]:
-        pattern = re.compile(self.regex or "")
+        try:
+            pattern = re.compile(self.regex or "")
+        except (re.error, RecursionError, OverflowError) as error:
+            what = f"is no regular expression ({error})"
+            raise DataError(f"data.group_regex {self.regex!r}", what, "correct it") from None
         matches = {case.name: pattern.search(case.name) for case in cases}
+        groups = {name: match and match[min(pattern.groups, 1)] for name, match in matches.items()}
         problems = [
             Problem(name, f"does not match data.group_regex {self.regex!r}", "correct the expression")
-            for name, match in matches.items()
-            if match is None
+            for name, group in groups.items()
+            if group is None
         ]
         if problems:
             raise DataError.of(problems)
-        return {name: match[1] if pattern.groups else match[0] for name, match in matches.items() if match}
+        return {name: group for name, group in groups.items() if group is not None}
 
     def _from_table(self, cases: Sequence[Case], root: Path) -> dict[str, str]:
         path = root / (self.csv or "")
         names, table = _read_table(path, self.column)
         problems = [
-            Problem(str(path), f"has no row for the case {case.name!r}", f"add one; first column is {names!r}")
+            Problem(
+                str(path), f"has no row for the case {case.name!r}", f"add one; first column is {names!r}"
+            )
             for case in cases
             if _row_of(case, table) is None
         ]
@@ -86,4 +93,12 @@ def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
         what = "data.group_column is not set" if column is None else f"has no column {column!r}"
         raise DataError(str(path), what, near(column or "", header))
     index = header.index(column)
-    return header[0], {row[0]: row[index] for row in rows[1:] if len(row) > index}
+    table: dict[str, str] = {}
+    problems = []
+    for row in (row for row in rows[1:] if len(row) > index):
+        if table.setdefault(row[0], row[index]) != row[index]:
+            what = f"puts {row[0]!r} into two groups, {table[row[0]]!r} and {row[index]!r}"
+            problems.append(Problem(str(path), what, "keep one row a case"))
+    if problems:
+        raise DataError.of(problems)
+    return header[0], table

@@ -17,10 +17,11 @@ class MaskCoding:
 
     Attributes:
         classes: number of foreground classes.
-        values: stored value of each foreground class; None: any single non-zero value for one class, 1..K for several.
+        values: stored value of each foreground class; None: any single non-zero value for one class, 1..K for
+            several.
         invert: one class only: the stored foreground is the background.
-        threshold: one class only, and only where the user asked for it: stored values from here on are foreground.
-            It makes masks of grey levels (resized ones, JPEG) usable.
+        threshold: one class only, and only where the user asked for it: stored values from here on are
+            foreground. It makes masks of grey levels (resized ones, JPEG) usable.
     """
 
     classes: int = 1
@@ -38,7 +39,7 @@ class MaskCoding:
         if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(found).all():
             raise DataError(where, "the mask holds NaN or infinite values", "store class indices")
         if self.threshold is not None:
-            return ((stored >= self.threshold) != self.invert).astype(np.uint8)
+            return (np.greater_equal(stored, self.threshold) != self.invert).astype(np.uint8)
         mapping = self._mapping(found, where)
         out = np.zeros(stored.shape, np.uint8)
         for value, index in mapping.items():
@@ -48,7 +49,9 @@ class MaskCoding:
     def _mapping(self, found: NDArray[np.generic], where: str) -> dict[float, int]:
         foreground = [value for value in found.tolist() if value != 0]
         if self.values is not None:
-            known: dict[float, int] = {float(value): index for index, value in enumerate(self.values, start=1)}
+            known: dict[float, int] = {
+                float(value): index for index, value in enumerate(self.values, start=1)
+            }
         elif self.classes == 1:
             known = {float(foreground[0]): 1} if len(foreground) == 1 and foreground[0] > 0 else {}
         else:
@@ -63,7 +66,10 @@ class MaskCoding:
     def _not_a_mask(self, found: Sequence[float], unknown: Sequence[float]) -> tuple[str, str]:
         shown = ", ".join(f"{value:g}" for value in unknown[:8]) + (", …" if len(unknown) > 8 else "")
         if min(found) < 0:
-            return f"not a mask: it holds negative values ({shown})", "this looks like an image; check the folders"
+            return (
+                f"not a mask: it holds negative values ({shown})",
+                "this looks like an image; check the folders",
+            )
         if self.values is not None or self.classes > 1:
             return (
                 f"holds the values {shown}, which stand for none of the {self.classes} classes",
@@ -72,7 +78,8 @@ class MaskCoding:
         if len(found) > 16:
             return (
                 f"not a mask: it has {len(found)} grey levels",
-                "check that image and mask are not swapped; if the masks are blurred, --set data.mask.threshold=128 cuts them",
+                "check that image and mask are not swapped; "
+                "if the masks are blurred, --set data.mask.threshold=128 cuts them",
             )
         return (
             f"holds several foreground values ({shown}), but there is one class",

@@ -6,8 +6,10 @@ Only PNG, JPEG, TIFF and BMP are decoded, whatever the file is called; the forma
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +34,9 @@ def read_image(path: Path) -> NDArray[np.generic]:
     The orientation that a camera stored beside the pixels (EXIF) is applied; an alpha channel is dropped.
 
     Raises:
-        DataError: the file is missing, empty, torn, too large, no allowed format, or would lose bits in decoding.
+        DataError: the file is missing, empty, torn, too large, no allowed format, or would be decoded wrongly.
     """
     with _opened(path) as picture:
-        _refuse_lossy_colour(picture, path)
         upright = ImageOps.exif_transpose(picture)
         image = _as_array(upright)
     if image.dtype == np.float32 and not np.isfinite(image).all():
@@ -52,7 +53,8 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
         grey: take grey levels as they are, so that a JPEG is no error; the caller will threshold them.
 
     Raises:
-        DataError: as `read_image`, or the file is a JPEG, or its channels differ, or transparency carries the mask.
+        DataError: as `read_image`, or the file is a JPEG, its channels differ, transparency carries the mask, or
+            white is stored as 0.
     """
     with _opened(path) as picture:
         if picture.format == "JPEG" and not grey:
@@ -61,6 +63,9 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
                 "a mask stored as JPEG has grey levels that are no classes",
                 "use the original mask as PNG; if only the JPEG exists, --set data.mask.threshold=128 cuts it",
             )
+        if _white_is_zero(picture):
+            what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
+            raise DataError(str(path), what, "save the mask as PNG")
         # The index of a palette is the class; its colours are only for the eye.
         values = np.asarray(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
     return values if values.ndim == 2 else _collapse(values, path)
@@ -68,6 +73,8 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
 
 def _opened(path: Path) -> Image.Image:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
+            raise DataError(str(path), "is not a regular file", "remove it, or put an image in its place")
         content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(str(path), "the file does not exist", "check the path") from None
@@ -92,7 +99,11 @@ def decode(content: bytes, path: Path) -> Image.Image:
             picture.load()
     except UnidentifiedImageError:
         raise DataError(str(path), _what_it_is_instead(content), "use PNG, JPEG, TIFF or BMP") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise _too_large(path, "the image") from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on torn files
         raise DataError(
             str(path), f"the image is damaged or cut off ({error})", "copy it again from its source"
         ) from error
@@ -108,29 +119,40 @@ def _what_it_is_instead(content: bytes) -> str:
     return "not an image of an allowed format"
 
 
+def _too_large(path: Path, what: str) -> DataError:
+    return DataError(str(path), f"{what} is above the limit of {LARGEST_PIXELS:,} pixels", "cut it into parts")
+
+
 def _refuse_unusual(picture: Image.Image, content: bytes, path: Path) -> None:
     width, height = picture.size
     if width * height > LARGEST_PIXELS:
-        raise DataError(
-            str(path), f"{width}×{height} pixels is above the limit of {LARGEST_PIXELS:,}", "cut it into parts"
-        )
+        raise _too_large(path, f"{width}×{height}")
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:
-        raise DataError(str(path), f"the file holds {frames} pages or frames", "save each as a file of its own")
+        raise DataError(
+            str(path), f"the file holds {frames} pages or frames", "save each as a file of its own"
+        )
     if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
         raise DataError(
             str(path),
             "16-bit colour (or grey with alpha) would be cut to 8 bits in decoding",
             "save it as 16-bit grey without alpha, or as 8-bit colour",
         )
+    bits = _tiff_tag(picture, TIFF_BITS_PER_SAMPLE) or ()
+    if len(bits) > 1 and max(bits) > 8:
+        what = f"{max(bits)}-bit colour would be cut to 8 bits in decoding"
+        raise DataError(str(path), what, "save it as grey or 8-bit colour")
+    if _white_is_zero(picture) and max(bits, default=1) > 8:
+        what = f"{max(bits)}-bit grey that stores white as 0 would be decoded as its negative"
+        raise DataError(str(path), what, "save it with black as 0")
 
 
-def _refuse_lossy_colour(picture: Image.Image, path: Path) -> None:
-    bits = getattr(picture, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, ())
-    if isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8:
-        raise DataError(
-            str(path), f"{max(bits)}-bit colour would be cut to 8 bits in decoding", "save it as grey or 8-bit colour"
-        )
+def _tiff_tag(picture: Image.Image, tag: int) -> Any:
+    return getattr(picture, "tag_v2", {}).get(tag)
+
+
+def _white_is_zero(picture: Image.Image) -> bool:
+    return bool(_tiff_tag(picture, TIFF_PHOTOMETRIC) == WHITE_IS_ZERO)
 
 
 def _as_array(picture: Image.Image, keep_alpha: bool = False) -> NDArray[np.generic]:
@@ -156,7 +178,9 @@ def _collapse(values: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     colours = 3 if values.shape[2] >= 3 else 1
     if not (values[:, :, :colours] == values[:, :, :1]).all():
         raise DataError(
-            str(path), "the mask is coloured, so it does not say which class is which", "save class indices as grey PNG"
+            str(path),
+            "the mask is coloured, so it does not say which class is which",
+            "save class indices as grey PNG",
         )
     if values.shape[2] in (2, 4) and values[:, :, -1].min() != 255:
         raise DataError(

@@ -48,14 +48,17 @@ class Split:
     def write(self, path: Path) -> None:
         folds = [{part: list(fold.part(part)) for part in PARTS} for fold in self.folds]
         content = {"rule": dict(self.rule), "folds": folds, "groups": dict(self.groups)}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        # Bytes of a file name that are no UTF-8 become \udcXX, which is how JSON writes them.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     @classmethod
     def read(cls, path: Path, cases: Sequence[Case] | None = None) -> Split:
         """Read a split file; with cases, check it against them.
 
         Raises:
-            DataError: not a split file; or, told together: unknown cases, a case or a group in two parts, an empty part.
+            DataError: not a split file; or, told together: unknown cases, a case or a group in two parts, an empty
+            part.
         """
         split = cls._parse(path)
         problems = list(split._problems(str(path), cases))
@@ -67,12 +70,12 @@ class Split:
     def _parse(cls, path: Path) -> Split:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            folds = tuple(Fold(**{part: tuple(fold.get(part, ())) for part in PARTS}) for fold in content["folds"])
+            folds = tuple(Fold(**{part: _names(fold, part) for part in PARTS}) for fold in content["folds"])
             groups = {str(name): str(group) for name, group in content.get("groups", {}).items()}
-            return cls(folds, groups, content.get("rule", {}))
+            return cls(folds, groups, dict(content.get("rule", {})))
         except FileNotFoundError:
             raise DataError(str(path), "the split file does not exist", "check the path") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 str(path),
                 f"is not a split file ({error})",
@@ -86,14 +89,18 @@ class Split:
             problems += self._fold_problems(f"{where}, fold {number}", fold, groups, cases is not None)
         return problems
 
-    def _fold_problems(self, where: str, fold: Fold, groups: Mapping[str, str], strict: bool) -> list[Problem]:
+    def _fold_problems(
+        self, where: str, fold: Fold, groups: Mapping[str, str], strict: bool
+    ) -> list[Problem]:
         problems = []
         counts = Counter(name for part in PARTS for name in fold.part(part))
         for name in (name for name, count in counts.items() if count > 1):
             problems.append(Problem(where, f"the case {name!r} stands {counts[name]} times", "keep it once"))
         if strict:
             for name in (name for name in counts if name not in groups):
-                problems.append(Problem(where, f"the case {name!r} is not in the data", "remove it, or fix the name"))
+                problems.append(
+                    Problem(where, f"the case {name!r} is not in the data", "remove it, or fix the name")
+                )
         for part in ("train", "validation"):
             if not fold.part(part):
                 problems.append(Problem(where, f"the {part} part is empty", "give it some cases"))
@@ -108,6 +115,13 @@ class Split:
         return problems
 
 
+def _names(fold: Mapping[str, Any], part: str) -> tuple[str, ...]:
+    names = fold.get(part, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{part} is no list of case names")
+    return tuple(names)
+
+
 def holdout(
     cases: Sequence[Case], *, test: float, validation: float, seed: int, contiguous: bool = False
 ) -> Split:
@@ -118,14 +132,18 @@ def holdout(
     return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
 
 
-def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False) -> Split:
+def kfold(
+    cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False
+) -> Split:
     """Every case is tested once; in each fold a share of the rest is validation."""
     dealt = _deal(cases, {str(number): 1 / folds for number in range(folds)}, seed, contiguous)
     result = []
     for number in range(folds):
         rest = [case for case in cases if dealt[case.name] != str(number)]
         parts = _deal(rest, {"train": 1 - validation, "validation": validation}, seed, contiguous)
-        result.append(_fold(cases, parts | {case.name: "test" for case in cases if dealt[case.name] == str(number)}))
+        result.append(
+            _fold(cases, parts | {case.name: "test" for case in cases if dealt[case.name] == str(number)})
+        )
     rule = {"kind": "kfold", "folds": folds, "validation": validation, "seed": seed, "contiguous": contiguous}
     return _checked(Split(tuple(result), _groups(cases), rule), cases)
 
@@ -153,9 +171,9 @@ def _checked(split: Split, cases: Sequence[Case]) -> Split:
 def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contiguous: bool) -> dict[str, str]:
     """Part of every case: whole groups go, stratum by stratum, to the part that lacks most of its share.
 
-    A group's stratum is the label most of its cases have. Large groups are dealt first, ties in seeded order, so that
-    parts come out close to their shares. `contiguous` deals the groups in natural order instead: neighbouring slices of
-    one volume stay in one part.
+    A group's stratum is the label most of its cases have. Large groups are dealt first, ties in seeded order, so
+    that parts come out close to their shares. `contiguous` deals the groups in natural order instead: neighbouring
+    slices of one volume stay in one part.
     """
     members: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
@@ -166,7 +184,9 @@ def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contigu
     parts: dict[str, str] = {}
     for number, (_, groups) in enumerate(sorted(strata.items())):
         order = groups if contiguous else _shuffled(groups, members, (seed, number))
-        wanted = {part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()}
+        wanted = {
+            part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()
+        }
         for group in order:
             part = _next_part(wanted, shares, contiguous)
             wanted[part] -= len(members[group])
@@ -174,7 +194,9 @@ def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contigu
     return parts
 
 
-def _shuffled(groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed: tuple[int, int]) -> list[str]:
+def _shuffled(
+    groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed: tuple[int, int]
+) -> list[str]:
     order = np.random.default_rng(seed).permutation(len(groups))
     return sorted((groups[index] for index in order), key=lambda group: -len(members[group]))
 

@@ -10,20 +10,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ConvKind = Literal["plain", "separable"]
-# `conv`: convolution-norm-ReLU each time; `block`: (convolution-ReLU)…-norm, one norm a block (Vaze 2020); `none`: no norm.
+# `conv`: convolution-norm-ReLU each time; `block`: (convolution-ReLU)…-norm, one norm a block (Vaze 2020);
+# `none`: no norm.
 NormPlace = Literal["conv", "block", "none"]
 
 
 def conv(kind: ConvKind, channels_in: int, channels_out: int, kernel: int = 3) -> nn.Module:
-    """A convolution that keeps height and width; separable is depthwise without bias, then pointwise (Chollet 2017)."""
+    """A convolution that keeps height and width.
+
+    Separable is depthwise without bias, then pointwise (Chollet 2017).
+    """
     if kind == "plain":
         return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
-    depthwise = nn.Conv2d(channels_in, channels_in, kernel, padding=kernel // 2, groups=channels_in, bias=False)
+    depthwise = nn.Conv2d(
+        channels_in, channels_in, kernel, padding=kernel // 2, groups=channels_in, bias=False
+    )
     return nn.Sequential(depthwise, nn.Conv2d(channels_in, channels_out, 1))
 
 
 def conv_block(
-    channels_in: int, channels_out: int, *, kind: ConvKind = "plain", norm: NormPlace = "conv", repeats: int = 2
+    channels_in: int,
+    channels_out: int,
+    *,
+    kind: ConvKind = "plain",
+    norm: NormPlace = "conv",
+    repeats: int = 2,
 ) -> nn.Sequential:
     """Several 3×3 convolutions with ReLU and batch norm."""
     layers: list[nn.Module] = []
@@ -38,7 +49,10 @@ def conv_block(
 
 
 class UpConv(nn.Sequential):
-    """Nearest ×2, then a 2×2 convolution with ReLU that changes the width (Ronneberger 2015, without the transpose)."""
+    """Nearest ×2, then a 2×2 convolution with ReLU that changes the width.
+
+    This is the up-convolution of Ronneberger 2015, without the transpose.
+    """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(
@@ -51,7 +65,9 @@ class UpConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Encoder, deepest block, decoder, head, as in the figure; height and width must be multiples of `stride`.
+    """Encoder, deepest block, decoder, head, as in the figure.
+
+    Height and width must be multiples of `stride`.
 
     Args:
         encoder: blocks, each followed by 2×2 max pooling; its output before pooling is the skip.

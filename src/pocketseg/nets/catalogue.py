@@ -31,7 +31,10 @@ def _options(arch: str) -> type[BaseModel]:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             low, high = LIMITS.get(name, (None, None))
-            fields[name] = (Annotated[hints[name], Field(ge=low, le=high)] if low else hints[name], parameter.default)
+            fields[name] = (
+                Annotated[hints[name], Field(ge=low, le=high)] if low else hints[name],
+                parameter.default,
+            )
     return create_model(arch, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
@@ -74,7 +77,8 @@ def build(arch: str, in_channels: int, out_channels: int, *, seed: int = 0, **op
     if problems:
         raise RecipeError.of(problems)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # The CPU's generator only; torch.manual_seed would reseed every GPU as well, outside of the fork.
+        torch.default_generator.manual_seed(seed)
         net = NETS[arch](in_channels, out_channels, **options)
         net.apply(_initialise)
     return AnySize(net)

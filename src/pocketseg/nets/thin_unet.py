@@ -25,7 +25,8 @@ def thin_unet(
         width: channels of every block.
         blocks: encoder blocks, which is the number of poolings.
         conv: plain or separable.
-        norm: where batch norm stands; `block` is the source's (width 32, 6 blocks: 287,681 plain, 42,410 separable).
+        norm: where batch norm stands; `block` is the source's (width 32, 6 blocks, 1 → 1: 287,681 parameters
+            plain, 42,410 separable).
         output_width: channels of the last block; None follows `width`, the source has 32 whatever the width.
     """
     last = output_width or width

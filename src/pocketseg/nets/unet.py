@@ -16,7 +16,9 @@ def unet(
     conv: ConvKind = "plain",
     norm: NormPlace = "conv",
 ) -> UNet:
-    """Widths width·2^i down to width·2^levels; upsampling is nearest ×2 and a 2×2 convolution that halves the width.
+    """Widths width·2^i down to width·2^levels.
+
+    Upsampling is nearest ×2 and a 2×2 convolution that halves the width.
 
     Args:
         in_channels: image channels.
@@ -24,8 +26,8 @@ def unet(
         width: channels of the first block.
         levels: number of poolings.
         conv: plain or separable convolutions in the blocks.
-        norm: where batch norm stands; `block` is the layout of Vaze et al. 2020 (31,036,481 parameters for 1 → 1),
-            `none` the original's (31,030,593).
+        norm: where batch norm stands; `block` is the layout of Vaze et al. 2020 (31,036,481 parameters for
+            1 → 1), `none` the original's (31,030,593).
     """
     widths = [width * 2**level for level in range(levels + 1)]
     sources = [in_channels, *widths[:-2]]

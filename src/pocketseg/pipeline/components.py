@@ -1,6 +1,7 @@
 """Connected components in NumPy, so that prediction needs no SciPy.
 
-Foreground is 8-connected and background 4-connected (the pair that keeps a closed curve from leaking; Rosenfeld 1970).
+Foreground is 8-connected and background 4-connected (the pair that keeps a closed curve from leaking; Rosenfeld
+1970).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 def label_components(mask: NDArray[np.bool_], *, diagonal: bool = True) -> tuple[NDArray[np.int32], int]:
     """Number the connected components of a mask in the order of their first pixel.
 
-    The mask is cut into horizontal runs; runs that touch in neighbouring rows are joined by passing the smallest label
-    along until nothing changes. The work grows with the number of runs, not with the number of pixels.
+    The mask is cut into horizontal runs; runs that touch in neighbouring rows are joined by passing the smallest
+    label along until nothing changes. The work grows with the number of runs, not with the number of pixels.
 
     Args:
         mask: bool (h, w).

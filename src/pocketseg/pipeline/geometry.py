@@ -15,8 +15,8 @@ Array = NDArray[np.float32]
 def _resampling_matrix(source: int, target: int) -> Array:
     """Rows of triangle-filter weights, (target, source), each summing to one.
 
-    Pixel centres lie at i + 1/2. Enlarging is plain bilinear interpolation with the border repeated; reducing widens the
-    triangle by the scale, so that nothing is skipped (the antialiased bilinear filter of image libraries).
+    Pixel centres lie at i + 1/2. Enlarging is plain bilinear interpolation with the border repeated; reducing widens
+    the triangle by the scale, so that nothing is skipped (the antialiased bilinear filter of image libraries).
     """
     scale = source / target
     support = max(scale, 1.0)
@@ -51,7 +51,7 @@ def resize(planes: Array, size: tuple[int, int]) -> Array:
 
 
 def resize_labels(mask: NDArray[np.uint8], size: tuple[int, int], classes: int) -> NDArray[np.uint8]:
-    """Resize a mask of class indices: each pixel takes the class that covers most of it, the first one in a tie.
+    """Resize a mask of class indices: each pixel takes the class that covers most of it, the first in a tie.
 
     Coverage is measured by the same filter that resizes the image, so both shift alike.
 

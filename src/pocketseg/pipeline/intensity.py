@@ -23,8 +23,9 @@ class Normalization:
     """How unit-range intensities become net input.
 
     Attributes:
-        kind: `unit-range` leaves [0, 1]; `min-max` stretches each image to it; `z-score` gives each image mean 0 and
-            standard deviation 1; `train-mean-std` subtracts and divides by the numbers learned from the training part.
+        kind: `unit-range` leaves [0, 1]; `min-max` stretches each image to it; `z-score` gives each image mean 0
+            and standard deviation 1; `train-mean-std` subtracts and divides by the numbers learned from the training
+            part.
         clip: after `z-score`, values are cut to ±clip; None leaves them.
         mean, std: per channel, learned; only for `train-mean-std`.
     """
@@ -35,7 +36,7 @@ class Normalization:
     std: tuple[float, ...] = ()
 
     def __call__(self, planes: Array) -> Array:
-        """Normalise (c, h, w) planes of unit range; a constant image gives zeros, never a division by zero."""
+        """Normalise (c, h, w) planes of unit range; a constant image gives zeros, no division by zero."""
         if self.kind == "unit-range":
             return planes
         if self.kind == "min-max":
@@ -50,7 +51,7 @@ class Normalization:
 
 
 def unit_range(image: NDArray[np.generic], declared: tuple[float, float] | None = None) -> Array:
-    """Scale an image to [0, 1]: by the declared range, else integers by their dtype's maximum, floats by their own range.
+    """Scale an image to [0, 1]: by the declared range, else integers by their dtype's maximum, floats by their own.
 
     Args:
         image: (h, w) or (h, w, c), any integer, bool or float dtype.
@@ -71,7 +72,7 @@ def _natural_range(image: NDArray[np.generic]) -> tuple[float, float]:
     if image.dtype == np.bool_:
         return 0.0, 1.0
     if np.issubdtype(image.dtype, np.integer):
-        return 0.0, float(np.iinfo(image.dtype).max)
+        return 0.0, float(np.iinfo(image.dtype.name).max)
     return float(image.min()), float(image.max())
 
 

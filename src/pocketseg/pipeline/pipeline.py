@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -31,7 +31,8 @@ class Pipeline:
         size: (height, width) the net sees.
         channels: image channels the net takes.
         classes: names of the foreground classes; index 0 of a mask is background.
-        fit: `resize` brings the whole image to `size`; `tile` keeps its grid and covers it with blended tiles of `size`.
+        fit: `resize` brings the whole image to `size`; `tile` keeps its grid and covers it with blended tiles of
+            `size`.
         multiple: the net's total stride; its input is padded to multiples of it.
         intensity_range: the stored values that become 0 and 1; None: by dtype (see `intensity.unit_range`).
     """
@@ -50,7 +51,9 @@ class Pipeline:
         try:
             planes = to_channels(unit_range(image, self.intensity_range), self.channels)
         except ValueError as error:
-            raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
+            raise DataError(
+                "image", str(error), "give images of that kind, or train with data.channels set"
+            ) from error
         return geometry.resize(planes, self.size) if self.fit == "resize" else planes
 
     def prepare(self, image: NDArray[np.generic]) -> Array:
@@ -69,11 +72,26 @@ class Pipeline:
 
     def predict_prepared(self, prepared: Array, shape: tuple[int, int], forward: Forward) -> Array:
         """The same from net input that `prepare` made of an image of this (height, width)."""
-        probabilities = geometry.resize(self._blend(prepared, forward), shape)
-        return np.ascontiguousarray(np.moveaxis(probabilities, 0, -1))
+        return self._restored(self._blend(prepared, forward), shape)
+
+    def predict_batch(
+        self, prepared: Sequence[Array], shapes: Sequence[tuple[int, int]], forward: Forward
+    ) -> list[Array]:
+        """`predict_prepared` for several images; where all are resized, the net runs once for all of them."""
+        if self.fit == "tile":
+            return [
+                self.predict_prepared(planes, shape, forward)
+                for planes, shape in zip(prepared, shapes, strict=True)
+            ]
+        found = self._probabilities(list(prepared), forward)
+        return [self._restored(planes, shape) for planes, shape in zip(found, shapes, strict=True)]
+
+    def _restored(self, probabilities: Array, shape: tuple[int, int]) -> Array:
+        """(k, h, w) on the net's grid to (h, w, k) on the image's."""
+        return np.ascontiguousarray(np.moveaxis(geometry.resize(probabilities, shape), 0, -1))
 
     def _blend(self, prepared: Array, forward: Forward) -> Array:
-        """Probabilities (k, h, w) on the net's grid, from overlapping tiles where the image is larger than one."""
+        """Probabilities (k, h, w) on the net's grid, from overlapping tiles where one does not cover it."""
         shape = (prepared.shape[1], prepared.shape[2])
         places = geometry.tiles(shape, self.size)
         if len(places) == 1:
@@ -124,7 +142,7 @@ class Pipeline:
 
 
 def to_probabilities(logits: Array) -> Array:
-    """Foreground probabilities (n, k, h, w): sigmoid of a single logit, else softmax without the background channel."""
+    """Foreground probabilities (n, k, h, w): sigmoid of a single logit, else softmax without the background."""
     if logits.shape[1] == 1:
         # exp of a non-positive number never overflows.
         small = np.exp(-np.abs(logits))

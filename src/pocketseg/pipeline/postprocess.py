@@ -36,7 +36,9 @@ class Postprocess:
         winner = threshold_or_argmax(probabilities, self.threshold)
         mask = np.zeros_like(winner)
         for index in range(1, classes + 1):
-            mask[self.clean(winner == index, probabilities[:, :, index - 1])] = index
+            own = winner == index
+            # Holes are filled where there is background; another class inside keeps its pixels.
+            mask[self.clean(own, probabilities[:, :, index - 1]) & (own | (winner == 0))] = index
         return mask
 
     def clean(self, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import re
-import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
@@ -28,7 +28,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", event.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not allowed", event.start_mark
+            )
         return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -42,12 +44,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back as it was."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 # YAML 1.1 reads 1e-3 (no dot) as a string. YAML 1.2, and everybody, means a number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -57,22 +67,32 @@ def parse_yaml(text: str, where: str) -> Any:
         RecipeError: not valid YAML, with line and column.
     """
     if len(text) > LARGEST_RECIPE_BYTES:
-        raise RecipeError(where, f"has {len(text):,} characters, more than any recipe", "check that it is the right file")
+        raise RecipeError(
+            where, f"has {len(text):,} characters, more than any recipe", "check that it is the right file"
+        )
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader, made stricter
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        hint = "indent with spaces, not tabs" if "\\t" in str(error.problem) else "see `pocketseg recipes show thin-unet`"
+        hint = (
+            "indent with spaces, not tabs"
+            if "\\t" in str(error.problem)
+            else "see `pocketseg recipes show thin-unet`"
+        )
         raise RecipeError(f"{where}{place}", str(error.problem or error.context), hint) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecipeError(where, f"is not valid YAML ({error})", "see `pocketseg recipes show thin-unet`") from None
+        raise RecipeError(
+            where, f"is not valid YAML ({error})", "see `pocketseg recipes show thin-unet`"
+        ) from None
 
 
 def shipped_names() -> list[str]:
     """Names of the recipes that come with the package."""
     folder = resources.files("pocketseg.recipes") / "shipped"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def shipped_text(name: str) -> str:
@@ -97,7 +117,9 @@ def load_recipe(
     """
     where, values = _read(source)
     if not isinstance(values, dict):
-        raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
+        raise RecipeError(
+            where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`"
+        )
     problems = [problem for override in overrides for problem in _override(values, override)]
     if check_net:
         problems += _net_problems(values, check_net)
@@ -112,14 +134,15 @@ def load_recipe(
 
 def dump_recipe(recipe: Recipe) -> str:
     """YAML with every key, defaults included; loads back to an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    values = recipe.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _read(source: str | Path | dict[str, Any]) -> tuple[str, Any]:
     if isinstance(source, dict):
-        return "recipe", yaml.safe_load(yaml.safe_dump(source))
+        return "recipe", copy.deepcopy(source)
     path = Path(source)
-    if path.suffix not in (".yaml", ".yml") and not path.exists():
+    if path.suffix not in (".yaml", ".yml") and (not path.exists() or path.is_dir()):
         return f"recipe {source}", parse_yaml(shipped_text(str(source)), str(source))
     try:
         return str(path), parse_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -174,10 +197,11 @@ def _net_problems(values: dict[str, Any], check_net: NetCheck) -> list[Problem]:
 
 def _problems(error: ValidationError, where: str) -> Iterator[Problem]:
     for fault in error.errors():
-        location = [part for part in fault["loc"] if part not in SCHEDULE_TAGS]
+        location, known = _walk(fault["loc"])
         key = ".".join(str(part) for part in location) or where
         if fault["type"] == "extra_forbidden":
-            yield Problem(key, "is no key of a recipe", near(str(location[-1]), _keys_at(Recipe, location[:-1])))
+            name = str(fault["loc"][-1])
+            yield Problem(".".join([*map(str, location), name]), "is no key of a recipe", near(name, known))
         elif fault["type"] == "missing":
             yield Problem(key, "is missing", "add it")
         else:
@@ -187,25 +211,27 @@ def _problems(error: ValidationError, where: str) -> Iterator[Problem]:
             yield Problem(key, message[0].lower() + message[1:] + given, "")
 
 
-SCHEDULE_TAGS = frozenset(
-    ["constant", "cosine", "step", "multi-step", "step-restarts", "constant-then-decay", "plateau"]
-)
+def _walk(location: Sequence[Any]) -> tuple[list[Any], set[str]]:
+    """The parts of an error's location that stand in the recipe, and the keys known at its end.
 
-
-def _keys_at(model: Any, location: Sequence[Any]) -> set[str]:
-    """The keys known at a place in the recipe, found by walking the types."""
+    Pydantic puts the chosen member of a union into the location: `schedule.cosine.warmup`, `threshold.float`.
+    """
+    path: list[Any] = []
+    models: list[type[BaseModel]] = [Recipe]
     for part in location:
+        fields = {name: field for model in models for name, field in model.model_fields.items()}
         if isinstance(part, int):
-            continue
-        nested = [inner.model_fields.get(part) for inner in _models_in(model)]
-        model = typing.Union[tuple(field.annotation for field in nested if field is not None) or (type(None),)]  # noqa: UP007
-    return {name for inner in _models_in(model) for name in inner.model_fields}
+            path.append(part)
+        elif len(models) > 1:
+            models = [model for model in models if model.model_fields["kind"].default == part]
+        elif part in fields:
+            path.append(part)
+            models = _models_in(fields[part].annotation)
+    return path, {name for model in models for name in model.model_fields}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     """Recipe sections named anywhere in a type, for example in `list[StageSection]` or `AffineSection | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
-    return []
+    return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]

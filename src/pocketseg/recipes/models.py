@@ -1,4 +1,4 @@
-"""The recipe: everything that decides a result. Unknown keys, wrong types and impossible values are errors."""
+"""The recipe: everything that decides a result. Unknown keys, wrong types, impossible values are errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class DataSection(Section):
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
     channels: Annotated[int, Field(ge=1, le=16)] = 1
     fit: Literal["resize", "tile"] = "resize"
-    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = ["lesion"]
+    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = [
+        "lesion"
+    ]
     mask: MaskSection = MaskSection()
     range: tuple[float, float] | None = None
     layout: str = "auto"
@@ -50,10 +52,14 @@ class DataSection(Section):
             raise ValueError("classes: a name stands twice; give every class a name of its own")
         if self.mask.values is not None and len(self.mask.values) != len(self.classes):
             raise ValueError(f"mask.values: needs one value for each of the {len(self.classes)} classes")
+        if self.mask.values is not None and len(set(self.mask.values)) < len(self.mask.values):
+            raise ValueError("mask.values: a value stands twice; give every class a value of its own")
         if len(self.classes) > 1 and (self.mask.invert or self.mask.threshold is not None):
             raise ValueError("mask: invert and threshold make sense for one class only; remove them")
         if sum([self.group_csv is not None, self.group_regex is not None, self.group_folder]) > 1:
             raise ValueError("give one of group_csv, group_regex and group_folder")
+        if self.group_column is not None and self.group_csv is None:
+            raise ValueError("group_column is a column of group_csv, which is not given")
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError("range: the first value must be below the second")
         return self
@@ -94,7 +100,7 @@ class AffineSection(Section):
 
 
 class ElasticSection(Section):
-    """Smooth random displacement: `alpha` is its standard deviation as a share of the side, `grid` its control points."""
+    """Smooth random displacement of `grid` control points; `alpha`: its standard deviation as a share of the side."""
 
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.02
     grid: Annotated[int, Field(ge=2, le=32)] = 5
@@ -102,7 +108,7 @@ class ElasticSection(Section):
 
 
 class AugmentSection(Section):
-    """Random changes of training samples. Numbers are standard deviations unless a range is asked for; 0 is off.
+    """Random changes of training samples. Numbers are standard deviations unless they are ranges; 0 is off.
 
     `border` fills what comes from outside: the same rule for image and mask.
     """
@@ -123,7 +129,9 @@ class AugmentSection(Section):
 
 
 class LossSection(Section):
-    """Weights of the parts of the loss. `bce` is for one class, `ce` for several; `dice` is per image, `batch_dice` over it.
+    """Weights of the parts of the loss.
+
+    `bce` is for one class, `ce` for several; `dice` is per image, `batch_dice` over the batch.
 
     `class_weights` weighs background and each class in the cross-entropy part, in the order of the indices.
     """
@@ -142,7 +150,10 @@ class LossSection(Section):
 
 
 class OptimizerSection(Section):
-    """`decay: kernels` spares biases and norms; `l2_kernel` adds the gradient of l2·Σw² of kernels (the Keras regulariser)."""
+    """The optimiser and its numbers.
+
+    `decay: kernels` spares biases and norms; `l2_kernel` adds the gradient of l2·Σw² of kernels (the Keras regulariser).
+    """
 
     kind: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     lr: Annotated[float, Field(gt=0, le=100)] = 2e-3
@@ -262,7 +273,7 @@ class StageSection(Section):
 
 
 class PostprocessSection(Section):
-    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by mean Dice."""
+    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] | Auto = 0.5
     min_pixels: Annotated[int, Field(ge=0)] | Auto = 0
@@ -300,7 +311,8 @@ class Recipe(Section):
             if stage.init and stage.init.stage not in earlier:
                 known = ", ".join(sorted(earlier)) or "none"
                 raise ValueError(
-                    f"stage {stage.name!r} starts from {stage.init.stage!r}, which is no earlier stage (earlier: {known})"
+                    f"stage {stage.name!r} starts from {stage.init.stage!r}, "
+                    f"which is no earlier stage (earlier: {known})"
                 )
             earlier.add(stage.name)
         return stages
@@ -310,7 +322,9 @@ class Recipe(Section):
         several = len(self.data.classes) > 1
         for stage in self.stages:
             if several and stage.loss.bce:
-                raise ValueError(f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}")
+                raise ValueError(
+                    f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}"
+                )
             if not several and stage.loss.ce:
                 raise ValueError(f"stage {stage.name!r}: ce is for several classes; use bce with one")
             weights = stage.loss.class_weights
@@ -319,5 +333,7 @@ class Recipe(Section):
                     f"stage {stage.name!r}: class_weights needs {len(self.data.classes) + 1} numbers, background first"
                 )
         if self.augment.rotate90 and self.data.size[0] != self.data.size[1]:
-            raise ValueError(f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}")
+            raise ValueError(
+                f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}"
+            )
         return self

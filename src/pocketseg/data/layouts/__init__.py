@@ -15,18 +15,23 @@ LAYOUTS = {layout.NAME: layout for layout in (arrays, isbi_em, nested_unet, fold
 NESTING = 2
 
 
-def find_cases(root: Path, layout: str = "auto", images: str | None = None, masks: str | None = None) -> tuple[str, Path, Listing]:
+def find_cases(
+    root: Path, layout: str = "auto", images: str | None = None, masks: str | None = None
+) -> tuple[str, Path, Listing]:
     """The layout's name, the folder it was found in, and its cases.
 
-    With `auto` the root is tried, then the folders inside it, two levels down, where exactly one of them matches.
+    With `auto` the root is tried, then the folders inside it, two levels down, where exactly one of them
+    matches.
     """
     if not root.exists():
-        raise DataError(str(root), f"does not exist (looked at {root.resolve()})", "check the path given as --data")
+        raise DataError(
+            str(root), f"does not exist (looked at {root.resolve()})", "check the path given as --data"
+        )
+    if layout != "auto" and layout not in LAYOUTS:
+        raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
         return _named(root, layout, images, masks)
     if layout != "auto":
-        if layout not in LAYOUTS:
-            raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
         return layout, root, LAYOUTS[layout].find(root)
     name, folder = _detect(root)
     return name, folder, LAYOUTS[name].find(folder)
@@ -35,7 +40,9 @@ def find_cases(root: Path, layout: str = "auto", images: str | None = None, mask
 def _named(root: Path, layout: str, images: str | None, masks: str | None) -> tuple[str, Path, Listing]:
     if images is None or masks is None:
         raise DataError(
-            "--images and --masks", "only one of the two is given", "name both folders, relative to --data or absolute"
+            "--images and --masks",
+            "only one of the two is given",
+            "name both folders, relative to --data or absolute",
         )
     if images.endswith(".npy") or layout == arrays.NAME:
         return arrays.NAME, root, arrays.find(root, images, masks)
@@ -54,7 +61,9 @@ def _detect(root: Path) -> tuple[str, Path]:
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
     known = "; ".join(f"{name}: {layout.LOOKS_LIKE}" for name, layout in LAYOUTS.items())
     raise DataError(
-        str(root), "no images with masks were found in a known layout", f"arrange them in one of these ways: {known}"
+        str(root),
+        "no images with masks were found in a known layout",
+        f"arrange them in one of these ways: {known}",
     )
 
 

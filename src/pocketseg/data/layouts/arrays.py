@@ -24,7 +24,11 @@ def find(root: Path, images: str | None = None, masks: str | None = None) -> Lis
     if root.suffix == ".npz":
         return _pair((root, root), _members(root))
     files = root / (images or "images.npy"), root / (masks or "masks.npy")
-    missing = [Problem(str(file), "the file does not exist", "check the name") for file in files if not file.is_file()]
+    missing = [
+        Problem(str(file), "the file does not exist", "check the name")
+        for file in files
+        if not file.is_file()
+    ]
     return Listing(problems=missing) if missing else _pair(files, (None, None))
 
 
@@ -33,21 +37,28 @@ def _members(path: Path) -> tuple[str, str]:
         with np.load(path, allow_pickle=False) as archive:
             names = set(archive.files)
     except Exception as error:
-        raise DataError(str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez") from error
+        raise DataError(
+            str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"
+        ) from error
     for pair in MEMBERS:
         if names.issuperset(pair):
             return pair
     raise DataError(
-        str(path), f"holds the arrays {', '.join(sorted(names)) or '(none)'}", "name them `images` and `masks`"
+        str(path),
+        f"holds the arrays {', '.join(sorted(names)) or '(none)'}",
+        "name them `images` and `masks`",
     )
 
 
 def _pair(files: tuple[Path, Path], members: tuple[str | None, str | None]) -> Listing:
     images, masks = (open_array(file, member) for file, member in zip(files, members, strict=True))
     for file, array in zip(files, (images, masks), strict=True):
-        if array.ndim not in (3, 4):
+        if array.ndim not in (3, 4) or 0 in array.shape[1:]:
             what = f"has the shape {array.shape}; needed is (cases, height, width[, channels])"
             return Listing(problems=[Problem(str(file), what, "reshape it before saving")])
+        if array.dtype.kind not in "buif":
+            what = f"holds {array.dtype}; needed are integers, floats or booleans"
+            return Listing(problems=[Problem(str(file), what, "convert it before saving")])
     if len(images) != len(masks):
         what = f"{len(images)} images and {len(masks)} masks"
         return Listing(problems=[Problem(str(files[0]), what, "save as many masks as images")])

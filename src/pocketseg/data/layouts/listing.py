@@ -35,14 +35,10 @@ def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files directly in a folder, in natural order; hidden files and the litter of file browsers are left out."""
-    try:
-        entries = list(folder.iterdir())
-    except PermissionError:
-        raise DataError(str(folder), "the folder cannot be read (permission denied)", "make it readable") from None
+    """Image files directly in a folder, in natural order, without hidden files and the litter of file browsers."""
     found = [
         path
-        for path in entries
+        for path in _entries(folder)
         if path.suffix.lower() in SUFFIXES
         and not path.name.startswith(".")
         and path.name.lower() not in IGNORED_NAMES
@@ -53,8 +49,18 @@ def image_files(folder: Path) -> list[Path]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Visible folders directly in a folder, in natural order."""
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    found = [path for path in _entries(folder) if path.is_dir() and not path.name.startswith(".")]
     return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except PermissionError:
+        what = "the folder cannot be read (permission denied)"
+        raise DataError(str(folder), what, "make it readable") from None
+    except NotADirectoryError:
+        raise DataError(str(folder), "is a file, not a folder", "give a folder, or an .npz file") from None
 
 
 def by_stem(paths: Iterable[Path], problems: list[Problem]) -> dict[str, Path]:
@@ -84,10 +90,15 @@ def pair_folders(images: Path, masks: Path) -> Listing:
             listing.cases.append(Case(stem, FileSource(path), (FileSource(mask_by_stem[stem]),)))
         else:
             listing.problems.append(
-                Problem(str(path), f"has no mask in {masks}", f"add a mask with the stem {stem!r}, or remove the image")
+                Problem(
+                    str(path),
+                    f"has no mask in {masks}",
+                    f"add a mask with the stem {stem!r}, or remove the image",
+                )
             )
-    for stem in mask_by_stem.keys() - image_by_stem.keys():
-        listing.problems.append(
-            Problem(str(mask_by_stem[stem]), f"has no image in {images}", "add the image, or remove the mask")
-        )
+    for stem, path in mask_by_stem.items():
+        if stem not in image_by_stem:
+            listing.problems.append(
+                Problem(str(path), f"has no image in {images}", "add the image, or remove the mask")
+            )
     return listing

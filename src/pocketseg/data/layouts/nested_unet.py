@@ -19,5 +19,7 @@ def find(root: Path) -> Listing:
     others = [folder.name for folder in subfolders(root / "masks") if folder.name != "0"]
     if others:
         what = f"holds one folder a class (0, {', '.join(others)}); one class is read from this layout"
-        return Listing(problems=[Problem(str(root / "masks"), what, "merge the masks into one folder of class indices")])
+        return Listing(
+            problems=[Problem(str(root / "masks"), what, "merge the masks into one folder of class indices")]
+        )
     return pair_folders(root / "images", root / "masks/0")

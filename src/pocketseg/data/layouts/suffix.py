@@ -23,13 +23,14 @@ def find(root: Path, label: str | None = None) -> Listing:
     """Cases of one folder; `label` is the class folder they lie in."""
     listing = Listing()
     files = by_stem(image_files(root), listing.problems)
+    images: dict[str, Path] = {}
     masks: dict[str, list[Path]] = defaultdict(list)
     for stem, path in files.items():
         if match := MASK_STEM.fullmatch(stem):
             masks[match["image"]].append(path)
-    for stem, path in files.items():
-        if MASK_STEM.fullmatch(stem):
-            continue
+        else:
+            images[stem] = path
+    for stem, path in images.items():
         if stem in masks:
             listing.cases.append(
                 Case(stem, FileSource(path), tuple(FileSource(mask) for mask in masks[stem]), label=label)
@@ -38,7 +39,9 @@ def find(root: Path, label: str | None = None) -> Listing:
             listing.problems.append(
                 Problem(str(path), "has no mask", f"add {stem}_mask{path.suffix}, or remove the image")
             )
-    for stem in masks.keys() - files.keys():
+    for stem in (stem for stem in masks if stem not in images):
         for path in masks[stem]:
-            listing.problems.append(Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask"))
+            listing.problems.append(
+                Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask")
+            )
     return listing

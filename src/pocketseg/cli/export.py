@@ -1,0 +1,33 @@
+"""`pocketseg export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketseg.cli import console
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.onnx).")] = None,
+    fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
+) -> None:
+    """Write the model as one file that runs without PyTorch, checked against torch on validation images.
+
+    Examples:
+
+        pocketseg export runs/first --to onnx
+
+        pocketseg export runs/first --to onnx --out lesion.onnx
+    """
+    from pocketseg.flows.export import export
+
+    console.log_to_terminal()
+    done = export(run, to, out=out, fold=fold, data=data)
+    console.speak(f"{done.file}: {done.size_bytes / 1024:.0f} KiB")
+    console.speak(f"next:   pocketseg predict {done.file} IMAGES --out masks --overlay")

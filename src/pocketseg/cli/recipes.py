@@ -1,0 +1,35 @@
+"""`pocketseg recipes`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List the shipped recipes, or print one to start your own from.", no_args_is_help=False)
+
+
+@app.callback(invoke_without_command=True)
+def listed(context: typer.Context) -> None:
+    """List the shipped recipes.
+
+    Examples:
+
+        pocketseg recipes
+
+        pocketseg recipes show thin-unet > mine.yaml
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from pocketseg.recipes import load_recipe, shipped_names
+
+    for name in shipped_names():
+        print(f"{name:<16}{load_recipe(name).description}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
+    """Print a shipped recipe."""
+    from pocketseg.recipes import shipped_text
+
+    print(shipped_text(name), end="")

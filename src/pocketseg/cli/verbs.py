@@ -1,0 +1,41 @@
+"""All verbs, in the order of a project."""
+
+from __future__ import annotations
+
+import typer
+
+from pocketseg import __version__
+from pocketseg.cli import demo, evaluate, export, phantom, predict, recipes, report, train
+
+app = typer.Typer(
+    name="pocketseg",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Small segmentation networks for medical images: a folder of images and masks becomes a small network, "
+    "a file that runs without PyTorch, and a report.\n\n"
+    "Example:\n\n"
+    "    pocketseg train thin-unet --data scans --out runs/first\n\n"
+    "    pocketseg export runs/first --to onnx\n\n"
+    "    pocketseg predict runs/first/fold-0/model.onnx new_scans --out masks\n\n"
+    "Every verb explains itself with --help. --debug shows the traceback of an error.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before the verb."""
+
+
+for verb in (train, evaluate, export, predict, report, phantom, demo):
+    app.command(verb.__name__.rsplit(".", 1)[1])(verb.command)
+app.add_typer(recipes.app, name="recipes")

@@ -1,0 +1,138 @@
+"""ONNX: one file with the net and, in its metadata, the pipeline; refused where it computes something else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pocketseg.errors import ModelFileError, missing_package
+from pocketseg.files import write_atomically
+from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline.postprocess import threshold_or_argmax
+
+OPSET = 18
+METADATA_KEY = "pocketseg"
+FORMAT_VERSION = 1
+# In probability. onnxruntime and torch sum convolutions in different orders; f32 leaves about 1e-6 in logits.
+LARGEST_DIFFERENCE = 1e-4
+
+
+def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path: Path) -> None:
+    """Write the net and its pipeline; height and width are fixed, the number of images is free.
+
+    Args:
+        core: the net without its size wrapper, on the CPU, in f32.
+        pipeline: goes into the metadata, so that prediction needs nothing else.
+        card: facts about the model for its reader; must hold no path, no case name, no patient's data.
+        path: the file to write.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except Exception as error:
+        raise missing_package("onnx", "export", error) from error
+    core = core.eval()
+    height, width = pipeline.net_size
+    example = torch.zeros(2, pipeline.channels, height, width)
+    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            core,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("images")},),
+            opset_version=OPSET,
+            external_data=False,
+        )
+    if program is None:
+        raise ModelFileError(str(path), "torch gave no ONNX program", "report this net")
+    proto = program.model_proto
+    entry = proto.metadata_props.add()
+    entry.key = METADATA_KEY
+    entry.value = json.dumps({"version": FORMAT_VERSION, "pipeline": asdict(pipeline), **card}, sort_keys=True)
+    _drop_source_lines(proto)
+    write_atomically(path, proto.SerializeToString())
+
+
+def _drop_source_lines(proto: Any) -> None:
+    """The exporter notes file names and lines of this machine in every node; they are nobody's business."""
+    del proto.graph.metadata_props[:]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in [*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
+        del value.metadata_props[:]
+
+
+class _quiet:  # noqa: N801 - reads as a word in a with statement
+    """Loggers that speak at error level only, for the length of a block."""
+
+    def __init__(self, *names: str) -> None:
+        self.loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two forms of a model are apart on some images.
+
+    Attributes:
+        images: how many were compared.
+        largest: highest absolute difference in probability.
+        ties: pixels whose class differs although both probabilities lie within the tolerance of the decision.
+        wrong: pixels whose class differs and is no such tie.
+    """
+
+    images: int
+    largest: float
+    ties: int
+    wrong: int
+
+    @property
+    def holds(self) -> bool:
+        return self.largest <= LARGEST_DIFFERENCE and self.wrong == 0
+
+
+def compare(pipeline: Pipeline, first: Forward, second: Forward, images: Iterable[NDArray[np.generic]]) -> Parity:
+    """Run both on the same images, through the same pipeline."""
+    count, largest, ties, wrong = 0, 0.0, 0, 0
+    threshold = pipeline.postprocess.threshold
+    for image in images:
+        a, b = pipeline.predict(image, first), pipeline.predict(image, second)
+        differs = threshold_or_argmax(a, threshold) != threshold_or_argmax(b, threshold)
+        near = _margin(a, threshold) <= LARGEST_DIFFERENCE
+        count += 1
+        largest = max(largest, float(np.abs(a - b).max()))
+        ties += int((differs & near).sum())
+        wrong += int((differs & ~near).sum())
+    return Parity(count, largest, ties, wrong)
+
+
+def _margin(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """How far each pixel is from another decision, (h, w)."""
+    if probabilities.shape[2] == 1:
+        return np.abs(probabilities[:, :, 0] - np.float32(threshold))
+    every = np.concatenate([1 - probabilities.sum(2, keepdims=True), probabilities], 2)
+    second, first = np.moveaxis(np.sort(every, axis=2)[:, :, -2:], 2, 0)
+    return (first - second) / 2

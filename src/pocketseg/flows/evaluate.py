@@ -1,0 +1,138 @@
+"""`evaluate`: a model, or a folder of masks, judged on data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.data import Case, Cases, Split
+from pocketseg.data.layouts.listing import by_stem, image_files
+from pocketseg.data.readers import read_mask
+from pocketseg.errors import DataError, Problem, RecipeError
+from pocketseg.evaluation import CaseScore, Summary, score_cases, summarize, write_scores, write_summaries
+from pocketseg.evaluation.scores import Masker
+from pocketseg.flows.loading import load_predictor, open_cases
+from pocketseg.flows.run_folder import RunFolder
+from pocketseg.recipes import load_recipe
+from pocketseg.recipes.models import DataSection
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows by case and class, their summary, and where both were written."""
+
+    rows: list[CaseScore]
+    summaries: list[Summary]
+    out: Path
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    split: str | Path | None = None,
+    part: str | None = None,
+    fold: int = 0,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Judge a run, a checkpoint, an ONNX file, or a folder of predicted masks.
+
+    Args:
+        model: what predicts; in a folder of masks, each has the name of its case.
+        data: images and masks.
+        split: judge only a part of this split file; groups are taken from it too.
+        part: train, validation or test; default test where a split is given.
+        fold: of the split, and of a run.
+        out: folder for `cases.csv` and `summary.json`; default `MODEL.evaluation` beside the model.
+        overrides: `data.KEY=VALUE`, how to read the data; a run's own settings are the start.
+        progress: called with (done, of).
+    """
+    model = Path(model)
+    if part is not None and split is None:
+        raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
+    masker, classes = _masker(model, fold)
+    cases = open_cases(data, _data_section(model, classes, overrides))
+    chosen = _chosen(cases, split, part, fold)
+    classes = classes or [f"class {index}" for index in range(1, cases.coding.classes + 1)]
+    rows = score_cases(cases, chosen, masker, classes, progress)
+    summaries = summarize(rows, part or ("test" if split else "all"))
+    folder = Path(out) if out is not None else model.with_name(f"{model.name}.evaluation")
+    write_scores(rows, folder / "cases.csv")
+    write_summaries(summaries, folder / "summary.json")
+    return Evaluation(rows, summaries, folder)
+
+
+def _masker(model: Path, fold: int) -> tuple[Masker, list[str]]:
+    """A function from case to mask, and the model's class names (none for a folder of masks)."""
+    if model.is_dir() and not (model / "recipe.yaml").exists():
+        return _folder_of_masks(model), []
+    predictor = load_predictor(model, fold)
+    return (lambda _, image: predictor.mask(image)), list(predictor.pipeline.classes)
+
+
+def _folder_of_masks(folder: Path) -> Masker:
+    """Masks by the name of their case: 0 is background; with one class any other value is foreground."""
+    problems: list[Problem] = []
+    files = by_stem(sorted(folder.rglob("*")) and [p for f in _folders(folder) for p in image_files(f)], problems)
+    if problems:
+        raise DataError.of(problems)
+    if not files:
+        raise DataError(str(folder), "holds no masks and is no run folder", "give a model, a run, or a folder of masks")
+
+    def masker(case: Case, _: NDArray[np.generic]) -> NDArray[np.uint8]:
+        stem = Path(case.name).name
+        if stem not in files:
+            raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
+        stored = read_mask(files[stem])
+        values = np.unique(stored)
+        binary = len(values) <= 2 and values.max() == 255
+        return (stored != 0).astype(np.uint8) if binary else stored.astype(np.uint8)
+
+    return masker
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+
+
+def _data_section(model: Path, classes: Sequence[str], overrides: Sequence[str]) -> DataSection:
+    """How to read the data: as the run did, with the model's classes, changed by --set."""
+    foreign = [text for text in overrides if not text.startswith("data.")]
+    if foreign:
+        raise RecipeError(f"--set {foreign[0]}", "evaluate reads data only", "set keys that begin with data.")
+    start: dict[str, object] = {}
+    run = RunFolder(model)
+    if model.is_dir() and run.recipe_file.exists():
+        start = run.recipe().data.model_dump(mode="json")
+    elif classes:
+        start = {"classes": list(classes)}
+    # A whole recipe is validated, so that a wrong key is told with its neighbours; only its data section is used.
+    several = len(classes) > 1
+    stage = {"name": "none", "net": {"arch": "none"}, "loss": {"ce" if several else "bce": 1}}
+    return load_recipe({"data": start, "stages": [stage]}, overrides).data
+
+
+def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: int) -> list[Case]:
+    """The cases to judge, with the groups of the split file where there is one."""
+    if split is None:
+        return list(cases)
+    plan = Split.read(Path(split))
+    if not 0 <= fold < len(plan.folds):
+        raise DataError(f"--fold {fold}", f"the split has folds 0 to {len(plan.folds) - 1}", "choose one of them")
+    return [
+        Case(
+            case.name,
+            case.image,
+            case.masks,
+            case.label,
+            plan.groups.get(case.name, case.group),
+            case.spacing_mm,
+        )
+        for case in cases.named(plan.folds[fold].part(part or "test"))
+    ]

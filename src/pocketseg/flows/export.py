@@ -1,0 +1,102 @@
+"""`export`: a run's model in a format that runs without torch, refused where it computes something else."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pocketseg.data import Cases, Split
+from pocketseg.errors import ModelFileError, RecipeError, near
+from pocketseg.exporters import Parity, compare, export_onnx
+from pocketseg.exporters.onnx import LARGEST_DIFFERENCE
+from pocketseg.flows.loading import best_checkpoint, open_cases, require_torch
+from pocketseg.flows.run_folder import RunFolder
+from pocketseg.predictors import load_onnx
+
+log = logging.getLogger("pocketseg")
+
+FORMATS = ("onnx",)
+COMPARED_CASES = 32
+
+
+@dataclass(frozen=True)
+class Export:
+    """The file written, its size, and how it was checked."""
+
+    file: Path
+    size_bytes: int
+    parity: Parity
+
+
+def export(
+    run: str | Path,
+    to: str = "onnx",
+    *,
+    out: str | Path | None = None,
+    fold: int = 0,
+    data: str | Path | None = None,
+) -> Export:
+    """Export the last stage's best model and compare it with torch on validation images, both in f32.
+
+    Args:
+        run: run folder.
+        to: format; `onnx`.
+        out: the file; default `RUN/fold-N/model.onnx`.
+        fold: which fold's model.
+        data: where the run's data lies now, if it was moved.
+
+    Raises:
+        ModelFileError: the exported net differs by more than 1e-4 in probability, or in a mask pixel that is no
+            near-tie; the file is removed.
+    """
+    if to not in FORMATS:
+        raise RecipeError(f"--to {to}", "is no export format", near(to, FORMATS))
+    require_torch()
+    from pocketseg.nets import parameter_count
+    from pocketseg.training.model import Model
+
+    folder = RunFolder.existing(run)
+    recipe, manifest = folder.recipe(), folder.manifest()
+    model = Model.load(best_checkpoint(folder, fold))
+    path = Path(out) if out is not None else folder.onnx_file(fold)
+    cases = open_cases(data or manifest["data"]["path"], recipe.data)
+    card = {
+        "pocketseg": metadata.version("pocketseg"),
+        "description": recipe.description,
+        "net": model.net_options,
+        "parameters": parameter_count(model.net),
+        "precision": "f32",
+        "trained_on_sha256": manifest["data"]["sha256"],
+    }
+    temporary = path.with_name(f".{path.name}.unchecked.onnx")
+    export_onnx(model.net.core, model.pipeline, card, temporary)
+    try:
+        parity = _compared(model, temporary, cases, Split.read(folder.split_file), fold)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    log.info(
+        "%s: equal to torch on %d validation images (largest difference %.1e in probability, %d near-ties)",
+        path, parity.images, parity.largest, parity.ties,
+    )  # fmt: skip
+    return Export(path, path.stat().st_size, parity)
+
+
+def _compared(model: object, file: Path, cases: Cases, split: Split, fold: int) -> Parity:
+    from pocketseg.training.model import Model
+
+    assert isinstance(model, Model)
+    chosen = cases.named(split.folds[fold].validation)[:COMPARED_CASES]
+    exported = load_onnx(file)
+    images = (cases.image(case) for case in chosen)
+    parity = compare(exported.pipeline, model.predictor().forward, exported.forward, images)
+    if not parity.holds:
+        raise ModelFileError(
+            str(file),
+            f"differs from torch: {parity.largest:.1e} in probability (allowed {LARGEST_DIFFERENCE:.0e}), "
+            f"{parity.wrong} mask pixels that are no near-ties",
+            "this net cannot be exported faithfully; nothing was written",
+        )
+    return parity

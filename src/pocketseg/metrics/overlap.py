@@ -1,0 +1,84 @@
+"""Overlap of a predicted and a true mask, and the rule for empty ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outcome = Literal["scored", "miss", "false alarm", "true negative"]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pixel counts of one class in one case, and the ratios made of them.
+
+    Every ratio is nan where the reference and the prediction are both empty; how such a case enters a mean is decided
+    by the aggregator (`evaluation`), not here. One empty mask gives a Dice of 0.
+
+    Example:
+        >>> a = np.array([1, 1, 0, 0], bool); b = np.array([0, 1, 1, 0], bool)
+        >>> overlap(a, b).dice
+        0.5
+        >>> overlap(a, a & False).outcome
+        'false alarm'
+    """
+
+    true_positive: int
+    false_positive: int
+    false_negative: int
+
+    @property
+    def dice(self) -> float:
+        """2 TP / (2 TP + FP + FN) (Dice 1945)."""
+        return _ratio(
+            2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative
+        )
+
+    @property
+    def iou(self) -> float:
+        """TP / (TP + FP + FN) (Jaccard 1912)."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP); 0 where nothing was predicted although something is there."""
+        return self._share(self.false_positive)
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN); 0 where something was predicted although nothing is there."""
+        return self._share(self.false_negative)
+
+    def _share(self, others: int) -> float:
+        if self.outcome in ("miss", "false alarm"):
+            return 0.0
+        return _ratio(self.true_positive, self.true_positive + others)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the case is counted: a miss and a false alarm are never hidden in a mean."""
+        reference = self.true_positive + self.false_negative > 0
+        predicted = self.true_positive + self.false_positive > 0
+        if reference:
+            return "scored" if predicted else "miss"
+        return "false alarm" if predicted else "true negative"
+
+
+def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:
+    """Count the pixels of two masks of one shape.
+
+    Args:
+        prediction: bool, any shape.
+        reference: bool, the same shape.
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"masks of one shape are needed, not {prediction.shape} and {reference.shape}")
+    both = int(np.count_nonzero(prediction & reference))
+    return Overlap(both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(reference)) - both)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,44 @@
+"""What every runnable model offers: image in, probabilities out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.pipeline import Forward, Pipeline
+
+
+class Predictor(Protocol):
+    """One method, image in, probabilities out; the evaluator knows nothing else of a model."""
+
+    pipeline: Pipeline
+
+    def predict(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Foreground probabilities (h, w, k) on the grid of an image (h, w) or (h, w, c)."""
+
+    def mask(self, image: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Class indices (h, w), post-processed."""
+
+
+@dataclass
+class NetPredictor:
+    """A pipeline around any function that runs the net: torch, ONNX Runtime, or the engine.
+
+    Attributes:
+        pipeline: everything but the net.
+        forward: net input (n, c, h, w) to logits.
+        name: how tables call it.
+    """
+
+    pipeline: Pipeline
+    forward: Forward
+    name: str = "net"
+
+    def predict(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
+        return self.pipeline.predict(image, self.forward)
+
+    def mask(self, image: NDArray[np.generic]) -> NDArray[np.uint8]:
+        return self.pipeline.mask(self.predict(image))

@@ -1,0 +1,18 @@
+"""Figures and the one-file HTML page about a run. Sees plain tables only; flows hand them over."""
+
+from pocketseg.reporting.figures import save_curves, save_examples
+from pocketseg.reporting.overlay import enlarge, overlay
+from pocketseg.reporting.page import write_report
+from pocketseg.reporting.tables import Panel, Report, StageCurves, Table
+
+__all__ = [
+    "Panel",
+    "Report",
+    "StageCurves",
+    "Table",
+    "enlarge",
+    "overlay",
+    "save_curves",
+    "save_examples",
+    "write_report",
+]

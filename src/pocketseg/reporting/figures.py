@@ -1,0 +1,203 @@
+"""Pictures of a run as PNG files, drawn by matplotlib; equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.errors import missing_package
+from pocketseg.files import write_atomically
+from pocketseg.reporting.charts import Group, best_epoch, groups
+from pocketseg.reporting.outlines import trace
+from pocketseg.reporting.overlay import PALETTE, TRUTH_COLOUR, check_shapes, class_colour, count_classes, stretch
+from pocketseg.reporting.tables import Panel, StageCurves
+
+INK, QUIET = "#1f2933", "#7b8794"
+LOOKS = {
+    "first": {"color": PALETTE[6], "linewidth": 1.6},
+    "second": {"color": PALETTE[5], "linewidth": 1.6},
+    "part": {"color": QUIET, "linewidth": 0.9},
+}
+PART_DASHES = ("--", ":", "-.")
+STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e4e7eb",
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "legend.frameon": False,
+    "figure.dpi": 120,
+    "figure.constrained_layout.h_pad": 0.08,
+    "text.parse_math": False,
+}
+COLUMNS = 4
+CELL_INCHES = 2.6
+
+
+def save_curves(curves: StageCurves, path: Path) -> None:
+    """Write a PNG of a stage's loss, validation scores and learning rate over the epochs."""
+    drawn = groups(curves.history)
+    with _looks():
+        figure = _figure(3.6 * max(1, len(drawn)), 3.0)
+        for axes, group in zip(_row(figure, len(drawn)), drawn, strict=True):
+            _draw_group(axes, group, best_epoch(curves.history))
+        if not drawn:
+            figure.text(0.5, 0.45, "no finished epoch", ha="center", color=QUIET)
+        figure.suptitle(printable(curves.title), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        _write(figure, path)
+
+
+def save_examples(panels: Sequence[Panel], path: Path, class_names: Sequence[str] = ()) -> None:
+    """Write a PNG with a grid of cases: image, contour of the reference, contour of the prediction, and a legend.
+
+    One class: the reference is blue, the prediction orange. Several: a colour a class, and the reference is dashed.
+    """
+    classes = max(count_classes(*(mask for one in panels for mask in (one.truth, one.prediction))), len(class_names), 1)
+    columns = min(COLUMNS, max(1, len(panels)))
+    rows = max(1, math.ceil(len(panels) / columns))
+    with _looks():
+        figure = _figure(max(2, columns) * CELL_INCHES, rows * (CELL_INCHES + 0.25) + 0.45)
+        if not panels:
+            figure.text(0.5, 0.5, "no examples", ha="center", color=QUIET)
+        for number, panel in enumerate(panels, start=1):
+            _draw_panel(figure.add_subplot(rows, columns, number), panel, classes)
+        _draw_legend(figure, classes, class_names)
+        _write(figure, path)
+
+
+def printable(text: str) -> str:
+    """Text that every writer can encode, on one line: file names may hold anything.
+
+    Example:
+        >>> printable("a" + chr(10) + "b" + chr(0xDC80))
+        'a b?'
+    """
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+
+
+@contextmanager
+def _looks() -> Iterator[None]:
+    """Our looks whatever the user's matplotlibrc says; letters that the font lacks are boxes and no warnings."""
+    try:
+        import matplotlib.style
+    except ImportError as error:
+        raise missing_package("matplotlib", "report", error) from error
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def _row(figure: Any, count: int) -> list[Any]:
+    return [figure.add_subplot(1, count, number) for number in range(1, count + 1)]
+
+
+def _write(figure: Any, path: Path) -> None:
+    """PNG without a date or a version of the software in it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_atomically(path, buffer.getvalue())
+
+
+def _draw_group(axes: Any, group: Group, best: tuple[float, float] | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    dashes = iter(PART_DASHES * len(group.series))
+    marker = "o" if len(group.epochs) == 1 else ""
+    for one in group.series:
+        style = next(dashes) if one.kind == "part" else "-"
+        axes.plot(group.epochs, one.values, label=printable(one.name), marker=marker, linestyle=style, **LOOKS[one.kind])
+    if best is not None:
+        axes.axvline(best[0], color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+    axes.set_title(group.title, loc="left")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if _any_negative(group) else 0.0, top=group.ceiling)
+    if len(group.series) > 1:
+        axes.legend(fontsize=8)
+
+
+def _any_negative(group: Group) -> bool:
+    return any(value < 0 for one in group.series for value in one.values)
+
+
+def _draw_panel(axes: Any, panel: Panel, classes: int) -> None:
+    check_shapes(panel.image, panel.prediction, panel.truth)
+    axes.imshow(stretch(panel.image), cmap="gray", vmin=0, vmax=255, extent=_extent(panel.prediction))
+    for index in range(1, classes + 1):
+        if panel.truth is not None:
+            colour, dashes = truth_look(index, classes)
+            _draw_outline(axes, panel.truth == index, colour, 2.4, dashes)
+        _draw_outline(axes, panel.prediction == index, class_colour(index), 1.2, None)
+    axes.set_axis_off()
+    axes.set_title(f"{_short(panel.title)}\n{_short(panel.caption)}", fontsize=8.5)
+
+
+def truth_look(index: int, classes: int) -> tuple[str, tuple[float, float] | None]:
+    """Colour and dashes of the reference's contour: blue where there is one class, else its class's, dashed."""
+    return (TRUTH_COLOUR, None) if classes == 1 else (class_colour(index), (2.0, 1.2))
+
+
+def _extent(mask: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+    """Put pixel (0, 0) on the square from 0 to 1, as the outlines have it."""
+    return 0, mask.shape[1], mask.shape[0], 0
+
+
+def _draw_outline(
+    axes: Any, region: NDArray[np.bool_], colour: str, width: float, dashes: tuple[float, float] | None
+) -> None:
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    for corners in trace(region):
+        points = [(column, row) for row, column in [*corners, corners[0]]]
+        line = PathPatch(
+            Outline(points, closed=True),
+            fill=False,
+            edgecolor=colour,
+            linewidth=width,
+            linestyle="-" if dashes is None else (0, dashes),
+            joinstyle="round",
+        )
+        axes.add_patch(line)
+
+
+def _draw_legend(figure: Any, classes: int, class_names: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    if classes == 1:
+        lines = [("reference", TRUTH_COLOUR, "-", 2.4), ("prediction", class_colour(1), "-", 1.2)]
+    else:
+        named = [(printable(name_of(index, class_names)), class_colour(index), "-", 1.2) for index in range(1, classes + 1)]
+        lines = [*named, ("reference: dashed", QUIET, "--", 2.4), ("prediction: solid", QUIET, "-", 1.2)]
+    handles = [Line2D([], [], color=c, linestyle=style, linewidth=width, label=name) for name, c, style, width in lines]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(lines), 4))
+
+
+def name_of(index: int, class_names: Sequence[str]) -> str:
+    """The name of the class 1, 2, …"""
+    return class_names[index - 1] if index <= len(class_names) else f"class {index}"
+
+
+def _short(text: str, most: int = 38) -> str:
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,139 @@
+"""Contours drawn on an image, in NumPy alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Okabe and Ito (2008), distinguishable with any kind of colour vision; in the order in which classes use them.
+PALETTE = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+TRUTH_COLOUR = PALETTE[1]
+DASH_PIXELS = 4
+
+
+def overlay(
+    image: NDArray[Any],
+    mask: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | None = None,
+    *,
+    alpha: float = 0.0,
+    classes: int | None = None,
+) -> NDArray[np.uint8]:
+    """The image with the contours of a mask, and of the reference where there is one.
+
+    A contour is one pixel wide and lies inside its region. One class: the mask is orange, the reference blue, and where both
+    run along the same pixels the colours alternate. Several classes: every class has its colour, the reference is dashed.
+
+    Args:
+        image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
+        mask: (h, w) class indices, 0 is background.
+        truth: (h, w) class indices.
+        alpha: 0 to 1, how strongly the regions of the mask are tinted.
+        classes: foreground classes there are in the data; by default those seen in the two masks.
+
+    Returns:
+        uint8 (h, w, 3).
+
+    Example:
+        >>> mask = np.zeros((5, 5), np.uint8); mask[1:4, 1:4] = 1
+        >>> overlay(np.zeros((5, 5)), mask)[1, 1].tolist()
+        [230, 159, 0]
+    """
+    check_shapes(image, mask, truth)
+    picture = as_rgb(stretch(image))
+    colours = class_colours(mask)
+    tinted = mask > 0
+    picture[tinted] = np.rint((1 - alpha) * picture[tinted] + alpha * colours[tinted]).astype(np.uint8)
+    edge = contour_pixels(mask)
+    picture[edge] = colours[edge]
+    if truth is None:
+        return picture
+    dash = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // DASH_PIXELS % 2 == 0
+    if (count_classes(mask, truth) if classes is None else classes) > 1:
+        shown = contour_pixels(truth) & dash
+        picture[shown] = class_colours(truth)[shown]
+    else:
+        picture[contour_pixels(truth) & (dash | ~edge)] = rgb(TRUTH_COLOUR)
+    return picture
+
+
+def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8], truth: NDArray[np.uint8] | None) -> None:
+    """Refuse masks that lie on another grid than their image."""
+    for name, array in (("mask", mask), ("truth", truth)):
+        if array is not None and array.shape != image.shape[:2]:
+            raise ValueError(f"the {name} is {array.shape}, its image {image.shape[:2]}; needed is one grid")
+
+
+def stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring the finite values of an image to 0..255: uint8 (h, w) or (h, w, 3).
+
+    The darkest value becomes 0, the brightest 255, all channels alike; nan becomes 0, and so does an image of one value.
+    Of two channels the first is shown, of more than three the first three.
+
+    Example:
+        >>> stretch(np.array([[-1.0, 0.0, 1.0]])).tolist()
+        [[0, 128, 255]]
+    """
+    values = np.asarray(image, np.float64)
+    if values.ndim == 3:
+        values = values[..., :3] if values.shape[-1] >= 3 else values[..., 0]
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    shares = np.nan_to_num((values - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0)
+    return np.rint(255 * shares).astype(np.uint8)
+
+
+def enlarge(pixels: NDArray[Any], longest: int = 512) -> NDArray[Any]:
+    """Repeat every pixel of a small image or mask, so that a contour drawn on it looks thin.
+
+    Args:
+        pixels: (h, w) or (h, w, c).
+        longest: the longer side grows by the largest whole factor that stays within this; larger images stay as they are.
+
+    Example:
+        >>> enlarge(np.zeros((100, 128))).shape
+        (400, 512)
+    """
+    factor = max(1, longest // max(pixels.shape[:2]))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def contour_pixels(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Bool (h, w): the foreground pixels that have a neighbour (of four) of another class; outside is background."""
+    around = np.pad(mask, 1)
+    neighbours = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
+    edge = np.zeros(mask.shape, bool)
+    for neighbour in neighbours:
+        edge |= neighbour != mask
+    return edge & (mask > 0)
+
+
+def count_classes(*masks: NDArray[np.uint8] | None) -> int:
+    """The highest class index in some masks."""
+    return max((int(mask.max(initial=0)) for mask in masks if mask is not None), default=0)
+
+
+def class_colour(index: int) -> str:
+    """Colour of the class 1, 2, …; the eighth class begins anew."""
+    return PALETTE[(index - 1) % len(PALETTE)]
+
+
+def class_colours(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3): the colour of every pixel's class; that of the background means nothing."""
+    table = np.array([rgb(colour) for colour in PALETTE], np.uint8)
+    return table[(mask.astype(np.intp) - 1) % len(PALETTE)]
+
+
+def as_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy with three channels."""
+    return np.stack([picture] * 3, axis=-1) if picture.ndim == 2 else picture.copy()
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """The three numbers of "#E69F00"."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue

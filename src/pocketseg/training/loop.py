@@ -1,0 +1,371 @@
+"""The training of one stage: epochs, validation, checkpoints, and stopping in good order.
+
+Everything random derives from (seed, epoch, position), and all that training knows between two steps is a `Position`
+and the tensors of net and optimiser. So a stage can be left after any step and taken up again with the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pocketseg.data import Case
+from pocketseg.errors import Interrupted, ModelFileError, RunError, TrainingError
+from pocketseg.files import write_atomically
+from pocketseg.metrics import overlap
+from pocketseg.pipeline import Forward
+from pocketseg.pipeline.postprocess import threshold_or_argmax
+from pocketseg.recipes import Recipe, StageSection
+from pocketseg.training.augment import augment, draw, sample_generator
+from pocketseg.training.checkpoint import (
+    pack_optimizer,
+    previous,
+    read_checkpoint,
+    rotate_checkpoint,
+    unpack_optimizer,
+    write_checkpoint,
+)
+from pocketseg.training.device import Precision, autocast
+from pocketseg.training.losses import segmentation_loss
+from pocketseg.training.model import Model, torch_forward
+from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
+from pocketseg.training.samples import AUGMENT, Samples
+
+log = logging.getLogger("pocketseg")
+
+# A long epoch is also saved in the middle.
+SECONDS_BETWEEN_SAVES = 600
+DROPOUT = 4
+VALIDATION_BATCH = 16
+
+
+class Listener(Protocol):
+    """Who wants to know how a stage is doing; all calls come from the main process."""
+
+    def stage_begins(self, stage: str, epoch: int, epochs: int, steps: int) -> None: ...
+    def step_ends(self, epoch: int, step: int, images: int, loss: float) -> None: ...
+    def epoch_ends(self, row: Mapping[str, float]) -> None: ...
+
+
+@dataclass
+class StopRequest:
+    """Set by a signal handler, obeyed after the current step."""
+
+    signal_number: int = 0
+
+
+@dataclass
+class Position:
+    """Where a stage stands, in plain numbers; JSON keeps Python floats exactly."""
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_score: float = -math.inf
+
+    def scores(self, best_by: str) -> list[float]:
+        """The validation score of each epoch, higher is better."""
+        return [-row["val_loss"] if best_by == "loss" else row[f"val_{best_by}"] for row in self.history]
+
+
+@dataclass
+class StageTraining:
+    """One stage of one fold.
+
+    Attributes:
+        recipe, stage: what to do.
+        model: net and pipeline, freshly made or taken from an earlier stage.
+        train: where batches come from.
+        validation: cases that decide which epoch is best.
+        folder: where checkpoints and history go.
+        accelerator: device and processes.
+        precision: of the forward pass.
+        listener: told about progress, or None.
+        stop: asked after each step.
+        identity: what a checkpoint must agree with to be resumed from.
+    """
+
+    recipe: Recipe
+    stage: StageSection
+    model: Model
+    train: Samples
+    validation: Sequence[Case]
+    folder: Path
+    accelerator: Accelerator
+    precision: Precision
+    seed: int
+    stop: StopRequest
+    listener: Listener | None = None
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        device = self.accelerator.device
+        self.model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = make_optimizer(self.model.net, self.stage.optimizer)
+        self.net, self.optimizer = self.accelerator.prepare(self.model.net, optimizer)
+        self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        self.position = Position()
+        self.saved_at = time.monotonic()
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    def run(self) -> None:
+        """Train to the end, or until told to stop.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            TrainingError: the loss is not finite; the last good state is kept.
+        """
+        copies = self.recipe.augment.copies
+        images = copies * len(self.train.part)
+        steps = math.ceil(images / self.stage.batch)
+        if self.listener and self.accelerator.is_main_process:
+            self.listener.stage_begins(self.stage.name, self.position.epoch, self.stage.epochs, steps)
+        while not self._finished():
+            began = time.perf_counter()
+            self._epoch(steps)
+            trained = time.perf_counter()
+            self._end_epoch(began, trained, images)
+
+    def _finished(self) -> bool:
+        scores = self.position.scores(self.stage.best_by)
+        return self.position.epoch >= self.stage.epochs or should_stop(scores, self.stage.early_stop)
+
+    def _epoch(self, steps: int) -> None:
+        """The steps of an epoch that are not done yet."""
+        self.net.train()
+        epoch = self.position.epoch
+        order = self.train.order(epoch, copies=self.recipe.augment.copies, balanced=self.stage.sampling == "balanced")
+        for step in range(self.position.step, steps):
+            first = step * self.stage.batch
+            self._step(order[first : first + self.stage.batch], first, step / steps)
+            self.position.step = step + 1
+            if self.stop.signal_number:
+                self.save()
+                raise Interrupted(self.stop.signal_number, str(self.folder), "stopped; the state is saved", "--resume")
+            if time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
+                self.save()
+
+    def _step(self, batch: Sequence[Case], first: int, progress: float) -> None:
+        position = self.position
+        factor = rate_factor(
+            self.stage.schedule,
+            epoch=position.epoch,
+            progress=progress,
+            epochs=self.stage.epochs,
+            scores=position.scores(self.stage.best_by),
+        )
+        for group in self.inner_optimizer.param_groups:
+            group["lr"] = self.stage.optimizer.lr * factor
+        images, masks = self._inputs(batch, first)
+        self._seed_dropout(first)
+        with autocast(self.accelerator.device, self.precision):
+            logits = self.net(images)
+        loss, parts = segmentation_loss(logits, masks, self.stage.loss)
+        self._count(batch, first, loss, parts)
+        self.accelerator.backward(loss)
+        if self.stage.optimizer.l2_kernel:
+            add_kernel_l2(self.inner_optimizer, self.stage.optimizer.l2_kernel)
+        if self.stage.optimizer.clip_norm:
+            self.accelerator.clip_grad_norm_(self.net.parameters(), self.stage.optimizer.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _inputs(self, batch: Sequence[Case], first: int) -> tuple[Tensor, Tensor]:
+        """This process's share of a batch, augmented, on the device."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        whole = list(batch)
+        # Every process needs equally many samples; the first ones stand in for what is missing.
+        whole += whole[: -len(whole) % world] if len(whole) >= world else whole[:1] * (world - len(whole))
+        positions = range(rank, len(whole), world)
+        pairs = [self.train.batch([whole[index]], self.position.epoch, first + index) for index in positions]
+        device = self.accelerator.device
+        images = torch.cat([image for image, _ in pairs]).to(device)
+        masks = torch.cat([mask for _, mask in pairs]).to(device)
+        height, width = images.shape[2:]
+        drawn = [
+            draw(
+                sample_generator(AUGMENT, self.seed, self.position.epoch, first + index),
+                self.recipe.augment,
+                height,
+                width,
+            )
+            for index in positions
+        ]
+        images, masks = augment(images, masks, drawn, self.recipe.augment)
+        return images.contiguous(memory_format=torch.channels_last), masks
+
+    def _seed_dropout(self, first: int) -> None:
+        key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)
+        torch.manual_seed(int(sample_generator(*key).integers(2**62)))
+
+    def _count(self, batch: Sequence[Case], first: int, loss: Tensor, parts: Mapping[str, Tensor]) -> None:
+        """Add the losses of a step to the epoch's sums; stop where one is not finite."""
+        names = ["loss", *parts]
+        values = torch.stack([loss, *parts.values()]).detach()
+        if self.accelerator.num_processes > 1:
+            values = self.accelerator.reduce(values, "mean")
+        numbers = values.tolist()
+        if not all(map(math.isfinite, numbers)):
+            files = ", ".join(case.image.where for case in batch)
+            raise TrainingError(
+                f"stage {self.stage.name}, epoch {self.position.epoch}, batch of {files}",
+                f"the loss is not finite ({', '.join(f'{n}={v}' for n, v in zip(names, numbers, strict=True))})",
+                "lower optimizer.lr or set optimizer.clip_norm=1, and look at these files",
+            )
+        for name, value in zip(names, numbers, strict=True):
+            self.position.sums[name] = self.position.sums.get(name, 0.0) + value * len(batch)
+        self.position.sums["images"] = self.position.sums.get("images", 0.0) + len(batch)
+        if self.listener and self.accelerator.is_main_process:
+            self.listener.step_ends(self.position.epoch, first // self.stage.batch + 1, len(batch), numbers[0])
+
+    def _end_epoch(self, began: float, trained: float, images: int) -> None:
+        """Validate, write history, keep the best, save."""
+        position = self.position
+        sums = dict(position.sums)
+        count = sums.pop("images")
+        row = {"epoch": float(position.epoch), "lr": self.inner_optimizer.param_groups[0]["lr"]}
+        row |= {name: total / count for name, total in sums.items()}
+        row |= self.validate()
+        position.history.append(row)
+        score = position.scores(self.stage.best_by)[-1]
+        better = score > position.best_score or position.best_epoch < 0
+        if better:
+            position.best_epoch, position.best_score = position.epoch, score
+        position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+        if not self.accelerator.is_main_process:
+            return
+        if better:
+            facts = {
+                "stage": self.stage.name,
+                "epoch": position.best_epoch,
+                "score": score,
+                "best_by": self.stage.best_by,
+            }
+            self.model.save(self.best, facts)
+        self.save()
+        self._write_history()
+        self._write_timing(int(row["epoch"]), trained - began, time.perf_counter() - trained, images)
+        if self.listener:
+            self.listener.epoch_ends(row)
+
+    def validate(self) -> dict[str, float]:
+        """Mean loss, Dice and IoU over the validation cases on their own grids, at threshold 0.5, no component rules.
+
+        An empty mask that stays empty counts 1, a false alarm and a miss count 0. Processes share the cases.
+        """
+        core = self.accelerator.unwrap_model(self.net)
+        forward = torch_forward(core, self.accelerator.device, self.precision)
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        cases = list(self.validation)[rank::world]
+        rows = [
+            row
+            for first in range(0, len(cases), VALIDATION_BATCH)
+            for row in self._judge(cases[first : first + VALIDATION_BATCH], forward)
+        ]
+        if world > 1:
+            rows = gather_object(rows)
+            # Gathered process by process: back to the order of the cases.
+            rows.sort()
+        means = np.array([values for _, values in rows], np.float64).mean(axis=0).tolist()
+        return dict(zip(("val_loss", "val_dice", "val_iou"), means, strict=True))
+
+    def _judge(self, cases: Sequence[Case], forward: Forward) -> Iterator[tuple[str, tuple[float, float, float]]]:
+        """Name and (loss, Dice, IoU) of each case."""
+        truths = [self.train.cases.mask(case) for case in cases]
+        prepared = [self.train.prepared(case)[0] for case in cases]
+        shapes = [(truth.shape[0], truth.shape[1]) for truth in truths]
+        found = self.model.pipeline.predict_batch(prepared, shapes, forward)
+        for case, truth, probability in zip(cases, truths, found, strict=True):
+            mask = threshold_or_argmax(probability, 0.5)
+            classes = range(1, probability.shape[2] + 1)
+            overlaps = [overlap(mask == index, truth == index) for index in classes]
+            dice = float(np.mean([1.0 if math.isnan(o.dice) else o.dice for o in overlaps]))
+            iou = float(np.mean([1.0 if math.isnan(o.iou) else o.iou for o in overlaps]))
+            yield case.name, (self._loss(probability, truth), dice, iou)
+
+    def _loss(self, probability: NDArray[np.float32], truth: NDArray[np.uint8]) -> float:
+        """The recipe's loss from probabilities on the image's grid."""
+        p = torch.from_numpy(probability).movedim(-1, 0).unsqueeze(0).clamp(1e-6, 1 - 1e-6)
+        if p.shape[1] > 1:
+            p = torch.cat([(1 - p.sum(1, keepdim=True)).clamp_min(1e-6), p], 1)
+        logits = torch.logit(p) if p.shape[1] == 1 else torch.log(p)
+        loss, _ = segmentation_loss(logits, torch.from_numpy(truth).unsqueeze(0), self.stage.loss)
+        return float(loss)
+
+    def save(self) -> None:
+        """Write the whole state of this moment; the one before is kept beside it."""
+        self.saved_at = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        net = self.accelerator.unwrap_model(self.net).core.state_dict()
+        tensors = {f"net.{name}": value for name, value in net.items()} | pack_optimizer(self.inner_optimizer)
+        state = {"kind": "training", "identity": self.identity, "position": asdict(self.position)}
+        rotate_checkpoint(self.last)
+        write_checkpoint(self.last, tensors, state)
+
+    def resume(self) -> bool:
+        """Take up the last state that is whole; False where there is none."""
+        for path in (self.last, previous(self.last)):
+            if not path.exists():
+                continue
+            try:
+                tensors, state = read_checkpoint(path)
+            except ModelFileError as error:
+                log.warning("%s; trying the one before", error)
+                continue
+            self._restore(path, tensors, state)
+            log.info("resumed from %s: epoch %d, step %d", path, self.position.epoch, self.position.step)
+            return True
+        return False
+
+    def _restore(self, path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        if state.get("kind") != "training" or state.get("identity") != self.identity:
+            raise RunError(
+                str(path),
+                "belongs to another recipe, split or data",
+                "resume with the same ones, or start a new folder",
+            )
+        self.position = Position(**state["position"])
+        net = {name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")}
+        self.accelerator.unwrap_model(self.net).core.load_state_dict(net)
+        unpack_optimizer(self.inner_optimizer, tensors)
+        if self.accelerator.is_main_process and self.position.history:
+            self._write_history()
+
+    def _write_history(self) -> None:
+        rows = self.position.history
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+        write_atomically(self.folder / "history.csv", text.getvalue())
+
+    def _write_timing(self, epoch: int, train_s: float, validation_s: float, images: int) -> None:
+        """Times stay out of history.csv, so that equal runs are equal bytes; a repeated epoch is listed again."""
+        path = self.folder / "timings.csv"
+        header = "" if path.exists() else "epoch,train_s,validation_s,images_per_s\n"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{header}{epoch},{train_s:.3f},{validation_s:.3f},{images / train_s:.2f}\n")

@@ -1,0 +1,95 @@
+import inspect
+
+import pytest
+from torch import nn
+
+from pocketseg.errors import RecipeError
+from pocketseg.nets import NETS, build, check_net, parameter_count
+from pocketseg.nets.catalogue import LIMITS
+
+
+def faults(**net) -> list[str]:
+    return [str(problem) for problem in check_net(net, "stages.0.net")]
+
+
+@pytest.mark.parametrize("arch", NETS)
+def test_defaults_are_good(arch):
+    assert faults(arch=arch) == []
+
+
+@pytest.mark.parametrize("arch", NETS)
+def test_every_number_has_limits(arch):
+    parameters = inspect.signature(NETS[arch]).parameters.values()
+    options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    numbers = {p.name for p in options if p.default is None or isinstance(p.default, int)}
+    assert numbers and numbers <= set(LIMITS)
+
+
+@pytest.mark.parametrize("arch", NETS)
+def test_limits_hold_for_every_net(arch):
+    known = inspect.signature(NETS[arch]).parameters
+    for name, (low, high) in LIMITS.items():
+        if name not in known:
+            continue
+        assert faults(arch=arch, **{name: low}) == [] == faults(arch=arch, **{name: high})
+        for wrong in (low - 1, high + 1, -low):
+            (fault,) = faults(arch=arch, **{name: wrong})
+            assert f"stages.0.net.{name}: " in fault and f"(given: {wrong})" in fault
+
+
+def test_an_unknown_net_names_the_near_ones():
+    assert faults(arch="thinunet")[0].startswith("stages.0.net.arch: there is no net 'thinunet' → did you mean thin_unet")
+    assert faults(arch="segformer") == ["stages.0.net.arch: there is no net 'segformer' → known: thin_unet, unet"]
+
+
+def test_an_unknown_option_names_the_near_ones():
+    assert faults(arch="unet", level=3) == ["stages.0.net.level: is no option of unet → did you mean levels?"]
+    (fault,) = faults(arch="unet", blocks=3)
+    assert "stages.0.net.blocks: is no option of unet → known: conv, levels, norm, width" in fault
+
+
+@pytest.mark.parametrize("value", [8.0, "8", True, None, [8]])
+def test_a_width_is_an_integer(value):
+    (fault,) = faults(arch="unet", width=value)
+    assert fault == f"stages.0.net.width: input should be a valid integer (given: {value!r})"
+
+
+def test_choices_are_listed():
+    (fault,) = faults(arch="unet", conv="depthwise")
+    assert fault == "stages.0.net.conv: input should be 'plain' or 'separable' (given: 'depthwise')"
+
+
+def test_an_optional_number_may_be_none_but_not_zero():
+    assert faults(arch="thin_unet", output_width=None) == []
+    assert len(faults(arch="thin_unet", output_width=0)) == 1
+
+
+def test_all_faults_are_told_at_once():
+    assert len(faults(arch="thin_unet", width=0, blocks=99, conv="x", norms="y")) == 4
+    with pytest.raises(RecipeError) as error:
+        build("thin_unet", 1, 1, width=0, blocks=99)
+    assert [problem.where for problem in error.value.problems] == ["net.width", "net.blocks"]
+
+
+def test_a_missing_name_is_left_to_the_recipe():
+    assert faults(width=3) == []
+
+
+@pytest.mark.parametrize("channels", ["in_channels", "out_channels"])
+def test_channels_are_no_options(channels):
+    (fault,) = faults(arch="unet", **{channels: 3})
+    assert f"stages.0.net.{channels}: is no option of unet" in fault
+
+
+def test_options_reach_the_net():
+    small, wide = build("thin_unet", 1, 1, width=4), build("thin_unet", 1, 1, width=8)
+    assert parameter_count(small) < parameter_count(wide)
+    assert build("thin_unet", 1, 1, width=4, blocks=3).stride == 8
+    assert build("unet", 1, 1, width=2, levels=2).stride == 4
+
+
+def test_only_what_is_trained_is_counted():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3))
+    assert parameter_count(net) == 2 * 3 * 9 + 3 + 3 + 3
+    net[0].weight.requires_grad_(False)
+    assert parameter_count(net) == 9

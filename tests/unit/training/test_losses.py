@@ -1,0 +1,217 @@
+"""Losses judged by a slow NumPy version in f64."""
+
+import numpy as np
+import pytest
+import torch
+
+from pocketseg.recipes.models import LossSection
+from pocketseg.training.losses import cross_entropy, dice_loss, foreground, segmentation_loss
+
+S = 1.0
+
+
+def problem(batch, classes, *, seed=0, scale=2.0, share=None):
+    """Logits and targets of all classes; one logit for one class, background and classes for several."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, scale, (batch, 1 if classes == 1 else classes + 1, 5, 7)).astype(np.float32)
+    target = rng.integers(0, classes + 1, (batch, 5, 7)).astype(np.uint8)
+    if share is not None:
+        target[rng.random(target.shape) > share] = 0
+    return logits, target
+
+
+def slow_probabilities(logits):
+    """All classes with background first, (n, classes + 1, h, w), pixel by pixel."""
+    logits = logits.astype(np.float64)
+    if logits.shape[1] == 1:
+        p = 1 / (1 + np.exp(-logits))
+        return np.concatenate([1 - p, p], 1)
+    powers = np.exp(logits)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def slow_cross_entropy(logits, target, weights=None):
+    probability = slow_probabilities(logits)
+    losses = []
+    for n in range(target.shape[0]):
+        for y in range(target.shape[1]):
+            for x in range(target.shape[2]):
+                label = target[n, y, x]
+                losses.append(-np.log(probability[n, label, y, x]) * (1 if weights is None else weights[label]))
+    return np.mean(losses)
+
+
+def slow_dice(logits, target, *, over_batch):
+    probability = slow_probabilities(logits)
+    losses = []
+    for k in range(1, probability.shape[1]):
+        pieces = [slice(None)] if over_batch else [slice(n, n + 1) for n in range(len(target))]
+        for piece in pieces:
+            p, t = probability[piece, k], target[piece] == k
+            losses.append(1 - (2 * (p * t).sum() + S) / (p.sum() + t.sum() + S))
+    return np.mean(losses)
+
+
+def measured(logits, target, **weights):
+    return segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target), LossSection(**weights))
+
+
+CASES = [(1, 1), (4, 1), (1, 3), (3, 2), (2, 5)]
+
+
+@pytest.mark.parametrize(("batch", "classes"), CASES)
+def test_parts_agree_with_the_slow_version(batch, classes):
+    logits, target = problem(batch, classes, seed=batch)
+    entropy = "bce" if classes == 1 else "ce"
+    weights = {entropy: 1.0, "dice": 1.0, "batch_dice": 1.0}
+    _, parts = measured(logits, target, **weights)
+    expected = {
+        entropy: slow_cross_entropy(logits, target),
+        "dice": slow_dice(logits, target, over_batch=False),
+        "batch_dice": slow_dice(logits, target, over_batch=True),
+    }
+    assert set(parts) == set(expected)
+    for name, value in expected.items():
+        assert parts[name].item() == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.parametrize(("batch", "classes"), CASES)
+def test_class_weights(batch, classes):
+    logits, target = problem(batch, classes, seed=9)
+    entropy = "bce" if classes == 1 else "ce"
+    weights = [0.5 + 1.5 * index for index in range(classes + 1)]
+    _, parts = measured(logits, target, **{entropy: 1.0, "class_weights": weights})
+    assert parts[entropy].item() == pytest.approx(slow_cross_entropy(logits, target, weights), rel=1e-5)
+    _, plain = measured(logits, target, **{entropy: 1.0})
+    assert parts[entropy].item() != pytest.approx(plain[entropy].item(), rel=1e-3)
+
+
+def test_class_weights_leave_dice_alone():
+    logits, target = problem(2, 2)
+    _, plain = measured(logits, target, ce=1, dice=1, batch_dice=1)
+    _, weighed = measured(logits, target, ce=1, dice=1, batch_dice=1, class_weights=[1, 5, 9])
+    assert plain["dice"] == weighed["dice"] and plain["batch_dice"] == weighed["batch_dice"]
+
+
+def test_the_sum_is_weighted_and_the_parts_are_not():
+    logits, target = problem(3, 1)
+    total, parts = measured(logits, target, bce=0.25, dice=2.0, batch_dice=7.0)
+    _, plain = measured(logits, target, bce=1.0, dice=1.0, batch_dice=1.0)
+    assert parts == plain
+    expected = 0.25 * parts["bce"] + 2.0 * parts["dice"] + 7.0 * parts["batch_dice"]
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("part", ["bce", "dice", "batch_dice"])
+def test_a_part_without_weight_is_absent(part):
+    logits, target = problem(2, 1)
+    total, parts = measured(logits, target, **{part: 3.0})
+    assert list(parts) == [part]
+    assert total.item() == pytest.approx(3 * parts[part].item(), rel=1e-6)
+
+
+def test_batch_dice_is_no_mean_of_dice():
+    """A small object weighs less over the batch: here the large one is right, and the small one is missed."""
+    logits = np.full((2, 1, 10, 10), -20, np.float32)
+    target = np.zeros((2, 10, 10), np.uint8)
+    target[0, :8] = 1
+    logits[0, 0, :8] = 20
+    target[1, 0, 0] = 1
+    _, parts = measured(logits, target, dice=1, batch_dice=1)
+    assert parts["dice"].item() == pytest.approx((0 + 0.5) / 2, abs=1e-4)
+    assert parts["batch_dice"].item() == pytest.approx(1 - 161 / 162, abs=1e-4)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_the_truth_costs_nothing_and_its_opposite_most(classes):
+    _, target = problem(2, classes, seed=3)
+    truth = np.stack([target == k for k in range(classes + 1)], 1)
+    logits = np.where(truth, 40, -40).astype(np.float32)
+    logits = logits[:, 1:] if classes == 1 else logits
+    weights = {"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1}
+    good, _ = measured(logits, target, **weights)
+    bad, parts = measured(-logits, target, **weights)
+    assert 0 <= good.item() < 1e-5
+    assert bad.item() > 20 and parts["dice"] > 0.5
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_all_empty(batch, classes):
+    logits, target = problem(batch, classes, share=0.0)
+    assert not target.any()
+    entropy = "bce" if classes == 1 else "ce"
+    _, parts = measured(logits, target, **{entropy: 1, "dice": 1, "batch_dice": 1})
+    assert parts["dice"].item() == pytest.approx(slow_dice(logits, target, over_batch=False), rel=1e-5)
+    assert parts["batch_dice"].item() == pytest.approx(slow_dice(logits, target, over_batch=True), rel=1e-5)
+    # An empty prediction of an empty mask costs nothing.
+    logits[:] = -60
+    logits[:, : logits.shape[1] - classes] = 60 if classes > 1 else -60
+    total, _ = measured(logits, target, **{entropy: 1, "dice": 1, "batch_dice": 1})
+    assert total.item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [-100.0, 0.0, 100.0])
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("filled", [False, True])
+def test_gradients_are_finite(value, classes, filled):
+    channels = 1 if classes == 1 else classes + 1
+    logits = torch.full((2, channels, 4, 4), value)
+    logits[:, 1:] *= -1
+    logits.requires_grad_(True)
+    target = torch.full((2, 4, 4), classes if filled else 0, dtype=torch.uint8)
+    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1})
+    total, _ = segmentation_loss(logits, target, weights)
+    total.backward()
+    assert total.isfinite() and logits.grad.isfinite().all()
+    if value == 0:
+        assert logits.grad.any()
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_step_against_the_gradient_makes_it_better(classes):
+    logits, target = problem(3, classes, seed=4)
+    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1})
+    for part in ("bce" if classes == 1 else "ce", "dice", "batch_dice"):
+        alone = LossSection(**{part: getattr(weights, part)})
+        x = torch.from_numpy(logits).clone().requires_grad_(True)
+        before, _ = segmentation_loss(x, torch.from_numpy(target), alone)
+        before.backward()
+        after, _ = segmentation_loss(x.detach() - x.grad, torch.from_numpy(target), alone)
+        assert after < before
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_bf16_logits_are_computed_with_in_f32(classes):
+    logits, target = problem(2, classes)
+    rounded = torch.from_numpy(logits).bfloat16()
+    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1})
+    total, parts = segmentation_loss(rounded, torch.from_numpy(target), weights)
+    expected, _ = segmentation_loss(rounded.float(), torch.from_numpy(target), weights)
+    assert total.dtype == torch.float32 and all(part.dtype == torch.float32 for part in parts.values())
+    assert torch.equal(total, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_any_integer_target(dtype):
+    for classes, entropy in ((1, "bce"), (3, "ce")):
+        logits, target = problem(2, classes)
+        weights = LossSection(**{entropy: 1, "dice": 1, "class_weights": [1.0] * classes + [2.0]})
+        expected, _ = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target), weights)
+        found, _ = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target).to(dtype), weights)
+        assert torch.equal(found, expected)
+
+
+def test_255_classes():
+    logits = torch.zeros(1, 256, 2, 2)
+    target = torch.full((1, 2, 2), 255, dtype=torch.uint8)
+    assert cross_entropy(logits, target.long()).item() == pytest.approx(np.log(256))
+    probability, truth = foreground(logits, target.long())
+    assert probability.shape == truth.shape == (1, 255, 2, 2)
+    assert truth[:, 254].all() and not truth[:, :254].any()
+
+
+def test_dice_of_known_numbers():
+    probability = torch.tensor([[[[0.5, 1.0]]]])
+    truth = torch.tensor([[[[1.0, 1.0]]]])
+    assert dice_loss(probability, truth, (2, 3)).item() == pytest.approx(1 - (2 * 1.5 + 1) / (1.5 + 2 + 1))
