@@ -74,9 +74,7 @@ class ArraySource:
     def mask(self, *, grey: bool) -> Pixels:
         values = self.image()
         if values.ndim != 2:
-            raise DataError(
-                self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel"
-            )
+            raise DataError(self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel")
         return values
 
 
@@ -91,9 +89,7 @@ def open_array(path: Path, member: str | None) -> Pixels:
             inside: Pixels = archive[member]
             return inside
     except KeyError:
-        raise DataError(
-            str(path), f"holds no array named {member}", "store the arrays `images` and `masks`"
-        ) from None
+        raise DataError(str(path), f"holds no array named {member}", "store the arrays `images` and `masks`") from None
     except Exception as error:  # NumPy, zipfile and zlib raise errors that have no other common base
         raise DataError(
             str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"

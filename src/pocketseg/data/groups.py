@@ -64,9 +64,7 @@ class Grouping:
         path = root / (self.csv or "")
         names, table = _read_table(path, self.column)
         problems = [
-            Problem(
-                str(path), f"has no row for the case {case.name!r}", f"add one; first column is {names!r}"
-            )
+            Problem(str(path), f"has no row for the case {case.name!r}", f"add one; first column is {names!r}")
             for case in cases
             if _row_of(case, table) is None
         ]

@@ -39,7 +39,8 @@ class MaskCoding:
         if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(found).all():
             raise DataError(where, "the mask holds NaN or infinite values", "store class indices")
         if self.threshold is not None:
-            return (np.greater_equal(stored, self.threshold) != self.invert).astype(np.uint8)
+            cut: NDArray[np.uint8] = (np.greater_equal(stored, self.threshold) != self.invert).astype(np.uint8)
+            return cut
         mapping = self._mapping(found, where)
         out = np.zeros(stored.shape, np.uint8)
         for value, index in mapping.items():
@@ -49,9 +50,7 @@ class MaskCoding:
     def _mapping(self, found: NDArray[np.generic], where: str) -> dict[float, int]:
         foreground = [value for value in found.tolist() if value != 0]
         if self.values is not None:
-            known: dict[float, int] = {
-                float(value): index for index, value in enumerate(self.values, start=1)
-            }
+            known: dict[float, int] = {float(value): index for index, value in enumerate(self.values, start=1)}
         elif self.classes == 1:
             known = {float(foreground[0]): 1} if len(foreground) == 1 and foreground[0] > 0 else {}
         else:

@@ -330,9 +330,7 @@ def draw_borders(rng: np.random.Generator) -> list[Border]:
 
 def draw_lobules(rng: np.random.Generator, top_mm: float, bottom_mm: float) -> list[Stain]:
     """Fat between the folds of the gland: dark, flat, small."""
-    blobs = draw_spots(
-        rng, (top_mm + 1, bottom_mm - 2), radius_mm=(1.5, 4.0), aspect=(2.2, 4.0), amount=(1, 4)
-    )
+    blobs = draw_spots(rng, (top_mm + 1, bottom_mm - 2), radius_mm=(1.5, 4.0), aspect=(2.2, 4.0), amount=(1, 4))
     return [Stain(blob, echo_db=rng.uniform(-13, -8), loss=0.5) for blob in blobs]
 
 
@@ -395,9 +393,7 @@ class Medium:
     def paint(self, weight: Field, echo_db: Field | float, loss: float) -> Medium:
         """Other tissue where `weight` is 1, hiding what was there."""
         keep = 1 - weight
-        return Medium(
-            keep * self.echo_db + weight * echo_db, keep * self.loss + weight * loss, keep * self.mirror
-        )
+        return Medium(keep * self.echo_db + weight * echo_db, keep * self.loss + weight * loss, keep * self.mirror)
 
     def polish(self, distance_mm: Field, strength: Field | float) -> Medium:
         """A smooth face where the distance is 0; it reflects with cos^8 of the angle of incidence."""
@@ -408,17 +404,13 @@ class Medium:
 
 def lay_tissue(anatomy: Anatomy, at: Points) -> Medium:
     """Layer over layer from the skin down, each hiding what would lie below it."""
-    skin, fat, gland, muscle = (
-        b.below_mm(at) for b in (anatomy.skin, anatomy.fat, anatomy.gland, anatomy.muscle)
-    )
+    skin, fat, gland, muscle = (b.below_mm(at) for b in (anatomy.skin, anatomy.fat, anatomy.gland, anatomy.muscle))
     glint = np.clip(0.5 + 0.5 * anatomy.glint(at), 0.1, 1.5)
     mottle = anatomy.mottle(at)
     septa = along(anatomy.septa(at), 0.12)
     fibres = anatomy.fibres(Points(at.x, gland))
     medium = Medium(np.full_like(at.z, 4.0), np.full_like(at.z, 1.0), np.zeros_like(at.z))
-    medium = medium.paint(beyond(skin, 0.3), anatomy.fat_db + 11 * septa + mottle, loss=0.5).polish(
-        skin, 0.4 * glint
-    )
+    medium = medium.paint(beyond(skin, 0.3), anatomy.fat_db + 11 * septa + mottle, loss=0.5).polish(skin, 0.4 * glint)
     medium = medium.paint(beyond(fat, 0.5), 3 * mottle - 1, loss=0.8).polish(fat, 0.5 * glint)
     medium = add_look_alikes(medium, anatomy, fat, at)
     medium = medium.paint(beyond(gland, 0.4), anatomy.muscle_db + 5 * fibres, loss=0.9).polish(gland, glint)
@@ -593,15 +585,11 @@ def write_phantom(
 def refuse_bad_input(out: Path, *, cases: int, size: int, seed: int) -> None:
     problems = []
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        problems.append(
-            Problem(str(out), "exists and is not an empty folder", "name a new folder or empty this one")
-        )
+        problems.append(Problem(str(out), "exists and is not an empty folder", "name a new folder or empty this one"))
     if cases < 1:
         problems.append(Problem("cases", f"{cases} pictures cannot be made", "ask for 1 or more"))
     if size < MIN_SIZE:
-        problems.append(
-            Problem("size", f"{size} pixels are too few to show a lesion", f"use {MIN_SIZE} or more")
-        )
+        problems.append(Problem("size", f"{size} pixels are too few to show a lesion", f"use {MIN_SIZE} or more"))
     if seed < 0:
         problems.append(Problem("seed", f"{seed} is negative", "use 0 or more"))
     if problems:

@@ -23,6 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LARGEST_PIXELS = 144_000_000
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
 TIFF_BITS_PER_SAMPLE = 258
 TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
@@ -116,6 +117,8 @@ def _what_it_is_instead(content: bytes) -> str:
         return "this is a Git LFS pointer, not the image (run: git lfs pull)"
     if start.startswith((b"<html", b"<!doctype")):
         return "not an image: it starts with <html, probably a web page saved by a failed download"
+    if content.startswith(SIGNATURES):
+        return "the header of the image is damaged, or of a kind that cannot be read"
     return "not an image of an allowed format"
 
 
@@ -129,9 +132,7 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path) -> None:
         raise _too_large(path, f"{width}×{height}")
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:
-        raise DataError(
-            str(path), f"the file holds {frames} pages or frames", "save each as a file of its own"
-        )
+        raise DataError(str(path), f"the file holds {frames} pages or frames", "save each as a file of its own")
     if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
         raise DataError(
             str(path),

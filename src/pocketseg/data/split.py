@@ -89,18 +89,14 @@ class Split:
             problems += self._fold_problems(f"{where}, fold {number}", fold, groups, cases is not None)
         return problems
 
-    def _fold_problems(
-        self, where: str, fold: Fold, groups: Mapping[str, str], strict: bool
-    ) -> list[Problem]:
+    def _fold_problems(self, where: str, fold: Fold, groups: Mapping[str, str], strict: bool) -> list[Problem]:
         problems = []
         counts = Counter(name for part in PARTS for name in fold.part(part))
         for name in (name for name, count in counts.items() if count > 1):
             problems.append(Problem(where, f"the case {name!r} stands {counts[name]} times", "keep it once"))
         if strict:
             for name in (name for name in counts if name not in groups):
-                problems.append(
-                    Problem(where, f"the case {name!r} is not in the data", "remove it, or fix the name")
-                )
+                problems.append(Problem(where, f"the case {name!r} is not in the data", "remove it, or fix the name"))
         for part in ("train", "validation"):
             if not fold.part(part):
                 problems.append(Problem(where, f"the {part} part is empty", "give it some cases"))
@@ -122,9 +118,7 @@ def _names(fold: Mapping[str, Any], part: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def holdout(
-    cases: Sequence[Case], *, test: float, validation: float, seed: int, contiguous: bool = False
-) -> Split:
+def holdout(cases: Sequence[Case], *, test: float, validation: float, seed: int, contiguous: bool = False) -> Split:
     """One fold: the given shares of the cases are test and validation, the rest trains."""
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     parts = _deal(cases, {part: share for part, share in shares.items() if share > 0}, seed, contiguous)
@@ -132,18 +126,14 @@ def holdout(
     return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
 
 
-def kfold(
-    cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False
-) -> Split:
+def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False) -> Split:
     """Every case is tested once; in each fold a share of the rest is validation."""
     dealt = _deal(cases, {str(number): 1 / folds for number in range(folds)}, seed, contiguous)
     result = []
     for number in range(folds):
         rest = [case for case in cases if dealt[case.name] != str(number)]
         parts = _deal(rest, {"train": 1 - validation, "validation": validation}, seed, contiguous)
-        result.append(
-            _fold(cases, parts | {case.name: "test" for case in cases if dealt[case.name] == str(number)})
-        )
+        result.append(_fold(cases, parts | {case.name: "test" for case in cases if dealt[case.name] == str(number)}))
     rule = {"kind": "kfold", "folds": folds, "validation": validation, "seed": seed, "contiguous": contiguous}
     return _checked(Split(tuple(result), _groups(cases), rule), cases)
 
@@ -184,9 +174,7 @@ def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contigu
     parts: dict[str, str] = {}
     for number, (_, groups) in enumerate(sorted(strata.items())):
         order = groups if contiguous else _shuffled(groups, members, (seed, number))
-        wanted = {
-            part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()
-        }
+        wanted = {part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()}
         for group in order:
             part = _next_part(wanted, shares, contiguous)
             wanted[part] -= len(members[group])
@@ -194,9 +182,7 @@ def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contigu
     return parts
 
 
-def _shuffled(
-    groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed: tuple[int, int]
-) -> list[str]:
+def _shuffled(groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed: tuple[int, int]) -> list[str]:
     order = np.random.default_rng(seed).permutation(len(groups))
     return sorted((groups[index] for index in order), key=lambda group: -len(members[group]))
 

@@ -132,7 +132,9 @@ def compare(pipeline: Pipeline, first: Forward, second: Forward, images: Iterabl
 def _margin(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """How far each pixel is from another decision, (h, w)."""
     if probabilities.shape[2] == 1:
-        return np.abs(probabilities[:, :, 0] - np.float32(threshold))
+        distance: NDArray[np.float32] = np.abs(probabilities[:, :, 0] - np.float32(threshold))
+        return distance
     every = np.concatenate([1 - probabilities.sum(2, keepdims=True), probabilities], 2)
     second, first = np.moveaxis(np.sort(every, axis=2)[:, :, -2:], 2, 0)
-    return (first - second) / 2
+    margin: NDArray[np.float32] = (first - second) / 2
+    return margin

@@ -22,9 +22,7 @@ def conv(kind: ConvKind, channels_in: int, channels_out: int, kernel: int = 3) -
     """
     if kind == "plain":
         return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
-    depthwise = nn.Conv2d(
-        channels_in, channels_in, kernel, padding=kernel // 2, groups=channels_in, bias=False
-    )
+    depthwise = nn.Conv2d(channels_in, channels_in, kernel, padding=kernel // 2, groups=channels_in, bias=False)
     return nn.Sequential(depthwise, nn.Conv2d(channels_in, channels_out, 1))
 
 

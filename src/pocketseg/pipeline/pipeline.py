@@ -51,9 +51,7 @@ class Pipeline:
         try:
             planes = to_channels(unit_range(image, self.intensity_range), self.channels)
         except ValueError as error:
-            raise DataError(
-                "image", str(error), "give images of that kind, or train with data.channels set"
-            ) from error
+            raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
         return geometry.resize(planes, self.size) if self.fit == "resize" else planes
 
     def prepare(self, image: NDArray[np.generic]) -> Array:
@@ -80,8 +78,7 @@ class Pipeline:
         """`predict_prepared` for several images; where all are resized, the net runs once for all of them."""
         if self.fit == "tile":
             return [
-                self.predict_prepared(planes, shape, forward)
-                for planes, shape in zip(prepared, shapes, strict=True)
+                self.predict_prepared(planes, shape, forward) for planes, shape in zip(prepared, shapes, strict=True)
             ]
         found = self._probabilities(list(prepared), forward)
         return [self._restored(planes, shape) for planes, shape in zip(found, shapes, strict=True)]
@@ -95,7 +92,8 @@ class Pipeline:
         shape = (prepared.shape[1], prepared.shape[2])
         places = geometry.tiles(shape, self.size)
         if len(places) == 1:
-            return self._probabilities([prepared], forward)[0]
+            whole: Array = self._probabilities([prepared], forward)[0]
+            return whole
         total = np.zeros((len(self.classes), *shape), np.float32)
         weight = np.zeros(shape, np.float32)
         for start in range(0, len(places), TILES_AT_ONCE):

@@ -33,9 +33,7 @@ class DataSection(Section):
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
     channels: Annotated[int, Field(ge=1, le=16)] = 1
     fit: Literal["resize", "tile"] = "resize"
-    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = [
-        "lesion"
-    ]
+    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = ["lesion"]
     mask: MaskSection = MaskSection()
     range: tuple[float, float] | None = None
     layout: str = "auto"
@@ -152,7 +150,8 @@ class LossSection(Section):
 class OptimizerSection(Section):
     """The optimiser and its numbers.
 
-    `decay: kernels` spares biases and norms; `l2_kernel` adds the gradient of l2·Σw² of kernels (the Keras regulariser).
+    `decay: kernels` spares biases and norms; `l2_kernel` adds the gradient of l2·Σw² of kernels (the Keras
+    regulariser).
     """
 
     kind: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
@@ -322,9 +321,7 @@ class Recipe(Section):
         several = len(self.data.classes) > 1
         for stage in self.stages:
             if several and stage.loss.bce:
-                raise ValueError(
-                    f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}"
-                )
+                raise ValueError(f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}")
             if not several and stage.loss.ce:
                 raise ValueError(f"stage {stage.name!r}: ce is for several classes; use bce with one")
             weights = stage.loss.class_weights
@@ -333,7 +330,5 @@ class Recipe(Section):
                     f"stage {stage.name!r}: class_weights needs {len(self.data.classes) + 1} numbers, background first"
                 )
         if self.augment.rotate90 and self.data.size[0] != self.data.size[1]:
-            raise ValueError(
-                f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}"
-            )
+            raise ValueError(f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}")
         return self

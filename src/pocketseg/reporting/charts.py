@@ -115,7 +115,9 @@ def groups(history: Sequence[dict[str, float]]) -> list[Group]:
 
 
 def _series(key: str, history: Sequence[dict[str, float]]) -> Series:
-    kind = {"loss": "first", "lr": "first", "val_loss": "second", "val_dice": "first", "val_iou": "second"}.get(key, "part")
+    kind = {"loss": "first", "lr": "first", "val_loss": "second", "val_dice": "first", "val_iou": "second"}.get(
+        key, "part"
+    )
     name = NAMES.get(key, key.removeprefix("val_") if key.startswith("val_") else f"{key} (part)")
     return Series(name, kind, [row.get(key, math.nan) for row in history])
 
@@ -167,7 +169,9 @@ def curve_chart(group: Group, best: tuple[float, float] | None = None) -> Chart:
         "",
         [Tick(x(tick), f"{tick:g}") for tick in ticks(first, last, whole=True)],
         [Tick(y(tick), f"{tick:g}") for tick in ticks(low, high)],
-        lines=[_line(one, [(x(e), y(v)) for e, v in zip(group.epochs, one.values, strict=True)]) for one in group.series],
+        lines=[
+            _line(one, [(x(e), y(v)) for e, v in zip(group.epochs, one.values, strict=True)]) for one in group.series
+        ],
         marker=None if best is None else Tick(x(best[0]), f"best epoch {best[0]:g}"),
     )
 
@@ -213,8 +217,9 @@ def histogram(part: str, dice: Sequence[float]) -> Chart | None:
         if n
     ]
     alt = (
-        f"Histogram of the Dice of {len(values)} cases of the part {part}: median {show(median)}, half of the cases lie "
-        f"between {show(low)} and {show(high)}, lowest {show(values.min())}, highest {show(values.max())}."
+        f"Histogram of the Dice of {len(values)} cases of the part {part}: median {show(median)}, "
+        f"half of the cases lie between {show(low)} and {show(high)}, "
+        f"lowest {show(values.min())}, highest {show(values.max())}."
     )
     return Chart(
         part,

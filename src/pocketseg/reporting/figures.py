@@ -17,8 +17,16 @@ from pocketseg.errors import missing_package
 from pocketseg.files import write_atomically
 from pocketseg.reporting.charts import Group, best_epoch, groups
 from pocketseg.reporting.outlines import trace
-from pocketseg.reporting.overlay import PALETTE, TRUTH_COLOUR, check_shapes, class_colour, count_classes, stretch
-from pocketseg.reporting.tables import Panel, StageCurves
+from pocketseg.reporting.overlay import (
+    PALETTE,
+    TRUTH_COLOUR,
+    check_shapes,
+    class_colour,
+    count_classes,
+    stretch,
+    truth_look,
+)
+from pocketseg.reporting.tables import Panel, StageCurves, class_name
 
 INK, QUIET = "#1f2933", "#7b8794"
 LOOKS = {
@@ -125,7 +133,9 @@ def _draw_group(axes: Any, group: Group, best: tuple[float, float] | None) -> No
     marker = "o" if len(group.epochs) == 1 else ""
     for one in group.series:
         style = next(dashes) if one.kind == "part" else "-"
-        axes.plot(group.epochs, one.values, label=printable(one.name), marker=marker, linestyle=style, **LOOKS[one.kind])
+        axes.plot(
+            group.epochs, one.values, label=printable(one.name), marker=marker, linestyle=style, **LOOKS[one.kind]
+        )
     if best is not None:
         axes.axvline(best[0], color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     axes.set_title(group.title, loc="left")
@@ -150,11 +160,6 @@ def _draw_panel(axes: Any, panel: Panel, classes: int) -> None:
         _draw_outline(axes, panel.prediction == index, class_colour(index), 1.2, None)
     axes.set_axis_off()
     axes.set_title(f"{_short(panel.title)}\n{_short(panel.caption)}", fontsize=8.5)
-
-
-def truth_look(index: int, classes: int) -> tuple[str, tuple[float, float] | None]:
-    """Colour and dashes of the reference's contour: blue where there is one class, else its class's, dashed."""
-    return (TRUTH_COLOUR, None) if classes == 1 else (class_colour(index), (2.0, 1.2))
 
 
 def _extent(mask: NDArray[np.uint8]) -> tuple[float, float, float, float]:
@@ -184,18 +189,16 @@ def _draw_outline(
 def _draw_legend(figure: Any, classes: int, class_names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
+    lines: list[tuple[str, str, Any, float]]
     if classes == 1:
         lines = [("reference", TRUTH_COLOUR, "-", 2.4), ("prediction", class_colour(1), "-", 1.2)]
     else:
-        named = [(printable(name_of(index, class_names)), class_colour(index), "-", 1.2) for index in range(1, classes + 1)]
-        lines = [*named, ("reference: dashed", QUIET, "--", 2.4), ("prediction: solid", QUIET, "-", 1.2)]
+        # matplotlib hides what begins with an underscore.
+        names = [printable(class_name(index, class_names)).lstrip("_") for index in range(1, classes + 1)]
+        lines = [(name, class_colour(index), "-", 1.2) for index, name in enumerate(names, start=1)]
+        lines += [("reference: dashed", QUIET, "--", 2.4), ("prediction: solid", QUIET, "-", 1.2)]
     handles = [Line2D([], [], color=c, linestyle=style, linewidth=width, label=name) for name, c, style, width in lines]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(lines), 4))
-
-
-def name_of(index: int, class_names: Sequence[str]) -> str:
-    """The name of the class 1, 2, …"""
-    return class_names[index - 1] if index <= len(class_names) else f"class {index}"
 
 
 def _short(text: str, most: int = 38) -> str:

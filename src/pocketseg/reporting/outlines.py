@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ def trace(mask: NDArray[Any]) -> list[list[Corner]]:
         mask: (h, w), true where the region is.
 
     Returns:
-        Closed lines as their corners (row, column) on the grid of pixel edges: pixel (0, 0) has the corners (0, 0) to (1, 1).
-        The region lies to the right of the way. Pixels that touch only diagonally are separate.
+        Closed lines as their corners (row, column) on the grid of pixel edges: pixel (0, 0) has the corners
+        (0, 0) to (1, 1). The region lies to the right of the way. Pixels that touch only diagonally are separate.
 
     Example:
         >>> trace(np.array([[1, 1]]))
@@ -37,7 +38,7 @@ def _edges(mask: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
     around = np.pad(mask, 1)
     above, below, left, right = around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
     found: list[tuple[int, int, int]] = []
-    # Clockwise around a pixel: its upper edge starts at its upper left corner, its right edge at the upper right, and so on.
+    # Clockwise around a pixel: the upper edge starts at the upper left corner, the right edge at the upper right …
     for direction, (outside, row, column) in enumerate(((above, 0, 0), (right, 0, 1), (below, 1, 1), (left, 1, 0))):
         rows, columns = np.nonzero(mask & ~outside)
         found += [(r + row, c + column, direction) for r, c in zip(rows.tolist(), columns.tolist(), strict=True)]
@@ -76,6 +77,6 @@ def svg_path(mask: NDArray[Any]) -> str:
 
 def _svg_line(corners: list[Corner]) -> str:
     words = [f"M{corners[0][1]} {corners[0][0]}"]
-    for (row, column), (next_row, next_column) in zip(corners[:-1], corners[1:], strict=True):
+    for (row, column), (next_row, next_column) in pairwise(corners):
         words.append(f"h{next_column - column}" if next_row == row else f"v{next_row - row}")
     return "".join(words) + "z"

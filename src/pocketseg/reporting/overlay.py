@@ -23,8 +23,9 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """The image with the contours of a mask, and of the reference where there is one.
 
-    A contour is one pixel wide and lies inside its region. One class: the mask is orange, the reference blue, and where both
-    run along the same pixels the colours alternate. Several classes: every class has its colour, the reference is dashed.
+    A contour is one pixel wide and lies inside its region. One class: the mask is orange, the reference blue, and
+    where both run along the same pixels the colours alternate. Several classes: every class has its colour, the
+    reference is dashed.
 
     Args:
         image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
@@ -69,8 +70,8 @@ def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8], truth: NDArray[np
 def stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Bring the finite values of an image to 0..255: uint8 (h, w) or (h, w, 3).
 
-    The darkest value becomes 0, the brightest 255, all channels alike; nan becomes 0, and so does an image of one value.
-    Of two channels the first is shown, of more than three the first three.
+    The darkest value becomes 0, the brightest 255, all channels alike; nan becomes 0, and so does an image of one
+    value. Of two channels the first is shown, of more than three the first three.
 
     Example:
         >>> stretch(np.array([[-1.0, 0.0, 1.0]])).tolist()
@@ -92,7 +93,7 @@ def enlarge(pixels: NDArray[Any], longest: int = 512) -> NDArray[Any]:
 
     Args:
         pixels: (h, w) or (h, w, c).
-        longest: the longer side grows by the largest whole factor that stays within this; larger images stay as they are.
+        longest: the longer side grows by the largest whole factor that stays within this; larger images stay.
 
     Example:
         >>> enlarge(np.zeros((100, 128))).shape
@@ -120,6 +121,11 @@ def count_classes(*masks: NDArray[np.uint8] | None) -> int:
 def class_colour(index: int) -> str:
     """Colour of the class 1, 2, …; the eighth class begins anew."""
     return PALETTE[(index - 1) % len(PALETTE)]
+
+
+def truth_look(index: int, classes: int) -> tuple[str, tuple[float, float] | None]:
+    """Colour and dashes of the reference's contour: blue where there is one class, else its class's, dashed."""
+    return (TRUTH_COLOUR, None) if classes == 1 else (class_colour(index), (2.0, 1.2))
 
 
 def class_colours(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,14 +19,13 @@ from PIL import Image
 from pocketseg.errors import missing_package
 from pocketseg.files import write_atomically
 from pocketseg.reporting.charts import Chart, best_epoch, curve_chart, groups, histogram, show
-from pocketseg.reporting.figures import name_of, truth_look
 from pocketseg.reporting.outlines import svg_path
-from pocketseg.reporting.overlay import check_shapes, class_colour, count_classes, stretch
-from pocketseg.reporting.tables import Panel, Report, StageCurves, Table
+from pocketseg.reporting.overlay import check_shapes, class_colour, count_classes, stretch, truth_look
+from pocketseg.reporting.tables import Panel, Report, StageCurves, Table, class_name
 
 # Larger images are shrunk by a whole factor: the page shows them at about half of this.
 LONGEST_SIDE = 640
-NUMBER = re.compile(r"[-−+]?\d[\d.,\s  ]*(e[-+]?\d+)?\s*(%|ms|s|min|h|mm|px|B|KiB|MiB|GiB)?(\s*[\[(±].*)?", re.IGNORECASE)
+NUMBER = re.compile(r"[-−+]?\d[\d.,\s]*(e[-+]?\d+)?(%|ms|s|min|h|mm|px|B|KiB|MiB|GiB)?(\s*[\[(±].*)?", re.IGNORECASE)
 SPECIAL = {"nan": "–", "inf": "∞", "-inf": "−∞"}
 
 
@@ -82,8 +81,8 @@ class Stage:
 def write_report(report: Report, path: Path) -> None:
     """Write the page, whole or not at all.
 
-    The same report gives the same bytes. Whatever stands in names and notes is shown as text; characters that UTF-8 cannot
-    hold (parts of undecodable file names) become "?".
+    The same report gives the same bytes. Whatever stands in names and notes is shown as text; characters that UTF-8
+    cannot hold (parts of undecodable file names) become "?".
     """
     write_atomically(path, render(report).encode("utf-8", "replace"))
 
@@ -99,7 +98,7 @@ def render(report: Report) -> str:
         scores=[score(part, values) for part, values in report.dice.items()],
         tables=[(table, columns(table), cells(table)) for table in report.tables],
         galleries=[(name, [picture(panel, classes) for panel in some]) for name, some in galleries if some],
-        legend=[(name_of(index, report.class_names), class_colour(index)) for index in range(1, classes + 1)],
+        legend=[(class_name(index, report.class_names), class_colour(index)) for index in range(1, classes + 1)],
         truth_colour=truth_look(1, 1)[0],
         stages=[stage(curves) for curves in report.curves],
         case_columns=columns(report.cases),
@@ -150,7 +149,7 @@ def _alt(panel: Panel) -> str:
     covered = [f"prediction covers {_percent(panel.prediction)} of the picture"]
     if panel.truth is not None:
         covered.append(f"reference {_percent(panel.truth)}")
-    return f"Case {panel.title} ({panel.caption}): {', '.join(covered)}."
+    return f"{panel.title} ({panel.caption}): {', '.join(covered)}."
 
 
 def _percent(mask: NDArray[np.uint8]) -> str:
@@ -184,7 +183,7 @@ def stage(curves: StageCurves) -> Stage:
 def columns(table: Table) -> list[Column]:
     """Columns of which every filled cell is a number stand to the right and sort as numbers.
 
-    The first column names the row; it is text to the reader, and sorts as numbers only if all names are.
+    The first column names the row and is text; it sorts naturally, 2 before 10.
     """
     found = []
     for index, name in enumerate(table.columns):

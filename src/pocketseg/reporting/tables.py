@@ -80,3 +80,8 @@ class Report:
     reproduce: list[str]
     notes: list[str]
     class_names: Sequence[str] = field(default=())
+
+
+def class_name(index: int, class_names: Sequence[str]) -> str:
+    """The name of the class 1, 2, …"""
+    return class_names[index - 1] if index <= len(class_names) else f"class {index}"

@@ -64,9 +64,7 @@ def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: 
     )
 
 
-def _matrix(
-    rng: np.random.Generator, options: AugmentSection, height: int, width: int
-) -> NDArray[np.float32]:
+def _matrix(rng: np.random.Generator, options: AugmentSection, height: int, width: int) -> NDArray[np.float32]:
     """Affine, zoom, turns and flips: composed in pixels, then brought to grid_sample's [-1, 1]."""
     linear = np.eye(2)
     shift = np.zeros(2)
@@ -81,9 +79,7 @@ def _matrix(
         linear = linear / math.exp(rng.uniform(*np.log(options.zoom)))
     if options.rotate90:
         linear = linear @ np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), int(rng.integers(4)))
-    mirrored = [
-        -1.0 if side in options.flip and rng.random() < 0.5 else 1.0 for side in ("horizontal", "vertical")
-    ]
+    mirrored = [-1.0 if side in options.flip and rng.random() < 0.5 else 1.0 for side in ("horizontal", "vertical")]
     linear = linear @ np.diag(mirrored)
     half = np.array([width, height]) / 2
     return np.column_stack([linear * half[None, :] / half[:, None], shift]).astype(np.float32)
@@ -97,9 +93,7 @@ def _displacement(rng: np.random.Generator, options: AugmentSection) -> NDArray[
     return (strength * rng.standard_normal((2, elastic.grid, elastic.grid))).astype(np.float32)
 
 
-def augment(
-    images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection
-) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> tuple[Tensor, Tensor]:
     """Apply what was drawn to a batch.
 
     Intensity changes act on each image stretched to [0, 1] by its own extremes, and are stretched back, so
@@ -130,14 +124,10 @@ def _stack(arrays: Sequence[NDArray[np.float32]], like: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(like.device)
 
 
-def _warp(
-    images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection
-) -> tuple[Tensor, Tensor]:
+def _warp(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> tuple[Tensor, Tensor]:
     """Sample images bilinearly, masks by nearest neighbour: at the same places, with the same border rule."""
     count, _, height, width = images.shape
-    grid = F.affine_grid(
-        _stack([d.matrix for d in drawn], images), [count, 1, height, width], align_corners=False
-    )
+    grid = F.affine_grid(_stack([d.matrix for d in drawn], images), [count, 1, height, width], align_corners=False)
     if options.elastic:
         coarse = _stack([d.displacement for d in drawn], images)
         fine = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
@@ -177,10 +167,6 @@ def _blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     planes = images.reshape(1, count * channels, height, width)
     groups = count * channels
-    planes = F.conv2d(
-        F.pad(planes, (radius, radius, 0, 0), mode="replicate"), kernel[:, None, None, :], groups=groups
-    )
-    planes = F.conv2d(
-        F.pad(planes, (0, 0, radius, radius), mode="replicate"), kernel[:, None, :, None], groups=groups
-    )
+    planes = F.conv2d(F.pad(planes, (radius, radius, 0, 0), mode="replicate"), kernel[:, None, None, :], groups=groups)
+    planes = F.conv2d(F.pad(planes, (0, 0, radius, radius), mode="replicate"), kernel[:, None, :, None], groups=groups)
     return planes.reshape(count, channels, height, width)

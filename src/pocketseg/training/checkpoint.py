@@ -59,13 +59,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except KeyError:
-        raise ModelFileError(
-            str(path), "was not written by pocketseg", "give a checkpoint of a run"
-        ) from None
+        raise ModelFileError(str(path), "was not written by pocketseg", "give a checkpoint of a run") from None
     except Exception as error:  # safetensors raises its own error types for torn files
-        raise ModelFileError(
-            str(path), f"is torn or no safetensors file ({error})", "use another checkpoint"
-        ) from None
+        raise ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint") from None
     if not isinstance(version, int) or version > VERSION:
         raise ModelFileError(str(path), f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
     if digest != _digest(tensors, state):

@@ -12,9 +12,7 @@ from pocketseg.recipes.models import LossSection
 DICE_SMOOTHING = 1.0
 
 
-def segmentation_loss(
-    logits: Tensor, target: Tensor, weights: LossSection
-) -> tuple[Tensor, dict[str, Tensor]]:
+def segmentation_loss(logits: Tensor, target: Tensor, weights: LossSection) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of a recipe's loss parts.
 
     Args:

@@ -69,9 +69,7 @@ class Model:
         return NetPredictor(self.pipeline, torch_forward(self.net, device, precision), name="torch")
 
 
-def torch_forward(
-    net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32"
-) -> Forward:
+def torch_forward(net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32") -> Forward:
     """NumPy in, NumPy out, in inference mode; the net's own mode comes back after each call."""
     device = device or torch.device("cpu")
     net = net.to(device)

@@ -39,9 +39,7 @@ def add_kernel_l2(optimizer: torch.optim.Optimizer, strength: float) -> None:
         torch._foreach_add_([p.grad for p in kernels], [p.detach() for p in kernels], alpha=2 * strength)
 
 
-def rate_factor(
-    schedule: Schedule, *, epoch: int, progress: float, epochs: int, scores: Sequence[float]
-) -> float:
+def rate_factor(schedule: Schedule, *, epoch: int, progress: float, epochs: int, scores: Sequence[float]) -> float:
     """What the learning rate is multiplied with.
 
     Args:

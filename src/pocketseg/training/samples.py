@@ -72,9 +72,7 @@ class Samples:
             torch.from_numpy(np.stack([mask for _, mask in pairs])),
         )
 
-    def _cropped(
-        self, case: Case, epoch: int, position: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _cropped(self, case: Case, epoch: int, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """A random window of the net's size where the pipeline tiles, else the whole."""
         image, mask = self.prepared(case)
         if self.pipeline.fit != "tile":
@@ -84,8 +82,7 @@ class Samples:
         mask = pad_to_size(mask[None].astype(np.float32), self.pipeline.size)[0].astype(np.uint8)
         rng = sample_generator(CROP, self.seed, epoch, position)
         top, left = (
-            int(rng.integers(whole - part + 1))
-            for whole, part in zip(mask.shape, (height, width), strict=True)
+            int(rng.integers(whole - part + 1)) for whole, part in zip(mask.shape, (height, width), strict=True)
         )
         window = (slice(top, top + height), slice(left, left + width))
         return image[(slice(None), *window)], mask[window]

@@ -38,7 +38,9 @@ def test_limits_hold_for_every_net(arch):
 
 
 def test_an_unknown_net_names_the_near_ones():
-    assert faults(arch="thinunet")[0].startswith("stages.0.net.arch: there is no net 'thinunet' → did you mean thin_unet")
+    assert faults(arch="thinunet")[0].startswith(
+        "stages.0.net.arch: there is no net 'thinunet' → did you mean thin_unet"
+    )
     assert faults(arch="segformer") == ["stages.0.net.arch: there is no net 'segformer' → known: thin_unet, unet"]
 
 

@@ -166,5 +166,7 @@ def test_svg_path_walks_the_corners() -> None:
 
 
 def test_drawing_on_pixels_needs_no_plotting_package() -> None:
-    code = "import sys, pocketseg.reporting; print([m for m in ('matplotlib', 'jinja2', 'torch', 'scipy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    asked = "[name for name in ('matplotlib', 'jinja2', 'torch', 'scipy') if name in sys.modules]"
+    code = f"import sys, pocketseg.reporting; print({asked})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

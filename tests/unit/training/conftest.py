@@ -43,7 +43,9 @@ def write_discs(
 def discs(tmp_path) -> Callable[..., Cases]:
     """Makes and opens a data set; see `write_discs`."""
 
-    def make(count: int = 7, size: tuple[int, int] = (24, 24), *, classes: int = 1, empty: tuple[int, ...] = ()) -> Cases:
+    def make(
+        count: int = 7, size: tuple[int, int] = (24, 24), *, classes: int = 1, empty: tuple[int, ...] = ()
+    ) -> Cases:
         folder = write_discs(tmp_path / f"data-{count}-{size}-{classes}", count, size, classes=classes, empty=empty)
         return Cases.open(folder, coding=MaskCoding(classes=classes))
 

@@ -63,9 +63,7 @@ def test_warmup_is_linear_and_never_zero():
 def test_cosine_stays_between_nothing_and_the_rate(warmup, epochs):
     for epoch in {0, epochs // 2, epochs - 1}:
         for progress in (0.0, 1e-7, 0.5, 0.99):
-            found = rate_factor(
-                CosineSchedule(warmup=warmup), epoch=epoch, progress=progress, epochs=epochs, scores=[]
-            )
+            found = rate_factor(CosineSchedule(warmup=warmup), epoch=epoch, progress=progress, epochs=epochs, scores=[])
             assert 0 < found <= 1
 
 

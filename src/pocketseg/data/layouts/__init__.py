@@ -24,9 +24,7 @@ def find_cases(
     matches.
     """
     if not root.exists():
-        raise DataError(
-            str(root), f"does not exist (looked at {root.resolve()})", "check the path given as --data"
-        )
+        raise DataError(str(root), f"does not exist (looked at {root.resolve()})", "check the path given as --data")
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
@@ -68,4 +66,4 @@ def _detect(root: Path) -> tuple[str, Path]:
 
 
 def _matching(folder: Path) -> list[str]:
-    return [name for name, layout in LAYOUTS.items() if layout.matches(folder)][:1]
+    return next(([name] for name, layout in LAYOUTS.items() if layout.matches(folder)), [])

@@ -24,11 +24,7 @@ def find(root: Path, images: str | None = None, masks: str | None = None) -> Lis
     if root.suffix == ".npz":
         return _pair((root, root), _members(root))
     files = root / (images or "images.npy"), root / (masks or "masks.npy")
-    missing = [
-        Problem(str(file), "the file does not exist", "check the name")
-        for file in files
-        if not file.is_file()
-    ]
+    missing = [Problem(str(file), "the file does not exist", "check the name") for file in files if not file.is_file()]
     return Listing(problems=missing) if missing else _pair(files, (None, None))
 
 

@@ -41,7 +41,5 @@ def find(root: Path, label: str | None = None) -> Listing:
             )
     for stem in (stem for stem in masks if stem not in images):
         for path in masks[stem]:
-            listing.problems.append(
-                Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask")
-            )
+            listing.problems.append(Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask"))
     return listing

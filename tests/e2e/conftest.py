@@ -1,0 +1,27 @@
+"""A small phantom and a small trained run, made once for each test process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import SMALL
+
+import pocketseg
+
+
+@pytest.fixture(scope="session")
+def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pocketseg.phantom(tmp_path_factory.mktemp("phantom") / "data", cases=40, size=48, seed=3)
+
+
+@pytest.fixture(scope="session")
+def trained_run(phantom_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "small"
+    pocketseg.train("demo", phantom_data, out, overrides=SMALL, device="cpu")
+    return out
+
+
+@pytest.fixture(scope="session")
+def exported(trained_run: Path) -> Path:
+    return pocketseg.export(trained_run).file

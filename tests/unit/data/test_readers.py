@@ -1,0 +1,396 @@
+import os
+import signal
+import struct
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from builders import blob, noise, png, tiff, write_image
+from PIL import Image
+
+from pocketseg.data import readers
+from pocketseg.data.readers import read_image, read_mask
+from pocketseg.errors import DataError
+
+GREY, COLOUR = noise(), noise(channels=3)
+
+
+def refusal(read, path) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ") and " → " in text and len(caught.value.problems) == 1
+    return text
+
+
+# --- images -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("grey.png", GREY),
+        ("grey.bmp", GREY),
+        ("grey.tif", GREY),
+        ("colour.png", COLOUR),
+        ("colour.bmp", COLOUR),
+        ("colour.tiff", COLOUR),
+        ("deep.png", noise(dtype=np.uint16)),
+        ("deep.tif", noise(dtype=np.uint16)),
+        ("float.tif", noise(dtype=np.float32)),
+        ("int.tif", noise(dtype=np.int32)),
+        ("bits.png", blob() > 0),
+        ("bits.tif", blob() > 0),
+        ("bits.bmp", blob() > 0),
+        ("dot.png", GREY[:1, :1]),
+        ("line.png", GREY[:1]),
+    ],
+)
+def test_exact_formats_give_back_the_pixels(tmp_path, name, pixels):
+    image = read_image(write_image(tmp_path / name, pixels))
+    assert image.dtype == pixels.dtype and image.dtype.isnative
+    np.testing.assert_array_equal(image, pixels)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiff(tmp_path, compression):
+    path = write_image(tmp_path / "a.tif", COLOUR, compression=compression)
+    np.testing.assert_array_equal(read_image(path), COLOUR)
+
+
+def test_sixteen_bits_in_the_other_byte_order(tmp_path):
+    deep = noise(dtype=np.uint16)
+    raw = tiff(deep)
+    (tmp_path / "little.tif").write_bytes(raw)
+    picture = Image.frombytes("I;16B", (deep.shape[1], deep.shape[0]), deep.astype(">u2").tobytes())
+    write_image(tmp_path / "big.tif", picture)
+    for name in ("little.tif", "big.tif"):
+        image = read_image(tmp_path / name)
+        assert image.dtype == np.uint16 and image.dtype.isnative
+        np.testing.assert_array_equal(image, deep)
+
+
+def test_the_content_tells_the_format(tmp_path):
+    path = write_image(tmp_path / "a.png", GREY)
+    np.testing.assert_array_equal(read_image(path.rename(tmp_path / "a.jpg")), GREY)
+
+
+def test_a_palette_becomes_its_colours(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "L").convert("P")
+    picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    image = read_image(write_image(tmp_path / "a.png", picture))
+    assert image.tolist() == [[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [10, 20, 30]]]
+    picture.putpalette([5, 5, 5, 9, 9, 9, 1, 1, 1])
+    assert read_image(write_image(tmp_path / "b.png", picture)).tolist() == [[5, 9], [1, 5]]
+
+
+def test_alpha_is_dropped(tmp_path):
+    alpha = noise(seed=5)[:, :, None]
+    image = read_image(write_image(tmp_path / "rgba.png", np.concatenate([COLOUR, alpha], 2)))
+    np.testing.assert_array_equal(image, COLOUR)
+    image = read_image(write_image(tmp_path / "la.png", np.concatenate([GREY[:, :, None], alpha], 2)))
+    np.testing.assert_array_equal(image, GREY)
+
+
+def smooth(channels: int) -> np.ndarray:
+    ramp = np.linspace(20, 220, 32).astype(np.uint8)
+    planes = [np.broadcast_to(ramp, (32, 32)), np.broadcast_to(ramp[:, None], (32, 32)), np.full((32, 32), 90, np.uint8)]
+    return np.stack(planes[:channels], axis=2)
+
+
+def test_jpeg(tmp_path):
+    image = read_image(write_image(tmp_path / "a.jpg", smooth(3), quality=95, subsampling=0))
+    assert image.shape == (32, 32, 3) and np.abs(image.astype(int) - smooth(3)).max() < 12
+    grey = read_image(write_image(tmp_path / "b.jpeg", smooth(1)[:, :, 0], quality=95))
+    assert grey.shape == (32, 32) and np.abs(grey.astype(int) - smooth(1)[:, :, 0]).max() < 8
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path):
+    picture = Image.fromarray(smooth(3)).convert("CMYK")
+    image = read_image(write_image(tmp_path / "a.jpg", picture, quality=95, subsampling=0))
+    assert image.shape == (32, 32, 3) and np.abs(image.astype(int) - smooth(3)).max() < 16
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+    """The stored pixels are turned so that the tag turns them back."""
+    upright = np.kron(np.array([[10, 60, 110], [150, 200, 250]], np.uint8), np.ones((16, 16), np.uint8))
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[orientation]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "tif":
+        write_image(path, stored, tiffinfo={274: orientation})
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        write_image(path, stored, exif=exif)
+    image = read_image(path)
+    assert image.shape == upright.shape
+    assert np.abs(image.astype(int) - upright).max() <= (6 if suffix == "jpg" else 0)
+
+
+# --- refused images ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_sixteen_bit_colour_png_is_refused(tmp_path, read, colour_type, channels):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, 16, colour_type, b"\0" + bytes(range(4 * channels))))
+    assert "would be cut to 8 bits" in refusal(read, path)
+
+
+def test_the_hand_made_png_is_one(tmp_path):
+    """Else the test above would pass for a wrong reason."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 2, 8, 0, b"\0\x01\x02\0\x03\x04"))
+    assert read_image(path).tolist() == [[1, 2], [3, 4]]
+    path.write_bytes(png(2, 1, 16, 0, b"\0\x01\x02\x03\x04"))
+    assert read_image(path).tolist() == [[0x0102, 0x0304]]
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_sixteen_bit_colour_tiff_is_refused(tmp_path, read):
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(np.zeros((4, 4, 3), np.uint16), photometric=2))
+    assert "16-bit colour would be cut to 8 bits" in refusal(read, path)
+    path.write_bytes(tiff(blob()[:, :, None].repeat(3, axis=2), photometric=2))
+    assert read(path).shape[:2] == (6, 7)
+
+
+def test_sixteen_bits_with_white_as_0_are_refused(tmp_path):
+    """Pillow turns 8 bits over and leaves 16."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(GREY, photometric=0))
+    np.testing.assert_array_equal(read_image(path), 255 - GREY)
+    path.write_bytes(tiff(noise(dtype=np.uint16), photometric=0))
+    assert "decoded as its negative" in refusal(read_image, path)
+
+
+CONTENTS = {
+    "empty": (b"", "the file is empty (0 bytes)"),
+    "html": (b"\n <!DOCTYPE html><html>404</html>", "not an image: it starts with <html"),
+    "html2": (b"<HTML><body>", "not an image: it starts with <html"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+    "text": (b"hello", "not an image of an allowed format"),
+    "pdf": (b"%PDF-1.4\n", "not an image of an allowed format"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of an allowed format"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image of an allowed format"),
+    "npy": (b"\x93NUMPY\x01\x00", "not an image of an allowed format"),
+    "bad-crc": (png(1, 1, 8, 0, b"\0\0", crc_error=True), "the header of the image is damaged"),
+    "bomb": (png(20_000, 20_000, 8, 0, b"\0" * 20_001), "is above the limit of 144,000,000 pixels"),
+    "large": (png(13_000, 13_000, 8, 0, b"\0" * 13_001), "13000×13000 is above the limit of 144,000,000 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_what_is_no_sound_image_is_told_as_what_it_is(tmp_path, kind, read):
+    content, message = CONTENTS[kind]
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    text = refusal(read, path)
+    assert message in text
+    assert ("damaged" in text) == (kind == "bad-crc")
+
+
+def test_a_bomb_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(CONTENTS["bomb"][0])
+    tracemalloc.start()
+    began = time.perf_counter()
+    refusal(read_image, path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.perf_counter() - began < 2 and peak < 20e6
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp"])
+def test_a_file_cut_anywhere_is_refused(tmp_path, name):
+    whole = write_image(tmp_path / name, noise(40, 50, 3)).read_bytes()
+    path = tmp_path / f"cut-{name}"
+    for share in np.linspace(0, 0.97, 12):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        assert any(word in refusal(read_image, path) for word in ("damaged", "not an image", "0 bytes"))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "b.tif", "a.bmp", "a.jpg"])
+def test_a_torn_file_gives_pixels_or_a_data_error(tmp_path, name):
+    """Whatever a decoder trips over, the file is named. Missing TIFF tags, for one, are a TypeError in Pillow."""
+    pixels = noise(8, 9, dtype=np.float32) if name == "b.tif" else noise(8, 9)
+    whole = write_image(tmp_path / name, pixels).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        torn = bytearray(whole)
+        for at in rng.integers(0, len(torn), 3):
+            torn[at] = rng.choice([0, 1, 127, 255])
+        (tmp_path / name).write_bytes(torn)
+        for read in (read_image, read_mask):
+            try:
+                read(tmp_path / name)
+            except DataError:
+                refused += 1
+    assert refused > 20
+
+
+def test_a_tiff_without_dimensions_is_damaged(tmp_path):
+    whole = tiff(GREY)
+    path = tmp_path / "a.tif"
+    path.write_bytes(whole.replace(struct.pack("<HH", 256, 4), struct.pack("<HH", 254, 4), 1))
+    assert "damaged" in refusal(read_image, path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_several_pages_or_frames_are_refused(tmp_path, read):
+    pages = [Image.fromarray(noise(seed=seed)) for seed in range(3)]
+    path = write_image(tmp_path / "a.tif", pages[0], save_all=True, append_images=pages[1:])
+    assert "holds 3 pages or frames" in refusal(read, path)
+    path = write_image(tmp_path / "b.png", pages[0], save_all=True, append_images=pages[1:])
+    assert "holds 3 pages or frames" in refusal(read, path)
+    write_image(tmp_path / "c.gif", pages[0], save_all=True, append_images=pages[1:])
+    path = (tmp_path / "c.gif").rename(tmp_path / "c.png")
+    assert "not an image of an allowed format" in refusal(read, path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_counted(tmp_path, bad):
+    pixels = noise(dtype=np.float32)
+    pixels[2, 3] = pixels[4, 4] = bad
+    assert "2 pixels are NaN or infinite" in refusal(read_image, write_image(tmp_path / "a.tif", pixels))
+
+
+def test_a_missing_file(tmp_path):
+    assert "the file does not exist" in refusal(read_image, tmp_path / "a.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads files of any mode")
+def test_a_file_of_mode_0(tmp_path):
+    path = write_image(tmp_path / "a.png", GREY)
+    path.chmod(0)
+    assert "permission denied" in refusal(read_image, path)
+
+
+def test_permission_is_told(tmp_path, monkeypatch):
+    """The same for root, who cannot be refused."""
+
+    def refuse(_):
+        raise PermissionError
+
+    monkeypatch.setattr(readers.Path, "read_bytes", refuse)
+    assert "permission denied" in refusal(read_image, write_image(tmp_path / "a.png", GREY))
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_a_named_pipe_does_not_hang(tmp_path, read):
+    path = tmp_path / "x.png"
+    os.mkfifo(path)
+
+    def hang(*_):
+        raise TimeoutError("the read hung")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(5)
+    try:
+        assert "is not a regular file" in refusal(read, path)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_folders_and_broken_links_are_told(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    assert "is not a regular file" in refusal(read_image, tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    assert "does not exist" in refusal(read_image, tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "c.png")
+    assert "cannot be read" in refusal(read_image, tmp_path / "c.png")
+
+
+def test_a_newline_in_a_name_is_escaped(tmp_path):
+    path = tmp_path / "a\nERROR: all lost.png"
+    path.write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    assert "a\\nERROR: all lost.png: the file is empty" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# --- masks ------------------------------------------------------------------------------------------------
+
+
+def equal_channels(mask: np.ndarray, channels: int, alpha: int | None = None) -> np.ndarray:
+    planes = [mask] * channels + ([np.full_like(mask, alpha)] if alpha is not None else [])
+    return np.stack(planes, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("a.png", blob()),
+        ("a.bmp", blob()),
+        ("a.tif", blob()),
+        ("deep.png", blob().astype(np.uint16) * 200),
+        ("float.tif", blob().astype(np.float32) / 255),
+        ("negative.tif", blob().astype(np.int32) - 1024),
+        ("bits.png", blob() > 0),
+        ("bits.tif", blob() > 0),
+    ],
+)
+def test_masks_keep_their_stored_values(tmp_path, name, pixels):
+    np.testing.assert_array_equal(read_mask(write_image(tmp_path / name, pixels)), pixels)
+
+
+@pytest.mark.parametrize(("channels", "alpha"), [(3, None), (3, 255), (1, 255)], ids=["rgb", "rgba", "la"])
+def test_equal_channels_are_collapsed(tmp_path, channels, alpha):
+    path = write_image(tmp_path / "a.png", equal_channels(blob(), channels, alpha))
+    mask = read_mask(path)
+    assert mask.ndim == 2
+    np.testing.assert_array_equal(mask, blob())
+
+
+def test_the_index_of_a_palette_is_the_class(tmp_path):
+    picture = Image.fromarray(blob(value=2), "L").convert("P")
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    np.testing.assert_array_equal(read_mask(write_image(tmp_path / "a.png", picture)), blob(value=2))
+
+
+def test_a_coloured_mask_is_refused(tmp_path):
+    for channel in range(3):
+        pixels = equal_channels(np.zeros((6, 7), np.uint8), 3)
+        pixels[1, 1, channel] = 1
+        path = write_image(tmp_path / "a.png", pixels)
+        assert "the mask is coloured" in refusal(read_mask, path)
+
+
+def test_transparency_is_refused(tmp_path):
+    for channels in (1, 3):
+        pixels = equal_channels(blob(), channels, 255)
+        pixels[0, 0, -1] = 254
+        assert "transparent alpha" in refusal(read_mask, write_image(tmp_path / "a.png", pixels))
+
+
+def test_a_jpeg_is_refused_until_it_is_to_be_cut(tmp_path):
+    path = write_image(tmp_path / "a.jpg", np.kron(blob(), np.ones((8, 8), np.uint8)), quality=95)
+    assert "--set data.mask.threshold=128" in refusal(read_mask, path)
+    cut = read_mask(path, grey=True) >= 128
+    np.testing.assert_array_equal(cut, np.kron(blob(), np.ones((8, 8), np.uint8)) > 0)
+    renamed = path.rename(tmp_path / "a.png")
+    assert "JPEG" in refusal(read_mask, renamed)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_that_stores_white_as_0_is_refused(tmp_path, dtype):
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(blob().astype(dtype), photometric=0))
+    assert "white as 0" in refusal(read_mask, path)

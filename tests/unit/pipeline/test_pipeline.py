@@ -1,0 +1,230 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocketseg.errors import DataError, ModelFileError
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess, to_probabilities
+
+SIZES = [(1, 1), (3, 5), (1, 40), (32, 32), (31, 33), (20, 90), (97, 130)]
+
+
+def identity(x: np.ndarray) -> np.ndarray:
+    """A net whose probability is its input."""
+    with np.errstate(divide="ignore"):
+        return (np.log(x) - np.log1p(-x)).astype(np.float32)
+
+
+def pipeline(fit: str, **changes) -> Pipeline:
+    return Pipeline(size=(32, 32), fit=fit, intensity_range=(0, 1), **changes)
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.05, 0.95, shape).astype(np.float32)
+
+
+def ramp(shape: tuple[int, int], axis: int) -> np.ndarray:
+    line = 0.1 + 0.8 * (np.arange(shape[axis], dtype=np.float32) + 0.5) / shape[axis]
+    return np.broadcast_to(line[:, None] if axis == 0 else line, shape).copy()
+
+
+# --- there and back ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+@pytest.mark.parametrize("multiple", [1, 16, 24])
+def test_tiles_reproduce_the_input(shape, multiple):
+    image = noise(shape)
+    out = pipeline("tile", multiple=multiple).predict(image, identity)
+    assert out.shape == (*shape, 1) and out.dtype == np.float32
+    np.testing.assert_allclose(out[:, :, 0], image, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+@pytest.mark.parametrize("multiple", [1, 24])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_resizing_reproduces_a_ramp(shape, multiple, axis):
+    """A grid shifted by half a pixel would be off by 0.4/32 = 0.0125 or more; only the border may be."""
+    image = ramp(shape, axis)
+    out = pipeline("resize", multiple=multiple).predict(image, identity)
+    assert out.shape == (*shape, 1) and out.dtype == np.float32
+    off = np.abs(out[:, :, 0] - image)
+    margin = -(-2 * shape[axis] // 32) if shape[axis] > 2 else 0
+    inside = np.take(off, range(margin, shape[axis] - margin), axis)
+    assert inside.max(initial=0) < (2e-3 if shape[axis] > 5 or shape[axis] == 1 else 0.1)
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+@pytest.mark.parametrize("fit", ["resize", "tile"])
+def test_a_flipped_image_gives_a_flipped_answer(shape, fit):
+    image = noise(shape)
+    whole = pipeline(fit, multiple=8).predict(image, identity)
+    flipped = pipeline(fit, multiple=8).predict(image[::-1, ::-1], identity)[::-1, ::-1]
+    np.testing.assert_allclose(flipped, whole, atol=1e-5)
+
+
+def test_an_image_of_the_nets_size_passes_unchanged():
+    image = noise((32, 32))
+    np.testing.assert_allclose(pipeline("resize").predict(image, identity)[:, :, 0], image, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 120), st.integers(1, 120), st.floats(-20, 20, width=32))
+def test_a_constant_answer_stays_constant(h, w, logit):
+    def constant(x: np.ndarray) -> np.ndarray:
+        return np.full((len(x), 1, *x.shape[2:]), logit, np.float32)
+
+    expected = 1 / (1 + np.exp(-np.float64(logit)))
+    for fit in ("resize", "tile"):
+        out = pipeline(fit, multiple=8).predict(np.zeros((h, w), np.float32), constant)
+        np.testing.assert_allclose(out, expected, rtol=1e-5)
+
+
+def test_tiles_are_blended_smoothly():
+    """Each tile answers with one number; between two centres the answer must go from one to the other."""
+    numbers = iter([0.2, 0.8])
+
+    def one_number_a_tile(x: np.ndarray) -> np.ndarray:
+        levels = np.array([next(numbers) for _ in x], np.float32)
+        return identity(np.broadcast_to(levels[:, None, None, None], (len(x), 1, *x.shape[2:])))
+
+    out = pipeline("tile").predict(np.zeros((32, 48), np.float32), one_number_a_tile)[16, :, 0]
+    np.testing.assert_allclose(out[:16], 0.2, atol=1e-6)
+    np.testing.assert_allclose(out[32:], 0.8, atol=1e-6)
+    assert np.all(np.diff(out[15:33]) > 0) and np.diff(out).max() < 0.1
+
+
+@pytest.mark.parametrize("fit", ["resize", "tile"])
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_the_net_sees_only_sizes_it_can_take(fit, shape):
+    seen = []
+
+    def watch(x: np.ndarray) -> np.ndarray:
+        seen.append(x)
+        return x[:, :1]
+
+    pipe = pipeline(fit, multiple=24, channels=3)
+    pipe.predict(noise((*shape, 3)), watch)
+    assert pipe.net_size == (48, 48)
+    assert all(x.shape[1:] == (3, 48, 48) and x.dtype == np.float32 and len(x) <= 8 for x in seen)
+    if fit == "tile" and shape == (97, 130):
+        assert sum(map(len, seen)) == 4 * 6
+
+
+def test_several_classes_keep_their_order():
+    def three(x: np.ndarray) -> np.ndarray:
+        p = np.concatenate([np.full_like(x, 0.1), 0.8 * x, 0.9 - 0.8 * x], axis=1)
+        return np.log(p)
+
+    image = noise((70, 40))
+    out = pipeline("tile", classes=("a", "b")).predict(image, three)
+    assert out.shape == (70, 40, 2)
+    np.testing.assert_allclose(out[:, :, 0], 0.8 * image, atol=1e-5)
+    np.testing.assert_allclose(out[:, :, 1], 0.9 - 0.8 * image, atol=1e-5)
+
+
+@pytest.mark.parametrize("fit", ["resize", "tile"])
+def test_a_batch_is_its_images(fit):
+    images = [noise(shape, seed) for seed, shape in enumerate([(20, 20), (40, 33), (32, 32)])]
+    pipe = pipeline(fit, multiple=8)
+    together = pipe.predict_batch([pipe.prepare(i) for i in images], [i.shape for i in images], identity)
+    for image, out in zip(images, together, strict=True):
+        np.testing.assert_allclose(out, pipe.predict(image, identity), atol=1e-6)
+
+
+# --- the parts --------------------------------------------------------------------------------------------
+
+
+def test_preparing_scales_fits_and_normalises():
+    pipe = Pipeline(size=(8, 8), normalization=Normalization("train-mean-std", mean=(0.5,), std=(0.25,)))
+    out = pipe.prepare(np.full((20, 30), 255, np.uint8))
+    assert out.shape == (1, 8, 8) and out.dtype == np.float32
+    np.testing.assert_allclose(out, 2, rtol=1e-6)
+
+
+def test_masks_are_fitted_like_images():
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:32] = 2
+    fitted = pipeline("resize", classes=("a", "b")).fit_mask(mask)
+    assert fitted.shape == (32, 32) and np.all(fitted[:16] == 2) and np.all(fitted[16:] == 0)
+    assert pipeline("tile").fit_mask(mask) is mask
+
+
+def test_channels_that_do_not_fit_are_a_data_error():
+    with pytest.raises(DataError, match=r"^image: the image has 4 channels and the net takes 3 → "):
+        Pipeline(size=(8, 8), channels=3).prepare(np.zeros((4, 4, 4), np.uint8))
+
+
+def test_the_mask_follows_the_rules():
+    pipe = pipeline("resize", postprocess=Postprocess(threshold=0.7))
+    assert pipe.mask(np.array([[[0.6], [0.7]]], np.float32)).tolist() == [[0, 1]]
+
+
+# --- probabilities ----------------------------------------------------------------------------------------
+
+
+def test_sigmoid():
+    logits = np.array([-1e4, -100, -1, 0, 1, 100, 1e4], np.float32)
+    with np.errstate(all="raise", under="ignore"):
+        out = to_probabilities(logits[None, None, None])[0, 0, 0]
+    assert out.dtype == np.float32
+    expected = [0, 3.72e-44, 1 / (1 + np.e), 0.5, np.e / (1 + np.e), 1, 1]
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-43)
+
+
+def test_softmax():
+    logits = np.array([[0, 1e4, -1e4, 2], [0, -1e4, 1e4, 1], [0, 0, 0, -1]], np.float32)[None, :, None]
+    with np.errstate(all="raise", under="ignore"):
+        out = to_probabilities(logits)
+    assert out.shape == (1, 2, 1, 4) and out.dtype == np.float32
+    powers = np.exp([2.0, 1.0, -1.0])
+    expected = [[1 / 3, 0, 1, powers[1] / powers.sum()], [1 / 3, 0, 0, powers[2] / powers.sum()]]
+    np.testing.assert_allclose(out[0, :, 0], expected, rtol=1e-6, atol=1e-30)
+
+
+# --- in a file --------------------------------------------------------------------------------------------
+
+FULL = Pipeline(
+    size=(96, 128),
+    channels=3,
+    classes=("lesion", "cyst"),
+    fit="tile",
+    multiple=16,
+    intensity_range=(-1000.0, 400.0),
+    normalization=Normalization("z-score", clip=4.0, mean=(0.1,), std=(0.2,)),
+    postprocess=Postprocess(threshold=0.4, fill_holes=True, min_peak=0.6, min_pixels=9, keep="largest"),
+)
+
+
+@pytest.mark.parametrize("pipe", [FULL, Pipeline(size=(32, 32))], ids=["full", "default"])
+def test_json_round_trip(pipe):
+    assert Pipeline.from_dict(json.loads(pipe.to_json()), "m.pseg") == pipe
+
+
+def test_equal_pipelines_are_equal_bytes():
+    assert FULL.to_json() == Pipeline.from_dict(json.loads(FULL.to_json()), "m").to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"size": [32]}, "size"),
+        ({"fit": "crop"}, "fit"),
+        ({"normalization": {"kind": "histogram"}}, "normalization.kind"),
+        ({"postprocess": {"threshold": "high"}}, "postprocess.threshold"),
+        ({"size": None}, "size"),
+    ],
+)
+def test_a_stored_pipeline_that_makes_no_sense_is_told(change, place):
+    fields = json.loads(FULL.to_json()) | change
+    with pytest.raises(ModelFileError) as caught:
+        Pipeline.from_dict(fields, "model.pseg")
+    assert str(caught.value).startswith(f"model.pseg: its pipeline is not valid ({place}")
+
+
+@pytest.mark.parametrize("fields", [None, [], "x", {}])
+def test_what_is_no_pipeline_at_all_is_told(fields):
+    with pytest.raises(ModelFileError, match=r"model\.pseg: its pipeline is not valid"):
+        Pipeline.from_dict(fields, "model.pseg")

@@ -1,0 +1,562 @@
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from pocketseg.errors import Interrupted, RunError, TrainingError
+from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.recipes import Recipe
+from pocketseg.training import loop
+from pocketseg.training.checkpoint import previous, read_checkpoint, write_checkpoint
+from pocketseg.training.loop import StageTraining, StopRequest
+from pocketseg.training.losses import segmentation_loss
+from pocketseg.training.model import Model
+from pocketseg.training.samples import Samples, learn_mean_std
+
+NET = {"arch": "thin_unet", "width": 4, "blocks": 2}
+AUGMENT = {
+    "flip": ["horizontal"],
+    "affine": {"degrees": 20},
+    "elastic": {"alpha": 0.02},
+    "gamma": 0.3,
+    "noise": 0.1,
+    "speckle": 0.1,
+    "blur": 1.0,
+}
+# Everything that has state between steps: momentum, the history that a plateau looks at, copies, balance, windows.
+SETTINGS = {
+    "adamw, cosine": {"optimizer": {"kind": "adamw", "lr": 0.01}, "schedule": {"kind": "cosine", "warmup": 0.2}},
+    "sgd, plateau, bf16": {
+        "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "clip_norm": 1, "l2_kernel": 1e-3},
+        "schedule": {"kind": "plateau", "patience": 0},
+        "precision": "bf16",
+    },
+    "rmsprop, balanced copies, windows": {
+        "optimizer": {"kind": "rmsprop", "lr": 0.001},
+        "sampling": "balanced",
+        "schedule": {"kind": "step", "every": 1},
+        "copies": 2,
+        "fit": "tile",
+        "batch": 5,
+    },
+}
+FILES = ("last.safetensors", "best.safetensors", "history.csv")
+
+
+class Witness:
+    """A listener that writes everything down, and asks to stop after the steps it is told."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.stop = StopRequest()
+        self.stop_after = stop_after
+        self.begun: list[tuple[str, int, int, int]] = []
+        self.steps: list[tuple[int, int, int, float]] = []
+        self.rows: list[dict[str, float]] = []
+
+    def stage_begins(self, stage: str, epoch: int, epochs: int, steps: int) -> None:
+        self.begun.append((stage, epoch, epochs, steps))
+
+    def step_ends(self, epoch: int, step: int, images: int, loss: float) -> None:
+        self.steps.append((epoch, step, images, loss))
+        if len(self.steps) == self.stop_after:
+            self.stop.signal_number = 15
+
+    def epoch_ends(self, row) -> None:
+        self.rows.append(dict(row))
+
+
+@pytest.fixture
+def start(discs, tmp_path):
+    """Makes a stage ready to run: seven cases of 24×24 to train on, two for validation."""
+    accelerator = Accelerator(cpu=True)
+    opened = {}
+
+    def make(
+        name: str = "run", witness: Witness | None = None, *, classes: int = 1, identity: str = "same", **options
+    ) -> StageTraining:
+        fit, copies = options.pop("fit", "resize"), options.pop("copies", 1)
+        augment = options.pop("augment", AUGMENT)
+        precision = options.pop("precision", "f32")
+        empty = options.pop("empty", ())
+        loss = {"ce": 1, "dice": 1} if classes > 1 else {"bce": 1, "dice": 1}
+        net = options.pop("net", NET)
+        stage = {"name": "float", "net": net, "epochs": 3, "batch": 3, "loss": loss} | options
+        data = {"size": (24, 24) if fit == "resize" else (16, 16), "classes": list("abcdef"[:classes]), "fit": fit}
+        recipe = Recipe.model_validate({"data": data, "augment": augment | {"copies": copies}, "stages": [stage]})
+        if (classes, empty) not in opened:
+            opened[classes, empty] = discs(9, classes=classes, empty=empty)
+        cases = opened[classes, empty]
+        pipeline = Pipeline(recipe.data.size, classes=tuple(recipe.data.classes), fit=fit)
+        mean, std = learn_mean_std(cases, cases[:7], pipeline)
+        pipeline = Pipeline(**pipeline.__dict__ | {"normalization": Normalization("train-mean-std", None, mean, std)})
+        model = Model.fresh(net, pipeline, seed=5)
+        return StageTraining(
+            recipe=recipe,
+            stage=recipe.stages[0],
+            model=model,
+            train=Samples.of(cases, cases[:7], model.pipeline, seed=5),
+            validation=cases[7:],
+            folder=tmp_path / name,
+            accelerator=accelerator,
+            precision=precision,
+            seed=5,
+            stop=witness.stop if witness else StopRequest(),
+            listener=witness,
+            identity=identity,
+        )
+
+    yield make
+    accelerator.free_memory()
+
+
+def run(training: StageTraining) -> Path:
+    training.run()
+    return training.folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def weights(path: Path) -> torch.Tensor:
+    tensors, _ = read_checkpoint(path)
+    return torch.cat([value.reshape(-1).double() for name, value in sorted(tensors.items()) if "optimizer" not in name])
+
+
+def stopped(training: StageTraining) -> None:
+    with pytest.raises(Interrupted) as interrupted:
+        training.run()
+    assert interrupted.value.exit_code == 128 + 15
+    training.accelerator.free_memory()
+
+
+def scripted(monkeypatch, **columns: list[float]) -> None:
+    """Replaces validation by numbers that are known."""
+    names = ("val_loss", "val_dice", "val_iou")
+    length = max(map(len, columns.values()))
+    table = {name: columns.get(name, [0.5] * length) for name in names}
+    monkeypatch.setattr(
+        StageTraining, "validate", lambda self: {name: table[name][self.position.epoch] for name in names}
+    )
+
+
+# --- a run ------------------------------------------------------------------------------------------------
+
+
+def test_a_run(start):
+    witness = Witness()
+    folder = run(start(witness=witness))
+    files = {*FILES, "previous.last.safetensors", "timings.csv"}
+    assert {path.name for path in folder.iterdir()} == files
+    rows = history(folder)
+    assert list(rows[0]) == ["epoch", "lr", "loss", "bce", "dice", "val_loss", "val_dice", "val_iou"]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert rows == witness.rows
+    assert witness.begun == [("float", 0, 3, 3)]
+    assert [step[:3] for step in witness.steps] == [(e, s, n) for e in range(3) for s, n in ((1, 3), (2, 3), (3, 1))]
+    _, state = read_checkpoint(folder / "best.safetensors")
+    best = max(rows, key=lambda row: row["val_dice"])
+    assert (state["kind"], state["stage"], state["best_by"]) == ("model", "float", "dice")
+    assert (state["epoch"], state["score"]) == (best["epoch"], best["val_dice"])
+    timings = (folder / "timings.csv").read_text().splitlines()
+    assert timings[0] == "epoch,train_s,validation_s,images_per_s" and len(timings) == 4
+
+
+def test_losses_of_an_epoch_are_means_over_images(start):
+    witness = Witness()
+    run(start(witness=witness))
+    for epoch, row in enumerate(witness.rows):
+        steps = [(images, loss) for e, _, images, loss in witness.steps if e == epoch]
+        assert row["loss"] == pytest.approx(sum(n * loss for n, loss in steps) / 7)
+        assert row["loss"] == pytest.approx(row["bce"] + row["dice"])
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_it_learns(start, classes):
+    folder = run(start(classes=classes, epochs=30, optimizer={"lr": 0.02}, augment={}))
+    rows = history(folder)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert max(row["val_dice"] for row in rows) > 0.6 if classes == 1 else rows[-1]["val_dice"] > rows[0]["val_dice"]
+
+
+def test_rates_of_the_history_are_those_of_the_last_step(start):
+    folder = run(start(optimizer={"lr": 0.01}, schedule={"kind": "cosine"}))
+    expected = [0.01 * (1 + math.cos(math.pi * (epoch + 2 / 3) / 3)) / 2 for epoch in range(3)]
+    assert [row["lr"] for row in history(folder)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_equal_runs_are_equal_bytes(start, precision):
+    first, again = (run(start(name, precision=precision)) for name in "ab")
+    assert contents(first) == contents(again)
+
+
+def test_precision_and_seed_matter(start):
+    base = weights(run(start("a")) / "last.safetensors")
+    assert not torch.equal(base, weights(run(start("b", precision="bf16")) / "last.safetensors"))
+    other = start("c")
+    other.seed = 6
+    assert not torch.equal(base, weights(run(other) / "last.safetensors"))
+
+
+def one_step(start, name: str, **options) -> torch.Tensor:
+    """All weights after one step of plain SGD."""
+    options = {"kind": "sgd", "momentum": 0} | options
+    training = start(name, epochs=1, batch=7, optimizer=options, schedule={"kind": "constant"})
+    run(training)
+    return torch.cat([p.detach().reshape(-1) for p in training.model.net.parameters()])
+
+
+def test_one_step_by_hand(start):
+    training = start("judge")
+    before = torch.cat([p.detach().reshape(-1) for p in training.model.net.parameters()]).clone()
+    kernels = torch.cat([torch.full((p.numel(),), p.ndim > 1) for p in training.model.net.parameters()])
+    plain = one_step(start, "plain", lr=0.1) - before
+    assert plain.norm() > 1e-3
+    torch.testing.assert_close(one_step(start, "half", lr=0.05) - before, plain / 2, rtol=1e-3, atol=1e-6)
+    penalised = one_step(start, "l2", lr=0.1, l2_kernel=0.3) - before
+    torch.testing.assert_close(penalised, plain - 0.1 * 2 * 0.3 * before * kernels, rtol=1e-3, atol=1e-6)
+    clipped = one_step(start, "clip", lr=0.1, clip_norm=1e-3) - before
+    torch.testing.assert_close(clipped, plain * (1e-4 / plain.norm()), rtol=1e-2, atol=1e-7)
+
+
+# --- validation -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_validation_agrees_with_a_slow_judge(start, classes):
+    training = start(classes=classes, epochs=4, optimizer={"lr": 0.02})
+    run(training)
+    found = training.validate()
+    predictor = training.model.predictor()
+    expected = []
+    for case in training.validation:
+        truth = training.train.cases.mask(case)
+        probability = predictor.predict(training.train.cases.image(case))
+        mask = predictor.mask(training.train.cases.image(case))
+        dices, ious = [], []
+        for k in range(1, classes + 1):
+            p, t = mask == k, truth == k
+            empty = not p.any() and not t.any()
+            dices.append(1.0 if empty else 2 * (p & t).sum() / (p.sum() + t.sum()))
+            ious.append(1.0 if empty else (p & t).sum() / (p | t).sum())
+        p = np.concatenate([1 - probability.sum(2, keepdims=True), probability], 2).astype(np.float64)
+        right = np.take_along_axis(p, truth[:, :, None].astype(int), 2)
+        entropy = -np.log(np.clip(right, 1e-6, 1)).mean()
+        ratios = [
+            1 - (2 * (p[:, :, k] * (truth == k)).sum() + 1) / (p[:, :, k].sum() + (truth == k).sum() + 1)
+            for k in range(1, classes + 1)
+        ]
+        expected.append((entropy + np.mean(ratios), np.mean(dices), np.mean(ious)))
+    loss, dice, iou = np.mean(expected, 0)
+    assert found == pytest.approx({"val_loss": loss, "val_dice": dice, "val_iou": iou}, rel=1e-4)
+    assert loss > 0 and (classes > 1 or 0 < dice < 1)
+
+
+@pytest.mark.parametrize(("bias", "dice"), [(-50.0, 0.5), (50.0, None)])
+def test_empty_masks_in_validation(start, bias, dice):
+    """Case 7 is empty, case 8 is not. Nothing predicted: 1 and 0. Everything predicted: 0 and its share."""
+    training = start(empty=(7,))
+    head = training.model.net.core.head
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(bias)
+    found = training.validate()
+    truth = training.train.cases.mask(training.validation[1])
+    if dice is None:
+        share = truth.mean()
+        dice = 2 * share / (1 + share) / 2
+    assert not training.train.cases.mask(training.validation[0]).any() and truth.any()
+    assert found["val_dice"] == pytest.approx(dice)
+    assert math.isfinite(found["val_loss"]) and found["val_loss"] > 1
+
+
+def test_validation_leaves_the_net_in_training(start):
+    training = start()
+    training.net.train()
+    before = {name: value.clone() for name, value in training.model.net.state_dict().items()}
+    training.validate()
+    assert training.net.training
+    assert all(torch.equal(value, before[name]) for name, value in training.model.net.state_dict().items())
+
+
+def test_many_validation_cases_go_through_in_batches(start, monkeypatch):
+    training = start()
+    training.validation = training.train.cases[:9]
+    whole = training.validate()
+    monkeypatch.setattr(loop, "VALIDATION_BATCH", 2)
+    assert training.validate() == pytest.approx(whole, rel=1e-5)
+
+
+# --- the best epoch, and the last one -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("best_by", "epoch", "score"), [("loss", 1, -0.2), ("dice", 3, 0.8), ("iou", 0, 0.9)])
+def test_best_by(start, monkeypatch, best_by, epoch, score):
+    scripted(
+        monkeypatch,
+        val_loss=[0.9, 0.2, 0.3, 0.4, 0.2],
+        val_dice=[0.1, 0.2, 0.3, 0.8, 0.8],
+        val_iou=[0.9, 0.2, 0.3, 0.4, 0.5],
+    )
+    training = start(best_by=best_by, epochs=5)
+    seen = []
+    monkeypatch.setattr(training.model, "save", lambda path, facts: seen.append((path.name, facts)))
+    run(training)
+    assert (training.position.best_epoch, training.position.best_score) == (epoch, score)
+    assert seen[-1] == (
+        "best.safetensors",
+        {"stage": "float", "epoch": epoch, "score": score, "best_by": best_by},
+    )
+
+
+def test_the_best_file_holds_the_weights_of_the_best_epoch(start, monkeypatch):
+    scripted(monkeypatch, val_dice=[0.1, 0.9, 0.2])
+    short = start("short", epochs=2, schedule={"kind": "constant"})
+    run(short)
+    long = run(start("long", epochs=3, schedule={"kind": "constant"}))
+    best = weights(long / "best.safetensors")
+    assert torch.equal(best, weights(short.folder / "last.safetensors"))
+    assert not torch.equal(best, weights(long / "last.safetensors"))
+
+
+def test_early_stop(start, monkeypatch):
+    scripted(monkeypatch, val_dice=[0.1, 0.5, 0.4, 0.5, 0.3, 0.9, 0.9, 0.9])
+    rows = history(run(start(epochs=8, early_stop={"patience": 3})))
+    assert len(rows) == 5
+    rows = history(run(start("later", epochs=8, early_stop={"patience": 3, "min_epochs": 6})))
+    assert len(rows) == 8
+
+
+def test_a_plateau_slows_the_rate(start, monkeypatch):
+    scripted(monkeypatch, val_dice=[0.5, 0.4, 0.4, 0.6])
+    schedule = {"kind": "plateau", "patience": 0, "factor": 0.5}
+    rows = history(run(start(epochs=4, optimizer={"lr": 0.01}, schedule=schedule)))
+    assert [row["lr"] for row in rows] == [0.01, 0.01, 0.005, 0.0025]
+
+
+# --- stopping and going on --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_stopped_run_ends_with_the_same_bytes(start, name):
+    witness = Witness()
+    expected = contents(run(start("whole", witness, **SETTINGS[name])))
+    # A random step in the middle of an epoch, and the first one.
+    places = [index for index, step in enumerate(witness.steps, start=1) if step[1] < 3]
+    chosen = np.random.default_rng(len(name)).choice(places[1:], 2, replace=False).tolist()
+    for stop_after in (1, *chosen):
+        folder = f"stopped-{stop_after}"
+        stopped(start(folder, Witness(stop_after), **SETTINGS[name]))
+        resumed = start(folder, **SETTINGS[name])
+        assert resumed.resume()
+        assert contents(run(resumed)) == expected, stop_after
+
+
+@pytest.mark.parametrize("stop_after", [3, 9])
+def test_a_run_stopped_at_the_end_of_an_epoch_ends_with_the_same_bytes(start, stop_after):
+    expected = contents(run(start("whole")))
+    stopped(start("stopped", Witness(stop_after)))
+    resumed = start("stopped")
+    assert resumed.resume()
+    assert contents(run(resumed)) == expected
+
+
+def test_a_run_stopped_after_every_step(start):
+    expected = contents(run(start("whole")))
+    resumed = False
+    for _ in range(9):
+        training = start("stopped", Witness(1))
+        assert training.resume() == resumed
+        stopped(training)
+        resumed = True
+    last = start("stopped")
+    last.resume()
+    assert contents(run(last))["last.safetensors"] == expected["last.safetensors"]
+
+
+def test_a_stop_does_no_more_steps(start):
+    witness = Witness(4)
+    training = start(witness=witness)
+    stopped(training)
+    assert len(witness.steps) == 4 and (training.position.epoch, training.position.step) == (1, 1)
+    _, state = read_checkpoint(training.last)
+    assert (state["position"]["epoch"], state["position"]["step"]) == (1, 1)
+
+
+def test_a_finished_run_stays_as_it_is(start):
+    folder = run(start())
+    before = contents(folder)
+    witness = Witness()
+    again = start(witness=witness)
+    assert again.resume()
+    run(again)
+    assert contents(folder) == before and witness.steps == []
+
+
+def test_nothing_to_resume_from(start):
+    assert start().resume() is False
+
+
+def twice_stopped(start) -> Path:
+    stopped(start("stopped", Witness(4)))
+    training = start("stopped", Witness(1))
+    training.resume()
+    stopped(training)
+    assert previous(training.last).exists()
+    return training.folder
+
+
+def test_a_torn_file_falls_back_to_the_one_before(start, caplog):
+    expected = contents(run(start("whole")))
+    folder = twice_stopped(start)
+    last = folder / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-100])
+    resumed = start("stopped")
+    assert resumed.resume()
+    assert (resumed.position.epoch, resumed.position.step) == (1, 1)
+    assert "is torn" in caplog.text
+    assert contents(run(resumed)) == expected
+
+
+def test_a_kill_between_rotation_and_writing(start):
+    expected = contents(run(start("whole")))
+    folder = twice_stopped(start)
+    (folder / "last.safetensors").unlink()
+    resumed = start("stopped")
+    assert resumed.resume()
+    assert contents(run(resumed)) == expected
+
+
+def test_both_torn_is_a_new_start(start):
+    expected = contents(run(start("whole")))
+    folder = twice_stopped(start)
+    for path in folder.glob("*last.safetensors"):
+        path.write_bytes(b"torn")
+    again = start("stopped")
+    assert again.resume() is False
+    assert contents(run(again)) == expected
+
+
+def test_a_torn_file_never_replaces_the_good_one(start, monkeypatch):
+    """Torn last, good previous; the next save is killed between rotation and writing: the good one must be left."""
+    folder = twice_stopped(start)
+    (folder / "last.safetensors").write_bytes(b"torn")
+    resumed = start("stopped")
+    assert resumed.resume()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "write_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.save()
+    assert start("stopped").resume()
+
+
+def test_another_identity(start):
+    run(start())
+    with pytest.raises(RunError, match="belongs to another recipe, split or data → resume with the same ones"):
+        start(identity="other").resume()
+
+
+def test_a_model_in_the_place_of_a_state(start):
+    training = start()
+    write_checkpoint(training.last, {}, {"kind": "model", "identity": "same"})
+    with pytest.raises(RunError, match="belongs to another"):
+        training.resume()
+
+
+def test_long_epochs_are_saved_in_the_middle(start, monkeypatch):
+    expected = contents(run(start("whole")))
+    saves = []
+    real = loop.write_checkpoint
+    monkeypatch.setattr(
+        loop,
+        "write_checkpoint",
+        lambda path, tensors, state: (saves.append(json.dumps(state)), real(path, tensors, state)),
+    )
+    run(start("seldom"))
+    assert len(saves) == 3
+    saves.clear()
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", -1)
+    assert contents(run(start("often"))) == expected
+    assert len(saves) == 12 and len(set(saves)) == 12
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------
+
+
+def breaking(monkeypatch, at: int, value: float = math.nan) -> None:
+    """Makes the loss of one training step, counted from 1, not finite."""
+    calls = []
+
+    def loss(logits, target, options):
+        total, parts = segmentation_loss(logits, target, options)
+        calls.extend([1] * logits.requires_grad)
+        return (total * value if logits.requires_grad and len(calls) == at else total), parts
+
+    monkeypatch.setattr(loop, "segmentation_loss", loss)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_the_files(start, monkeypatch, value):
+    breaking(monkeypatch, 5, value)
+    training = start()
+    order = training.train.order(1, copies=1, balanced=False)
+    with pytest.raises(TrainingError) as error:
+        training.run()
+    text = str(error.value)
+    assert "stage float, epoch 1, batch of " in text and f"loss={value}" in text and "lower optimizer.lr" in text
+    for case in training.train.part:
+        assert (case.image.where in text) == (case in order[3:6])
+
+
+def test_the_state_before_a_loss_that_is_not_finite_is_kept(start, monkeypatch):
+    expected = contents(run(start("whole")))
+    with monkeypatch.context() as patch:
+        breaking(patch, 5)
+        with pytest.raises(TrainingError):
+            start("broken").run()
+    resumed = start("broken")
+    assert resumed.resume() and (resumed.position.epoch, resumed.position.step) == (1, 0)
+    assert contents(run(resumed)) == expected
+
+
+def test_a_rate_that_is_far_too_high_ends_in_a_training_error(start):
+    """Without a norm nothing brings the weights back."""
+    net = NET | {"norm": "none"}
+    with pytest.raises(TrainingError, match="not finite"):
+        start(net=net, epochs=50, optimizer={"kind": "sgd", "lr": 100}, schedule={"kind": "constant"}).run()
+
+
+def test_a_net_that_breaks_in_the_last_step_of_an_epoch_is_not_saved(start, monkeypatch):
+    """The loss of the last step was finite and its update was not: only validation can notice it."""
+    training = start()
+    step: Callable[[], None] = training.optimizer.step
+    calls = []
+
+    def poisoned():
+        step()
+        calls.append(1)
+        if len(calls) == 6:
+            with torch.no_grad():
+                training.model.net.core.head.weight.fill_(math.nan)
+
+    monkeypatch.setattr(training.optimizer, "step", poisoned)
+    with pytest.raises(TrainingError, match="not finite"):
+        training.run()
+    assert weights(training.last).isfinite().all()
+    assert weights(training.best).isfinite().all()
