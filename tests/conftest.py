@@ -1,24 +1,56 @@
-"""What all tests share."""
+"""What all tests share: the real data, tools that may be missing, and the rule that CI skips nothing for a tool."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-# The machines of the project are shared and slow at times; a slow example is no bug.
-settings.register_profile("pocketseg", deadline=None, print_blob=True)
-settings.load_profile("pocketseg")
+MISSING_TOOL = "missing tool"
 
-ROOT = Path(__file__).resolve().parents[1]
+
+def shared_data() -> Path | None:
+    """The folder of real data sets, beside the checkout or where POCKETSEG_DATA says."""
+    places = [os.environ.get("POCKETSEG_DATA"), Path(__file__).parents[2] / "shared/data"]
+    return next((Path(place) for place in places if place and Path(place).is_dir()), None)
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of real data sets; the test is skipped where there is none."""
-    folder = Path(os.environ.get("POCKETSEG_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} does not exist (set POCKETSEG_DATA)")
+def real_data() -> Path:
+    folder = shared_data()
+    if folder is None:
+        pytest.skip("no real data: neither ../shared/data nor POCKETSEG_DATA is there")
     return folder
+
+
+@pytest.fixture
+def tool():
+    """Find a program, or skip the test with that reason."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{MISSING_TOOL}: {name} (scripts/system-packages installs it)")
+        return path
+
+    return find
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    missing = [report for report in skipped if MISSING_TOOL in str(report.longrepr)]
+    if missing and os.environ.get("POCKETSEG_NO_SKIPS"):
+        terminalreporter.section("skipped for a missing tool, which is a failure here")
+        for report in missing:
+            terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("POCKETSEG_NO_SKIPS"):
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if any(MISSING_TOOL in str(report.longrepr) for report in skipped) and session.exitstatus == 0:
+        session.exitstatus = 1

@@ -1,4 +1,4 @@
-"""The exam that every net of the catalogue takes. A new net is one line in `SMALL`, and one in `SOURCE` for its paper."""
+"""The exam that every net of the catalogue takes. A new net is one line in `SMALL`, and its paper one in `SOURCE`."""
 
 from __future__ import annotations
 

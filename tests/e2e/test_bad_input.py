@@ -32,7 +32,9 @@ def test_every_bad_file_is_named_before_training(tmp_path):
     save(data / "masks/levels.png", grey)
     (data / "images/broken.png").write_bytes((data / "images/good.png").read_bytes()[:60])
     out = tmp_path / "run"
-    done = run_cli("train", "demo", "--data", data, "--out", out, *overrides("data.group_csv=null", "data.group_column=null"))
+    done = run_cli(
+        "train", "demo", "--data", data, "--out", out, *overrides("data.group_csv=null", "data.group_column=null")
+    )
     refused(done, "masks/small.png", "16×32", "masks/levels.png", "not a mask", "images/broken.png", "damaged")
     assert not out.exists()
 
@@ -48,7 +50,8 @@ def test_missing_masks_are_all_named(tmp_path):
 def test_all_faults_of_a_recipe_at_once(phantom_data, tmp_path):
     done = run_cli(
         "train", "demo", "--data", phantom_data, "--out", tmp_path / "run",
-        "--set", "stages.0.epoch=3", "--set", "stages.0.optimizer.lr=-1", "--set", "stages.0.net.widht=3", "--set", "sed=1",
+        "--set", "stages.0.epoch=3", "--set", "stages.0.optimizer.lr=-1",
+        "--set", "stages.0.net.widht=3", "--set", "sed=1",
     )  # fmt: skip
     refused(done, "did you mean epochs?", "greater than 0", "did you mean width?", "did you mean seed?")
 
@@ -124,7 +127,15 @@ def test_group_in_two_parts_of_a_given_split(phantom_data, trained_run, tmp_path
     fold["test"].append(moved)
     (tmp_path / "split.json").write_text(json.dumps(split))
     done = run_cli(
-        "train", "demo", "--data", phantom_data, "--out", tmp_path / "r", "--split", tmp_path / "split.json", *overrides()
+        "train",
+        "demo",
+        "--data",
+        phantom_data,
+        "--out",
+        tmp_path / "r",
+        "--split",
+        tmp_path / "split.json",
+        *overrides(),
     )
     refused(done, patient, "lies in test and train")
 
@@ -133,6 +144,7 @@ def test_loss_that_is_not_finite_names_the_files(phantom_data, tmp_path):
     out = tmp_path / "run"
     done = run_cli(
         "train", "demo", "--data", phantom_data, "--out", out,
-        *overrides("stages.0.optimizer={kind: sgd, lr: 100, momentum: 0.99}", "stages.0.net.norm=none", "stages.0.epochs=50"),
+        *overrides("stages.0.optimizer={kind: sgd, lr: 100, momentum: 0.99}", "stages.0.net.norm=none"),
+        *overrides("stages.0.epochs=50"),
     )  # fmt: skip
     refused(done, "not finite", "images/patient-")

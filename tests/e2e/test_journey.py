@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-
-
 import numpy as np
 import pytest
 from helpers import overrides, read_csv, read_json, run_cli
@@ -28,13 +26,13 @@ def test_run_folder_has_everything(trained_run):
 
 
 def test_it_learns(trained_run):
-    rows = read_csv((trained_run / "fold-0/float/history.csv"))
+    rows = read_csv(trained_run / "fold-0/float/history.csv")
     assert len(rows) == 4
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
 
 
 def test_results_row_beside_the_runs(trained_run):
-    rows = read_csv((trained_run.parent / "results.csv"))
+    rows = read_csv(trained_run.parent / "results.csv")
     assert [row["run"] for row in rows].count("small") == 1
     assert rows[0]["fold-0 test lesion dice"]
 
@@ -56,7 +54,7 @@ def test_onnx_gives_the_table_of_torch(trained_run, exported, phantom_data, tmp_
         assert a.outcome == b.outcome
         assert a.dice == pytest.approx(b.dice, abs=2e-3, nan_ok=True)
     trained = read_json(trained_run / "fold-0/summary.json")
-    assert [s for s in trained if s["part"] == "test"][0]["dice"] == pytest.approx(torch.summaries[0].dice)
+    assert next(s for s in trained if s["part"] == "test")["dice"] == pytest.approx(torch.summaries[0].dice)
 
 
 def test_predict_writes_masks_of_the_same_size_and_name(exported, phantom_data, tmp_path):
@@ -110,7 +108,7 @@ def test_exported_file_names_no_case_and_no_path(exported, phantom_data):
 
 def test_report_is_one_file(trained_run):
     page = pocketseg.report(trained_run).read_text(encoding="utf-8")
-    assert "src=\"http" not in page and "href=\"http" not in page
+    assert 'src="http' not in page and 'href="http' not in page
     assert page.count("<img") >= 3
     assert "Dice" in page
 
@@ -148,8 +146,8 @@ def test_several_classes_and_colour_from_npz(tmp_path):
     Image.fromarray(images[0]).save(tmp_path / "one.png")
     pocketseg.predict(exported.file, [tmp_path / "one.png"], tmp_path / "out")
     assert set(np.unique(np.asarray(Image.open(tmp_path / "out/one.png")))) <= {0, 1, 2}
-    first = read_csv((run / "fold-0/first/history.csv"))[-1]["loss"]
-    second = read_csv((run / "fold-0/second/history.csv"))[0]["loss"]
+    first = read_csv(run / "fold-0/first/history.csv")[-1]["loss"]
+    second = read_csv(run / "fold-0/second/history.csv")[0]["loss"]
     assert float(second) < float(first) * 1.2  # it starts where the first ended, not anew
 
 

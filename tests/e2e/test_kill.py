@@ -36,7 +36,9 @@ def train_with_kills(data: Path, out: Path, kills: int, seed: int, *more: str) -
         resume = ["--resume"] if has_checkpoint(out) else []
         if not resume and out.exists():
             subprocess.run(["rm", "-rf", str(out)], check=True)
-        process = subprocess.Popen([*command(data, out, *more), *resume], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command(data, out, *more), *resume], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         with process:
             if hits < kills:
                 wait_for_training(process, out)
@@ -73,7 +75,9 @@ def undisturbed(phantom_data, tmp_path_factory):
             folder = tmp_path_factory.mktemp(f"undisturbed-{precision}")
             for name in ("one", "two"):
                 done = subprocess.run(
-                    command(phantom_data, folder / name, f"stages.0.precision={precision}"), capture_output=True, text=True
+                    command(phantom_data, folder / name, f"stages.0.precision={precision}"),
+                    capture_output=True,
+                    text=True,
                 )
                 assert done.returncode == 0, done.stderr
             assert final_bytes(folder / "one") == final_bytes(folder / "two")

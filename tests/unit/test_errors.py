@@ -64,8 +64,5 @@ def test_near_prefers_close_names_and_else_lists_all():
 
 def test_a_missing_package_says_how_to_get_it():
     error = errors.missing_package("torch", "train", ImportError("no torch"))
-    assert (
-        str(error)
-        == "torch: cannot be imported (no torch) → install it with: pip install 'pocketseg[train]'"
-    )
+    assert str(error) == "torch: cannot be imported (no torch) → install it with: pip install 'pocketseg[train]'"
     assert error.exit_code == 3

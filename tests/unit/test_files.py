@@ -78,7 +78,4 @@ def test_an_interruption_leaves_no_litter(tmp_path, monkeypatch):
 
 def test_permission_is_told_apart():
     problem = disk_problem(Path("x"), PermissionError(errno.EACCES, "Permission denied"))
-    assert (
-        str(problem)
-        == "x: cannot be written (Permission denied) → choose a folder that this user may write to"
-    )
+    assert str(problem) == "x: cannot be written (Permission denied) → choose a folder that this user may write to"

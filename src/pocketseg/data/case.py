@@ -85,7 +85,7 @@ def open_array(path: Path, member: str | None) -> Pixels:
         if member is None:
             array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             inside: Pixels = archive[member]
             return inside
     except KeyError:

@@ -86,7 +86,9 @@ class Cases(Sequence[Case]):
         root = Path(path)
         name, folder, listing = find_cases(root, layout, images, masks)
         if listing.problems:
-            raise DataError.of(listing.problems)
+            # What does not pair stops everything; the files that do are looked at all the same, to tell all at once.
+            paired = cls(root, name, listing.cases, coding or MaskCoding())
+            raise DataError.of([*listing.problems, *paired._inspect(None)[0]])
         if not listing.cases:
             raise DataError(str(folder), "holds no images", "check the path given as --data")
         grouping = grouping or Grouping()
@@ -129,9 +131,7 @@ class Cases(Sequence[Case]):
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
                 raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
-        # An inverted mask marks the background, so there the union is an intersection.
-        unite: Any = np.minimum if self.coding.invert else np.maximum
-        out: NDArray[np.uint8] = unite.reduce(layers)
+        out: NDArray[np.uint8] = np.maximum.reduce(layers)
         return out
 
     def _decoded(self, source: Source) -> NDArray[np.uint8]:
@@ -143,6 +143,15 @@ class Cases(Sequence[Case]):
         Raises:
             DataError: with one problem for each file that cannot be used.
         """
+        problems, shares, channels = self._inspect(progress)
+        if problems:
+            raise DataError.of(problems)
+        digest, files = self._digest()
+        empty = frozenset(name for name, share in shares.items() if share == 0)
+        return CheckedData(digest, files, empty, frozenset(channels), tuple(self._notes(shares, channels)))
+
+    def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Problem], dict[str, float], set[int]]:
+        """Faults of all files, the share of foreground of each case, and the channel counts of the images."""
         problems: list[Problem] = []
         shares: dict[str, float] = {}
         channels: set[int] = set()
@@ -157,11 +166,7 @@ class Cases(Sequence[Case]):
                 problems += error.problems
             if progress:
                 progress(done, len(self.cases))
-        if problems:
-            raise DataError.of(problems)
-        digest, files = self._digest()
-        empty = frozenset(name for name, share in shares.items() if share == 0)
-        return CheckedData(digest, files, empty, frozenset(channels), tuple(self._notes(shares, channels)))
+        return problems, shares, channels
 
     def _digest(self) -> tuple[str, int]:
         paths = {source.path for case in self.cases for source in (case.image, *case.masks)}

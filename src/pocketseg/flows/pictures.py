@@ -40,4 +40,5 @@ def draw_stage(folder: Path, title: str, cases: Cases, validation: Sequence[Case
     predictor = Model.load(folder / "best.safetensors").predictor()
     step = max(1, len(validation) // EXAMPLES)
     shown = list(validation)[::step][:EXAMPLES]
-    save_examples([panel(cases, case, predictor) for case in shown], folder / "examples.png")
+    panels = [panel(cases, case, predictor) for case in shown]
+    save_examples(panels, folder / "examples.png", predictor.pipeline.classes)

@@ -122,7 +122,7 @@ def _one(predictor: Predictor, source: Path, target: Path, with_overlay: bool, p
     classes = predictor.pipeline.classes
     files = {"": mask * np.uint8(255) if len(classes) == 1 else mask}
     if with_overlay:
-        files["_overlay"] = overlay(image, mask)
+        files["_overlay"] = overlay(image, mask, classes=len(classes))
     if probabilities:
         names = ["_probability"] if len(classes) == 1 else [f"_probability_{name}" for name in classes]
         for index, name in enumerate(names):

@@ -64,6 +64,7 @@ def report(run: str | Path, *, out: str | Path | None = None, fold: int = 0, dat
         recipe=folder.recipe_file.read_text(encoding="utf-8"),
         reproduce=_commands(folder, fold, manifest, part),
         notes=NOTES,
+        class_names=recipe.data.classes,
     )
     path = Path(out) if out is not None else folder.report_file
     write_report(content, path)

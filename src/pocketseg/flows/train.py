@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split, holdout, kfold
-from pocketseg.errors import DataError, RunError
+from pocketseg.errors import DataError, RecipeError, RunError
 from pocketseg.evaluation import Summary, choose_rules, score_cases, summarize, write_scores, write_summaries
 from pocketseg.files import write_atomically
 from pocketseg.flows.loading import open_cases, require_torch
@@ -89,6 +89,7 @@ def train(
     cases = open_cases(data, resolved.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
     plan = _make_split(resolved, cases, split, run if resume else None)
+    _check_channels(resolved, checked)
     main = accelerator.is_main_process
     with (
         run.held() if main else nullcontext(),
@@ -111,6 +112,17 @@ def _check_out(run: RunFolder, resume: bool) -> None:
     elif run.path.is_file() or (run.path.is_dir() and any(p.name != ".lock" for p in run.path.iterdir())):
         what = "already holds a run" if run.recipe_file.exists() else "is not empty"
         raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
+
+
+def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
+    wanted = recipe.data.channels
+    strange = [have for have in sorted(checked.channels) if have not in (1, wanted) and (have, wanted) != (3, 1)]
+    if strange:
+        raise RecipeError(
+            "data.channels",
+            f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
+            f"set data.channels={strange[-1]}",
+        )
 
 
 def _existing_fold(plan: Split, fold: int) -> int:
@@ -299,12 +311,19 @@ class _Work:
             self._choose(folder / "best.safetensors", training.position.best_epoch, stage, fold)
             draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation)
         self.accelerator.wait_for_everyone()
+        self.accelerator.free_memory()
 
     def _start(self, number: int, fold: Fold, stage: StageSection) -> Model:
         """A fresh model, or the best weights of an earlier stage."""
         from pocketseg.training.model import Model
 
         model = Model.fresh({"arch": stage.net.arch, **stage.net.options}, self._pipeline(fold), self.recipe.seed)
+        if stage.batch == 1 and model.pipeline.net_size == (model.pipeline.multiple,) * 2:
+            raise RecipeError(
+                f"stage {stage.name!r}",
+                "a batch of 1 whose deepest level is a single pixel gives the norms nothing to learn from",
+                "use a larger batch or data.size, or fewer blocks",
+            )
         if stage.init is None:
             return model
         earlier = Model.load(self.run.best(number, stage.init.stage))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[Positive, Positive]
+
+
+def _ordered(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise ValueError(f"the range runs from {values[0]:g} down to {values[1]:g}; write the smaller number first")
+    return values
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 Auto = Literal["auto"]
 
 
@@ -162,6 +170,12 @@ class OptimizerSection(Section):
     momentum: Share = 0.9
     nesterov: bool = False
     clip_norm: Positive | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OptimizerSection:
+        if self.nesterov and (self.kind != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov: is for sgd with a momentum above 0")
+        return self
 
 
 class ConstantSchedule(Section):

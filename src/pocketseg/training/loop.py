@@ -51,6 +51,8 @@ log = logging.getLogger("pocketseg")
 SECONDS_BETWEEN_SAVES = 600
 DROPOUT = 4
 VALIDATION_BATCH = 16
+# Columns of history.csv; the parts of the loss stand between them, by name.
+FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou")
 
 
 class Listener(Protocol):
@@ -66,6 +68,17 @@ class StopRequest:
     """Set by a signal handler, obeyed after the current step."""
 
     signal_number: int = 0
+
+
+def steps_of_epoch(images: int, batch: int) -> int:
+    """Batches of an epoch; a single image left over joins the batch before, since a norm cannot learn from one pixel.
+
+    Example:
+        >>> [steps_of_epoch(images, 4) for images in (1, 4, 5, 6)]
+        [1, 1, 1, 2]
+    """
+    whole, rest = divmod(images, batch)
+    return max(1, whole + (rest > 1 or (batch == 1 and rest > 0)))
 
 
 @dataclass
@@ -138,16 +151,15 @@ class StageTraining:
             Interrupted: a signal came; the state is saved.
             TrainingError: the loss is not finite; the last good state is kept.
         """
-        copies = self.recipe.augment.copies
-        images = copies * len(self.train.part)
-        steps = math.ceil(images / self.stage.batch)
+        images = self.recipe.augment.copies * len(self.train.part)
+        steps = steps_of_epoch(images, self.stage.batch)
         if self.listener and self.accelerator.is_main_process:
             self.listener.stage_begins(self.stage.name, self.position.epoch, self.stage.epochs, steps)
         while not self._finished():
             began = time.perf_counter()
             self._epoch(steps)
             trained = time.perf_counter()
-            self._end_epoch(began, trained, images)
+            self._end_epoch(began, trained, images, steps)
 
     def _finished(self) -> bool:
         scores = self.position.scores(self.stage.best_by)
@@ -160,25 +172,30 @@ class StageTraining:
         order = self.train.order(epoch, copies=self.recipe.augment.copies, balanced=self.stage.sampling == "balanced")
         for step in range(self.position.step, steps):
             first = step * self.stage.batch
-            self._step(order[first : first + self.stage.batch], first, step / steps)
+            last = len(order) if step == steps - 1 else first + self.stage.batch
+            self._step(order[first:last], first, step / steps)
             self.position.step = step + 1
-            if self.stop.signal_number:
+            if signal_number := self._asked_to_stop():
                 self.save()
-                raise Interrupted(self.stop.signal_number, str(self.folder), "stopped; the state is saved", "--resume")
+                raise Interrupted(
+                    signal_number,
+                    str(self.folder),
+                    "stopped; the state is saved",
+                    "go on with the same command and --resume",
+                )
             if time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES:
                 self.save()
 
+    def _asked_to_stop(self) -> int:
+        """The signal that came, to any of the processes: all of them stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return self.stop.signal_number
+        here = torch.tensor([self.stop.signal_number], device=self.accelerator.device)
+        return int(self.accelerator.gather(here).max())
+
     def _step(self, batch: Sequence[Case], first: int, progress: float) -> None:
-        position = self.position
-        factor = rate_factor(
-            self.stage.schedule,
-            epoch=position.epoch,
-            progress=progress,
-            epochs=self.stage.epochs,
-            scores=position.scores(self.stage.best_by),
-        )
         for group in self.inner_optimizer.param_groups:
-            group["lr"] = self.stage.optimizer.lr * factor
+            group["lr"] = self._rate(progress)
         images, masks = self._inputs(batch, first)
         self._seed_dropout(first)
         with autocast(self.accelerator.device, self.precision):
@@ -192,6 +209,18 @@ class StageTraining:
             self.accelerator.clip_grad_norm_(self.net.parameters(), self.stage.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _rate(self, progress: float) -> float:
+        """The learning rate at a share of the present epoch."""
+        position = self.position
+        factor = rate_factor(
+            self.stage.schedule,
+            epoch=position.epoch,
+            progress=progress,
+            epochs=self.stage.epochs,
+            scores=position.scores(self.stage.best_by),
+        )
+        return self.stage.optimizer.lr * factor
 
     def _inputs(self, batch: Sequence[Case], first: int) -> tuple[Tensor, Tensor]:
         """This process's share of a batch, augmented, on the device."""
@@ -241,14 +270,20 @@ class StageTraining:
         if self.listener and self.accelerator.is_main_process:
             self.listener.step_ends(self.position.epoch, first // self.stage.batch + 1, len(batch), numbers[0])
 
-    def _end_epoch(self, began: float, trained: float, images: int) -> None:
+    def _end_epoch(self, began: float, trained: float, images: int, steps: int) -> None:
         """Validate, write history, keep the best, save."""
         position = self.position
         sums = dict(position.sums)
         count = sums.pop("images")
-        row = {"epoch": float(position.epoch), "lr": self.inner_optimizer.param_groups[0]["lr"]}
+        row = {"epoch": float(position.epoch), "lr": self._rate((steps - 1) / steps)}
         row |= {name: total / count for name, total in sums.items()}
         row |= self.validate()
+        if not math.isfinite(row["val_loss"]):
+            raise TrainingError(
+                f"stage {self.stage.name}, epoch {position.epoch}",
+                f"the validation loss is not finite ({row['val_loss']}): the last steps broke the net",
+                "lower optimizer.lr or set optimizer.clip_norm=1",
+            )
         position.history.append(row)
         score = position.scores(self.stage.best_by)[-1]
         better = score > position.best_score or position.best_epoch < 0
@@ -335,6 +370,9 @@ class StageTraining:
                 tensors, state = read_checkpoint(path)
             except ModelFileError as error:
                 log.warning("%s; trying the one before", error)
+                if self.accelerator.is_main_process:
+                    # Out of the way: the next save must not rotate it over the good one.
+                    path.replace(path.with_suffix(".torn"))
                 continue
             self._restore(path, tensors, state)
             log.info("resumed from %s: epoch %d, step %d", path, self.position.epoch, self.position.step)
@@ -358,7 +396,9 @@ class StageTraining:
     def _write_history(self) -> None:
         rows = self.position.history
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        # Not the order of the rows' keys: those that come back from a checkpoint are sorted.
+        columns = [*FIRST, *sorted(set(rows[0]) - {*FIRST, *LAST}), *LAST]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
         write_atomically(self.folder / "history.csv", text.getvalue())

@@ -88,9 +88,16 @@ def test_masks_are_united(tmp_path):
     np.testing.assert_array_equal(mask, stored)
 
 
-def test_masks_are_united_before_they_are_inverted(tmp_path):
-    mask, stored = two_masks(tmp_path, invert=True)
-    np.testing.assert_array_equal(mask, ~stored)
+def test_inverted_masks_are_united_after_they_are_inverted(tmp_path):
+    """Each file marks the background of one lesion: both lesions are foreground."""
+    make_suffix_dataset(tmp_path, ["a"])
+    first, second = np.zeros((2, 8, 8), bool)
+    first[1:3, 1:3] = second[5:7, 5:7] = True
+    write_image(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    write_image(tmp_path / "a_mask.png", (~first).astype(np.uint8) * 255)
+    write_image(tmp_path / "a_mask_1.png", (~second).astype(np.uint8) * 255)
+    cases = Cases.open(tmp_path, coding=MaskCoding(invert=True))
+    np.testing.assert_array_equal(cases.mask(cases[0]), first | second)
 
 
 def test_the_highest_class_wins(tmp_path):

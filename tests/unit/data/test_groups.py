@@ -61,7 +61,9 @@ def test_by_folder(tmp_path):
 @pytest.mark.parametrize("key", ["p1_left", "p1_left.png"], ids=["stem", "file name"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_by_table(root, key, encoding):
-    rule = table(root, f"case,age,patient\n{key},33,Ann\np1_right,33,Ann\n\np10_left,40,Bob\nunused,1,Cy\n", "t.csv", encoding)
+    rule = table(
+        root, f"case,age,patient\n{key},33,Ann\np1_right,33,Ann\n\np10_left,40,Bob\nunused,1,Cy\n", "t.csv", encoding
+    )
     assert groups(root, **rule) == {"p1_left": "Ann", "p1_right": "Ann", "p10_left": "Bob"}
 
 
@@ -87,12 +89,17 @@ def test_missing_rows_are_told_together(root):
 
 def test_a_case_in_two_groups_is_told(root):
     rule = table(root, "case,patient\np1_left,a\np1_right,a\np10_left,b\np1_left,b\np1_left,a\n")
-    assert refusal(root, **rule) == [f"{root / 't.csv'}: puts 'p1_left' into two groups, 'a' and 'b' → keep one row a case"]
+    assert refusal(root, **rule) == [
+        f"{root / 't.csv'}: puts 'p1_left' into two groups, 'a' and 'b' → keep one row a case"
+    ]
 
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [("patent", "has no column 'patent' → did you mean patient?"), (None, "data.group_column is not set → known: case, patient")],
+    [
+        ("patent", "has no column 'patent' → did you mean patient?"),
+        (None, "data.group_column is not set → known: case, patient"),
+    ],
 )
 def test_a_wrong_column_lists_the_near_ones(root, column, message):
     table(root, "case,patient\nx,y\n")

@@ -78,11 +78,7 @@ def test_patients_csv_names_every_case_once(tmp_path):
 
 def test_readme_says_what_it_is(tmp_path):
     text = (write_phantom(tmp_path / "set", cases=2, size=64, seed=5) / "README.md").read_text()
-    assert (
-        "2 pictures" in text
-        and "seed 5, 64 x 64 pixels of 0.625 mm" in text
-        and "not for medical use" in text
-    )
+    assert "2 pictures" in text and "seed 5, 64 x 64 pixels of 0.625 mm" in text and "not for medical use" in text
 
 
 def test_progress_counts_up(tmp_path):
@@ -99,10 +95,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(DataError) as caught:
         write_phantom(tmp_path, cases=1, size=32)
-    assert (
-        str(caught.value)
-        == f"{tmp_path}: exists and is not an empty folder → name a new folder or empty this one"
-    )
+    assert str(caught.value) == f"{tmp_path}: exists and is not an empty folder → name a new folder or empty this one"
     assert tree(tmp_path) == {"precious.txt": b"mine"}
 
 
@@ -216,9 +209,7 @@ def test_grey_values_use_the_range_without_clipping_it_away(cases):
 
 def test_fully_developed_speckle_is_rayleigh(grid):
     pulse = phantom.point_spread(grid)
-    echo = np.stack(
-        [pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)]
-    )
+    echo = np.stack([pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)])
     envelope = np.abs(echo)
     assert envelope.mean() / envelope.std() == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), abs=0.04)  # 1.91
     assert np.mean(envelope**2) == pytest.approx(1, abs=0.03)  # the filter keeps the power
@@ -226,9 +217,7 @@ def test_fully_developed_speckle_is_rayleigh(grid):
 
 def test_speckle_is_finest_at_the_focus_and_wider_than_deep(grid):
     pulse = phantom.point_spread(grid)
-    echo = np.stack(
-        [pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)]
-    )
+    echo = np.stack([pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)])
     depth = grid.z[:, 0]
     shallow, focus, deep = (neighbours_alike(echo[:, np.abs(depth - z) < 2]) for z in (2, 18, 38))
     assert shallow > focus + 0.05 and deep > focus + 0.05
@@ -265,16 +254,12 @@ def test_gain_undoes_the_average_loss_up_to_the_sliders(grid):
 
 def test_a_mirror_shines_only_when_met_squarely(grid):
     flat = np.zeros_like(grid.z)
-    level, steep = (
-        phantom.Medium(flat, flat, flat).polish(d, 1.0).mirror.max() for d in (grid.z - 20, grid.x)
-    )
+    level, steep = (phantom.Medium(flat, flat, flat).polish(d, 1.0).mirror.max() for d in (grid.z - 20, grid.x))
     assert level == pytest.approx(1, abs=0.2) and steep < 1e-3
 
 
 def test_compression_spans_the_dynamic_range():
-    levels_db = np.array(
-        [phantom.WHITE_DB + 10, phantom.WHITE_DB, phantom.WHITE_DB - 25, phantom.WHITE_DB - 60]
-    )
+    levels_db = np.array([phantom.WHITE_DB + 10, phantom.WHITE_DB, phantom.WHITE_DB - 25, phantom.WHITE_DB - 60])
     np.testing.assert_allclose(phantom.log_compress(10 ** (levels_db / 20), 50), [1, 1, 0.5, 0], atol=1e-6)
 
 

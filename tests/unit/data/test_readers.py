@@ -95,7 +95,11 @@ def test_alpha_is_dropped(tmp_path):
 
 def smooth(channels: int) -> np.ndarray:
     ramp = np.linspace(20, 220, 32).astype(np.uint8)
-    planes = [np.broadcast_to(ramp, (32, 32)), np.broadcast_to(ramp[:, None], (32, 32)), np.full((32, 32), 90, np.uint8)]
+    planes = [
+        np.broadcast_to(ramp, (32, 32)),
+        np.broadcast_to(ramp[:, None], (32, 32)),
+        np.full((32, 32), 90, np.uint8),
+    ]
     return np.stack(planes[:channels], axis=2)
 
 
@@ -231,7 +235,7 @@ def test_a_torn_file_gives_pixels_or_a_data_error(tmp_path, name):
     whole = write_image(tmp_path / name, pixels).read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
-    for _ in range(300):
+    for _ in range(100):
         torn = bytearray(whole)
         for at in rng.integers(0, len(torn), 3):
             torn[at] = rng.choice([0, 1, 127, 255])
@@ -241,7 +245,7 @@ def test_a_torn_file_gives_pixels_or_a_data_error(tmp_path, name):
                 read(tmp_path / name)
             except DataError:
                 refused += 1
-    assert refused > 20
+    assert refused > 5
 
 
 def test_a_tiff_without_dimensions_is_damaged(tmp_path):

@@ -62,6 +62,14 @@ def test_every_label_has_its_share():
             assert abs(counts[label] - share * total) <= 1, (part, label)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_groups_are_dealt_first(seed):
+    """Dealt last, a patient with a third of the cases would burst a part that is nearly full."""
+    cases = some_cases([f"g{n}" for n in range(70)] + ["large"] * 30)
+    fold = holdout(cases, test=0.2, validation=0.2, seed=seed).folds[0]
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (60, 20, 20)
+
+
 def test_the_seed_decides():
     cases = some_cases([f"g{n}" for n in range(60)])
     splits = {seed: holdout(cases, test=0.2, validation=0.2, seed=seed) for seed in (0, 1, 2)}

@@ -10,7 +10,7 @@ def kinds(block: nn.Module) -> list[str]:
 
 
 def test_a_separable_convolution_is_the_plain_one_of_its_product():
-    """A pointwise convolution after a depthwise one is a plain one with kernel[o, i] = pointwise[o, i] · depthwise[i]."""
+    """Pointwise after depthwise is a plain convolution with kernel[o, i] = pointwise[o, i] · depthwise[i]."""
     separable = conv("separable", 3, 5)
     depthwise, pointwise = separable.children()
     plain = conv("plain", 3, 5)

@@ -19,9 +19,10 @@ def test_the_threshold_belongs_to_the_foreground(threshold):
     """0.3 and 0.7 are no binary fractions: compared in float64, the pixel at the threshold would fall out."""
     exactly = np.float32(threshold)
     values = np.array([[[np.nextafter(exactly, np.float32(0))], [exactly], [1.0]]], np.float32)
-    mask = Postprocess(threshold=threshold)(values)
-    assert mask.dtype == np.uint8
-    assert mask.tolist() == [[0, 1, 1]]
+    for given in (threshold, np.float64(threshold)):
+        mask = Postprocess(threshold=given)(values)
+        assert mask.dtype == np.uint8
+        assert mask.tolist() == [[0, 1, 1]]
 
 
 TWO_OBJECTS = "99000 99000 00006 00006 00006"  # 4 pixels with peak 0.9, 3 pixels with peak 0.6

@@ -351,7 +351,7 @@ def test_buffers_come_back_in_the_layout_of_their_parameters(tmp_path, name):
     train(net, optimizer, range(1), torch.channels_last)
     write_checkpoint(tmp_path / "a", pack_optimizer(optimizer), {})
     found, _ = read_checkpoint(tmp_path / "a")
-    resumed, resumed_optimizer = fresh(OPTIMIZERS[name], torch.channels_last)
+    _, resumed_optimizer = fresh(OPTIMIZERS[name], torch.channels_last)
     unpack_optimizer(resumed_optimizer, found)
     strides = {
         (buffer.stride() == parameter.stride())

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -116,6 +116,7 @@ def test_plateau_takes_negative_scores():
     assert factors(PlateauSchedule(factor=0.5, patience=0), 4, scores=[-3.0, -2.0, -2.5, -1.0]) == [1, 1, 1, 0.5]
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.lists(st.integers(0, 5), max_size=40), st.integers(0, 4))
 def test_plateau_counts_like_torch(scores, patience):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)

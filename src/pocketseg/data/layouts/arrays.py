@@ -30,7 +30,7 @@ def find(root: Path, images: str | None = None, masks: str | None = None) -> Lis
 
 def _members(path: Path) -> tuple[str, str]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = set(archive.files)
     except Exception as error:
         raise DataError(

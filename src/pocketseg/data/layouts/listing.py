@@ -59,6 +59,8 @@ def _entries(folder: Path) -> list[Path]:
     except PermissionError:
         what = "the folder cannot be read (permission denied)"
         raise DataError(str(folder), what, "make it readable") from None
+    except FileNotFoundError:
+        raise DataError(str(folder), "the folder does not exist", "check the name") from None
     except NotADirectoryError:
         raise DataError(str(folder), "is a file, not a folder", "give a folder, or an .npz file") from None
 

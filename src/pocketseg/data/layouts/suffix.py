@@ -12,7 +12,7 @@ from pocketseg.errors import Problem
 
 NAME = "suffix"
 LOOKS_LIKE = "NAME.png + NAME_mask.png (and NAME_mask_1.png …)"
-MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?")
+MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.DOTALL)
 
 
 def matches(root: Path) -> bool:

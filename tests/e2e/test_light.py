@@ -1,0 +1,91 @@
+"""What must be light: importing, --help, and predicting without torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import run_cli
+from typer.main import get_command
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 0.3
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import pocketseg"], ["-m", "pocketseg.cli.main", "--help"]])
+def test_start_takes_under_300_ms_beyond_python(arguments):
+    """The best of a few, and less what an empty Python takes under the same load: other tests share the machine."""
+
+    def seconds(command: list[str]) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+    pairs = [(seconds(arguments), seconds(["-c", "pass"])) for _ in range(7)]
+    assert min(took for took, _ in pairs) < LIMIT_S or statistics.median(a - b for a, b in pairs) < LIMIT_S, pairs
+
+
+@pytest.mark.parametrize("statement", ["import pocketseg", "from pocketseg.cli.verbs import app; app(['--help'])"])
+def test_start_imports_nothing_heavy(statement):
+    code = (
+        f"import sys\ntry:\n    exec({statement!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'onnxruntime', 'accelerate', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_every_verb_has_help_with_examples_whose_options_exist():
+    from pocketseg.cli.verbs import app
+
+    group = get_command(app)
+    checked = 0
+    for name, verb in group.commands.items():
+        done = run_cli(name, "--help", env={"COLUMNS": "200"})
+        assert done.returncode == 0
+        for line in re.findall(r"^\s*(pocketseg .+?)\s*$", verb.help or "", re.MULTILINE):
+            words = shlex.split(line, comments=True)[1:]
+            words = words[: words.index(">")] if ">" in words else words
+            command, inner = verb, words[1:]
+            if hasattr(verb, "commands") and inner:
+                command, inner = verb.commands[inner[0]], inner[1:]
+            command.make_context(words[0], inner)  # raises where an option does not exist or a value is missing
+            assert words[0] == name
+            checked += 1
+    assert checked >= 12
+
+
+def test_predict_works_where_torch_is_not_installed(exported, phantom_data, tmp_path):
+    """A fresh environment with `pocketseg[onnx]` only, made from the wheel."""
+    run = {"check": True, "capture_output": True, "text": True}
+    wheel = tmp_path / "wheel"
+    pip = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([sys.executable, *pip, "wheel", "--no-deps", "--wheel-dir", str(wheel), str(ROOT)], **run)
+    built = next(wheel.glob("pocketseg-*.whl"))
+    assert re.fullmatch(r"pocketseg-.*-py3-none-(?!any).*\.whl", built.name)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], **run)
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([str(python), *pip, "install", f"{built}[onnx]"], **run)
+    image = sorted((phantom_data / "images").iterdir())[0]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        [str(tmp_path / "venv/bin/pocketseg"), "predict", str(exported), str(image), "--out", "out", "--overlay"],
+        capture_output=True, text=True, cwd=tmp_path, env=clean,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / image.name).exists()
+    missing = subprocess.run([str(python), "-c", "import torch"], capture_output=True, text=True, env=clean)
+    assert missing.returncode != 0, "torch is in the environment that should be without"
+    refused = subprocess.run(
+        [str(tmp_path / "venv/bin/pocketseg"), "train", "demo", "--data", "x", "--out", "y"],
+        capture_output=True, text=True, cwd=tmp_path, env=clean,
+    )  # fmt: skip
+    assert refused.returncode == 3
+    assert "pocketseg[train]" in refused.stderr
