@@ -1,0 +1,82 @@
+"""Accuracy on breast ultrasound: one recipe, three seeds, one split; the ONNX file judged beside the checkpoint.
+
+Resumable run by run: a seed that is finished is only judged again.
+
+    python benchmarks/busi.py --data ../shared/data/busi_gray256 --out runs/busi --json benchmarks/results/busi.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import pocketseg
+from pocketseg.cli.console import bars, log_to_terminal
+from pocketseg.flows.run_folder import RunFolder
+
+GROUPS = ("data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster")
+SPLIT = Path(__file__).parent / "results/busi_split.json"
+
+
+def one_seed(recipe: str, data: Path, out: Path, seed: int) -> dict:
+    """Train (or take up) a seed, export it, judge both forms on the test part."""
+    run = out / f"seed-{seed}"
+    with bars() as progress:
+        pocketseg.train(
+            recipe, data, run,
+            overrides=(*GROUPS, f"seed={seed}"), split=SPLIT, resume=any(run.glob("fold-*/*/last.safetensors")),
+            listener=progress, progress=progress,
+        )  # fmt: skip
+    exported = pocketseg.export(run)
+    split = run / "split.json"
+    torch = pocketseg.evaluate(run, data, split=split, part="test", out=out / f"torch-{seed}").summaries[0]
+    onnx = pocketseg.evaluate(exported.file, data, split=split, part="test", out=out / f"onnx-{seed}").summaries[0]
+    manifest = RunFolder(run).manifest()
+    rules = pocketseg.load(exported.file).pipeline.postprocess
+    return {
+        "benchmark": "busi",
+        "recipe": recipe,
+        "seed": seed,
+        "parameters": next(iter(manifest["stages"].values()))["parameters"],
+        "onnx_bytes": exported.size_bytes,
+        "test_cases": torch.cases,
+        "dice": round(torch.dice, 4),
+        "dice_interval": [round(torch.dice_low, 4), round(torch.dice_high, 4)],
+        "dice_median": round(torch.dice_median, 4),
+        "iou": round(torch.iou, 4),
+        "misses": f"{torch.misses} of {torch.positive}",
+        "false_alarms": f"{torch.false_alarms} of {torch.negative}",
+        "dice_with_empty": round(torch.dice_all, 4),
+        "onnx_dice": round(onnx.dice, 4),
+        "onnx_largest_difference": exported.parity.largest,
+        "rules": {"threshold": rules.threshold, "min_peak": rules.min_peak, "min_pixels": rules.min_pixels},
+        "wall_time_s": manifest["wall_time_s"],
+        "precision": next(iter(manifest["stages"].values()))["precision"],
+        "hardware": manifest["hardware"],
+        "torch": manifest["libraries"]["torch"],
+        "pocketseg": manifest["pocketseg"],
+        "data_sha256": manifest["data"]["sha256"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", default="thin-unet")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--json", type=Path, help="write one line a seed to this file")
+    options = parser.parse_args()
+    log_to_terminal()
+    lines = [one_seed(options.recipe, options.data, options.out, seed) for seed in options.seeds]
+    for line in lines:
+        print({key: line[key] for key in ("seed", "dice", "misses", "false_alarms", "dice_with_empty", "onnx_dice", "rules")})
+    print(f"mean test Dice on cases with a lesion: {statistics.mean(line['dice'] for line in lines):.4f}")
+    if options.json:
+        options.json.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
