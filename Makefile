@@ -31,7 +31,7 @@ lint: $(STAMP)
 # Threads are held at one for each of the workers: two processes that each take all cores wait for one another.
 test: lint
 ifeq ($(FAST),)
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m "not slow" --doctest-modules src tests
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow" --doctest-modules src tests
 else
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m "not slow and not real_data" --doctest-modules src tests/unit tests/contract tests/parity
 endif

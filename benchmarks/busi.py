@@ -72,7 +72,12 @@ def main() -> None:
     log_to_terminal()
     lines = [one_seed(options.recipe, options.data, options.out, seed) for seed in options.seeds]
     for line in lines:
-        print({key: line[key] for key in ("seed", "dice", "misses", "false_alarms", "dice_with_empty", "onnx_dice", "rules")})
+        print(
+            {
+                key: line[key]
+                for key in ("seed", "dice", "misses", "false_alarms", "dice_with_empty", "onnx_dice", "rules")
+            }
+        )
     print(f"mean test Dice on cases with a lesion: {statistics.mean(line['dice'] for line in lines):.4f}")
     if options.json:
         options.json.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

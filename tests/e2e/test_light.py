@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,17 @@ LIMIT_S = 0.3
 
 
 @pytest.mark.parametrize("arguments", [["-c", "import pocketseg"], ["-m", "pocketseg.cli.main", "--help"]])
-def test_start_takes_under_300_ms_beyond_python(arguments):
-    """The best of a few, and less what an empty Python takes under the same load: other tests share the machine."""
+def test_start_takes_under_300_ms(arguments):
+    """Processor time, the best of a few: other tests share the machine, so the clock on the wall says little."""
 
-    def seconds(command: list[str]) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - began
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    pairs = [(seconds(arguments), seconds(["-c", "pass"])) for _ in range(7)]
-    assert min(took for took, _ in pairs) < LIMIT_S or statistics.median(a - b for a, b in pairs) < LIMIT_S, pairs
+    took = [seconds() for _ in range(7)]
+    assert min(took) < LIMIT_S, took
 
 
 @pytest.mark.parametrize("statement", ["import pocketseg", "from pocketseg.cli.verbs import app; app(['--help'])"])

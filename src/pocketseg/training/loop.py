@@ -134,6 +134,7 @@ class StageTraining:
         self.net, self.optimizer = self.accelerator.prepare(self.model.net, optimizer)
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         self.position = Position()
+        self.batch: Sequence[Case] = ()
         self.saved_at = time.monotonic()
 
     @property
@@ -196,6 +197,7 @@ class StageTraining:
     def _step(self, batch: Sequence[Case], first: int, progress: float) -> None:
         for group in self.inner_optimizer.param_groups:
             group["lr"] = self._rate(progress)
+        self.batch = batch
         images, masks = self._inputs(batch, first)
         self._seed_dropout(first)
         with autocast(self.accelerator.device, self.precision):
@@ -258,17 +260,21 @@ class StageTraining:
             values = self.accelerator.reduce(values, "mean")
         numbers = values.tolist()
         if not all(map(math.isfinite, numbers)):
-            files = ", ".join(case.image.where for case in batch)
-            raise TrainingError(
-                f"stage {self.stage.name}, epoch {self.position.epoch}, batch of {files}",
-                f"the loss is not finite ({', '.join(f'{n}={v}' for n, v in zip(names, numbers, strict=True))})",
-                "lower optimizer.lr or set optimizer.clip_norm=1, and look at these files",
-            )
+            raise self._not_finite(", ".join(f"{name}={value}" for name, value in zip(names, numbers, strict=True)))
         for name, value in zip(names, numbers, strict=True):
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value * len(batch)
         self.position.sums["images"] = self.position.sums.get("images", 0.0) + len(batch)
         if self.listener and self.accelerator.is_main_process:
             self.listener.step_ends(self.position.epoch, first // self.stage.batch + 1, len(batch), numbers[0])
+
+    def _not_finite(self, shown: str) -> TrainingError:
+        """The error that names the files of the batch in which training broke; nothing of it is saved."""
+        files = ", ".join(case.image.where for case in self.batch)
+        return TrainingError(
+            f"stage {self.stage.name}, epoch {self.position.epoch}, batch of {files}",
+            f"the loss is not finite ({shown})",
+            "lower optimizer.lr or set optimizer.clip_norm=1, and look at these files",
+        )
 
     def _end_epoch(self, began: float, trained: float, images: int, steps: int) -> None:
         """Validate, write history, keep the best, save."""
@@ -279,11 +285,7 @@ class StageTraining:
         row |= {name: total / count for name, total in sums.items()}
         row |= self.validate()
         if not math.isfinite(row["val_loss"]):
-            raise TrainingError(
-                f"stage {self.stage.name}, epoch {position.epoch}",
-                f"the validation loss is not finite ({row['val_loss']}): the last steps broke the net",
-                "lower optimizer.lr or set optimizer.clip_norm=1",
-            )
+            raise self._not_finite(f"val_loss={row['val_loss']}, after the last step of the epoch")
         position.history.append(row)
         score = position.scores(self.stage.best_by)[-1]
         better = score > position.best_score or position.best_epoch < 0
