@@ -13,7 +13,7 @@ from pocketseg.cli import console
 
 def command(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo"),
-    cases: Annotated[int, typer.Option(help="Number of phantom images.")] = 200,
+    cases: Annotated[int, typer.Option(help="Number of phantom images.")] = 280,
     size: Annotated[int, typer.Option(help="Height and width of the phantom images.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the phantom.")] = 0,
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the recipe.")] = [],  # noqa: B006

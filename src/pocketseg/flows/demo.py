@@ -37,7 +37,7 @@ class Demo:
 def demo(
     out: str | Path = "demo",
     *,
-    cases: int = 200,
+    cases: int = 280,
     size: int = 128,
     seed: int = 0,
     overrides: tuple[str, ...] = (),
