@@ -188,7 +188,8 @@ def test_two_processes_train_together(phantom_data, tmp_path):
     out = tmp_path / "run"
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2",
+            sys.executable, "-m", "torch.distributed.run",
+            "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2",
             "-m", "pocketseg.cli.main", *command(phantom_data, out, "stages.0.epochs=3", "stages.0.batch=7")[3:],
         ],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280,
