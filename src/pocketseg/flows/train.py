@@ -89,6 +89,7 @@ def train(
     cases = open_cases(data, resolved.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
     plan = _make_split(resolved, cases, split, run if resume else None)
+    folds = range(len(plan.folds)) if fold is None else [_existing_fold(plan, fold)]
     _check_channels(resolved, checked)
     main = accelerator.is_main_process
     with (
@@ -100,7 +101,7 @@ def train(
             _begin(run, resolved, cases, checked, plan, accelerator, resume)
         accelerator.wait_for_everyone()
         work = _Work(run, resolved, cases, plan, accelerator, stop, checked.digest, resume, listener, progress)
-        return work.all_folds(range(len(plan.folds)) if fold is None else [_existing_fold(plan, fold)])
+        return work.all_folds(folds)
 
 
 def _check_out(run: RunFolder, resume: bool) -> None:
