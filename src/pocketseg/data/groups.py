@@ -82,6 +82,10 @@ def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
+    except FileNotFoundError:
+        raise DataError(
+            str(path), "does not exist", "data.group_csv is relative to the data folder, or absolute"
+        ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(str(path), f"cannot be read as CSV ({error})", "check data.group_csv") from error
     if len(rows) < 2:

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split, holdout, kfold
 from pocketseg.errors import DataError, RecipeError, RunError
-from pocketseg.evaluation import Summary, choose_rules, score_cases, summarize, write_scores, write_summaries
+from pocketseg.evaluation import (
+    Summary,
+    choose_rules,
+    read_summaries,
+    score_cases,
+    summarize,
+    write_scores,
+    write_summaries,
+)
 from pocketseg.files import write_atomically
 from pocketseg.flows.loading import open_cases, require_torch
 from pocketseg.flows.pictures import draw_stage
@@ -190,7 +198,8 @@ def _begin(
             "wall_time_s": 0.0,
         }
     )
-    log.info("%d cases in layout %s from %s", len(cases), cases.layout, cases.root)
+    groups = len({case.group for case in cases})
+    log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
     for note in checked.notes:
         log.warning("%s", note)
 
@@ -267,7 +276,7 @@ class _Work:
                 manifest["wall_time_s"] = round(manifest["wall_time_s"] + time.monotonic() - began, 1)
                 self.run.write_manifest(manifest)
         if self.accelerator.is_main_process:
-            self._finish(summaries)
+            self._finish()
         self.accelerator.wait_for_everyone()
         return TrainResult(self.run.path, summaries)
 
@@ -422,8 +431,8 @@ class _Work:
         model.net.cpu()
         model.save(best, facts)
         log.info(
-            "stage %s: best epoch %d; rules chosen on validation (mean Dice %.4f with empty masks): %s",
-            stage.name, epoch, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
+            "stage %s: best epoch %d (counted from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
+            stage.name, epoch + 1, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
         )  # fmt: skip
 
     def _judge(self, number: int, fold: Fold) -> list[Summary]:
@@ -448,7 +457,7 @@ class _Work:
         write_summaries(summaries, self.run.fold(number) / "summary.json")
         return summaries
 
-    def _finish(self, summaries: dict[int, list[Summary]]) -> None:
+    def _finish(self) -> None:
         manifest = self.run.manifest()
         manifest["finished"] = _now()
         self.run.write_manifest(manifest)
@@ -461,8 +470,10 @@ class _Work:
             "seed": self.recipe.seed,
             "wall_time_s": manifest["wall_time_s"],
         }
-        for fold, found in summaries.items():
-            for summary in found:
+        # Folds that were trained in an earlier call keep their place in the row.
+        judged = [fold for fold in self.run.folds() if (self.run.fold(fold) / "summary.json").exists()]
+        for fold in judged:
+            for summary in read_summaries(self.run.fold(fold) / "summary.json"):
                 prefix = f"fold-{fold} {summary.part} {summary.class_name}"
                 row |= {
                     f"{prefix} dice": f"{summary.dice:.4f}",
