@@ -431,7 +431,7 @@ class _Work:
         model.net.cpu()
         model.save(best, facts)
         log.info(
-            "stage %s: best epoch %d (counted from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
+            "stage %s: best epoch %d (from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
             stage.name, epoch + 1, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
         )  # fmt: skip
 
