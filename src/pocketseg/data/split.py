@@ -45,6 +45,16 @@ class Split:
     groups: Mapping[str, str]
     rule: Mapping[str, Any]
 
+    def fold(self, number: int) -> Fold:
+        """One fold by its number.
+
+        Raises:
+            DataError: there is no such fold.
+        """
+        if not 0 <= number < len(self.folds):
+            raise DataError(f"--fold {number}", f"the split has folds 0 to {len(self.folds) - 1}", "choose one of them")
+        return self.folds[number]
+
     def write(self, path: Path) -> None:
         folds = [{part: list(fold.part(part)) for part in PARTS} for fold in self.folds]
         content = {"rule": dict(self.rule), "folds": folds, "groups": dict(self.groups)}
@@ -128,7 +138,9 @@ def holdout(cases: Sequence[Case], *, test: float, validation: float, seed: int,
 
 def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False) -> Split:
     """Every case is tested once; in each fold a share of the rest is validation."""
-    dealt = _deal(cases, {str(number): 1 / folds for number in range(folds)}, seed, contiguous)
+    # What is left of two folds is the other one, and that has to give a train and a validation part.
+    least = 2 if folds == 2 else 1
+    dealt = _deal(cases, {str(number): 1 / folds for number in range(folds)}, seed, contiguous, least)
     result = []
     for number in range(folds):
         rest = [case for case in cases if dealt[case.name] != str(number)]
@@ -158,12 +170,15 @@ def _checked(split: Split, cases: Sequence[Case]) -> Split:
     return split
 
 
-def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contiguous: bool) -> dict[str, str]:
+def _deal(
+    cases: Sequence[Case], shares: Mapping[str, float], seed: int, contiguous: bool, least: int = 1
+) -> dict[str, str]:
     """Part of every case: whole groups go, stratum by stratum, to the part that lacks most of its share.
 
     A group's stratum is the label most of its cases have. Large groups are dealt first, ties in seeded order, so
     that parts come out close to their shares. `contiguous` deals the groups in natural order instead: neighbouring
-    slices of one volume stay in one part.
+    slices of one volume stay in one part. The last groups go to parts that have fewer than `least`: beside one huge
+    group a small share would otherwise stay empty.
     """
     members: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
@@ -172,12 +187,17 @@ def _deal(cases: Sequence[Case], shares: Mapping[str, float], seed: int, contigu
     for group, inside in members.items():
         strata[Counter(case.label or "" for case in inside).most_common(1)[0][0]].append(group)
     parts: dict[str, str] = {}
+    lacking = dict.fromkeys(shares, least)
+    left = len(members)
     for number, (_, groups) in enumerate(sorted(strata.items())):
         order = groups if contiguous else _shuffled(groups, members, (seed, number))
         wanted = {part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()}
         for group in order:
-            part = _next_part(wanted, shares, contiguous)
+            scarce = left <= sum(lacking.values())
+            part = _next_part(wanted, shares, contiguous, lacking, scarce)
             wanted[part] -= len(members[group])
+            lacking[part] = max(0, lacking[part] - 1)
+            left -= 1
             parts |= {case.name: part for case in members[group]}
     return parts
 
@@ -187,7 +207,14 @@ def _shuffled(groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed
     return sorted((groups[index] for index in order), key=lambda group: -len(members[group]))
 
 
-def _next_part(wanted: Mapping[str, float], shares: Mapping[str, float], contiguous: bool) -> str:
+def _next_part(
+    wanted: Mapping[str, float],
+    shares: Mapping[str, float],
+    contiguous: bool,
+    lacking: Mapping[str, int],
+    scarce: bool,
+) -> str:
+    open_to = [part for part in wanted if lacking[part]] if scarce else list(wanted)
     if contiguous:
-        return next((part for part, missing in wanted.items() if missing >= 0.5), list(wanted)[-1])
-    return max(wanted, key=lambda part: wanted[part] / shares[part])
+        return next((part for part in open_to if wanted[part] >= 0.5 or lacking[part]), list(wanted)[-1])
+    return max(open_to or wanted, key=lambda part: wanted[part] / shares[part])

@@ -110,6 +110,14 @@ def test_every_case_is_tested_once(groups, seed, folds, contiguous):
     assert sorted(name for fold in split.folds for name in fold.test) == [case.name for case in cases]
 
 
+@pytest.mark.parametrize("contiguous", [False, True])
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_one_huge_group_leaves_no_part_empty(folds, contiguous):
+    cases = some_cases(["huge"] * 60 + [f"g{n}" for n in range(14)])
+    assert_sound(kfold(cases, folds=folds, validation=0.2, seed=0, contiguous=contiguous), cases)
+    assert_sound(holdout(cases, test=0.1, validation=0.1, seed=0, contiguous=contiguous), cases)
+
+
 def test_folds_are_of_one_size():
     split = kfold(some_cases([f"g{n}" for n in range(50)]), folds=5, validation=0.25, seed=0)
     assert [(len(fold.test), len(fold.validation), len(fold.train)) for fold in split.folds] == [(10, 10, 30)] * 5
