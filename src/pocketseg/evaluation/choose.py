@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.metrics import Overlap, with_empty
 from pocketseg.pipeline.components import fill_holes, label_components
 from pocketseg.pipeline.postprocess import Postprocess, component_sizes_and_peaks, threshold_or_argmax
 
@@ -40,9 +41,8 @@ class _Measured:
     def dice(self, rules: Postprocess) -> float:
         kept = rules.kept(self.sizes, self.peaks)
         predicted = int(self.sizes[kept].sum())
-        if predicted + self.reference == 0:
-            return 1.0
-        return 2 * int(self.right[kept].sum()) / (predicted + self.reference)
+        right = int(self.right[kept].sum())
+        return with_empty(Overlap(right, predicted - right, self.reference - right).dice)
 
 
 def choose_rules(

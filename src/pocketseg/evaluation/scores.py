@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pocketseg.data import Case, Cases
 from pocketseg.errors import DataError, Problem
 from pocketseg.files import write_atomically
-from pocketseg.metrics import Outcome, bootstrap_interval, overlap
+from pocketseg.metrics import Outcome, bootstrap_interval, overlap, with_empty
 
 # A case and its image to class indices (h, w).
 Masker = Callable[[Case, NDArray[np.generic]], NDArray[np.uint8]]
@@ -135,8 +135,7 @@ def _summary(rows: Sequence[CaseScore], part: str, name: str) -> Summary:
     positive = [row for row in rows if row.outcome in ("scored", "miss")]
     groups = [row.group for row in positive]
     dice = [row.dice for row in positive]
-    # Nothing there and nothing found is right: 1.
-    with_negatives = [1.0 if math.isnan(row.dice) else row.dice for row in rows]
+    with_negatives = [with_empty(row.dice) for row in rows]
     low, high = bootstrap_interval(dice, groups)
     all_low, all_high = bootstrap_interval(with_negatives, [row.group for row in rows])
     return Summary(

@@ -18,11 +18,10 @@ from torch import nn
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.files import write_atomically
 from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 
 OPSET = 18
-METADATA_KEY = "pocketseg"
-FORMAT_VERSION = 1
 # In probability. onnxruntime and torch sum convolutions in different orders; f32 leaves about 1e-6 in logits.
 LARGEST_DIFFERENCE = 1e-4
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.data import Case, Cases, Split
+from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_mask
 from pocketseg.errors import DataError, Problem, RecipeError
@@ -17,6 +17,7 @@ from pocketseg.evaluation import CaseScore, Summary, score_cases, summarize, wri
 from pocketseg.evaluation.scores import Masker
 from pocketseg.flows.loading import load_predictor, open_cases
 from pocketseg.flows.run_folder import RunFolder
+from pocketseg.predictors import Predictor
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.models import DataSection
 
@@ -56,10 +57,12 @@ def evaluate(
     model = Path(model)
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
-    masker, classes = _masker(model, fold)
-    cases = open_cases(data, _data_section(model, classes, overrides))
+    predictor = None if _holds_masks(model) else load_predictor(model, fold)
+    section = _data_section(model, [] if predictor is None else predictor.pipeline.classes, overrides)
+    masker = _folder_of_masks(model, section.classes) if predictor is None else _asking(predictor)
+    cases = open_cases(data, section)
     chosen = _chosen(cases, split, part, fold)
-    classes = classes or [f"class {index}" for index in range(1, cases.coding.classes + 1)]
+    classes = section.classes if predictor is None else predictor.pipeline.classes
     rows = score_cases(cases, chosen, masker, classes, progress)
     summaries = summarize(rows, part or ("test" if split else "all"))
     folder = Path(out) if out is not None else model.with_name(f"{model.name}.evaluation")
@@ -68,31 +71,31 @@ def evaluate(
     return Evaluation(rows, summaries, folder)
 
 
-def _masker(model: Path, fold: int) -> tuple[Masker, list[str]]:
-    """A function from case to mask, and the model's class names (none for a folder of masks)."""
-    if model.is_dir() and not (model / "recipe.yaml").exists():
-        return _folder_of_masks(model), []
-    predictor = load_predictor(model, fold)
-    return (lambda _, image: predictor.mask(image)), list(predictor.pipeline.classes)
+def _holds_masks(model: Path) -> bool:
+    """A folder that is no run is taken for one of masks."""
+    return model.is_dir() and not RunFolder(model).recipe_file.exists()
 
 
-def _folder_of_masks(folder: Path) -> Masker:
-    """Masks by the name of their case: 0 is background; with one class any other value is foreground."""
+def _asking(predictor: Predictor) -> Masker:
+    return lambda _, image: predictor.mask(image)
+
+
+def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Masker:
+    """Masks by the name of their case, stored as masks of data are: 0 is background, one class has one other value."""
     problems: list[Problem] = []
-    files = by_stem(sorted(folder.rglob("*")) and [p for f in _folders(folder) for p in image_files(f)], problems)
+    files = by_stem([path for inside in _folders(folder) for path in image_files(inside)], problems)
     if problems:
         raise DataError.of(problems)
     if not files:
         raise DataError(str(folder), "holds no masks and is no run folder", "give a model, a run, or a folder of masks")
 
+    coding = MaskCoding(classes=len(classes))
+
     def masker(case: Case, _: NDArray[np.generic]) -> NDArray[np.uint8]:
         stem = Path(case.name).name
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
-        stored = read_mask(files[stem])
-        values = np.unique(stored)
-        binary = len(values) <= 2 and values.max() == 255
-        return (stored != 0).astype(np.uint8) if binary else stored.astype(np.uint8)
+        return coding.decode(read_mask(files[stem]), str(files[stem]))
 
     return masker
 
@@ -113,8 +116,7 @@ def _data_section(model: Path, classes: Sequence[str], overrides: Sequence[str])
     elif classes:
         start = {"classes": list(classes)}
     # A whole recipe is validated, so that a wrong key is told with its neighbours; only its data section is used.
-    several = len(classes) > 1
-    stage = {"name": "none", "net": {"arch": "none"}, "loss": {"ce" if several else "bce": 1}}
+    stage = {"name": "none", "net": {"arch": "none"}, "loss": {"dice": 1}}
     return load_recipe({"data": start, "stages": [stage]}, overrides).data
 
 
@@ -123,16 +125,5 @@ def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: int)
     if split is None:
         return list(cases)
     plan = Split.read(Path(split))
-    if not 0 <= fold < len(plan.folds):
-        raise DataError(f"--fold {fold}", f"the split has folds 0 to {len(plan.folds) - 1}", "choose one of them")
-    return [
-        Case(
-            case.name,
-            case.image,
-            case.masks,
-            case.label,
-            plan.groups.get(case.name, case.group),
-            case.spacing_mm,
-        )
-        for case in cases.named(plan.folds[fold].part(part or "test"))
-    ]
+    chosen = cases.named(plan.fold(fold).part(part or "test"))
+    return [replace(case, group=plan.groups.get(case.name, case.group)) for case in chosen]

@@ -88,7 +88,7 @@ def _compared(model: object, file: Path, cases: Cases, split: Split, fold: int) 
     from pocketseg.training.model import Model
 
     assert isinstance(model, Model)
-    chosen = cases.named(split.folds[fold].validation)[:COMPARED_CASES]
+    chosen = cases.named(split.fold(fold).validation)[:COMPARED_CASES]
     exported = load_onnx(file)
     images = (cases.image(case) for case in chosen)
     parity = compare(exported.pipeline, model.predictor().forward, exported.forward, images)

@@ -37,7 +37,7 @@ def report(run: str | Path, *, out: str | Path | None = None, fold: int = 0, dat
     """
     folder = RunFolder.existing(run)
     recipe, manifest = folder.recipe(), folder.manifest()
-    judged = [number for number in folder.folds() if (folder.fold(number) / "summary.json").exists()]
+    judged = folder.judged()
     if fold not in judged:
         raise RunError(str(folder.path), f"fold {fold} has not been judged", "finish the training with --resume")
     cases = open_cases(data or manifest["data"]["path"], recipe.data)
@@ -86,7 +86,7 @@ NOTES = [
 def _facts(
     folder: RunFolder, recipe: Recipe, manifest: dict[str, Any], fold: int, cases: Cases, predictor: Predictor
 ) -> list[tuple[str, str]]:
-    plan = Split.read(folder.split_file).folds[fold]
+    plan = Split.read(folder.split_file).fold(fold)
     checkpoint = best_checkpoint(folder, fold)
     stage = manifest["stages"][f"fold-{fold}/{recipe.stages[-1].name}"]
     rules, machine = predictor.pipeline.postprocess, manifest["hardware"]
@@ -145,9 +145,7 @@ def _panels(cases: Cases, names: Sequence[str], predictor: Predictor) -> list[Pa
 
 def _results(folder: RunFolder, judged: Sequence[int]) -> Table:
     rows = [
-        [str(fold), *result_row(summary)]
-        for fold in judged
-        for summary in read_summaries(folder.fold(fold) / "summary.json")
+        [str(fold), *result_row(summary)] for fold in judged for summary in read_summaries(folder.summary_file(fold))
     ]
     return Table("Results", "Best epoch of the last stage, in f32.", RESULT_COLUMNS, rows)
 

@@ -42,10 +42,6 @@ class RunFolder:
         return self.path / "split.json"
 
     @property
-    def summary_file(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
     def report_file(self) -> Path:
         return self.path / "report.html"
 
@@ -60,6 +56,9 @@ class RunFolder:
 
     def scores_file(self, fold: int, part: str) -> Path:
         return self.fold(fold) / f"cases-{part}.csv"
+
+    def summary_file(self, fold: int) -> Path:
+        return self.fold(fold) / "summary.json"
 
     def onnx_file(self, fold: int) -> Path:
         return self.fold(fold) / "model.onnx"
@@ -101,6 +100,10 @@ class RunFolder:
     def folds(self) -> list[int]:
         """Folds that have been started."""
         return sorted(int(path.name.removeprefix("fold-")) for path in self.path.glob("fold-*"))
+
+    def judged(self) -> list[int]:
+        """Folds that have been trained to the end and scored."""
+        return [fold for fold in self.folds() if self.summary_file(fold).exists()]
 
     @contextmanager
     def held(self) -> Iterator[None]:

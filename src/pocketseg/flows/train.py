@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split, holdout, kfold
-from pocketseg.errors import DataError, RecipeError, RunError
+from pocketseg.errors import RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
     choose_rules,
@@ -33,6 +33,7 @@ from pocketseg.flows.loading import open_cases, require_torch
 from pocketseg.flows.pictures import draw_stage
 from pocketseg.flows.run_folder import RunFolder, add_result
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
+from pocketseg.pipeline.intensity import converts
 from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def train(
     cases = open_cases(data, resolved.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
     plan = _make_split(resolved, cases, split, run if resume else None)
-    folds = range(len(plan.folds)) if fold is None else [_existing_fold(plan, fold)]
+    folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
     _check_channels(resolved, checked)
     main = accelerator.is_main_process
     with (
@@ -108,7 +109,7 @@ def train(
         if main:
             _begin(run, resolved, cases, checked, plan, accelerator, resume)
         accelerator.wait_for_everyone()
-        work = _Work(run, resolved, cases, plan, accelerator, stop, checked.digest, resume, listener, progress)
+        work = _Work(run, resolved, cases, accelerator, stop, checked.digest, resume, listener, progress)
         return work.all_folds(folds)
 
 
@@ -125,19 +126,13 @@ def _check_out(run: RunFolder, resume: bool) -> None:
 
 def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
     wanted = recipe.data.channels
-    strange = [have for have in sorted(checked.channels) if have not in (1, wanted) and (have, wanted) != (3, 1)]
+    strange = [have for have in sorted(checked.channels) if not converts(have, wanted)]
     if strange:
         raise RecipeError(
             "data.channels",
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
-
-
-def _existing_fold(plan: Split, fold: int) -> int:
-    if not 0 <= fold < len(plan.folds):
-        raise DataError(f"--fold {fold}", f"the split has folds 0 to {len(plan.folds) - 1}", "choose one of them")
-    return fold
 
 
 def _make_split(recipe: Recipe, cases: Cases, given: str | Path | None, resumed: RunFolder | None) -> Split:
@@ -258,7 +253,6 @@ class _Work:
     run: RunFolder
     recipe: Recipe
     cases: Cases
-    plan: Split
     accelerator: Accelerator
     stop: StopRequest
     data_digest: str
@@ -266,10 +260,10 @@ class _Work:
     listener: Listener | None
     progress: Progress | None
 
-    def all_folds(self, folds: Sequence[int]) -> TrainResult:
+    def all_folds(self, folds: dict[int, Fold]) -> TrainResult:
         began = time.monotonic()
         try:
-            summaries = {fold: self._fold(fold) for fold in folds}
+            summaries = {number: self._fold(number, fold) for number, fold in folds.items()}
         finally:
             if self.accelerator.is_main_process:
                 manifest = self.run.manifest()
@@ -280,8 +274,7 @@ class _Work:
         self.accelerator.wait_for_everyone()
         return TrainResult(self.run.path, summaries)
 
-    def _fold(self, number: int) -> list[Summary]:
-        fold = self.plan.folds[number]
+    def _fold(self, number: int, fold: Fold) -> list[Summary]:
         for stage in self.recipe.stages:
             self._stage(number, fold, stage)
         return self._judge(number, fold) if self.accelerator.is_main_process else []
@@ -349,7 +342,7 @@ class _Work:
     def _pipeline(self, fold: Fold) -> Pipeline:
         from pocketseg.training.samples import learn_mean_std
 
-        data, normalize, rules = self.recipe.data, self.recipe.normalize, self.recipe.postprocess
+        data, normalize = self.recipe.data, self.recipe.normalize
         pipeline = Pipeline(
             size=data.size,
             channels=data.channels,
@@ -357,18 +350,23 @@ class _Work:
             fit=data.fit,
             intensity_range=data.range,
             normalization=Normalization(normalize.kind, normalize.clip),
-            postprocess=Postprocess(
-                threshold=0.5 if rules.threshold == "auto" else rules.threshold,
-                fill_holes=rules.fill_holes,
-                min_peak=0.0 if rules.min_peak == "auto" else rules.min_peak,
-                min_pixels=0 if rules.min_pixels == "auto" else rules.min_pixels,
-                keep=rules.keep,
-            ),
+            postprocess=self._first_rules(),
         )
         if normalize.kind != "train-mean-std":
             return pipeline
         mean, std = learn_mean_std(self.cases, self.cases.named(fold.train), pipeline)
         return replace(pipeline, normalization=Normalization("train-mean-std", mean=mean, std=std))
+
+    def _first_rules(self) -> Postprocess:
+        """The recipe's rules, with the mildest where it leaves the choice to validation."""
+        rules = self.recipe.postprocess
+        return Postprocess(
+            threshold=0.5 if rules.threshold == "auto" else rules.threshold,
+            fill_holes=rules.fill_holes,
+            min_peak=0.0 if rules.min_peak == "auto" else rules.min_peak,
+            min_pixels=0 if rules.min_pixels == "auto" else rules.min_pixels,
+            keep=rules.keep,
+        )
 
     def _identity(self, number: int, stage: StageSection, precision: str) -> str:
         """What a checkpoint must agree with to be resumed: recipe, split, data, fold, stage, precision."""
@@ -410,7 +408,6 @@ class _Work:
 
     def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
         """Choose what the recipe left to `auto` on validation cases, and store it in the model."""
-        from pocketseg.training.checkpoint import read_checkpoint
         from pocketseg.training.model import Model
 
         rules = self.recipe.postprocess
@@ -418,18 +415,15 @@ class _Work:
         if not auto:
             return
         model = Model.load(best)
-        facts = {
-            key: value for key, value in read_checkpoint(best)[1].items() if key not in ("kind", "net", "pipeline")
-        }
         # From the recipe's start values again, so that a resumed run chooses the same.
-        start = self._pipeline(fold).postprocess
+        start = self._first_rules()
         predictor = model.predictor(self.accelerator.device)
         validation = self.cases.named(fold.validation)
         pairs = ((predictor.predict(self.cases.image(case)), self.cases.mask(case)) for case in validation)
         chosen, dice = choose_rules(start, auto, pairs)
         model.pipeline = replace(model.pipeline, postprocess=chosen)
         model.net.cpu()
-        model.save(best, facts)
+        model.save(best, model.facts)
         log.info(
             "stage %s: best epoch %d (from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
             stage.name, epoch + 1, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
@@ -454,7 +448,7 @@ class _Work:
             )
             write_scores(rows, self.run.scores_file(number, part))
             summaries += summarize(rows, part)
-        write_summaries(summaries, self.run.fold(number) / "summary.json")
+        write_summaries(summaries, self.run.summary_file(number))
         return summaries
 
     def _finish(self) -> None:
@@ -471,9 +465,8 @@ class _Work:
             "wall_time_s": manifest["wall_time_s"],
         }
         # Folds that were trained in an earlier call keep their place in the row.
-        judged = [fold for fold in self.run.folds() if (self.run.fold(fold) / "summary.json").exists()]
-        for fold in judged:
-            for summary in read_summaries(self.run.fold(fold) / "summary.json"):
+        for fold in self.run.judged():
+            for summary in read_summaries(self.run.summary_file(fold)):
                 prefix = f"fold-{fold} {summary.part} {summary.class_name}"
                 row |= {
                     f"{prefix} dice": f"{summary.dice:.4f}",

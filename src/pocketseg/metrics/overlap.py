@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +64,16 @@ class Overlap:
         if reference:
             return "scored" if predicted else "miss"
         return "false alarm" if predicted else "true negative"
+
+
+def with_empty(ratio: float) -> float:
+    """A ratio in a mean over all cases: nothing there and nothing found is right, and counts 1.
+
+    Example:
+        >>> with_empty(float("nan")), with_empty(0.5)
+        (1.0, 0.5)
+    """
+    return 1.0 if math.isnan(ratio) else ratio
 
 
 def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:

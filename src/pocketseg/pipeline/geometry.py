@@ -70,13 +70,15 @@ def resize_labels(mask: NDArray[np.uint8], size: tuple[int, int], classes: int) 
 def pad_to_multiple(planes: Array, multiple: int) -> Array:
     """Repeat the last row and column until height and width are multiples, (c, h, w) -> (c, h', w')."""
     height, width = planes.shape[1:]
-    below, right = -height % multiple, -width % multiple
-    return np.pad(planes, ((0, 0), (0, below), (0, right)), mode="edge") if below or right else planes
+    return _pad(planes, -height % multiple, -width % multiple)
 
 
 def pad_to_size(planes: Array, size: tuple[int, int]) -> Array:
     """Repeat the last row and column until the planes are at least as large as size."""
-    below, right = max(0, size[0] - planes.shape[1]), max(0, size[1] - planes.shape[2])
+    return _pad(planes, max(0, size[0] - planes.shape[1]), max(0, size[1] - planes.shape[2]))
+
+
+def _pad(planes: Array, below: int, right: int) -> Array:
     return np.pad(planes, ((0, 0), (0, below), (0, right)), mode="edge") if below or right else planes
 
 

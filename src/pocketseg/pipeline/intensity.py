@@ -76,6 +76,11 @@ def _natural_range(image: NDArray[np.generic]) -> tuple[float, float]:
     return float(image.min()), float(image.max())
 
 
+def converts(have: int, wanted: int) -> bool:
+    """Whether `to_channels` has a rule for it."""
+    return have in (1, wanted) or (have, wanted) == (3, 1)
+
+
 def to_channels(image: Array, channels: int) -> Array:
     """(h, w) or (h, w, c) to (channels, h, w): colour to grey by BT.601, grey to colour by repetition.
 
@@ -84,10 +89,10 @@ def to_channels(image: Array, channels: int) -> Array:
     """
     planes = image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
     have = planes.shape[0]
+    if not converts(have, channels):
+        raise ValueError(f"the image has {have} channels and the net takes {channels}")
     if have == channels:
         return np.ascontiguousarray(planes)
-    if have == 3 and channels == 1:
-        return np.tensordot(LUMA, planes, axes=1)[None].astype(np.float32)
     if have == 1:
         return np.repeat(planes, channels, axis=0)
-    raise ValueError(f"the image has {have} channels and the net takes {channels}")
+    return np.tensordot(LUMA, planes, axes=1)[None].astype(np.float32)

@@ -22,6 +22,10 @@ Forward = Callable[[Array], Array]
 
 TILES_AT_ONCE = 8
 
+# Exported files carry the pipeline as JSON under this key, in this version of its form.
+METADATA_KEY = "pocketseg"
+FORMAT_VERSION = 1
+
 
 @dataclass(frozen=True)
 class Pipeline:

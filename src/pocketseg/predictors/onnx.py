@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.pipeline import Pipeline
+from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.predictors.base import NetPredictor
-
-METADATA_KEY = "pocketseg"
-FORMAT_VERSION = 1
 
 
 def load_onnx(path: Path, threads: int = 0) -> NetPredictor:

@@ -26,7 +26,7 @@ from torch import Tensor
 from pocketseg.data import Case
 from pocketseg.errors import Interrupted, ModelFileError, RunError, TrainingError
 from pocketseg.files import write_atomically
-from pocketseg.metrics import overlap
+from pocketseg.metrics import overlap, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.recipes import Recipe, StageSection
@@ -195,8 +195,9 @@ class StageTraining:
         return int(self.accelerator.gather(here).max())
 
     def _step(self, batch: Sequence[Case], first: int, progress: float) -> None:
+        rate = self._rate(progress)
         for group in self.inner_optimizer.param_groups:
-            group["lr"] = self._rate(progress)
+            group["lr"] = rate
         self.batch = batch
         images, masks = self._inputs(batch, first)
         self._seed_dropout(first)
@@ -339,8 +340,8 @@ class StageTraining:
             mask = threshold_or_argmax(probability, 0.5)
             classes = range(1, probability.shape[2] + 1)
             overlaps = [overlap(mask == index, truth == index) for index in classes]
-            dice = float(np.mean([1.0 if math.isnan(o.dice) else o.dice for o in overlaps]))
-            iou = float(np.mean([1.0 if math.isnan(o.iou) else o.iou for o in overlaps]))
+            dice = float(np.mean([with_empty(each.dice) for each in overlaps]))
+            iou = float(np.mean([with_empty(each.iou) for each in overlaps]))
             yield case.name, (self._loss(probability, truth), dice, iou)
 
     def _loss(self, probability: NDArray[np.float32], truth: NDArray[np.uint8]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ def logit_count(classes: int) -> int:
 
 @dataclass
 class Model:
-    """A net of the catalogue, its options, and the pipeline around it."""
+    """A net of the catalogue, its options, and the pipeline around it.
+
+    `facts` are what the file it was loaded from said besides: stage, epoch, score.
+    """
 
     net_options: dict[str, Any]
     pipeline: Pipeline
     net: AnySize
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, net_options: Mapping[str, Any], pipeline: Pipeline, seed: int) -> Model:
@@ -41,8 +45,7 @@ class Model:
             seed=seed,
             **net_options,
         )
-        fields = {**pipeline.__dict__, "multiple": net.stride}
-        return cls(dict(net_options), Pipeline(**fields), net)
+        return cls(dict(net_options), replace(pipeline, multiple=net.stride), net)
 
     def save(self, path: Path, facts: Mapping[str, Any]) -> None:
         """Write weights and everything needed to run them; `facts` (stage, epoch, score) go along."""
@@ -62,6 +65,7 @@ class Model:
         pipeline = Pipeline.from_dict(state["pipeline"], str(path))
         model = cls.fresh(state["net"], pipeline, seed=0)
         model.net.core.load_state_dict(tensors)
+        model.facts = {key: value for key, value in state.items() if key not in ("kind", "net", "pipeline")}
         return model
 
     def predictor(self, device: torch.device | None = None, precision: Precision = "f32") -> NetPredictor:
