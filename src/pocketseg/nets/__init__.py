@@ -1,6 +1,6 @@
 """The catalogue of nets. Every net emits logits; sigmoid and softmax live outside."""
 
 from pocketseg.nets.blocks import AnySize
-from pocketseg.nets.catalogue import NETS, build, check_net, parameter_count
+from pocketseg.nets.catalogue import NETS, build, check_net, default_options, parameter_count, skeleton
 
-__all__ = ["NETS", "AnySize", "build", "check_net", "parameter_count"]
+__all__ = ["NETS", "AnySize", "build", "check_net", "default_options", "parameter_count", "skeleton"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
@@ -12,30 +13,113 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import nn
 
 from pocketseg.errors import Problem, RecipeError, near
-from pocketseg.nets.blocks import AnySize, UNet
+from pocketseg.nets.blocks import AnySize, Style
+from pocketseg.nets.cmunext import cmunext
+from pocketseg.nets.encoder_unet import encoder_unet
+from pocketseg.nets.fixed_point_unet import fixed_point_unet
+from pocketseg.nets.light_unet import light_unet, light_unet_baseline, lighter_unet
+from pocketseg.nets.mk_unet import mk_unet
 from pocketseg.nets.thin_unet import thin_unet
-from pocketseg.nets.unet import unet
+from pocketseg.nets.tiny_unet import tiny_unet
+from pocketseg.nets.unet import separable_unet, unet
 
-NETS: dict[str, Callable[..., UNet]] = {"thin_unet": thin_unet, "unet": unet}
+
+@dataclass(frozen=True)
+class Entry:
+    """A net of the catalogue: the function that builds it, and the options that make it this one."""
+
+    function: Callable[..., nn.Module]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Keras' norms, and the dropout of Vaze et al. 2020.
+_KERAS = {"norm_eps": 1e-3, "norm_momentum": 0.01, "init": "glorot"}
+_VAZE = {**_KERAS, "norm": "block", "input_dropout": 0.2, "deepest_dropout": 0.5}
+
+
+def _thin(blocks: int) -> dict[str, Entry]:
+    name, options = f"thin_unet_w32_n{blocks}", {**_VAZE, "blocks": blocks}
+    separable = {**options, "conv": "separable"}
+    return {
+        name: Entry(thin_unet, options),
+        f"{name}_separable": Entry(thin_unet, separable),
+        f"{name}_student": Entry(thin_unet, {**separable, "extra_convs": 1}),
+    }
+
+
+NETS: dict[str, Entry] = {
+    "thin_unet": Entry(thin_unet),
+    **_thin(4),
+    **_thin(5),
+    **_thin(6),
+    "thin_unet_w16_n6_separable": Entry(
+        thin_unet, {**_VAZE, "width": 16, "blocks": 6, "conv": "separable", "output_width": 32}
+    ),
+    "unet": Entry(unet),
+    "unet_vaze2020": Entry(unet, _VAZE),
+    "unet_blu_net": Entry(unet, {"norm": "none"}),
+    "separable_unet": Entry(separable_unet),
+    "separable_unet_m2": Entry(separable_unet, {"multiplier": 2}),
+    "light_unet_baseline": Entry(light_unet_baseline),
+    "light_unet": Entry(light_unet),
+    "lighter_unet": Entry(lighter_unet),
+    **{f"lighter_unet_{2**n}": Entry(lighter_unet, {"group_channels": 2**n}) for n in range(11)},
+    "light_unet_baseline_transposed": Entry(light_unet_baseline, {"up": "transposed"}),
+    "light_unet_transposed": Entry(light_unet, {"up": "transposed"}),
+    "lighter_unet_transposed": Entry(lighter_unet, {"up": "transposed"}),
+    "fixed_point_unet": Entry(fixed_point_unet),
+    "encoder_unet": Entry(encoder_unet),
+    "resnet18_unet": Entry(encoder_unet, {"encoder_name": "resnet18"}),
+    "resnet34_unet": Entry(encoder_unet, {"encoder_name": "resnet34"}),
+    "resnet50_unet": Entry(encoder_unet, {"encoder_name": "resnet50"}),
+    "densenet121_unet": Entry(encoder_unet, {"encoder_name": "densenet121"}),
+    "mk_unet": Entry(mk_unet),
+    "mk_unet_tiny": Entry(mk_unet, {"width": 4}),
+    "tiny_unet": Entry(tiny_unet),
+    "cmunext": Entry(cmunext),
+}
 
 # What the numbers of any net may be; a net with 4096 channels or 12 poolings is a slip of the pen.
-LIMITS = {"width": (1, 4096), "output_width": (1, 4096), "blocks": (1, 10), "levels": (1, 10)}
+LIMITS = {
+    "width": (1, 4096),
+    "output_width": (1, 4096),
+    "blocks": (1, 10),
+    "levels": (1, 10),
+    "extra_convs": (0, 8),
+    "multiplier": (1, 8),
+    "group_channels": (1, 4096),
+    "norm_eps": (1e-8, 0.1),
+    "norm_momentum": (1e-4, 1.0),
+    "input_dropout": (0.0, 0.9),
+    "block_dropout": (0.0, 0.9),
+    "deepest_dropout": (0.0, 0.9),
+}
+# Nets whose layout ends sooner.
+LEVELS = {encoder_unet: 5, mk_unet: 4, cmunext: 4}
+
+
+def default_options(arch: str) -> dict[str, Any]:
+    """Every option of a net of the catalogue with its value, the style's among them."""
+    entry = NETS[arch]
+    own = {
+        name: p.default for name, p in inspect.signature(entry.function).parameters.items() if p.kind is p.KEYWORD_ONLY
+    }
+    style: Style = own.pop("style")
+    return {**own, **{each.name: getattr(style, each.name) for each in fields(Style)}, **entry.options}
 
 
 @cache
 def _options(arch: str) -> type[BaseModel]:
-    """A model of the net's keyword options, read from its signature."""
-    function = NETS[arch]
-    hints = get_type_hints(function)
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            low, high = LIMITS.get(name, (None, None))
-            fields[name] = (
-                Annotated[hints[name], Field(ge=low, le=high)] if low else hints[name],
-                parameter.default,
-            )
-    return create_model(arch, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    """A model of the net's options, read from its signature and the style."""
+    function = NETS[arch].function
+    hints = {**get_type_hints(Style), **get_type_hints(function)}
+    known: dict[str, Any] = {}
+    for name, default in default_options(arch).items():
+        low, high = LIMITS.get(name, (None, None))
+        if name == "levels":
+            high = LEVELS.get(function, high)
+        known[name] = (hints[name] if low is None else Annotated[hints[name], Field(ge=low, le=high)], default)
+    return create_model(arch, __config__=ConfigDict(extra="forbid", strict=True), **known)
 
 
 def check_net(net: Mapping[str, Any], where: str) -> list[Problem]:
@@ -48,8 +132,13 @@ def check_net(net: Mapping[str, Any], where: str) -> list[Problem]:
         return [Problem(f"{where}.arch", f"there is no net {arch!r}", near(str(arch), NETS))]
     try:
         _options(arch)(**options)
+        # Numbers that are good one by one may not fit together, which the net itself says.
+        with torch.device("meta"):
+            _core(arch, 1, 1, options)
     except ValidationError as error:
         return [_problem(fault, arch, where) for fault in error.errors()]
+    except RecipeError as error:
+        return [replace(problem, where=problem.where.replace("net", where, 1)) for problem in error.problems]
     return []
 
 
@@ -68,7 +157,7 @@ def build(arch: str, in_channels: int, out_channels: int, *, seed: int = 0, **op
         in_channels: image channels.
         out_channels: 1 for one class, classes + 1 for several.
         seed: of the initial weights.
-        options: the net's own.
+        options: the net's own, and those of `Style`.
 
     Raises:
         RecipeError: no such net or option.
@@ -79,17 +168,27 @@ def build(arch: str, in_channels: int, out_channels: int, *, seed: int = 0, **op
     with torch.random.fork_rng(devices=[]):
         # The CPU's generator only; torch.manual_seed would reseed every GPU as well, outside of the fork.
         torch.default_generator.manual_seed(seed)
-        net = NETS[arch](in_channels, out_channels, **options)
-        net.apply(_initialise)
-    return AnySize(net)
+        return AnySize(_core(arch, in_channels, out_channels, options))
 
 
-def _initialise(module: nn.Module) -> None:
-    """He-normal kernels and zero biases (He et al. 2015)."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def skeleton(arch: str, in_channels: int, out_channels: int, **options: Any) -> nn.Module:
+    """The core of a net without its weights, for those who only want to know its layers: all tensors are on `meta`.
+
+    Args and errors: as `build`.
+    """
+    problems = check_net({"arch": arch, **options}, "net")
+    if problems:
+        raise RecipeError.of(problems)
+    with torch.device("meta"):
+        return _core(arch, in_channels, out_channels, options)
+
+
+def _core(arch: str, in_channels: int, out_channels: int, options: Mapping[str, Any]) -> nn.Module:
+    entry = NETS[arch]
+    given = {**entry.options, **options}
+    default: Style = inspect.signature(entry.function).parameters["style"].default
+    style = replace(default, **{each.name: given.pop(each.name) for each in fields(Style) if each.name in given})
+    return entry.function(in_channels, out_channels, style=style, **given)
 
 
 def parameter_count(net: nn.Module) -> int:

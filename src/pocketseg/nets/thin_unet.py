@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pocketseg.nets.blocks import ConvKind, NormPlace, UNet, conv_block
+from pocketseg.nets.blocks import ConvKind, Style, UNet, conv_block, conv_of, upsample
 
 
 def thin_unet(
@@ -14,10 +14,11 @@ def thin_unet(
     width: int = 32,
     blocks: int = 5,
     conv: ConvKind = "plain",
-    norm: NormPlace = "conv",
     output_width: int | None = None,
+    extra_convs: int = 0,
+    style: Style = Style(),
 ) -> UNet:
-    """A U-Net whose blocks all have `width` channels; upsampling is nearest ×2 without a convolution.
+    """A U-Net whose blocks all have `width` channels.
 
     Args:
         in_channels: image channels.
@@ -25,19 +26,23 @@ def thin_unet(
         width: channels of every block.
         blocks: encoder blocks, which is the number of poolings.
         conv: plain or separable.
-        norm: where batch norm stands; `block` is the source's (width 32, 6 blocks, 1 → 1: 287,681 parameters
-            plain, 42,410 separable).
         output_width: channels of the last block; None follows `width`, the source has 32 whatever the width.
+        extra_convs: convolutions that the last encoder block has beyond two; the source's student has 1.
+        style: see `Style`.
     """
     last = output_width or width
+    make = conv_of(conv, style.kernel)
 
-    def block(channels_in: int, channels_out: int) -> nn.Module:
-        return conv_block(channels_in, channels_out, kind=conv, norm=norm)
+    def block(channels_in: int, channels_out: int, convs: int = 2) -> nn.Module:
+        return conv_block([channels_in, *[channels_out] * convs], [make] * convs, style)
 
+    convs = [2] * (blocks - 1) + [2 + extra_convs]
+    sources = [in_channels] + [width] * (blocks - 1)
     return UNet(
-        encoder=[block(in_channels, width), *(block(width, width) for _ in range(blocks - 1))],
+        encoder=[block(source, width, count) for source, count in zip(sources, convs, strict=True)],
         deepest=block(width, width),
-        ups=[nn.Upsample(scale_factor=2, mode="nearest") for _ in range(blocks)],
-        decoder=[*(block(2 * width, width) for _ in range(blocks - 1)), block(2 * width, last)],
+        ups=[upsample(width, width, style)[0] for _ in range(blocks)],
+        decoder=[block(2 * width, out) for out in [width] * (blocks - 1) + [last]],
         head=nn.Conv2d(last, out_channels, 1),
+        style=style,
     )

@@ -1,10 +1,10 @@
-"""The U-Net that everybody compares with (Ronneberger, Fischer and Brox 2015), same-padded."""
+"""The U-Net that everybody compares with (Ronneberger, Fischer and Brox 2015), same-padded, and its separable form."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from pocketseg.nets.blocks import ConvKind, NormPlace, UNet, UpConv, conv_block
+from pocketseg.nets.blocks import Conv, ConvKind, Style, UNet, conv_block, conv_of, plain, separable, upsample
 
 
 def unet(
@@ -14,11 +14,9 @@ def unet(
     width: int = 64,
     levels: int = 4,
     conv: ConvKind = "plain",
-    norm: NormPlace = "conv",
+    style: Style = Style(up="nearest-conv"),
 ) -> UNet:
-    """Widths width·2^i down to width·2^levels.
-
-    Upsampling is nearest ×2 and a 2×2 convolution that halves the width.
+    """Widths width·2^i down to width·2^levels; the upsampling's convolution halves the width.
 
     Args:
         in_channels: image channels.
@@ -26,15 +24,66 @@ def unet(
         width: channels of the first block.
         levels: number of poolings.
         conv: plain or separable convolutions in the blocks.
-        norm: where batch norm stands; `block` is the layout of Vaze et al. 2020 (31,036,481 parameters for
-            1 → 1), `none` the original's (31,030,593).
+        style: see `Style`.
     """
+    make = conv_of(conv, style.kernel)
+    return _doubling(in_channels, out_channels, width, levels, make, make, make, plain(2), style)
+
+
+def separable_unet(
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int = 64,
+    levels: int = 4,
+    multiplier: int = 1,
+    source_multiplier: bool = False,
+    style: Style = Style(norm="none", up="nearest-conv", init="glorot"),
+) -> UNet:
+    """The U-Net with separable convolutions everywhere but in the first block and the head (Zhang 2022).
+
+    Args:
+        in_channels: image channels.
+        out_channels: logits.
+        width: channels of the first block.
+        levels: number of poolings.
+        multiplier: filters of each channel in a depthwise convolution.
+        source_multiplier: leave the multiplier out of the convolutions that follow a concatenation, as the source
+            does by mistake.
+        style: see `Style`.
+    """
+    make = separable(style.kernel, multiplier=multiplier)
+    after_concat = separable(style.kernel) if source_multiplier else make
+    up = separable(2, multiplier=multiplier)
+    return _doubling(in_channels, out_channels, width, levels, plain(style.kernel), make, after_concat, up, style)
+
+
+def _doubling(
+    in_channels: int,
+    out_channels: int,
+    width: int,
+    levels: int,
+    first: Conv,
+    make: Conv,
+    after_concat: Conv,
+    up: Conv,
+    style: Style,
+) -> UNet:
+    """The layout of both: `first` makes the first block, `after_concat` the convolution that follows a skip."""
     widths = [width * 2**level for level in range(levels + 1)]
-    sources = [in_channels, *widths[:-2]]
+    ups = [upsample(2 * b, b, style, up) for b in reversed(widths[:-1])]
+    decoder = [
+        conv_block([b + rising, b, b], [after_concat, make], style)
+        for b, (_, rising) in zip(reversed(widths[:-1]), ups, strict=True)
+    ]
     return UNet(
-        encoder=[conv_block(a, b, kind=conv, norm=norm) for a, b in zip(sources, widths[:-1], strict=True)],
-        deepest=conv_block(widths[-2], widths[-1], kind=conv, norm=norm),
-        ups=[UpConv(2 * b, b) for b in reversed(widths[:-1])],
-        decoder=[conv_block(2 * b, b, kind=conv, norm=norm) for b in reversed(widths[:-1])],
+        encoder=[
+            conv_block([in_channels, width, width], [first, first], style),
+            *(conv_block([b // 2, b, b], [make, make], style) for b in widths[1:-1]),
+        ],
+        deepest=conv_block([widths[-2], widths[-1], widths[-1]], [make, make], style),
+        ups=[layer for layer, _ in ups],
+        decoder=decoder,
         head=nn.Conv2d(width, out_channels, 1),
+        style=style,
     )

@@ -1,11 +1,11 @@
-import inspect
+from importlib.util import find_spec
 
 import pytest
 from torch import nn
 
-from pocketseg.errors import RecipeError
-from pocketseg.nets import NETS, build, check_net, parameter_count
-from pocketseg.nets.catalogue import LIMITS
+from pocketseg.errors import EnvironmentProblem, RecipeError
+from pocketseg.nets import NETS, build, check_net, default_options, parameter_count
+from pocketseg.nets.catalogue import LEVELS, LIMITS
 
 
 def faults(**net) -> list[str]:
@@ -19,35 +19,62 @@ def test_defaults_are_good(arch):
 
 @pytest.mark.parametrize("arch", NETS)
 def test_every_number_has_limits(arch):
-    parameters = inspect.signature(NETS[arch]).parameters.values()
-    options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    numbers = {p.name for p in options if p.default is None or isinstance(p.default, int)}
-    assert numbers and numbers <= set(LIMITS)
+    numbers = {name for name, value in default_options(arch).items() if value is None or isinstance(value, int | float)}
+    # A flag is an int to Python; the kernel is a choice.
+    assert numbers and numbers - {"source_multiplier", "kernel"} <= set(LIMITS)
 
 
-@pytest.mark.parametrize("arch", NETS)
-def test_limits_hold_for_every_net(arch):
-    known = inspect.signature(NETS[arch]).parameters
+@pytest.mark.parametrize("arch", ["thin_unet", "unet", "separable_unet_m2", "lighter_unet", "encoder_unet", "cmunext"])
+def test_limits_hold(arch):
+    known = default_options(arch)
     for name, (low, high) in LIMITS.items():
         if name not in known:
             continue
-        assert faults(arch=arch, **{name: low}) == [] == faults(arch=arch, **{name: high})
-        for wrong in (low - 1, high + 1, -low):
+        if name == "levels":
+            high = LEVELS.get(NETS[arch].function, high)
+        if name not in ("width", "output_width", "group_channels", "levels"):  # what is built fast
+            assert faults(arch=arch, **{name: high}) == []
+        assert name == "group_channels" or faults(arch=arch, **{name: low}) == []
+        for wrong in (low - 1, high + 1):
             (fault,) = faults(arch=arch, **{name: wrong})
             assert f"stages.0.net.{name}: " in fault and f"(given: {wrong})" in fault
+
+
+def test_numbers_that_do_not_fit_together():
+    (fault,) = faults(arch="lighter_unet", group_channels=48)
+    assert fault.startswith("stages.0.net.group_channels: is 48, which does not divide a layer of 1024 channels → ")
+    (fault,) = faults(arch="tiny_unet", width=24)
+    assert fault == "stages.0.net.width: gives a block of 24 channels → take a multiple of 16"
+
+
+def test_an_encoder_that_nobody_has():
+    missing = find_spec("segmentation_models_pytorch") is None
+    with pytest.raises(EnvironmentProblem if missing else RecipeError) as error:
+        build("encoder_unet", 1, 1, encoder_name="resnet19")
+    expected = "pocketseg[encoders]" if missing else "there is no encoder 'resnet19' → did you mean resnet18"
+    assert expected in str(error.value)
+
+
+def test_a_preset_is_its_family_with_other_numbers():
+    expected = {**default_options("thin_unet"), "norm": "block", "init": "glorot", "norm_eps": 1e-3,
+                "norm_momentum": 0.01, "input_dropout": 0.2, "deepest_dropout": 0.5, "blocks": 6}  # fmt: skip
+    assert default_options("thin_unet_w32_n6") == expected
+    assert build("thin_unet_w32_n6", 1, 1, blocks=2).stride == 4
 
 
 def test_an_unknown_net_names_the_near_ones():
     assert faults(arch="thinunet")[0].startswith(
         "stages.0.net.arch: there is no net 'thinunet' → did you mean thin_unet"
     )
-    assert faults(arch="segformer") == ["stages.0.net.arch: there is no net 'segformer' → known: thin_unet, unet"]
+    assert faults(arch="segformer") == [
+        "stages.0.net.arch: there is no net 'segformer' → known: " + ", ".join(sorted(NETS))
+    ]
 
 
 def test_an_unknown_option_names_the_near_ones():
     assert faults(arch="unet", level=3) == ["stages.0.net.level: is no option of unet → did you mean levels?"]
     (fault,) = faults(arch="unet", blocks=3)
-    assert "stages.0.net.blocks: is no option of unet → known: conv, levels, norm, width" in fault
+    assert "stages.0.net.blocks: is no option of unet → known: block_dropout, conv, deepest_dropout, init," in fault
 
 
 @pytest.mark.parametrize("value", [8.0, "8", True, None, [8]])
