@@ -1,8 +1,10 @@
-"""Accuracy on breast ultrasound: one recipe, three seeds, one split; the ONNX file judged beside the checkpoint.
+"""Accuracy on breast ultrasound: one recipe, some seeds and nets, one split; the ONNX file judged beside the checkpoint.
 
 Resumable run by run: a seed that is finished is only judged again.
 
     python benchmarks/busi.py --data ../shared/data/busi_gray256 --out runs/busi --json benchmarks/results/busi.jsonl
+    python benchmarks/busi.py --data ../shared/data/busi_gray256 --out runs/nets --nets thin_unet mk_unet --seeds 0 \\
+        --set "data.size=[96, 96]" --set stages.0.epochs=15 --json benchmarks/results/busi_nets.jsonl
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import pocketseg
@@ -17,16 +20,17 @@ from pocketseg.cli.console import bars, log_to_terminal
 from pocketseg.flows.run_folder import RunFolder
 
 GROUPS = ("data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster")
+SHOWN = ("net", "seed", "dice", "misses", "false_alarms", "dice_with_empty", "onnx_dice", "rules")
 SPLIT = Path(__file__).parent / "results/busi_split.json"
 
 
-def one_seed(recipe: str, data: Path, out: Path, seed: int) -> dict:
+def one_run(recipe: str, data: Path, out: Path, seed: int, changes: Sequence[str]) -> dict:
     """Train (or take up) a seed, export it, judge both forms on the test part."""
     run = out / f"seed-{seed}"
     with bars() as progress:
         pocketseg.train(
             recipe, data, run,
-            overrides=(*GROUPS, f"seed={seed}"), split=SPLIT, resume=any(run.glob("fold-*/*/last.safetensors")),
+            overrides=(*GROUPS, *changes, f"seed={seed}"), split=SPLIT, resume=any(run.glob("fold-*/*/last.safetensors")),
             listener=progress, progress=progress,
         )  # fmt: skip
     exported = pocketseg.export(run)
@@ -38,6 +42,8 @@ def one_seed(recipe: str, data: Path, out: Path, seed: int) -> dict:
     return {
         "benchmark": "busi",
         "recipe": recipe,
+        "changes": list(changes),
+        "net": RunFolder(run).recipe().stages[-1].net.arch,
         "seed": seed,
         "parameters": next(iter(manifest["stages"].values()))["parameters"],
         "onnx_bytes": exported.size_bytes,
@@ -66,21 +72,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", default="thin-unet")
+    parser.add_argument("--nets", nargs="+", default=[], help="names of the catalogue in place of the recipe's net")
+    parser.add_argument("--set", dest="changes", action="append", default=[], help="KEY=VALUE of the recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path, help="write one line a seed to this file")
     options = parser.parse_args()
     log_to_terminal()
-    lines = [one_seed(options.recipe, options.data, options.out, seed) for seed in options.seeds]
-    for line in lines:
+    lines = []
+    for net in options.nets or [None]:
+        changes = [*options.changes, *([f"stages.0.net={{arch: {net}}}"] if net else [])]
+        out = options.out / net if net else options.out
+        found = [one_run(options.recipe, options.data, out, seed, changes) for seed in options.seeds]
+        for line in found:
+            print({key: line[key] for key in SHOWN})
         print(
-            {
-                key: line[key]
-                for key in ("seed", "dice", "misses", "false_alarms", "dice_with_empty", "onnx_dice", "rules")
-            }
+            f"mean test Dice on cases with a lesion: {statistics.mean(line['dice'] for line in found):.4f}", flush=True
         )
-    print(f"mean test Dice on cases with a lesion: {statistics.mean(line['dice'] for line in lines):.4f}")
-    if options.json:
-        options.json.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        lines += found
+        if options.json:
+            options.json.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

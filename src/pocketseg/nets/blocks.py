@@ -75,6 +75,15 @@ def separable(kernel: int, *, multiplier: int = 1) -> Conv:
     return make
 
 
+def depthwise(kernel: int, *, groups: int | None = None) -> Conv:
+    """A convolution of each channel by itself, or of a few groups of channels; it keeps their number."""
+
+    def make(channels_in: int, _: int) -> nn.Module:
+        return nn.Conv2d(channels_in, channels_in, kernel, padding=kernel // 2, groups=groups or channels_in)
+
+    return make
+
+
 def conv_of(kind: ConvKind, kernel: int) -> Conv:
     return plain(kernel) if kind == "plain" else separable(kernel)
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pocketseg.nets.blocks import Conv, Style, UNet, UpConv, conv_block, plain, upsample
+from pocketseg.nets.blocks import Style, UNet, UpConv, conv_block, depthwise, plain, upsample
 
 # Channels (in sixteenths of the width), and number of mixing blocks, from the image down.
 WIDTHS, DEPTHS = (16, 32, 128, 160, 256), (1, 1, 1, 3, 1)
-
-
-def depthwise(kernel: int, groups: int | None = None) -> Conv:
-    def make(channels_in: int, _: int) -> nn.Module:
-        return nn.Conv2d(channels_in, channels_in, kernel, padding=kernel // 2, groups=groups or channels_in)
-
-    return make
 
 
 class Mixer(nn.Module):

@@ -6,20 +6,19 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from pocketseg.nets.blocks import Style, UNet, conv_block, norm, plain, upsample
+from pocketseg.nets.blocks import Style, UNet, conv_block, depthwise, norm, plain, upsample
 
 # Channels of the blocks from the image down, in units of the width.
 WIDTHS = (1, 2, 4, 6, 10)
 
 
 class MultiKernel(nn.Module):
-    """Depthwise convolutions of several sizes side by side, added up."""
+    """Depthwise convolutions of several sizes side by side, each with its norm and ReLU, added up."""
 
-    def __init__(self, channels: int, largest: int) -> None:
+    def __init__(self, channels: int, style: Style) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-            for kernel in range(1, largest + 1, 2)
+            conv_block([channels, channels], [depthwise(kernel)], style) for kernel in range(1, style.kernel + 1, 2)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         inner = 2 * channels_in
         self.wide = conv_block([channels_in, inner], [plain(1)], style)
-        self.kernels = conv_block([inner, inner], [lambda channels, _: MultiKernel(channels, style.kernel)], style)
+        self.kernels = MultiKernel(inner, style)
         self.narrow = nn.Conv2d(inner, channels_out, 1)
         self.norm = nn.Identity() if style.norm == "none" else norm(channels_out, style)
         self.adds = channels_in == channels_out
