@@ -1,4 +1,4 @@
-"""Accuracy on breast ultrasound: one recipe, some seeds and nets, one split; the ONNX file judged beside the checkpoint.
+"""Accuracy on breast ultrasound: a recipe, some seeds and nets, one split; the ONNX file judged beside the checkpoint.
 
 Resumable run by run: a seed that is finished is only judged again.
 
@@ -27,11 +27,12 @@ SPLIT = Path(__file__).parent / "results/busi_split.json"
 def one_run(recipe: str, data: Path, out: Path, seed: int, changes: Sequence[str]) -> dict:
     """Train (or take up) a seed, export it, judge both forms on the test part."""
     run = out / f"seed-{seed}"
+    begun = any(run.glob("fold-*/*/last.safetensors"))
     with bars() as progress:
         pocketseg.train(
             recipe, data, run,
-            overrides=(*GROUPS, *changes, f"seed={seed}"), split=SPLIT, resume=any(run.glob("fold-*/*/last.safetensors")),
-            listener=progress, progress=progress,
+            overrides=(*GROUPS, *changes, f"seed={seed}"),
+            split=SPLIT, resume=begun, listener=progress, progress=progress,
         )  # fmt: skip
     exported = pocketseg.export(run)
     split = run / "split.json"
