@@ -266,10 +266,14 @@ class Foreign(Encoder):
             from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
         except Exception as error:  # broken installations raise more than ImportError
             raise missing_package("segmentation-models-pytorch", "encoders", error) from error
-        if name not in get_encoder_names():
-            known = [*RESNETS, "densenet121", *get_encoder_names()]
-            raise RecipeError("net.encoder", f"there is no encoder {name!r}", near(name, known))
-        self.net = get_encoder(name, in_channels=in_channels, depth=levels, weights=None)
+        known = {*PUBLISHED, *get_encoder_names()}
+        # tu-NAME is any net of timm.
+        if name not in known and not name.startswith("tu-"):
+            raise RecipeError("net.encoder_name", f"there is no encoder {name!r}", near(name, sorted(known)))
+        try:
+            self.net = get_encoder(name, in_channels=in_channels, depth=levels, weights=None)
+        except Exception as error:  # each library behind it raises its own
+            raise RecipeError("net.encoder_name", f"{name!r} cannot be built ({error})", "take another") from error
         self.in_channels, self.levels = in_channels, levels
         self.out_channels = tuple(self.net.out_channels[1:])
 
