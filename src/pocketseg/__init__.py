@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
+    from pocketseg.flows.inspect import inspect as inspect
     from pocketseg.flows.phantom import phantom as phantom
     from pocketseg.flows.predict import predict as predict
     from pocketseg.flows.report import report as report
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pocketseg.predictors import NetPredictor
 
 __version__ = "0.1.0"
-VERBS = ("evaluate", "export", "phantom", "predict", "report", "train")
+VERBS = ("evaluate", "export", "inspect", "phantom", "predict", "report", "train")
 __all__ = [*VERBS, "__version__", "load"]
 
 

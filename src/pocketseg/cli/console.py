@@ -34,7 +34,7 @@ def log_to_terminal() -> None:
     logger = logging.getLogger("pocketseg")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.handlers[:] = [_Handler()]
+    logger.handlers[:] = [_Handler(logging.INFO)]
 
 
 class _Handler(logging.Handler):

@@ -23,8 +23,9 @@ def listed(context: typer.Context) -> None:
         return
     from pocketseg.recipes import load_recipe, shipped_names
 
+    width = max(map(len, shipped_names())) + 2
     for name in shipped_names():
-        print(f"{name:<16}{load_recipe(name).description}")
+        print(f"{name:<{width}}{load_recipe(name).description}")
 
 
 @app.command()

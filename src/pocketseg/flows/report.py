@@ -11,10 +11,11 @@ from typing import Any
 from pocketseg.data import Case, Cases, Split
 from pocketseg.errors import RunError
 from pocketseg.evaluation import CaseScore, read_scores, read_summaries
+from pocketseg.flows.inspect import read_inspection
 from pocketseg.flows.loading import best_checkpoint, load_predictor, open_cases
 from pocketseg.flows.pictures import panel, read_history
 from pocketseg.flows.run_folder import RunFolder
-from pocketseg.flows.tables import RESULT_COLUMNS, number, result_row
+from pocketseg.flows.tables import RESULT_COLUMNS, number, result_row, totals
 from pocketseg.predictors import Predictor
 from pocketseg.recipes import Recipe
 from pocketseg.reporting import Panel, Report, StageCurves, Table, write_report
@@ -65,6 +66,7 @@ def report(run: str | Path, *, out: str | Path | None = None, fold: int = 0, dat
         reproduce=_commands(folder, fold, manifest, part),
         notes=NOTES,
         class_names=recipe.data.classes,
+        nets=_drawings(folder, recipe, fold),
     )
     path = Path(out) if out is not None else folder.report_file
     write_report(content, path)
@@ -123,6 +125,16 @@ def _timing(cases: Cases, chosen: Sequence[Case], predictor: Predictor) -> str:
         predictor.mask(image)
         times.append(time.perf_counter() - began)
     return f"{1000 * statistics.median(times):.1f} ms, image to mask, torch f32 (median of {len(times)}, this machine)"
+
+
+def _drawings(folder: RunFolder, recipe: Recipe, fold: int) -> list[tuple[str, bytes]]:
+    """The last stage's net; runs of before version 0.2 have none."""
+    file = folder.stage(fold, recipe.stages[-1].name) / "architecture.json"
+    if not file.is_file():
+        return []
+    found = read_inspection(file)
+    said = ", ".join(f"{name} {value}" for name, value in totals(found.totals))
+    return [(f"Drawing of the net {found.title}: {said}.", found.drawing()[1])]
 
 
 def _ranked(rows: Sequence[CaseScore]) -> list[str]:

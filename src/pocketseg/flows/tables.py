@@ -1,8 +1,10 @@
-"""Summaries as cells, for the terminal and for the report."""
+"""Summaries and costs as cells, for the terminal and for the report."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from pocketseg.evaluation import Summary
 
@@ -42,6 +44,71 @@ def short_row(summary: Summary) -> list[str]:
         s.part, s.class_name, str(s.cases), number(s.dice), interval(s.dice_low, s.dice_high), number(s.iou),
         f"{s.misses} of {s.positive}", f"{s.false_alarms} of {s.negative}", number(s.dice_all),
     ]  # fmt: skip
+
+
+NET_COLUMNS = ["net", "parameters", "buffers", "MACs", "receptive field", "largest activation", "peak", "weights"]
+
+
+def net_row(row: Mapping[str, Any]) -> list[str]:
+    """The costs of a net as the cells of NET_COLUMNS."""
+    return [
+        row["name"], f"{row['parameters']:,}", f"{row['buffers']:,}", si(row["macs"]),
+        pixels_text(row["receptive_field"]), bytes_text(row["largest_activation_bytes"]),
+        bytes_text(row["peak_bytes"]), bytes_text(row["bytes"]),
+    ]  # fmt: skip
+
+
+LAYER_COLUMNS = ["layer", "kind", "shape", "parameters", "MACs", "bits", "weights"]
+
+
+def layer_row(row: Mapping[str, Any]) -> list[str]:
+    """A layer of a net as the cells of LAYER_COLUMNS; what a layer has not is a dash."""
+    return [
+        row["name"], row["kind"], "×".join(map(str, row["shape"])),
+        f"{row['parameters']:,}" if row["parameters"] else "–", si(row["macs"]) if row["macs"] else "–",
+        str(row["bits"] or "–"), bytes_text(row["bytes"]) if row["bytes"] else "–",
+    ]  # fmt: skip
+
+
+def totals(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The costs of a whole net, each with its name."""
+    return [
+        ("input", "×".join(map(str, row["input_shape"]))), ("parameters", f"{row['parameters']:,}"),
+        ("buffers", f"{row['buffers']:,}"), ("MACs", f"{row['macs']:,}"),
+        ("receptive field", pixels_text(row["receptive_field"])),
+        ("largest activation", bytes_text(row["largest_activation_bytes"])),
+        ("peak of activations", bytes_text(row["peak_bytes"])),
+        ("weights", bytes_text(row["bytes"])),
+    ]  # fmt: skip
+
+
+def pixels_text(pixels: int | None) -> str:
+    return "whole image" if pixels is None else f"{pixels} px"
+
+
+def si(count: int) -> str:
+    """A number with three digits that count.
+
+    Example:
+        >>> si(54_534_000_000), si(492_000_000), si(999)
+        ('54.5 G', '492 M', '999')
+    """
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**power:
+            return f"{count / 10**power:.3g} {letter}"
+    return str(count)
+
+
+def bytes_text(count: int) -> str:
+    """Bytes as a reader wants them.
+
+    Example:
+        >>> bytes_text(512), bytes_text(1536), bytes_text(33_816_576)
+        ('512 B', '1.5 KiB', '32.2 MiB')
+    """
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:.1f} KiB" if count < 2**20 else f"{count / 2**20:.1f} MiB"
 
 
 def number(value: float) -> str:

@@ -1,5 +1,6 @@
 """Figures and the one-file HTML page about a run. Sees plain tables only; flows hand them over."""
 
+from pocketseg.reporting.architecture import draw_architecture
 from pocketseg.reporting.figures import save_curves, save_examples
 from pocketseg.reporting.overlay import enlarge, overlay
 from pocketseg.reporting.page import write_report
@@ -10,6 +11,7 @@ __all__ = [
     "Report",
     "StageCurves",
     "Table",
+    "draw_architecture",
     "enlarge",
     "overlay",
     "save_curves",

@@ -59,7 +59,7 @@ CELL_INCHES = 2.6
 def save_curves(curves: StageCurves, path: Path) -> None:
     """Write a PNG of a stage's loss, validation scores and learning rate over the epochs."""
     drawn = groups(curves.history)
-    with _looks():
+    with looks():
         figure = _figure(3.6 * max(1, len(drawn)), 3.0)
         for axes, group in zip(_row(figure, len(drawn)), drawn, strict=True):
             _draw_group(axes, group, best_epoch(curves.history))
@@ -77,7 +77,7 @@ def save_examples(panels: Sequence[Panel], path: Path, class_names: Sequence[str
     classes = max(count_classes(*(mask for one in panels for mask in (one.truth, one.prediction))), len(class_names), 1)
     columns = min(COLUMNS, max(1, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
-    with _looks():
+    with looks():
         figure = _figure(max(2, columns) * CELL_INCHES, rows * (CELL_INCHES + 0.25) + 0.45)
         if not panels:
             figure.text(0.5, 0.5, "no examples", ha="center", color=QUIET)
@@ -98,7 +98,7 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def _looks() -> Iterator[None]:
+def looks() -> Iterator[None]:
     """Our looks whatever the user's matplotlibrc says; letters that the font lacks are boxes and no warnings."""
     try:
         import matplotlib.style

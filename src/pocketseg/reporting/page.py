@@ -101,6 +101,7 @@ def render(report: Report) -> str:
         legend=[(class_name(index, report.class_names), class_colour(index)) for index in range(1, classes + 1)],
         truth_colour=truth_look(1, 1)[0],
         stages=[stage(curves) for curves in report.curves],
+        nets=[(name, png_uri(png)) for name, png in report.nets],
         case_columns=columns(report.cases),
         case_rows=cells(report.cases),
     )
@@ -161,7 +162,11 @@ def data_uri(pixels: NDArray[np.uint8], stride: int = 1) -> str:
     buffer = BytesIO()
     image = Image.fromarray(pixels)
     (image.reduce(stride) if stride > 1 else image).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png_uri(buffer.getvalue())
+
+
+def png_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def score(part: str, dice: Sequence[float]) -> Score:

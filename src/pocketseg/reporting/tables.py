@@ -64,6 +64,7 @@ class Report:
         reproduce: commands.
         notes: limits, and how things are counted.
         class_names: names of the classes 1, 2, … for the legend.
+        nets: (what it is, PNG) of drawings of the net.
     """
 
     title: str
@@ -80,6 +81,7 @@ class Report:
     reproduce: list[str]
     notes: list[str]
     class_names: Sequence[str] = field(default=())
+    nets: Sequence[tuple[str, bytes]] = field(default=())
 
 
 def class_name(index: int, class_names: Sequence[str]) -> str:

@@ -1,0 +1,46 @@
+"""`pocketseg inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketseg.cli import console
+
+
+def command(
+    net: Annotated[str, typer.Argument(help="Name of a net (see `pocketseg nets`), run folder, or best.safetensors.")],
+    size: Annotated[tuple[int, int] | None, typer.Option(min=1, help="Height and width of the image.")] = None,
+    in_channels: Annotated[int | None, typer.Option(min=1, help="Image channels of a net by name.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Foreground classes of a net by name.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="OPTION=VALUE of a net by name.")] = [],  # noqa: B006
+    fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for architecture.json, .svg and .png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and whole numbers.")] = False,
+) -> None:
+    """Show a net layer by layer: shapes, parameters, multiply-accumulates, bits and bytes of the weights.
+
+    Examples:
+
+        pocketseg inspect unet --set width=16 --set levels=3 --size 192 256
+
+        pocketseg inspect runs/first --out drawings
+
+        pocketseg inspect runs/first/fold-0/float/best.safetensors --json
+    """
+    from pocketseg.flows.inspect import inspect
+    from pocketseg.flows.tables import LAYER_COLUMNS, layer_row, totals
+
+    console.log_to_terminal()
+    found = inspect(net, size=size, in_channels=in_channels, classes=classes, overrides=set_, fold=fold)
+    written = found.save(out) if out is not None else []
+    if as_json:
+        print(found.json(), end="")
+        return
+    console.table(found.title, LAYER_COLUMNS, [layer_row(row) for row in found.layers])
+    for name, value in totals(found.totals):
+        console.speak(f"{name + ':':<22}{value}")
+    for path in written:
+        console.speak(f"written: {path}")
