@@ -71,9 +71,9 @@ def _matrix(rng: np.random.Generator, options: AugmentSection, height: int, widt
     affine = options.affine
     if affine and rng.random() < affine.probability:
         angle, shear = np.radians(rng.uniform(-1, 1, 2) * [affine.degrees, affine.shear])
-        scale = math.exp(rng.uniform(*np.log(affine.scale)))
+        scales = [math.exp(rng.uniform(*np.log(affine.scale))) for _ in range(1 + affine.per_axis)]
         rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        linear = rotation @ np.array([[1, np.tan(shear)], [0, 1]]) / scale
+        linear = rotation @ np.array([[1, np.tan(shear)], [0, 1]]) / np.array(scales)[:, None]
         shift = 2 * affine.translate * rng.uniform(-1, 1, 2)
     if options.zoom:
         linear = linear / math.exp(rng.uniform(*np.log(options.zoom)))

@@ -67,7 +67,7 @@ def rate_factor(schedule: Schedule, *, epoch: int, progress: float, epochs: int,
         case "multi-step":
             return float(schedule.factor ** sum(share >= at for at in schedule.at))
         case "step-restarts":
-            return float(schedule.factor ** (epoch % schedule.cycle // schedule.every))
+            return float(schedule.factor ** ((schedule.first + epoch % schedule.cycle) // schedule.every))
         case "constant-then-decay":
             return float(schedule.factor ** max(0, epoch - int(schedule.constant * epochs)))
         case "plateau":

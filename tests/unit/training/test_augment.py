@@ -261,6 +261,34 @@ def test_scale_and_zoom_are_drawn_from_their_ranges():
     assert draws(both, 1, 8, 8)[0].matrix[0, 0] == pytest.approx(1 / 6)
 
 
+def test_a_scale_for_each_axis():
+    options = AugmentSection(affine=affine(scale=(0.5, 2), per_axis=True))
+    drawn = draws(options, 300, 8, 12)
+    scales = np.array([[1 / d.matrix[0, 0], 1 / d.matrix[1, 1]] for d in drawn])
+    assert (scales.min(0) < 0.53).all() and (scales.max(0) > 1.9).all()
+    assert scales.min() >= 0.5 and scales.max() <= 2
+    assert abs(np.corrcoef(np.log(scales).T)[0, 1]) < 0.15
+    assert not any(d.matrix[0, 1] or d.matrix[1, 0] for d in drawn)
+
+
+def test_an_object_is_scaled_along_the_axes_of_the_image_before_it_turns():
+    """Then its own axes are still at right angles."""
+    options = AugmentSection(affine=affine(scale=(0.5, 2), degrees=180, per_axis=True), border="zero")
+    for d in draws(options, 50, 64, 64):
+        forward = np.linalg.inv(d.matrix[:, :2].astype(np.float64))
+        assert forward[:, 0] @ forward[:, 1] == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_drawn_without_per_axis_stays_what_it_was():
+    """An option that is off takes no random number: these are the numbers from before there was one."""
+    options = AugmentSection(
+        flip=["horizontal"], affine=AffineSection(degrees=15, scale=(0.8, 1.25), translate=0.08, shear=5), gamma=0.25
+    )
+    found = draw(sample_generator(3, 0, 1, 2), options, 24, 36)
+    expected = [[-1.0131487, -0.172927, -0.1206575], [-0.265967, 0.9987839, -0.0532256]]
+    np.testing.assert_allclose(found.matrix, expected, rtol=2e-6)
+
+
 @pytest.mark.parametrize(("height", "width"), [(60, 60), (60, 90), (90, 60)])
 def test_rotation_without_distortion(height, width):
     """A disc away from the centre stays a disc, as large and as far away, on images of every shape."""

@@ -293,6 +293,24 @@ def test_validation_agrees_with_a_slow_judge(start, classes):
     assert loss > 0 and (classes > 1 or 0 < dice < 1)
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+def test_every_part_of_the_loss_trains_and_is_validated(start, classes):
+    """An empty mask, the small smoothing, and regularisers: the loss of the history is that of the probabilities."""
+    entropy = "bce" if classes == 1 else "ce"
+    parts = {entropy: 0.5, "dice": 1.0, "batch_dice": 1.0, "tv": 0.005, "boundary": 1e-3}
+    training = start(classes=classes, empty=(2, 7), loss=parts | {"dice_smoothing": 1e-4})
+    rows = history(run(training))
+    assert set(parts) < set(rows[0])
+    expected = []
+    for case in training.validation:
+        truth = torch.from_numpy(training.train.cases.mask(case))[None]
+        p = torch.from_numpy(training.model.predictor().predict(training.train.cases.image(case))).movedim(-1, 0)[None]
+        logits = torch.logit(p) if classes == 1 else torch.log(torch.cat([1 - p.sum(1, keepdim=True), p], 1))
+        loss, _ = segmentation_loss(logits, truth, training.stage.loss)
+        expected.append(loss.item())
+    assert rows[-1]["val_loss"] == pytest.approx(np.mean(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize(("bias", "dice"), [(-50.0, 0.5), (50.0, None)])
 def test_empty_masks_in_validation(start, bias, dice):
     """Case 7 is empty, case 8 is not. Nothing predicted: 1 and 0. Everything predicted: 0 and its share."""

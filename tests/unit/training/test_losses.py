@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from pocketseg.recipes.models import LossSection
-from pocketseg.training.losses import cross_entropy, dice_loss, foreground, segmentation_loss
+from pocketseg.training.losses import (
+    boundary_loss,
+    cross_entropy,
+    dice_loss,
+    foreground,
+    object_rims,
+    segmentation_loss,
+    total_variation,
+)
 
 S = 1.0
 
@@ -41,14 +50,55 @@ def slow_cross_entropy(logits, target, weights=None):
     return np.mean(losses)
 
 
-def slow_dice(logits, target, *, over_batch):
+def slow_dice(logits, target, *, over_batch, smoothing=S):
     probability = slow_probabilities(logits)
     losses = []
     for k in range(1, probability.shape[1]):
         pieces = [slice(None)] if over_batch else [slice(n, n + 1) for n in range(len(target))]
         for piece in pieces:
             p, t = probability[piece, k], target[piece] == k
-            losses.append(1 - (2 * (p * t).sum() + S) / (p.sum() + t.sum() + S))
+            losses.append(1 - (2 * (p * t).sum() + smoothing) / (p.sum() + t.sum() + smoothing))
+    return np.mean(losses)
+
+
+def slow_total_variation(logits):
+    probability = slow_probabilities(logits)
+    sums = []
+    for planes in probability:
+        of_classes = 0.0
+        for p in planes[1:]:
+            squares = 0.0
+            for y in range(p.shape[0]):
+                for x in range(p.shape[1]):
+                    squares += (p[y + 1, x] - p[y, x]) ** 2 if y + 1 < p.shape[0] else 0
+                    squares += (p[y, x + 1] - p[y, x]) ** 2 if x + 1 < p.shape[1] else 0
+            of_classes += np.sqrt(squares)
+        sums.append(of_classes)
+    return np.mean(sums)
+
+
+def slow_rims(truth):
+    """Of one bool image (h, w)."""
+    height, width = truth.shape
+    rims = np.zeros(truth.shape)
+    for y in range(height):
+        for x in range(width):
+            for i, j in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                if 0 <= i < height and 0 <= j < width and truth[i, j] != truth[y, x]:
+                    rims[y, x] = 1 if truth[y, x] else -1
+    return rims
+
+
+def slow_boundary(logits, target):
+    probability = slow_probabilities(logits)
+    losses = []
+    for k in range(1, probability.shape[1]):
+        both = squares = 0.0
+        for n in range(len(target)):
+            p, b = probability[n, k], slow_rims(target[n] == k)
+            both += (p * b).sum()
+            squares += (b**2).sum() + (p**2).sum()
+        losses.append(-both / (np.sqrt(squares) + 0.01))
     return np.mean(losses)
 
 
@@ -63,12 +113,14 @@ CASES = [(1, 1), (4, 1), (1, 3), (3, 2), (2, 5)]
 def test_parts_agree_with_the_slow_version(batch, classes):
     logits, target = problem(batch, classes, seed=batch)
     entropy = "bce" if classes == 1 else "ce"
-    weights = {entropy: 1.0, "dice": 1.0, "batch_dice": 1.0}
+    weights = {entropy: 1.0, "dice": 1.0, "batch_dice": 1.0, "tv": 1.0, "boundary": 1.0}
     _, parts = measured(logits, target, **weights)
     expected = {
         entropy: slow_cross_entropy(logits, target),
         "dice": slow_dice(logits, target, over_batch=False),
         "batch_dice": slow_dice(logits, target, over_batch=True),
+        "tv": slow_total_variation(logits),
+        "boundary": slow_boundary(logits, target),
     }
     assert set(parts) == set(expected)
     for name, value in expected.items():
@@ -95,10 +147,11 @@ def test_class_weights_leave_dice_alone():
 
 def test_the_sum_is_weighted_and_the_parts_are_not():
     logits, target = problem(3, 1)
-    total, parts = measured(logits, target, bce=0.25, dice=2.0, batch_dice=7.0)
-    _, plain = measured(logits, target, bce=1.0, dice=1.0, batch_dice=1.0)
+    total, parts = measured(logits, target, bce=0.25, dice=2.0, batch_dice=7.0, tv=0.5, boundary=3.0)
+    _, plain = measured(logits, target, bce=1.0, dice=1.0, batch_dice=1.0, tv=1.0, boundary=1.0)
     assert parts == plain
     expected = 0.25 * parts["bce"] + 2.0 * parts["dice"] + 7.0 * parts["batch_dice"]
+    expected = expected + 0.5 * parts["tv"] + 3.0 * parts["boundary"]
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -160,7 +213,7 @@ def test_gradients_are_finite(value, classes, filled):
     logits[:, 1:] *= -1
     logits.requires_grad_(True)
     target = torch.full((2, 4, 4), classes if filled else 0, dtype=torch.uint8)
-    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1})
+    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1, "tv": 1, "boundary": 1})
     total, _ = segmentation_loss(logits, target, weights)
     total.backward()
     assert total.isfinite() and logits.grad.isfinite().all()
@@ -185,7 +238,7 @@ def test_a_step_against_the_gradient_makes_it_better(classes):
 def test_bf16_logits_are_computed_with_in_f32(classes):
     logits, target = problem(2, classes)
     rounded = torch.from_numpy(logits).bfloat16()
-    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1})
+    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1, "tv": 1, "boundary": 1})
     total, parts = segmentation_loss(rounded, torch.from_numpy(target), weights)
     expected, _ = segmentation_loss(rounded.float(), torch.from_numpy(target), weights)
     assert total.dtype == torch.float32 and all(part.dtype == torch.float32 for part in parts.values())
@@ -215,3 +268,121 @@ def test_dice_of_known_numbers():
     probability = torch.tensor([[[[0.5, 1.0]]]])
     truth = torch.tensor([[[[1.0, 1.0]]]])
     assert dice_loss(probability, truth, (2, 3)).item() == pytest.approx(1 - (2 * 1.5 + 1) / (1.5 + 2 + 1))
+
+
+@pytest.mark.parametrize("smoothing", [1e-4, 0.01, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.1, None])
+def test_dice_smoothing(smoothing, share):
+    logits, target = problem(3, 2, seed=5, share=share)
+    _, parts = measured(logits, target, ce=1, dice=1, batch_dice=1, dice_smoothing=smoothing)
+    for part, over_batch in (("dice", False), ("batch_dice", True)):
+        expected = slow_dice(logits, target, over_batch=over_batch, smoothing=smoothing)
+        assert parts[part].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [{"tv": 1}, {"boundary": 1}, {"tv": 1, "boundary": 1}])
+def test_a_part_that_only_adds_does_not_stand_alone(weights):
+    with pytest.raises(ValueError, match="none of bce, ce, dice and batch_dice has a weight"):
+        LossSection(**weights)
+
+
+def test_total_variation_of_known_numbers():
+    """One pixel of 1 in a corner differs from two neighbours, in the middle from four; images are averaged."""
+    probability = torch.zeros(2, 1, 3, 3)
+    probability[0, 0, 0, 0] = probability[1, 0, 1, 1] = 1
+    assert total_variation(probability[:1]).item() == pytest.approx(np.sqrt(2))
+    assert total_variation(probability).item() == pytest.approx((np.sqrt(2) + 2) / 2)
+    # Classes are added.
+    assert total_variation(probability.movedim(0, 1)).item() == pytest.approx(np.sqrt(2) + 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (3, 9)])
+def test_total_variation_of_any_size(shape):
+    flat = torch.full((2, 1, *shape), 0.3, requires_grad=True)
+    variation = total_variation(flat)
+    variation.backward()
+    assert variation == 0 and not flat.grad.any()
+    ramp = torch.arange(shape[0] * shape[1]).reshape(1, 1, *shape) / 10
+    steps = (shape[0] - 1) * shape[1] * shape[1] ** 2 + shape[0] * (shape[1] - 1)
+    assert total_variation(ramp).item() == pytest.approx(np.sqrt(steps) / 10)
+
+
+def test_the_smooth_loss_of_light_unet():
+    logits, target = problem(4, 1, seed=2)
+    total, _ = measured(logits, target, bce=0.995, tv=0.005)
+    expected = 0.995 * slow_cross_entropy(logits, target) + 0.005 * slow_total_variation(logits)
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_rims_of_a_square_and_of_one_that_the_border_cuts_off():
+    picture = """
+        . - - . . . . - #
+        - # # - . . . - #
+        - # # - . . - # 0
+        . - - . . . - # 0
+    """
+    values = {".": 0, "-": -1, "#": 1, "0": 0}
+    expected = np.array([[values[sign] for sign in line.split()] for line in picture.strip().splitlines()])
+    truth = np.zeros((4, 9))
+    truth[1:3, 1:3] = truth[:, 8] = truth[2:, 7] = 1
+    found = object_rims(torch.from_numpy(truth)[None, None])[0, 0].numpy()
+    assert np.array_equal(found, expected)
+    assert np.array_equal(slow_rims(truth.astype(bool)), expected)
+
+
+def test_rims_judged_by_scipy():
+    """Dilation − erosion with a cross: the same pixels, without the sign."""
+    rng = np.random.default_rng(1)
+    truth = ndimage.binary_opening(rng.random((40, 50)) < 0.7)
+    cross = ndimage.generate_binary_structure(2, 1)
+    gradient = ndimage.grey_dilation(truth.astype(int), footprint=cross, mode="nearest")
+    gradient -= ndimage.grey_erosion(truth.astype(int), footprint=cross, mode="nearest")
+    found = object_rims(torch.from_numpy(truth[None, None].astype(np.float32)))[0, 0].numpy()
+    assert 100 < gradient.sum() < truth.size
+    assert np.array_equal(np.abs(found), gradient) and np.array_equal(found > 0, (gradient == 1) & truth)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_no_boundary_in_an_empty_or_full_mask(value):
+    truth = torch.full((2, 1, 6, 6), value)
+    assert not object_rims(truth).any()
+    probability = torch.zeros(2, 1, 6, 6, requires_grad=True)
+    loss = boundary_loss(probability, truth)
+    loss.backward()
+    assert loss == 0 and not probability.grad.any()
+
+
+def test_the_boundary_part_wants_sharp_rims():
+    truth = torch.zeros(1, 1, 16, 16)
+    truth[:, :, 4:12, 4:12] = 1
+    inner = int((object_rims(truth) == 1).sum())
+    rims = int(object_rims(truth).abs().sum())
+    exact = boundary_loss(truth, truth).item()
+    assert exact == pytest.approx(-inner / (np.sqrt(rims + truth.sum().item()) + 0.01))
+    blurred = boundary_loss(torch.nn.functional.avg_pool2d(truth, 5, 1, 2), truth).item()
+    assert exact < blurred < 0 < boundary_loss(1 - truth, truth).item()
+
+
+def test_the_boundary_part_sums_over_the_batch():
+    logits, target = problem(2, 1, seed=8, share=0.3)
+    _, whole = measured(logits, target, bce=1, boundary=1)
+    alone = [measured(logits[n : n + 1], target[n : n + 1], bce=1, boundary=1)[1]["boundary"].item() for n in (0, 1)]
+    assert whole["boundary"].item() != pytest.approx(np.mean(alone), rel=1e-2)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("share", [0.0, None])
+def test_gradients_agree_with_differences(classes, batch, share):
+    rng = np.random.default_rng(6)
+    logits = torch.from_numpy(rng.normal(0, 2, (batch, classes, 4, 5))).requires_grad_(True)
+    truth = torch.from_numpy((rng.random((batch, classes, 4, 5)) < 0.4).astype(np.float64))
+    truth = truth * 0 if share == 0.0 else truth
+    losses = [
+        lambda x: total_variation(torch.sigmoid(x)),
+        lambda x: boundary_loss(torch.sigmoid(x), truth),
+        lambda x: dice_loss(torch.sigmoid(x), truth, (2, 3), smoothing=1e-4),
+        lambda x: dice_loss(torch.sigmoid(x), truth, (0, 2, 3), smoothing=0.01),
+    ]
+    for loss in losses:
+        assert torch.autograd.gradcheck(loss, logits)

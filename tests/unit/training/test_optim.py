@@ -86,6 +86,19 @@ def test_step_restarts():
     assert factors(schedule, 12) == pytest.approx([1, 1, 0.5, 0.5, 0.25, 1, 1, 0.5, 0.5, 0.25, 1, 1])
 
 
+def test_restarts_counted_from_one_as_vaze_et_al():
+    """0.1 · 0.1^⌊(1 + e mod 40) / 15⌋: epochs 0 to 13, 14 to 28, 29 to 39, and again."""
+    schedule = RestartSchedule(every=15, factor=0.1, cycle=40, first=1)
+    assert factors(schedule, 80) == pytest.approx(([1] * 14 + [0.1] * 15 + [0.01] * 11) * 2)
+
+
+def test_fifths_of_the_training():
+    schedule = MultiStepSchedule(at=[0.2, 0.4, 0.6, 0.8], factor=0.1)
+    for epochs in (5, 40, 200):
+        expected = [0.1**fifth for fifth in range(5) for _ in range(epochs // 5)]
+        assert factors(schedule, epochs) == pytest.approx(expected)
+
+
 def test_constant_then_decay():
     schedule = ConstantThenDecaySchedule(constant=0.5, factor=0.9)
     assert factors(schedule, 6) == pytest.approx([1, 1, 1, 1, 0.9, 0.81])

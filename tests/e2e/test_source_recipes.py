@@ -1,0 +1,156 @@
+"""The recipes of published projects train on real images: small ones and few, but with the projects' own settings."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import read_csv, read_json
+from PIL import Image
+from safetensors.torch import load_file
+
+import pocketseg
+from pocketseg.nets import build
+from pocketseg.recipes import load_recipe
+
+pytestmark = pytest.mark.real_data
+
+CLUSTERS = ("data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster")
+SMALL = ("stages.0.epochs=2", "stages.0.precision=f32", "split.validation=0.2", "evaluate.parts=[validation]")
+
+
+@pytest.fixture(scope="module")
+def breast(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 ultrasound images, 6 of them without a nodule, and the table of near-duplicates."""
+    whole, part = real_data / "busi_gray256", tmp_path_factory.mktemp("breast")
+    for label, count in (("benign", 16), ("malignant", 8), ("normal", 6)):
+        folder = part / "Dataset_BUSI_with_GT" / label
+        folder.mkdir(parents=True)
+        images = sorted(path for path in (whole / "Dataset_BUSI_with_GT" / label).iterdir() if "_mask" not in path.name)
+        for image in images[:count]:
+            for file in image.parent.glob(f"{image.stem}*"):
+                (folder / file.name).symlink_to(file)
+    names = {path.stem for path in part.rglob("*.png")}
+    table = (whole / "near_duplicate_clusters.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [line for line in table[1:] if line.split(",")[0] in names]
+    (part / "near_duplicate_clusters.csv").write_text("".join([table[0], *rows]), encoding="utf-8")
+    return part
+
+
+@pytest.fixture(scope="module")
+def membranes(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corner of the first 10 slices of the volume."""
+    whole, part = real_data / "isbi2012_membrane/data/membrane/train", tmp_path_factory.mktemp("membranes")
+    for kind in ("image", "label"):
+        (part / "train" / kind).mkdir(parents=True)
+        for number in range(10):
+            with Image.open(whole / kind / f"{number}.png") as slice_:
+                slice_.crop((0, 0, 112, 112)).save(part / "train" / kind / f"{number}.png")
+    return part
+
+
+def trained(name: str, data: Path, out: Path, *overrides: str):
+    """Trains, and returns the recipe of the run, its history in numbers, and the sides of the split.
+
+    What holds for every training: losses are finite, the loss falls, and the weights of the last state moved away from
+    those that the seed gives.
+    """
+    pocketseg.train(name, data, out, overrides=(*SMALL, *overrides), device="cpu")
+    recipe = load_recipe(out / "recipe.yaml")
+    folder = out / "fold-0/float"
+    history = [{key: float(value) for key, value in row.items()} for row in read_csv(folder / "history.csv")]
+    assert len(history) == recipe.stages[0].epochs
+    assert all(math.isfinite(value) for row in history for value in row.values())
+    assert history[-1]["loss"] < history[0]["loss"]
+    net = recipe.stages[0].net
+    before = build(net.arch, recipe.data.channels, 1, seed=recipe.seed, **net.options).core.state_dict()
+    after = {key.removeprefix("net."): value for key, value in load_file(folder / "last.safetensors").items()}
+    still = [key for key, value in before.items() if value.ndim > 1 and torch.equal(value, after[key])]
+    assert not still
+    return recipe, history
+
+
+def sides(out: Path) -> list[set[str]]:
+    """The groups of train, validation and test."""
+    split = read_json(out / "split.json")
+    return [{split["groups"][name] for name in split["folds"][0][part]} for part in ("train", "validation", "test")]
+
+
+def assert_apart(out: Path) -> None:
+    train, validation, test = sides(out)
+    assert train and validation and test
+    assert not (train & validation or train & test or validation & test)
+
+
+def test_vaze2020_teacher(breast, tmp_path):
+    recipe, history = trained(
+        "vaze2020-teacher", breast, tmp_path / "run", *CLUSTERS, "data.size=[64, 64]", "stages.0.batch=8"
+    )
+    assert [row["lr"] for row in history] == pytest.approx([0.1, 0.1])
+    assert set(history[0]) == {"epoch", "lr", "loss", "batch_dice", "val_loss", "val_dice", "val_iou"}
+    assert recipe.stages[0].optimizer.l2_kernel == 5e-4
+    # Divided by the deviation, not by the mean: stored in the model as learned from the training part.
+    normalization = pocketseg.load(tmp_path / "run").pipeline.normalization
+    assert 0 < normalization.std[0] != pytest.approx(normalization.mean[0], rel=0.02)
+    assert_apart(tmp_path / "run")
+
+
+def test_vaze2020_teacher_with_its_boundary_regulariser(breast, tmp_path):
+    _, history = trained(
+        "vaze2020-teacher", breast, tmp_path / "run", *CLUSTERS,
+        "data.size=[64, 64]", "stages.0.batch=8", "stages.0.loss.boundary=1e-3", "stages.0.net.blocks=4",
+    )  # fmt: skip
+    for row in history:
+        assert row["loss"] == pytest.approx(row["batch_dice"] + 1e-3 * row["boundary"])
+        assert -1 < row["boundary"] != 0
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), pytest.param(("stages.0.loss={bce: 0.995, tv: 0.005}",), marks=pytest.mark.slow)]
+)
+def test_light_unet(breast, tmp_path, overrides):
+    recipe, history = trained(
+        "light-unet", breast, tmp_path / "run", *CLUSTERS, "data.size=[32, 32]", "stages.0.batch=4", *overrides
+    )
+    assert [row["lr"] for row in history] == [1e-4] * 2
+    if overrides:
+        assert all(row["loss"] == pytest.approx(0.995 * row["bce"] + 0.005 * row["tv"]) for row in history)
+    else:
+        assert recipe.stages[0].loss.dice_smoothing == 1e-4
+    assert recipe.data.channels == 3 and recipe.augment.affine.per_axis
+    assert_apart(tmp_path / "run")
+
+
+def test_lighter_unet(breast, tmp_path):
+    recipe, history = trained(
+        "lighter-unet", breast, tmp_path / "run", *CLUSTERS, "data.size=[32, 32]", "stages.0.batch=4"
+    )
+    assert [row["lr"] for row in history] == [1e-4] * 2
+    assert recipe.stages[0].optimizer.weight_decay == 1e-4 and recipe.postprocess.fill_holes
+    assert_apart(tmp_path / "run")
+
+
+def test_resnet18_unet(breast, tmp_path):
+    recipe, history = trained(
+        "resnet18-unet", breast, tmp_path / "run", *CLUSTERS, "data.size=[64, 64]", "stages.0.init=null"
+    )
+    assert [row["lr"] for row in history] == [1e-3] * 2
+    assert recipe.stages[0].best_by == "loss" and recipe.normalize.clip == 1
+    assert_apart(tmp_path / "run")
+
+
+def test_fixed_point_em_float(membranes, tmp_path):
+    recipe, history = trained(
+        "fixed-point-em-float", membranes, tmp_path / "run", "data.size=[64, 64]", "augment.copies=2",
+        "stages.0.epochs=5",
+    )  # fmt: skip
+    # A fifth of the training each.
+    assert [row["lr"] for row in history] == pytest.approx([1e-3, 1e-4, 1e-5, 1e-6, 1e-7])
+    assert all(row["loss"] == pytest.approx(0.5 * row["bce"] + 0.5 * row["batch_dice"]) for row in history)
+    assert recipe.postprocess.threshold == 0.5 and recipe.data.mask.invert
+    fold = read_json(tmp_path / "run/split.json")["folds"][0]
+    blocks = [sorted(int(Path(name).stem) for name in fold[part]) for part in ("train", "validation", "test")]
+    assert sorted(number for block in blocks for number in block) == list(range(10))
+    assert all(block == list(range(block[0], block[0] + len(block))) for block in blocks)
