@@ -1,0 +1,138 @@
+"""Quantising a net: in place for training, calibrated on a few batches, and as integers for evaluation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from pocketseg.errors import RecipeError
+from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
+from pocketseg.quant.quantizer import Quantizer
+from pocketseg.quant.scheme import Scheme, is_bits
+
+
+class _Tracer(fx.Tracer):
+    """Our layers are leaves, as torch's are."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, QuantConv2d | IntegerConv2d | Affine) or super().is_leaf_module(m, module_qualified_name)
+
+
+def graph_of(core: nn.Module) -> fx.Graph:
+    """The net's operations in the order they run; quantised layers are single nodes."""
+    return _Tracer().trace(core)
+
+
+def convolutions(core: nn.Module) -> Iterator[tuple[str, nn.Conv2d, tuple[str, ...]]]:
+    """Name, layer and words of every convolution in the order they run.
+
+    The words are its name, `first` or `last`, and its kind: `depthwise`, `pointwise` (`after depthwise`), `conv`.
+    """
+    graph = graph_of(core)
+    layers = {
+        node: core.get_submodule(str(node.target))
+        for node in graph.nodes
+        if node.op == "call_module" and isinstance(core.get_submodule(str(node.target)), nn.Conv2d)
+    }
+    for index, (node, layer) in enumerate(layers.items()):
+        assert isinstance(layer, nn.Conv2d)
+        words = [str(node.target)]
+        words += ["first"] * (index == 0) + ["last"] * (index == len(layers) - 1)
+        if _is_depthwise(layer):
+            words.append("depthwise")
+        elif layer.kernel_size == (1, 1):
+            words.append("pointwise")
+            before = layers.get(node.args[0])
+            words += ["after depthwise"] * (isinstance(before, nn.Conv2d) and _is_depthwise(before))
+        else:
+            words.append("conv")
+        yield str(node.target), layer, tuple(words)
+
+
+def _is_depthwise(layer: nn.Conv2d) -> bool:
+    return layer.groups == layer.in_channels > 1
+
+
+def quantize_net(core: nn.Module, scheme: Scheme) -> None:
+    """Put the scheme's quantisers into a net, in place; its weights stay.
+
+    Where activations are signs, every ReLU becomes a clip to [−1, 1], whose sign is that of its input.
+
+    Raises:
+        RecipeError: nothing is left to quantise.
+    """
+    found = [(name, layer, scheme.pair(words)) for name, layer, words in convolutions(core)]
+    chosen = [(name, layer, pair) for name, layer, pair in found if pair.weights or pair.inputs]
+    if not chosen:
+        raise RecipeError("quant.keep", "leaves no layer to quantise", "keep fewer layers in f32")
+    for name, layer, pair in chosen:
+        core.set_submodule(name, QuantConv2d(layer, pair.weights, pair.inputs).train(layer.training))
+    if any(is_bits(pair.inputs) for _, _, pair in chosen):
+        for name, module in list(core.named_modules()):
+            if isinstance(module, nn.ReLU):
+                core.set_submodule(name, nn.Hardtanh(inplace=module.inplace))
+
+
+def quantizers(core: nn.Module) -> dict[str, Quantizer]:
+    return {name: module for name, module in core.named_modules() if isinstance(module, Quantizer)}
+
+
+def calibrate(core: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let the quantisers see some batches; weights and norms do not change."""
+    training = core.training
+    core.eval()
+    for quantizer in quantizers(core).values():
+        quantizer.train()
+    with torch.no_grad():
+        for batch in batches:
+            core(batch)
+    core.train(training)
+
+
+def integer_net(core: nn.Module) -> nn.Module:
+    """A copy of a trained quantised net that computes on integers: what is judged, stored and deployed.
+
+    A norm right behind a quantised convolution is folded into its factor and offset, never into its codes; other norms
+    become `Affine`. Layers that stay in f32 are left as they are.
+    """
+    whole = copy.deepcopy(core).eval()
+    graph = graph_of(whole)
+    modules: dict[str, nn.Module] = dict(whole.named_modules())
+    folded: set[str] = set()
+    for node in list(graph.nodes):
+        if node.op != "call_module":
+            continue
+        layer = modules[str(node.target)]
+        if not isinstance(layer, QuantConv2d) or layer.weights is None:
+            continue
+        norm = _only_user(node, modules)
+        if isinstance(norm, nn.BatchNorm2d):
+            (user,) = node.users
+            folded.add(str(user.target))
+            whole.set_submodule(str(node.target), IntegerConv2d(layer, *factors(norm)))
+            whole.set_submodule(str(user.target), nn.Identity())
+        else:
+            whole.set_submodule(str(node.target), IntegerConv2d(layer))
+    for name, module in modules.items():
+        if isinstance(module, nn.BatchNorm2d) and name not in folded:
+            whole.set_submodule(name, Affine(module))
+    return whole.requires_grad_(False)
+
+
+def _only_user(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
+    users = list(node.users)
+    return modules.get(str(users[0].target)) if len(users) == 1 and users[0].op == "call_module" else None
+
+
+def integer_skeleton(core: nn.Module, scheme: Scheme) -> nn.Module:
+    """The integer net of a scheme before any data: its layers are as they will be, their numbers mean nothing yet."""
+    core = copy.deepcopy(core)
+    quantize_net(core, scheme)
+    for quantizer in quantizers(core).values():
+        if quantizer.held:
+            quantizer.started.fill_(True)
+    return integer_net(core)

@@ -1,0 +1,204 @@
+"""What a quantiser is: a frozen spec, the state that fixes its grid, and the codes it gives.
+
+    measured = spec.measure(x)             what the data says: a range, a threshold, gammas
+    state = spec.state(measured)           the grid: scale, zero point, threshold, in f32
+    codes = spec.quantize(x, state)        integers and their scale: `Codes`, or `Planes` of ±1
+    codes.values()                         what the integers mean, in f32
+
+docs/decisions/0006 holds the arithmetic. Non-finite input is an error, inf as well as nan, raised by `quantize`, which
+every evaluation passes through. Training forwards do not look: there a nan travels to the loss, or is found by the next
+evaluation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pocketseg.errors import TrainingError
+
+# Scales below the smallest normal f32 have no finite inverse.
+TINY = 2.0**-126
+
+
+@dataclass(frozen=True)
+class State:
+    """The grid of a quantiser, one entry a tensor, () , or one a channel, (c,).
+
+    Args:
+        scale: f32, what code 1 means; gammas of residual planes are (m,) or (m, c).
+        zero_point: whole numbers held in f32, the code of 0; None where it is 0 by construction.
+        threshold: f32, the largest magnitude that still becomes 0 (ternary).
+    """
+
+    scale: Tensor
+    zero_point: Tensor | None = None
+    threshold: Tensor | None = None
+
+    @property
+    def inverse_scale(self) -> Tensor:
+        """One correctly rounded f32 division; this number is stored in files, so that no engine divides."""
+        return 1.0 / self.scale
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Integers and their scale; value = (code − zero_point) · scale, one f32 rounding.
+
+    Args:
+        codes: int32, of the shape of the tensor. (Within a training step the same whole numbers are held in f32.)
+        scale: f32 () or (c,).
+        zero_point: int32 like scale, or None for 0.
+        axis: the axis of the channels of scale; None for one scale.
+
+    Example:
+        >>> Codes(torch.tensor([-1, 0, 3]), torch.tensor(0.5)).values()
+        tensor([-0.5000,  0.0000,  1.5000])
+    """
+
+    codes: Tensor
+    scale: Tensor
+    zero_point: Tensor | None = None
+    axis: int | None = None
+
+    def values(self) -> Tensor:
+        codes, ndim = self.codes.float(), self.codes.ndim
+        if self.zero_point is not None:
+            return (codes - along(self.zero_point.float(), self.axis, ndim)).mul_(along(self.scale, self.axis, ndim))
+        return codes * along(self.scale, self.axis, ndim)
+
+    def integers(self) -> Codes:
+        zero_point = None if self.zero_point is None else self.zero_point.to(torch.int32)
+        return dataclasses.replace(self, codes=self.codes.to(torch.int32), zero_point=zero_point)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Planes of ±1, each with its gamma; value = ((γ₁·b₁ + γ₂·b₂) + γ₃·b₃) + … in f32, in this order.
+
+    Args:
+        planes: int8 (m, *shape of the tensor). (Within a training step f32.)
+        gamma: f32 (m,) or (m, c), not negative.
+        axis: the axis of the channels of gamma in the tensor, not counting the planes; None for one gamma a plane.
+
+    Example:
+        >>> Planes(torch.tensor([[1, -1], [-1, -1]]), torch.tensor([0.5, 0.25])).values()
+        tensor([ 0.2500, -0.7500])
+    """
+
+    planes: Tensor
+    gamma: Tensor
+    axis: int | None = None
+
+    def values(self) -> Tensor:
+        ndim = self.planes.ndim - 1
+        total = self.planes[0].float() * along(self.gamma[0], self.axis, ndim)
+        for plane, gamma in zip(self.planes[1:], self.gamma[1:], strict=True):
+            total = total + plane.float() * along(gamma, self.axis, ndim)
+        return total
+
+    def integers(self) -> Planes:
+        return dataclasses.replace(self, planes=self.planes.to(torch.int8))
+
+
+class Spec(ABC):
+    """One way to quantise, as data. Subclasses are frozen dataclasses; `QUANTIZERS` lists them.
+
+    Everything below works on any shape; `axis` names the channels that have a scale each (0 for output channels of
+    weights, 1 for channels of activations), None means one scale.
+    """
+
+    axis: int | None
+    smallest_scale: ClassVar[float] = 0.0  # of a learned scale
+
+    @property
+    def learned(self) -> bool:
+        """Whether the scale is a parameter."""
+        return False
+
+    @property
+    def measures(self) -> int:
+        """How many numbers a channel `measure` gives; 0 for a grid that needs no data."""
+        return 0
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """Bits in storage for one value, sign included; scales are extra."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> int:
+        """How many different values it can give."""
+
+    def measure(self, x: Tensor) -> Tensor:
+        """f32 (measures,) or (measures, c), what the state is computed from. Means are taken in f64."""
+        return torch.empty(0, device=x.device)
+
+    @abstractmethod
+    def state(self, measured: Tensor) -> State:
+        """The grid that belongs to a measurement, or to a moving average of measurements."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, state: State) -> Codes | Planes:
+        """The codes of f32 values, as whole numbers still held in f32, unchecked."""
+
+    @abstractmethod
+    def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
+        """The gradients by x and, where the scale is learned, by scale."""
+
+    def scale_slope(self, count: int) -> float:
+        """A factor on the gradient of a learned scale that `count` values share."""
+        return 1.0
+
+    def quantize(self, x: Tensor, state: State | None = None) -> Codes | Planes:
+        """Integer codes; without a state the grid is measured on x itself."""
+        check_finite(x)
+        with torch.no_grad():
+            return self.encode(x.float(), state or self.state(self.measure(x))).integers()
+
+
+def check_finite(x: Tensor) -> None:
+    """An error for nan and inf.
+
+    Example:
+        >>> check_finite(torch.tensor([1.0, float("nan")]))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        pocketseg.errors.TrainingError: quantiser input: 1 of 2 values are nan or inf → ...
+    """
+    finite = x.isfinite()
+    if not finite.all():
+        raise TrainingError(
+            "quantiser input",
+            f"{int((~finite).sum())} of {x.numel()} values are nan or inf",
+            "look for the layer that overflows, or lower the learning rate",
+        )
+
+
+def along(t: Tensor, axis: int | None, ndim: int) -> Tensor:
+    """One entry a channel, shaped to be broadcast along `axis`."""
+    if axis is None:
+        return t
+    shape = [1] * ndim
+    shape[axis] = -1
+    return t.reshape(shape)
+
+
+def rows(x: Tensor, axis: int | None) -> Tensor:
+    """(c, everything else), or (1, everything)."""
+    return x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
+
+
+def sum_but(x: Tensor, axis: int | None) -> Tensor:
+    """The sum over everything but `axis`."""
+    return x.sum() if axis is None else rows(x, axis).sum(dim=1)
+
+
+def rint(x: Tensor) -> Tensor:
+    """Nearest whole number, half to even; +0.0 because an integer knows no −0.0."""
+    return torch.round(x).add_(0.0)

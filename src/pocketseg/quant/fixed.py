@@ -1,0 +1,128 @@
+"""Grids that need no statistics: fixed point and powers of two."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pocketseg.errors import RecipeError
+from pocketseg.quant.codes import Codes, Spec, State, rint
+
+MOST_BITS = 16
+# Above √½ a mantissa in [½, 1) is nearer to 1, in log₂. √½ is irrational, so there are no ties.
+SQRT_HALF = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class _Grid(Spec):
+    """What Qi.f grids share: the step 2^-f, and the gradient that stops where values saturate."""
+
+    i: int
+    f: int
+    axis: None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.i < 0 or self.f < 0 or not 1 <= self.i + self.f <= MOST_BITS:
+            raise RecipeError(
+                f"quant: Q{self.i}.{self.f}",
+                f"i + f must be 1 … {MOST_BITS}, neither negative",
+                "Q0.4 or Q6.0 are usual",
+            )
+
+    def state(self, measured: Tensor) -> State:
+        return State(torch.tensor(2.0**-self.f, device=measured.device))
+
+
+@dataclass(frozen=True)
+class Fixed(_Grid):
+    """Fixed point Qi.f with the sign beside it: code = clip(rint(x · 2^f), ±(2^(i+f) − 1)), scale 2^-f.
+
+    Saturates at ±(2^i − 2^-f). Gradient: 1 where the code needs no clipping, else 0. Levels: 2·2^(i+f) − 1.
+    Storage: i + f + 1 bits, no scale. The idea of AskariHemmat 2019, whose code does something else
+    (`compat.fixed_point_fixed_gm`, `compat.fixed_point_fixed_em`).
+
+    Args:
+        i: integer bits.
+        f: fraction bits.
+
+    Example:
+        >>> Fixed(0, 2).quantize(torch.tensor([0.3, 0.375, 1.3, -9.0])).values()
+        tensor([ 0.2500,  0.5000,  0.7500, -0.7500])
+    """
+
+    @property
+    def highest(self) -> int:
+        return int(2 ** (self.i + self.f) - 1)
+
+    @property
+    def bits(self) -> int:
+        return self.i + self.f + 1
+
+    @property
+    def levels(self) -> int:
+        return 2 * self.highest + 1
+
+    def encode(self, x: Tensor, state: State) -> Codes:
+        return Codes(rint(x * 2.0**self.f).clamp(-self.highest, self.highest), state.scale)
+
+    def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
+        return grad * (torch.round(x * 2.0**self.f).abs() <= self.highest), None
+
+
+@dataclass(frozen=True)
+class PowerOfTwo(_Grid):
+    """Zero and ±2^k with k = −f … i − 1: sign(x) · 2^rint(log₂|x|), saturating at 2^(i−1), 0 below 2^(−f−½).
+
+    These are points of the Qi.f grid: code = ±2^(k+f), scale 2^-f, so a product is a shift. Gradient: 1 where
+    |x| < 2^(i−½), that is where nothing saturates, else 0. Levels: 2·(i + f) + 1. Storage: as `exponents`, in
+    ⌈log₂ levels⌉ bits. After the EM code of AskariHemmat 2019, which keeps every small power whatever f is and clamps
+    to a number that is no power (`compat.fixed_point_fixed_em`).
+
+    Args:
+        i: the largest power is 2^(i−1).
+        f: the smallest power is 2^-f.
+
+    Example:
+        >>> PowerOfTwo(1, 2).quantize(torch.tensor([0.7, 0.71, -9.0, 0.1])).values()
+        tensor([ 0.5000,  1.0000, -1.0000,  0.0000])
+    """
+
+    @property
+    def bits(self) -> int:
+        return self.levels.bit_length()
+
+    @property
+    def levels(self) -> int:
+        return 2 * (self.i + self.f) + 1
+
+    def encode(self, x: Tensor, state: State) -> Codes:
+        mantissa, exponent = torch.frexp(x)
+        power = exponent - 1 + (mantissa.abs() > SQRT_HALF)
+        codes = (1 << (power + self.f).clamp(0, self.i + self.f - 1)).float()
+        return Codes(torch.where((power < -self.f) | (x == 0), 0.0, codes.copysign(x)), state.scale)
+
+    def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
+        return grad * (x.abs() < 2.0 ** (self.i - 0.5)), None
+
+
+def exponents(codes: Tensor) -> Tensor:
+    """±2^k → ±(k + 1), 0 → 0: what is stored for a power of two.
+
+    Example:
+        >>> exponents(torch.tensor([0, 1, -2, 8]))
+        tensor([ 0,  1, -2,  4], dtype=torch.int32)
+    """
+    return torch.frexp(codes.abs().float()).exponent.to(torch.int32) * codes.sign().to(torch.int32)
+
+
+def from_exponents(stored: Tensor) -> Tensor:
+    """The inverse of `exponents`.
+
+    Example:
+        >>> from_exponents(torch.tensor([0, 1, -2, 4]))
+        tensor([ 0,  1, -2,  8], dtype=torch.int32)
+    """
+    return (stored.sign() * 2 ** (stored.abs() - 1).clamp(min=0)).to(torch.int32)

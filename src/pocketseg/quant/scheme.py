@@ -1,0 +1,134 @@
+"""Schemes: which layers of a net are quantised, and how, read from a few words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pocketseg.errors import RecipeError
+from pocketseg.quant.binary import Binary, ResidualBinary
+from pocketseg.quant.codes import Spec
+from pocketseg.quant.fixed import Fixed, PowerOfTwo
+from pocketseg.quant.ternary import Ternary
+from pocketseg.quant.uniform import Int, Rule
+
+KINDS = ("first", "last", "conv", "depthwise", "pointwise")
+EXAMPLES = "for example w8a8, w4a8, w2a8, wint2a8, w1a1, w4, fixed Q0.4/Q6.0, power-of-two Q0.4/Q6.0, residual w3a3"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How a layer's weights and its input are quantised; None leaves them in f32."""
+
+    weights: Spec | None
+    inputs: Spec | None
+
+
+FLOAT = Pair(None, None)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What to quantise in a net, and how.
+
+    Attributes:
+        text: `wNaM` with N and M bits (w1: sign with a scale a channel, w2: ternary, wint2: uniform two bits; a1: sign;
+            `wN` alone leaves activations in f32), `fixed Qi.f/Qi.f` and `power-of-two Qi.f/Qi.f` (weights/activations),
+            `residual wNaM` (planes).
+        keep: layers that stay in f32: `first`, `last`, a kind (`conv`, `depthwise`, `pointwise`), or a pattern of
+            names (`encoder.0*`). None: no layer, but the first and the last one get 8 bits where the scheme has fewer.
+        layers: other schemes for some layers, by the same words; the last that fits counts.
+        rule: how integer scales of activations are found: min-max, percentile, mse, learned.
+        weight_rule: the same for weights.
+        binarize_depthwise: a binariser between depthwise and pointwise, where activations are planes of ±1: the form
+            that runs on bits. Without it, what is between them stays real, as published.
+        start: of residual gammas: `data`, or `source` as published.
+    """
+
+    text: str
+    keep: tuple[str, ...] | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
+    rule: Rule = "min-max"
+    weight_rule: Rule = "min-max"
+    binarize_depthwise: bool = False
+    start: Literal["data", "source"] = "data"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Scheme:
+        """From the `quant` section of a recipe.
+
+        Raises:
+            RecipeError: no such scheme.
+        """
+        known = {key: value for key, value in options.items() if key in cls.__dataclass_fields__ and value is not None}
+        if isinstance(known.get("keep"), Sequence):
+            known["keep"] = tuple(known["keep"])
+        scheme = cls(text=options["scheme"], **known)
+        scheme.pair(())
+        return scheme
+
+    def pair(self, words: Sequence[str]) -> Pair:
+        """How a layer is quantised that goes by these words: its name and its kinds."""
+        found = self.parsed(self.text)
+        if self.keep is None and _fits(words, "first", "last") and found.weights and found.weights.bits < 8:
+            found = self.parsed("w8a8" if found.inputs else "w8")
+        if self.keep and _fits(words, *self.keep):
+            found = FLOAT
+        for word, text in self.layers.items():
+            if _fits(words, word):
+                found = FLOAT if text == "float" else self.parsed(text)
+        if is_bits(found.inputs) and ("first" in words or ("after depthwise" in words and not self.binarize_depthwise)):
+            # An image is no sum of signs, and the published layers leave real what is between the two convolutions.
+            found = replace(found, inputs=None)
+        return found
+
+    def parsed(self, text: str) -> Pair:
+        if match := re.fullmatch(r"w(int)?(\d+)(?:a(\d+))?", text):
+            integer, bits, activations = match.groups()
+            return Pair(self._weights(text, int(bits), bool(integer)), self._inputs(text, activations))
+        if match := re.fullmatch(r"(fixed|power-of-two) Q(\d+)\.(\d+)(?:/Q(\d+)\.(\d+))?", text):
+            kind, i, f, inputs_i, inputs_f = match.groups()
+            make: type[Spec] = Fixed if kind == "fixed" else PowerOfTwo
+            return Pair(_grid(make, i, f), None if inputs_i is None else _grid(make, inputs_i, inputs_f))
+        if match := re.fullmatch(r"residual w(\d+)(?:a(\d+))?", text):
+            weights, planes = match.groups()
+            inputs = None if planes is None else ResidualBinary(int(planes), start=self.start)
+            return Pair(ResidualBinary(int(weights), start=self.start), inputs)
+        raise RecipeError("quant.scheme", f"{text!r} is no scheme", EXAMPLES)
+
+    def _weights(self, text: str, bits: int, integer: bool) -> Spec | None:
+        if bits == 32:
+            return None
+        if bits == 1:
+            return Binary(scale="mean", axis=0)
+        if bits == 2 and not integer:
+            return Ternary(axis=0)
+        return self._int(text, bits, affine=False, axis=0, rule=self.weight_rule)
+
+    def _inputs(self, text: str, bits: str | None) -> Spec | None:
+        if bits is None or bits == "32":
+            return None
+        return Binary() if bits == "1" else self._int(text, int(bits), affine=True, axis=None, rule=self.rule)
+
+    @staticmethod
+    def _int(text: str, bits: int, *, affine: bool, axis: int | None, rule: Rule) -> Spec:
+        try:
+            return Int(bits, affine=affine, axis=axis, rule=rule)
+        except RecipeError as error:
+            raise RecipeError("quant.scheme", f"{text!r}: {error.problems[0].what}", EXAMPLES) from None
+
+
+def _grid(make: type[Spec], i: str, f: str) -> Spec:
+    return make(int(i), int(f))  # type: ignore[call-arg]
+
+
+def is_bits(spec: Spec | None) -> bool:
+    """Whether values are sums of signs, which have both signs and so take the place of a ReLU."""
+    return isinstance(spec, Binary | ResidualBinary)
+
+
+def _fits(words: Sequence[str], *patterns: str) -> bool:
+    return any(fnmatchcase(word, pattern) for word in words for pattern in patterns)

@@ -1,0 +1,132 @@
+"""Integer nets in few bytes: codes packed in the bits they need, everything else as it is; and what that amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketseg.errors import ModelFileError
+from pocketseg.quant.binary import Binary, ResidualBinary
+from pocketseg.quant.fixed import PowerOfTwo, exponents, from_exponents
+from pocketseg.quant.layers import IntegerConv2d
+from pocketseg.quant.packing import pack, pack_planes, unpack, unpack_planes
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a layer's weights are made of.
+
+    Attributes:
+        name: of the layer.
+        bits: of one weight, all planes together.
+        levels: how many different values there are, at most in one output channel.
+        zeros: share of weights that are 0.
+        nominal_bits: weights times bits.
+        packed_bytes: of the packed codes.
+        floats: numbers that stay f32: factors, offsets, scales, gammas.
+    """
+
+    name: str
+    bits: int
+    levels: int
+    zeros: float
+    nominal_bits: int
+    packed_bytes: int
+    floats: int
+
+    @property
+    def bytes(self) -> int:
+        return self.packed_bytes + 4 * self.floats
+
+
+def storage(core: nn.Module) -> list[Storage]:
+    """Every layer of an integer net that holds codes, in the order of the net."""
+    rows = []
+    for name, layer in core.named_modules():
+        if not isinstance(layer, IntegerConv2d):
+            continue
+        weights = layer.codes[0].numel()
+        # The value of a weight is its codes of all planes together.
+        together = layer.codes.flatten(2).movedim(1, 0)
+        levels = max(channel.unique(dim=1).shape[1] for channel in together)
+        zeros = (layer.codes == 0).all(dim=0).float().mean().item()
+        grid = 0 if layer.input_spec is None else layer.scale.numel() * (2 if _affine(layer) else 1)
+        floats = layer.m.numel() + layer.b.numel() + grid
+        bits = layer.weight_spec.bits
+        rows.append(Storage(name, bits, levels, zeros, weights * bits, packed_codes(layer).numel(), floats))
+    return rows
+
+
+def _affine(layer: IntegerConv2d) -> bool:
+    return bool(getattr(layer.input_spec, "affine", False))
+
+
+def packed_codes(layer: IntegerConv2d) -> Tensor:
+    """uint8 (bytes,): the layer's codes in as few bits as its quantiser needs."""
+    spec, codes = layer.weight_spec, layer.codes.cpu()
+    if isinstance(spec, Binary | ResidualBinary):
+        return torch.from_numpy(pack_planes(codes.numpy()).reshape(-1))
+    whole = exponents(codes[0]) if isinstance(spec, PowerOfTwo) else codes[0]
+    return torch.from_numpy(pack(whole.to(torch.int32).numpy(), spec.bits, signed=True))
+
+
+def unpacked_codes(layer: IntegerConv2d, packed: Tensor) -> Tensor:
+    """The inverse, in the shape and type of the layer's codes."""
+    spec, like = layer.weight_spec, layer.codes
+    count = like[0].numel()
+    if isinstance(spec, Binary | ResidualBinary):
+        planes = unpack_planes(packed.reshape(len(like), -1).numpy(), count)
+        return torch.from_numpy(planes).reshape(like.shape).to(like.dtype)
+    codes = torch.from_numpy(unpack(packed.numpy(), spec.bits, count, signed=True))
+    codes = from_exponents(codes) if isinstance(spec, PowerOfTwo) else codes
+    return codes.reshape(like.shape).to(like.dtype)
+
+
+def pack_net(core: nn.Module) -> Tensor:
+    """uint8 (bytes,): every number of an integer net, one after the other in the net's own order, without names.
+
+    Codes are packed, everything else is little-endian f32. What is fixed by the scheme (a zero point of 0, the scale of
+    an input that is not quantised) and the norms' counters are left out.
+    """
+    return torch.cat([_bytes(owner, name, value) for owner, name, value in _numbers(core)])
+
+
+def unpack_net(core: nn.Module, packed: Tensor, where: str) -> None:
+    """Put packed numbers into an integer net of the same scheme, in place.
+
+    Raises:
+        ModelFileError: the number of bytes does not fit.
+    """
+    first = 0
+    for owner, name, value in _numbers(core):
+        count = len(_bytes(owner, name, value))
+        part, first = packed[first : first + count], first + count
+        if len(part) < count:
+            break
+        if isinstance(owner, IntegerConv2d) and name == "codes":
+            value.copy_(unpacked_codes(owner, part))
+        else:
+            value.copy_(torch.from_numpy(part.numpy().copy().view("<f4")).reshape(value.shape))
+    if first != len(packed):
+        raise ModelFileError(where, f"holds {len(packed)} bytes of weights, its net needs {first}", "make it anew")
+
+
+def _numbers(core: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Every tensor that is stored, with its module and its name there."""
+    for owner in core.modules():
+        for name, value in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
+            fixed = isinstance(owner, IntegerConv2d) and (
+                (name == "zero_point" and not _affine(owner)) or (name == "scale" and owner.input_spec is None)
+            )
+            if not fixed and name != "num_batches_tracked":
+                yield owner, name, value.detach()
+
+
+def _bytes(owner: nn.Module, name: str, value: Tensor) -> Tensor:
+    if isinstance(owner, IntegerConv2d) and name == "codes":
+        return packed_codes(owner)
+    return torch.from_numpy(np.frombuffer(value.cpu().numpy().astype("<f4").tobytes(), np.uint8).copy())

@@ -1,0 +1,205 @@
+"""The exam of every scheme on four nets: a training step, integer evaluation against NumPy, packed storage."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pocketseg.errors import ModelFileError
+from pocketseg.nets import AnySize, build
+from pocketseg.quant import (
+    Scheme,
+    calibrate,
+    integer_net,
+    integer_skeleton,
+    pack_net,
+    quantize_net,
+    storage,
+    unpack_net,
+)
+from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d
+
+NETS = {
+    "thin_unet": {"width": 6, "blocks": 2},
+    "thin_unet_w32_n4_separable": {"width": 8, "blocks": 2},
+    "fixed_point_unet": {"width": 4, "levels": 2},
+    "mk_unet": {"width": 4, "levels": 2},
+}
+SCHEMES = [
+    "w8a8", "w4a8", "w2a8", "wint2a8", "w4a4", "w1a8", "w2a1", "w1a1", "fixed Q0.4/Q6.0", "fixed Q8.8/Q8.8",
+    "power-of-two Q0.4/Q6.0", "residual w2a2", "residual w3a3",
+]  # fmt: skip
+every_net = pytest.mark.parametrize("name", NETS)
+every_scheme = pytest.mark.parametrize("text", SCHEMES)
+
+
+def picture(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(name: str, text: str) -> AnySize:
+    return copy.deepcopy(_trained(name, text))
+
+
+@cache
+def _trained(name: str, text: str) -> AnySize:
+    """A net with a life behind it: float steps, quantised, calibrated, and steps with its quantisers."""
+    net = build(name, 1, 1, seed=7, **NETS[name])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for quantised in (False, True):
+        if quantised:
+            quantize_net(net.core, Scheme(text))
+            calibrate(net.core, [picture(4, 1, 16, 24, seed=seed) for seed in range(3)])
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for seed in range(4):
+            images = picture(4, 1, 16, 24, seed=seed)
+            net.train()(images).sub(images).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return net
+
+
+# --- the reference ----------------------------------------------------------------------------------------
+
+
+def codes_of(layer: IntegerConv2d, x: NDArray[np.float32]) -> list[NDArray[np.int64]]:
+    """Whole numbers of the padded input, by the definition of each quantiser, in NumPy's f32 and int64."""
+    spec, scale = layer.input_spec, layer.scale.numpy()
+    kind = type(spec).__name__
+    if kind == "Int":
+        codes = np.rint(x * (np.float32(1) / scale)) + layer.zero_point.numpy()
+        return [np.clip(codes, 0, 2**spec.bits - 1).astype(np.int64) - int(layer.zero_point)]
+    if kind == "Fixed":
+        highest = 2 ** (spec.i + spec.f) - 1
+        return [np.clip(np.rint(x * np.float32(2.0**spec.f)), -highest, highest).astype(np.int64)]
+    if kind == "PowerOfTwo":
+        size = np.abs(x)
+        power = np.rint(np.log2(np.where(size == 0, 1, size).astype(np.float64)))
+        whole = np.where((size == 0) | (power < -spec.f), 0, 2.0 ** (np.minimum(power, spec.i - 1) + spec.f))
+        return [(whole * np.sign(x)).astype(np.int64)]
+    planes = []
+    for gamma in scale.reshape(-1):
+        sign = np.where(x >= 0, 1, -1)
+        planes.append(sign.astype(np.int64))
+        x = x - np.float32(gamma) * sign.astype(np.float32)
+    return planes
+
+
+def convolved(numbers: NDArray[np.int64], kernel: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Sums of products over a padded input (n, i, h, w) with kernels (o, i/groups, k, k)."""
+    count, _, height, width = numbers.shape
+    out_channels, inside, k, _ = kernel.shape
+    out = np.zeros((count, out_channels, height - k + 1, width - k + 1), np.int64)
+    for o in range(out_channels):
+        first = o // (out_channels // groups) * inside
+        for i in range(inside):
+            for row in range(k):
+                for column in range(k):
+                    window = numbers[:, first + i, row : row + out.shape[2], column : column + out.shape[3]]
+                    out[:, o] += window * kernel[o, i, row, column]
+    return out
+
+
+def reference(layer: IntegerConv2d, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    pad = layer.padding[0]
+    m, b = layer.m.numpy(), layer.b.numpy()
+    total = None
+    # Zeros are padded before they are quantised: for all quantisers but planes of signs that is the code of 0.
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    for p, kernel in enumerate(layer.codes.numpy().astype(np.int64)):
+        for q, numbers in enumerate(codes_of(layer, padded)):
+            acc = convolved(numbers, kernel, layer.groups).astype(np.float32)
+            part = acc * m[p, q][:, None, None]
+            total = part if total is None else total + part
+    return total + b[:, None, None]
+
+
+# --- the exam ---------------------------------------------------------------------------------------------
+
+
+@every_net
+@every_scheme
+def test_integer_evaluation_equals_the_reference(name, text):
+    whole = integer_net(trained(name, text).core)
+    seen: list[tuple[nn.Module, Tensor, Tensor]] = []
+    for module in whole.modules():
+        if isinstance(module, IntegerConv2d | Affine):
+            module.register_forward_hook(lambda layer, given, out: seen.append((layer, given[0].clone(), out.clone())))
+    whole(picture(2, 1, 16, 24, seed=9))
+    integer = [(layer, x, y) for layer, x, y in seen if isinstance(layer, IntegerConv2d) and layer.input_spec]
+    assert len(integer) >= 3
+    for layer, x, y in integer:
+        assert np.array_equal(reference(layer, x.numpy()), y.numpy())
+    for layer, x, y in ((layer, x, y) for layer, x, y in seen if isinstance(layer, Affine)):
+        expected = x.numpy() * layer.a.numpy()[:, None, None] + layer.c.numpy()[:, None, None]
+        assert np.array_equal(expected, y.numpy())
+
+
+@every_net
+@every_scheme
+def test_integers_mean_what_was_trained(name, text):
+    """Integer evaluation and fake quantisation differ by the rounding of sums only, which moves few codes."""
+    net = trained(name, text).eval()
+    images = picture(2, 1, 16, 24, seed=9)
+    with torch.no_grad():
+        simulated, whole = net(images), integer_net(net.core)(images)
+    assert (simulated - whole).abs().median() < 1e-3 * simulated.abs().max()
+    assert (simulated - whole).norm() < 0.2 * simulated.norm()
+
+
+@every_net
+@every_scheme
+def test_a_training_step_moves_weights_and_scales(name, text):
+    net = trained(name, text)
+    assert any(isinstance(module, QuantConv2d) for module in net.modules())
+    net.train()(picture(4, 1, 16, 24)).square().mean().backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+    kernels = [p.grad.any() for key, p in net.named_parameters() if key.endswith("weight") and p.ndim == 4]
+    assert sum(map(bool, kernels)) >= len(kernels) - 1
+
+
+@every_net
+@every_scheme
+def test_packed_and_taken_out_again(name, text):
+    whole = integer_net(trained(name, text).core)
+    packed = pack_net(whole)
+    other = integer_skeleton(build(name, 1, 1, seed=99, **NETS[name]).core, Scheme(text))
+    images = picture(2, 1, 16, 24, seed=5)
+    assert not torch.equal(other.eval()(images), whole(images))
+    unpack_net(other, packed, "here")
+    assert torch.equal(other(images), whole(images))
+    rows = storage(whole)
+    kept = {row.name for row in rows}
+    others = sum(
+        4 * value.numel()
+        for key, value in whole.state_dict().items()
+        if key.rpartition(".")[0] not in kept and value.is_floating_point()
+    )
+    assert len(packed) == sum(row.bytes for row in rows) + others
+    for wrong in (packed[:-4], torch.cat([packed, packed[:4]])):
+        with pytest.raises(ModelFileError, match=r"here: holds \d+ bytes of weights, its net needs"):
+            unpack_net(other, wrong, "here")
+
+
+@every_scheme
+def test_what_is_counted(text):
+    whole = integer_net(trained("thin_unet", text).core)
+    (row,) = (row for row in storage(whole) if row.name == "decoder.0.0")
+    layer = whole.get_submodule("decoder.0.0")
+    bits = {"w8a8": 8, "w2a8": 2, "wint2a8": 2, "w1a8": 1, "w2a1": 2, "w1a1": 1, "fixed Q0.4/Q6.0": 5,
+            "fixed Q8.8/Q8.8": 17, "power-of-two Q0.4/Q6.0": 4, "residual w2a2": 2, "residual w3a3": 3}  # fmt: skip
+    weights = 12 * 6 * 9
+    assert row.bits == bits.get(text, 4) == layer.weight_spec.bits
+    assert row.nominal_bits == weights * row.bits
+    # Planes begin at a byte each; everything else is one stream.
+    assert weights % 8 == 0 and row.packed_bytes == weights * row.bits // 8
+    assert 1 < row.levels <= 2**row.bits
+    assert row.zeros == pytest.approx((layer.codes == 0).all(0).float().mean().item())
+    assert (row.zeros > 0) == (text not in ("w1a8", "w1a1", "residual w2a2", "residual w3a3"))

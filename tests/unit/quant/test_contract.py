@@ -1,0 +1,196 @@
+"""The exam that every quantiser takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pocketseg.errors import TrainingError
+from pocketseg.quant import (
+    QUANTIZERS,
+    Binary,
+    Codes,
+    Fixed,
+    Int,
+    Planes,
+    PowerOfTwo,
+    Quantizer,
+    ResidualBinary,
+    Ternary,
+)
+from pocketseg.quant.fixed import exponents, from_exponents
+from pocketseg.quant.packing import pack, pack_planes, unpack, unpack_planes
+
+SPECS = [
+    *[Int(bits) for bits in (2, 3, 4, 5, 6, 7, 8, 16)],
+    *[Int(bits, affine=True) for bits in (2, 3, 4, 8, 16)],
+    Int(8, axis=0),
+    Int(4, affine=True, axis=1),
+    Int(4, rule="percentile", percentile=99.0),
+    Int(4, affine=True, axis=0, rule="percentile"),
+    Int(3, rule="mse"),
+    Int(3, affine=True, axis=0, rule="mse"),
+    Int(4, rule="learned"),
+    Int(4, axis=0, rule="learned"),
+    Int(8, affine=True, rule="learned"),
+    Fixed(0, 4),
+    Fixed(6, 0),
+    Fixed(8, 8),
+    PowerOfTwo(0, 4),
+    PowerOfTwo(2, 3),
+    Ternary(),
+    Ternary(axis=None),
+    Binary(),
+    Binary("mean", axis=0),
+    Binary("mean", "approx-sign"),
+    *[ResidualBinary(planes) for planes in (1, 2, 3, 4)],
+    ResidualBinary(2, axis=0),
+    ResidualBinary(3, axis=1),
+    ResidualBinary(2, start="source"),
+]
+each_spec = pytest.mark.parametrize("spec", SPECS, ids=repr)
+
+
+def sample(*shape: int) -> torch.Tensor:
+    return torch.randn(*(shape or (6, 5, 3, 3)), generator=torch.Generator().manual_seed(7))
+
+
+def bits_of(x: torch.Tensor) -> np.ndarray:
+    """Told apart: +0.0 and −0.0."""
+    assert x.dtype == torch.float32
+    return x.detach().numpy().view(np.int32)
+
+
+def test_every_kind_is_examined():
+    assert {type(spec) for spec in SPECS} == set(QUANTIZERS.values())
+
+
+@each_spec
+def test_integers_times_scale_are_the_values_bit_for_bit(spec):
+    x = sample()
+    x[0, 0, 0, :] = torch.tensor([0.0, -0.0, 1e-9])
+    quantized = spec.quantize(x)
+    if isinstance(quantized, Codes):
+        assert quantized.codes.dtype == torch.int32
+        codes = quantized.codes.numpy().astype(np.float64)
+        shape = [1] * 4
+        if spec.axis is not None:
+            shape[spec.axis] = -1
+        if quantized.zero_point is not None:
+            assert quantized.zero_point.dtype == torch.int32
+            codes = codes - quantized.zero_point.numpy().reshape(shape)
+        # The product is exact in f64, so this rounds once.
+        expected = (codes * quantized.scale.numpy().astype(np.float64).reshape(shape)).astype(np.float32)
+    else:
+        assert quantized.planes.dtype == torch.int8
+        assert set(np.unique(quantized.planes)) == {-1, 1}
+        gamma = quantized.gamma.numpy()
+        shape = [len(gamma)] + [1] * 4
+        if spec.axis is not None:
+            shape[1 + spec.axis] = -1
+        expected = np.zeros(x.shape, np.float32)
+        for term in quantized.planes.numpy().astype(np.float32) * gamma.reshape(shape):
+            expected = expected + term
+    np.testing.assert_array_equal(bits_of(quantized.values()), expected.view(np.int32))
+    assert np.abs(expected).max() > 0
+
+
+@each_spec
+def test_quantising_the_values_again_changes_nothing(spec):
+    x = sample()
+    measured = spec.measure(x)
+    if isinstance(spec, ResidualBinary):
+        # It holds where each gamma is larger than the sum of those after it.
+        measured = measured[:1] * 0.45 ** torch.arange(spec.planes).reshape(-1, *[1] * (measured.ndim - 1))
+    state = spec.state(measured)
+    first = spec.quantize(x, state).values()
+    np.testing.assert_array_equal(bits_of(spec.quantize(first, state).values()), bits_of(first))
+    assert (first != x).any()
+
+
+@each_spec
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_nan_and_inf_are_errors(spec, bad):
+    x = sample()
+    state = spec.state(spec.measure(x))
+    x[3, 2, 1, 1] = bad
+    with pytest.raises(TrainingError, match="1 of 270 values are nan or inf"):
+        spec.quantize(x, state)
+    with pytest.raises(TrainingError, match="1 of 270 values are nan or inf"):
+        Quantizer(spec, of="weights").eval()(x) if not spec.learned else spec.quantize(x)
+
+
+@each_spec
+@pytest.mark.parametrize(
+    "x", [torch.zeros(4, 3), torch.full((4, 3), -0.25), torch.full((1, 1), 2.0), torch.zeros(1, 1)]
+)
+def test_constant_tensors_are_defined(spec, x):
+    values = spec.quantize(x).values()
+    assert values.isfinite().all()
+    if spec == ResidualBinary(2, start="source") or spec == Binary():
+        return
+    if not x.any():
+        np.testing.assert_array_equal(bits_of(values), 0)
+    elif isinstance(spec, Ternary | Binary | ResidualBinary) or (isinstance(spec, Int) and not spec.learned):
+        # One level suffices, so a constant comes back (up to the rounding of the scale).
+        torch.testing.assert_close(values, x, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.axis is not None], ids=repr)
+def test_a_channel_of_zeros_stays_zero_beside_others(spec):
+    x = sample()
+    x.select(spec.axis, 1).zero_()
+    values = spec.quantize(x).values()
+    assert values.isfinite().all()
+    assert not values.select(spec.axis, 1).any()
+    assert values.select(spec.axis, 2).any()
+
+
+@each_spec
+@pytest.mark.parametrize("of", ["weights", "activations"])
+def test_evaluation_is_values_of_quantize_and_training_gives_the_same_numbers(spec, of):
+    x = sample()
+    channels = None if spec.axis is None else x.shape[spec.axis]
+    quantizer = Quantizer(spec, of=of, channels=channels)
+    quantizer(x * 1.5)
+    quantizer.observing = False
+    trained = quantizer(x)
+    evaluated = quantizer.eval()(x)
+    np.testing.assert_array_equal(bits_of(evaluated), bits_of(quantizer.quantize(x).values()))
+    np.testing.assert_array_equal(bits_of(evaluated), bits_of(trained))
+    assert not evaluated.requires_grad
+    loaded = Quantizer(spec, of=of, channels=channels).eval()
+    loaded.load_state_dict(quantizer.state_dict())
+    np.testing.assert_array_equal(bits_of(evaluated), bits_of(loaded(x)))
+
+
+@each_spec
+def test_codes_survive_packing(spec):
+    quantized = spec.quantize(sample())
+    if isinstance(quantized, Planes):
+        planes = quantized.planes.numpy()
+        packed = pack_planes(planes)
+        assert packed.size == spec.bits * -(-planes[0].size // 8)
+        np.testing.assert_array_equal(unpack_planes(packed, planes[0].size).reshape(planes.shape), planes)
+        return
+    codes = quantized.codes
+    if isinstance(spec, Binary):
+        np.testing.assert_array_equal(unpack_planes(pack_planes(codes[None].numpy()), 270).reshape(codes.shape), codes)
+        return
+    stored = (exponents(codes) if isinstance(spec, PowerOfTwo) else codes).numpy()
+    signed = not getattr(spec, "affine", False)
+    back = unpack(pack(stored, spec.bits, signed=signed), spec.bits, stored.size, signed=signed)
+    back = from_exponents(torch.from_numpy(back)).numpy() if isinstance(spec, PowerOfTwo) else back
+    np.testing.assert_array_equal(back.reshape(codes.shape), codes.numpy())
+
+
+@each_spec
+def test_a_gradient_comes_back_in_every_precision(spec):
+    for dtype in (torch.float32, torch.bfloat16):
+        x = sample().to(dtype).requires_grad_()
+        channels = None if spec.axis is None else x.shape[spec.axis]
+        quantizer = Quantizer(spec, of="weights", channels=channels)
+        quantizer(x).sum().backward()
+        assert x.grad.dtype == dtype and x.grad.isfinite().all() and x.grad.any()
+        assert all(parameter.grad.any() for parameter in quantizer.parameters())
