@@ -31,7 +31,7 @@ def command(
         pocketseg inspect runs/first/fold-0/float/best.safetensors --json
     """
     from pocketseg.flows.inspect import inspect
-    from pocketseg.flows.tables import LAYER_COLUMNS, layer_row, totals
+    from pocketseg.flows.tables import layer_table, totals
 
     console.log_to_terminal()
     found = inspect(net, size=size, in_channels=in_channels, classes=classes, overrides=set_, fold=fold)
@@ -39,7 +39,7 @@ def command(
     if as_json:
         print(found.json(), end="")
         return
-    console.table(found.title, LAYER_COLUMNS, [layer_row(row) for row in found.layers])
+    console.table(found.title, *layer_table(found.layers))
     for name, value in totals(found.totals):
         console.speak(f"{name + ':':<22}{value}")
     for path in written:

@@ -19,6 +19,7 @@ from pocketseg.reporting import draw_architecture
 if TYPE_CHECKING:
     from torch import nn
 
+    from pocketseg.quant import Storage
     from pocketseg.training.model import Model
 
 SIZE = (256, 256)
@@ -110,12 +111,36 @@ def inspect(
 
 
 def inspect_model(model: Model, size: tuple[int, int] | None = None) -> Inspection:
-    """A model that is at hand, at the size of its pipeline or another."""
-    from pocketseg.nets import default_options
+    """A model that is at hand, at the size of its pipeline or another.
+
+    The layers of a quantised one say besides: `levels` that a channel really uses, share of `zeros`, `packed_bytes`
+    of the codes, `floats` that stay f32 beside them; `bits` and `bytes` are those of the stored layer.
+    """
+    from pocketseg.nets import default_options, skeleton
+    from pocketseg.quant import storage, stored_bytes
+    from pocketseg.training.model import logit_count
 
     name = model.net_options["arch"]
     options = {"arch": name, **default_options(name), **model.net_options}
-    return inspect_core(model.net.core, name, options, (model.pipeline.channels, *(size or model.pipeline.net_size)))
+    channels, classes = model.pipeline.channels, len(model.pipeline.classes)
+    core = skeleton(in_channels=channels, out_channels=logit_count(classes), **model.net_options)
+    found = inspect_core(core, name, options, (channels, *(size or model.pipeline.net_size)))
+    if model.quant is None:
+        return found
+    core = model.integer_core()
+    rows, sizes = {row.name: row for row in storage(core)}, stored_bytes(core)
+    layers = []
+    for layer in found.layers:
+        name = layer["name"]
+        known = _stored(rows[name]) if name in rows else {}
+        layers.append({**layer, **known, "bytes": sizes.get(name, layer["bytes"])})
+    totals = {**found.totals, "bytes": sum(layer["bytes"] for layer in layers)}
+    return Inspection(f"{found.title}, {model.quant['scheme']}", {**options, "quant": model.quant}, totals, layers)
+
+
+def _stored(row: Storage) -> dict[str, Any]:
+    keys = ("bits", "levels", "zeros", "nominal_bits", "packed_bytes", "floats")
+    return {key: getattr(row, key) for key in keys}
 
 
 def inspect_core(

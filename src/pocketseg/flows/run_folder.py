@@ -136,12 +136,12 @@ class RunFolder:
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """Everything that is logged meanwhile goes to `log.txt` too."""
+        """Everything that is logged meanwhile goes to `log.txt` too, details included."""
         handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("pocketseg")
         before = logger.level
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG)
         logger.addHandler(handler)
         try:
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pocketseg.evaluation import Summary
@@ -59,15 +59,24 @@ def net_row(row: Mapping[str, Any]) -> list[str]:
 
 
 LAYER_COLUMNS = ["layer", "kind", "shape", "parameters", "MACs", "bits", "weights"]
+QUANT_COLUMNS = ["levels", "zeros", "packed", "floats"]
 
 
-def layer_row(row: Mapping[str, Any]) -> list[str]:
-    """A layer of a net as the cells of LAYER_COLUMNS; what a layer has not is a dash."""
-    return [
+def layer_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells of a net's layers; what a layer has not is a dash. A quantised net has more columns."""
+    quantised = any("levels" in row for row in rows)
+    return LAYER_COLUMNS + QUANT_COLUMNS * quantised, [_layer_row(row, quantised) for row in rows]
+
+
+def _layer_row(row: Mapping[str, Any], quantised: bool) -> list[str]:
+    cells = [
         row["name"], row["kind"], "×".join(map(str, row["shape"])),
         f"{row['parameters']:,}" if row["parameters"] else "–", si(row["macs"]) if row["macs"] else "–",
         str(row["bits"] or "–"), bytes_text(row["bytes"]) if row["bytes"] else "–",
     ]  # fmt: skip
+    if "levels" in row:
+        cells += [str(row["levels"]), f"{row['zeros']:.1%}", bytes_text(row["packed_bytes"]), f"{row['floats']:,}"]
+    return cells + ["–"] * (len(LAYER_COLUMNS) + len(QUANT_COLUMNS) * quantised - len(cells))
 
 
 def totals(row: Mapping[str, Any]) -> list[tuple[str, str]]:

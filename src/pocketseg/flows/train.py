@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pocketseg.data import Cases, CheckedData, Fold, Split, holdout, kfold
+from pocketseg.data import Case, Cases, CheckedData, Fold, Split, holdout, kfold
 from pocketseg.errors import RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
@@ -29,9 +29,11 @@ from pocketseg.evaluation import (
     write_summaries,
 )
 from pocketseg.files import write_atomically
+from pocketseg.flows.inspect import inspect_model
 from pocketseg.flows.loading import open_cases, require_torch
 from pocketseg.flows.pictures import draw_stage
 from pocketseg.flows.run_folder import RunFolder, add_result
+from pocketseg.flows.starting import Start, check_starts, start
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.pipeline.intensity import converts
 from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_recipe
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from pocketseg.training.loop import Listener, StopRequest
     from pocketseg.training.model import Model
+    from pocketseg.training.samples import Samples
 
 log = logging.getLogger("pocketseg")
 
@@ -88,10 +91,10 @@ def train(
         PocketsegError: bad input, told whole before anything is trained; or a signal, with the state saved.
     """
     require_torch()
-    from pocketseg.nets import check_net
+    from pocketseg.flows.stages import check_stage
     from pocketseg.training.device import open_accelerator
 
-    resolved = load_recipe(recipe, overrides, check_net)
+    resolved = load_recipe(recipe, overrides, check_stage)
     run = RunFolder(Path(out))
     _check_out(run, resume)
     accelerator = open_accelerator(device)
@@ -100,6 +103,7 @@ def train(
     plan = _make_split(resolved, cases, split, run if resume else None)
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
     _check_channels(resolved, checked)
+    check_starts(resolved, folds, plan.groups, checked.digest)
     main = accelerator.is_main_process
     with (
         run.held() if main else nullcontext(),
@@ -287,15 +291,18 @@ class _Work:
 
         folder = self.run.stage(number, stage.name)
         folder.mkdir(parents=True, exist_ok=True)
-        model = self._start(number, fold, stage)
+        model, begin = self._start(number, fold, stage)
         precision, why = choose_precision(stage.precision, self.accelerator.device)
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
         seed = self.recipe.seed
+        samples = Samples.of(self.cases, part, model.pipeline, seed)
+        if stage.quant is not None:
+            self._quantize(model, stage, samples, validation, folder)
         training = StageTraining(
             recipe=self.recipe,
             stage=stage,
             model=model,
-            train=Samples.of(self.cases, part, model.pipeline, seed),
+            train=samples,
             validation=validation,
             folder=folder,
             accelerator=self.accelerator,
@@ -303,11 +310,13 @@ class _Work:
             seed=seed,
             stop=self.stop,
             listener=self.listener,
-            identity=self._identity(number, stage, precision),
+            identity=self._identity(number, stage, precision, begin),
         )
         begun = self.resume and training.resume()
         if self.accelerator.is_main_process and not begun:
-            self._announce(number, fold, stage, model, precision, why)
+            self._announce(number, fold, stage, model, begin, precision, why)
+        if self.accelerator.is_main_process:
+            inspect_model(model).save(folder, ("json", "svg"))
         training.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
@@ -316,8 +325,8 @@ class _Work:
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
 
-    def _start(self, number: int, fold: Fold, stage: StageSection) -> Model:
-        """A fresh model, or the best weights of an earlier stage."""
+    def _start(self, number: int, fold: Fold, stage: StageSection) -> tuple[Model, Start | None]:
+        """A fresh model, or one that starts from what `init` says, and from which file."""
         from pocketseg.training.model import Model
 
         model = Model.fresh({"arch": stage.net.arch, **stage.net.options}, self._pipeline(fold), self.recipe.seed)
@@ -328,16 +337,27 @@ class _Work:
                 "use a larger batch or data.size, or fewer blocks",
             )
         if stage.init is None:
-            return model
-        earlier = Model.load(self.run.best(number, stage.init.stage))
-        if earlier.net_options != model.net_options:
-            raise RunError(
-                f"stage {stage.name!r}",
-                f"starts from stage {stage.init.stage!r}, whose net is {earlier.net_options}, not {model.net_options}",
-                "give both stages the same net",
-            )
-        model.net.load_state_dict(earlier.net.state_dict())
-        return model
+            return model, None
+        earlier = self.run.best(number, stage.init.stage or "")
+        return model, start(model.net, self.recipe, stage, number, earlier)
+
+    def _quantize(
+        self, model: Model, stage: StageSection, samples: Samples, validation: Sequence[Case], folder: Path
+    ) -> None:
+        """Put quantisers into a stage's net and calibrate them on its first training samples, not augmented."""
+        from pocketseg.training.sensitivity import spare_layers
+
+        assert stage.quant is not None
+        options = stage.quant.model_dump()
+        first = samples.order(0, copies=1, balanced=False)[: stage.quant.calibrate * stage.batch]
+        batches = [samples.batch(first[at : at + stage.batch], 0, at)[0] for at in range(0, len(first), stage.batch)]
+        if stage.quant.max_drop is not None:
+            options, table = spare_layers(model, options, batches, self.cases, validation)
+            if self.accelerator.is_main_process:
+                write_atomically(folder / "sensitivity.csv", table)
+                spared = [name for name, text in options["layers"].items() if text == "float"]
+                log.info("stage %s: layers left in f32: %s", stage.name, ", ".join(spared) or "none")
+        model.quantize(options, batches)
 
     def _pipeline(self, fold: Fold) -> Pipeline:
         from pocketseg.training.samples import learn_mean_std
@@ -368,8 +388,8 @@ class _Work:
             keep=rules.keep,
         )
 
-    def _identity(self, number: int, stage: StageSection, precision: str) -> str:
-        """What a checkpoint must agree with to be resumed: recipe, split, data, fold, stage, precision."""
+    def _identity(self, number: int, stage: StageSection, precision: str, begin: Start | None) -> str:
+        """What a checkpoint must agree with to be resumed: recipe, split, data, fold, stage, precision, start."""
         whole = hashlib.sha256()
         for part in (
             dump_recipe(self.recipe),
@@ -379,11 +399,14 @@ class _Work:
             stage.name,
             precision,
             str(self.accelerator.num_processes),
+            *(begin.identity(stage) if begin else []),
         ):
             whole.update(part.encode() + b"\0")
         return whole.hexdigest()
 
-    def _announce(self, number: int, fold: Fold, stage: StageSection, model: Model, precision: str, why: str) -> None:
+    def _announce(
+        self, number: int, fold: Fold, stage: StageSection, model: Model, begin: Start | None, precision: str, why: str
+    ) -> None:
         from pocketseg.nets import parameter_count
 
         count = parameter_count(model.net)
@@ -391,6 +414,8 @@ class _Work:
             "fold %d, stage %s: %s with %s parameters, %d epochs on %d cases, validation on %d",
             number, stage.name, stage.net.arch, f"{count:,}", stage.epochs, len(fold.train), len(fold.validation),
         )  # fmt: skip
+        if begin:
+            begin.tell()
         log.info("%s, channels last, in %s (%s)", self.accelerator.device, precision, why)
         if stage.batch > len(fold.train) * self.recipe.augment.copies:
             log.warning(
@@ -403,7 +428,7 @@ class _Work:
             "net": model.net_options,
             "parameters": count,
             "precision": precision,
-        }
+        } | ({"start": begin.facts()} if begin else {})
         self.run.write_manifest(manifest)
 
     def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
@@ -412,9 +437,10 @@ class _Work:
 
         rules = self.recipe.postprocess
         auto = [name for name in ("threshold", "min_peak", "min_pixels") if getattr(rules, name) == "auto"]
-        if not auto:
-            return
         model = Model.load(best)
+        if not auto:
+            self._pack(model, best)
+            return
         # From the recipe's start values again, so that a resumed run chooses the same.
         start = self._first_rules()
         predictor = model.predictor(self.accelerator.device)
@@ -424,10 +450,18 @@ class _Work:
         model.pipeline = replace(model.pipeline, postprocess=chosen)
         model.net.cpu()
         model.save(best, model.facts)
+        self._pack(model, best)
         log.info(
             "stage %s: best epoch %d (from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
             stage.name, epoch + 1, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
         )  # fmt: skip
+
+    def _pack(self, model: Model, best: Path) -> None:
+        """A quantised model is stored once more in the bits it needs."""
+        if model.quant is not None:
+            packed = best.with_name("packed.safetensors")
+            model.save_packed(packed)
+            log.info("%s: %s bytes", packed, f"{packed.stat().st_size:,}")
 
     def _judge(self, number: int, fold: Fold) -> list[Summary]:
         """Score the last stage's best model in f32 on the parts the recipe names."""

@@ -1,12 +1,12 @@
 """Quantisers: what a low-bit number is, how it is trained, and how it is packed. See docs/decisions/0006."""
 
-from pocketseg.quant.apply import calibrate, integer_net, integer_skeleton, quantize_net
+from pocketseg.quant.apply import calibrate, integer_net, integer_skeleton, latent_weights, quantize_net
 from pocketseg.quant.binary import Binary, ResidualBinary
 from pocketseg.quant.codes import Codes, Planes, Spec, State
 from pocketseg.quant.fixed import Fixed, PowerOfTwo
 from pocketseg.quant.quantizer import Quantizer
-from pocketseg.quant.scheme import Scheme
-from pocketseg.quant.stored import Storage, pack_net, storage, unpack_net
+from pocketseg.quant.scheme import Scheme, check_quant
+from pocketseg.quant.stored import Storage, pack_net, storage, stored_bytes, unpack_net
 from pocketseg.quant.ternary import Ternary, ternary_beta, ternary_tanh
 from pocketseg.quant.uniform import Int
 
@@ -35,11 +35,14 @@ __all__ = [
     "Storage",
     "Ternary",
     "calibrate",
+    "check_quant",
     "integer_net",
     "integer_skeleton",
+    "latent_weights",
     "pack_net",
     "quantize_net",
     "storage",
+    "stored_bytes",
     "ternary_beta",
     "ternary_tanh",
     "unpack_net",

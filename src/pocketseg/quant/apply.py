@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pocketseg.errors import RecipeError
+from pocketseg.errors import RecipeError, near
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 from pocketseg.quant.quantizer import Quantizer
-from pocketseg.quant.scheme import Scheme, is_bits
+from pocketseg.quant.scheme import KINDS, Scheme, fits, is_bits
 
 
 class _Tracer(fx.Tracer):
@@ -63,9 +63,15 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
     Where activations are signs, every ReLU becomes a clip to [−1, 1], whose sign is that of its input.
 
     Raises:
-        RecipeError: nothing is left to quantise.
+        RecipeError: a pattern of `keep` or `layers` fits no layer, or nothing is left to quantise.
     """
-    found = [(name, layer, scheme.pair(words)) for name, layer, words in convolutions(core)]
+    layers = list(convolutions(core))
+    for pattern in (*(scheme.keep or ()), *scheme.layers):
+        if not any(fits(words, pattern) for _, _, words in layers):
+            key = "layers" if pattern in scheme.layers else "keep"
+            known = (*KINDS, *(name for name, _, _ in layers))
+            raise RecipeError(f"quant.{key}", f"{pattern!r} fits no layer", near(pattern, known))
+    found = [(name, layer, scheme.pair(words)) for name, layer, words in layers]
     chosen = [(name, layer, pair) for name, layer, pair in found if pair.weights or pair.inputs]
     if not chosen:
         raise RecipeError("quant.keep", "leaves no layer to quantise", "keep fewer layers in f32")
@@ -79,6 +85,12 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
 
 def quantizers(core: nn.Module) -> dict[str, Quantizer]:
     return {name: module for name, module in core.named_modules() if isinstance(module, Quantizer)}
+
+
+def latent_weights(core: nn.Module) -> dict[str, Tensor]:
+    """The state of the float net that is inside of a quantised one."""
+    grids = tuple(f"{name}." for name in quantizers(core))
+    return {name: value for name, value in core.state_dict().items() if not name.startswith(grids)}
 
 
 def calibrate(core: nn.Module, batches: Iterable[Tensor]) -> None:

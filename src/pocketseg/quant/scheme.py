@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from pocketseg.errors import RecipeError
+from pocketseg.errors import Problem, RecipeError
 from pocketseg.quant.binary import Binary, ResidualBinary
 from pocketseg.quant.codes import Spec
 from pocketseg.quant.fixed import Fixed, PowerOfTwo
@@ -67,18 +67,19 @@ class Scheme:
         if isinstance(known.get("keep"), Sequence):
             known["keep"] = tuple(known["keep"])
         scheme = cls(text=options["scheme"], **known)
-        scheme.pair(())
+        for text in (scheme.text, *(text for text in scheme.layers.values() if text != "float")):
+            scheme.parsed(text)
         return scheme
 
     def pair(self, words: Sequence[str]) -> Pair:
         """How a layer is quantised that goes by these words: its name and its kinds."""
         found = self.parsed(self.text)
-        if self.keep is None and _fits(words, "first", "last") and found.weights and found.weights.bits < 8:
+        if self.keep is None and fits(words, "first", "last") and found.weights and found.weights.bits < 8:
             found = self.parsed("w8a8" if found.inputs else "w8")
-        if self.keep and _fits(words, *self.keep):
+        if self.keep and fits(words, *self.keep):
             found = FLOAT
         for word, text in self.layers.items():
-            if _fits(words, word):
+            if fits(words, word):
                 found = FLOAT if text == "float" else self.parsed(text)
         if is_bits(found.inputs) and ("first" in words or ("after depthwise" in words and not self.binarize_depthwise)):
             # An image is no sum of signs, and the published layers leave real what is between the two convolutions.
@@ -121,6 +122,19 @@ class Scheme:
             raise RecipeError("quant.scheme", f"{text!r}: {error.problems[0].what}", EXAMPLES) from None
 
 
+def check_quant(quant: Mapping[str, Any], where: str) -> list[Problem]:
+    """What is wrong with the schemes of a recipe's `quant`, whose types the recipe itself checks."""
+    texts = [quant.get("scheme"), *(layers.values() if isinstance(layers := quant.get("layers"), Mapping) else ())]
+    problems = []
+    for text in texts:
+        if isinstance(text, str) and text != "float":
+            try:
+                Scheme(text).parsed(text)
+            except RecipeError as error:
+                problems += [replace(problem, where=f"{where}.scheme") for problem in error.problems]
+    return problems
+
+
 def _grid(make: type[Spec], i: str, f: str) -> Spec:
     return make(int(i), int(f))  # type: ignore[call-arg]
 
@@ -130,5 +144,6 @@ def is_bits(spec: Spec | None) -> bool:
     return isinstance(spec, Binary | ResidualBinary)
 
 
-def _fits(words: Sequence[str], *patterns: str) -> bool:
+def fits(words: Sequence[str], *patterns: str) -> bool:
+    """Whether one of a layer's words has one of the patterns."""
     return any(fnmatchcase(word, pattern) for word in words for pattern in patterns)

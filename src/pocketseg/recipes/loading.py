@@ -18,8 +18,8 @@ from pocketseg.recipes.models import Recipe
 
 LARGEST_RECIPE_BYTES = 1_000_000
 
-# (stage's net as written, its key) -> faults. The nets check their own options; this room does not know them.
-NetCheck = Callable[[dict[str, Any], str], list[Problem]]
+# (stage as written, its key) -> faults. Nets and quantisers check their own options; this room does not know them.
+StageCheck = Callable[[dict[str, Any], str], list[Problem]]
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,14 +95,14 @@ def shipped_text(name: str) -> str:
 
 
 def load_recipe(
-    source: str | Path | dict[str, Any], overrides: Sequence[str] = (), check_net: NetCheck | None = None
+    source: str | Path | dict[str, Any], overrides: Sequence[str] = (), check_stage: StageCheck | None = None
 ) -> Recipe:
     """A validated recipe from a shipped name, a file, or plain values.
 
     Args:
         source: name, path to a `.yaml` file, or mapping.
         overrides: `key.path=value` with YAML values, for example `stages.0.epochs=5`.
-        check_net: tells faults of a stage's `net` options.
+        check_stage: tells faults of a stage's `net` and `quant` options.
 
     Raises:
         RecipeError: every fault of the recipe and of the overrides, together.
@@ -111,8 +111,8 @@ def load_recipe(
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
     problems = [problem for override in overrides for problem in _override(values, override)]
-    if check_net:
-        problems += _net_problems(values, check_net)
+    if check_stage:
+        problems += _stage_problems(values, check_stage)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -177,12 +177,12 @@ def _child(target: Any, part: str) -> Any:
     return None
 
 
-def _net_problems(values: dict[str, Any], check_net: NetCheck) -> list[Problem]:
+def _stage_problems(values: dict[str, Any], check_stage: StageCheck) -> list[Problem]:
     stages = values.get("stages")
     if not isinstance(stages, list):
         return []
-    nets = [(index, stage.get("net")) for index, stage in enumerate(stages) if isinstance(stage, dict)]
-    return [p for index, net in nets if isinstance(net, dict) for p in check_net(net, f"stages.{index}.net")]
+    known = [(index, stage) for index, stage in enumerate(stages) if isinstance(stage, dict)]
+    return [problem for index, stage in known for problem in check_stage(stage, f"stages.{index}")]
 
 
 def _problems(error: ValidationError, where: str) -> Iterator[Problem]:

@@ -96,12 +96,16 @@ class NormalizeSection(Section):
 
 
 class AffineSection(Section):
-    """Random rotation, scale, translation and shear. Translation is a share of the image's side."""
+    """Random rotation, scale, translation and shear. Translation is a share of the image's side.
+
+    `per_axis` draws the scale of rows and columns apart.
+    """
 
     degrees: Annotated[float, Field(ge=0, le=180)] = 10
     scale: Range = (0.9, 1.1)
     translate: Share = 0.05
     shear: Annotated[float, Field(ge=0, le=45)] = 0
+    per_axis: bool = False
     probability: Probability = 1.0
 
 
@@ -137,8 +141,10 @@ class AugmentSection(Section):
 class LossSection(Section):
     """Weights of the parts of the loss.
 
-    `bce` is for one class, `ce` for several; `dice` is per image, `batch_dice` over the batch.
+    `bce` is for one class, `ce` for several; `dice` is per image, `batch_dice` over the batch. `tv` (total variation of
+    the probabilities) and `boundary` (sharp rims of objects) only add to one of these.
 
+    `dice_smoothing` pixels are added to both sides of the Dice ratio: the more, the less an empty mask costs.
     `class_weights` weighs background and each class in the cross-entropy part, in the order of the indices.
     """
 
@@ -146,12 +152,15 @@ class LossSection(Section):
     ce: Annotated[float, Field(ge=0)] = 0
     dice: Annotated[float, Field(ge=0)] = 0
     batch_dice: Annotated[float, Field(ge=0)] = 0
+    tv: Annotated[float, Field(ge=0)] = 0
+    boundary: Annotated[float, Field(ge=0)] = 0
+    dice_smoothing: Positive = 1.0
     class_weights: list[Positive] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> LossSection:
         if not (self.bce or self.ce or self.dice or self.batch_dice):
-            raise ValueError("no part has a weight; for example {bce: 1, dice: 1}")
+            raise ValueError("none of bce, ce, dice and batch_dice has a weight; for example {bce: 1, dice: 1}")
         return self
 
 
@@ -207,12 +216,16 @@ class MultiStepSchedule(Section):
 
 
 class RestartSchedule(Section):
-    """Steps as in `step`, starting anew after every `cycle` epochs; weights and momentum go on."""
+    """Steps as in `step`, starting anew after every `cycle` epochs; weights and momentum go on.
+
+    `first` is the number of a cycle's first epoch: counted from 1, the first step comes an epoch earlier.
+    """
 
     kind: Literal["step-restarts"] = "step-restarts"
     every: Annotated[int, Field(ge=1)] = 15
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     cycle: Annotated[int, Field(ge=1)] = 40
+    first: Literal[0, 1] = 0
 
 
 class ConstantThenDecaySchedule(Section):
@@ -263,26 +276,85 @@ class NetSection(BaseModel):
 
 
 class InitSection(Section):
-    """Start from the best weights of an earlier stage of this recipe."""
+    """Where the weights of a stage come from.
 
-    stage: str
+    `stage` alone: the best weights of an earlier stage of this recipe. `run`: those of the same fold of another run,
+    of its last stage or the one named by `stage`. `weights`: a file, or `imagenet` for nets with a published encoder.
+
+    `match: name` takes what fits by name and shape and leaves the rest as drawn; `strict` wants everything to fit.
+    `allow_leak` lets a run start from one that was trained on its test cases.
+    """
+
+    stage: str | None = None
+    run: str | None = None
+    weights: str | None = None
+    match: Literal["strict", "name"] = "strict"
+    allow_leak: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InitSection:
+        if self.weights is not None and (self.stage is not None or self.run is not None):
+            raise ValueError("weights stands alone; remove stage and run, or remove weights")
+        if self.weights is None and self.stage is None and self.run is None:
+            raise ValueError("says not what to start from; give stage, run or weights, or write init: null")
+        if "" in (self.stage, self.run, self.weights):
+            raise ValueError("stage, run and weights cannot be empty; give a name or path, or write init: null")
+        if self.allow_leak and self.run is None:
+            raise ValueError("allow_leak is for run; remove it")
+        return self
+
+
+Rule = Literal["min-max", "percentile", "mse", "learned"]
+
+
+class QuantSection(Section):
+    """How a stage's net is quantised; docs/quantization.md lists the schemes.
+
+    `keep` are layers that stay in f32 (first, last, depthwise, pointwise, conv, or patterns of names); null gives the
+    first and last layer 8 bits where the scheme has fewer. `layers` gives some layers another scheme. `rule` finds the
+    scale of activations, `weight_rule` that of weights. `calibrate` is the number of training batches that set the
+    grids before the first step. `max_drop`: layers whose quantisation costs most validation Dice go back to f32 until
+    no more than this is lost; for a stage of 0 epochs.
+    """
+
+    scheme: str
+    keep: list[str] | None = None
+    layers: dict[str, str] = {}
+    rule: Rule = "min-max"
+    weight_rule: Rule = "min-max"
+    binarize_depthwise: bool = False
+    start: Literal["data", "source"] = "data"
+    calibrate: Annotated[int, Field(ge=1, le=1000)] = 8
+    max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class StageSection(Section):
-    """One training: a net, where it starts from, its loss, optimiser and schedule."""
+    """One training: a net, where it starts from, its quantisation, its loss, optimiser and schedule.
+
+    No epochs: the start is only calibrated and judged (post-training quantisation).
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     net: NetSection
     init: InitSection | None = None
+    quant: QuantSection | None = None
     loss: LossSection = LossSection(bce=1, dice=1)
     optimizer: OptimizerSection = OptimizerSection()
     schedule: Schedule = CosineSchedule()
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 60
+    epochs: Annotated[int, Field(ge=0, le=100_000)] = 60
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     sampling: Literal["uniform", "balanced"] = "uniform"
     best_by: Literal["dice", "iou", "loss"] = "dice"
     early_stop: EarlyStopSection | None = None
     precision: Literal["auto", "f32", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _trains_or_quantises(self) -> StageSection:
+        if self.epochs == 0 and (self.quant is None or self.init is None):
+            raise ValueError("0 epochs are for a stage with quant that starts from a trained one (init); give epochs")
+        if self.quant is not None and self.quant.max_drop is not None and self.epochs > 0:
+            raise ValueError("quant.max_drop is for a stage of 0 epochs; remove it or set epochs: 0")
+        return self
 
 
 class PostprocessSection(Section):
@@ -321,7 +393,7 @@ class Recipe(Section):
         for stage in stages:
             if stage.name in earlier:
                 raise ValueError(f"two stages are named {stage.name!r}; give each a name of its own")
-            if stage.init and stage.init.stage not in earlier:
+            if stage.init and stage.init.stage and not stage.init.run and stage.init.stage not in earlier:
                 known = ", ".join(sorted(earlier)) or "none"
                 raise ValueError(
                     f"stage {stage.name!r} starts from {stage.init.stage!r}, "

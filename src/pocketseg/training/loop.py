@@ -156,6 +156,9 @@ class StageTraining:
         steps = steps_of_epoch(images, self.stage.batch)
         if self.listener and self.accelerator.is_main_process:
             self.listener.stage_begins(self.stage.name, self.position.epoch, self.stage.epochs, steps)
+        if self.stage.epochs == 0 and not self.position.history:
+            found = self.validate()
+            self._record({"epoch": 0.0, "lr": 0.0, "loss": found["val_loss"], **found})
         while not self._finished():
             began = time.perf_counter()
             self._epoch(steps)
@@ -278,7 +281,7 @@ class StageTraining:
         )
 
     def _end_epoch(self, began: float, trained: float, images: int, steps: int) -> None:
-        """Validate, write history, keep the best, save."""
+        """Validate, and keep what was found."""
         position = self.position
         sums = dict(position.sums)
         count = sums.pop("images")
@@ -287,6 +290,13 @@ class StageTraining:
         row |= self.validate()
         if not math.isfinite(row["val_loss"]):
             raise self._not_finite(f"val_loss={row['val_loss']}, after the last step of the epoch")
+        self._record(row)
+        if self.accelerator.is_main_process:
+            self._write_timing(int(row["epoch"]), trained - began, time.perf_counter() - trained, images)
+
+    def _record(self, row: dict[str, float]) -> None:
+        """Keep an epoch: in the history, as the best where it is, and in the checkpoint."""
+        position = self.position
         position.history.append(row)
         score = position.scores(self.stage.best_by)[-1]
         better = score > position.best_score or position.best_epoch < 0
@@ -305,7 +315,6 @@ class StageTraining:
             self.model.save(self.best, facts)
         self.save()
         self._write_history()
-        self._write_timing(int(row["epoch"]), trained - began, time.perf_counter() - trained, images)
         if self.listener:
             self.listener.epoch_ends(row)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from pocketseg.errors import ModelFileError
 from pocketseg.nets import AnySize, build
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.quant import Scheme, calibrate, integer_net, integer_skeleton, pack_net, quantize_net, unpack_net
 from pocketseg.training.checkpoint import read_checkpoint, write_checkpoint
 from pocketseg.training.device import Precision, autocast
+
+# What a model's file always says; the rest are facts.
+STATE_KEYS = ("kind", "net", "pipeline", "quant")
 
 
 def logit_count(classes: int) -> int:
@@ -28,13 +33,16 @@ def logit_count(classes: int) -> int:
 class Model:
     """A net of the catalogue, its options, and the pipeline around it.
 
-    `facts` are what the file it was loaded from said besides: stage, epoch, score.
+    `quant` is how the net is quantised, in the words of a recipe, or None. `facts` are what the file it was loaded from
+    said besides: stage, epoch, score. `packed` is a net of integers that came from a packed file and cannot be trained.
     """
 
     net_options: dict[str, Any]
     pipeline: Pipeline
     net: AnySize
+    quant: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    packed: bool = False
 
     @classmethod
     def fresh(cls, net_options: Mapping[str, Any], pipeline: Pipeline, seed: int) -> Model:
@@ -47,30 +55,55 @@ class Model:
         )
         return cls(dict(net_options), replace(pipeline, multiple=net.stride), net)
 
+    def quantize(self, options: Mapping[str, Any], batches: Iterable[Tensor]) -> None:
+        """Put a scheme's quantisers into the net and let them see some batches (n, c, h, w) of net input."""
+        quantize_net(self.net.core, Scheme.of(options))
+        calibrate(self.net.core, batches)
+        self.quant = dict(options)
+
+    def integer_core(self) -> nn.Module:
+        """The net that is judged: on integers where it is quantised."""
+        return self.net.core if self.quant is None or self.packed else integer_net(self.net.core)
+
     def save(self, path: Path, facts: Mapping[str, Any]) -> None:
         """Write weights and everything needed to run them; `facts` (stage, epoch, score) go along."""
-        state = {"kind": "model", "net": self.net_options, "pipeline": asdict(self.pipeline), **facts}
-        write_checkpoint(path, self.net.core.state_dict(), state)
+        write_checkpoint(path, self.net.core.state_dict(), self._state("model", facts))
+
+    def save_packed(self, path: Path) -> None:
+        """Write the integer net of a quantised model, its weights in the bits they need."""
+        write_checkpoint(path, {"weights": pack_net(self.integer_core())}, self._state("packed", self.facts))
+
+    def _state(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        quant = {} if self.quant is None else {"quant": self.quant}
+        return {"kind": kind, "net": self.net_options, "pipeline": asdict(self.pipeline), **quant, **facts}
 
     @classmethod
     def load(cls, path: Path) -> Model:
-        """A model from `best.safetensors`.
+        """A model from `best.safetensors`, or one that runs only from `packed.safetensors`.
 
         Raises:
             ModelFileError: torn, altered, or no model.
         """
         tensors, state = read_checkpoint(path)
-        if state.get("kind") != "model":
+        if state.get("kind") not in ("model", "packed"):
             raise ModelFileError(str(path), "holds a training state, not a model", "give best.safetensors")
-        pipeline = Pipeline.from_dict(state["pipeline"], str(path))
-        model = cls.fresh(state["net"], pipeline, seed=0)
+        model = cls.fresh(state["net"], Pipeline.from_dict(state["pipeline"], str(path)), seed=0)
+        model.quant, model.packed = state.get("quant"), state["kind"] == "packed"
+        model.facts = {key: value for key, value in state.items() if key not in STATE_KEYS}
+        if model.packed:
+            core = integer_skeleton(model.net.core, Scheme.of(model.quant or {}))
+            unpack_net(core, tensors["weights"], str(path))
+            model.net.core = core
+            return model
+        if model.quant is not None:
+            quantize_net(model.net.core, Scheme.of(model.quant))
         model.net.core.load_state_dict(tensors)
-        model.facts = {key: value for key, value in state.items() if key not in ("kind", "net", "pipeline")}
         return model
 
     def predictor(self, device: torch.device | None = None, precision: Precision = "f32") -> NetPredictor:
-        """The model as a predictor; f32 unless asked otherwise."""
-        return NetPredictor(self.pipeline, torch_forward(self.net, device, precision), name="torch")
+        """The model as a predictor; f32 unless asked otherwise, and on integers where it is quantised."""
+        net = self.net if self.quant is None or self.packed else AnySize(self.integer_core())
+        return NetPredictor(self.pipeline, torch_forward(net, device, precision), name="torch")
 
 
 def torch_forward(net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32") -> Forward:

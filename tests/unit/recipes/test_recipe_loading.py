@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pocketseg.errors import Problem, RecipeError
+from pocketseg.flows.stages import check_stage
 from pocketseg.recipes import Recipe, dump_recipe, load_recipe, parse_yaml, shipped_names, shipped_text
 
 NET = {"arch": "thin_unet"}
@@ -267,7 +268,7 @@ BAD_VALUES = [
     ("stages.0.batch", 0),
     ("stages.0.batch", -4),
     ("stages.0.batch", 2.5),
-    ("stages.0.epochs", 0),
+    ("stages.0.epochs", -1),
     ("stages.0.epochs", "many"),
     ("stages.0.name", "../x"),
     ("stages.0.name", "a/b"),
@@ -380,7 +381,7 @@ def test_keys_that_contradict_each_other(change, message):
 
 def test_several_faults_are_told_at_once():
     values = with_value("stages.0.optimizer.lr", -1) | {"dta": 1, "split": {"test": 2}, "seed": "x"}
-    values["stages"].append({"name": "b", "net": NET, "epochs": 0})
+    values["stages"].append({"name": "b", "net": NET, "epochs": -1})
     keys = {problem.split(": ")[0] for problem in refusal(values, ["stages.7.epochs=1", "nonsense"])}
     assert keys == {
         "stages.0.optimizer.lr",
@@ -463,7 +464,7 @@ def test_the_last_override_wins_and_parts_of_lists_can_be_set():
         ("seed=!!python/name:os.system", "--set seed=!!python/name:os.system, line 1"),
         ("sed=5", "sed: is no key of a recipe → did you mean seed?"),
         ("stages.0.epoch=5", "stages.0.epoch: is no key of a recipe → did you mean epochs?"),
-        ("stages.0.epochs=-5", "stages.0.epochs: input should be greater than or equal to 1 (given: -5)"),
+        ("stages.0.epochs=-5", "stages.0.epochs: input should be greater than or equal to 0 (given: -5)"),
     ],
 )
 def test_overrides_that_make_no_sense(override, start):
@@ -477,16 +478,16 @@ def test_overrides_that_make_no_sense(override, start):
 def test_nets_check_their_own_options():
     seen = []
 
-    def check(net, key):
-        seen.append((net, key))
-        return [Problem(f"{key}.width", "is odd")] if net.get("width") else []
+    def check(stage, key):
+        seen.append((stage["net"], key))
+        return [Problem(f"{key}.net.width", "is odd")] if stage["net"].get("width") else []
 
-    load_recipe(stages(("a", None), ("b", None)), check_net=check)
-    assert seen == [(NET, "stages.0.net"), (NET, "stages.1.net")]
-    problems = refusal(SMALLEST | {"seed": -1}, ["stages.0.net.width=3"], check_net=check)
+    load_recipe(stages(("a", None), ("b", None)), check_stage=check)
+    assert seen == [(NET, "stages.0"), (NET, "stages.1")]
+    problems = refusal(SMALLEST | {"seed": -1}, ["stages.0.net.width=3"], check_stage=check)
     assert "stages.0.net.width: is odd" in problems and any(p.startswith("seed:") for p in problems)
 
 
 @pytest.mark.parametrize("values", [{"stages": 3}, {"stages": [3]}, {"stages": [{"net": 3}]}])
-def test_the_check_of_nets_stands_what_is_no_net(values):
-    assert refusal(values, check_net=lambda net, key: [Problem(key, "never")])
+def test_the_check_of_stages_stands_what_is_none(values):
+    assert refusal(values, check_stage=check_stage)

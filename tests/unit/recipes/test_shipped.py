@@ -3,7 +3,8 @@
 import pytest
 
 from pocketseg.cli.recipes import listed
-from pocketseg.nets import build, check_net, parameter_count
+from pocketseg.flows.stages import check_stage
+from pocketseg.nets import build, parameter_count
 from pocketseg.recipes import load_recipe, shipped_names, shipped_text
 from pocketseg.training.optim import rate_factor, should_stop
 
@@ -63,7 +64,7 @@ def rates(stage, scores=()) -> list[float]:
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_a_shipped_recipe_builds_its_nets(name):
-    recipe = load_recipe(name, check_net=check_net)
+    recipe = load_recipe(name, check_stage=check_stage)
     classes = len(recipe.data.classes)
     for stage in recipe.stages:
         net = build(stage.net.arch, recipe.data.channels, classes + (classes > 1), **stage.net.options)
@@ -92,7 +93,7 @@ def test_overrides_of_the_comments_are_good(name):
             continue
         parts = [part.strip() for part in line.split("--set ")[1:]]
         overrides = [part.split('"')[1] if part.startswith('"') else part.split(",")[0] for part in parts]
-        assert load_recipe(name, overrides, check_net) != load_recipe(name), overrides
+        assert load_recipe(name, overrides, check_stage) != load_recipe(name), overrides
 
 
 def test_the_list_of_recipes_is_in_columns(capsys):

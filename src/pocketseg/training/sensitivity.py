@@ -1,0 +1,75 @@
+"""Post-training quantisation: which layers lose most, and which of them go back to f32."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pocketseg.data import Case, Cases
+from pocketseg.metrics import overlap, with_empty
+from pocketseg.pipeline.postprocess import threshold_or_argmax
+from pocketseg.quant.apply import convolutions
+from pocketseg.training.model import Model
+
+
+def mean_dice(model: Model, cases: Cases, chosen: Sequence[Case]) -> float:
+    """Mean Dice over cases and classes at threshold 0.5 on the images' own grids; an empty mask left empty counts 1."""
+    predictor = model.predictor()
+    found = []
+    for case in chosen:
+        probability, truth = predictor.predict(cases.image(case)), cases.mask(case)
+        mask = threshold_or_argmax(probability, 0.5)
+        classes = range(1, probability.shape[2] + 1)
+        found += [with_empty(overlap(mask == index, truth == index).dice) for index in classes]
+    return float(np.mean(found))
+
+
+def spare_layers(
+    model: Model, options: Mapping[str, Any], batches: Sequence[Tensor], cases: Cases, chosen: Sequence[Case]
+) -> tuple[dict[str, Any], str]:
+    """Leave in f32 the layers whose quantisation costs most, until no more than `max_drop` of the Dice is lost.
+
+    Every layer is quantised by itself first, on a copy; the loss of Dice on the chosen cases is its sensitivity. Then
+    all are quantised, and the most sensitive ones go back, one after the other.
+
+    Args:
+        model: in f32; is not changed.
+        options: of the quantisation, with `max_drop`.
+        batches: for calibration.
+        cases: the data set.
+        chosen: its validation part.
+
+    Returns:
+        The options with the spared layers, and a table (CSV) of sensitivities and of the way to the result.
+    """
+    names = [name for name, _, _ in convolutions(model.net.core)]
+    exact = mean_dice(model, cases, chosen)
+
+    def dice(layers: Mapping[str, str]) -> float:
+        tried = copy.deepcopy(model)
+        tried.quantize({**options, "layers": {**options["layers"], **layers}}, batches)
+        return mean_dice(tried, cases, chosen)
+
+    alone = {name: exact - dice(dict.fromkeys((other for other in names if other != name), "float")) for name in names}
+    ranked = sorted(names, key=lambda name: -alone[name])
+    spared: dict[str, str] = {}
+    way = [(0, "", dice(spared))]
+    while exact - way[-1][2] > options["max_drop"] and len(spared) < len(names) - 1:
+        name = ranked[len(spared)]
+        spared[name] = "float"
+        way.append((len(spared), name, dice(spared)))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["layer", "dice_lost_alone", "spared"])
+    writer.writerows([name, f"{alone[name]:.6f}", "yes" if name in spared else ""] for name in ranked)
+    writer.writerow(["", "", ""])
+    writer.writerow(["layers_spared", "last", "dice"])
+    writer.writerow(["all in f32", "", f"{exact:.6f}"])
+    writer.writerows([count, name, f"{value:.6f}"] for count, name, value in way)
+    return {**options, "layers": {**options["layers"], **spared}}, text.getvalue()

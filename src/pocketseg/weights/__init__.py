@@ -1,0 +1,53 @@
+"""Starting weights from anywhere: reading the file, and putting its tensors into a net."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors
+from torch import Tensor
+
+from pocketseg.errors import ModelFileError
+from pocketseg.weights.download import fetch
+from pocketseg.weights.keras import KerasLayer, put_keras, read_keras
+from pocketseg.weights.pth import read_pth
+from pocketseg.weights.take import Taken, take
+
+__all__ = ["KerasLayer", "Taken", "fetch", "put_keras", "read_keras", "read_pth", "read_weights", "take"]
+
+# In front of every name: of the net in a training state of ours, and of a net that was wrapped to train in parallel.
+OUR_STATE, WRAPPED = "net.", "module."
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a net by name: from a model or training state of ours, another safetensors file, or a `.pth`.
+
+    What the file is, is told by its content.
+
+    Raises:
+        ModelFileError: missing, torn, or of another kind.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except FileNotFoundError:
+        raise ModelFileError(str(path), "does not exist", "check the path") from None
+    except OSError as error:
+        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None
+    if start.startswith(b"\x89HDF"):
+        raise ModelFileError(str(path), "is an HDF5 file", "name a Keras file .h5 or .hdf5")
+    tensors = _read_safetensors(path) if start[8:] == b"{" else read_pth(path)
+    if tensors and all(name.startswith(WRAPPED) for name in tensors):
+        return {name.removeprefix(WRAPPED): value for name, value in tensors.items()}
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            ours = "pocketseg" in (file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except Exception as error:  # safetensors raises its own error types for torn files
+        raise ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another copy") from None
+    state = {name.removeprefix(OUR_STATE): value for name, value in tensors.items() if name.startswith(OUR_STATE)}
+    return state if ours and state else tensors

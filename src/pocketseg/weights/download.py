@@ -1,0 +1,164 @@
+"""Published weight files: fetched once, checked, and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import re
+import tempfile
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from pocketseg.errors import EnvironmentProblem, ModelFileError
+from pocketseg.files import disk_problem
+
+log = logging.getLogger("pocketseg")
+
+TORCHVISION = "https://download.pytorch.org/models"
+# Nobody should wait long to learn that there is no network.
+PATIENCE_S = 4.0
+CHUNK = 1 << 20
+LARGEST = 4 << 30
+
+
+def cache_folder() -> Path:
+    """`POCKETSEG_CACHE`, or `pocketseg` in the user's cache."""
+    given = os.environ.get("POCKETSEG_CACHE")
+    if given:
+        return Path(given)
+    user = os.environ.get("XDG_CACHE_HOME")
+    return (Path(user) if user else Path.home() / ".cache") / "pocketseg"
+
+
+def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | None = None) -> Path:
+    """Where a published file lies on this machine; it is downloaded if it does not yet.
+
+    Nobody ever sees half a file: it gets its name when it is whole and its digest is right.
+
+    Args:
+        file_name: for example resnet18-f37072fd.pth.
+        base_url: the folder it is in; `POCKETSEG_WEIGHTS_URL` is used instead, if set.
+        sha256_prefix: first digits of its SHA-256; default those in the name.
+
+    Raises:
+        EnvironmentProblem: no network, refused, not there, or no space.
+        ModelFileError: the digest is wrong.
+    """
+    digits = sha256_prefix or _digits_in(file_name)
+    path = cache_folder() / file_name
+    if path.exists():
+        _check(path, _sha256(path), digits, "remove it, and it is downloaded again")
+        return path
+    base = os.environ.get("POCKETSEG_WEIGHTS_URL") or base_url
+    url = f"{base.rstrip('/')}/{file_name}"
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https", "file"):
+        raise EnvironmentProblem(
+            url, "is no address of a download", "set POCKETSEG_WEIGHTS_URL to https://… or file://…"
+        )
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{file_name[:50]}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            digest = _download(url, file, path)
+            file.flush()
+            os.fsync(file.fileno())
+        _check(Path(url), digest, digits, _advice(path), shown=url)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise disk_problem(path, error) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def _digits_in(file_name: str) -> str:
+    found = re.fullmatch(r"[A-Za-z0-9_.]+-([0-9a-f]{8,64})\.[a-z]+", file_name)
+    if not found:
+        raise ModelFileError(file_name, "has no digest in its name", "the form is NAME-DIGITS.pth")
+    return found[1]
+
+
+def _advice(path: Path) -> str:
+    return (
+        f"put the file at {path} yourself, set POCKETSEG_WEIGHTS_URL to a mirror, or train without: "
+        "--set stages.0.init=null"
+    )
+
+
+def _download(url: str, file: Any, path: Path) -> str:
+    """Write the address's content to an open file; its SHA-256."""
+    try:
+        with _open(url) as response:
+            length = int(response.headers.get("Content-Length") or 0)
+            log.info("downloading %s%s", url, f" ({length / 1e6:.1f} MB)" if length else "")
+            digest, done = hashlib.sha256(), 0
+            while chunk := _receive(response):
+                done += len(chunk)
+                if done > LARGEST:
+                    raise EnvironmentProblem(url, f"is larger than {LARGEST:,} bytes", _advice(path))
+                digest.update(chunk)
+                file.write(chunk)
+    except (_NoAnswerError, ValueError) as error:
+        raise EnvironmentProblem(url, f"cannot be downloaded ({error})", _advice(path)) from None
+    if length and done != length:
+        raise EnvironmentProblem(url, f"broke off after {done:,} of {length:,} bytes", _advice(path))
+    return digest.hexdigest()
+
+
+class _NoAnswerError(Exception):
+    """The network's fault, not the disk's: both are OSErrors otherwise."""
+
+
+def _receive(response: Any) -> bytes:
+    try:
+        chunk: bytes = response.read(CHUNK)
+        return chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise _NoAnswerError(str(error) or type(error).__name__) from None
+
+
+def _open(url: str) -> Any:
+    """An open answer. The look-up of the host's name has no time limit of its own, so it runs in a thread."""
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(urllib.request.urlopen(url, timeout=PATIENCE_S))
+        except Exception as error:  # whatever it is, the one who waits wants to know
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    answer = answers[0] if answers else TimeoutError(f"no answer within {PATIENCE_S:g} seconds")
+    if isinstance(answer, urllib.error.URLError) and not isinstance(answer, urllib.error.HTTPError):
+        answer = _NoAnswerError(str(answer.reason))
+    if isinstance(answer, Exception):
+        if isinstance(answer, urllib.error.HTTPError):
+            answer.close()
+        raise _NoAnswerError(str(answer)) from None
+    return answer
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "remove it") from None
+
+
+def _check(path: Path, digest: str, digits: str, fix: str, shown: str | None = None) -> None:
+    if not digest.startswith(digits):
+        what = f"is not the published file: its SHA-256 begins with {digest[: len(digits)]}, not {digits}"
+        raise ModelFileError(shown or str(path), what, fix)
