@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -12,10 +14,9 @@ from helpers import SMALL, overrides, read_csv, read_json, run_cli
 
 import pocketseg
 from pocketseg.errors import EnvironmentProblem, ModelFileError, PocketsegError, RecipeError, RunError
-from pocketseg.nets import build
+from pocketseg.nets import build, encoders
 from pocketseg.weights import read_weights
 
-BEST = "fold-0/train/best.safetensors"
 ENCODER = ("stages.0.net={arch: encoder_unet, levels: 2, width: 4}", "data.size=[32, 32]", "stages.0.epochs=1")
 
 
@@ -90,7 +91,7 @@ def test_from_keras(train, tmp_path):
 
 
 def test_by_name_takes_what_fits_and_tells_the_rest(train, trained_run):
-    run = train(f"{{run: {trained_run}, match: name}}", "data.classes=[one]", "stages.0.net.blocks=2")
+    run = train(f"{{run: {trained_run}, match: name}}", "stages.0.net.blocks=2")
     log = (run / "log.txt").read_text(encoding="utf-8")
     assert " left over, " in log and "encoder.2" in log
     assert torch.allclose(
@@ -98,15 +99,21 @@ def test_by_name_takes_what_fits_and_tells_the_rest(train, trained_run):
     )
 
 
-def published(tmp_path, monkeypatch, alter: float = 0.0):
+def test_between_quantised_and_plain_nets(train, trained_run):
+    quant = "stages.0.quant={scheme: w8a8}"
+    name = "encoder.1.0.weight"
+    wanted = read_weights(best(trained_run))[name]
+    first = train(f"{{run: {trained_run}}}", quant, out="first")
+    for out, more in (("second", (quant,)), ("plain", ())):
+        run = train(f"{{run: {first}}}", *more, out=out)
+        assert torch.allclose(read_weights(best(run))[name], wanted, atol=1e-6)
+
+
+def published(tmp_path, monkeypatch):
     """A file as torchvision publishes it, in a cache of its own, with a digest that the name promises."""
-    import hashlib
-
-    from pocketseg.nets import encoders
-
     core = build("encoder_unet", 3, 1, levels=5, width=4).core
     tensors = dict(core.encoder.state_dict()) | {"fc.weight": torch.ones(10, 512), "fc.bias": torch.ones(10)}
-    tensors["bn1.bias"] = torch.full((64,), 0.5 + alter)
+    tensors["bn1.bias"] = torch.full((64,), 0.5)
     torch.save(tensors, tmp_path / "file")
     name = f"resnet18-{hashlib.sha256((tmp_path / 'file').read_bytes()).hexdigest()[:8]}.pth"
     (tmp_path / "cache").mkdir(exist_ok=True)
@@ -132,21 +139,34 @@ def test_a_published_encoder(train, tmp_path, monkeypatch, by):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (("data.classes=[a, b]", "stages.0.loss={ce: 1}"), ["for 1 classes", "needs one for 2"]),
-        (("data.channels=3",), ["for 1 image channels", "needs one for 3"]),
-        (("stages.0.net={arch: unet, width: 8, levels: 2}",), ["whose net is thin_unet, not unet"]),
-        (("stages.0.net.width=6",), ["is 8×1×3×3 in the file and 6×1×3×3 in the net"]),
+        (("data.channels=3",), "has 1 image channels, not 3"),
+        (("stages.0.net={arch: unet, width: 8, levels: 2}",), "whose net is thin_unet, not unet"),
+        (("stages.0.net.width=6",), "is 8×1×3×3 in the file and 6×1×3×3 in the net"),
     ],
 )
 def test_another_net_is_told_with_both(train, trained_run, tmp_path, changes, words):
-    if "data.classes=[a, b]" in changes:
-        changes = (*changes, "data.mask.values=[128, 255]")
+    assert words in refusal(train, PocketsegError, f"{{run: {trained_run}}}", *changes, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("init", "words"),
+    [
+        ("{{run: {run}, allow_leak: true}}", "has 1 classes, not 2"),
+        ("{{weights: {file}}}", "head.weight is 1×8×1×1 in the file and 3×8×1×1 in the net"),
+    ],
+)
+def test_another_number_of_classes_is_told_with_both(trained_run, tmp_path, init, words):
+    masks = np.zeros((12, 32, 32, 1), np.uint8)
+    masks[:, 5:15, 5:20], masks[:, 18:30, 10:30] = 1, 2
+    np.savez(tmp_path / "data.npz", images=masks * 80, masks=masks)
+    recipe = {
+        "data": {"size": [32, 32], "classes": ["left", "right"]},
+        "stages": [{"name": "a", "net": {"arch": "thin_unet", "width": 8, "blocks": 3}, "loss": {"ce": 1}}],
+    }
+    start = f"stages.0.init={init.format(run=trained_run, file=best(trained_run))}"
     with pytest.raises(PocketsegError) as caught:
-        train(f"{{run: {trained_run}}}", *changes)
-    if "128" in "".join(changes):
-        return  # the phantom has no second class, which is told first
-    assert all(word in str(caught.value) for word in words), str(caught.value)
-    assert not (tmp_path / "run").exists()
+        pocketseg.train(recipe, tmp_path / "data.npz", tmp_path / "run", overrides=[start], device="cpu")
+    assert words in str(caught.value) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -164,12 +184,9 @@ def test_faults_of_the_start_before_anything_is_trained(train, tmp_path, init, k
 
 
 def test_the_second_stages_file_is_missed_before_the_first_is_trained(train, tmp_path):
-    stage = "stages=[{name: a, net: &1 {arch: thin_unet}}]".replace("&1 ", "")
-    second = "{name: b, net: {arch: thin_unet}, init: {weights: none.pth}}"
-    stages = stage[:-1] + f", {second}]"
-    with pytest.raises(ModelFileError, match="does not exist"):
-        train("null", stages)
-    assert not (tmp_path / "run").exists()
+    first, second = "{name: a, net: {arch: thin_unet}}", "{name: b, net: {arch: thin_unet}, init: {weights: none.pth}}"
+    text = refusal(train, ModelFileError, "null", f"stages=[{first}, {second}]", tmp_path=tmp_path)
+    assert "none.pth: does not exist" in text
 
 
 def test_stages_of_different_nets_are_told_before_training(train, tmp_path):
@@ -215,7 +232,7 @@ def test_resuming_with_another_start_is_refused(train, trained_run, tmp_path, ph
     train(f"{{weights: {path}}}", resume=True)
     tensors["head.bias"] = tensors["head.bias"] + 0.25
     torch.save(tensors, path)
-    with pytest.raises(PocketsegError):
+    with pytest.raises(PocketsegError, match="resume with the same"):
         train(f"{{weights: {path}}}", resume=True)
 
 

@@ -167,7 +167,7 @@ def _model_tensors(recipe: Recipe, stage: StageSection, path: Path) -> Mapping[s
             if there != here:
                 raise RunError(
                     f"stage {stage.name!r}",
-                    f"starts from {path}, a net for {there} {what}, and needs one for {here}",
+                    f"starts from {path}, whose net has {there} {what}, not {here}",
                     "start from a net of the same kind, or take what fits with init.match=name",
                 )
     # A quantised net has the weights of a float one, and the grids of its quantisers beside them.

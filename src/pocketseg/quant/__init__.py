@@ -6,7 +6,7 @@ from pocketseg.quant.codes import Codes, Planes, Spec, State
 from pocketseg.quant.fixed import Fixed, PowerOfTwo
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import Scheme, check_quant
-from pocketseg.quant.stored import Storage, pack_net, storage, stored_bytes, unpack_net
+from pocketseg.quant.stored import Storage, nominal, pack_net, storage, stored_bytes, unpack_net
 from pocketseg.quant.ternary import Ternary, ternary_beta, ternary_tanh
 from pocketseg.quant.uniform import Int
 
@@ -39,6 +39,7 @@ __all__ = [
     "integer_net",
     "integer_skeleton",
     "latent_weights",
+    "nominal",
     "pack_net",
     "quantize_net",
     "storage",

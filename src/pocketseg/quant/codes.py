@@ -152,6 +152,13 @@ class Spec(ABC):
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
         """The gradients by x and, where the scale is learned, by scale."""
 
+    def fake(self, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
+        """Values for a training step, and where the gradient passes unchanged if that is all there is to it.
+
+        Without such a mask `gradient` is asked.
+        """
+        return self.encode(x.float(), state).values(), None
+
     def scale_slope(self, count: int) -> float:
         """A factor on the gradient of a learned scale that `count` values share."""
         return 1.0
@@ -161,6 +168,20 @@ class Spec(ABC):
         check_finite(x)
         with torch.no_grad():
             return self.encode(x.float(), state or self.state(self.measure(x))).integers()
+
+
+def uniform_fake(x: Tensor, state: State, lowest: int, highest: int) -> tuple[Tensor, Tensor]:
+    """(clip(rint(x · inverse_scale) + zero_point) − zero_point) · scale in one pass, and where nothing was clipped.
+
+    The same f32 arithmetic as `encode` and `values`, rounded to the type of x at the end: a training step spends its
+    time on memory.
+    """
+    zero = torch.zeros_like(state.scale) if state.zero_point is None else state.zero_point
+    enabled = torch.ones(1, dtype=torch.uint8, device=x.device)
+    values, mask = torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
+        x, state.scale, zero.to(torch.int32), enabled, lowest, highest
+    )
+    return values, mask
 
 
 def check_finite(x: Tensor) -> None:

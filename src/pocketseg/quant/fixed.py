@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import Codes, Spec, State, rint
+from pocketseg.quant.codes import Codes, Spec, State, rint, uniform_fake
 
 MOST_BITS = 16
 # Above √½ a mantissa in [½, 1) is nearer to 1, in log₂. √½ is irrational, so there are no ties.
@@ -67,6 +67,9 @@ class Fixed(_Grid):
 
     def encode(self, x: Tensor, state: State) -> Codes:
         return Codes(rint(x * 2.0**self.f).clamp(-self.highest, self.highest), state.scale)
+
+    def fake(self, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
+        return uniform_fake(x, state, -self.highest, self.highest)
 
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
         return grad * (torch.round(x * 2.0**self.f).abs() <= self.highest), None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pocketseg.errors import ModelFileError
 from pocketseg.quant.binary import Binary, ResidualBinary
 from pocketseg.quant.fixed import PowerOfTwo, exponents, from_exponents
-from pocketseg.quant.layers import IntegerConv2d
+from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
 from pocketseg.quant.packing import pack, pack_planes, unpack, unpack_planes
 
 
@@ -59,6 +59,21 @@ def storage(core: nn.Module) -> list[Storage]:
         bits = layer.weight_spec.bits
         rows.append(Storage(name, bits, levels, zeros, weights * bits, packed_codes(layer).numel(), floats))
     return rows
+
+
+def nominal(core: nn.Module) -> tuple[int, int]:
+    """Bits of quantised weights, and numbers that stay f32, in a net that trains with quantisers.
+
+    The way in which papers count: weights times bits; biases, norms, gammas and learned scales, and layers left in f32.
+    Running statistics of norms, and scales that are measured and not learned, are not counted. A size is
+    `stored_bytes`.
+    """
+    bits, coded = 0, set()
+    for layer in core.modules():
+        if isinstance(layer, QuantConv2d) and layer.weights is not None:
+            bits += layer.weight.numel() * layer.weights.spec.bits
+            coded.add(id(layer.weight))
+    return bits, sum(p.numel() for p in core.parameters() if id(p) not in coded)
 
 
 def stored_bytes(core: nn.Module) -> dict[str, int]:

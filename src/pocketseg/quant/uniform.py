@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import TINY, Codes, Spec, State, along, rint, rows, sum_but
+from pocketseg.quant.codes import TINY, Codes, Spec, State, along, rint, rows, sum_but, uniform_fake
 
 Rule = Literal["min-max", "percentile", "mse", "learned"]
 INT_BITS = (2, 3, 4, 5, 6, 7, 8, 16)
@@ -81,6 +81,8 @@ class Int(Spec):
 
     def measure(self, x: Tensor) -> Tensor:
         """The range (low, high) that the rule finds."""
+        if self.rule == "min-max" and self.axis is None:
+            return torch.stack(torch.aminmax(x.detach())).float()
         values = rows(x.detach().float(), self.axis)
         if self.rule == "learned":
             low, high = self._learned_start(values)
@@ -116,6 +118,11 @@ class Int(Spec):
             codes = codes - along(state.zero_point, self.axis, x.ndim)
         by_scale = codes - inside * (x * along(state.inverse_scale, self.axis, x.ndim))
         return by_x, sum_but(grad * by_scale, self.axis)
+
+    def fake(self, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
+        if self.learned or self.axis is not None:
+            return super().fake(x, state)
+        return uniform_fake(x, state, self.lowest, self.highest)
 
     def scale_slope(self, count: int) -> float:
         return 1 / math.sqrt(count * self.highest)

@@ -1,0 +1,155 @@
+"""A float net, quantised after training and while training: trained, judged, packed, inspected, resumed."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import run_cli
+
+import pocketseg
+from pocketseg.training.model import Model
+
+NET = "net: {arch: thin_unet, width: 8, blocks: 3}"
+RECIPE = f"""
+data: {{size: [32, 32], group_csv: patients.csv, group_column: patient}}
+split: {{test: 0.25, validation: 0.2}}
+stages:
+  - {{name: float, {NET}, epochs: 2, batch: 8}}
+  - {{name: after, {NET}, init: {{stage: float}}, quant: {{scheme: w8a8, max_drop: 0.005}}, epochs: 0, batch: 8}}
+  - {{name: w2, {NET}, init: {{stage: float}}, quant: {{scheme: w2a8}}, epochs: 1, batch: 8}}
+  - {{name: bits, {NET}, init: {{stage: w2}}, quant: {{scheme: residual w2a2}}, epochs: 1, batch: 8}}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantised")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    data = pocketseg.phantom(folder / "data", cases=32, size=48)
+    done = run_cli("train", folder / "recipe.yaml", "--data", data, "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder, data
+
+
+def test_every_quantised_stage_is_packed_and_means_the_same(trained):
+    folder, data = trained
+    images = [
+        np.asarray(pocketseg.data.Cases.open(data).image(case)) for case in list(pocketseg.data.Cases.open(data))[:3]
+    ]
+    sizes = {}
+    for stage in ("after", "w2", "bits"):
+        place = folder / "run/fold-0" / stage
+        best, packed = Model.load(place / "best.safetensors"), Model.load(place / "packed.safetensors")
+        assert best.quant == packed.quant and packed.packed and packed.pipeline == best.pipeline
+        for image in images:
+            assert np.array_equal(packed.predictor().predict(image), best.predictor().predict(image))
+        sizes[stage] = (place / "packed.safetensors").stat().st_size
+        counted = pocketseg.inspect(place / "best.safetensors").totals["bytes"]
+        assert abs(sizes[stage] - counted) <= 0.02 * counted + 4096
+    assert not (folder / "run/fold-0/float/packed.safetensors").exists()
+    assert sizes["w2"] < sizes["after"]
+
+
+def test_a_packed_model_cannot_be_trained_on(trained):
+    folder, data = trained
+    packed = folder / "run/fold-0/w2/packed.safetensors"
+    with pytest.raises(pocketseg.errors.PocketsegError, match="packed"):
+        pocketseg.train(
+            {"data": {"size": [32, 32]}, "stages": [{
+                "name": "x", "net": {"arch": "thin_unet", "width": 8, "blocks": 3}, "init": {"weights": str(packed)},
+            }]},
+            data, folder / "never",
+        )  # fmt: skip
+
+
+def test_sensitivities_are_told(trained):
+    folder, _ = trained
+    text = (folder / "run/fold-0/after/sensitivity.csv").read_text()
+    rows = list(csv.DictReader(text.split("\n\n")[0].splitlines()))
+    layers = [
+        row["layer"]
+        for row in rows
+        if row["layer"] and row["dice_lost_alone"].replace("-", "").replace(".", "").isdigit()
+    ]
+    assert len(layers) >= 15 and "head" in layers and "all in f32" in text
+
+
+def test_the_last_stage_is_judged_on_integers(trained):
+    folder, data = trained
+    found = pocketseg.evaluate(
+        folder / "run/fold-0/bits/packed.safetensors", data, split=folder / "run/split.json", part="test",
+        overrides=["data.group_csv=patients.csv", "data.group_column=patient"], out=folder / "judged",
+    ).summaries[0]  # fmt: skip
+    (row,) = [s for s in json.loads((folder / "run/fold-0/summary.json").read_text()) if s["part"] == "test"]
+    assert row["dice"] == pytest.approx(found.dice, abs=1e-9)
+
+
+def test_inspect_tells_bits_levels_and_bytes(trained):
+    folder, _ = trained
+    done = run_cli("inspect", folder / "run/fold-0/w2/best.safetensors")
+    assert done.returncode == 0 and "levels" in done.stdout and "w2a8" in done.stdout
+    content = json.loads(run_cli("inspect", folder / "run/fold-0/w2/packed.safetensors", "--json").stdout)
+    layers = {layer["name"]: layer for layer in content["layers"]}
+    assert layers["decoder.0.0"]["bits"] == 2 and layers["decoder.0.0"]["levels"] == 3
+    assert layers["encoder.0.0"]["bits"] == 8 and 0 < layers["decoder.0.0"]["zeros"] < 1
+    assert layers["decoder.0.0"]["packed_bytes"] == 16 * 8 * 9 * 2 // 8
+
+
+def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
+    """The last stage anew, from the float run's checkpoint of its first epoch: same bytes."""
+    _, data = trained
+    changed = RECIPE.replace("quant: {scheme: residual w2a2}, epochs: 1", "quant: {scheme: residual w2a2}, epochs: 2")
+    (tmp_path / "recipe.yaml").write_text(changed)
+
+    class Stop:
+        def stage_begins(self, *_): ...
+        def step_ends(self, *_): ...
+        def epoch_ends(self, row): ...
+
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    pocketseg.train(tmp_path / "recipe.yaml", data, whole)
+
+    class Kill(Stop):
+        stage = ""
+
+        def stage_begins(self, stage, *_):
+            self.stage = stage
+
+        def epoch_ends(self, row):
+            if self.stage == "bits" and row["epoch"] == 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pocketseg.train(tmp_path / "recipe.yaml", data, torn, listener=Kill())
+    pocketseg.train(tmp_path / "recipe.yaml", data, torn, resume=True)
+    for name in ("best.safetensors", "packed.safetensors", "history.csv"):
+        assert (torn / "fold-0/bits" / name).read_bytes() == (whole / "fold-0/bits" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stages.2.quant.scheme=w99a8", "stages.2.quant.scheme: 'w99a8'"),
+        ("stages.2.quant.keep=[nothing]", "stages.2.quant.keep: 'nothing' fits no layer"),
+        ("stages.2.quant.rul=mse", "stages.2.quant.rul: is no key of a recipe → did you mean rule?"),
+        ("stages.0.epochs=0", "0 epochs are for a stage with quant"),
+        ("stages.2.quant.max_drop=0.1", "quant.max_drop is for a stage of 0 epochs"),
+    ],
+)
+def test_faults_of_a_quant_section(trained, change, message):
+    folder, data = trained
+    done = run_cli("train", folder / "recipe.yaml", "--data", data, "--out", folder / "faulty", "--set", change)
+    assert done.returncode == 2 and message in done.stderr and not (folder / "faulty").exists()
+
+
+def test_on_the_meta_device_nothing_is_drawn():
+    """A recipe's check builds the quantised net without its weights."""
+    from pocketseg.nets import skeleton
+    from pocketseg.quant import Scheme, quantize_net
+
+    core = skeleton("unet", 1, 1)
+    quantize_net(core, Scheme("residual w3a3"))
+    assert all(p.device.type == "meta" or p.numel() < 100 for p in core.parameters())
+    assert torch.get_default_device().type == "cpu"
