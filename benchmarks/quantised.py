@@ -6,7 +6,7 @@ is only read again, so the script can be stopped at any time.
 
     python benchmarks/quantised.py --data ../shared/data --out runs/low --json benchmarks/results/quantised.jsonl
     python benchmarks/quantised.py --data ../shared/data --out runs/low --sets busi --nets thin --schemes w8a8 w2a8
-    python benchmarks/quantised.py --out runs/low --schemes --json LINES --markdown docs/quantization.md  # the table only
+    python benchmarks/quantised.py --out runs/low --schemes --json LINES --markdown docs/quantization.md  # table only
 """
 
 from __future__ import annotations
