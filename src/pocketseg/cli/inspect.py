@@ -18,6 +18,10 @@ def command(
     set_: Annotated[list[str], typer.Option("--set", help="OPTION=VALUE of a net by name.")] = [],  # noqa: B006
     fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for architecture.json, .svg and .png.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="PDF or PNG with the weights of a trained model.")] = None,
+    images: Annotated[
+        list[Path], typer.Option(help="With --weights: image or folder, draw what enters the layers too; repeatable.")
+    ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and whole numbers.")] = False,
 ) -> None:
     """Show a net layer by layer: shapes, parameters, multiply-accumulates, bits and bytes of the weights.
@@ -29,13 +33,19 @@ def command(
         pocketseg inspect runs/first --out drawings
 
         pocketseg inspect runs/first/fold-0/float/best.safetensors --json
+
+        pocketseg inspect runs/first --weights weights.pdf --images scans
     """
     from pocketseg.flows.inspect import inspect
     from pocketseg.flows.tables import layer_table, totals
 
+    from pocketseg.flows.weights import draw_weights
+
     console.log_to_terminal()
     found = inspect(net, size=size, in_channels=in_channels, classes=classes, overrides=set_, fold=fold)
-    written = found.save(out) if out is not None else []
+    if weights is not None:
+        draw_weights(net, weights, images=images, fold=fold)
+    written = [*(found.save(out) if out is not None else []), *([weights] if weights is not None else [])]
     if as_json:
         print(found.json(), end="")
         return

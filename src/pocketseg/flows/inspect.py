@@ -100,7 +100,7 @@ def inspect(
                 "is no net of the catalogue, and a trained model has its options, channels and classes",
                 f"leave --set, --in-channels and --classes out; or {near(str(source), NETS)}",
             )
-        return inspect_model(_trained(source, fold, NETS), size)
+        return inspect_model(trained_model(source, fold, NETS), size)
     from pocketseg.training.model import logit_count
 
     options, name = parse_options(overrides), str(source)
@@ -190,7 +190,8 @@ def parse_options(overrides: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _trained(source: str | Path, fold: int, nets: Mapping[str, Any]) -> Model:
+def trained_model(source: str | Path, fold: int, nets: Mapping[str, Any]) -> Model:
+    """The model of a run folder or a checkpoint; names near to a wrong one are looked for among the nets."""
     from pocketseg.training.model import Model
 
     path = Path(source)

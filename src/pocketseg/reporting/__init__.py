@@ -5,13 +5,17 @@ from pocketseg.reporting.figures import save_curves, save_examples
 from pocketseg.reporting.overlay import enlarge, overlay
 from pocketseg.reporting.page import write_report
 from pocketseg.reporting.tables import Panel, Report, StageCurves, Table
+from pocketseg.reporting.weights import Distribution, WeightPages, draw_weights
 
 __all__ = [
+    "Distribution",
     "Panel",
     "Report",
     "StageCurves",
     "Table",
+    "WeightPages",
     "draw_architecture",
+    "draw_weights",
     "enlarge",
     "overlay",
     "save_curves",

@@ -64,7 +64,7 @@ def take(net: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool, where: 
             if tuple(tensors[name].shape) != shapes[name]
         ),
     )
-    if not taken.names:
+    if not shared or not (strict or taken.names):
         what = f"no tensor fits: the net has {_some(list(own))}; the file has {_some(list(tensors))}"
         raise ModelFileError(where, what, "give the weights of the same net")
     if strict and not taken.complete:
