@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pocketseg.errors import Problem, RecipeError, near
+from pocketseg.recipes.fixed_point import is_fixed_point, to_train
 from pocketseg.recipes.models import Recipe
 
 LARGEST_RECIPE_BYTES = 1_000_000
@@ -100,17 +101,20 @@ def load_recipe(
     """A validated recipe from a shipped name, a file, or plain values.
 
     Args:
-        source: name, path to a `.yaml` file, or mapping.
+        source: name, path to a `.yaml` file, or mapping; a configuration file of the fixed-point study is one too.
         overrides: `key.path=value` with YAML values, for example `stages.0.epochs=5`.
         check_stage: tells faults of a stage's `net` and `quant` options.
 
     Raises:
         RecipeError: every fault of the recipe and of the overrides, together.
     """
-    where, values = _read(source)
+    where, values = read_values(source)
+    if is_fixed_point(values):
+        values = to_train(values, where)
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
     problems = [problem for override in overrides for problem in _override(values, override)]
+    values = expand_steps(values)
     if check_stage:
         problems += _stage_problems(values, check_stage)
     try:
@@ -128,7 +132,16 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _read(source: str | Path | dict[str, Any]) -> tuple[str, Any]:
+def recipe_text(values: dict[str, Any], head: Iterable[str]) -> str:
+    """YAML of the given keys only, with comments above."""
+    comments = "".join(f"# {line}".rstrip() + "\n" for line in head)
+    return comments + yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+
+
+def read_values(source: str | Path | dict[str, Any]) -> tuple[str, Any]:
+    """Where a recipe comes from, for messages, and its values as they are written."""
     if isinstance(source, dict):
         return "recipe", copy.deepcopy(source)
     path = Path(source)
@@ -175,6 +188,38 @@ def _child(target: Any, part: str) -> Any:
             target[part] = {}
         return target[part]
     return None
+
+
+def expand_steps(values: dict[str, Any]) -> dict[str, Any]:
+    """A stage whose `quant` is a list becomes a chain of stages, each starting from the one before.
+
+    They share the epochs; the last keeps the name, the others are NAME.1, NAME.2, …
+
+    Example:
+        >>> stages = [{"name": "low", "epochs": 5, "quant": [{"scheme": "w4"}, {"scheme": "w4a4"}]}]
+        >>> [(s["name"], s["epochs"], s.get("init")) for s in expand_steps({"stages": stages})["stages"]]
+        [('low.1', 2, None), ('low', 3, {'stage': 'low.1'})]
+    """
+    stages = values.get("stages")
+    if not isinstance(stages, list):
+        return values
+    return {**values, "stages": [step for stage in stages for step in _steps(stage)]}
+
+
+def _steps(stage: Any) -> list[Any]:
+    steps = stage.get("quant") if isinstance(stage, dict) else None
+    if not isinstance(steps, list) or not steps or not isinstance(stage.get("epochs", 0), int):
+        return [stage]
+    name, last = str(stage.get("name")), len(steps) - 1
+    each = stage.get("epochs", 60) // len(steps)
+    chain = []
+    for index, quant in enumerate(steps):
+        step = {**stage, "quant": quant, "name": name if index == last else f"{name}.{index + 1}"}
+        step["epochs"] = each if index < last else stage.get("epochs", 60) - each * last
+        if index:
+            step["init"] = {"stage": chain[-1]["name"]}
+        chain.append(step)
+    return chain
 
 
 def _stage_problems(values: dict[str, Any], check_stage: StageCheck) -> list[Problem]:

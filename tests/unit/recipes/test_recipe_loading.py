@@ -491,3 +491,29 @@ def test_nets_check_their_own_options():
 @pytest.mark.parametrize("values", [{"stages": 3}, {"stages": [3]}, {"stages": [{"net": 3}]}])
 def test_the_check_of_stages_stands_what_is_none(values):
     assert refusal(values, check_stage=check_stage)
+
+
+# --- steps of a quantisation --------------------------------------------------------------------------------
+
+
+def test_a_list_of_schemes_is_a_chain_of_stages():
+    low = {"name": "low", "net": NET, "init": {"stage": "float"}, "epochs": 7, "batch": 4}
+    steps = [{"scheme": "w4"}, {"scheme": "w4a8"}, {"scheme": "w4a4"}]
+    recipe = load_recipe({"stages": [{"name": "float", "net": NET}, {**low, "quant": steps}]}, check_stage=check_stage)
+    found = [(s.name, s.init.stage if s.init else None, s.epochs, s.batch) for s in recipe.stages]
+    assert found == [
+        ("float", None, 60, 16),
+        ("low.1", "float", 2, 4),
+        ("low.2", "low.1", 2, 4),
+        ("low", "low.2", 3, 4),
+    ]
+    assert [s.quant.scheme for s in recipe.stages[1:]] == ["w4", "w4a8", "w4a4"]
+    assert load_recipe(parse_yaml(dump_recipe(recipe), "")) == recipe
+
+
+def test_faults_in_a_list_of_schemes_are_told():
+    low = {"name": "low", "net": NET, "quant": [{"scheme": "w4"}, {"scheme": "w44"}, {"sceme": "w4"}]}
+    problems = refusal({"stages": [low]}, check_stage=check_stage)
+    assert any(p.startswith("stages.1.quant.scheme: 'w44'") for p in problems)
+    assert any(p.startswith("stages.2.quant.sceme: is no key") for p in problems)
+    assert any("stages.0.quant" in p for p in refusal({"stages": [{"name": "low", "net": NET, "quant": []}]}))
