@@ -7,7 +7,7 @@ from pocketseg.quant.fixed import Fixed, PowerOfTwo
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import Scheme, check_quant
 from pocketseg.quant.stored import Storage, nominal, pack_net, storage, stored_bytes, unpack_net
-from pocketseg.quant.ternary import Ternary, ternary_beta, ternary_tanh
+from pocketseg.quant.ternary import Ternary, TernaryTanh, ternary_beta, ternary_tanh
 from pocketseg.quant.uniform import Int
 
 QUANTIZERS: dict[str, type[Spec]] = {
@@ -34,6 +34,7 @@ __all__ = [
     "State",
     "Storage",
     "Ternary",
+    "TernaryTanh",
     "calibrate",
     "check_quant",
     "integer_net",

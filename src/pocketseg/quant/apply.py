@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +14,16 @@ from pocketseg.errors import RecipeError, near
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import KINDS, Scheme, fits, is_bits
+from pocketseg.quant.ternary import TernaryTanh
 
 
 class _Tracer(fx.Tracer):
     """Our layers are leaves, as torch's are."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, QuantConv2d | IntegerConv2d | Affine) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, QuantConv2d | IntegerConv2d | Affine | TernaryTanh) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def graph_of(core: nn.Module) -> fx.Graph:
@@ -77,10 +81,16 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
         raise RecipeError("quant.keep", "leaves no layer to quantise", "keep fewer layers in f32")
     for name, layer, pair in chosen:
         core.set_submodule(name, QuantConv2d(layer, pair.weights, pair.inputs).train(layer.training))
-    if any(is_bits(pair.inputs) for _, _, pair in chosen):
-        for name, module in list(core.named_modules()):
-            if isinstance(module, nn.ReLU):
-                core.set_submodule(name, nn.Hardtanh(inplace=module.inplace))
+    if scheme.activation == "ternary-tanh":
+        _replace_relu(core, TernaryTanh)
+    elif any(is_bits(pair.inputs) for _, _, pair in chosen):
+        _replace_relu(core, partial(nn.Hardtanh, inplace=True))
+
+
+def _replace_relu(core: nn.Module, make: Callable[[], nn.Module]) -> None:
+    for name, module in list(core.named_modules()):
+        if isinstance(module, nn.ReLU):
+            core.set_submodule(name, make())
 
 
 def quantizers(core: nn.Module) -> dict[str, Quantizer]:
@@ -89,7 +99,8 @@ def quantizers(core: nn.Module) -> dict[str, Quantizer]:
 
 def latent_weights(core: nn.Module) -> dict[str, Tensor]:
     """The state of the float net that is inside of a quantised one."""
-    grids = tuple(f"{name}." for name in quantizers(core))
+    added = [name for name, module in core.named_modules() if isinstance(module, Quantizer | TernaryTanh)]
+    grids = tuple(f"{name}." for name in added)
     return {name: value for name, value in core.state_dict().items() if not name.startswith(grids)}
 
 

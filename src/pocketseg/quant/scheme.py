@@ -46,6 +46,7 @@ class Scheme:
         binarize_depthwise: a binariser between depthwise and pointwise, where activations are planes of ±1: the form
             that runs on bits. Without it, what is between them stays real, as published.
         start: of residual gammas: `data`, or `source` as published.
+        activation: `ternary-tanh` puts a smooth step to −1, 0 and 1 in the place of every ReLU.
     """
 
     text: str
@@ -55,6 +56,7 @@ class Scheme:
     weight_rule: Rule = "min-max"
     binarize_depthwise: bool = False
     start: Literal["data", "source"] = "data"
+    activation: Literal["relu", "ternary-tanh"] = "relu"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Scheme:

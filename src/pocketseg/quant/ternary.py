@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketseg.quant.codes import Codes, Spec, State, along, rows
 
@@ -63,7 +63,7 @@ class Ternary(Spec):
         return grad, None
 
 
-def ternary_tanh(x: Tensor, beta: float) -> Tensor:
+def ternary_tanh(x: Tensor, beta: float | Tensor) -> Tensor:
     """½·[tanh(β(2x − 1)) + tanh(β(2x + 1))]: steps at ±½ between −1, 0 and 1 that sharpen with β (AskariHemmat 2019).
 
     An activation, smooth at any β: its gradient is its own, β·[2 − tanh²(β(2x − 1)) − tanh²(β(2x + 1))], and its
@@ -84,3 +84,19 @@ def ternary_beta(epoch: int, epochs: int, first: float = 3.0, last: float = 8.0)
         [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     """
     return last if epochs <= 1 else first + (last - first) * epoch / (epochs - 1)
+
+
+class TernaryTanh(nn.Module):
+    """`ternary_tanh` in the place of ReLU; β sharpens from epoch to epoch, as `ternary_beta` says."""
+
+    beta: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("beta", torch.tensor(ternary_beta(0, 2)))
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        self.beta.fill_(ternary_beta(epoch, epochs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ternary_tanh(x, self.beta)

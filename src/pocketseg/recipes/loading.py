@@ -212,7 +212,7 @@ def _steps(stage: Any) -> list[Any]:
         return [stage]
     name, last = str(stage.get("name")), len(steps) - 1
     each = stage.get("epochs", 60) // len(steps)
-    chain = []
+    chain: list[dict[str, Any]] = []
     for index, quant in enumerate(steps):
         step = {**stage, "quant": quant, "name": name if index == last else f"{name}.{index + 1}"}
         step["epochs"] = each if index < last else stage.get("epochs", 60) - each * last

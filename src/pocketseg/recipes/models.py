@@ -324,6 +324,7 @@ class QuantSection(Section):
     weight_rule: Rule = "min-max"
     binarize_depthwise: bool = False
     start: Literal["data", "source"] = "data"
+    activation: Literal["relu", "ternary-tanh"] = "relu"
     calibrate: Annotated[int, Field(ge=1, le=1000)] = 8
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
 

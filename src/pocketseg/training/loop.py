@@ -29,6 +29,7 @@ from pocketseg.files import write_atomically
 from pocketseg.metrics import overlap, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
+from pocketseg.quant import TernaryTanh
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.training.augment import augment, draw, sample_generator
 from pocketseg.training.checkpoint import (
@@ -173,6 +174,9 @@ class StageTraining:
         """The steps of an epoch that are not done yet."""
         self.net.train()
         epoch = self.position.epoch
+        for module in self.net.modules():
+            if isinstance(module, TernaryTanh):
+                module.begin_epoch(epoch, self.stage.epochs)
         order = self.train.order(epoch, copies=self.recipe.augment.copies, balanced=self.stage.sampling == "balanced")
         for step in range(self.position.step, steps):
             first = step * self.stage.batch

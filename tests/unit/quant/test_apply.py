@@ -4,9 +4,10 @@ from torch import nn
 
 from pocketseg.errors import RecipeError, TrainingError
 from pocketseg.nets import build, skeleton
-from pocketseg.quant import Scheme, calibrate, integer_net, latent_weights, nominal, quantize_net
+from pocketseg.quant import Scheme, calibrate, integer_net, latent_weights, nominal, quantize_net, ternary_tanh
 from pocketseg.quant.apply import convolutions, quantizers
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d
+from pocketseg.quant.ternary import TernaryTanh
 
 MIB = 2**20
 
@@ -107,3 +108,19 @@ def test_sizes_that_papers_state():
     core = skeleton("fixed_point_unet", 1, 1)
     quantize_net(core, Scheme("fixed Q0.4", keep=("encoder.0*", "last")))
     assert nominal(core) == (5 * 4_792_320, floats)  # sign, and four bits of fraction: 31 levels
+
+
+def test_a_ternary_tanh_takes_the_place_of_relu_and_sharpens():
+    net = build("thin_unet", 1, 1, width=4, blocks=2)
+    before = set(net.core.state_dict())
+    quantize_net(net.core, Scheme("w2", activation="ternary-tanh", keep=("first", "last")))
+    steps = [module for module in net.modules() if isinstance(module, TernaryTanh)]
+    assert len(steps) == 10 and not any(isinstance(module, nn.ReLU) for module in net.modules())
+    assert set(latent_weights(net.core)) == before
+    x = torch.linspace(-2, 2, 101)
+    for epoch, beta in ((0, 3.0), (2, 5.5), (4, 8.0)):
+        steps[0].begin_epoch(epoch, 5)
+        torch.testing.assert_close(steps[0](x), ternary_tanh(x, beta))
+    whole = integer_net(net.core)
+    images = picture(2, 1, 8, 8)
+    torch.testing.assert_close(whole(images), net.eval()(images), rtol=1e-4, atol=1e-4)
