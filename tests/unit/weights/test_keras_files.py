@@ -106,6 +106,18 @@ def test_every_layer_finds_its_place(tmp_path, options, whole):
     assert torch.equal(net.core.head.bias, torch.from_numpy(layers[-1].weights["bias"]))
 
 
+def test_the_four_numbers_of_a_norm():
+    net = nn.Sequential(nn.BatchNorm2d(2, eps=1e-3))
+    net.stride = 1
+    weights = {role: np.array([i, i + 0.5], "f4") for i, role in enumerate(NORM, 1)}
+    put_keras(net, [KerasLayer("norm", weights)], channels=2, where="")
+    with torch.no_grad():
+        out = net.eval()(torch.full((1, 2, 1, 1), 5.0)).flatten()
+    wanted = [gamma * (5 - mean) / (variance + 1e-3) ** 0.5 + beta for gamma, beta, mean, variance in
+              ((1, 2, 3, 4), (1.5, 2.5, 3.5, 4.5))]  # fmt: skip
+    np.testing.assert_allclose(out, wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize("multiplier", [1, 3])
 def test_kernels_are_turned_the_right_way(multiplier):
     """The first layers of a net against the definition of Keras' convolutions."""
