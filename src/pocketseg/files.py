@@ -1,13 +1,14 @@
-"""Writing files whole or not at all."""
+"""Files written whole or not at all, and what they hold in one number."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-from pocketseg.errors import EnvironmentProblem
+from pocketseg.errors import EnvironmentProblem, ModelFileError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -58,3 +59,16 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a model file, in hex.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Fold, Split
-from pocketseg.errors import ModelFileError, RecipeError, RunError
+from pocketseg.errors import RecipeError, RunError
+from pocketseg.files import sha256_of
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.recipes import Recipe, StageSection
 
@@ -107,7 +107,7 @@ def start(net: AnySize, recipe: Recipe, stage: StageSection, fold: int, earlier:
     if init.weights is None:
         path = _best_of(init.run, fold, init.stage) if init.run is not None else earlier
         taken = _take(net.core, _model_tensors(recipe, stage, path), stage, str(path))
-        return Start(stage.name, path, _sha256(path), taken)
+        return Start(stage.name, path, sha256_of(path), taken)
     path = _published(net.core, stage) if init.weights == IMAGENET else Path(init.weights)
     if path.suffix in KERAS_SUFFIXES:
         if init.match == "name":
@@ -118,7 +118,7 @@ def start(net: AnySize, recipe: Recipe, stage: StageSection, fold: int, earlier:
     else:
         target, tensors = _place(net.core, read_weights(path))
         taken = _take(target, tensors, stage, str(path))
-    return Start(stage.name, path, _sha256(path), taken)
+    return Start(stage.name, path, sha256_of(path), taken)
 
 
 def _net(recipe: Recipe, stage: StageSection) -> AnySize:
@@ -237,11 +237,3 @@ def _refuse_leak(
         f"or on others of their groups{'' if same else '; its data differ, but not these names'} (first: {leaked[0]})",
         f"train with --split {other.split_file}, or set init.allow_leak=true where names mean other images",
     )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None

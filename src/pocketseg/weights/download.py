@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.errors import EnvironmentProblem, ModelFileError
-from pocketseg.files import disk_problem
+from pocketseg.files import disk_problem, sha256_of
 
 log = logging.getLogger("pocketseg")
 
@@ -53,7 +53,7 @@ def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | N
     digits = sha256_prefix or _digits_in(file_name)
     path = cache_folder() / file_name
     if path.exists():
-        _check(path, _sha256(path), digits, "remove it, and it is downloaded again")
+        _check(path, sha256_of(path), digits, "remove it, and it is downloaded again")
         return path
     base = os.environ.get("POCKETSEG_WEIGHTS_URL") or base_url
     url = f"{base.rstrip('/')}/{file_name}"
@@ -148,14 +148,6 @@ def _open(url: str) -> Any:
             answer.close()
         raise _NoAnswerError(str(answer)) from None
     return answer
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "remove it") from None
 
 
 def _check(path: Path, digest: str, digits: str, fix: str, shown: str | None = None) -> None:
