@@ -25,7 +25,8 @@ def command(
     """Train a recipe on a folder of images and masks.
 
     The run folder gets the resolved recipe, the split, checkpoints, history, pictures, scores and a log. Ctrl-C saves;
-    the same command with --resume goes on, to the same bytes on a CPU.
+    the same command with --resume goes on, to the same bytes on a CPU. A config.yaml of the fixed-point study (see
+    `pocketseg convert-config`) is a recipe too.
 
     Examples:
 
@@ -38,6 +39,8 @@ def command(
         pocketseg train thin-unet --data . --images photos --masks labels --out runs/other
 
         pocketseg train thin-unet --data scans --out runs/first --resume
+
+        pocketseg train config.yaml --data slices --out runs/em
     """
     from pocketseg.flows.report import report
     from pocketseg.flows.tables import SHORT_COLUMNS, short_row

@@ -5,7 +5,19 @@ from __future__ import annotations
 import typer
 
 from pocketseg import __version__
-from pocketseg.cli import demo, evaluate, export, inspect, nets, phantom, predict, recipes, report, train
+from pocketseg.cli import (
+    convert_config,
+    demo,
+    evaluate,
+    export,
+    inspect,
+    nets,
+    phantom,
+    predict,
+    recipes,
+    report,
+    train,
+)
 
 app = typer.Typer(
     name="pocketseg",
@@ -36,6 +48,6 @@ def common(
     """Options before the verb."""
 
 
-for verb in (train, evaluate, export, predict, report, nets, inspect, phantom, demo):
-    app.command(verb.__name__.rsplit(".", 1)[1])(verb.command)
+for verb in (train, evaluate, export, predict, report, nets, inspect, phantom, demo, convert_config):
+    app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
 app.add_typer(recipes.app, name="recipes")

@@ -43,6 +43,7 @@ KEYS = (
 # What our schemes have: bits of integers, and most bits of a fixed-point number without its sign.
 INT_BITS = (2, 3, 4, 5, 6, 7, 8, 16)
 MOST_BITS = 16
+TERNARY = "w2"
 FOREIGN_WEIGHTS = (".pkl", ".pth", ".pt")
 
 
@@ -74,6 +75,7 @@ SCRIPTS = {
             "normalize": {"kind": "z-score"},
             "augment": {
                 "affine": {"degrees": 4.6, "scale": [0.98, 1.02], "translate": 0.03},
+                # Noise of ±1, smoothed with sigma 3.75 and times 29: 29/√3/(2√π·3.75) = 1.26 pixels of 200.
                 "elastic": {"alpha": 0.0063, "grid": 24, "probability": 0.3},
                 "brightness": 0.058,
             },
@@ -86,8 +88,9 @@ SCRIPTS = {
         mended=("the four raters' masks of a slice counted as four samples; give one mask a slice.",),
         chosen=(
             "windows of 200×200 from anywhere instead of the centre; a shift of brightness with the variance of ±0.1.",
-            "elastic displacements as large and as smooth as the source's, on a grid of 24 points.",
-            'slices of a subject stay together with --set "data.group_regex=sc[0-9]+", if files are named so.',
+            "elastic displacements about as large and as smooth as the source's, on a grid of 24 points.",
+            "slices without grey matter are trained on too.",
+            'slices of a subject stay together with --set "data.group_regex=site[0-9]-sc[0-9]+", if so named.',
         ),
     ),
     "em": Script(
@@ -136,7 +139,7 @@ SCRIPTS = {
     ),
 }  # fmt: skip
 MENDED = ("the last epoch was saved over the best.", "masks were cut at a probability of 0.999.")
-MENDED_QUANTISED = (
+MENDED_ACTIVATIONS = (
     "values between the grid's points reached convolutions after upsampling; here every input of a quantised "
     "convolution is on its grid.",
 )
@@ -191,7 +194,7 @@ def from_fixed_point(values: Mapping[str, Any]) -> Converted:
     script = _script(file)
     mode = _mode(file)
     scheme = _scheme(file)
-    _activation(file)
+    activation = _activation(file, scheme)
     rate, epochs = file.number("lr"), file.whole("num_epochs", lowest=1)
     weights = file.text("trained_model")
     init = _init(file, mode, weights)
@@ -204,7 +207,7 @@ def from_fixed_point(values: Mapping[str, Any]) -> Converted:
         "name": "fixed-point" if scheme else "float",
         "net": {"arch": "fixed_point_unet"},
         **({"init": init} if init else {}),
-        **({"quant": {"scheme": scheme, "keep": ["encoder.0*", "last"]}} if scheme else {}),
+        **({"quant": {"scheme": scheme, "keep": ["encoder.0*", "last"], **activation}} if scheme else {}),
         **copy.deepcopy(script.stage),
         "optimizer": {"kind": "adam", "lr": rate},
         "epochs": epochs,
@@ -218,10 +221,8 @@ def from_fixed_point(values: Mapping[str, Any]) -> Converted:
         "evaluate": {"parts": ["validation", "test"]},
         "seed": 0,
     }
-    mended = (*MENDED, *script.mended, *(MENDED_QUANTISED if scheme else ()))
-    return Converted(
-        recipe, tuple(file.notes), mended, script.chosen, mode, name, file.text("log_output_dir"), weights
-    )
+    mended = (*MENDED, *script.mended, *(MENDED_ACTIVATIONS if scheme not in (None, TERNARY) else ()))
+    return Converted(recipe, tuple(file.notes), mended, script.chosen, mode, name, file.text("log_output_dir"), weights)
 
 
 def to_train(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -335,22 +336,33 @@ def _mode(file: _File) -> str:
     return mode or ""
 
 
-def _activation(file: _File) -> None:
+def _activation(file: _File, scheme: str | None) -> dict[str, str]:
+    """What the recipe's `quant` says of it: nothing for ReLU."""
     activation = file.word("activation")
+    if activation == "ternarytanh" and scheme:
+        file.note("activation", "is ternarytanh, here in every block; for gm the source keeps relu in the first")
+        return {"activation": "ternary-tanh"}
     if activation is None:
         file.note("activation", "is missing, which stops the source with a KeyError; relu is used")
     elif activation == "ternarytanh":
-        file.note("activation", "is ternarytanh, which our nets do not offer; relu is used, so results will differ")
+        file.note(
+            "activation", "is ternarytanh, which we offer for quantised nets only; relu is used, so results will differ"
+        )
     elif activation == "tanh":
         file.note("activation", "is tanh, which means relu in the source, where only ternarytanh is looked for")
     elif activation != "relu":
         file.note("activation", f"is {activation!r}, which means relu in the source; {near(activation, ACTIVATIONS)}")
+    return {}
 
 
 def _init(file: _File, mode: str, weights: str | None) -> dict[str, Any] | None:
     if mode != "retrain":
         if weights and mode == "normal":
             file.note("trained_model", "is where the source saves; here the best weights lie in the run folder")
+        elif weights and weights.lower().endswith(FOREIGN_WEIGHTS):
+            file.note(
+                "trained_model", f"is {weights}, a state dict of the source, which is no model of ours; train first"
+            )
         return None
     if weights is None:
         file.fault("trained_model", "is missing, and operation_mode retrain starts from it", "give a file of weights")
@@ -387,7 +399,7 @@ def _scheme(file: _File) -> str | None:
         file.note(
             "quantization",
             "is FIXED: our Qi.f saturates and has 2·2^(i+f) − 1 levels, sign included; the source's wraps (gm, nih) or "
-            "clamps powers of two (em) and has more levels, see pocketseg.quant.compat",
+            "clamps powers of two (em; our power-of-two is nearer to it), and has more levels",
         )
         return f"fixed {weights}/{activations}"
     if quantization == "int":
@@ -400,7 +412,7 @@ def _scheme(file: _File) -> str | None:
     if quantization == "bnn":
         file.note("quantization", "is BNN: our weights have a scale for each channel, and sign(0) is +1, not 0")
         return "w1a1"
-    return "w2" if quantization == "ternary" else None
+    return TERNARY if quantization == "ternary" else None
 
 
 def _grid(file: _File, what: str) -> str:
@@ -470,7 +482,7 @@ def experiment(name: str) -> dict[str, Any]:
         raise RecipeError(f"experiment {name!r}", "is not in the study", near(name, EXPERIMENTS))
     dataset, _, precision = name.partition("/")
     section: dict[str, Any] = {
-        "dataset": dataset, "experiment_name": re.sub(r"\W", "_", name), "lr": 1e-3, "num_epochs": 200,
+        "dataset": dataset, "experiment_name": re.sub(r"(?=w\d)|\W", "_", name), "lr": 1e-3, "num_epochs": 200,
         "activation": "tanh", "operation_mode": "normal",
     }  # fmt: skip
     if widths := re.match(r"a(\d+)\.(\d+)w(\d+)\.(\d+)", precision):
