@@ -65,7 +65,7 @@ def test_all_faults_of_a_recipe_at_once(phantom_data, tmp_path):
         (("predict", "/no/such.onnx", "x.png", "--out", "y"), "does not exist"),
         (("export", "/no/such/run"), "is no run folder"),
         (("report", "/no/such/run"), "is no run folder"),
-        (("recipes", "show", "thin-unett"), "did you mean thin-unet?"),
+        (("recipes", "show", "thin-unett"), "did you mean thin-unet"),
     ],
 )
 def test_wrong_names(arguments, told, tmp_path):
