@@ -1,8 +1,9 @@
 """Images per second of every net of the catalogue, training and inference, beside a plain PyTorch f32 loop.
 
-Both take the same batch through the same net: here in channels-last and the precision that training chooses (bf16 where
-the CPU has it), there in f32 and the default layout. They run in turns, so that a machine whose speed drifts treats
-both alike: images a second are those of the fastest turn, because other work only ever slows, the ratio is the median. Also says where the training step's time goes.
+Both take the same batch through the same net: here in channels-last and the precision that training chooses (bf16
+where the CPU has it), there in f32 and the default layout. They run in turns, so that a machine whose speed drifts
+treats both alike: images a second are those of the fastest turn, because other work only ever slows, the ratio is the
+median. Also says where the training step's time goes.
 
     python benchmarks/net_speed.py --json benchmarks/results/net_speed.jsonl
     python benchmarks/net_speed.py thin_unet mk_unet --rounds 7

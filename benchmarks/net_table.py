@@ -1,7 +1,8 @@
 """The table of docs/nets.md: what every net of the catalogue costs, how long a frame takes, and how well it learns.
 
 A frame is one grey image of 256×256 through ONNX Runtime in f32: the fastest of some, because other work on a machine
-only ever slows. Each net is timed in turns with `thin_unet`; the ratio is the median of the turns. Accuracy comes from `busi.py --nets`, images a second from `net_speed.py`.
+only ever slows. Each net is timed in turns with `thin_unet`; the ratio is the median of the turns. Accuracy comes
+from `busi.py --nets`, images a second from `net_speed.py`.
 
     python benchmarks/net_table.py --json benchmarks/results/net_table.jsonl
     python benchmarks/net_table.py --nets --markdown docs/nets.md     # only writes the table anew
