@@ -36,16 +36,17 @@ def command(
 
         pocketseg inspect runs/first --weights weights.pdf --images scans
     """
+    from pocketseg.errors import RecipeError
     from pocketseg.flows.inspect import inspect
     from pocketseg.flows.tables import layer_table, totals
-
     from pocketseg.flows.weights import draw_weights
 
     console.log_to_terminal()
+    if images and weights is None:
+        raise RecipeError("--images", "is for the drawing of the weights", "add --weights weights.pdf")
     found = inspect(net, size=size, in_channels=in_channels, classes=classes, overrides=set_, fold=fold)
-    if weights is not None:
-        draw_weights(net, weights, images=images, fold=fold)
-    written = [*(found.save(out) if out is not None else []), *([weights] if weights is not None else [])]
+    written = [] if weights is None else [draw_weights(net, weights, images=images, fold=fold)]
+    written += found.save(out) if out is not None else []
     if as_json:
         print(found.json(), end="")
         return

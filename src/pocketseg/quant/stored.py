@@ -50,9 +50,10 @@ def storage(core: nn.Module) -> list[Storage]:
         if not isinstance(layer, IntegerConv2d):
             continue
         weights = layer.codes[0].numel()
-        # The value of a weight is its codes of all planes together.
-        together = layer.codes.flatten(2).movedim(1, 0)
-        levels = max(channel.unique(dim=1).shape[1] for channel in together)
+        # The value of a weight is its codes of all planes together; a plane of signs is a bit of them.
+        together = sum(plane.flatten(1).int() << index for index, plane in enumerate(layer.codes))
+        ordered = torch.as_tensor(together).sort(dim=1).values
+        levels = 1 + int((ordered.diff(dim=1) != 0).sum(dim=1).max())
         zeros = (layer.codes == 0).all(dim=0).float().mean().item()
         grid = 0 if layer.input_spec is None else layer.scale.numel() * (2 if _affine(layer) else 1)
         floats = layer.m.numel() + layer.b.numel() + grid
