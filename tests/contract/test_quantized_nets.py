@@ -33,7 +33,7 @@ NETS = {
 }
 SCHEMES = [
     "w8a8", "w4a8", "w2a8", "wint2a8", "w4a4", "w1a8", "w2a1", "w1a1", "fixed Q0.4/Q6.0", "fixed Q8.8/Q8.8",
-    "power-of-two Q0.4/Q6.0", "residual w2a2", "residual w3a3",
+    "power-of-two Q0.4/Q6.0", "power-of-two Q1.8/Q4.4", "residual w2a2", "residual w3a3",
 ]  # fmt: skip
 every_net = pytest.mark.parametrize("name", NETS)
 every_scheme = pytest.mark.parametrize("text", SCHEMES)
@@ -194,7 +194,8 @@ def test_what_is_counted(text):
     (row,) = (row for row in storage(whole) if row.name == "decoder.0.0")
     layer = whole.get_submodule("decoder.0.0")
     bits = {"w8a8": 8, "w2a8": 2, "wint2a8": 2, "w1a8": 1, "w2a1": 2, "w1a1": 1, "fixed Q0.4/Q6.0": 5,
-            "fixed Q8.8/Q8.8": 17, "power-of-two Q0.4/Q6.0": 4, "residual w2a2": 2, "residual w3a3": 3}  # fmt: skip
+            "fixed Q8.8/Q8.8": 17, "power-of-two Q0.4/Q6.0": 4,
+            "power-of-two Q1.8/Q4.4": 5, "residual w2a2": 2, "residual w3a3": 3}  # fmt: skip
     weights = 12 * 6 * 9
     assert row.bits == bits.get(text, 4) == layer.weight_spec.bits
     assert row.nominal_bits == weights * row.bits

@@ -21,7 +21,7 @@ MAY_USE = {
     "predictors": {"pipeline"},
     "weights": set(),
     "training": {"recipes", "data", "pipeline", "metrics", "nets", "quant", "predictors", "weights"},
-    "exporters": {"pipeline", "nets"},
+    "exporters": {"pipeline", "nets", "quant"},
     "evaluation": {"data", "metrics", "pipeline", "predictors"},
     "reporting": set(),
     "flows": {

@@ -10,7 +10,7 @@ from pathlib import Path
 from pocketseg.data import Cases, Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, export_onnx
-from pocketseg.exporters.onnx import LARGEST_DIFFERENCE
+from pocketseg.exporters.onnx import LARGEST_DIFFERENCE, LARGEST_SHARE
 from pocketseg.flows.loading import best_checkpoint, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import load_onnx
@@ -38,7 +38,9 @@ def export(
     fold: int = 0,
     data: str | Path | None = None,
 ) -> Export:
-    """Export the last stage's best model and compare it with torch on validation images, both in f32.
+    """Export the last stage's best model and compare it with torch on validation images.
+
+    A quantised model is written with uint8 activations and int8 weights, also where its weights have fewer bits.
 
     Args:
         run: run folder.
@@ -49,7 +51,8 @@ def export(
 
     Raises:
         ModelFileError: the exported net differs by more than 1e-4 in probability, or in a mask pixel that is no
-            near-tie; the file is removed.
+            near-tie (of a quantised model: in more than 0.2 % of the pixels), or its scheme has no form in ONNX; no
+            file is left.
     """
     if to not in FORMATS:
         raise RecipeError(f"--to {to}", "is no export format", near(to, FORMATS))
@@ -67,21 +70,31 @@ def export(
         "description": recipe.description,
         "net": model.net_options,
         "parameters": parameter_count(model.net),
-        "precision": "f32",
+        "precision": "f32" if model.quant is None else model.quant["scheme"],
+        **({} if model.quant is None else {"quant": model.quant}),
         "trained_on_sha256": manifest["data"]["sha256"],
     }
     temporary = path.with_name(f".{path.name}.unchecked.onnx")
-    export_onnx(model.net.core, model.pipeline, card, temporary)
+    export_onnx(model.integer_core(), model.pipeline, card, temporary)
     try:
         parity = _compared(model, temporary, cases, Split.read(folder.split_file), fold)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    log.info(
-        "%s: equal to torch on %d validation images (largest difference %.1e in probability, %d near-ties)",
-        path, parity.images, parity.largest, parity.ties,
-    )  # fmt: skip
+    log.info("%s: %s", path, _said(parity))
     return Export(path, path.stat().st_size, parity)
+
+
+def _said(parity: Parity) -> str:
+    if parity.quantised:
+        return (
+            f"its classes differ from torch in {parity.share:.3%} of the pixels of {parity.images} validation images "
+            f"(allowed {LARGEST_SHARE:.1%}; largest difference {parity.largest:.1e} in probability)"
+        )
+    return (
+        f"equal to torch on {parity.images} validation images "
+        f"(largest difference {parity.largest:.1e} in probability, {parity.ties} near-ties)"
+    )
 
 
 def _compared(model: object, file: Path, cases: Cases, split: Split, fold: int) -> Parity:
@@ -91,7 +104,13 @@ def _compared(model: object, file: Path, cases: Cases, split: Split, fold: int) 
     chosen = cases.named(split.fold(fold).validation)[:COMPARED_CASES]
     exported = load_onnx(file)
     images = (cases.image(case) for case in chosen)
-    parity = compare(exported.pipeline, model.predictor().forward, exported.forward, images)
+    parity = compare(
+        exported.pipeline, model.predictor().forward, exported.forward, images, quantised=model.quant is not None
+    )
+    if not parity.holds and parity.quantised:
+        raise ModelFileError(
+            str(file), _said(parity), "train it longer, or use packed.safetensors of the stage; nothing was written"
+        )
     if not parity.holds:
         raise ModelFileError(
             str(file),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketseg.quant.codes import Codes, Planes, Spec, State
+from pocketseg.quant.fixed import PowerOfTwo
 from pocketseg.quant.quantizer import Quantizer
 
 # Whole numbers up to here are exact in f32, in whatever order they are added.
@@ -109,7 +110,9 @@ class IntegerConv2d(nn.Module):
             m = torch.stack([torch.stack([s.double() * g * factor for g in gammas]) for _, s in weights])
             codes = torch.stack([numbers for numbers, _ in weights])
             zero_point = torch.zeros_like(grid.scale) if grid.zero_point is None else grid.zero_point
-            self.register_buffer("codes", codes.to(torch.int8 if self.weight_spec.bits <= 8 else torch.int32))
+            # A power of two has larger codes than its stored bits say.
+            small = self.weight_spec.bits <= 8 and not isinstance(self.weight_spec, PowerOfTwo)
+            self.register_buffer("codes", codes.to(torch.int8 if small else torch.int32))
             self.register_buffer("m", m.float())
             self.register_buffer("b", (bias * factor + offset).float())
             self.register_buffer("scale", grid.scale.detach().clone())

@@ -116,8 +116,8 @@ def test_grey_in_every_channel_gives_the_same_response(channels):
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_published_file_goes_into_a_grey_encoder(name):
-    rgb, grey = encoder(name, 3).eval(), encoder(name, 1).eval()
+    rgb, grey = encoder(name, 3).double().eval(), encoder(name, 1).double().eval()
     grey.load_state_dict(grey.translate(rgb.state_dict()))
-    image = picture(1, 1, 64, 64)
+    image = picture(1, 1, 64, 64).double()
     for a, b in zip(grey(image), rgb(image.expand(-1, 3, -1, -1)), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
