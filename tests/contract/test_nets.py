@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pocketseg.errors import RecipeError
 from pocketseg.exporters.onnx import compare, export_onnx
@@ -64,7 +65,7 @@ PARAMETERS: dict[str, dict[tuple[int, int], int]] = {
     "cmunext": {(3, 1): 3_149_185},
 }  # fmt: skip
 # Widths at which the exam takes a second; the encoders have theirs.
-NARROW = {"thin_unet": 4, "unet": 4, "separable_unet": 4, "fixed_point_unet": 4, "encoder_unet": 4, "tiny_unet": 16}
+NARROW = {"thin_unet": 4, "unet": 4, "separable_unet": 4, "fixed_point_unet": 4, "encoder_unet": 4, "tiny_unet": 32}
 FAMILIES = {entry.function.__name__: name for name, entry in reversed(NETS.items())}
 ODD_SIZES = [(1, 1), (3, 5), (15, 17), (97, 130)]
 
@@ -386,6 +387,42 @@ def test_channels_last_and_bf16(name):
     # bf16 keeps 8 bits; a net this deep loses a few of them.
     assert rough.dtype == torch.bfloat16
     assert (rough.double() - expected).norm() < 0.1 * expected.norm()
+
+
+class Watch(TorchDispatchMode):
+    """Notes operations on feature maps that leave bf16 or channels-last, or only copy."""
+
+    LAYERS = ("convolution", "batch_norm", "max_pool2d", "upsample", "cat", "relu", "threshold", "avg_pool2d")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.strange = 0, []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        first = out[0] if isinstance(out, tuple | list) else out
+        name = str(function)
+        if not isinstance(first, Tensor) or first.ndim != 4 or first.shape[1] < 2 or first.shape[2] < 4:
+            return out
+        if any(layer in name for layer in self.LAYERS) and "indices_backward" not in name:
+            self.seen += 1
+            weight_gradient = "convolution_backward" in name
+            right = first.is_contiguous(memory_format=torch.channels_last) or weight_gradient
+            if first.dtype != torch.bfloat16 or not right:
+                self.strange.append((name, first.dtype, first.stride()))
+        return out
+
+
+@every_net
+def test_training_stays_in_bf16_and_channels_last(name):
+    """No silent detour through f32, no layer that changes the layout, forward and backward."""
+    net = make(name, 2).to(memory_format=torch.channels_last)
+    images = picture(2, 2, 4 * net.stride, 4 * net.stride).contiguous(memory_format=torch.channels_last)
+    with Watch() as watch:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(images)
+        logits.float().square().mean().backward()
+    assert watch.seen > 20 and watch.strange == []
 
 
 @every_net
