@@ -357,7 +357,7 @@ def test_depth_and_width(family):
         net = of_family(family, **{key: depth})
         assert net.stride == 2**depth
         assert net.eval()(picture(1, 1, 9, 17)).shape == (1, 1, 9, 17)
-    narrow_net, wide_net = of_family(family), of_family(family, width=32)
+    narrow_net, wide_net = of_family(family), of_family(family, width=64)
     assert parameter_count(wide_net) > parameter_count(narrow_net)
 
 
