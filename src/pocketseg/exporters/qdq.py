@@ -180,7 +180,7 @@ class _Moving:
 def _grid(layer: IntegerConv2d, name: str) -> Grid | None:
     """The grid of a layer's input in uint8; None where it is f32."""
     weights, inputs = layer.weight_spec, layer.input_spec
-    if len(layer.codes) > 1 or layer.codes.dtype != torch.int8:
+    if len(layer.codes) > 1 or int(layer.codes.abs().max()) > 127:
         raise _refused(name, "weights", weights)
     if inputs is None:
         return None
