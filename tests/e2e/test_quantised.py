@@ -128,6 +128,23 @@ def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
         assert (torn / "fold-0/bits" / name).read_bytes() == (whole / "fold-0/bits" / name).read_bytes()
 
 
+def test_a_stage_is_chosen_by_its_folder_or_its_name(trained):
+    folder, data = trained
+    stage = folder / "run/fold-0/float"
+    image = np.asarray(pocketseg.data.Cases.open(data).image(next(iter(pocketseg.data.Cases.open(data)))))
+    expected = pocketseg.load(stage / "best.safetensors").predict(image)
+    assert np.array_equal(pocketseg.load(stage).predict(image), expected)
+    assert pocketseg.inspect(stage).totals == pocketseg.inspect(stage / "best.safetensors").totals
+    judged = pocketseg.evaluate(
+        stage, data, overrides=["data.group_csv=patients.csv", "data.group_column=patient"], out=folder / "float-judged"
+    )
+    assert judged.summaries[0].cases == 32
+    exported = pocketseg.export(folder / "run", stage="float")
+    assert exported.file == folder / "run/fold-0/float.onnx" and not exported.parity.quantised
+    with pytest.raises(pocketseg.errors.RunError, match="--stage flaot: .* has no such stage → did you mean float"):
+        pocketseg.export(folder / "run", stage="flaot")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -95,7 +95,8 @@ class TrainingBars(Bars):
         self.validation = f"  val Dice {row['val_dice']:.3f}"
         if not self.progress.console.is_terminal:
             text = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
-            print(f"epoch {int(row['epoch']) + 1}/{self.epochs}  {text}", file=sys.stderr, flush=True)
+            when = f"epoch {int(row['epoch']) + 1}/{self.epochs}" if self.epochs else "as it starts"
+            print(f"{when}  {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager

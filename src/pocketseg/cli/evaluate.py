@@ -11,7 +11,9 @@ from pocketseg.cli import console
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="Run folder, best.safetensors, .onnx file, or a folder of masks.")],
+    model: Annotated[
+        Path, typer.Argument(help="Run or stage folder, best or packed.safetensors, .onnx file, or a folder of masks.")
+    ],
     data: Annotated[Path, typer.Argument(help="Folder (or .npz file) of images and masks.")],
     split: Annotated[Path | None, typer.Option(help="Judge a part of this split file only.")] = None,
     part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,

@@ -15,6 +15,7 @@ def command(
     to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.onnx).")] = None,
     fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="Which stage's model (default: the last).")] = None,
     data: Annotated[Path | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
 ) -> None:
     """Write the model as one file that runs without PyTorch, checked against torch on validation images.
@@ -24,10 +25,12 @@ def command(
         pocketseg export runs/first --to onnx
 
         pocketseg export runs/first --to onnx --out lesion.onnx
+
+        pocketseg export runs/low --to onnx --stage int8
     """
     from pocketseg.flows.export import export
 
     console.log_to_terminal()
-    done = export(run, to, out=out, fold=fold, data=data)
+    done = export(run, to, out=out, fold=fold, stage=stage, data=data)
     console.speak(f"{done.file}: {done.size_bytes / 1024:.0f} KiB")
     console.speak(f"next:   pocketseg predict {done.file} IMAGES --out masks --overlay")

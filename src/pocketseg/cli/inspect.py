@@ -11,7 +11,10 @@ from pocketseg.cli import console
 
 
 def command(
-    net: Annotated[str, typer.Argument(help="Name of a net (see `pocketseg nets`), run folder, or best.safetensors.")],
+    net: Annotated[
+        str,
+        typer.Argument(help="Name of a net (see `pocketseg nets`), run or stage folder, best or packed.safetensors."),
+    ],
     size: Annotated[tuple[int, int] | None, typer.Option(min=1, help="Height and width of the image.")] = None,
     in_channels: Annotated[int | None, typer.Option(min=1, help="Image channels of a net by name.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Foreground classes of a net by name.")] = None,

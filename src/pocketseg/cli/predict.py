@@ -11,7 +11,9 @@ from pocketseg.cli import console
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help=".onnx file (needs no torch), best.safetensors, or run folder.")],
+    model: Annotated[
+        Path, typer.Argument(help=".onnx file (needs no torch), best or packed.safetensors, run or stage folder.")
+    ],
     inputs: Annotated[list[str], typer.Argument(help="Images, folders, or quoted patterns.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write the contour on the image.")] = False,

@@ -15,7 +15,7 @@ from pocketseg.data.readers import read_mask
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.evaluation import CaseScore, Summary, score_cases, summarize, write_scores, write_summaries
 from pocketseg.evaluation.scores import Masker
-from pocketseg.flows.loading import load_predictor, open_cases
+from pocketseg.flows.loading import is_stage, load_predictor, open_cases
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import Predictor
 from pocketseg.recipes import load_recipe
@@ -72,8 +72,8 @@ def evaluate(
 
 
 def _holds_masks(model: Path) -> bool:
-    """A folder that is no run is taken for one of masks."""
-    return model.is_dir() and not RunFolder(model).recipe_file.exists()
+    """A folder that is neither a run nor a stage of one is taken for one of masks."""
+    return model.is_dir() and not RunFolder(model).recipe_file.exists() and not is_stage(model)
 
 
 def _asking(predictor: Predictor) -> Masker:

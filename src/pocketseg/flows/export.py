@@ -36,17 +36,19 @@ def export(
     *,
     out: str | Path | None = None,
     fold: int = 0,
+    stage: str | None = None,
     data: str | Path | None = None,
 ) -> Export:
-    """Export the last stage's best model and compare it with torch on validation images.
+    """Export a stage's best model and compare it with torch on validation images.
 
     A quantised model is written with uint8 activations and int8 weights, also where its weights have fewer bits.
 
     Args:
         run: run folder.
         to: format; `onnx`.
-        out: the file; default `RUN/fold-N/model.onnx`.
+        out: the file; default `RUN/fold-N/model.onnx`, or `RUN/fold-N/STAGE.onnx` where a stage is named.
         fold: which fold's model.
+        stage: which stage's; default the last.
         data: where the run's data lies now, if it was moved.
 
     Raises:
@@ -62,8 +64,8 @@ def export(
 
     folder = RunFolder.existing(run)
     recipe, manifest = folder.recipe(), folder.manifest()
-    model = Model.load(best_checkpoint(folder, fold))
-    path = Path(out) if out is not None else folder.onnx_file(fold)
+    model = Model.load(best_checkpoint(folder, fold, stage))
+    path = Path(out) if out is not None else folder.onnx_file(fold, stage)
     cases = open_cases(data or manifest["data"]["path"], recipe.data)
     card = {
         "pocketseg": metadata.version("pocketseg"),
@@ -77,7 +79,7 @@ def export(
     temporary = path.with_name(f".{path.name}.unchecked.onnx")
     export_onnx(model.integer_core(), model.pipeline, card, temporary)
     try:
-        parity = _compared(model, temporary, cases, Split.read(folder.split_file), fold)
+        parity = _compared(model, temporary, path, cases, Split.read(folder.split_file), fold)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -88,7 +90,8 @@ def export(
 def _said(parity: Parity) -> str:
     if parity.quantised:
         return (
-            f"its classes differ from torch in {parity.share:.3%} of the pixels of {parity.images} validation images "
+            f"its classes differ from the integer net's in {parity.share:.3%} of the pixels "
+            f"of {parity.images} validation images "
             f"(allowed {LARGEST_SHARE:.1%}; largest difference {parity.largest:.1e} in probability)"
         )
     return (
@@ -97,7 +100,7 @@ def _said(parity: Parity) -> str:
     )
 
 
-def _compared(model: object, file: Path, cases: Cases, split: Split, fold: int) -> Parity:
+def _compared(model: object, file: Path, wanted: Path, cases: Cases, split: Split, fold: int) -> Parity:
     from pocketseg.training.model import Model
 
     assert isinstance(model, Model)
@@ -109,11 +112,14 @@ def _compared(model: object, file: Path, cases: Cases, split: Split, fold: int) 
     )
     if not parity.holds and parity.quantised:
         raise ModelFileError(
-            str(file), _said(parity), "train it longer, or use packed.safetensors of the stage; nothing was written"
+            str(wanted),
+            _said(parity),
+            "nothing was written; use packed.safetensors of the stage, or train longer: nets that have learned little "
+            "decide many pixels by a hair",
         )
     if not parity.holds:
         raise ModelFileError(
-            str(file),
+            str(wanted),
             f"differs from torch: {parity.largest:.1e} in probability (allowed {LARGEST_DIFFERENCE:.0e}), "
             f"{parity.wrong} mask pixels that are no near-ties",
             "this net cannot be exported faithfully; nothing was written",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketseg.errors import ModelFileError, RecipeError, RunError, near
 from pocketseg.files import write_atomically
-from pocketseg.flows.loading import best_checkpoint, require_torch
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.flows.loading import checkpoint_of, require_torch
 from pocketseg.flows.tables import bytes_text, pixels_text, si
 from pocketseg.recipes.loading import parse_yaml
 from pocketseg.reporting import draw_architecture
@@ -78,8 +77,8 @@ def inspect(
     """A net of the catalogue, or the net of a trained model, layer by layer.
 
     Args:
-        source: name in the catalogue, run folder, or best.safetensors. A folder that is called like a net needs
-            a path: ./unet.
+        source: name in the catalogue, run folder, a stage's folder, best.safetensors or packed.safetensors. A folder
+            that is called like a net needs a path: ./unet.
         size: (height, width) of the image; default 256×256, or what the model was trained on.
         in_channels: of a net of the catalogue; default 1.
         classes: of a net of the catalogue; default 1.
@@ -195,8 +194,7 @@ def trained_model(source: str | Path, fold: int, nets: Mapping[str, Any]) -> Mod
     from pocketseg.training.model import Model
 
     path = Path(source)
-    if path.is_dir():
-        path = best_checkpoint(RunFolder.existing(path), fold)
+    path = checkpoint_of(path, fold)
     if not path.is_file():
         raise RecipeError(str(source), "is neither a net of the catalogue nor a trained model", near(str(source), nets))
     if path.suffix != ".safetensors":

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding
-from pocketseg.errors import ModelFileError, RunError, missing_package
+from pocketseg.errors import ModelFileError, RunError, missing_package, near
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import NetPredictor, load_onnx
 from pocketseg.recipes.models import DataSection
+
+BEST = "best.safetensors"
+WANTED = "give a run folder, best.safetensors, packed.safetensors, or an .onnx file"
 
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
@@ -44,25 +47,39 @@ def load_predictor(path: str | Path, fold: int = 0) -> NetPredictor:
     path = Path(path)
     if path.suffix == ".onnx":
         return load_onnx(path)
-    if path.is_dir():
-        path = best_checkpoint(RunFolder.existing(path), fold)
+    path = checkpoint_of(path, fold)
     if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", "give a run folder, best.safetensors, or an .onnx file")
+        raise ModelFileError(str(path), "does not exist", WANTED)
     if path.suffix != ".safetensors":
-        raise ModelFileError(str(path), "is no model", "give a run folder, best.safetensors, or an .onnx file")
+        raise ModelFileError(str(path), "is no model", WANTED)
     require_torch()
     from pocketseg.training.model import Model
 
     return Model.load(path).predictor()
 
 
-def best_checkpoint(run: RunFolder, fold: int) -> Path:
-    """The best weights of a run's last stage.
+def checkpoint_of(path: Path, fold: int) -> Path:
+    """The best weights in a run folder (of its last stage) or in the folder of a stage; a file is itself."""
+    if not path.is_dir():
+        return path
+    return path / BEST if is_stage(path) else best_checkpoint(RunFolder.existing(path), fold)
+
+
+def is_stage(path: Path) -> bool:
+    """Whether this is the folder of a trained stage, RUN/fold-N/STAGE."""
+    return (path / BEST).is_file()
+
+
+def best_checkpoint(run: RunFolder, fold: int, stage: str | None = None) -> Path:
+    """The best weights of a stage of a run, the last one unless named.
 
     Raises:
-        RunError: that fold was not trained so far.
+        RunError: there is no such stage, or that fold was not trained so far.
     """
-    path = run.best(fold, run.recipe().stages[-1].name)
+    names = [section.name for section in run.recipe().stages]
+    if stage is not None and stage not in names:
+        raise RunError(f"--stage {stage}", f"{run.path} has no such stage", near(stage, names))
+    path = run.best(fold, stage or names[-1])
     if not path.is_file():
         trained = ", ".join(map(str, run.folds())) or "none"
         raise RunError(str(path), f"does not exist (folds begun: {trained})", "finish the training with --resume")

@@ -60,8 +60,8 @@ class RunFolder:
     def summary_file(self, fold: int) -> Path:
         return self.fold(fold) / "summary.json"
 
-    def onnx_file(self, fold: int) -> Path:
-        return self.fold(fold) / "model.onnx"
+    def onnx_file(self, fold: int, stage: str | None = None) -> Path:
+        return self.fold(fold) / f"{stage or 'model'}.onnx"
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:

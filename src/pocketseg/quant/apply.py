@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pocketseg.errors import RecipeError, near
+from pocketseg.errors import RecipeError
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import KINDS, Scheme, fits, is_bits
@@ -73,8 +73,9 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
     for pattern in (*(scheme.keep or ()), *scheme.layers):
         if not any(fits(words, pattern) for _, _, words in layers):
             key = "layers" if pattern in scheme.layers else "keep"
-            known = (*KINDS, *(name for name, _, _ in layers))
-            raise RecipeError(f"quant.{key}", f"{pattern!r} fits no layer", near(pattern, known))
+            kinds = [kind for kind in KINDS if any(kind in words for _, _, words in layers)]
+            known = f"this net has {', '.join(kinds)}, and layers such as {layers[1][0]}"
+            raise RecipeError(f"quant.{key}", f"{pattern!r} fits no layer", f"{known}; * stands for anything")
     found = [(name, layer, scheme.pair(words)) for name, layer, words in layers]
     chosen = [(name, layer, pair) for name, layer, pair in found if pair.weights or pair.inputs]
     if not chosen:

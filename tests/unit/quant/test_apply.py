@@ -67,10 +67,13 @@ def test_calibration_changes_nothing_but_grids():
     assert net(picture(1, 1, 8, 8)).isfinite().all()
 
 
-def test_a_pattern_that_fits_no_layer_names_the_near_ones():
+def test_a_pattern_that_fits_no_layer_is_told_what_there_is():
     core = skeleton("thin_unet", 1, 1, width=4, blocks=2)
-    with pytest.raises(RecipeError, match=r"quant\.keep: 'depthwize' fits no layer → did you mean depthwise"):
-        quantize_net(core, Scheme("w4a8", keep=("depthwize",)))
+    with pytest.raises(
+        RecipeError,
+        match=r"quant\.keep: 'depthwise' fits no layer → this net has first, last, conv, pointwise, and layers such as",
+    ):
+        quantize_net(core, Scheme("w4a8", keep=("depthwise",)))
     with pytest.raises(RecipeError, match=r"quant\.layers: 'encoder\.9\.0' fits no layer"):
         quantize_net(core, Scheme("w4a8", layers={"encoder.9.0": "float"}))
     with pytest.raises(RecipeError, match="leaves no layer to quantise"):
