@@ -40,7 +40,7 @@ class Start:
         return [self.sha256] if external else []
 
     def tell(self) -> None:
-        """The counts for everybody; the names for the run's log."""
+        """The counts and the names of what was not taken for everybody; the rest for the run's log."""
         taken = self.taken
         log.info(
             "stage %s starts from %s: %d tensors taken; %d missing there, %d left over, %d of another shape",
@@ -54,7 +54,9 @@ class Start:
         }
         for what, names in lists.items():
             if names:
-                log.debug("stage %s, %s: %s", self.stage, what, ", ".join(map(ascii, names)))
+                # What was taken is long and as expected; what was not is what one wants to know.
+                level = logging.DEBUG if what == "taken" else logging.INFO
+                log.log(level, "stage %s, %s: %s", self.stage, what, ", ".join(map(ascii, names)))
 
     def facts(self) -> dict[str, Any]:
         """For the manifest."""
