@@ -129,18 +129,23 @@ def check_net(net: Mapping[str, Any], where: str) -> list[Problem]:
     arch = options.pop("arch", None)
     if arch is None:
         return []  # the recipe itself says that it is missing
-    if arch not in NETS:
-        return [Problem(f"{where}.arch", f"there is no net {arch!r}", near(str(arch), NETS))]
     try:
-        _options(arch)(**options)
+        _check_options(arch, options)
         # Numbers that are good one by one may not fit together, which the net itself says.
         with torch.device("meta"):
             _core(arch, 1, 1, options)
-    except ValidationError as error:
-        return [_problem(fault, arch, where) for fault in error.errors()]
     except RecipeError as error:
         return [replace(problem, where=problem.where.replace("net", where, 1)) for problem in error.problems]
     return []
+
+
+def _check_options(arch: str, options: Mapping[str, Any]) -> None:
+    if arch not in NETS:
+        raise RecipeError("net.arch", f"there is no net {arch!r}", near(str(arch), NETS))
+    try:
+        _options(arch)(**options)
+    except ValidationError as error:
+        raise RecipeError.of([_problem(fault, arch, "net") for fault in error.errors()]) from None
 
 
 def _problem(fault: Any, arch: str, where: str) -> Problem:
@@ -163,9 +168,7 @@ def build(arch: str, in_channels: int, out_channels: int, *, seed: int = 0, **op
     Raises:
         RecipeError: no such net or option.
     """
-    problems = check_net({"arch": arch, **options}, "net")
-    if problems:
-        raise RecipeError.of(problems)
+    _check_options(arch, options)
     with torch.random.fork_rng(devices=[]):
         # The CPU's generator only; torch.manual_seed would reseed every GPU as well, outside of the fork.
         torch.default_generator.manual_seed(seed)
@@ -177,9 +180,7 @@ def skeleton(arch: str, in_channels: int, out_channels: int, **options: Any) -> 
 
     Args and errors: as `build`.
     """
-    problems = check_net({"arch": arch, **options}, "net")
-    if problems:
-        raise RecipeError.of(problems)
+    _check_options(arch, options)
     with torch.device("meta"):
         return _core(arch, in_channels, out_channels, options)
 

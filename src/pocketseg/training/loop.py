@@ -26,7 +26,7 @@ from torch import Tensor
 from pocketseg.data import Case
 from pocketseg.errors import Interrupted, ModelFileError, RunError, TrainingError
 from pocketseg.files import write_atomically
-from pocketseg.metrics import overlap, with_empty
+from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant import TernaryTanh
@@ -351,8 +351,7 @@ class StageTraining:
         found = self.model.pipeline.predict_batch(prepared, shapes, forward)
         for case, truth, probability in zip(cases, truths, found, strict=True):
             mask = threshold_or_argmax(probability, 0.5)
-            classes = range(1, probability.shape[2] + 1)
-            overlaps = [overlap(mask == index, truth == index) for index in classes]
+            overlaps = class_overlaps(mask, truth, probability.shape[2])
             dice = float(np.mean([with_empty(each.dice) for each in overlaps]))
             iou = float(np.mean([with_empty(each.iou) for each in overlaps]))
             yield case.name, (self._loss(probability, truth), dice, iou)

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from pocketseg.data import Case, Cases
-from pocketseg.metrics import overlap, with_empty
+from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant.apply import convolutions
 from pocketseg.training.model import Model
@@ -25,8 +25,7 @@ def mean_dice(model: Model, cases: Cases, chosen: Sequence[Case]) -> float:
     for case in chosen:
         probability, truth = predictor.predict(cases.image(case)), cases.mask(case)
         mask = threshold_or_argmax(probability, 0.5)
-        classes = range(1, probability.shape[2] + 1)
-        found += [with_empty(overlap(mask == index, truth == index).dice) for index in classes]
+        found += [with_empty(each.dice) for each in class_overlaps(mask, truth, probability.shape[2])]
     return float(np.mean(found))
 
 
