@@ -46,7 +46,7 @@ SETS: dict[str, dict[str, Any]] = {
         "epochs": (25, 6),
     },
     "isbi": {
-        "folder": "isbi2012_membrane/data/membrane/train",
+        "folder": "isbi2012_membrane/data/membrane",
         "data": {"size": [128, 128], "classes": ["membrane"], "fit": "tile", "mask": {"invert": True}},
         "split": {"test": 0.2, "validation": 0.15, "contiguous": True},
         "augment": {"flip": ["horizontal", "vertical"], "rotate90": True, "copies": 16},

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import Codes, Planes, Spec, State, along, rows, sum_but
+from pocketseg.quant.codes import Codes, Planes, Spec, State, along, inside, rows, sum_but
+
+# The next f32 after 1.
+OVER_ONE = 1 + 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ class Binary(Spec):
         return Codes(_sign(x), state.scale, axis=self.axis)
 
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
-        slope = (x.abs() <= 1).float() if self.slope == "clipped" else (2 - 2 * x.abs()).clamp(min=0)
-        return grad * slope * along(state.scale, self.axis, x.ndim), None
+        by_x = _clipped(grad, x) if self.slope == "clipped" else grad * (2 - 2 * x.abs()).clamp_(min=0)
+        return by_x if self.scale == "none" else by_x * along(state.scale, self.axis, x.ndim), None
+
+    def fake(self, x: Tensor, state: State) -> Tensor:
+        return torch.copysign(along(state.scale, self.axis, x.ndim).to(x.dtype), x + 0.0)
 
 
 @dataclass(frozen=True)
@@ -137,19 +143,27 @@ class ResidualBinary(Spec):
             x = x - along(gamma, self.axis, x.ndim) * planes[-1]
         return Planes(torch.stack(planes), state.scale, self.axis)
 
+    def fake(self, x: Tensor, state: State) -> Tensor:
+        residual = x.float() + 0.0  # no −0.0, of which copysign would make −1
+        total = torch.zeros_like(residual)
+        for gamma in state.scale:
+            part = torch.copysign(along(gamma, self.axis, x.ndim), residual)
+            residual -= part
+            total += part
+        return total.to(x.dtype)
+
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
         gammas = [along(gamma, self.axis, x.ndim) for gamma in state.scale]
-        signs, passed = [], []
-        for gamma in gammas:
-            signs.append(_sign(x))
-            passed.append(1 - gamma * (x.abs() <= 1))
-            x = x - gamma * signs[-1]
+        residuals = [x.float() + 0.0]
+        for gamma in gammas[:-1]:
+            residuals.append(residuals[-1] - torch.copysign(gamma, residuals[-1]))
+        # From the last plane to the first: grad · Π_{k>m} (1 − γ_k·h_k).
+        passed = grad.float()
         by_gamma = []
-        after = torch.ones_like(x)
-        for sign, factor in zip(reversed(signs), reversed(passed), strict=True):
-            by_gamma.append(sum_but(grad * sign * after, self.axis))
-            after = after * factor
-        return grad * (1 - after), torch.stack(by_gamma[::-1])
+        for residual, gamma in zip(reversed(residuals), reversed(gammas), strict=True):
+            by_gamma.append(sum_but(passed * torch.copysign(torch.ones_like(gamma), residual), self.axis))
+            passed = passed - gamma * _clipped(passed, residual)
+        return grad - passed, torch.stack(by_gamma[::-1])
 
 
 def source_gamma(planes: int) -> Tensor:
@@ -161,6 +175,11 @@ def source_gamma(planes: int) -> Tensor:
     """
     falling = torch.arange(planes, 0, -1, dtype=torch.float32)
     return falling / falling.sum()
+
+
+def _clipped(grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient where |x| ≤ 1."""
+    return inside(grad, x, -OVER_ONE, OVER_ONE)
 
 
 def _sign(x: Tensor) -> Tensor:

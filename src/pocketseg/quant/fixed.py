@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import Codes, Spec, State, rint, uniform_fake
+from pocketseg.quant.codes import Codes, Spec, State, inside, on_grid, rint
 
 MOST_BITS = 16
 # Above √½ a mantissa in [½, 1) is nearer to 1, in log₂. √½ is irrational, so there are no ties.
@@ -40,8 +40,8 @@ class _Grid(Spec):
 class Fixed(_Grid):
     """Fixed point Qi.f with the sign beside it: code = clip(rint(x · 2^f), ±(2^(i+f) − 1)), scale 2^-f.
 
-    Saturates at ±(2^i − 2^-f). Gradient: 1 where the code needs no clipping, else 0. Levels: 2·2^(i+f) − 1.
-    Storage: i + f + 1 bits, no scale. The idea of AskariHemmat 2019, whose code does something else
+    Saturates at ±(2^i − 2^-f). Gradient: 1 where |x| is less than half a step beyond that, else 0.
+    Levels: 2·2^(i+f) − 1. Storage: i + f + 1 bits, no scale. The idea of AskariHemmat 2019, whose code does something else
     (`compat.fixed_point_fixed_gm`, `compat.fixed_point_fixed_em`).
 
     Args:
@@ -68,11 +68,12 @@ class Fixed(_Grid):
     def encode(self, x: Tensor, state: State) -> Codes:
         return Codes(rint(x * 2.0**self.f).clamp(-self.highest, self.highest), state.scale)
 
-    def fake(self, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
-        return uniform_fake(x, state, -self.highest, self.highest)
+    def fake(self, x: Tensor, state: State) -> Tensor:
+        return on_grid(x, state, -self.highest, self.highest)
 
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
-        return grad * (torch.round(x * 2.0**self.f).abs() <= self.highest), None
+        bound = (self.highest + 0.5) * 2.0**-self.f
+        return inside(grad, x, -bound, bound), None
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class PowerOfTwo(_Grid):
         return Codes(torch.where((power < -self.f) | (x == 0), 0.0, codes.copysign(x)), state.scale)
 
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
-        return grad * (x.abs() < 2.0 ** (self.i - 0.5)), None
+        bound = 2.0 ** (self.i - 0.5)
+        return inside(grad, x, -bound, bound), None
 
 
 def exponents(codes: Tensor) -> Tensor:

@@ -115,22 +115,18 @@ class Quantizer(nn.Module):
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """Values forward, the spec's stated gradient backward; it is recomputed from x, which saves the memory of masks."""
+    """Values forward, the spec's stated gradient backward; it is computed from x, which saves the memory of masks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, spec: Spec, state: State, scale_slope: float) -> Tensor:
-        values, mask = spec.fake(x, state)
-        ctx.masked = mask is not None
-        ctx.save_for_backward(x if mask is None else mask)
+        ctx.save_for_backward(x)
         ctx.spec, ctx.state, ctx.scale_slope = spec, state, scale_slope
-        return values
+        return spec.fake(x, state)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (x,) = ctx.saved_tensors
-        if ctx.masked:
-            return grads[0] * x, None, None, None, None
-        by_x, by_scale = ctx.spec.gradient(grads[0], x.float(), ctx.state)
+        by_x, by_scale = ctx.spec.gradient(grads[0], x, ctx.state)
         return by_x.to(x.dtype), None if by_scale is None else by_scale * ctx.scale_slope, None, None, None
 
 

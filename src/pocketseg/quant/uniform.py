@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import TINY, Codes, Spec, State, along, rint, rows, sum_but, uniform_fake
+from pocketseg.quant.codes import TINY, Codes, Spec, State, along, in_memory_order, inside, on_grid, rint, rows, sum_but
 
 Rule = Literal["min-max", "percentile", "mse", "learned"]
 INT_BITS = (2, 3, 4, 5, 6, 7, 8, 16)
@@ -26,9 +26,8 @@ class Int(Spec):
     2^n levels; for activations. The range always holds 0, and 0 always has a code of its own, so that after a ReLU the
     zero point is 0. A tensor of zeros has scale 1.
 
-    Gradient by x: 1 where the code needs no clipping, else 0. By a learned scale (LSQ, Esser 2020):
-    rint(v) − v with v = x · inverse_scale where the code needs no clipping, else the clipped code (minus zero point);
-    `Quantizer` multiplies the sum by 1/√(N · Qp), with N the values that share a scale and Qp the highest code.
+    Gradient by x: 1 where v = x · inverse_scale + zero_point lies between lowest − ½ and highest + ½, else 0. By a
+    learned scale (LSQ, Esser 2020): rint(v) − v there, else the clipped code (minus zero point); `Quantizer` multiplies the sum by 1/√(N · Qp), with N the values that share a scale and Qp the highest code.
 
     Storage: n bits a value, f32 scale (and zero point) a tensor or channel.
 
@@ -82,7 +81,7 @@ class Int(Spec):
     def measure(self, x: Tensor) -> Tensor:
         """The range (low, high) that the rule finds."""
         if self.rule == "min-max" and self.axis is None:
-            return torch.stack(torch.aminmax(x.detach())).float()
+            return torch.stack(torch.aminmax(in_memory_order(x.detach()))).float()
         values = rows(x.detach().float(), self.axis)
         if self.rule == "learned":
             low, high = self._learned_start(values)
@@ -108,21 +107,19 @@ class Int(Spec):
         return Codes(codes, state.scale, state.zero_point, self.axis)
 
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
-        unclipped = self._unclipped(x, state)
-        codes = unclipped.clamp(self.lowest, self.highest)
-        inside = unclipped == codes
-        by_x = grad * inside
+        zero = 0.0 if state.zero_point is None else along(state.zero_point, self.axis, x.ndim)
+        if self.axis is None and not self.learned:
+            scale, low, high = float(state.scale), self.lowest - 0.5 - float(zero), self.highest + 0.5 - float(zero)
+            return inside(grad, x, low * scale, high * scale), None
+        steps = x.float() * along(state.inverse_scale, self.axis, x.ndim)
+        by_x = inside(grad.float(), steps + zero, self.lowest - 0.5, self.highest + 0.5)
         if not self.learned:
             return by_x, None
-        if state.zero_point is not None:
-            codes = codes - along(state.zero_point, self.axis, x.ndim)
-        by_scale = codes - inside * (x * along(state.inverse_scale, self.axis, x.ndim))
-        return by_x, sum_but(grad * by_scale, self.axis)
+        codes = torch.clamp(steps.round() + zero, self.lowest, self.highest) - zero
+        return by_x, sum_but(grad * codes, self.axis) - sum_but(by_x * steps, self.axis)
 
-    def fake(self, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
-        if self.learned or self.axis is not None:
-            return super().fake(x, state)
-        return uniform_fake(x, state, self.lowest, self.highest)
+    def fake(self, x: Tensor, state: State) -> Tensor:
+        return super().fake(x, state) if self.axis is not None else on_grid(x, state, self.lowest, self.highest)
 
     def scale_slope(self, count: int) -> float:
         return 1 / math.sqrt(count * self.highest)
