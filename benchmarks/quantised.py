@@ -1,8 +1,8 @@
 """What low bits cost: float nets fine-tuned with every scheme, on membranes (EM) and breast ultrasound.
 
-Two data sets, two nets each: the thin net, and the fixed-point net at half width. Each float net is trained once; each
-scheme starts from it and is fine-tuned. Judged on integers, on the test part of one split. Every run that is finished
-is only read again, so the script can be stopped at any time.
+Two data sets, two nets each: the thin net, and the fixed-point net at half width. Each net is trained once in float;
+each scheme starts from it and is fine-tuned, and so is the float net of the table, for as long. Judged on integers, on
+the test part of one split. Every run that is finished is only read again, so the script can be stopped at any time.
 
     python benchmarks/quantised.py --data ../shared/data --out runs/low --json benchmarks/results/quantised.jsonl
     python benchmarks/quantised.py --data ../shared/data --out runs/low --sets busi --nets thin --schemes w8a8 w2a8
@@ -22,7 +22,7 @@ from pocketseg.flows.run_folder import RunFolder
 
 SPLIT = Path(__file__).parent / "results/busi_split.json"
 SCHEMES = [
-    "w8a8", "w4a8", "w2a8", "fixed Q0.4/Q6.0", "w1a1", "residual w2a2", "residual w3a3",
+    "float", "w8a8", "w4a8", "w2a8", "fixed Q0.4/Q6.0", "w1a1", "residual w2a2", "residual w3a3",
 ]  # fmt: skip
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
@@ -57,48 +57,48 @@ SETS: dict[str, dict[str, Any]] = {
 
 
 def recipe(name: str, net: str, scheme: str | None, start: Path | None) -> dict[str, Any]:
-    """The float recipe of a set and net, or the fine-tuning from it."""
+    """The first training of a set and net, in float, or the fine-tuning from it."""
     settings = SETS[name]
     whole, tuning = settings["epochs"]
     stage: dict[str, Any] = {
-        "name": "float", "net": NETS[net], "loss": {"bce": 1, "dice": 1}, "batch": 16, "epochs": whole,
+        "name": "start", "net": NETS[net], "loss": {"bce": 1, "dice": 1}, "batch": 16, "epochs": whole,
         "optimizer": {"kind": "adamw", "lr": 2e-3, "weight_decay": 1e-2},
         "schedule": {"kind": "cosine", "warmup": 0.05},
     }  # fmt: skip
     if scheme is not None:
         lr = 1e-3 if scheme.startswith(("w1a1", "residual", "fixed")) else 5e-4
         stage |= {
-            "name": "low", "init": {"run": str(start)}, "quant": {"scheme": scheme}, "epochs": tuning,
-            "optimizer": {"kind": "adamw", "lr": lr},
+            "name": "tuned", "init": {"run": str(start)}, "epochs": tuning, "optimizer": {"kind": "adamw", "lr": lr},
         }  # fmt: skip
+        if scheme != "float":
+            stage["quant"] = {"scheme": scheme}
     sections = {key: settings[key] for key in ("data", "split", "augment")}
     rules = {"threshold": "auto", "min_peak": "auto", "min_pixels": "auto"} if name == "busi" else {}
-    return {"description": f"{name}, {net}, {scheme or 'float'}", **sections, "stages": [stage], "postprocess": rules}
+    return {"description": f"{name}, {net}, {scheme or 'start'}", **sections, "stages": [stage], "postprocess": rules}
 
 
 def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> dict[str, Any]:
-    """Train (or take up, or only read) one row of the table."""
+    """Train (or take up, or only read) one row of the table, or the start of all of them."""
     folder = out / name / net.replace(", ", "-").replace(" ", "-")
-    run = folder / (scheme or "float").replace(" ", "-").replace("/", "-")
+    run = folder / (scheme or "start").replace(" ", "-").replace("/", "-")
     settings = SETS[name]
     if not (run / "fold-0/summary.json").exists():
         with bars() as progress:
             pocketseg.train(
-                recipe(name, net, scheme, folder / "float" if scheme else None), data / settings["folder"], run,
+                recipe(name, net, scheme, folder / "start" if scheme else None), data / settings["folder"], run,
                 split=settings["split_file"], resume=any(run.glob("fold-*/*/last.safetensors")),
                 listener=progress, progress=progress,
             )  # fmt: skip
     rows = json.loads((run / "fold-0/summary.json").read_text(encoding="utf-8"))
     test = next(row for row in rows if row["part"] == "test")
-    stage = run / "fold-0" / ("low" if scheme else "float")
     manifest = RunFolder(run).manifest()
-    size = (stage / "packed.safetensors").stat().st_size if scheme else None
+    packed = run / "fold-0/tuned/packed.safetensors"
     return {
-        "benchmark": "quantised", "set": name, "net": net, "scheme": scheme or "float",
+        "benchmark": "quantised", "set": name, "net": net, "scheme": scheme or "start",
         "parameters": next(iter(manifest["stages"].values()))["parameters"],
         "dice": round(test["dice"], 4), "dice_interval": [round(test["dice_low"], 4), round(test["dice_high"], 4)],
         "misses": test["misses"], "false_alarms": test["false_alarms"],
-        "bytes": size or pocketseg.inspect(run).totals["bytes"], "packed": scheme is not None,
+        "bytes": packed.stat().st_size if packed.exists() else pocketseg.inspect(run).totals["bytes"],
         "epochs": SETS[name]["epochs"][scheme is not None], "wall_time_s": manifest["wall_time_s"],
         "precision": next(iter(manifest["stages"].values()))["precision"], "hardware": manifest["hardware"],
         "torch": manifest["libraries"]["torch"], "pocketseg": manifest["pocketseg"],
@@ -111,7 +111,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys((line["set"], line["net"]) for line in lines))
     head = "| scheme | " + " | ".join(f"{name}, {net}: Dice | KiB" for name, net in columns) + " |"
     rows = [head, "|---|" + "---:|" * (2 * len(columns))]
-    for scheme in dict.fromkeys(line["scheme"] for line in lines):
+    for scheme in dict.fromkeys(line["scheme"] for line in lines if line["scheme"] != "start"):
         cells = []
         for name, net in columns:
             line = found.get((name, net, scheme))

@@ -13,6 +13,8 @@ from pocketseg.quant.codes import Codes, Planes, Spec, State, check_finite
 
 # Weight of the newest batch in the moving average of activation ranges.
 MOMENTUM = 0.1
+# Values that a quantiser works on at a time on a CPU: a few MiB with all that is made of them.
+CACHED = 2**20
 
 
 class Quantizer(nn.Module):
@@ -121,13 +123,28 @@ class _FakeQuantize(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, spec: Spec, state: State, scale_slope: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.spec, ctx.state, ctx.scale_slope = spec, state, scale_slope
-        return spec.fake(x, state)
+        out = torch.empty_like(x)
+        for part, of_part in zip(_parts(x, spec), _parts(out, spec), strict=True):
+            of_part.copy_(spec.fake(part, state))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (x,) = ctx.saved_tensors
-        by_x, by_scale = ctx.spec.gradient(grads[0], x, ctx.state)
-        return by_x.to(x.dtype), None if by_scale is None else by_scale * ctx.scale_slope, None, None, None
+        by_x, by_scale = torch.empty_like(x), None
+        parts = (_parts(tensor, ctx.spec) for tensor in (x, grads[0], by_x))
+        for part, grad, by_part in zip(*parts, strict=True):
+            found, scale = ctx.spec.gradient(grad, part, ctx.state)
+            by_part.copy_(found)
+            by_scale = scale if by_scale is None else by_scale + scale
+        return by_x, None if by_scale is None else by_scale * ctx.scale_slope, None, None, None
+
+
+def _parts(x: Tensor, spec: Spec) -> tuple[Tensor, ...]:
+    """Slices of the first axis that fit a cache of the CPU, for many passes over each; whole where it is the axis."""
+    if spec.axis == 0 or x.device.type != "cpu" or x.ndim == 0 or x.numel() <= CACHED:
+        return (x,)
+    return x.split(max(1, CACHED // x[0].numel()))
 
 
 def _detached(state: State) -> State:
