@@ -186,7 +186,8 @@ def inside(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor:
         >>> inside(torch.ones(3), torch.tensor([-1.0, 0.5, 1.0]), -1, 1)
         tensor([0., 1., 0.])
     """
-    return torch.ops.aten.hardtanh_backward(grad, x.to(grad.dtype), low, high)
+    masked: Tensor = torch.ops.aten.hardtanh_backward(grad, x.to(grad.dtype), low, high)
+    return masked
 
 
 def check_finite(x: Tensor) -> None:

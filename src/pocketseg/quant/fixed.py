@@ -41,8 +41,8 @@ class Fixed(_Grid):
     """Fixed point Qi.f with the sign beside it: code = clip(rint(x · 2^f), ±(2^(i+f) − 1)), scale 2^-f.
 
     Saturates at ±(2^i − 2^-f). Gradient: 1 where |x| is less than half a step beyond that, else 0.
-    Levels: 2·2^(i+f) − 1. Storage: i + f + 1 bits, no scale. The idea of AskariHemmat 2019, whose code does something else
-    (`compat.fixed_point_fixed_gm`, `compat.fixed_point_fixed_em`).
+    Levels: 2·2^(i+f) − 1. Storage: i + f + 1 bits, no scale. The idea of AskariHemmat 2019, whose code does something
+    else (`compat.fixed_point_fixed_gm`, `compat.fixed_point_fixed_em`).
 
     Args:
         i: integer bits.

@@ -144,7 +144,7 @@ def _parts(x: Tensor, spec: Spec) -> tuple[Tensor, ...]:
     """Slices of the first axis that fit a cache of the CPU, for many passes over each; whole where it is the axis."""
     if spec.axis == 0 or x.device.type != "cpu" or x.ndim == 0 or x.numel() <= CACHED:
         return (x,)
-    return x.split(max(1, CACHED // x[0].numel()))
+    return torch.split(x, max(1, CACHED // x[0].numel()))
 
 
 def _detached(state: State) -> State:

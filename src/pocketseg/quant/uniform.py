@@ -27,7 +27,8 @@ class Int(Spec):
     zero point is 0. A tensor of zeros has scale 1.
 
     Gradient by x: 1 where v = x · inverse_scale + zero_point lies between lowest − ½ and highest + ½, else 0. By a
-    learned scale (LSQ, Esser 2020): rint(v) − v there, else the clipped code (minus zero point); `Quantizer` multiplies the sum by 1/√(N · Qp), with N the values that share a scale and Qp the highest code.
+    learned scale (LSQ, Esser 2020): rint(v) − v there, else the clipped code (minus zero point); `Quantizer` multiplies
+    the sum by 1/√(N · Qp), with N the values that share a scale and Qp the highest code.
 
     Storage: n bits a value, f32 scale (and zero point) a tensor or channel.
 

@@ -194,3 +194,27 @@ def test_a_gradient_comes_back_in_every_precision(spec):
         quantizer(x).sum().backward()
         assert x.grad.dtype == dtype and x.grad.isfinite().all() and x.grad.any()
         assert all(parameter.grad.any() for parameter in quantizer.parameters())
+
+
+@each_spec
+def test_training_in_bf16_and_channels_last_is_the_same_arithmetic_rounded_once(spec):
+    x = torch.cat([sample(), torch.zeros(1, 5, 3, 3), -torch.zeros(1, 5, 3, 3)]).bfloat16()
+    x = x.contiguous(memory_format=torch.channels_last)
+    state = spec.state(spec.measure(x.float()))
+    values = spec.fake(x, state)
+    assert values.dtype == torch.bfloat16 and values.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(values, spec.encode(x.float(), state).values().bfloat16())
+
+
+@each_spec
+def test_slices_that_fit_a_cache_give_what_the_whole_gives(spec, monkeypatch):
+    found = []
+    for cached in (10**6, 100):
+        monkeypatch.setattr("pocketseg.quant.quantizer.CACHED", cached)
+        x = sample().requires_grad_()
+        quantizer = Quantizer(spec, of="activations", channels=None if spec.axis is None else x.shape[spec.axis])
+        out = quantizer(x)
+        out.backward(sample(6, 5, 3, 3).flip(0))
+        found.append((out, x.grad, *[parameter.grad for parameter in quantizer.parameters()]))
+    for whole, sliced in zip(*found, strict=True):
+        torch.testing.assert_close(sliced, whole, rtol=1e-5, atol=1e-5)
