@@ -120,7 +120,8 @@ class ElasticSection(Section):
 class AugmentSection(Section):
     """Random changes of training samples. Numbers are standard deviations unless they are ranges; 0 is off.
 
-    `border` fills what comes from outside: the same rule for image and mask.
+    `border` fills what comes from outside: the same rule for image and mask. `histogram` is a number of control points
+    for a random rising curve of grey values.
     """
 
     flip: list[Literal["horizontal", "vertical"]] = []
@@ -129,6 +130,7 @@ class AugmentSection(Section):
     elastic: ElasticSection | None = None
     zoom: Range | None = None
     border: Literal["reflect", "edge", "zero"] = "reflect"
+    histogram: Annotated[int, Field(ge=0, le=16)] = 0
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0
     illumination: Annotated[float, Field(ge=0, lt=1)] = 0

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from pocketseg.recipes.models import AugmentSection
 
+# Nodes of a curve of grey values, which is linear between them.
+CURVE = 256
 PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
 
 
@@ -36,6 +38,7 @@ class Drawn:
     # Gamma exponent, brightness, gradient x, gradient y, speckle, noise, blur sigma.
     intensity: NDArray[np.float32]
     fields: NDArray[np.float32]  # (2, h, w): unit normal, for speckle and noise
+    curve: NDArray[np.float32]  # (CURVE,): new grey values of 0 … 1
 
 
 def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: int) -> Drawn:
@@ -61,7 +64,19 @@ def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: 
         _displacement(rng, options),
         intensity,
         rng.standard_normal(shape, dtype=np.float32),
+        _curve(rng, options.histogram),
     )
+
+
+def _curve(rng: np.random.Generator, points: int) -> NDArray[np.float32]:
+    """From (0, 0) to (1, 1), rising smoothly through values in [0.1, 0.9] at `points` equal steps (PCHIP)."""
+    if not points:
+        return np.zeros(0, np.float32)
+    from scipy.interpolate import PchipInterpolator
+
+    values = np.concatenate([[0.0], np.sort(rng.uniform(0.1, 0.9, points)), [1.0]])
+    nodes = PchipInterpolator(np.linspace(0, 1, points + 2), values)(np.linspace(0, 1, CURVE))
+    return nodes.astype(np.float32)
 
 
 def _matrix(rng: np.random.Generator, options: AugmentSection, height: int, width: int) -> NDArray[np.float32]:
@@ -140,9 +155,11 @@ def _warp(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: Augmen
 
 
 def _shade(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> Tensor:
-    """Gamma, brightness, illumination gradient, speckle, noise and blur, on images in [0, 1]."""
+    """Histogram curve, gamma, brightness, illumination gradient, speckle, noise and blur, on images in [0, 1]."""
     numbers = _stack([d.intensity for d in drawn], images)[:, :, None, None, None]
     gamma, brightness, across, down, speckle, noise, sigma = numbers.unbind(1)
+    if options.histogram:
+        images = _through(images.clamp(0, 1), _stack([d.curve for d in drawn], images))
     if options.gamma:
         images = images.clamp(0, 1) ** gamma
     if options.brightness:
@@ -156,6 +173,14 @@ def _shade(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> T
         first, second = _stack([d.fields for d in drawn], images).unsqueeze(2).unbind(1)
         images = images * (1 + speckle * first) + noise * second
     return _blur(images, sigma, options.blur) if options.blur else images
+
+
+def _through(images: Tensor, curves: Tensor) -> Tensor:
+    """Grey values in [0, 1] through the curve (CURVE,) of each sample."""
+    places = images.flatten(1) * (CURVE - 1)
+    left = places.floor().clamp(max=CURVE - 2)
+    below, above = (curves.gather(1, left.long() + step) for step in (0, 1))
+    return torch.lerp(below, above, places - left).reshape(images.shape)
 
 
 def _blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:

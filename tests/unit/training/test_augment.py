@@ -19,6 +19,7 @@ EVERYTHING = AugmentSection(
     speckle=0.2,
     noise=0.1,
     blur=1.5,
+    histogram=3,
 )
 STILL = {"degrees": 0, "scale": (1, 1), "translate": 0, "shear": 0}
 INTENSITY = ("gamma", "brightness", "across", "down", "speckle", "noise", "sigma")
@@ -497,3 +498,29 @@ def test_intensity_leaves_masks_alone():
     still = EVERYTHING.model_copy(update={"flip": [], "affine": None, "elastic": None, "zoom": None})
     out, moved = apply(images, masks, still)
     assert torch.equal(moved, masks) and not torch.allclose(out, images, atol=0.1)
+
+
+def test_histogram_curve_rises_through_its_control_points_and_keeps_the_extremes():
+    options = AugmentSection(histogram=3)
+    ramp = torch.linspace(-2, 3, 256).reshape(1, 1, 16, 16)
+    curves = []
+    for key in range(20):
+        (drawn,) = draws(options, 1, 16, 16, key=key)
+        out, _ = augment(ramp, torch.zeros(1, 16, 16, dtype=torch.uint8), [drawn], options)
+        curve = (out.flatten().numpy() + 2) / 5
+        np.testing.assert_allclose(curve, drawn.curve, atol=1e-5)
+        assert curve[0] == pytest.approx(0, abs=1e-6) and curve[-1] == pytest.approx(1, abs=1e-6)
+        assert (np.diff(curve) > 0).all()
+        # A quarter, half and three quarters of the way up lie in [0.1, 0.9], wherever the points were drawn.
+        assert 0.09 <= curve[63] and curve[192] <= 0.91
+        curves.append(curve)
+    assert np.ptp([curve[128] for curve in curves]) > 0.2
+
+
+def test_histogram_curve_of_each_image_is_its_own():
+    options = AugmentSection(histogram=2)
+    ramp = torch.linspace(0, 1, 400).reshape(1, 1, 20, 20).repeat(2, 1, 1, 1)
+    out, _ = apply(ramp, torch.zeros(2, 20, 20, dtype=torch.uint8), options)
+    alone, _ = augment(ramp[1:], torch.zeros(1, 20, 20, dtype=torch.uint8), draws(options, 2, 20, 20)[1:], options)
+    assert not torch.equal(out[0], out[1])
+    torch.testing.assert_close(out[1:], alone)
