@@ -75,8 +75,8 @@ def _curve(rng: np.random.Generator, points: int) -> NDArray[np.float32]:
     from scipy.interpolate import PchipInterpolator
 
     values = np.concatenate([[0.0], np.sort(rng.uniform(0.1, 0.9, points)), [1.0]])
-    nodes = PchipInterpolator(np.linspace(0, 1, points + 2), values)(np.linspace(0, 1, CURVE))
-    return nodes.astype(np.float32)
+    curve = PchipInterpolator(np.linspace(0, 1, points + 2), values)
+    return np.asarray(curve(np.linspace(0, 1, CURVE)), np.float32)
 
 
 def _matrix(rng: np.random.Generator, options: AugmentSection, height: int, width: int) -> NDArray[np.float32]:

@@ -512,7 +512,7 @@ def test_histogram_curve_rises_through_its_control_points_and_keeps_the_extremes
         assert curve[0] == pytest.approx(0, abs=1e-6) and curve[-1] == pytest.approx(1, abs=1e-6)
         assert (np.diff(curve) > 0).all()
         # A quarter, half and three quarters of the way up lie in [0.1, 0.9], wherever the points were drawn.
-        assert 0.09 <= curve[63] and curve[192] <= 0.91
+        assert curve[63] >= 0.09 and curve[192] <= 0.91
         curves.append(curve)
     assert np.ptp([curve[128] for curve in curves]) > 0.2
 
