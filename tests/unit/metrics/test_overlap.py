@@ -62,7 +62,7 @@ def test_counts_are_python_numbers():
 
 
 def test_precision_is_not_recall():
-    found = Overlap(true_positive=1, false_positive=3, false_negative=1)
+    found = Overlap(true_positive=1, false_positive=3, false_negative=1, true_negative=5)
     assert (found.precision, found.recall, found.dice, found.iou) == (0.25, 0.5, 2 / 6, 0.2)
 
 
