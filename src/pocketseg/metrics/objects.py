@@ -30,6 +30,7 @@ class Detection:
         right: one truth value for each predicted object.
         confidence: highest probability inside of each predicted object; 1 where none is known.
         sizes: pixels of each object of the reference.
+        predicted_sizes: pixels of each predicted object.
 
     Example:
         >>> reference = np.array([[1, 1, 0, 0, 1], [1, 1, 0, 0, 0]], bool)
@@ -43,6 +44,7 @@ class Detection:
     right: NDArray[np.bool_]
     confidence: NDArray[np.float64]
     sizes: NDArray[np.int64]
+    predicted_sizes: NDArray[np.int64]
 
     @property
     def true_positive(self) -> int:
@@ -99,7 +101,10 @@ def detect(
         raise ValueError(f"min_iou is above 0 and up to 1, not {min_iou}")
     ours, count = components(prediction)
     theirs, wanted = components(reference)
-    sizes, references = np.bincount(ours.ravel(), minlength=count + 1), np.bincount(theirs.ravel())
+    sizes, references = (
+        np.bincount(ours.ravel(), minlength=count + 1),
+        np.bincount(theirs.ravel(), minlength=wanted + 1),
+    )
     a, b, shared = _meetings(ours, theirs)
     likely = shared / (sizes[a] + references[b] - shared) >= min_iou
     pairs = scipy_part("sparse").coo_matrix(
@@ -113,7 +118,7 @@ def detect(
     confidence = np.ones(count)
     if probability is not None and count:
         confidence = scipy_part("ndimage").maximum(probability, ours, np.arange(1, count + 1)).astype(np.float64)
-    return Detection(found, partner >= 0, confidence, references[1:])
+    return Detection(found, partner >= 0, confidence, references[1:], sizes[1:])
 
 
 def components(mask: Mask, *, diagonal: bool = True) -> tuple[Labels, int]:
@@ -161,7 +166,8 @@ def free_response(cases: Sequence[Detection]) -> FreeResponse:
 
     Example:
         >>> truth = np.array([True, False])
-        >>> curve = free_response([Detection(truth, truth, np.array([0.6, 0.9]), np.array([5, 5]))])
+        >>> sizes = np.array([5, 5])
+        >>> curve = free_response([Detection(truth, truth, np.array([0.6, 0.9]), sizes, sizes)])
         >>> curve.thresholds.tolist(), curve.false_positives.tolist(), curve.sensitivity.tolist()
         ([0.9, 0.6], [1.0, 1.0], [0.0, 0.5])
     """
@@ -170,10 +176,9 @@ def free_response(cases: Sequence[Detection]) -> FreeResponse:
         raise ValueError("no reference has an object: a sensitivity needs one")
     confidence = np.concatenate([case.confidence for case in cases])
     right = np.concatenate([case.right for case in cases])
-    thresholds = np.unique(confidence)[::-1]
-    reached = confidence[None, :] >= thresholds[:, None]
-    false_positives = (reached & ~right).sum(axis=1) / len(cases)
-    return FreeResponse(thresholds, false_positives, (reached & right).sum(axis=1) / wanted)
+    thresholds, index = np.unique(-confidence, return_inverse=True)
+    hits, falls = (np.cumsum(np.bincount(index[kind], minlength=len(thresholds))) for kind in (right, ~right))
+    return FreeResponse(-thresholds, falls / len(cases), hits / wanted)
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ def rand(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> Ran
     pixels = int(np.count_nonzero(inside))
     if not pixels:
         return Rand(float("nan"), float("nan"), float("nan"))
-    a, b, shared = _meetings(prediction, reference)
+    a, _, shared = _meetings(prediction, reference)
     alone = int(np.count_nonzero(inside & (prediction == 0)))
     both = _squares(shared) + alone
     ours = _squares(np.bincount(a, weights=shared)) + alone

@@ -43,7 +43,9 @@ def bootstrap_interval(
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).integers(0, len(sums), (draws, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [_shifted(share, sums, counts, means) for share in ((1 - level) / 2, (1 + level) / 2)])
+    low, high = np.quantile(
+        means, [_shifted(share, sums, counts, means) for share in ((1 - level) / 2, (1 + level) / 2)]
+    )
     return float(low), float(high)
 
 
@@ -52,12 +54,10 @@ def _by_group(values: Sequence[float], groups: Sequence[str]) -> tuple[NDArray[n
     numbers = np.asarray(values, np.float64)
     valid = ~np.isnan(numbers)
     _, index = np.unique(np.asarray(groups, dtype=object)[valid].astype(str), return_inverse=True)
-    return np.bincount(index, weights=numbers[valid]), np.bincount(index)
+    return np.bincount(index, weights=numbers[valid]).astype(np.float64), np.bincount(index)
 
 
-def _shifted(
-    share: float, sums: NDArray[np.float64], counts: NDArray[np.int64], means: NDArray[np.float64]
-) -> float:
+def _shifted(share: float, sums: NDArray[np.float64], counts: NDArray[np.int64], means: NDArray[np.float64]) -> float:
     """The percentile BCa reads in place of `share`."""
     if len(sums) == 1:
         return share
@@ -166,9 +166,7 @@ def paired_difference(
         p_value = float(stats.wilcoxon(changed).pvalue)
         ranks = stats.rankdata(np.abs(changed))
         effect = float((ranks * np.sign(changed)).sum() / ranks.sum())
-    return PairedDifference(
-        int(counts.sum()), len(sums), float(sums.sum() / counts.sum()), low, high, p_value, effect
-    )
+    return PairedDifference(int(counts.sum()), len(sums), float(sums.sum() / counts.sum()), low, high, p_value, effect)
 
 
 @dataclass(frozen=True)
