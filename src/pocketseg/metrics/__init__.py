@@ -22,7 +22,7 @@ from pocketseg.metrics.statistics import (
     paired_difference,
     seed_spread,
 )
-from pocketseg.metrics.surface import SurfaceDistances, diagonal, surface, surface_distances
+from pocketseg.metrics.surface import SurfaceDistances, diagonal, surface_distances, surface_pixels
 
 __all__ = [
     "Calibration",
@@ -49,7 +49,7 @@ __all__ = [
     "rand",
     "rand_of_masks",
     "seed_spread",
-    "surface",
     "surface_distances",
+    "surface_pixels",
     "with_empty",
 ]

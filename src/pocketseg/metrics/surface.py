@@ -106,7 +106,7 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float
     require_one_shape(prediction, reference)
     steps = _steps(prediction.ndim, spacing)
     box = _box(prediction | reference)
-    surfaces = surface(prediction[box]), surface(reference[box])
+    surfaces = surface_pixels(prediction[box]), surface_pixels(reference[box])
     sizes = [int(np.count_nonzero(each)) for each in surfaces]
     if 0 in sizes:
         return SurfaceDistances(np.full(sizes[0], np.inf), np.full(sizes[1], np.inf))
@@ -114,11 +114,11 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float
     return SurfaceDistances(measure(*surfaces, steps), measure(*surfaces[::-1], steps))
 
 
-def surface(mask: Mask) -> Mask:
+def surface_pixels(mask: Mask) -> Mask:
     """The pixels of a mask that have a face neighbour outside of it.
 
     Example:
-        >>> surface(np.ones((3, 4), bool)).astype(int)
+        >>> surface_pixels(np.ones((3, 4), bool)).astype(int)
         array([[1, 1, 1, 1],
                [1, 0, 0, 1],
                [1, 1, 1, 1]])
