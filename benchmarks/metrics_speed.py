@@ -2,9 +2,9 @@
 
 python benchmarks/metrics_speed.py --json benchmarks/results/metrics_speed.jsonl
 
-Three kinds of pairs: one large lesion, cells all over the image with a prediction that resembles them, and noise in every
-pixel, which is the worst case. Beside it, in turns, the same three from whole distance transforms of SciPy, one for each
-mask and not cropped.
+Three kinds of pairs: one large lesion, cells all over the image with a prediction that resembles them, and noise in
+every pixel, which is the worst case. Beside it, in turns, the same three from whole distance transforms of SciPy, one
+for each mask and not cropped.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from pocketseg.metrics.optional import scipy_part
 from pocketseg.metrics.overlap import require_one_shape
 
-# A search tree costs about 0.5 µs a surface pixel, a distance transform 0.05 µs a pixel of the box, for each mask.
+# Steps along each axis within which partners are looked up before anything is built: most surfaces nearly meet.
+REACH = 3
+# A search tree costs about 0.5 µs a surface pixel, a distance transform 0.05 to 0.1 µs a pixel of the box.
 SPARSE = 0.2
 # Distances are sums of rounded products: one that equals the tolerance on paper is within it here.
 ROUNDING = 1e-9
@@ -106,12 +108,11 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float
     require_one_shape(prediction, reference)
     steps = _steps(prediction.ndim, spacing)
     box = _box(prediction | reference)
-    surfaces = surface_pixels(prediction[box]), surface_pixels(reference[box])
-    sizes = [int(np.count_nonzero(each)) for each in surfaces]
-    if 0 in sizes:
-        return SurfaceDistances(np.full(sizes[0], np.inf), np.full(sizes[1], np.inf))
-    measure = _by_tree if sum(sizes) < SPARSE * surfaces[0].size else _by_transform
-    return SurfaceDistances(measure(*surfaces, steps), measure(*surfaces[::-1], steps))
+    # The margin lets a step lead out of the box without a check.
+    ours, theirs = (np.pad(surface_pixels(mask[box]), REACH) for mask in (prediction, reference))
+    if not (ours.any() and theirs.any()):
+        return SurfaceDistances(*(np.full(np.count_nonzero(each), np.inf) for each in (ours, theirs)))
+    return SurfaceDistances(_nearest(ours, theirs, steps), _nearest(theirs, ours, steps))
 
 
 def surface_pixels(mask: Mask) -> Mask:
@@ -158,14 +159,41 @@ def _box(mask: Mask) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _by_tree(start: Mask, goal: Mask, steps: Distances) -> Distances:
-    # Balancing the tree costs more than it saves: pixels lie evenly.
-    tree = scipy_part("spatial").KDTree(np.argwhere(goal) * steps, balanced_tree=False, compact_nodes=False)
-    distances: Distances = tree.query(np.argwhere(start) * steps)[0]
+def _nearest(start: Mask, goal: Mask, steps: Distances) -> Distances:
+    """The distance of each start pixel to the nearest goal pixel: first a few steps away, then anywhere."""
+    at, goals = np.flatnonzero(start), goal.ravel()
+    distances = np.empty(at.size)
+    left = np.arange(at.size)
+    for offset, distance in zip(*_neighbours(start.shape, steps), strict=True):
+        hit = goals[at[left] + offset]
+        distances[left[hit]] = distance
+        left = left[~hit]
+        if not left.size:
+            return distances
+    far = np.unravel_index(at[left], start.shape)
+    sparse = left.size + np.count_nonzero(goal) < SPARSE * goal.size
+    distances[left] = _by_tree(far, goal, steps) if sparse else _by_transform(far, goal, steps)
     return distances
 
 
-def _by_transform(start: Mask, goal: Mask, steps: Distances) -> Distances:
+def _neighbours(shape: tuple[int, ...], steps: Distances) -> tuple[NDArray[np.intp], Distances]:
+    """Offsets in the flat array and their lengths, shortest first; anything that is not among them is longer."""
+    grid = np.indices((2 * REACH + 1,) * len(shape)).reshape(len(shape), -1).T - REACH
+    lengths = np.sqrt(np.square(grid * steps).sum(axis=1))
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] < (REACH + 1) * steps.min()]
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+    return grid[order] @ strides, lengths[order]
+
+
+def _by_tree(start: tuple[NDArray[np.intp], ...], goal: Mask, steps: Distances) -> Distances:
+    # Balancing the tree costs more than it saves: pixels lie evenly.
+    tree = scipy_part("spatial").KDTree(np.argwhere(goal) * steps, balanced_tree=False, compact_nodes=False)
+    distances: Distances = tree.query(np.stack(start, axis=1) * steps)[0]
+    return distances
+
+
+def _by_transform(start: tuple[NDArray[np.intp], ...], goal: Mask, steps: Distances) -> Distances:
     distances: Distances = scipy_part("ndimage").distance_transform_edt(~goal, sampling=steps)[start]
     return distances
 
