@@ -91,6 +91,40 @@ def test_predictions_are_judged_like_the_model(exported, trained_run, phantom_da
     assert [row.dice for row in masks.rows] == pytest.approx([row.dice for row in model.rows], nan_ok=True)
 
 
+def test_evaluate_measures_what_it_is_asked_for(exported, trained_run, phantom_data, tmp_path):
+    """Distances, objects, calibration and a comparison from the command line; without probabilities a clear refusal."""
+    split = ("--split", trained_run / "split.json", "--part", "test")
+    pocketseg.predict(exported, [phantom_data / "images"], tmp_path / "masks")
+    first = run_cli("evaluate", tmp_path / "masks", phantom_data, *split, "--out", tmp_path / "a")
+    assert first.returncode == 0, first.stderr
+    assert {"hd95", "assd", "unit"} <= read_csv(tmp_path / "a/cases.csv")[0].keys()
+    metrics = "dice,hd95,surface_dice,lesion_f1,brier,compat.medpy_hd95"
+    done = run_cli(
+        "evaluate", exported, phantom_data, *split, "--out", tmp_path / "b", "--metrics", metrics, "--tolerance", "3",
+        "--against", tmp_path / "a",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = read_csv(tmp_path / "b/cases.csv")
+    assert all(0 <= float(row["brier"]) <= 1 and row["unit"] == "px" for row in rows)
+    for name in ("by_size", "by_group", "objects", "free_response"):
+        assert read_csv(tmp_path / f"b/{name}.csv"), name
+    found = {row["metric"]: row for row in read_csv(tmp_path / "b/comparison.csv")}
+    assert float(found["dice"]["mean"]) == 0 and float(found["hd95"]["p_value"]) == 1
+    refused = run_cli("evaluate", tmp_path / "masks", phantom_data, *split, "--metrics", "dice,brier")
+    assert refused.returncode == 2 and "brier" in refused.stderr and "Traceback" not in refused.stderr
+    unknown = run_cli("evaluate", exported, phantom_data, *split, "--metrics", "dice,hd59")
+    assert unknown.returncode == 2 and "did you mean hd95" in unknown.stderr
+
+
+def test_a_run_is_judged_by_its_recipes_metrics(trained_run):
+    rows = read_csv(trained_run / "fold-0/cases-test.csv")
+    assert {"hd95", "assd"} <= rows[0].keys()
+    (row,) = read_csv(trained_run.parent / "results.csv")
+    assert row["fold-0 test lesion dice"] and row["fold-0 test lesion hd95 [px]"]
+    (test,) = [each for each in read_json(trained_run / "fold-0/summary.json") if each["part"] == "test"]
+    assert test["metrics"]["hd95"]["unit"] == "px" and test["metrics"]["dice"]["mean"] == test["dice"]
+
+
 def test_load_predicts(exported, trained_run, phantom_data):
     image = np.asarray(Image.open(sorted((phantom_data / "images").iterdir())[0]))
     from_onnx, from_torch = pocketseg.load(exported), pocketseg.load(trained_run)

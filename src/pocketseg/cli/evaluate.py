@@ -19,7 +19,20 @@ def command(
     part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
     fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables (default: MODEL.evaluation).")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help="data.KEY=VALUE, how to read the data.")] = [],  # noqa: B006
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Names with commas between, such as dice,hd95,lesion_f1; docs/metrics.md has all."),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Of surface_dice and boundary_f1: mm where spacing is known, else pixels.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="cases.csv of another model on the same cases, to compare with.")
+    ] = None,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
+    ] = [],  # noqa: B006
 ) -> None:
     """Judge a model, or masks that something else made, case by case.
 
@@ -28,10 +41,21 @@ def command(
         pocketseg evaluate runs/first/fold-0/model.onnx scans --split runs/first/split.json --part test
 
         pocketseg evaluate masks scans --out judged
+
+        pocketseg evaluate model.onnx scans --metrics dice,hd95,surface_dice --tolerance 1.5 --against judged
     """
     from pocketseg.flows.evaluate import evaluate
-    from pocketseg.flows.tables import SHORT_COLUMNS, short_row
+    from pocketseg.flows.tables import (
+        COMPARISON_COLUMNS,
+        METRIC_COLUMNS,
+        SHORT_COLUMNS,
+        comparison_row,
+        metric_rows,
+        short_row,
+    )
 
+    measured = [] if metrics is None else [f"evaluate.metrics=[{metrics}]"]
+    measured += [] if tolerance is None else [f"evaluate.tolerance={tolerance}"]
     console.log_to_terminal()
     with console.bars() as bars:
         found = evaluate(
@@ -41,8 +65,13 @@ def command(
             part=part,
             fold=fold,
             out=out,
-            overrides=set_,
+            against=against,
+            overrides=[*set_, *measured],
             progress=bars.of("judging"),
         )
     console.table("Results", SHORT_COLUMNS, [short_row(summary) for summary in found.summaries])
+    console.table("Metrics", METRIC_COLUMNS, [row for summary in found.summaries for row in metric_rows(summary)])
+    if found.comparisons:
+        rows = [comparison_row(each) for each in found.comparisons]
+        console.table(f"This model minus {against}", COMPARISON_COLUMNS, rows)
     console.speak(f"per case: {found.out / 'cases.csv'}")

@@ -1,25 +1,46 @@
 """Cases and predictors to tables."""
 
 from pocketseg.evaluation.choose import choose_rules
+from pocketseg.evaluation.compare import Comparison, compare_scores
+from pocketseg.evaluation.measures import METRICS, Choice
 from pocketseg.evaluation.scores import (
+    Answer,
     CaseScore,
+    MetricSummary,
+    Respond,
     Summary,
+    asking,
     read_scores,
     read_summaries,
     score_cases,
     summarize,
     write_scores,
     write_summaries,
+    write_table,
 )
+from pocketseg.evaluation.strata import by_group, by_size, free_response_table, object_table
 
 __all__ = [
+    "METRICS",
+    "Answer",
     "CaseScore",
+    "Choice",
+    "Comparison",
+    "MetricSummary",
+    "Respond",
     "Summary",
+    "asking",
+    "by_group",
+    "by_size",
     "choose_rules",
+    "compare_scores",
+    "free_response_table",
+    "object_table",
     "read_scores",
     "read_summaries",
     "score_cases",
     "summarize",
     "write_scores",
     "write_summaries",
+    "write_table",
 ]

@@ -37,12 +37,14 @@ class _Measured:
     peaks: NDArray[np.float32]
     right: NDArray[np.int64]
     reference: int
+    pixels: int
 
     def dice(self, rules: Postprocess) -> float:
         kept = rules.kept(self.sizes, self.peaks)
         predicted = int(self.sizes[kept].sum())
         right = int(self.right[kept].sum())
-        return with_empty(Overlap(right, predicted - right, self.reference - right).dice)
+        wrong, missed = predicted - right, self.reference - right
+        return with_empty(Overlap(right, wrong, missed, self.pixels - right - wrong - missed).dice)
 
 
 def choose_rules(
@@ -91,4 +93,4 @@ def _measure(probability: Probability, truth: NDArray[np.uint8], threshold: floa
         labels, count = label_components(fill_holes(mask) if fill else mask)
         sizes, peaks = component_sizes_and_peaks(labels, count, probability[:, :, index - 1])
         right = np.bincount(labels[reference], minlength=count + 1)[1:]
-        yield _Measured(sizes, peaks, right, int(reference.sum()))
+        yield _Measured(sizes, peaks, right, int(reference.sum()), truth.size)

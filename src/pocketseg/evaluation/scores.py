@@ -1,8 +1,9 @@
 """Masks against references: one row a case and class, and a summary that hides no miss and no false alarm.
 
-The rule for empty masks, written once: a case whose reference is empty counts 1 in the mean over all cases when
-nothing is predicted and 0 when something is (a false alarm); it is left out of the mean over positive cases. A missed
-object counts 0 in both. Both means are always given, with the numbers of misses and false alarms.
+The rule for empty masks, written once. Shares such as Dice: a case whose reference is empty counts 1 in the mean over
+all cases when nothing is predicted and 0 when something is (a false alarm); it is left out of the mean over positive
+cases. A missed object counts 0 in both. Distances such as HD95: a miss counts the image's diagonal; a false alarm has
+no distance, its area is told instead. Both means are always given, with the numbers of misses and false alarms.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,51 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
 from pocketseg.errors import DataError, Problem
+from pocketseg.evaluation.measures import Choice, Pair, metric
 from pocketseg.files import write_atomically
-from pocketseg.metrics import Outcome, bootstrap_interval, overlap, with_empty
+from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
+from pocketseg.predictors import Predictor
 
-# A case and its image to class indices (h, w).
-Masker = Callable[[Case, NDArray[np.generic]], NDArray[np.uint8]]
+ALWAYS = ("dice", "iou", "precision", "recall")
+MIXED = "mm and px"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of an image: class indices (h, w), and where it has them probabilities (h, w, k)."""
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.float32] | None = None
+
+
+# A case and its image to the answer that is judged.
+Respond = Callable[[Case, NDArray[np.generic]], Answer]
+
+
+def asking(predictor: Predictor) -> Respond:
+    """A predictor's answers, the image seen once."""
+
+    def respond(_: Case, image: NDArray[np.generic]) -> Answer:
+        probability = predictor.predict(image)
+        return Answer(predictor.pipeline.mask(probability), probability)
+
+    return respond
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How one class of one case was segmented; nan where reference and prediction are both empty."""
+    """How one class of one case was segmented; nan where a metric has no value.
+
+    Attributes:
+        case, group, label, class_name: what was judged.
+        outcome: a miss and a false alarm are counted apart.
+        dice, iou, precision, recall: nan where reference and prediction are both empty.
+        reference_pixels, predicted_pixels: sizes.
+        unit: of distances, mm where the case's spacing is known, else px.
+        pixel_area: in mm², or 1.
+        more: the other metrics that were chosen, by name; distances of a miss are the image's diagonal.
+        objects: what was found of the class's single objects, where a lesion metric was chosen; in no file of rows.
+    """
 
     case: str
     group: str
@@ -43,11 +79,42 @@ class CaseScore:
     recall: float
     reference_pixels: int
     predicted_pixels: int
+    unit: str = "px"
+    pixel_area: float = 1.0
+    more: dict[str, float] = field(default_factory=dict)
+    objects: Detection | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every metric of the row by name."""
+        return {name: getattr(self, name) for name in ALWAYS} | self.more
+
+
+TEXTS = {"case", "group", "label", "class_name", "outcome", "unit"}
+COLUMNS = [each.name for each in fields(CaseScore) if each.name not in ("more", "objects")]
+
+
+@dataclass(frozen=True)
+class MetricSummary(Description):
+    """A metric over the cases it has a value for.
+
+    Attributes:
+        unit: mm or px for distances, else nothing; "mm and px" where cases differ, and then no mean is made.
+        mean_found: the mean over cases in which both masks have something: without the penalty for misses.
+    """
+
+    unit: str
+    mean_found: float
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One class over all cases of a part. Intervals are 95 % bootstrap intervals over groups."""
+    """One class over all cases of a part. Intervals are 95 % BCa bootstrap intervals over groups.
+
+    Attributes:
+        metrics: every metric by name, over positive cases, or over all where that makes sense (`measures.METRICS`).
+        false_alarm_area: mean area of the false alarms, in `area_unit`.
+    """
 
     part: str
     class_name: str
@@ -67,38 +134,45 @@ class Summary:
     dice_all: float
     dice_all_low: float
     dice_all_high: float
+    false_alarm_area: float = math.nan
+    area_unit: str = "px"
+    metrics: dict[str, MetricSummary] = field(default_factory=dict)
 
 
 def score_cases(
     cases: Cases,
     part: Sequence[Case],
-    masker: Masker,
+    respond: Respond,
     classes: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
+    choice: Choice | None = None,
 ) -> list[CaseScore]:
     """Judge a part of the data.
 
     Args:
         cases: the data set the part is of.
         part: the cases to judge.
-        masker: gives the predicted mask of a case.
+        respond: gives the answer to be judged.
         classes: names of the foreground classes.
         progress: called with (done, of) after each case.
+        choice: what to measure; default: `Choice()`.
 
     Raises:
         DataError: every case that could not be predicted or whose mask has another size, told together.
+        EnvironmentProblem: a chosen metric needs SciPy, which is not installed.
     """
     rows: list[CaseScore] = []
     problems: list[Problem] = []
     for done, case in enumerate(part, start=1):
         try:
             truth = cases.mask(case)
-            mask = masker(case, cases.image(case))
-            if mask.shape != truth.shape:
-                sizes = [f"{shape[0]}×{shape[1]}" for shape in (mask.shape, truth.shape)]
+            answer = respond(case, cases.image(case))
+            if answer.mask.shape != truth.shape:
+                sizes = [f"{shape[0]}×{shape[1]}" for shape in (answer.mask.shape, truth.shape)]
                 what = f"the predicted mask is {sizes[0]}, the reference {sizes[1]}"
                 raise DataError(case.name, what, "predict at the image's own size")
-            rows += [_score(case, truth, mask, index, name) for index, name in enumerate(classes, start=1)]
+            for index, name in enumerate(classes, start=1):
+                rows.append(_score(case, truth, answer, index, name, choice or Choice()))
         except DataError as error:
             problems += error.problems
         if progress:
@@ -108,8 +182,10 @@ def score_cases(
     return rows
 
 
-def _score(case: Case, truth: NDArray[np.uint8], mask: NDArray[np.uint8], index: int, name: str) -> CaseScore:
-    found = overlap(mask == index, truth == index)
+def _score(case: Case, truth: NDArray[np.uint8], answer: Answer, index: int, name: str, choice: Choice) -> CaseScore:
+    probability = None if answer.probability is None else answer.probability[:, :, index - 1]
+    pair = Pair(answer.mask == index, truth == index, probability, case.spacing_mm, choice)
+    found = pair.overlap
     return CaseScore(
         case=case.name,
         group=case.group,
@@ -122,7 +198,20 @@ def _score(case: Case, truth: NDArray[np.uint8], mask: NDArray[np.uint8], index:
         recall=found.recall,
         reference_pixels=found.true_positive + found.false_negative,
         predicted_pixels=found.true_positive + found.false_positive,
+        unit="mm" if case.spacing_mm else "px",
+        pixel_area=math.prod(case.spacing_mm) if case.spacing_mm else 1.0,
+        more={name: _value(pair, name) for name in choice.metrics if name not in ALWAYS},
+        objects=pair.objects if any(name.startswith("lesion_") for name in choice.metrics) else None,
     )
+
+
+def _value(pair: Pair, name: str) -> float:
+    """A metric by name, with the penalty where a distance has none."""
+    asked = metric(name)
+    if asked.kind == "distance" and pair.overlap.outcome != "scored":
+        missed = pair.overlap.outcome == "miss"
+        return diagonal(pair.reference.shape, pair.spacing) if missed else math.nan
+    return asked.value(pair)
 
 
 def summarize(rows: Sequence[CaseScore], part: str) -> list[Summary]:
@@ -133,11 +222,11 @@ def summarize(rows: Sequence[CaseScore], part: str) -> list[Summary]:
 
 def _summary(rows: Sequence[CaseScore], part: str, name: str) -> Summary:
     positive = [row for row in rows if row.outcome in ("scored", "miss")]
-    groups = [row.group for row in positive]
-    dice = [row.dice for row in positive]
     with_negatives = [with_empty(row.dice) for row in rows]
-    low, high = bootstrap_interval(dice, groups)
     all_low, all_high = bootstrap_interval(with_negatives, [row.group for row in rows])
+    metrics = {name: _metric_summary(rows, name) for name in rows[0].values}
+    units = {row.unit for row in rows}
+    alarms = [row.predicted_pixels * row.pixel_area for row in rows if row.outcome == "false alarm"]
     return Summary(
         part=part,
         class_name=name,
@@ -146,57 +235,101 @@ def _summary(rows: Sequence[CaseScore], part: str, name: str) -> Summary:
         positive=len(positive),
         misses=sum(row.outcome == "miss" for row in rows),
         negative=len(rows) - len(positive),
-        false_alarms=sum(row.outcome == "false alarm" for row in rows),
-        dice=_mean(dice),
-        dice_low=low,
-        dice_high=high,
-        dice_median=float(np.median(dice)) if dice else math.nan,
-        iou=_mean([row.iou for row in positive]),
-        precision=_mean([row.precision for row in positive]),
-        recall=_mean([row.recall for row in positive]),
+        false_alarms=len(alarms),
+        dice=metrics["dice"].mean,
+        dice_low=metrics["dice"].low,
+        dice_high=metrics["dice"].high,
+        dice_median=metrics["dice"].median,
+        iou=metrics["iou"].mean,
+        precision=metrics["precision"].mean,
+        recall=metrics["recall"].mean,
         dice_all=_mean(with_negatives),
         dice_all_low=all_low,
         dice_all_high=all_high,
+        false_alarm_area=_mean(alarms) if len(units) == 1 else math.nan,
+        area_unit={"mm": "mm²", "px": "px"}[units.pop()] if len(units) == 1 else MIXED,
+        metrics=metrics,
     )
 
 
+def _metric_summary(rows: Sequence[CaseScore], name: str) -> MetricSummary:
+    asked = metric(name)
+    units = {row.unit for row in rows} if asked.kind == "distance" else {""}
+    rows = [row for row in rows if asked.over == "all" or row.outcome in ("scored", "miss")]
+    values = [row.values[name] for row in rows] if len(units) == 1 else []
+    groups = [row.group for row in rows][: len(values)]
+    found = [value for row, value in zip(rows, values, strict=False) if row.outcome == "scored"]
+    described = asdict(describe(values, groups))
+    return MetricSummary(**described, unit=units.pop() if len(units) == 1 else MIXED, mean_found=_mean(found))
+
+
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def write_scores(rows: Sequence[CaseScore], path: Path) -> None:
     """The per-case table as CSV; numbers keep all their digits, nan is an empty field."""
+    write_table([_flat(row) for row in rows], path)
+
+
+def _flat(row: CaseScore) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in COLUMNS} | row.more
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Rows of one form as CSV; nan is an empty field."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(CaseScore)], lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "" if _is_nan(value) else value for key, value in asdict(row).items()})
+        writer.writerow({key: "" if _is_nan(value) else value for key, value in row.items()})
     write_atomically(path, text.getvalue())
 
 
 def read_scores(path: Path) -> list[CaseScore]:
     """The rows that `write_scores` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [CaseScore(**{key: _parsed(key, value) for key, value in row.items()}) for row in csv.DictReader(file)]
+        return [_row(cells) for cells in csv.DictReader(file)]
+
+
+def _row(cells: Mapping[str, str]) -> CaseScore:
+    parsed = {key: _parsed(key, value) for key, value in cells.items()}
+    more = {key: parsed.pop(key) for key in list(parsed) if key not in COLUMNS}
+    return CaseScore(**parsed, more=more)
 
 
 def write_summaries(summaries: Iterable[Summary], path: Path) -> None:
     """Summaries as JSON; nan becomes null."""
-    plain = [{key: None if _is_nan(value) else value for key, value in asdict(s).items()} for s in summaries]
+    plain = [_with_null(asdict(summary)) for summary in summaries]
     write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_summaries(path: Path) -> list[Summary]:
-    """The summaries that `write_summaries` wrote."""
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    rows: list[dict[str, Any]] = [{key: math.nan if v is None else v for key, v in row.items()} for row in plain]
-    return [Summary(**row) for row in rows]
+    """The summaries that `write_summaries` wrote; those of version 0.1 have no `metrics`."""
+    summaries = []
+    for row in json.loads(path.read_text(encoding="utf-8")):
+        metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
+        summaries.append(Summary(**_with_nan(row), metrics=metrics))
+    return summaries
+
+
+def _with_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_null(each) for key, each in value.items()}
+    return None if _is_nan(value) else value
+
+
+def _with_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in row.items()}
 
 
 def _parsed(key: str, value: str) -> Any:
-    if key in ("dice", "iou", "precision", "recall"):
-        return float(value) if value else math.nan
-    return int(value) if key.endswith("_pixels") else value
+    if key.endswith("_pixels"):
+        return int(value)
+    if key in TEXTS:
+        return value
+    return float(value) if value else math.nan
 
 
 def _is_nan(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,39 @@ from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_mask
 from pocketseg.errors import DataError, Problem, RecipeError
-from pocketseg.evaluation import CaseScore, Summary, score_cases, summarize, write_scores, write_summaries
-from pocketseg.evaluation.scores import Masker
-from pocketseg.flows.loading import is_stage, load_predictor, open_cases
+from pocketseg.evaluation import (
+    Answer,
+    CaseScore,
+    Comparison,
+    Respond,
+    Summary,
+    asking,
+    by_group,
+    by_size,
+    compare_scores,
+    free_response_table,
+    object_table,
+    read_scores,
+    score_cases,
+    summarize,
+    write_scores,
+    write_summaries,
+    write_table,
+)
+from pocketseg.flows.loading import is_stage, load_predictor, metric_choice, open_cases
 from pocketseg.flows.run_folder import RunFolder
-from pocketseg.predictors import Predictor
 from pocketseg.recipes import load_recipe
-from pocketseg.recipes.models import DataSection
+from pocketseg.recipes.models import Recipe
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows by case and class, their summary, and where both were written."""
+    """Rows by case and class, their summary, what differs from another model, and where all was written."""
 
     rows: list[CaseScore]
     summaries: list[Summary]
     out: Path
+    comparisons: list[Comparison]
 
 
 def evaluate(
@@ -39,6 +56,7 @@ def evaluate(
     part: str | None = None,
     fold: int = 0,
     out: str | Path | None = None,
+    against: str | Path | None = None,
     overrides: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -50,25 +68,73 @@ def evaluate(
         split: judge only a part of this split file; groups are taken from it too.
         part: train, validation or test; default test where a split is given.
         fold: of the split, and of a run.
-        out: folder for `cases.csv` and `summary.json`; default `MODEL.evaluation` beside the model.
-        overrides: `data.KEY=VALUE`, how to read the data; a run's own settings are the start.
+        out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with lesion metrics also
+            `objects.csv` and `free_response.csv`; default `MODEL.evaluation` beside the model.
+        against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
+        overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; a run's own
+            settings are the start.
         progress: called with (done, of).
     """
     model = Path(model)
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     predictor = None if _holds_masks(model) else load_predictor(model, fold)
-    section = _data_section(model, [] if predictor is None else predictor.pipeline.classes, overrides)
-    masker = _folder_of_masks(model, section.classes) if predictor is None else _asking(predictor)
-    cases = open_cases(data, section)
-    chosen = _chosen(cases, split, part, fold)
-    classes = section.classes if predictor is None else predictor.pipeline.classes
-    rows = score_cases(cases, chosen, masker, classes, progress)
+    recipe = _recipe(model, [] if predictor is None else predictor.pipeline.classes, overrides)
+    choice = metric_choice(recipe.evaluate)
+    if predictor is None and choice.needs_probability:
+        names = ", ".join(choice.needs_probability)
+        raise RecipeError(
+            "evaluate.metrics", f"masks hold no probabilities for {names}", "leave them out, or give a model"
+        )
+    earlier = None if against is None else _read_earlier(Path(against))
+    classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
+    respond = _folder_of_masks(model, classes) if predictor is None else asking(predictor)
+    cases = open_cases(data, recipe.data)
+    rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     summaries = summarize(rows, part or ("test" if split else "all"))
-    folder = Path(out) if out is not None else model.with_name(f"{model.name}.evaluation")
-    write_scores(rows, folder / "cases.csv")
-    write_summaries(summaries, folder / "summary.json")
-    return Evaluation(rows, summaries, folder)
+    comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
+    found = Evaluation(rows, summaries, Path(out) if out is not None else _beside(model), comparisons)
+    _write(found)
+    return found
+
+
+def _beside(model: Path) -> Path:
+    return model.with_name(f"{model.name}.evaluation")
+
+
+def _read_earlier(path: Path) -> list[CaseScore]:
+    """Rows of another evaluation, from its table or its folder."""
+    file = path / "cases.csv" if path.is_dir() else path
+    try:
+        rows = read_scores(file)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(str(file), f"is no table of cases ({error})", "give the cases.csv of an evaluation") from error
+    if not rows:
+        raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")
+    return rows
+
+
+def _write(found: Evaluation) -> None:
+    write_scores(found.rows, found.out / "cases.csv")
+    write_summaries(found.summaries, found.out / "summary.json")
+    tables = {
+        "by_size": by_size(found.rows),
+        "by_group": by_group(found.rows),
+        "objects": object_table(found.rows),
+        "free_response": free_response_table(found.rows),
+        "comparison": [_comparison(each) for each in found.comparisons],
+    }
+    for name, rows in tables.items():
+        file = found.out / f"{name}.csv"
+        if rows:
+            write_table(rows, file)
+        else:
+            file.unlink(missing_ok=True)  # of an earlier evaluation, which measured more
+
+
+def _comparison(found: Comparison) -> dict[str, object]:
+    named = {"class_name": found.class_name, "metric": found.metric, "unit": found.unit}
+    return named | asdict(found.difference)
 
 
 def _holds_masks(model: Path) -> bool:
@@ -76,11 +142,7 @@ def _holds_masks(model: Path) -> bool:
     return model.is_dir() and not RunFolder(model).recipe_file.exists() and not is_stage(model)
 
 
-def _asking(predictor: Predictor) -> Masker:
-    return lambda _, image: predictor.mask(image)
-
-
-def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Masker:
+def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
     """Masks by the name of their case, stored as masks of data are: 0 is background, one class has one other value."""
     problems: list[Problem] = []
     files = by_stem([path for inside in _folders(folder) for path in image_files(inside)], problems)
@@ -91,33 +153,38 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Masker:
 
     coding = MaskCoding(classes=len(classes))
 
-    def masker(case: Case, _: NDArray[np.generic]) -> NDArray[np.uint8]:
+    def respond(case: Case, _: NDArray[np.generic]) -> Answer:
         stem = Path(case.name).name
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
-        return coding.decode(read_mask(files[stem]), str(files[stem]))
+        return Answer(coding.decode(read_mask(files[stem]), str(files[stem])))
 
-    return masker
+    return respond
 
 
 def _folders(folder: Path) -> list[Path]:
     return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
 
 
-def _data_section(model: Path, classes: Sequence[str], overrides: Sequence[str]) -> DataSection:
-    """How to read the data: as the run did, with the model's classes, changed by --set."""
-    foreign = [text for text in overrides if not text.startswith("data.")]
+def _recipe(model: Path, classes: Sequence[str], overrides: Sequence[str]) -> Recipe:
+    """How to read the data and what to measure: as the run did, with the model's classes, changed by --set."""
+    foreign = [text for text in overrides if not text.startswith(("data.", "evaluate."))]
     if foreign:
-        raise RecipeError(f"--set {foreign[0]}", "evaluate reads data only", "set keys that begin with data.")
+        raise RecipeError(
+            f"--set {foreign[0]}",
+            "evaluate only reads data and measures",
+            "set keys that begin with data. or evaluate.",
+        )
     start: dict[str, object] = {}
     run = RunFolder(model)
     if model.is_dir() and run.recipe_file.exists():
-        start = run.recipe().data.model_dump(mode="json")
+        recipe = run.recipe()
+        start = {name: getattr(recipe, name).model_dump(mode="json") for name in ("data", "evaluate")}
     elif classes:
-        start = {"classes": list(classes)}
-    # A whole recipe is validated, so that a wrong key is told with its neighbours; only its data section is used.
+        start = {"data": {"classes": list(classes)}}
+    # A whole recipe is validated, so that a wrong key is told with its neighbours; only these sections are used.
     stage = {"name": "none", "net": {"arch": "none"}, "loss": {"dice": 1}}
-    return load_recipe({"data": start, "stages": [stage]}, overrides).data
+    return load_recipe({**start, "stages": [stage]}, overrides)
 
 
 def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: int) -> list[Case]:

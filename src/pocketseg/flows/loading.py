@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding
 from pocketseg.errors import ModelFileError, RunError, missing_package, near
+from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import NetPredictor, load_onnx
-from pocketseg.recipes.models import DataSection
+from pocketseg.recipes.models import DataSection, EvaluateSection
 
 BEST = "best.safetensors"
 WANTED = "give a run folder, best.safetensors, packed.safetensors, or an .onnx file"
@@ -27,6 +28,18 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
     return Cases.open(
         path, section.layout, images=section.images, masks=section.masks, coding=coding, grouping=grouping
     )
+
+
+def metric_choice(section: EvaluateSection) -> Choice:
+    """What a recipe's evaluate section wants measured; told before anything is trained or predicted.
+
+    Raises:
+        RecipeError: a metric that is not known.
+        EnvironmentProblem: one that needs SciPy, which is not installed.
+    """
+    choice = Choice(tuple(section.metrics), section.tolerance, section.lesion_iou)
+    choice.check_packages()
+    return choice
 
 
 def require_torch() -> None:

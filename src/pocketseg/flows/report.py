@@ -15,7 +15,7 @@ from pocketseg.flows.inspect import read_inspection
 from pocketseg.flows.loading import best_checkpoint, load_predictor, open_cases
 from pocketseg.flows.pictures import panel, read_history
 from pocketseg.flows.run_folder import RunFolder
-from pocketseg.flows.tables import RESULT_COLUMNS, number, result_row, totals
+from pocketseg.flows.tables import METRIC_COLUMNS, RESULT_COLUMNS, metric_rows, number, result_row, totals
 from pocketseg.predictors import Predictor
 from pocketseg.recipes import Recipe
 from pocketseg.reporting import Panel, Report, StageCurves, Table, write_report
@@ -50,7 +50,7 @@ def report(run: str | Path, *, out: str | Path | None = None, fold: int = 0, dat
         title=f"{folder.path.name}: {recipe.stages[-1].net.arch}",
         subtitle=recipe.description,
         facts=_facts(folder, recipe, manifest, fold, cases, predictor),
-        tables=[_results(folder, judged), _by_label(rows, part)],
+        tables=[_results(folder, judged), *_metrics(folder, judged), _by_label(rows, part)],
         dice={part: [row.dice for row in rows if row.outcome in ("scored", "miss")]},
         curves=[
             StageCurves(f"{stage.name}, fold {number}", history)
@@ -77,7 +77,7 @@ NOTES = [
     "Dice, IoU, precision and recall are means over cases whose reference has foreground; a missed object counts 0.",
     "“Dice with empty” is the mean over all cases: an empty reference counts 1 when nothing is predicted "
     "and 0 at a false alarm.",
-    "Intervals are 95 % bootstrap intervals over groups (patients, clusters), not over images.",
+    "Intervals are 95 % BCa bootstrap intervals over groups (patients, clusters), not over images.",
     "Masks are compared on the images' own grid, after threshold and component rules; "
     "what the recipe leaves to `auto` was chosen on validation cases.",
     "A figure on data of one source says little about another scanner or hospital: validate before use. "
@@ -162,6 +162,19 @@ def _results(folder: RunFolder, judged: Sequence[int]) -> Table:
     return Table("Results", "Best epoch of the last stage, in f32.", RESULT_COLUMNS, rows)
 
 
+def _metrics(folder: RunFolder, judged: Sequence[int]) -> list[Table]:
+    """Every metric with its spread; runs of version 0.1 have none."""
+    rows = [
+        [str(fold), *cells]
+        for fold in judged
+        for summary in read_summaries(folder.summary_file(fold))
+        for cells in metric_rows(summary)
+    ]
+    return [Table("Metrics", "A miss counts the image's diagonal as distance.", ["fold", *METRIC_COLUMNS], rows)][
+        : len(rows)
+    ]
+
+
 def _by_label(rows: Sequence[CaseScore], part: str) -> Table:
     """Results by class folder; without class folders one row."""
     table = []
@@ -179,22 +192,14 @@ def _by_label(rows: Sequence[CaseScore], part: str) -> Table:
 
 def _case_table(rows: Sequence[CaseScore], part: str) -> Table:
     columns = [
-        "case",
-        "group",
-        "folder",
-        "class",
-        "outcome",
-        "Dice",
-        "IoU",
-        "precision",
-        "recall",
-        "reference px",
-        "predicted px",
-    ]
+        "case", "group", "folder", "class", "outcome", "Dice", "IoU", "precision", "recall", "reference px",
+        "predicted px", *rows[0].more, "unit",
+    ]  # fmt: skip
     cells = [
         [
             row.case, row.group, row.label, row.class_name, row.outcome, number(row.dice), number(row.iou),
             number(row.precision), number(row.recall), str(row.reference_pixels), str(row.predicted_pixels),
+            *map(number, row.more.values()), row.unit,
         ]
         for row in rows
     ]  # fmt: skip

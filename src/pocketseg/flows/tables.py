@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pocketseg.evaluation import Summary
+from pocketseg.evaluation import Comparison, Summary
 
 RESULT_COLUMNS = [
     "fold", "part", "class", "cases", "groups", "Dice", "95 % interval", "median", "IoU", "precision", "recall",
@@ -43,6 +43,46 @@ def short_row(summary: Summary) -> list[str]:
     return [
         s.part, s.class_name, str(s.cases), number(s.dice), interval(s.dice_low, s.dice_high), number(s.iou),
         f"{s.misses} of {s.positive}", f"{s.false_alarms} of {s.negative}", number(s.dice_all),
+    ]  # fmt: skip
+
+
+METRIC_COLUMNS = [
+    "part", "class", "metric", "unit", "cases", "mean", "95 % interval", "median", "quartiles", "mean without misses",
+]  # fmt: skip
+
+
+def metric_rows(summary: Summary) -> list[list[str]]:
+    """The cells of METRIC_COLUMNS, one row a metric."""
+    return [
+        [
+            summary.part, summary.class_name, name, each.unit or "–", str(each.count), number(each.mean),
+            interval(each.low, each.high), number(each.median), interval(each.lower_quartile, each.upper_quartile),
+            number(each.mean_found),
+        ]
+        for name, each in summary.metrics.items()
+    ]  # fmt: skip
+
+
+def metric_cells(summary: Summary) -> list[tuple[str, str]]:
+    """Title and mean of each metric that a summary has besides Dice, for the table beside the runs."""
+    return [
+        (f"{name} [{each.unit}]" if each.unit else name, "" if math.isnan(each.mean) else f"{each.mean:.4f}")
+        for name, each in summary.metrics.items()
+        if name != "dice"
+    ]
+
+
+COMPARISON_COLUMNS = [
+    "class", "metric", "unit", "cases", "groups", "difference", "95 % interval", "Wilcoxon p", "effect",
+]  # fmt: skip
+
+
+def comparison_row(found: Comparison) -> list[str]:
+    """The cells of COMPARISON_COLUMNS."""
+    d = found.difference
+    return [
+        found.class_name, found.metric, found.unit or "–", str(d.cases), str(d.groups), number(d.mean),
+        interval(d.low, d.high), number(d.p_value), number(d.effect),
     ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from pocketseg.data import Case, Cases, CheckedData, Fold, Split, holdout, kfold
 from pocketseg.errors import RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
+    asking,
     choose_rules,
     read_summaries,
     score_cases,
@@ -30,10 +31,11 @@ from pocketseg.evaluation import (
 )
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
-from pocketseg.flows.loading import open_cases, require_torch
+from pocketseg.flows.loading import metric_choice, open_cases, require_torch
 from pocketseg.flows.pictures import draw_stage
 from pocketseg.flows.run_folder import RunFolder, add_result
 from pocketseg.flows.starting import Start, check_starts, start
+from pocketseg.flows.tables import metric_cells
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.pipeline.intensity import converts
 from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_recipe
@@ -95,6 +97,7 @@ def train(
     from pocketseg.training.device import open_accelerator
 
     resolved = load_recipe(recipe, overrides, check_stage)
+    metric_choice(resolved.evaluate)
     run = RunFolder(Path(out))
     _check_out(run, resume)
     accelerator = open_accelerator(device)
@@ -476,9 +479,10 @@ class _Work:
             rows = score_cases(
                 self.cases,
                 chosen,
-                lambda _, image: predictor.mask(image),
+                asking(predictor),
                 self.recipe.data.classes,
                 None if self.progress is None else _named(self.progress, f"judging {part}"),
+                metric_choice(self.recipe.evaluate),
             )
             write_scores(rows, self.run.scores_file(number, part))
             summaries += summarize(rows, part)
@@ -507,7 +511,7 @@ class _Work:
                     f"{prefix} dice with empty": f"{summary.dice_all:.4f}",
                     f"{prefix} misses": summary.misses,
                     f"{prefix} false alarms": summary.false_alarms,
-                }
+                } | {f"{prefix} {title}": cell for title, cell in metric_cells(summary)}
         add_result(self.run.path.resolve().parent / "results.csv", row)
 
 

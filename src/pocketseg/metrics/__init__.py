@@ -1,6 +1,55 @@
-"""Pure functions that judge masks."""
+"""Pure functions that judge masks and probabilities; `docs/metrics.md` has every formula."""
 
+from pocketseg.metrics import compat
+from pocketseg.metrics.calibration import Calibration, calibration
+from pocketseg.metrics.objects import (
+    Detection,
+    FreeResponse,
+    Rand,
+    components,
+    detect,
+    free_response,
+    rand,
+    rand_of_masks,
+)
 from pocketseg.metrics.overlap import Outcome, Overlap, class_overlaps, overlap, with_empty
-from pocketseg.metrics.statistics import bootstrap_interval
+from pocketseg.metrics.statistics import (
+    Description,
+    PairedDifference,
+    SeedSpread,
+    bootstrap_interval,
+    describe,
+    paired_difference,
+    seed_spread,
+)
+from pocketseg.metrics.surface import SurfaceDistances, diagonal, surface_distances, surface_pixels
 
-__all__ = ["Outcome", "Overlap", "bootstrap_interval", "class_overlaps", "overlap", "with_empty"]
+__all__ = [
+    "Calibration",
+    "Description",
+    "Detection",
+    "FreeResponse",
+    "Outcome",
+    "Overlap",
+    "PairedDifference",
+    "Rand",
+    "SeedSpread",
+    "SurfaceDistances",
+    "bootstrap_interval",
+    "calibration",
+    "class_overlaps",
+    "compat",
+    "components",
+    "describe",
+    "detect",
+    "diagonal",
+    "free_response",
+    "overlap",
+    "paired_difference",
+    "rand",
+    "rand_of_masks",
+    "seed_spread",
+    "surface_distances",
+    "surface_pixels",
+    "with_empty",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ Outcome = Literal["scored", "miss", "false alarm", "true negative"]
 class Overlap:
     """Pixel counts of one class in one case, and the ratios made of them.
 
-    Every ratio is nan where the reference and the prediction are both empty; how such a case enters a mean is decided
-    by the aggregator (`evaluation`), not here. One empty mask gives a Dice of 0.
+    Ratios of the foreground are nan where the reference and the prediction are both empty; how such a case enters a
+    mean is decided by the aggregator (`evaluation`), not here. One empty mask gives a Dice of 0. Specificity and
+    accuracy count the background too and have a value there.
 
     Example:
         >>> a = np.array([1, 1, 0, 0], bool); b = np.array([0, 1, 1, 0], bool)
@@ -30,6 +31,7 @@ class Overlap:
     true_positive: int
     false_positive: int
     false_negative: int
+    true_negative: int
 
     @property
     def dice(self) -> float:
@@ -50,6 +52,23 @@ class Overlap:
     def recall(self) -> float:
         """TP / (TP + FN); 0 where something was predicted although nothing is there."""
         return self._share(self.false_negative)
+
+    @property
+    def volume_similarity(self) -> float:
+        """1 − |FP − FN| / (2 TP + FP + FN): how alike the sizes are, wherever they lie (Taha and Hanbury 2015)."""
+        both = 2 * self.true_positive + self.false_positive + self.false_negative
+        return 1 - _ratio(abs(self.false_positive - self.false_negative), both)
+
+    @property
+    def specificity(self) -> float:
+        """TN / (TN + FP); nan where the reference covers the whole image."""
+        return _ratio(self.true_negative, self.true_negative + self.false_positive)
+
+    @property
+    def accuracy(self) -> float:
+        """(TP + TN) / all pixels; near 1 for every small object, found or not."""
+        right, wrong = self.true_positive + self.true_negative, self.false_positive + self.false_negative
+        return _ratio(right, right + wrong)
 
     def _share(self, others: int) -> float:
         if self.outcome in ("miss", "false alarm"):
@@ -88,10 +107,17 @@ def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Over
         prediction: bool, any shape.
         reference: bool, the same shape.
     """
+    require_one_shape(prediction, reference)
+    both = int(np.count_nonzero(prediction & reference))
+    false_positive = int(np.count_nonzero(prediction)) - both
+    false_negative = int(np.count_nonzero(reference)) - both
+    return Overlap(both, false_positive, false_negative, prediction.size - both - false_positive - false_negative)
+
+
+def require_one_shape(prediction: NDArray[Any], reference: NDArray[Any]) -> None:
+    """NumPy would stretch some shapes and count wrongly."""
     if prediction.shape != reference.shape:
         raise ValueError(f"masks of one shape are needed, not {prediction.shape} and {reference.shape}")
-    both = int(np.count_nonzero(prediction & reference))
-    return Overlap(both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(reference)) - both)
 
 
 def _ratio(part: int, whole: int) -> float:

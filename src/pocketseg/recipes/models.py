@@ -371,9 +371,16 @@ class PostprocessSection(Section):
 
 
 class EvaluateSection(Section):
-    """Parts that are judged at the end of a run."""
+    """Parts that are judged at the end of a run, and by which metrics; docs/metrics.md lists them.
+
+    `tolerance` belongs to surface_dice and boundary_f1: mm where spacing is known, pixels elsewhere. From an
+    intersection over union of `lesion_iou` on, a lesion counts as found.
+    """
 
     parts: list[Literal["train", "validation", "test"]] = ["validation", "test"]
+    metrics: Annotated[list[str], Field(min_length=1)] = ["dice", "iou", "precision", "recall", "hd95", "assd"]
+    tolerance: Annotated[float, Field(ge=0)] = 2.0
+    lesion_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
 class Recipe(Section):

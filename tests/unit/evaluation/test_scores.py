@@ -10,7 +10,15 @@ from PIL import Image
 
 from pocketseg.data import Cases, Grouping
 from pocketseg.errors import DataError
-from pocketseg.evaluation import read_scores, read_summaries, score_cases, summarize, write_scores, write_summaries
+from pocketseg.evaluation import (
+    Answer,
+    read_scores,
+    read_summaries,
+    score_cases,
+    summarize,
+    write_scores,
+    write_summaries,
+)
 
 # reference and prediction of four cases: half right, missed, false alarm, rightly empty
 REFERENCE = np.zeros((4, 6, 6), np.uint8)
@@ -30,7 +38,7 @@ def cases(tmp_path):
 
 
 def predicted(case, image):
-    return PREDICTION[int(case.name[-1])]
+    return Answer(PREDICTION[int(case.name[-1])])
 
 
 def test_each_case_has_its_outcome(cases):
@@ -66,6 +74,6 @@ def test_files_read_back_equal(cases, tmp_path):
 
 def test_all_cases_that_cannot_be_judged_are_told(cases):
     with pytest.raises(DataError) as caught:
-        score_cases(cases, list(cases), lambda case, image: np.zeros((5, 6), np.uint8), ["lesion"])
+        score_cases(cases, list(cases), lambda case, image: Answer(np.zeros((5, 6), np.uint8)), ["lesion"])
     assert len(caught.value.problems) == 4
     assert "5×6" in str(caught.value)

@@ -56,13 +56,26 @@ def test_the_rule_for_empty_masks(prediction, reference, outcome, ratio):
         assert value == pytest.approx(ratio, nan_ok=True)
 
 
+@given(pairs)
+def test_what_counts_the_background_too(pair):
+    prediction, reference = pair
+    found = overlap(prediction, reference)
+    assert found.accuracy == pytest.approx((prediction == reference).mean())
+    background = ~reference
+    wanted = (~prediction & background).sum() / background.sum() if background.any() else math.nan
+    assert found.specificity == pytest.approx(wanted, nan_ok=True)
+    sizes = int(prediction.sum()), int(reference.sum())
+    likeness = 1 - abs(sizes[0] - sizes[1]) / sum(sizes) if sum(sizes) else math.nan
+    assert found.volume_similarity == pytest.approx(likeness, nan_ok=True)
+
+
 def test_counts_are_python_numbers():
     found = overlap(SOME, SOME)
     assert type(found.true_positive) is type(found.false_positive) is int and type(found.dice) is float
 
 
 def test_precision_is_not_recall():
-    found = Overlap(true_positive=1, false_positive=3, false_negative=1)
+    found = Overlap(true_positive=1, false_positive=3, false_negative=1, true_negative=5)
     assert (found.precision, found.recall, found.dice, found.iou) == (0.25, 0.5, 2 / 6, 0.2)
 
 

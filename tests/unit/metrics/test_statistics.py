@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from pocketseg.metrics import bootstrap_interval
+from pocketseg.metrics import bootstrap_interval, describe, paired_difference, seed_spread
 
 
 def each(values) -> list[str]:
@@ -92,3 +93,83 @@ def test_nothing_left_is_nan(values):
 
 def test_one_value_has_no_width():
     assert bootstrap_interval([0.7], ["a"]) == (0.7, 0.7)
+
+
+def test_bca_is_that_of_scipy_where_every_case_is_alone():
+    values = np.random.default_rng(10).beta(2, 0.2, 30)
+    wanted = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(0))
+    found = bootstrap_interval(values, each(values), draws=20_000)
+    assert found == pytest.approx(tuple(wanted.confidence_interval), abs=0.03 * width(found))
+    plain = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(0))
+    shift = abs(plain.confidence_interval.low - wanted.confidence_interval.low)
+    assert shift > 0.06 * width(found), "the percentile interval would pass too"
+
+
+def test_bca_shifts_towards_the_long_tail():
+    """Dice is skewed to low values; the plain percentile interval reaches not far enough down."""
+    values = np.r_[np.full(50, 0.9), np.full(5, 0.0)]
+    low, high = bootstrap_interval(values, each(values))
+    assert values.mean() - low > 1.2 * (high - values.mean())
+
+
+def test_description():
+    found = describe([0.1, 0.2, math.nan, 0.4, 0.9], ["a", "a", "b", "c", "d"])
+    assert (found.count, found.mean, found.median) == (4, pytest.approx(0.4), pytest.approx(0.3))
+    assert (found.lower_quartile, found.upper_quartile) == (pytest.approx(0.175), pytest.approx(0.525))
+    assert (found.low, found.high) == bootstrap_interval([0.1, 0.2, 0.4, 0.9], ["a", "a", "c", "d"])
+    nothing = describe([math.nan], ["a"])
+    assert nothing.count == 0 and math.isnan(nothing.mean) and math.isnan(nothing.upper_quartile)
+
+
+def test_paired_difference_of_single_cases():
+    rng = np.random.default_rng(11)
+    first = rng.random(30)
+    second = first + rng.normal(0.05, 0.05, 30)
+    found = paired_difference(first, second, each(first))
+    assert found.mean == pytest.approx((second - first).mean())
+    assert (found.low, found.high) == bootstrap_interval(second - first, each(first))
+    assert found.p_value == pytest.approx(stats.wilcoxon(second - first).pvalue)
+    ranks = stats.rankdata(abs(second - first))
+    assert found.effect == pytest.approx((ranks[second > first].sum() - ranks[second < first].sum()) / ranks.sum())
+    assert (found.cases, found.groups) == (30, 30)
+    back = paired_difference(second, first, each(first))
+    assert (back.mean, back.effect, back.p_value) == pytest.approx((-found.mean, -found.effect, found.p_value))
+
+
+def test_the_test_counts_patients_and_not_images():
+    """Four patients with fifty images each are four: no test can be sure of them."""
+    rng = np.random.default_rng(12)
+    patients = [f"p{n // 50}" for n in range(200)]
+    first = rng.random(200)
+    found = paired_difference(first, first + 0.1 + rng.normal(0, 0.01, 200), patients)
+    assert (found.cases, found.groups) == (200, 4)
+    assert found.p_value == 0.125 and found.effect == 1
+
+
+def test_a_case_without_a_value_of_either_is_left_out():
+    found = paired_difference([0.5, math.nan, 0.2, 0.9], [0.6, 0.5, math.nan, 0.9], ["a", "b", "c", "d"])
+    assert (found.cases, found.groups, found.mean) == (2, 2, pytest.approx(0.05))
+
+
+def test_no_difference_is_no_effect():
+    found = paired_difference([0.5, 0.6], [0.5, 0.6], ["a", "b"])
+    assert (found.mean, found.low, found.high, found.p_value, found.effect) == (0, 0, 0, 1, 0)
+    nothing = paired_difference([math.nan], [0.5], ["a"])
+    assert nothing.cases == 0 and math.isnan(nothing.p_value)
+
+
+def test_a_difference_that_is_none_is_found_as_often_as_the_level_says():
+    rng = np.random.default_rng(13)
+    found = [paired_difference(rng.normal(size=25), rng.normal(size=25), each(range(25)), seed=n) for n in range(150)]
+    assert 0.90 < np.mean([each.low <= 0 <= each.high for each in found]) < 0.99
+    assert np.mean([each.p_value < 0.05 for each in found]) < 0.12
+
+
+def test_spread_over_seeds():
+    found = seed_spread([0.70, 0.74, 0.75])
+    assert (found.seeds, found.lowest, found.highest) == (3, 0.70, 0.75)
+    assert found.mean == pytest.approx(0.73)
+    assert found.standard_deviation == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.02**2) / 2))
+    assert math.isnan(seed_spread([0.5]).standard_deviation)
+    with pytest.raises(ValueError, match="at least one"):
+        seed_spread([])
