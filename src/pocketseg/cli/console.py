@@ -64,7 +64,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     console.print(grid)
     with console.capture() as text:
         console.print(grid)
-    logging.getLogger("pocketseg").debug("%s", text.get())
+    logging.getLogger("pocketseg").debug("%s", text.get().rstrip())
 
 
 class Bars:

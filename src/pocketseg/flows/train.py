@@ -158,14 +158,14 @@ def train_run(
     """One run, or a fold of it.
 
     Args:
-        trial: one of several trainings that something else started and lists. It begins or resumes, as the folder is,
-            and leaves other folds of it to others.
+        trial: one of several trainings that something else started and lists: `fold` begins or resumes, as its folder
+            is, and leaves the others to others.
     """
     from pocketseg.training.device import open_accelerator
 
     run = RunFolder(out)
     if trial:
-        resume = run.manifest_file.exists()
+        resume = any(run.fold(fold or 0).glob("*/*last.safetensors"))
     else:
         _check_out(run, resume)
     accelerator = open_accelerator(device)
@@ -249,9 +249,11 @@ def _begin(
 
     text = dump_recipe(recipe)
     with run.manifest_changed() as manifest:
-        # Another fold of the same run may have begun since.
-        if resume or manifest:
+        if manifest:
             same_as_before(run, recipe, checked)
+        if manifest and not resume:
+            return  # another fold has begun the run
+        if manifest:
             if manifest["hardware"]["threads"] != hardware(accelerator.device)["threads"]:
                 log.warning("another number of threads than before: the result will not be the same to the byte")
             manifest.setdefault("resumed", []).append(_now())

@@ -18,6 +18,8 @@ LINE_STYLES = ("-", "--", ":", "-.")
 MOST_LINES = 24
 # From this ratio on, values that all lie above 0 are shown on a logarithmic axis.
 WIDE = 4
+# So many letters stand side by side under the axis.
+ROOM = 50
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ def save_sweep(points: Sequence[SweepPoint], parameters: Sequence[str], path: Pa
     """
     axis = next((name for name in parameters if all(_is_number(one.values[name]) for one in points)), parameters[0])
     others = [name for name in parameters if name != axis]
-    positions, ticks, logarithmic = _places(_distinct([one.values[axis] for one in points]))
+    values = _distinct([one.values[axis] for one in points])
+    positions, logarithmic = _places(values)
+    numeric = all(map(_is_number, values))
+    ticks = [f"{value:g}" if numeric else printable(str(value)) for value in values]
     lines = _lines(points, axis, others)
     with looks():
         figure = figure_of(6.4 if len(lines) < 2 else 8.0, 4.0)
@@ -46,16 +51,19 @@ def save_sweep(points: Sequence[SweepPoint], parameters: Sequence[str], path: Pa
         if logarithmic:
             axes.set_xscale("log", base=2)
         for number, (label, scores) in enumerate(list(lines.items())[:MOST_LINES]):
-            _draw_line(axes, number, label, {positions[_key(value)]: found for value, found in scores.values()})
-        axes.set_xticks([place for place, _ in ticks], [printable(text) for _, text in ticks])
+            known = {positions[_key(value)]: found for value, found in scores.values() if found}
+            _draw_line(axes, number, label, known, joined=numeric)
+        slant = {} if sum(map(len, ticks)) <= ROOM else {"rotation": 20, "ha": "right"}
+        axes.set_xticks([positions[_key(value)] for value in values], ticks, **slant)
         axes.minorticks_off()
         axes.set_xlabel(printable(axis))
         axes.set_ylabel("Dice")
-        axes.set_title(_said(points, len(lines)), loc="left")
+        axes.set_title(_said(points, lines), loc="left")
         if others:
             figure.legend(loc="outside right center", title=printable(", ".join(others)), fontsize=8)
         if not any(math.isfinite(score) for one in points for score in one.scores):
-            figure.text(0.5, 0.5, "no finished run", ha="center")
+            figure.text(0.5, 0.5, "no score so far", ha="center")
+            axes.set_ylim(0, 1)
         write_figure(figure, path)
 
 
@@ -72,34 +80,34 @@ def _lines(
     return lines
 
 
-def _places(values: Sequence[Any]) -> tuple[dict[str, float], list[tuple[float, str]], bool]:
-    """Where each value stands on the axis, what is written there, and whether the axis is logarithmic."""
+def _places(values: Sequence[Any]) -> tuple[dict[str, float], bool]:
+    """Where each value stands on the axis, and whether the axis is logarithmic."""
     if not all(map(_is_number, values)):
-        places = {_key(value): float(at) for at, value in enumerate(values)}
-        return places, [(places[_key(value)], str(value)) for value in values], False
+        return {_key(value): float(at) for at, value in enumerate(values)}, False
     logarithmic = min(values) > 0 and max(values) >= WIDE * min(values)
-    return {_key(value): float(value) for value in values}, [(value, f"{value:g}") for value in values], logarithmic
+    return {_key(value): float(value) for value in values}, logarithmic
 
 
-def _draw_line(axes: Any, number: int, label: str, scores: Mapping[float, Sequence[float]]) -> None:
+def _draw_line(axes: Any, number: int, label: str, scores: Mapping[float, Sequence[float]], *, joined: bool) -> None:
+    """Dots, means with standard deviations, and a line where there is something between two values."""
     colour, style = PALETTE[-1 - number % len(PALETTE)], LINE_STYLES[number // len(PALETTE) % len(LINE_STYLES)]
-    known = sorted((x, found) for x, found in scores.items() if found)
-    for x, found in known:
-        axes.plot([x] * len(found), found, ".", color=colour, alpha=0.45, markersize=5)
+    places = sorted(scores)
+    for x in places:
+        axes.plot([x] * len(scores[x]), scores[x], ".", color=colour, alpha=0.45, markersize=5)
     axes.errorbar(
-        [x for x, _ in known],
-        [statistics.fmean(found) for _, found in known],
-        [statistics.stdev(found) if len(found) > 1 else 0.0 for _, found in known],
-        color=colour, linestyle=style, linewidth=1.6, marker=MARKERS[number % len(MARKERS)], markersize=5, capsize=3,
-        label=printable(label),
+        places,
+        [statistics.fmean(scores[x]) for x in places],
+        [statistics.stdev(scores[x]) if len(scores[x]) > 1 else 0.0 for x in places],
+        color=colour, linestyle=style if joined else "none", linewidth=1.6, marker=MARKERS[number % len(MARKERS)],
+        markersize=5, capsize=3, label=printable(label),
     )  # fmt: skip
 
 
-def _said(points: Sequence[SweepPoint], lines: int) -> str:
-    most = max((len([score for score in one.scores if math.isfinite(score)]) for one in points), default=0)
-    hidden = f"; {lines - MOST_LINES} lines not shown" if lines > MOST_LINES else ""
-    spread = "mean and standard deviation over repetitions" if most else "no score so far"
-    return f"Dice of {len(points)} runs: {spread}{hidden}"
+def _said(points: Sequence[SweepPoint], lines: Mapping[str, Mapping[str, tuple[Any, list[float]]]]) -> str:
+    repeated = any(len(found) > 1 for line in lines.values() for _, found in line.values())
+    spread = ", mean and standard deviation over repetitions" if repeated else ""
+    hidden = f"; {len(lines) - MOST_LINES} lines not shown" if len(lines) > MOST_LINES else ""
+    return f"Dice of {len(points)} runs{spread}{hidden}"
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:
