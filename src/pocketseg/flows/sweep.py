@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from pocketseg.flows.train import (
     stop_on_signals,
     train_run,
 )
-from pocketseg.flows.trials import LocalWorkers, RayWorkers, Task, do_all, told
+from pocketseg.flows.trials import LocalWorkers, RayWorkers, Task, Workers, do_all, told
 from pocketseg.recipes import Sweep, Variant, dump_recipe
 from pocketseg.reporting import SweepPoint, save_sweep
 
@@ -92,24 +92,24 @@ def train_many(
     _check_out(home, bool(sweep.keys), resume)
     prepared = _prepare(sweep, data, home, fold, split, progress)
     trials = [trial for trial, _ in prepared]
-    here = cluster is None and (jobs or 1) == 1
-    with home.led(), home.logged():
+    tasks = [
+        Task(str(trial.run.path.resolve()), number, str(Path(data).resolve()), device, tuple(logs), str(Path.cwd()))
+        for trial in trials
+        for number in trial.left()
+    ]
+    with ExitStack() as stack:
+        side_by_side = bool(tasks) and (cluster is not None or (jobs or 1) > 1)
+        workers = stack.enter_context(closing(_workers(cluster, jobs, device, len(tasks)))) if side_by_side else None
+        stack.enter_context(home.led())
+        stack.enter_context(home.logged())
         _begin(home, sweep, prepared)
-        tasks = [
-            Task(str(trial.run.path.resolve()), number, str(Path(data).resolve()), device, tuple(logs), str(Path.cwd()))
-            for trial in trials
-            for number in trial.left()
-        ]
-        log.info("%d trainings to do: %d runs with %d folds in all, %d of them finished",
-                 len(tasks), len(trials), sum(len(one.folds) for one in trials),
-                 sum(len(one.folds) for one in trials) - len(tasks))  # fmt: skip
+        folds = sum(len(trial.folds) for trial in trials)
+        log.info("%d of %d trainings to do, %s", len(tasks), folds, workers.said if workers else "one by one")
         work = _Work(home, sweep, trials, len(tasks), progress)
-        if here:
+        if workers is None:
             work.one_by_one(tasks, listener)
-        elif tasks:
-            workers = _workers(cluster, jobs, device, len(tasks))
-            with closing(workers) if isinstance(workers, RayWorkers) else nullcontext(), stop_on_signals() as stop:
-                do_all(tasks, workers, stop, work.ended, work.watch)
+        else:
+            do_all(tasks, workers, stack.enter_context(stop_on_signals()), work.ended, work.watch)
         return work.finish()
 
 
@@ -170,15 +170,13 @@ def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split
             plan.write(trial.run.split_file)
 
 
-def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> LocalWorkers | RayWorkers:
+def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> Workers:
     import torch
 
     if cluster is not None:
         return RayWorkers(cluster, jobs, device)
     count = min(jobs or 1, tasks)
-    threads = max(1, torch.get_num_threads() // count)
-    log.info("%d trainings at a time, %d threads each", count, threads)
-    return LocalWorkers(count, threads, torch.cuda.device_count())
+    return LocalWorkers(count, max(1, torch.get_num_threads() // count), torch.cuda.device_count())
 
 
 class _Work:

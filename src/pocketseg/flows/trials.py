@@ -44,10 +44,6 @@ class Task:
     logs: tuple[str, ...] = ()
     folder: str = ""
 
-    @property
-    def label(self) -> str:
-        return f"{Path(self.run).name}, fold {self.fold}"
-
 
 def work(task: Task) -> None:
     """Do a task in this process.
@@ -68,9 +64,10 @@ def told(error: BaseException) -> str:
 
 
 class Workers(Protocol):
-    """Who does tasks; `running` holds those that are not ended."""
+    """Who does tasks; `running` holds those that are not ended, `said` is for the log."""
 
     running: dict[Task, Any]
+    said: str
 
     def start(self, task: Task) -> None: ...
     def has_room(self) -> bool: ...
@@ -81,6 +78,8 @@ class Workers(Protocol):
     def stop(self) -> None:
         """Let every task save and stop, and wait for it."""
         ...
+
+    def close(self) -> None: ...
 
 
 def do_all(
@@ -143,6 +142,7 @@ class LocalWorkers:
     def __init__(self, jobs: int, threads: int, gpus: int = 0) -> None:
         self.jobs, self.threads, self.gpus = jobs, threads, gpus
         self.running: dict[Task, _Process] = {}
+        self.said = f"{jobs} at a time with {threads} threads each"
 
     def has_room(self) -> bool:
         return len(self.running) < self.jobs
@@ -207,6 +207,9 @@ class LocalWorkers:
             self._close(process)
         self.running.clear()
 
+    def close(self) -> None:
+        self.stop()
+
 
 def main() -> None:
     """A child: do the task that is the only argument; an error goes to standard output, in one line."""
@@ -259,6 +262,7 @@ class RayWorkers:
         cpus = max(1, int(have.get("CPU", 1)) // jobs) if jobs else 1
         largest = max((int(node["Resources"].get("CPU", 1)) for node in self.ray.nodes() if node["Alive"]), default=1)
         gpus = 1 if device != "cpu" and have.get("GPU", 0) >= 1 else 0
+        self.said = f"on a cluster with {have.get('CPU', 0):g} cores and {have.get('GPU', 0):g} GPUs"
         self.remote = self.ray.remote(max_retries=RETRIES, num_cpus=min(cpus, largest), num_gpus=gpus)(_on_ray)
 
     def _open(self, cluster: str) -> None:
@@ -296,7 +300,8 @@ class RayWorkers:
         references = list(self.running.values())
         for reference in references:
             self.ray.cancel(reference, force=False)
-        self.ray.wait(references, num_returns=len(references), timeout=SECONDS_TO_STOP)
+        if references:
+            self.ray.wait(references, num_returns=len(references), timeout=SECONDS_TO_STOP)
         self.running.clear()
 
     def close(self) -> None:
