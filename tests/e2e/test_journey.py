@@ -33,8 +33,9 @@ def test_it_learns(trained_run):
 
 def test_results_row_beside_the_runs(trained_run):
     rows = read_csv(trained_run.parent / "results.csv")
-    assert [row["run"] for row in rows].count("small") == 1
-    assert rows[0]["fold-0 test lesion dice"]
+    (row,) = (row for row in rows if row["name"] == "small")
+    test = next(one for one in read_json(trained_run / "fold-0/summary.json") if one["part"] == "test")
+    assert row["fold-0"] == row["test"] == f"{test['dice']:.4f}" and row["with empty"] == f"{test['dice_all']:.4f}"
 
 
 def test_resolved_recipe_trains_to_the_same_weights(trained_run, phantom_data, tmp_path):

@@ -106,6 +106,51 @@ def test_many_kills(undisturbed, phantom_data, tmp_path, precision, seed):
     check(undisturbed, phantom_data, tmp_path / "run", precision, kills=10, seed=seed)
 
 
+TWO_STAGES = """
+data: {size: [32, 32]}
+split: {kind: holdout, test: 0.2, validation: 0.2}
+augment: {flip: [horizontal], noise: 0.05}
+stages:
+  - {name: float, net: {arch: thin_unet, width: 8, blocks: 3}, epochs: 3, batch: 8, precision: f32}
+  - {name: int8, net: {arch: thin_unet, width: 8, blocks: 3}, init: {stage: float}, quant: {scheme: w8a8},
+     epochs: 12, batch: 8, precision: f32}
+postprocess: {threshold: auto}
+"""
+
+
+def test_killed_in_the_second_stage(phantom_data, tmp_path):
+    """The stage that was under way goes on, the one before is left as it was, and all ends in the same bytes."""
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(TWO_STAGES)
+
+    def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
+        arguments = ["train", str(recipe), "--data", str(phantom_data), "--out", str(out), "--device", "cpu", *more]
+        return subprocess.Popen([sys.executable, "-m", "pocketseg.cli.main", *arguments])
+
+    def content(out: Path) -> dict[str, bytes]:
+        wanted = ("best.safetensors", "last.safetensors", "packed.safetensors", "history.csv", "summary.json")
+        return {
+            str(path.relative_to(out)): path.read_bytes() for name in wanted for path in out.glob(f"fold-0/**/{name}")
+        }
+
+    with start(tmp_path / "whole") as whole:
+        assert whole.wait(120) == 0
+    out, history = tmp_path / "killed", tmp_path / "killed/fold-0/int8/history.csv"
+    first, second = (out / "fold-0" / stage / "last.safetensors" for stage in ("float", "int8"))
+    with start(out) as killed:
+        while not (history.exists() and history.read_text().count("\n") > 3):
+            assert killed.poll() is None, "the training was too short to be killed"
+            time.sleep(0.005)
+        killed.kill()
+    assert first.exists() and (second.exists() or second.with_name("previous.last.safetensors").exists())
+    log_before = (out / "log.txt").read_text()
+    with start(out, "--resume") as resumed:
+        assert resumed.wait(120) == 0
+    log = (out / "log.txt").read_text().removeprefix(log_before)
+    assert "stage float, epoch" not in log and "stage int8, epoch 2/12" not in log and "epoch 12/12" in log
+    assert len(content(out)) == 8 and content(out) == content(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_leave(phantom_data, tmp_path, signal_number, code):
     out = tmp_path / "run"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -27,6 +30,7 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 def speak(message: str) -> None:
     """A line of result; nothing in it is read as markup."""
     out.print(escape(message))
+    logging.getLogger("pocketseg").debug("%s", message)
 
 
 def log_to_terminal() -> None:
@@ -38,9 +42,12 @@ def log_to_terminal() -> None:
 
 
 class _Handler(logging.Handler):
-    """Log lines above the bars; only what is not information is called by its level."""
+    """Log lines above the live table; only what is not information is called by its level."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        # The live table shows the epochs.
+        if err.is_terminal and record.name == "pocketseg.epochs":
+            return
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         err.print(escape(level + record.getMessage().replace("\n", "\\n")))
 
@@ -53,11 +60,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         grid.add_row(*map(escape, row))
     needed = Console(width=1000).measure(grid).maximum
-    Console(width=max(needed, out.width), highlight=False).print(grid)
+    console = Console(width=max(needed, out.width), highlight=False)
+    console.print(grid)
+    with console.capture() as text:
+        console.print(grid)
+    logging.getLogger("pocketseg").debug("%s", text.get().rstrip())
 
 
 class Bars:
-    """Progress bars on a terminal, a line now and then elsewhere."""
+    """Progress bars on a terminal, nothing elsewhere; a bar goes when it is full."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -66,51 +77,108 @@ class Bars:
     def __call__(self, what: str, done: int, of: int) -> None:
         """One bar for each thing that takes long."""
         if what not in self.tasks:
-            self.tasks[what] = self.progress.add_task(what, total=of, note="")
+            self.tasks[what] = self.progress.add_task(escape(what), total=of)
         self.progress.update(self.tasks[what], completed=done, total=of)
+        if done >= of:
+            self.progress.remove_task(self.tasks.pop(what))
 
     def of(self, what: str) -> Callable[[int, int], None]:
         return lambda done, of: self(what, done, of)
 
 
-class TrainingBars(Bars):
-    """Adds a bar for each stage: epoch, loss, validation Dice, images a second, time left."""
+@dataclass
+class StageRow:
+    """A row of the live table: how far a stage is, and how it is doing."""
 
-    def __init__(self, progress: Progress) -> None:
+    stage: str
+    epochs: int
+    steps: int
+    done: int
+    first: int
+    began: float
+    epoch_began: float
+    now: float
+    images: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    rate: float = math.nan
+    dice: float = math.nan
+
+    def cells(self) -> list[str]:
+        """As in `StageTable.COLUMNS`; what is not known so far is a dash."""
+        epoch = f"{min(self.epochs, self.done // self.steps + 1)}/{self.epochs}" if self.epochs else "–"
+        means = {name: total / self.images for name, total in self.sums.items()} if self.images else {}
+        parts = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "loss")
+        speed = self.images / max(self.now - self.epoch_began, 1e-9)
+        loss = f"{means['loss']:.3f}" if means else "–"
+        return [
+            self.stage, epoch, loss, parts or "–", "–" if math.isnan(self.dice) else f"{self.dice:.3f}",
+            "–" if math.isnan(self.rate) else f"{self.rate:.2e}", f"{speed:.1f}" if self.images else "–", self.left(),
+        ]  # fmt: skip
+
+    def left(self) -> str:
+        """Hours, minutes and seconds to the end of the stage, at the pace since it began."""
+        of, done = self.epochs * self.steps, self.done - self.first
+        if self.done >= of:
+            return "done"
+        if not done:
+            return "–"
+        seconds = round((self.now - self.began) / done * (of - self.done))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+class StageTable(Bars):
+    """The listener of the terminal: a row for each stage, the bars below."""
+
+    COLUMNS = ("stage", "epoch", "loss", "by part", "val Dice", "learning rate", "images/s", "left")
+    ROWS = 12
+
+    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(progress)
-        self.stage = ""
-        self.epochs = self.steps = 0
-        self.validation = ""
+        self.clock = clock
+        self.rows: list[StageRow] = []
 
     def stage_begins(self, stage: str, epoch: int, epochs: int, steps: int) -> None:
-        self.stage, self.epochs, self.steps, self.validation = f"training {stage}", epochs, steps, ""
-        self(self.stage, epoch * steps, epochs * steps)
+        now = self.clock()
+        self.rows.append(StageRow(stage, epochs, steps, epoch * steps, epoch * steps, now, now, now))
 
-    def step_ends(self, epoch: int, step: int, images: int, loss: float) -> None:
-        self(self.stage, epoch * self.steps + step, self.epochs * self.steps)
-        note = f"epoch {epoch + 1}/{self.epochs}  loss {loss:.3f}{self.validation}"
-        self.progress.update(self.tasks[self.stage], note=note)
+    def step_ends(
+        self, epoch: int, step: int, images: int, loss: float, parts: Mapping[str, float], rate: float
+    ) -> None:
+        row = self.rows[-1]
+        if row.done % row.steps == 0:
+            row.images, row.sums, row.epoch_began = 0, {}, row.now
+        row.done, row.now, row.rate = epoch * row.steps + step, self.clock(), rate
+        row.images += images
+        for name, value in {"loss": loss, **parts}.items():
+            row.sums[name] = row.sums.get(name, 0.0) + value * images
 
-    def epoch_ends(self, row: Mapping[str, float]) -> None:
-        self.validation = f"  val Dice {row['val_dice']:.3f}"
-        if not self.progress.console.is_terminal:
-            text = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
-            when = f"epoch {int(row['epoch']) + 1}/{self.epochs}" if self.epochs else "as it starts"
-            print(f"{when}  {text}", file=sys.stderr, flush=True)
+    def epoch_ends(self, found: Mapping[str, float]) -> None:
+        row = self.rows[-1]
+        row.dice, row.now = found["val_dice"], self.clock()
+
+    def __rich__(self) -> Group:
+        grid = Table(box=None, pad_edge=False)
+        for index, column in enumerate(self.COLUMNS):
+            grid.add_column(column, justify="left" if index in (0, 3) else "right", no_wrap=True)
+        for row in self.rows[-self.ROWS :]:
+            grid.add_row(*map(escape, row.cells()))
+        return Group(*([grid] if self.rows else []), self.progress)
 
 
 @contextmanager
-def bars() -> Iterator[TrainingBars]:
-    """Bars for the length of a block; without a terminal they are drawn once, at the end."""
+def bars() -> Iterator[StageTable]:
+    """A live table and bars for the length of a block; without a terminal the log's lines are all."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
         console=err,
-        disable=not err.is_terminal,
     )
-    with progress:
-        yield TrainingBars(progress)
+    shown = StageTable(progress)
+    if not err.is_terminal:
+        yield shown
+        return
+    with Live(shown, console=err, refresh_per_second=4):
+        yield shown

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketseg.cli import console
+from pocketseg.errors import Problem, TrainingError
+
+if TYPE_CHECKING:
+    from pocketseg.flows.train import TrainResult
 
 
 def command(
@@ -21,12 +25,28 @@ def command(
     fold: Annotated[int | None, typer.Option(help="Train only this fold of a k-fold split.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was left.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trials and folds that train side by side, the threads divided among them.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Hand trials and folds to Ray: local, or ray://HOST:PORT. All its machines must see --data and --out "
+            "under the same paths, on a disk they share, and have pocketseg installed."
+        ),
+    ] = None,
+    log: Annotated[
+        list[str], typer.Option(help="Record the training besides: tensorboard (scalars and example images).")
+    ] = [],  # noqa: B006
 ) -> None:
     """Train a recipe on a folder of images and masks.
 
     The run folder gets the resolved recipe, the split, checkpoints, history, pictures, scores and a log. Ctrl-C saves;
-    the same command with --resume goes on, to the same bytes on a CPU. A config.yaml of the fixed-point study (see
-    `pocketseg convert-config`) is a recipe too.
+    the same command with --resume goes on, to the same bytes on a CPU.
+
+    A recipe with `sweep: {KEY: [VALUE, …]}` makes one run for each combination, with a table (results.csv) and a plot
+    (sweep.png); --resume trains what is missing or failed. A config.yaml of the fixed-point study (see `pocketseg
+    convert-config`) is a recipe too.
 
     Examples:
 
@@ -41,9 +61,16 @@ def command(
         pocketseg train thin-unet --data scans --out runs/first --resume
 
         pocketseg train config.yaml --data slices --out runs/em
+
+        pocketseg train thin-unet --data scans --out runs/widths --set sweep.stages.0.net.width=[8,16,32] --jobs 2
+
+        pocketseg train thin-unet --data scans --out runs/cv --set split.kind=kfold --jobs 2
+
+        pocketseg train thin-unet --data scans --out runs/seeds --set sweep.seed=[0,1,2] --cluster local
+
+        pocketseg train thin-unet --data scans --out runs/watched --log tensorboard
     """
-    from pocketseg.flows.report import report
-    from pocketseg.flows.tables import SHORT_COLUMNS, short_row
+    from pocketseg.flows.run_folder import RunFolder
     from pocketseg.flows.train import train
 
     console.log_to_terminal()
@@ -54,12 +81,41 @@ def command(
     with console.bars() as bars:
         result = train(
             recipe, data, out,
-            overrides=overrides, fold=fold, split=split, device=device, resume=resume, listener=bars, progress=bars,
+            overrides=overrides, fold=fold, split=split, device=device, resume=resume, jobs=jobs, cluster=cluster,
+            logs=log, listener=bars, progress=bars,
         )  # fmt: skip
-    rows = [[str(number), *short_row(summary)] for number, found in result.summaries.items() for summary in found]
-    if not rows:
+    if not result.summaries and not result.trials:
         return  # one of several processes; the first one reports
+    with RunFolder(result.run).logged():
+        if result.trials:
+            _tell_sweep(result)
+        else:
+            _tell_run(result)
+
+
+def _tell_run(result: TrainResult) -> None:
+    from pocketseg.flows.report import report
+    from pocketseg.flows.tables import SHORT_COLUMNS, short_row
+
+    rows = [[str(number), *short_row(summary)] for number, found in result.summaries.items() for summary in found]
     console.table("Results", ["fold", *SHORT_COLUMNS], rows)
     page = report(result.run, fold=next(iter(result.summaries)))
     console.speak(f"report: {page}")
     console.speak(f"next:   pocketseg export {result.run} --to onnx")
+
+
+def _tell_sweep(result: TrainResult) -> None:
+    """The table of the trials; those that failed make it an error at the end."""
+    from pocketseg.flows.run_folder import read_table
+
+    columns, rows = read_table(result.run / "results.csv")
+    shown = [at for at, column in enumerate(columns) if column != "error"]
+    console.table("Results", [columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
+    console.speak(f"table:  {result.run / 'results.csv'}")
+    console.speak(f"plot:   {result.run / 'sweep.png'}")
+    console.speak(f"next:   pocketseg report {result.trials[0].run}")
+    failed = [trial for trial in result.trials if trial.error]
+    if failed:
+        raise TrainingError.of(
+            [Problem(trial.name, trial.error, "mend it; --resume tries it again") for trial in failed]
+        )

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
 from pocketseg.metrics import overlap
 from pocketseg.predictors import Predictor
-from pocketseg.reporting import Panel, StageCurves, save_curves, save_examples
+from pocketseg.reporting import Panel, StageCurves, overlay, save_curves, save_examples
+
+if TYPE_CHECKING:
+    import torch
+
+    from pocketseg.training.model import Model
 
 EXAMPLES = 8
 
@@ -38,7 +47,21 @@ def draw_stage(folder: Path, title: str, cases: Cases, validation: Sequence[Case
 
     save_curves(StageCurves(title, read_history(folder)), folder / "curves.png")
     predictor = Model.load(folder / "best.safetensors").predictor()
-    step = max(1, len(validation) // EXAMPLES)
-    shown = list(validation)[::step][:EXAMPLES]
-    panels = [panel(cases, case, predictor) for case in shown]
+    panels = [panel(cases, case, predictor) for case in _shown(validation)]
     save_examples(panels, folder / "examples.png", predictor.pipeline.classes)
+
+
+def draw_examples(
+    cases: Cases, validation: Sequence[Case], model: Model, device: torch.device
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and picture of some validation cases with the contours of reference and prediction, uint8 (h, w, 3)."""
+    predictor = model.predictor(device)
+    for case in _shown(validation):
+        image, truth = cases.image(case), cases.mask(case)
+        yield case.name, overlay(image, predictor.mask(image), truth, classes=len(model.pipeline.classes))
+
+
+def _shown(validation: Sequence[Case]) -> list[Case]:
+    """Examples from everywhere in the validation part."""
+    step = max(1, len(validation) // EXAMPLES)
+    return list(validation)[::step][:EXAMPLES]

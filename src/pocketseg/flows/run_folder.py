@@ -9,14 +9,14 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pocketseg.errors import RunError
+from pocketseg.errors import PocketsegError, RunError
 from pocketseg.files import disk_problem, write_atomically
 from pocketseg.recipes import Recipe, load_recipe
 
@@ -97,6 +97,18 @@ class RunFolder:
     def write_manifest(self, content: Mapping[str, Any]) -> None:
         write_atomically(self.manifest_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
+    @contextmanager
+    def manifest_changed(self) -> Iterator[dict[str, Any]]:
+        """The manifest, to be changed in place and written at the end; processes wait for one another.
+
+        It is empty where there is none so far.
+        """
+        with (self.path / ".manifest.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            content = self.manifest() if self.manifest_file.exists() else {}
+            yield content
+            self.write_manifest(content)
+
     def folds(self) -> list[int]:
         """Folds that have been started."""
         return sorted(int(path.name.removeprefix("fold-")) for path in self.path.glob("fold-*"))
@@ -106,22 +118,40 @@ class RunFolder:
         return [fold for fold in self.folds() if self.summary_file(fold).exists()]
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder for the length of a training.
+    def held(self, fold: int | None = None) -> Iterator[None]:
+        """Hold the folder for the length of a training, or one fold of it: folds may be trained side by side.
 
         The operating system's lock goes with the process, so a killed run leaves none behind.
 
         Raises:
             RunError: another process holds it; it is named.
         """
+        with ExitStack() as locks:
+            locks.enter_context(self._locked(".lock", fcntl.LOCK_EX if fold is None else fcntl.LOCK_SH))
+            if fold is not None:
+                locks.enter_context(self._locked(f".fold-{fold}.lock", fcntl.LOCK_EX))
+            yield
+
+    @contextmanager
+    def led(self) -> Iterator[None]:
+        """Hold the right to start trainings in this folder.
+
+        Raises:
+            RunError: another process has it; it is named.
+        """
+        with self._locked(".jobs.lock", fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str, kind: int) -> Iterator[None]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("a+", encoding="utf-8")
+            handle = (self.path / name).open("a+", encoding="utf-8")
         except OSError as error:
             raise disk_problem(self.path, error) from error
         with handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
             except OSError:
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
@@ -134,6 +164,12 @@ class RunFolder:
             handle.flush()
             yield
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing but locks."""
+        return not self.path.is_file() and (
+            not self.path.is_dir() or all(path.name.endswith(".lock") for path in self.path.iterdir())
+        )
+
     @contextmanager
     def logged(self) -> Iterator[None]:
         """Everything that is logged meanwhile goes to `log.txt` too, details included."""
@@ -145,6 +181,10 @@ class RunFolder:
         logger.addHandler(handler)
         try:
             yield
+        except BaseException as error:
+            # Who catches it prints it too; below INFO it is for the file alone.
+            logger.debug("%s %s", type(error).__name__, error, exc_info=not isinstance(error, PocketsegError))
+            raise
         finally:
             logger.removeHandler(handler)
             logger.setLevel(before)
@@ -152,20 +192,37 @@ class RunFolder:
 
 
 def add_result(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a run's row to the table beside the runs; a row of the same run is replaced, new columns are added.
+    """Add a run's row to the table beside the runs; a row of the same name is replaced, new columns are added.
 
     Runs that end at the same moment wait for one another.
     """
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        rows: list[dict[str, Any]] = []
+        rows: list[Mapping[str, Any]] = []
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        rows = [old for old in rows if old.get("run") != row["run"]] + [dict(row)]
-        columns = list(dict.fromkeys(key for each in rows for key in each))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(path, text.getvalue())
+                rows = [old for old in csv.DictReader(file) if old.get("name") != row["name"]]
+        write_table(path, [*rows, row])
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as CSV; a column that only some of them have stands where it first comes, after its left neighbour."""
+    columns: list[str] = []
+    for row in rows:
+        at = 0
+        for key in row:
+            if key not in columns:
+                columns.insert(at, key)
+            at = columns.index(key) + 1
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells of what `write_table` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        columns, *rows = csv.reader(file)
+    return columns, rows

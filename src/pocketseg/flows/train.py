@@ -8,10 +8,11 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -23,7 +24,6 @@ from pocketseg.evaluation import (
     Summary,
     asking,
     choose_rules,
-    read_summaries,
     score_cases,
     summarize,
     write_scores,
@@ -32,13 +32,14 @@ from pocketseg.evaluation import (
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
 from pocketseg.flows.loading import metric_choice, open_cases, require_torch
-from pocketseg.flows.pictures import draw_stage
-from pocketseg.flows.run_folder import RunFolder, add_result
+from pocketseg.flows.pictures import draw_examples, draw_stage
+from pocketseg.flows.records import Labelled, check_logs, told
+from pocketseg.flows.results import list_run
+from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.starting import Start, check_starts, start
-from pocketseg.flows.tables import metric_cells
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.pipeline.intensity import converts
-from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_recipe
+from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_sweep
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,11 +56,34 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its folder in `trials`.
+        values: dotted key -> value of what is varied.
+        run: its folder, a run folder like any other.
+        error: why it failed; empty where it is finished.
+        summaries: of the folds that are judged.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    run: Path
+    error: str
+    summaries: dict[int, list[Summary]]
+
+
+@dataclass(frozen=True)
 class TrainResult:
-    """Where the run lies and how it was judged, one summary for each fold, part and class."""
+    """Where the run lies and how it was judged, one summary for each fold, part and class.
+
+    A sweep has no summaries of its own but trials, failed ones included.
+    """
 
     run: Path
     summaries: dict[int, list[Summary]]
+    trials: tuple[Trial, ...] = ()
 
 
 def train(
@@ -72,52 +96,112 @@ def train(
     split: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
+    jobs: int | None = None,
+    cluster: str | None = None,
+    logs: Sequence[str] = (),
     listener: Listener | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a recipe's stages on a data set; the run folder has everything afterwards.
 
+    A recipe with `sweep` makes one run for each combination, in `out/trials`, with a table and a plot in `out`.
+
     Args:
         recipe: shipped name, YAML file, or mapping.
         data: folder or file of images and masks.
-        out: run folder; new, or with `resume` one that a training left.
+        out: run folder, or folder of a sweep; new, or with `resume` one that a training left.
         overrides: `key=value`, as --set on the command line.
         fold: only this fold of a k-fold split; default all.
         split: a split file to use instead of the recipe's rule.
         device: auto, cpu, cuda, cuda:N or mps.
-        resume: go on where the run was left.
-        listener: told about every step and epoch.
+        resume: go on where the run was left; a sweep trains what is not finished.
+        jobs: trials and folds that run side by side, each in a process of its own; default 1, on a cluster all.
+        cluster: `local` or `ray://HOST:PORT`; its machines must see data and out under the same paths.
+        logs: further records of the training: `tensorboard`.
+        listener: told about every step and epoch of trainings in this process.
         progress: told about checking and judging.
 
     Raises:
-        PocketsegError: bad input, told whole before anything is trained; or a signal, with the state saved.
+        PocketsegError: bad input, told whole before anything is trained; or a signal, with the state saved. A trial
+            that fails is told in the result and in results.csv.
     """
     require_torch()
     from pocketseg.flows.stages import check_stage
+    from pocketseg.flows.sweep import train_many
+
+    sweep = load_sweep(recipe, overrides, check_stage)
+    check_logs(logs)
+    for variant in sweep.variants:
+        metric_choice(variant.recipe.evaluate)
+    if sweep.keys or cluster is not None or (jobs or 1) > 1:
+        return train_many(
+            sweep, data, Path(out), fold=fold, split=split, device=device, resume=resume, jobs=jobs, cluster=cluster,
+            logs=logs, listener=listener, progress=progress,
+        )  # fmt: skip
+    return train_run(
+        sweep.variants[0].recipe, data, Path(out), fold=fold, split=split, device=device, resume=resume, logs=logs,
+        listener=listener, progress=progress,
+    )  # fmt: skip
+
+
+def train_run(
+    recipe: Recipe,
+    data: str | Path,
+    out: Path,
+    *,
+    fold: int | None = None,
+    split: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    trial: bool = False,
+    logs: Sequence[str] = (),
+    listener: Listener | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """One run, or a fold of it.
+
+    Args:
+        trial: one of several trainings that something else started and lists: `fold` begins or resumes, as its folder
+            is, and leaves the others to others.
+    """
     from pocketseg.training.device import open_accelerator
 
-    resolved = load_recipe(recipe, overrides, check_stage)
-    metric_choice(resolved.evaluate)
-    run = RunFolder(Path(out))
-    _check_out(run, resume)
+    run = RunFolder(out)
+    if trial:
+        resume = any(run.fold(fold or 0).glob("*/*last.safetensors"))
+    else:
+        _check_out(run, resume)
     accelerator = open_accelerator(device)
-    cases = open_cases(data, resolved.data)
+    cases = open_cases(data, recipe.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
-    plan = _make_split(resolved, cases, split, run if resume else None)
-    folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
-    _check_channels(resolved, checked)
-    check_starts(resolved, folds, plan.groups, checked.digest)
+    plan = make_split(recipe, cases, split, run if resume or trial else None)
+    folds = check_run(recipe, plan, checked, fold)
     main = accelerator.is_main_process
     with (
-        run.held() if main else nullcontext(),
+        run.held(fold) if main else nullcontext(),
         run.logged() if main else nullcontext(),
         stop_on_signals() as stop,
     ):
         if main:
-            _begin(run, resolved, cases, checked, plan, accelerator, resume)
+            _begin(run, recipe, cases, checked, plan, accelerator, resume)
         accelerator.wait_for_everyone()
-        work = _Work(run, resolved, cases, accelerator, stop, checked.digest, resume, listener, progress)
-        return work.all_folds(folds)
+        work = _Work(run, recipe, cases, accelerator, stop, checked.digest, resume, logs, listener, progress)
+        result = work.all_folds(folds)
+        if main and not trial:
+            list_run(run)
+    return result
+
+
+def check_run(recipe: Recipe, plan: Split, checked: CheckedData, fold: int | None) -> dict[int, Fold]:
+    """The folds to train, once all is checked that can be before training.
+
+    Raises:
+        PocketsegError: channels, folds or starting weights that do not fit.
+    """
+    folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
+    _check_channels(recipe, checked)
+    check_starts(recipe, folds, plan.groups, checked.digest)
+    return folds
 
 
 def _check_out(run: RunFolder, resume: bool) -> None:
@@ -126,7 +210,7 @@ def _check_out(run: RunFolder, resume: bool) -> None:
             raise RunError(
                 str(run.path), "has no checkpoint to resume from", "check the path, or train without --resume"
             )
-    elif run.path.is_file() or (run.path.is_dir() and any(p.name != ".lock" for p in run.path.iterdir())):
+    elif not run.is_empty():
         what = "already holds a run" if run.recipe_file.exists() else "is not empty"
         raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
 
@@ -142,7 +226,7 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
         )
 
 
-def _make_split(recipe: Recipe, cases: Cases, given: str | Path | None, resumed: RunFolder | None) -> Split:
+def make_split(recipe: Recipe, cases: Cases, given: str | Path | None, resumed: RunFolder | None) -> Split:
     """The split of the resumed run, a given one, or the recipe's."""
     if resumed is not None and resumed.split_file.exists():
         return Split.read(resumed.split_file, cases)
@@ -167,19 +251,21 @@ def _begin(
     from pocketseg.training.device import hardware
 
     text = dump_recipe(recipe)
-    if resume:
-        _same_as_before(run, text, checked.digest)
-        manifest = run.manifest()
-        if manifest["hardware"]["threads"] != hardware(accelerator.device)["threads"]:
-            log.warning("another number of threads than before: the result will not be the same to the byte")
-        manifest.setdefault("resumed", []).append(_now())
-        run.write_manifest(manifest)
-        log.info("resuming %s", run.path)
-        return
-    write_atomically(run.recipe_file, text)
-    plan.write(run.split_file)
-    run.write_manifest(
-        {
+    with run.manifest_changed() as manifest:
+        if manifest:
+            same_as_before(run, recipe, checked)
+        if manifest and not resume:
+            return  # another fold has begun the run
+        if manifest:
+            if manifest["hardware"]["threads"] != hardware(accelerator.device)["threads"]:
+                log.warning("another number of threads than before: the result will not be the same to the byte")
+            manifest.setdefault("resumed", []).append(_now())
+            log.info("resuming %s", run.path)
+            return
+        write_atomically(run.recipe_file, text)
+        if not run.split_file.exists():
+            plan.write(run.split_file)
+        manifest |= {
             "pocketseg": metadata.version("pocketseg"),
             "python": platform.python_version(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
@@ -199,21 +285,25 @@ def _begin(
             "started": _now(),
             "wall_time_s": 0.0,
         }
-    )
     groups = len({case.group for case in cases})
     log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
     for note in checked.notes:
         log.warning("%s", note)
 
 
-def _same_as_before(run: RunFolder, recipe: str, digest: str) -> None:
-    if run.recipe_file.read_text(encoding="utf-8") != recipe:
+def same_as_before(run: RunFolder, recipe: Recipe, checked: CheckedData) -> None:
+    """Hold a run against the recipe and the data it is to go on with.
+
+    Raises:
+        RunError: another recipe, or other data.
+    """
+    if run.recipe_file.read_text(encoding="utf-8") != dump_recipe(recipe):
         raise RunError(
             str(run.recipe_file),
             "differs from the recipe given now",
             "resume with the same recipe and --set values",
         )
-    if run.manifest()["data"]["sha256"] != digest:
+    if run.manifest()["data"]["sha256"] != checked.digest:
         raise RunError(str(run.path), "was trained on other data than this", "resume with the same data")
 
 
@@ -264,20 +354,23 @@ class _Work:
     stop: StopRequest
     data_digest: str
     resume: bool
+    logs: Sequence[str]
     listener: Listener | None
     progress: Progress | None
+    several: bool = False
 
     def all_folds(self, folds: dict[int, Fold]) -> TrainResult:
         began = time.monotonic()
+        self.several = len(folds) > 1
         try:
             summaries = {number: self._fold(number, fold) for number, fold in folds.items()}
         finally:
             if self.accelerator.is_main_process:
-                manifest = self.run.manifest()
-                manifest["wall_time_s"] = round(manifest["wall_time_s"] + time.monotonic() - began, 1)
-                self.run.write_manifest(manifest)
+                with self.run.manifest_changed() as manifest:
+                    manifest["wall_time_s"] = round(manifest["wall_time_s"] + time.monotonic() - began, 1)
         if self.accelerator.is_main_process:
-            self._finish()
+            with self.run.manifest_changed() as manifest:
+                manifest["finished"] = _now()
         self.accelerator.wait_for_everyone()
         return TrainResult(self.run.path, summaries)
 
@@ -312,7 +405,6 @@ class _Work:
             precision=precision,
             seed=seed,
             stop=self.stop,
-            listener=self.listener,
             identity=self._identity(number, stage, precision, begin),
         )
         begun = self.resume and training.resume()
@@ -320,7 +412,10 @@ class _Work:
             self._announce(number, fold, stage, model, begin, precision, why)
         if self.accelerator.is_main_process:
             inspect_model(model).save(folder, ("json", "svg"))
-        training.run()
+        examples = partial(draw_examples, self.cases, validation, model, self.accelerator.device)
+        listener = Labelled(f"fold {number}", self.listener) if self.listener and self.several else self.listener
+        with told(number, folder, self.logs, examples, listener) as training.listener:
+            training.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._choose(folder / "best.safetensors", training.position.best_epoch, stage, fold)
@@ -426,13 +521,12 @@ class _Work:
                 stage.batch,
                 len(fold.train),
             )
-        manifest = self.run.manifest()
-        manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = {
-            "net": model.net_options,
-            "parameters": count,
-            "precision": precision,
-        } | ({"start": begin.facts()} if begin else {})
-        self.run.write_manifest(manifest)
+        with self.run.manifest_changed() as manifest:
+            manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = {
+                "net": model.net_options,
+                "parameters": count,
+                "precision": precision,
+            } | ({"start": begin.facts()} if begin else {})
 
     def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
         """Choose what the recipe left to `auto` on validation cases, and store it in the model."""
@@ -488,31 +582,6 @@ class _Work:
             summaries += summarize(rows, part)
         write_summaries(summaries, self.run.summary_file(number))
         return summaries
-
-    def _finish(self) -> None:
-        manifest = self.run.manifest()
-        manifest["finished"] = _now()
-        self.run.write_manifest(manifest)
-        row: dict[str, Any] = {
-            "run": self.run.path.name,
-            "recipe": self.recipe.description,
-            "data": Path(manifest["data"]["path"]).name,
-            "net": self.recipe.stages[-1].net.arch,
-            "parameters": next(reversed(manifest["stages"].values()))["parameters"],
-            "seed": self.recipe.seed,
-            "wall_time_s": manifest["wall_time_s"],
-        }
-        # Folds that were trained in an earlier call keep their place in the row.
-        for fold in self.run.judged():
-            for summary in read_summaries(self.run.summary_file(fold)):
-                prefix = f"fold-{fold} {summary.part} {summary.class_name}"
-                row |= {
-                    f"{prefix} dice": f"{summary.dice:.4f}",
-                    f"{prefix} dice with empty": f"{summary.dice_all:.4f}",
-                    f"{prefix} misses": summary.misses,
-                    f"{prefix} false alarms": summary.false_alarms,
-                } | {f"{prefix} {title}": cell for title, cell in metric_cells(summary)}
-        add_result(self.run.path.resolve().parent / "results.csv", row)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:

@@ -2,12 +2,16 @@
 
 from pocketseg.recipes.loading import dump_recipe, load_recipe, parse_yaml, shipped_names, shipped_text
 from pocketseg.recipes.models import Recipe, StageSection
+from pocketseg.recipes.sweep import Sweep, Variant, load_sweep
 
 __all__ = [
     "Recipe",
     "StageSection",
+    "Sweep",
+    "Variant",
     "dump_recipe",
     "load_recipe",
+    "load_sweep",
     "parse_yaml",
     "shipped_names",
     "shipped_text",

@@ -18,6 +18,7 @@ from pocketseg.recipes.fixed_point import is_fixed_point, to_train
 from pocketseg.recipes.models import Recipe
 
 LARGEST_RECIPE_BYTES = 1_000_000
+SWEEP = "sweep"
 
 # (stage as written, its key) -> faults. Nets and quantisers check their own options; this room does not know them.
 StageCheck = Callable[[dict[str, Any], str], list[Problem]]
@@ -108,12 +109,26 @@ def load_recipe(
     Raises:
         RecipeError: every fault of the recipe and of the overrides, together.
     """
+    where, values, problems = overridden(source, overrides)
+    return validated(values, where, problems, check_stage)
+
+
+def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) -> tuple[str, Any, list[Problem]]:
+    """Where a recipe comes from, its values with the overrides in them, and what is wrong with the overrides."""
     where, values = read_values(source)
     if is_fixed_point(values):
         values = to_train(values, where)
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
-    problems = [problem for override in overrides for problem in _override(values, override)]
+    return where, values, [problem for override in overrides for problem in _override(values, override)]
+
+
+def validated(
+    values: dict[str, Any], where: str, problems: list[Problem], check_stage: StageCheck | None = None
+) -> Recipe:
+    """The recipe of plain values; its faults are told together with those that were found before."""
+    if SWEEP in values:
+        raise RecipeError(SWEEP, "makes several recipes of this one", "train it with `pocketseg train`, or remove it")
     values = expand_steps(values)
     if check_stage:
         problems += _stage_problems(values, check_stage)
@@ -128,7 +143,11 @@ def load_recipe(
 
 def dump_recipe(recipe: Recipe) -> str:
     """YAML with every key, defaults included; loads back to an equal recipe."""
-    values = recipe.model_dump(mode="json")
+    return dump_values(recipe.model_dump(mode="json"))
+
+
+def dump_values(values: Any) -> str:
+    """YAML of plain values, as they are."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -167,22 +186,39 @@ def _override(values: dict[str, Any], override: str) -> Iterator[Problem]:
     except RecipeError as error:
         yield from error.problems
         return
+    yield from set_key(values, path, value, where)
+
+
+def set_key(values: dict[str, Any], path: str, value: Any, where: str) -> Iterator[Problem]:
+    """Set a dotted key in place; list items go by number, stages by name too. Yields what is wrong with the key."""
     target: Any = values
     *parents, last = path.split(".")
     for part in parents:
         target = _child(target, part)
-    if isinstance(target, list) and last.isdecimal() and int(last) < len(target):
-        target[int(last)] = value
+    index = _index(target, last)
+    if index is not None:
+        target[index] = value
     elif isinstance(target, dict):
         target[last] = value
     else:
-        yield Problem(where, f"there is no {path} to set", "list items are counted from 0: stages.0.epochs")
+        fix = "list items are counted from 0, as in stages.0.epochs; a stage may be called by its name"
+        yield Problem(where, f"there is no {path} to set", fix)
+
+
+def _index(target: Any, part: str) -> int | None:
+    """The place in a list that a part of a dotted key means: a number, or the name of a stage."""
+    if not isinstance(target, list):
+        return None
+    if part.isdecimal():
+        return int(part) if int(part) < len(target) else None
+    return next((at for at, item in enumerate(target) if isinstance(item, dict) and item.get("name") == part), None)
 
 
 def _child(target: Any, part: str) -> Any:
     """The value under one part of a dotted key; a missing section is made."""
-    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-        return target[int(part)]
+    index = _index(target, part)
+    if index is not None:
+        return target[index]
     if isinstance(target, dict):
         if target.get(part) is None:
             target[part] = {}

@@ -4,6 +4,7 @@ from pocketseg.reporting.architecture import draw_architecture
 from pocketseg.reporting.figures import save_curves, save_examples
 from pocketseg.reporting.overlay import enlarge, overlay
 from pocketseg.reporting.page import write_report
+from pocketseg.reporting.sweep import SweepPoint, save_sweep
 from pocketseg.reporting.tables import Panel, Report, StageCurves, Table
 from pocketseg.reporting.weights import Distribution, WeightPages, draw_weights
 
@@ -12,6 +13,7 @@ __all__ = [
     "Panel",
     "Report",
     "StageCurves",
+    "SweepPoint",
     "Table",
     "WeightPages",
     "draw_architecture",
@@ -20,5 +22,6 @@ __all__ = [
     "overlay",
     "save_curves",
     "save_examples",
+    "save_sweep",
     "write_report",
 ]

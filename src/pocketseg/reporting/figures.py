@@ -60,13 +60,13 @@ def save_curves(curves: StageCurves, path: Path) -> None:
     """Write a PNG of a stage's loss, validation scores and learning rate over the epochs."""
     drawn = groups(curves.history)
     with looks():
-        figure = _figure(3.6 * max(1, len(drawn)), 3.0)
+        figure = figure_of(3.6 * max(1, len(drawn)), 3.0)
         for axes, group in zip(_row(figure, len(drawn)), drawn, strict=True):
             _draw_group(axes, group, best_epoch(curves.history))
         if not drawn:
             figure.text(0.5, 0.45, "no finished epoch", ha="center", color=QUIET)
         figure.suptitle(printable(curves.title), x=0.01, ha="left", fontsize=11, fontweight="bold")
-        _write(figure, path)
+        write_figure(figure, path)
 
 
 def save_examples(panels: Sequence[Panel], path: Path, class_names: Sequence[str] = ()) -> None:
@@ -78,13 +78,13 @@ def save_examples(panels: Sequence[Panel], path: Path, class_names: Sequence[str
     columns = min(COLUMNS, max(1, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
     with looks():
-        figure = _figure(max(2, columns) * CELL_INCHES, rows * (CELL_INCHES + 0.25) + 0.45)
+        figure = figure_of(max(2, columns) * CELL_INCHES, rows * (CELL_INCHES + 0.25) + 0.45)
         if not panels:
             figure.text(0.5, 0.5, "no examples", ha="center", color=QUIET)
         for number, panel in enumerate(panels, start=1):
             _draw_panel(figure.add_subplot(rows, columns, number), panel, classes)
         _draw_legend(figure, classes, class_names)
-        _write(figure, path)
+        write_figure(figure, path)
 
 
 def printable(text: str) -> str:
@@ -109,7 +109,8 @@ def looks() -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
+    """An empty figure, in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
@@ -119,7 +120,7 @@ def _row(figure: Any, count: int) -> list[Any]:
     return [figure.add_subplot(1, count, number) for number in range(1, count + 1)]
 
 
-def _write(figure: Any, path: Path) -> None:
+def write_figure(figure: Any, path: Path) -> None:
     """PNG without a date or a version of the software in it."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})

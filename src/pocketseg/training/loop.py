@@ -60,7 +60,9 @@ class Listener(Protocol):
     """Who wants to know how a stage is doing; all calls come from the main process."""
 
     def stage_begins(self, stage: str, epoch: int, epochs: int, steps: int) -> None: ...
-    def step_ends(self, epoch: int, step: int, images: int, loss: float) -> None: ...
+    def step_ends(
+        self, epoch: int, step: int, images: int, loss: float, parts: Mapping[str, float], rate: float
+    ) -> None: ...
     def epoch_ends(self, row: Mapping[str, float]) -> None: ...
 
 
@@ -273,7 +275,9 @@ class StageTraining:
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value * len(batch)
         self.position.sums["images"] = self.position.sums.get("images", 0.0) + len(batch)
         if self.listener and self.accelerator.is_main_process:
-            self.listener.step_ends(self.position.epoch, first // self.stage.batch + 1, len(batch), numbers[0])
+            step, rate = first // self.stage.batch + 1, self.inner_optimizer.param_groups[0]["lr"]
+            shown = dict(zip(parts, numbers[1:], strict=True))
+            self.listener.step_ends(self.position.epoch, step, len(batch), numbers[0], shown, rate)
 
     def _not_finite(self, shown: str) -> TrainingError:
         """The error that names the files of the batch in which training broke; nothing of it is saved."""

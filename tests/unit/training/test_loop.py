@@ -62,7 +62,8 @@ class Witness:
     def stage_begins(self, stage: str, epoch: int, epochs: int, steps: int) -> None:
         self.begun.append((stage, epoch, epochs, steps))
 
-    def step_ends(self, epoch: int, step: int, images: int, loss: float) -> None:
+    def step_ends(self, epoch: int, step: int, images: int, loss: float, parts, rate: float) -> None:
+        assert loss == pytest.approx(sum(parts.values()), rel=1e-4) and rate > 0
         self.steps.append((epoch, step, images, loss))
         if len(self.steps) == self.stop_after:
             self.stop.signal_number = 15

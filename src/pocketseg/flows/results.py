@@ -1,0 +1,113 @@
+"""One row a run: what it scored, what it costs, how it ended. The same row for a single run and for a trial."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
+from pocketseg.flows.inspect import read_inspection
+from pocketseg.flows.run_folder import RunFolder, add_result
+from pocketseg.flows.tables import metric_cells
+from pocketseg.recipes import Recipe
+
+FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+
+
+def list_run(run: RunFolder) -> None:
+    """Put a run into `results.csv` beside it."""
+    recipe, manifest = run.recipe(), run.manifest()
+    about = {
+        "recipe": recipe.description,
+        "data": Path(manifest["data"]["path"]).name,
+        "net": recipe.stages[-1].net.arch,
+        "seed": recipe.seed,
+    }
+    add_result(run.path.resolve().parent / "results.csv", result_row(run, recipe, run.path.resolve().name, about))
+
+
+def result_row(
+    run: RunFolder, recipe: Recipe, name: str, about: Mapping[str, Any], status: str = FINISHED, error: str = ""
+) -> dict[str, Any]:
+    """A run as a row of `results.csv`; what is not known so far is empty.
+
+    `fold-N` is the Dice of a fold's test part (of its first judged part where there is no test part), the mean over
+    classes; `mean` and `std` are over folds. `test` is the Dice over the test cases of all folds together. These are
+    means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest.
+
+    Args:
+        run: which may not be begun.
+        recipe: of the run.
+        name: first cell.
+        about: cells between name and scores.
+        status, error: last cells.
+    """
+    judged = run.judged()
+    folds = {f"fold-{number}": _shown(score) for number, score in fold_scores(run, recipe).items()}
+    scores = [score for score in fold_scores(run, recipe).values() if math.isfinite(score)]
+    tested = _tested(run, judged)
+    return {
+        "name": name,
+        **about,
+        **folds,
+        "test": _shown(_mean([one.dice for one in tested])),
+        "mean": _shown(_mean(scores)),
+        "std": _shown(statistics.stdev(scores) if len(scores) > 1 else math.nan),
+        "with empty": _shown(_mean([one.dice_all for one in tested])),
+        "misses": sum(one.misses for one in tested) if tested else "",
+        "false alarms": sum(one.false_alarms for one in tested) if tested else "",
+        **_metrics(tested),
+        **_costs(run, recipe, judged),
+        "seconds": run.manifest()["wall_time_s"] if run.manifest_file.exists() else "",
+        "status": status,
+        "error": error,
+    }
+
+
+def fold_scores(run: RunFolder, recipe: Recipe) -> dict[int, float]:
+    """The Dice of each judged fold, on the test part where there is one; nan where no case has foreground."""
+    scores = {}
+    for fold in run.judged():
+        summaries = read_summaries(run.summary_file(fold))
+        parts = [part for part in ("test", *recipe.evaluate.parts) if any(one.part == part for one in summaries)]
+        scores[fold] = _mean([one.dice for one in summaries if one.part == parts[0]]) if parts else math.nan
+    return scores
+
+
+def _tested(run: RunFolder, judged: Sequence[int]) -> list[Summary]:
+    """One summary a class over the test cases of all folds."""
+    files = [run.scores_file(fold, "test") for fold in judged]
+    return summarize([row for file in files if file.exists() for row in read_scores(file)], "test")
+
+
+def _metrics(tested: Sequence[Summary]) -> dict[str, str]:
+    """What else was asked for, each class for itself."""
+    return {
+        f"{one.class_name} {title}" if len(tested) > 1 else title: cell
+        for one in tested
+        for title, cell in metric_cells(one)
+    }
+
+
+def _costs(run: RunFolder, recipe: Recipe, judged: Sequence[int]) -> dict[str, Any]:
+    """Of the last stage: parameters, the size of the smallest file that holds it, multiply-accumulates."""
+    for fold in judged:
+        stage = run.stage(fold, recipe.stages[-1].name)
+        files = [stage / name for name in ("packed.safetensors", "best.safetensors") if (stage / name).exists()]
+        if files and (stage / "architecture.json").is_file():
+            totals = read_inspection(stage / "architecture.json").totals
+            kib = files[0].stat().st_size / 1024
+            return {"parameters": totals["parameters"], "KiB": f"{kib:.1f}", "MACs": totals["macs"]}
+    return {"parameters": "", "KiB": "", "MACs": ""}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(known) if known else math.nan
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else ""

@@ -1,0 +1,297 @@
+"""Many trainings from one recipe: the trials of a sweep, and the folds of a run side by side."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pocketseg.data import Cases, CheckedData, Split
+from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
+from pocketseg.evaluation import read_summaries
+from pocketseg.files import write_atomically
+from pocketseg.flows.loading import open_cases
+from pocketseg.flows.pictures import read_history
+from pocketseg.flows.records import Labelled
+from pocketseg.flows.results import FAILED, FINISHED, UNFINISHED, fold_scores, list_run, result_row
+from pocketseg.flows.run_folder import RunFolder, write_table
+from pocketseg.flows.train import (
+    Progress,
+    TrainResult,
+    Trial,
+    check_run,
+    make_split,
+    same_as_before,
+    stop_on_signals,
+    train_run,
+)
+from pocketseg.flows.trials import LocalWorkers, RayWorkers, Task, Workers, do_all, told
+from pocketseg.recipes import Sweep, Variant, dump_recipe
+from pocketseg.reporting import SweepPoint, save_sweep
+
+if TYPE_CHECKING:
+    from pocketseg.training.loop import Listener
+
+log = logging.getLogger("pocketseg")
+
+TRIALS = "trials"
+# A parameter of this name is a repetition: its values are the spread of a point, not another point.
+SEED = "seed"
+
+
+@dataclass
+class _Trial:
+    """A variant, its run folder, its folds, and what went wrong in them."""
+
+    variant: Variant
+    run: RunFolder
+    folds: list[int]
+    errors: dict[int, str] = field(default_factory=dict)
+
+    def left(self) -> list[int]:
+        """Folds that are not judged yet."""
+        judged = set(self.run.judged())
+        return [fold for fold in self.folds if fold not in judged]
+
+    @property
+    def error(self) -> str:
+        several = len(self.folds) > 1
+        return "; ".join(f"fold {fold}: {text}" if several else text for fold, text in sorted(self.errors.items()))
+
+    @property
+    def status(self) -> str:
+        return FAILED if self.errors else UNFINISHED if self.left() else FINISHED
+
+
+def train_many(
+    sweep: Sweep,
+    data: str | Path,
+    out: Path,
+    *,
+    fold: int | None,
+    split: str | Path | None,
+    device: str,
+    resume: bool,
+    jobs: int | None,
+    cluster: str | None,
+    logs: Sequence[str],
+    listener: Listener | None,
+    progress: Progress | None,
+) -> TrainResult:
+    """As `train`, for a sweep or for folds side by side."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        fix = "start it as a single process, with --jobs or --cluster"
+        raise EnvironmentProblem("torchrun", "starts several processes, which cannot share a sweep", fix)
+    if jobs is not None and jobs < 1:
+        raise EnvironmentProblem(f"--jobs {jobs}", "is no number of trainings", "use 1 or more")
+    home = RunFolder(out)
+    _check_out(home, bool(sweep.keys), resume)
+    prepared = _prepare(sweep, data, home, fold, split, progress)
+    trials = [trial for trial, _ in prepared]
+    tasks = [
+        Task(str(trial.run.path.resolve()), number, str(Path(data).resolve()), device, tuple(logs), str(Path.cwd()))
+        for trial in trials
+        for number in trial.left()
+    ]
+    with ExitStack() as stack:
+        side_by_side = bool(tasks) and (cluster is not None or (jobs or 1) > 1)
+        workers = stack.enter_context(closing(_workers(cluster, jobs, device, len(tasks)))) if side_by_side else None
+        stack.enter_context(home.led())
+        stack.enter_context(home.logged())
+        _begin(home, sweep, prepared)
+        folds = sum(len(trial.folds) for trial in trials)
+        log.info("%d of %d trainings to do, %s", len(tasks), folds, workers.said if workers else "one by one")
+        work = _Work(home, sweep, trials, len(tasks), progress)
+        if workers is None:
+            work.one_by_one(tasks, listener)
+        else:
+            do_all(tasks, workers, stack.enter_context(stop_on_signals()), work.ended, work.watch)
+        return work.finish()
+
+
+def _check_out(home: RunFolder, several: bool, resume: bool) -> None:
+    """A sweep lies in a folder with trials, a run in a run folder."""
+    if not resume:
+        if not home.is_empty():
+            raise RunError(str(home.path), "is not empty", "go on with --resume, or choose another --out")
+        return
+    if several and not (home.path / TRIALS).is_dir():
+        raise RunError(str(home.path), "holds no sweep to resume", "check the path, or train without --resume")
+    if not several and not home.recipe_file.exists():
+        raise RunError(str(home.path), "holds no run to resume", "check the path, or train without --resume")
+    if not several and (home.path / TRIALS).is_dir():
+        raise RunError(str(home.path), "holds a sweep, but the recipe has none", "give the recipe it was started with")
+
+
+def _prepare(
+    sweep: Sweep,
+    data: str | Path,
+    home: RunFolder,
+    fold: int | None,
+    split: str | Path | None,
+    progress: Progress | None,
+) -> list[tuple[_Trial, Split]]:
+    """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
+    opened: dict[str, tuple[Cases, CheckedData]] = {}
+    trials = []
+    for variant in sweep.variants:
+        recipe = variant.recipe
+        key = recipe.data.model_dump_json()
+        if key not in opened:
+            cases = open_cases(data, recipe.data)
+            opened[key] = cases, cases.check(None if progress is None else _reading(progress))
+        cases, checked = opened[key]
+        run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
+        plan = make_split(recipe, cases, split, run)
+        folds = check_run(recipe, plan, checked, fold)
+        if run.manifest_file.exists():
+            same_as_before(run, recipe, checked)
+        trials.append((_Trial(variant, run, list(folds)), plan))
+    return trials
+
+
+def _reading(progress: Progress) -> Any:
+    return lambda done, of: progress("reading", done, of)
+
+
+def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split]]) -> None:
+    """Put recipe and split into every run folder, for the processes that train them."""
+    if sweep.keys:
+        write_atomically(home.recipe_file, sweep.text)
+        log.info("%d trials vary %s", len(prepared), ", ".join(sweep.keys))
+    for trial, plan in prepared:
+        if not trial.run.manifest_file.exists():
+            trial.run.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
+            plan.write(trial.run.split_file)
+
+
+def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> Workers:
+    import torch
+
+    if cluster is not None:
+        return RayWorkers(cluster, jobs, device)
+    count = min(jobs or 1, tasks)
+    return LocalWorkers(count, max(1, torch.get_num_threads() // count), torch.cuda.device_count())
+
+
+class _Work:
+    """The trainings under way: who ended, the table, and what is told."""
+
+    def __init__(
+        self, home: RunFolder, sweep: Sweep, trials: Sequence[_Trial], tasks: int, progress: Progress | None
+    ) -> None:
+        self.home, self.sweep, self.trials, self.tasks, self.progress = home, sweep, trials, tasks, progress
+        self.trial_of = {str(trial.run.path.resolve()): trial for trial in trials}
+        self.done = 0
+        self.shown: set[Task] = set()
+        self._write_table()
+
+    def one_by_one(self, tasks: Sequence[Task], listener: Listener | None) -> None:
+        """All trainings in this process."""
+        for task in tasks:
+            trial = self.trial_of[task.run]
+            log.info("%s", self._label(task))
+            try:
+                train_run(
+                    trial.variant.recipe, task.data, trial.run.path, fold=task.fold, device=task.device, trial=True,
+                    logs=task.logs, listener=None if listener is None else Labelled(self._label(task), listener),
+                )  # fmt: skip
+            except Interrupted:
+                raise
+            except Exception as error:
+                log.debug("%s", self._label(task), exc_info=True)
+                self.ended(task, told(error))
+            else:
+                self.ended(task, "")
+
+    def ended(self, task: Task, error: str) -> None:
+        trial = self.trial_of[task.run]
+        self.done += 1
+        if error:
+            trial.errors[task.fold] = error
+            log.error("%s failed: %s", self._label(task), error)
+        else:
+            score = fold_scores(trial.run, trial.variant.recipe)[task.fold]
+            log.info("%s finished: Dice %.4f (%d of %d)", self._label(task), score, self.done, self.tasks)
+        self._tell(task, finished=True)
+        self._write_table()
+
+    def watch(self, running: Sequence[Task]) -> None:
+        """Tell how far the running trainings are, as their folders show it."""
+        for task in running:
+            self._tell(task)
+
+    def _tell(self, task: Task, *, finished: bool = False) -> None:
+        if self.progress is None:
+            return
+        trial = self.trial_of[task.run]
+        stages = trial.variant.recipe.stages
+        histories = [read_history(trial.run.stage(task.fold, stage.name)) for stage in stages]
+        of = sum(max(1, stage.epochs) for stage in stages)
+        done = sum(map(len, histories))
+        if finished or done or task in self.shown:
+            self.shown.add(task)
+            self.progress(self._label(task), of if finished else min(done, of - 1), of)
+
+    def _label(self, task: Task) -> str:
+        name = self.trial_of[task.run].variant.name
+        fold = f"fold {task.fold}" if len(self.trial_of[task.run].folds) > 1 or not name else ""
+        return ", ".join(filter(None, (name, fold)))
+
+    def _write_table(self) -> None:
+        if self.sweep.keys:
+            write_table(self.home.path / "results.csv", [self._row(trial) for trial in self.trials])
+
+    def _row(self, trial: _Trial) -> dict[str, Any]:
+        values = {short: _cell(trial.variant.values, key) for key, short in self.sweep.columns.items()}
+        variant = trial.variant
+        return result_row(trial.run, variant.recipe, variant.name, values, trial.status, trial.error)
+
+    def finish(self) -> TrainResult:
+        """Draw the plot, and say what failed.
+
+        Raises:
+            TrainingError: of a run that is no sweep, when one of its folds failed.
+        """
+        if not self.sweep.keys:
+            (trial,) = self.trials
+            if trial.errors:
+                where = str(self.home.path)
+                fix = "mend it, then resume"
+                raise TrainingError.of([
+                    Problem(f"{where}, fold {fold}", text, fix) for fold, text in trial.errors.items()
+                ])  # fmt: skip
+            list_run(self.home)
+            return TrainResult(self.home.path, _summaries(trial))
+        self._draw()
+        results = tuple(
+            Trial(one.variant.name, one.variant.values, one.run.path, one.error, _summaries(one))
+            for one in self.trials
+        )  # fmt: skip
+        return TrainResult(self.home.path, {}, results)
+
+    def _draw(self) -> None:
+        points = [
+            SweepPoint(
+                {short: _cell(trial.variant.values, key) for key, short in self.sweep.columns.items()},
+                list(fold_scores(trial.run, trial.variant.recipe).values()),
+            )
+            for trial in self.trials
+        ]
+        columns = self.sweep.columns
+        repeated = [short for key, short in columns.items() if key.split(".")[-1] == SEED]
+        save_sweep(points, [short for short in columns.values() if short not in repeated] or repeated,
+                   self.home.path / "sweep.png")  # fmt: skip
+
+
+def _cell(values: Mapping[str, Any], key: str) -> Any:
+    return values.get(key, "")
+
+
+def _summaries(trial: _Trial) -> dict[int, Any]:
+    return {fold: read_summaries(trial.run.summary_file(fold)) for fold in trial.folds if fold not in trial.left()}
