@@ -34,6 +34,7 @@ from pocketseg.flows.loading import open_cases, require_torch
 from pocketseg.flows.pictures import draw_stage
 from pocketseg.flows.run_folder import RunFolder, add_result
 from pocketseg.flows.starting import Start, check_starts, start
+from pocketseg.flows.teaching import Teaching, check_teachers, prepare
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.pipeline.intensity import converts
 from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_recipe
@@ -41,6 +42,7 @@ from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_recipe
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from pocketseg.training.device import Precision
     from pocketseg.training.loop import Listener, StopRequest
     from pocketseg.training.model import Model
     from pocketseg.training.samples import Samples
@@ -104,6 +106,7 @@ def train(
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
     _check_channels(resolved, checked)
     check_starts(resolved, folds, plan.groups, checked.digest)
+    check_teachers(resolved, folds, plan.groups, checked.digest, cases)
     main = accelerator.is_main_process
     with (
         run.held() if main else nullcontext(),
@@ -298,6 +301,7 @@ class _Work:
         samples = Samples.of(self.cases, part, model.pipeline, seed)
         if stage.quant is not None:
             self._quantize(model, stage, samples, validation, folder)
+        teaching = self._teaching(number, stage, samples, precision)
         training = StageTraining(
             recipe=self.recipe,
             stage=stage,
@@ -310,11 +314,12 @@ class _Work:
             seed=seed,
             stop=self.stop,
             listener=self.listener,
-            identity=self._identity(number, stage, precision, begin),
+            identity=self._identity(number, stage, precision, begin, teaching),
+            lesson=teaching.lesson if teaching else None,
         )
         begun = self.resume and training.resume()
         if self.accelerator.is_main_process and not begun:
-            self._announce(number, fold, stage, model, begin, precision, why)
+            self._announce(number, fold, stage, model, begin, teaching, precision, why)
         if self.accelerator.is_main_process:
             inspect_model(model).save(folder, ("json", "svg"))
         training.run()
@@ -359,6 +364,15 @@ class _Work:
                 log.info("stage %s: layers left in f32: %s", stage.name, ", ".join(spared) or "none")
         model.quantize(options, batches)
 
+    def _teaching(self, number: int, stage: StageSection, samples: Samples, precision: Precision) -> Teaching | None:
+        """What the stage learns from a teacher; its unlabelled images and stored answers join the samples."""
+        with self.accelerator.main_process_first():
+            device = self.accelerator.device
+            teaching = prepare(self.recipe, stage, number, samples, self.run, device, precision)
+        if teaching is not None:
+            samples.unlabelled, samples.maps = teaching.lesson.unlabelled, teaching.lesson.planes
+        return teaching
+
     def _pipeline(self, fold: Fold) -> Pipeline:
         from pocketseg.training.samples import learn_mean_std
 
@@ -388,8 +402,10 @@ class _Work:
             keep=rules.keep,
         )
 
-    def _identity(self, number: int, stage: StageSection, precision: str, begin: Start | None) -> str:
-        """What a checkpoint must agree with to be resumed: recipe, split, data, fold, stage, precision, start."""
+    def _identity(
+        self, number: int, stage: StageSection, precision: str, begin: Start | None, teaching: Teaching | None
+    ) -> str:
+        """What a resumed checkpoint must agree with: recipe, split, data, fold, stage, precision, start, teacher."""
         whole = hashlib.sha256()
         for part in (
             dump_recipe(self.recipe),
@@ -400,12 +416,21 @@ class _Work:
             precision,
             str(self.accelerator.num_processes),
             *(begin.identity(stage) if begin else []),
+            *(teaching.identity if teaching else []),
         ):
             whole.update(part.encode() + b"\0")
         return whole.hexdigest()
 
     def _announce(
-        self, number: int, fold: Fold, stage: StageSection, model: Model, begin: Start | None, precision: str, why: str
+        self,
+        number: int,
+        fold: Fold,
+        stage: StageSection,
+        model: Model,
+        begin: Start | None,
+        teaching: Teaching | None,
+        precision: str,
+        why: str,
     ) -> None:
         from pocketseg.nets import parameter_count
 
@@ -416,6 +441,8 @@ class _Work:
         )  # fmt: skip
         if begin:
             begin.tell()
+        if teaching:
+            teaching.tell()
         log.info("%s, channels last, in %s (%s)", self.accelerator.device, precision, why)
         if stage.batch > len(fold.train) * self.recipe.augment.copies:
             log.warning(
@@ -424,11 +451,15 @@ class _Work:
                 len(fold.train),
             )
         manifest = self.run.manifest()
-        manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = {
-            "net": model.net_options,
-            "parameters": count,
-            "precision": precision,
-        } | ({"start": begin.facts()} if begin else {})
+        manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
+            {
+                "net": model.net_options,
+                "parameters": count,
+                "precision": precision,
+            }
+            | ({"start": begin.facts()} if begin else {})
+            | ({"teacher": teaching.facts} if teaching else {})
+        )
         self.run.write_manifest(manifest)
 
     def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
