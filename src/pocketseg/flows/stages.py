@@ -9,17 +9,21 @@ from typing import Any
 from pocketseg.errors import Problem, RecipeError
 from pocketseg.nets import check_net, skeleton
 from pocketseg.quant import Scheme, check_quant, quantize_net
+from pocketseg.training.hints import frozen_layers
 
 
 def check_stage(stage: Mapping[str, Any], where: str) -> list[Problem]:
-    """Everything wrong with the options of a stage's net and of its quantisation; `where` is its key."""
+    """Everything wrong with a stage's net, its quantisation and its frozen layers; `where` is the stage's key."""
     net, quant = stage.get("net"), stage.get("quant")
     problems = check_net(net, f"{where}.net") if isinstance(net, Mapping) else []
     problems += check_quant(quant, f"{where}.quant") if isinstance(quant, Mapping) else []
-    if problems or not isinstance(net, Mapping) or not isinstance(quant, Mapping) or "arch" not in net:
+    if problems or not isinstance(net, Mapping) or "arch" not in net:
         return problems
     try:
-        quantize_net(skeleton(in_channels=1, out_channels=1, **net), Scheme.of(quant))
+        core = skeleton(in_channels=1, out_channels=1, **net)
+        frozen_layers(core, stage.get("freeze") or [])
+        if isinstance(quant, Mapping):
+            quantize_net(core, Scheme.of(quant))
     except RecipeError as error:
         return [replace(problem, where=f"{where}.{problem.where}") for problem in error.problems]
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pocketseg.data import Fold, Split
 from pocketseg.errors import RecipeError, RunError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pocketseg")
 
 IMAGENET = "imagenet"
+# The section of a stage that names another run.
+Key = Literal["init", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def check_starts(recipe: Recipe, folds: Mapping[int, Fold], groups: Mapping[str,
         if stage.init.run is not None:
             for number, fold in folds.items():
                 if not stage.init.allow_leak:
-                    _refuse_leak(stage, stage.init.run, number, fold, groups, data_digest)
+                    refuse_leak(stage, "init", stage.init.run, number, fold, groups, data_digest)
                 start(_net(recipe, stage), recipe, stage, number, Path())
         elif stage.init.weights is not None:
             start(_net(recipe, stage), recipe, stage, 0, Path())
@@ -107,7 +109,7 @@ def start(net: AnySize, recipe: Recipe, stage: StageSection, fold: int, earlier:
     init = stage.init
     assert init is not None
     if init.weights is None:
-        path = _best_of(init.run, fold, init.stage) if init.run is not None else earlier
+        path = best_of("init", init.run, fold, init.stage) if init.run is not None else earlier
         taken = _take(net.core, _model_tensors(recipe, stage, path), stage, str(path))
         return Start(stage.name, path, sha256_of(path), taken)
     path = _published(net.core, stage) if init.weights == IMAGENET else Path(init.weights)
@@ -138,7 +140,8 @@ def _take(net: nn.Module, tensors: Mapping[str, Tensor], stage: StageSection, wh
     return take(net, tensors, strict=stage.init is None or stage.init.match == "strict", where=where)
 
 
-def _best_of(run: str, fold: int, stage: str | None) -> Path:
+def best_of(key: Key, run: str, fold: int, stage: str | None) -> Path:
+    """The best weights of a fold of another run, of the named stage or the last; `key` is what asks for them."""
     other = RunFolder.existing(run)
     names = [section.name for section in other.recipe().stages]
     if stage is not None and stage not in names:
@@ -148,7 +151,8 @@ def _best_of(run: str, fold: int, stage: str | None) -> Path:
         raise RunError(
             run,
             f"has no best weights of fold {fold}, stage {stage or names[-1]!r} ({path} is missing)",
-            "train that fold there, name another stage with init.stage, or give a file as init.weights",
+            f"train that fold there, or name another stage with {key}.stage"
+            + (", or give a file as init.weights" if key == "init" else ""),
         )
     return path
 
@@ -216,17 +220,17 @@ def _place(core: nn.Module, tensors: dict[str, Tensor]) -> tuple[nn.Module, Mapp
     return (core, tensors) if own.isdisjoint(translated) else (encoder, translated)
 
 
-def _refuse_leak(
-    stage: StageSection, run: str, number: int, fold: Fold, groups: Mapping[str, str], data_digest: str
+def refuse_leak(
+    stage: StageSection, key: Key, run: str, number: int, fold: Fold, groups: Mapping[str, str], data_digest: str
 ) -> None:
-    """Weights that have seen the test cases flatter the result.
+    """Weights, or a teacher, that have seen the test cases flatter the result.
 
     Names are compared, and groups, even if the data differ: a data set that grew keeps its names.
     """
     other = RunFolder.existing(run)
     plan = Split.read(other.split_file)
     if number >= len(plan.folds):
-        raise RunError(run, f"has no fold {number}", "start from a run with the same split, or from init.weights")
+        raise RunError(run, f"has no fold {number}", "take a run with the same split")
     seen = set(plan.fold(number).train)
     seen_groups = {groups[name] for name in seen if name in groups}
     leaked = [name for name in fold.test if name in seen or groups.get(name) in seen_groups]
@@ -235,7 +239,8 @@ def _refuse_leak(
     same = other.manifest().get("data", {}).get("sha256") == data_digest
     raise RunError(
         f"stage {stage.name!r}",
-        f"starts from {run}, which was trained on {len(leaked)} of the {len(fold.test)} test cases of fold {number}, "
+        f"{'starts' if key == 'init' else 'learns'} from {run}, which was trained on {len(leaked)} of the "
+        f"{len(fold.test)} test cases of fold {number}, "
         f"or on others of their groups{'' if same else '; its data differ, but not these names'} (first: {leaked[0]})",
-        f"train with --split {other.split_file}, or set init.allow_leak=true where names mean other images",
+        f"train with --split {other.split_file}, or set {key}.allow_leak=true where names mean other images",
     )

@@ -147,7 +147,7 @@ def _prepare(
         cases, checked = opened[key]
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
         plan = make_split(recipe, cases, split, run)
-        folds = check_run(recipe, plan, checked, fold)
+        folds = check_run(recipe, plan, cases, checked, fold)
         if run.manifest_file.exists():
             same_as_before(run, recipe, checked)
         trials.append((_Trial(variant, run, list(folds)), plan))

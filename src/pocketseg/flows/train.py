@@ -37,6 +37,7 @@ from pocketseg.flows.records import Labelled, check_logs, told
 from pocketseg.flows.results import list_run
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.starting import Start, check_starts, start
+from pocketseg.flows.teaching import Teaching, check_teachers, prepare
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.pipeline.intensity import converts
 from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_sweep
@@ -44,6 +45,7 @@ from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_sweep
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from pocketseg.training.device import Precision
     from pocketseg.training.loop import Listener, StopRequest
     from pocketseg.training.model import Model
     from pocketseg.training.samples import Samples
@@ -175,7 +177,7 @@ def train_run(
     cases = open_cases(data, recipe.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
     plan = make_split(recipe, cases, split, run if resume or trial else None)
-    folds = check_run(recipe, plan, checked, fold)
+    folds = check_run(recipe, plan, cases, checked, fold)
     main = accelerator.is_main_process
     with (
         run.held(fold) if main else nullcontext(),
@@ -192,15 +194,16 @@ def train_run(
     return result
 
 
-def check_run(recipe: Recipe, plan: Split, checked: CheckedData, fold: int | None) -> dict[int, Fold]:
+def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, fold: int | None) -> dict[int, Fold]:
     """The folds to train, once all is checked that can be before training.
 
     Raises:
-        PocketsegError: channels, folds or starting weights that do not fit.
+        PocketsegError: channels, folds, starting weights or teachers that do not fit.
     """
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
     _check_channels(recipe, checked)
     check_starts(recipe, folds, plan.groups, checked.digest)
+    check_teachers(recipe, folds, plan.groups, checked.digest, cases)
     return folds
 
 
@@ -394,6 +397,7 @@ class _Work:
         samples = Samples.of(self.cases, part, model.pipeline, seed)
         if stage.quant is not None:
             self._quantize(model, stage, samples, validation, folder)
+        teaching = self._teaching(number, stage, samples, precision)
         training = StageTraining(
             recipe=self.recipe,
             stage=stage,
@@ -405,11 +409,12 @@ class _Work:
             precision=precision,
             seed=seed,
             stop=self.stop,
-            identity=self._identity(number, stage, precision, begin),
+            identity=self._identity(number, stage, precision, begin, teaching),
+            lesson=teaching.lesson if teaching else None,
         )
         begun = self.resume and training.resume()
         if self.accelerator.is_main_process and not begun:
-            self._announce(number, fold, stage, model, begin, precision, why)
+            self._announce(number, fold, stage, model, begin, teaching, precision, why)
         if self.accelerator.is_main_process:
             inspect_model(model).save(folder, ("json", "svg"))
         examples = partial(draw_examples, self.cases, validation, model, self.accelerator.device)
@@ -457,6 +462,15 @@ class _Work:
                 log.info("stage %s: layers left in f32: %s", stage.name, ", ".join(spared) or "none")
         model.quantize(options, batches)
 
+    def _teaching(self, number: int, stage: StageSection, samples: Samples, precision: Precision) -> Teaching | None:
+        """What the stage learns from a teacher; its unlabelled images and stored answers join the samples."""
+        with self.accelerator.main_process_first():
+            device = self.accelerator.device
+            teaching = prepare(self.recipe, stage, number, samples, self.run, device, precision)
+        if teaching is not None:
+            samples.unlabelled, samples.maps = teaching.lesson.unlabelled, teaching.lesson.planes
+        return teaching
+
     def _pipeline(self, fold: Fold) -> Pipeline:
         from pocketseg.training.samples import learn_mean_std
 
@@ -486,8 +500,10 @@ class _Work:
             keep=rules.keep,
         )
 
-    def _identity(self, number: int, stage: StageSection, precision: str, begin: Start | None) -> str:
-        """What a checkpoint must agree with to be resumed: recipe, split, data, fold, stage, precision, start."""
+    def _identity(
+        self, number: int, stage: StageSection, precision: str, begin: Start | None, teaching: Teaching | None
+    ) -> str:
+        """What a resumed checkpoint must agree with: recipe, split, data, fold, stage, precision, start, teacher."""
         whole = hashlib.sha256()
         for part in (
             dump_recipe(self.recipe),
@@ -498,12 +514,21 @@ class _Work:
             precision,
             str(self.accelerator.num_processes),
             *(begin.identity(stage) if begin else []),
+            *(teaching.identity if teaching else []),
         ):
             whole.update(part.encode() + b"\0")
         return whole.hexdigest()
 
     def _announce(
-        self, number: int, fold: Fold, stage: StageSection, model: Model, begin: Start | None, precision: str, why: str
+        self,
+        number: int,
+        fold: Fold,
+        stage: StageSection,
+        model: Model,
+        begin: Start | None,
+        teaching: Teaching | None,
+        precision: str,
+        why: str,
     ) -> None:
         from pocketseg.nets import parameter_count
 
@@ -514,6 +539,8 @@ class _Work:
         )  # fmt: skip
         if begin:
             begin.tell()
+        if teaching:
+            teaching.tell()
         log.info("%s, channels last, in %s (%s)", self.accelerator.device, precision, why)
         if stage.batch > len(fold.train) * self.recipe.augment.copies:
             log.warning(
@@ -522,11 +549,11 @@ class _Work:
                 len(fold.train),
             )
         with self.run.manifest_changed() as manifest:
-            manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = {
-                "net": model.net_options,
-                "parameters": count,
-                "precision": precision,
-            } | ({"start": begin.facts()} if begin else {})
+            manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
+                {"net": model.net_options, "parameters": count, "precision": precision}
+                | ({"start": begin.facts()} if begin else {})
+                | ({"teacher": teaching.facts} if teaching else {})
+            )
 
     def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
         """Choose what the recipe left to `auto` on validation cases, and store it in the model."""

@@ -331,23 +331,121 @@ class QuantSection(Section):
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
-class StageSection(Section):
-    """One training: a net, where it starts from, its quantisation, its loss, optimiser and schedule.
+class TeacherSection(Section):
+    """What a stage learns from besides the labels.
 
-    No epochs: the start is only calibrated and judged (post-training quantisation).
+    `stage`: an earlier stage of this recipe, of the same fold. `run`: the same fold of another run, of its last stage
+    or the one named by `stage`. `runs`: the mean of their probabilities. `onnx`: an exported file. `maps`: a folder of
+    probability maps (PNG or NPZ) that anything made.
+
+    `outputs`: `live` asks the teacher about every augmented image; `cached` asks it once for each image, keeps the
+    answer on disk and augments it as a mask is; `auto` takes `cached` only where no sample ever changes and it is
+    faster. `unlabelled` is a folder of images of which only the teacher says what is in them. `allow_leak` lets a stage
+    learn from what was trained on its test cases.
+    """
+
+    stage: str | None = None
+    run: str | None = None
+    runs: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    onnx: str | None = None
+    maps: str | None = None
+    outputs: Literal["auto", "live", "cached"] = "auto"
+    unlabelled: str | None = None
+    allow_leak: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherSection:
+        if "" in (self.stage, self.run, self.onnx, self.maps, self.unlabelled):
+            raise ValueError("stage, run, onnx, maps and unlabelled cannot be empty; give a name or path, or null")
+        given = [name for name in ("run", "runs", "onnx", "maps") if getattr(self, name) is not None]
+        if len(given) > 1 or (given and given != ["run"] and self.stage is not None):
+            raise ValueError("names more than one teacher; give one of stage, run (with stage), runs, onnx and maps")
+        if not given and self.stage is None:
+            raise ValueError("says not who teaches; give one of stage, run, runs, onnx and maps")
+        if self.maps is not None and self.outputs == "live":
+            raise ValueError("outputs: maps are not asked again; remove outputs")
+        if self.allow_leak and not (self.run or self.runs or self.unlabelled):
+            raise ValueError("allow_leak is for run, runs and unlabelled; remove it")
+        return self
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether it is a single net of ours, whose inside can be seen."""
+        return self.runs is None and self.onnx is None and self.maps is None
+
+
+class DistilSection(Section):
+    """Soft targets: (1 − weight) · loss of the labels + weight · loss against the teacher's probabilities.
+
+    `temperature` T divides both logits, and the loss is multiplied by T². `kind`: cross-entropy, Kullback–Leibler
+    divergence (the same gradient; 0 where both agree) or the squared difference of the probabilities. `per: region`
+    counts the background and each class that the teacher sees in an image alike, however small. `boundary` adds this
+    weight to the pixels on both sides of the teacher's contours.
+    """
+
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
+    kind: Literal["bce", "kl", "mse"] = "bce"
+    per: Literal["pixel", "region"] = "pixel"
+    boundary: Annotated[float, Field(ge=0, le=1000)] = 0
+
+
+class HintLayers(Section):
+    """Layers of student and teacher by pattern; `*` stands for anything between two dots.
+
+    What two patterns fit is paired in order. Without `teacher` its layers have the student's names.
+    """
+
+    student: Annotated[str, Field(min_length=1)]
+    teacher: Annotated[str, Field(min_length=1)] | None = None
+
+
+class HintsSection(Section):
+    """Layers of the student that are to say what the teacher's say. The defaults are those of Vaze et al. 2020.
+
+    `layers`: `blocks` pairs the blocks at equal levels, `convs` every convolution of these blocks after its activation;
+    or pairs of patterns. `part` leaves out the decoder or all but it. `at` takes a block before or after its last
+    norm. `weights`: equal or by inverse area, summing to `total` (10 unless given), or a list of them.
+    """
+
+    layers: Literal["blocks", "convs"] | Annotated[list[HintLayers], Field(min_length=1)] = "blocks"
+    part: Literal["all", "encoder", "decoder"] = "all"
+    at: Literal["before-norm", "after-norm"] = "before-norm"
+    kind: Literal["l1", "l2", "cosine", "attention"] = "l1"
+    weights: Literal["uniform", "area"] | Annotated[list[Positive], Field(min_length=1)] = "area"
+    total: Positive | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HintsSection:
+        if isinstance(self.layers, list) and self.part != "all":
+            raise ValueError("part chooses among the blocks; with a list of layers, list only those you want")
+        if isinstance(self.weights, list) and self.total is not None:
+            raise ValueError("total is for uniform and area weights; a list is taken as it is")
+        return self
+
+
+class StageSection(Section):
+    """One training: a net, where it starts from, its teacher, its quantisation, its loss, optimiser and schedule.
+
+    No epochs: the start is only calibrated and judged (post-training quantisation). `freeze`: patterns of layers that
+    stay as they are, norms included. `loss: null` learns from hints (and soft targets) alone.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     net: NetSection
     init: InitSection | None = None
+    teacher: TeacherSection | None = None
+    distil: DistilSection | None = None
+    hints: HintsSection | None = None
+    freeze: list[Annotated[str, Field(min_length=1)]] = []
     quant: QuantSection | None = None
-    loss: LossSection = LossSection(bce=1, dice=1)
+    loss: LossSection | None = LossSection(bce=1, dice=1)
     optimizer: OptimizerSection = OptimizerSection()
     schedule: Schedule = CosineSchedule()
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 60
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     sampling: Literal["uniform", "balanced"] = "uniform"
-    best_by: Literal["dice", "iou", "loss"] = "dice"
+    best_by: Literal["dice", "iou", "loss", "hint"] = "dice"
     early_stop: EarlyStopSection | None = None
     precision: Literal["auto", "f32", "bf16"] = "auto"
 
@@ -357,6 +455,25 @@ class StageSection(Section):
             raise ValueError("0 epochs are for a stage with quant that starts from a trained one (init); give epochs")
         if self.quant is not None and self.quant.max_drop is not None and self.epochs > 0:
             raise ValueError("quant.max_drop is for a stage of 0 epochs; remove it or set epochs: 0")
+        return self
+
+    @model_validator(mode="after")
+    def _learns_from_someone(self) -> StageSection:
+        teaches = self.distil is not None or self.hints is not None
+        if teaches and self.teacher is None:
+            raise ValueError("distil and hints need a teacher; for example teacher: {stage: NAME}")
+        if self.teacher is not None and not teaches:
+            raise ValueError("a teacher says nothing without distil or hints; for example distil: {weight: 0.5}")
+        if self.teacher is not None and self.epochs == 0:
+            raise ValueError("nothing is learned from a teacher in 0 epochs; give epochs or remove the teacher")
+        if self.hints is not None and self.teacher is not None and not self.teacher.has_layers:
+            raise ValueError("hints come from a single net of ours: teacher {stage: NAME} or {run: PATH}")
+        if self.hints is not None and self.teacher is not None and self.teacher.outputs == "cached":
+            raise ValueError("teacher.outputs: cached is for soft targets alone; hints need the teacher itself")
+        if self.hints is None and (self.loss is None or self.best_by == "hint"):
+            raise ValueError("loss: null and best_by: hint are for a stage with hints")
+        if self.loss is None and self.best_by == "loss":
+            raise ValueError("best_by: loss is for a stage with a loss; take hint or dice")
         return self
 
 
@@ -409,6 +526,12 @@ class Recipe(Section):
                     f"stage {stage.name!r} starts from {stage.init.stage!r}, "
                     f"which is no earlier stage (earlier: {known})"
                 )
+            if stage.teacher and stage.teacher.stage and not stage.teacher.run and stage.teacher.stage not in earlier:
+                known = ", ".join(sorted(earlier)) or "none"
+                raise ValueError(
+                    f"stage {stage.name!r} learns from {stage.teacher.stage!r}, "
+                    f"which is no earlier stage (earlier: {known})"
+                )
             earlier.add(stage.name)
         return stages
 
@@ -416,6 +539,8 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         several = len(self.data.classes) > 1
         for stage in self.stages:
+            if stage.loss is None:
+                continue
             if several and stage.loss.bce:
                 raise ValueError(f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}")
             if not several and stage.loss.ce:

@@ -12,7 +12,14 @@ WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 40
 BINS = 20
 SCORES = ("val_dice", "val_iou")
-NAMES = {"loss": "training", "val_loss": "validation", "val_dice": "Dice", "val_iou": "IoU", "lr": "learning rate"}
+NAMES = {
+    "loss": "training",
+    "val_loss": "validation",
+    "val_hint": "validation hints",
+    "val_dice": "Dice",
+    "val_iou": "IoU",
+    "lr": "learning rate",
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def groups(history: Sequence[dict[str, float]]) -> list[Group]:
     keys = list(dict.fromkeys(key for row in history for key in row))
     parts = [key for key in keys if key not in ("epoch", "lr", "loss", "time") and not key.startswith("val_")]
     columns = {
-        "Loss": ["loss", "val_loss", *parts],
+        "Loss": ["loss", "val_loss", *parts, "val_hint"],
         "Validation scores": [key for key in keys if key.startswith(SCORES)],
         "Learning rate": ["lr"],
     }

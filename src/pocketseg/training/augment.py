@@ -131,6 +131,14 @@ def augment(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: Augm
     return _shade(images, drawn, options) * span + low, masks
 
 
+def move_maps(maps: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> Tensor:
+    """Probability maps (n, k, h, w) moved as `augment` moves images."""
+    if not _moves(options):
+        return maps
+    border = PADDING[options.border]
+    return F.grid_sample(maps, _grid(maps, drawn, options), mode="bilinear", padding_mode=border, align_corners=False)
+
+
 def _moves(options: AugmentSection) -> bool:
     return bool(options.flip or options.rotate90 or options.affine or options.elastic or options.zoom)
 
@@ -139,14 +147,20 @@ def _stack(arrays: Sequence[NDArray[np.float32]], like: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(like.device)
 
 
-def _warp(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> tuple[Tensor, Tensor]:
-    """Sample images bilinearly, masks by nearest neighbour: at the same places, with the same border rule."""
+def _grid(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> Tensor:
+    """Where each pixel comes from, (n, h, w, 2) in normalised coordinates."""
     count, _, height, width = images.shape
     grid = F.affine_grid(_stack([d.matrix for d in drawn], images), [count, 1, height, width], align_corners=False)
     if options.elastic:
         coarse = _stack([d.displacement for d in drawn], images)
         fine = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
         grid = grid + fine.permute(0, 2, 3, 1)
+    return grid
+
+
+def _warp(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> tuple[Tensor, Tensor]:
+    """Sample images bilinearly, masks by nearest neighbour: at the same places, with the same border rule."""
+    grid = _grid(images, drawn, options)
     border = PADDING[options.border]
     warped = F.grid_sample(images, grid, mode="bilinear", padding_mode=border, align_corners=False)
     labels = masks.unsqueeze(1).to(images.dtype)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,7 +31,8 @@ from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant import TernaryTanh
 from pocketseg.recipes import Recipe, StageSection
-from pocketseg.training.augment import augment, draw, sample_generator
+from pocketseg.recipes.models import LossSection
+from pocketseg.training.augment import augment, draw, move_maps, sample_generator
 from pocketseg.training.checkpoint import (
     pack_optimizer,
     previous,
@@ -41,6 +42,8 @@ from pocketseg.training.checkpoint import (
     write_checkpoint,
 )
 from pocketseg.training.device import Precision, autocast
+from pocketseg.training.hints import Student, frozen_layers
+from pocketseg.training.lesson import Inputs, Lesson, labels_loss
 from pocketseg.training.losses import segmentation_loss
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
@@ -53,7 +56,9 @@ SECONDS_BETWEEN_SAVES = 600
 DROPOUT = 4
 VALIDATION_BATCH = 16
 # Columns of history.csv; the parts of the loss stand between them, by name.
-FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou")
+FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou", "val_hint")
+# These are means over all samples, the labels' parts over those that have a mask.
+OVER_ALL = ("loss", "soft", "hint")
 
 
 class Listener(Protocol):
@@ -97,7 +102,8 @@ class Position:
 
     def scores(self, best_by: str) -> list[float]:
         """The validation score of each epoch, higher is better."""
-        return [-row["val_loss"] if best_by == "loss" else row[f"val_{best_by}"] for row in self.history]
+        sign = -1 if best_by in ("loss", "hint") else 1
+        return [sign * row[f"val_{best_by}"] for row in self.history]
 
 
 @dataclass
@@ -115,6 +121,7 @@ class StageTraining:
         listener: told about progress, or None.
         stop: asked after each step.
         identity: what a checkpoint must agree with to be resumed from.
+        lesson: what it learns from a teacher, or None.
     """
 
     recipe: Recipe
@@ -129,16 +136,32 @@ class StageTraining:
     stop: StopRequest
     listener: Listener | None = None
     identity: str = ""
+    lesson: Lesson | None = None
 
     def __post_init__(self) -> None:
         device = self.accelerator.device
-        self.model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(self.model.net, self.stage.optimizer)
-        self.net, self.optimizer = self.accelerator.prepare(self.model.net, optimizer)
+        self.frozen = frozen_layers(self.model.net.core, self.stage.freeze)
+        for layer in self.frozen:
+            layer.requires_grad_(False)
+        self.student = self._student()
+        whole = self.student or self.model.net
+        whole.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = make_optimizer(whole, self.stage.optimizer)
+        self.net, self.optimizer = self.accelerator.prepare(whole, optimizer)
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         self.position = Position()
         self.batch: Sequence[Case] = ()
         self.saved_at = time.monotonic()
+
+    def _student(self) -> Student | None:
+        """The net with its hints, where the stage has some."""
+        if self.lesson is None or self.lesson.hints is None:
+            return None
+        learns = self.stage.loss is not None or self.lesson.soft is not None
+        if not learns and self.accelerator.num_processes > 1:
+            # Layers behind the last hint get no gradient, for which the processes would wait.
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+        return Student(self.model.net, self.lesson.hints, self.seed, logits_learn=learns)
 
     @property
     def last(self) -> Path:
@@ -155,7 +178,7 @@ class StageTraining:
             Interrupted: a signal came; the state is saved.
             TrainingError: the loss is not finite; the last good state is kept.
         """
-        images = self.recipe.augment.copies * len(self.train.part)
+        images = self.train.length(self.recipe.augment.copies)
         steps = steps_of_epoch(images, self.stage.batch)
         if self.listener and self.accelerator.is_main_process:
             self.listener.stage_begins(self.stage.name, self.position.epoch, self.stage.epochs, steps)
@@ -175,6 +198,8 @@ class StageTraining:
     def _epoch(self, steps: int) -> None:
         """The steps of an epoch that are not done yet."""
         self.net.train()
+        for layer in self.frozen:
+            layer.eval()
         epoch = self.position.epoch
         for module in self.net.modules():
             if isinstance(module, TernaryTanh):
@@ -208,11 +233,9 @@ class StageTraining:
         for group in self.inner_optimizer.param_groups:
             group["lr"] = rate
         self.batch = batch
-        images, masks = self._inputs(batch, first)
+        inputs = self._inputs(batch, first)
         self._seed_dropout(first)
-        with autocast(self.accelerator.device, self.precision):
-            logits = self.net(images)
-        loss, parts = segmentation_loss(logits, masks, self.stage.loss)
+        loss, parts = self._objective(inputs)
         self._count(batch, first, loss, parts)
         self.accelerator.backward(loss)
         if self.stage.optimizer.l2_kernel:
@@ -221,6 +244,16 @@ class StageTraining:
             self.accelerator.clip_grad_norm_(self.net.parameters(), self.stage.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def _objective(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is minimised, and its parts before their weights."""
+        with autocast(self.accelerator.device, self.precision):
+            out = self.net(inputs.images)
+        if self.lesson is None:
+            assert self.stage.loss is not None
+            return labels_loss(out, inputs, self.stage.loss)
+        logits, maps = out if self.student else (out, [])
+        return self.lesson.objective(logits, maps, inputs, self.stage.loss)
 
     def _rate(self, progress: float) -> float:
         """The learning rate at a share of the present epoch."""
@@ -234,7 +267,7 @@ class StageTraining:
         )
         return self.stage.optimizer.lr * factor
 
-    def _inputs(self, batch: Sequence[Case], first: int) -> tuple[Tensor, Tensor]:
+    def _inputs(self, batch: Sequence[Case], first: int) -> Inputs:
         """This process's share of a batch, augmented, on the device."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         whole = list(batch)
@@ -256,7 +289,14 @@ class StageTraining:
             for index in positions
         ]
         images, masks = augment(images, masks, drawn, self.recipe.augment)
-        return images.contiguous(memory_format=torch.channels_last), masks
+        given = None
+        if self.train.maps is not None:
+            found = [self.train.teacher_maps([whole[at]], self.position.epoch, first + at) for at in positions]
+            given = move_maps(torch.cat(found).to(device), drawn, self.recipe.augment)
+        labelled = [row for row, index in enumerate(positions) if whole[index].masks]
+        here, everywhere = len(labelled) / len(positions), sum(bool(case.masks) for case in whole) / len(whole)
+        share = here / everywhere if everywhere else 1.0
+        return Inputs(images.contiguous(memory_format=torch.channels_last), masks, labelled, share, given)
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)
@@ -271,9 +311,12 @@ class StageTraining:
         numbers = values.tolist()
         if not all(map(math.isfinite, numbers)):
             raise self._not_finite(", ".join(f"{name}={value}" for name, value in zip(names, numbers, strict=True)))
+        counts = {"images": len(batch), "labelled": sum(bool(case.masks) for case in batch)}
         for name, value in zip(names, numbers, strict=True):
-            self.position.sums[name] = self.position.sums.get(name, 0.0) + value * len(batch)
-        self.position.sums["images"] = self.position.sums.get("images", 0.0) + len(batch)
+            count = counts["images" if name in OVER_ALL else "labelled"]
+            self.position.sums[name] = self.position.sums.get(name, 0.0) + value * count
+        for name, count in counts.items():
+            self.position.sums[name] = self.position.sums.get(name, 0.0) + count
         if self.listener and self.accelerator.is_main_process:
             step, rate = first // self.stage.batch + 1, self.inner_optimizer.param_groups[0]["lr"]
             shown = dict(zip(parts, numbers[1:], strict=True))
@@ -292,9 +335,9 @@ class StageTraining:
         """Validate, and keep what was found."""
         position = self.position
         sums = dict(position.sums)
-        count = sums.pop("images")
+        count, labelled = sums.pop("images"), sums.pop("labelled")
         row = {"epoch": float(position.epoch), "lr": self._rate((steps - 1) / steps)}
-        row |= {name: total / count for name, total in sums.items()}
+        row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
         row |= self.validate()
         if not math.isfinite(row["val_loss"]):
             raise self._not_finite(f"val_loss={row['val_loss']}, after the last step of the epoch")
@@ -329,10 +372,10 @@ class StageTraining:
     def validate(self) -> dict[str, float]:
         """Mean loss, Dice and IoU over the validation cases on their own grids, at threshold 0.5, no component rules.
 
-        An empty mask that stays empty counts 1, a false alarm and a miss count 0. Processes share the cases.
+        An empty mask that stays empty counts 1, a false alarm and a miss count 0. Processes share the cases. With hints
+        their loss on the images as the net sees them comes along; without labels' loss it stands in for that.
         """
-        core = self.accelerator.unwrap_model(self.net)
-        forward = torch_forward(core, self.accelerator.device, self.precision)
+        forward = torch_forward(self.model.net, self.accelerator.device, self.precision)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         cases = list(self.validation)[rank::world]
         rows = [
@@ -345,28 +388,42 @@ class StageTraining:
             # Gathered process by process: back to the order of the cases.
             rows.sort()
         means = np.array([values for _, values in rows], np.float64).mean(axis=0).tolist()
-        return dict(zip(("val_loss", "val_dice", "val_iou"), means, strict=True))
+        return dict(zip(LAST[: len(means)], means, strict=True))
 
-    def _judge(self, cases: Sequence[Case], forward: Forward) -> Iterator[tuple[str, tuple[float, float, float]]]:
-        """Name and (loss, Dice, IoU) of each case."""
+    def _judge(self, cases: Sequence[Case], forward: Forward) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """Name and (loss, Dice, IoU) of each case, and its hint loss where there are hints."""
         truths = [self.train.cases.mask(case) for case in cases]
         prepared = [self.train.prepared(case)[0] for case in cases]
         shapes = [(truth.shape[0], truth.shape[1]) for truth in truths]
         found = self.model.pipeline.predict_batch(prepared, shapes, forward)
-        for case, truth, probability in zip(cases, truths, found, strict=True):
+        hints = self._hint_losses(prepared)
+        for case, truth, probability, hint in zip(cases, truths, found, hints, strict=True):
             mask = threshold_or_argmax(probability, 0.5)
             overlaps = class_overlaps(mask, truth, probability.shape[2])
             dice = float(np.mean([with_empty(each.dice) for each in overlaps]))
             iou = float(np.mean([with_empty(each.iou) for each in overlaps]))
-            yield case.name, (self._loss(probability, truth), dice, iou)
+            loss = hint[0] if self.stage.loss is None else self._loss(probability, truth, self.stage.loss)
+            yield case.name, (loss, dice, iou, *hint)
 
-    def _loss(self, probability: NDArray[np.float32], truth: NDArray[np.uint8]) -> float:
+    def _hint_losses(self, prepared: Sequence[NDArray[np.float32]]) -> list[tuple[float, ...]]:
+        """The hint loss of each image, in inference; nothing for each where there are no hints."""
+        if self.lesson is None or self.student is None:
+            return [()] * len(prepared)
+        training, device = self.student.training, self.accelerator.device
+        self.student.eval()
+        with torch.inference_mode(), autocast(device, self.precision):
+            found = self.lesson.hint_losses(self.student, prepared, self.model.pipeline, device)
+        self.student.train(training)
+        return [(value,) for value in found]
+
+    @staticmethod
+    def _loss(probability: NDArray[np.float32], truth: NDArray[np.uint8], weights: LossSection) -> float:
         """The recipe's loss from probabilities on the image's grid."""
         p = torch.from_numpy(probability).movedim(-1, 0).unsqueeze(0).clamp(1e-6, 1 - 1e-6)
         if p.shape[1] > 1:
             p = torch.cat([(1 - p.sum(1, keepdim=True)).clamp_min(1e-6), p], 1)
         logits = torch.logit(p) if p.shape[1] == 1 else torch.log(p)
-        loss, _ = segmentation_loss(logits, torch.from_numpy(truth).unsqueeze(0), self.stage.loss)
+        loss, _ = segmentation_loss(logits, torch.from_numpy(truth).unsqueeze(0), weights)
         return float(loss)
 
     def save(self) -> None:
@@ -374,11 +431,17 @@ class StageTraining:
         self.saved_at = time.monotonic()
         if not self.accelerator.is_main_process:
             return
-        net = self.accelerator.unwrap_model(self.net).core.state_dict()
-        tensors = {f"net.{name}": value for name, value in net.items()} | pack_optimizer(self.inner_optimizer)
+        parts = {"net": self.model.net.core, "regressors": self._regressors}
+        tensors = {f"{part}.{name}": value for part in parts for name, value in parts[part].state_dict().items()}
+        tensors |= pack_optimizer(self.inner_optimizer)
         state = {"kind": "training", "identity": self.identity, "position": asdict(self.position)}
         rotate_checkpoint(self.last)
         write_checkpoint(self.last, tensors, state)
+
+    @property
+    def _regressors(self) -> torch.nn.Module:
+        """They train with the net and are kept to go on, but are no part of the model."""
+        return torch.nn.Module() if self.student is None else self.student.regressors
 
     def resume(self) -> bool:
         """Take up the last state that is whole; False where there is none."""
@@ -406,8 +469,10 @@ class StageTraining:
                 "resume with the same ones, or start a new folder",
             )
         self.position = Position(**state["position"])
-        net = {name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")}
-        self.accelerator.unwrap_model(self.net).core.load_state_dict(net)
+        for part, module in (("net.", self.model.net.core), ("regressors.", self._regressors)):
+            module.load_state_dict(
+                {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
+            )
         unpack_optimizer(self.inner_optimizer, tensors)
         if self.accelerator.is_main_process and self.position.history:
             self._write_history()
@@ -416,7 +481,7 @@ class StageTraining:
         rows = self.position.history
         text = io.StringIO()
         # Not the order of the rows' keys: those that come back from a checkpoint are sorted.
-        columns = [*FIRST, *sorted(set(rows[0]) - {*FIRST, *LAST}), *LAST]
+        columns = [*FIRST, *sorted(set(rows[0]) - {*FIRST, *LAST}), *(name for name in LAST if name in rows[0])]
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pocketseg.training.augment import sample_generator
 
 # First numbers of the generators' keys, so that order and augmentation never share a stream.
 ORDER, CROP, AUGMENT = 1, 2, 3
+UNLABELLED = 5
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Samples:
         part: the cases to draw from.
         pipeline: how images become net input.
         seed: of order and crops.
+        unlabelled: images without masks that join.
+        maps: probabilities (k, h, w) of a case on a grid (h, w), where a teacher left them; else None.
     """
 
     cases: Cases
@@ -36,23 +40,50 @@ class Samples:
     pipeline: Pipeline
     seed: int
     cache: BoundedCache
+    unlabelled: Sequence[Case] = ()
+    maps: Callable[[Case, tuple[int, int]], NDArray[np.float32]] | None = None
 
     @classmethod
     def of(cls, cases: Cases, part: Sequence[Case], pipeline: Pipeline, seed: int) -> Samples:
         return cls(cases, part, pipeline, seed, BoundedCache(CACHE_MIB * 2**20))
 
+    def length(self, copies: int) -> int:
+        """Samples of an epoch: no more unlabelled ones than others."""
+        labelled = copies * len(self.part)
+        return labelled + min(labelled, len(self.unlabelled))
+
     def prepared(self, case: Case) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Net input (c, h, w) and class indices (h, w) of a case, before augmentation."""
+        """Net input (c, h, w) and class indices (h, w) of a case, before augmentation; no mask is an empty one."""
 
         def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-            image, mask = self.cases.image(case), self.cases.mask(case)
+            image = self.cases.image(case)
+            mask = self.cases.mask(case) if case.masks else np.zeros(image.shape[:2], np.uint8)
             return self.pipeline.prepare(image), self.pipeline.fit_mask(mask)
 
         image, mask = self.cache.get(case.name, make)
         return image, mask
 
     def order(self, epoch: int, *, copies: int, balanced: bool) -> list[Case]:
-        """The cases of an epoch: a permutation, or drawn so that each set of present classes is as likely."""
+        """The cases of an epoch: a permutation, or drawn so that each set of present classes is as likely.
+
+        Unlabelled images are spread evenly among them. Where they are many, every epoch takes other ones, until all had
+        their turn.
+        """
+        labelled = self._labelled_order(epoch, copies, balanced)
+        if not self.unlabelled:
+            return labelled
+        count = self.length(copies) - len(labelled)
+        turns = [divmod(epoch * count + index, len(self.unlabelled)) for index in range(count)]
+        shuffled = {turn: self._shuffled(turn) for turn, _ in turns}
+        others = [shuffled[turn][place] for turn, place in turns]
+        places = [((index + 0.5) / len(each), case) for each in (labelled, others) for index, case in enumerate(each)]
+        return [case for _, case in sorted(places, key=lambda pair: pair[0])]
+
+    def _shuffled(self, turn: int) -> list[Case]:
+        rng = sample_generator(UNLABELLED, self.seed, turn)
+        return [self.unlabelled[index] for index in rng.permutation(len(self.unlabelled))]
+
+    def _labelled_order(self, epoch: int, copies: int, balanced: bool) -> list[Case]:
         rng = sample_generator(ORDER, self.seed, epoch)
         pool = [case for case in self.part for _ in range(copies)]
         if not balanced:
@@ -72,20 +103,39 @@ class Samples:
             torch.from_numpy(np.stack([mask for _, mask in pairs])),
         )
 
+    def teacher_maps(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
+        """The teacher's probabilities (n, k, h, w) of the same windows as `batch` gives."""
+        assert self.maps is not None
+        found = []
+        for offset, case in enumerate(batch):
+            height, width = self.prepared(case)[1].shape
+            (planes,) = self.cache.get(("map", case.name), partial(self._map, case, (height, width)))
+            if self.pipeline.fit == "tile":
+                planes = pad_to_size(planes, self.pipeline.size)
+                shape = (planes.shape[1], planes.shape[2])
+                planes = planes[(slice(None), *self._window(shape, epoch, first + offset))]
+            found.append(planes)
+        return torch.from_numpy(np.stack(found))
+
+    def _map(self, case: Case, shape: tuple[int, int]) -> tuple[NDArray[np.float32]]:
+        assert self.maps is not None
+        return (self.maps(case, shape),)
+
     def _cropped(self, case: Case, epoch: int, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """A random window of the net's size where the pipeline tiles, else the whole."""
         image, mask = self.prepared(case)
         if self.pipeline.fit != "tile":
             return image, mask
-        height, width = self.pipeline.size
         image = pad_to_size(image, self.pipeline.size)
         mask = pad_to_size(mask[None].astype(np.float32), self.pipeline.size)[0].astype(np.uint8)
-        rng = sample_generator(CROP, self.seed, epoch, position)
-        top, left = (
-            int(rng.integers(whole - part + 1)) for whole, part in zip(mask.shape, (height, width), strict=True)
-        )
-        window = (slice(top, top + height), slice(left, left + width))
+        window = self._window((mask.shape[0], mask.shape[1]), epoch, position)
         return image[(slice(None), *window)], mask[window]
+
+    def _window(self, shape: tuple[int, int], epoch: int, position: int) -> tuple[slice, slice]:
+        height, width = self.pipeline.size
+        rng = sample_generator(CROP, self.seed, epoch, position)
+        top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(shape, (height, width), strict=True))
+        return slice(top, top + height), slice(left, left + width)
 
 
 def learn_mean_std(

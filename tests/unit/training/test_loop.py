@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from pocketseg.errors import Interrupted, RunError, TrainingError
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe
-from pocketseg.training import loop
+from pocketseg.training import lesson, loop
 from pocketseg.training.checkpoint import previous, read_checkpoint, write_checkpoint
 from pocketseg.training.loop import StageTraining, StopRequest
 from pocketseg.training.losses import segmentation_loss
@@ -249,7 +249,7 @@ def test_augmentation_depends_on_seed_epoch_and_position(start):
 
     def image(epoch: int, first: int, seed: int = 5) -> torch.Tensor:
         training.position.epoch, training.seed = epoch, seed
-        return training._inputs([case], first)[0]
+        return training._inputs([case], first).images
 
     assert torch.equal(image(0, 0), image(0, 0))
     others = [image(0, 0), image(1, 0), image(0, 3), image(0, 0, seed=6)]
@@ -257,7 +257,7 @@ def test_augmentation_depends_on_seed_epoch_and_position(start):
     # The position in the epoch counts, not the one in the batch.
     training.seed = 5
     training.position.epoch = 0
-    pair, _ = training._inputs([training.train.part[1], case], 2)
+    pair = training._inputs([training.train.part[1], case], 2).images
     torch.testing.assert_close(pair[1:], image(0, 3), rtol=0, atol=1e-5)
 
 
@@ -555,7 +555,7 @@ def breaking(monkeypatch, at: int, value: float = math.nan) -> None:
         calls.extend([1] * logits.requires_grad)
         return (total * value if logits.requires_grad and len(calls) == at else total), parts
 
-    monkeypatch.setattr(loop, "segmentation_loss", loss)
+    monkeypatch.setattr(lesson, "segmentation_loss", loss)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -1,0 +1,110 @@
+"""What a student loses against its teacher: soft targets on logits, and hints on what layers say.
+
+Everything is computed in f32, and each loss gives one number an image, so that a batch's is their mean.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pocketseg.recipes.models import DistilSection
+from pocketseg.training.losses import object_rims
+
+HintKind = Literal["l1", "l2", "cosine", "attention"]
+# Probabilities from files are kept this far from 0 and 1, whose logits are infinite.
+NEAREST = 1e-5
+
+
+def soft_loss(student: Tensor, teacher: Tensor, options: DistilSection) -> Tensor:
+    """T² Σ_p ω_p ℓ_p / Σ_p ω_p over the pixels p of an image; the mean over images (Hinton, Vinyals and Dean 2015).
+
+    With s and t the probabilities after a temperature T, ℓ is the cross-entropy −Σ_c t_c log s_c (`bce`), that minus
+    the teacher's own entropy (`kl`), or Σ_c (s_c − t_c)² over the foreground classes (`mse`). ω is 1, plus `boundary`
+    on both sides of the teacher's contours; with `per: region` it is divided by its sum over the pixel's region, which
+    is the background or a class in the teacher's mask.
+
+    Args:
+        student: logits (n, 1, h, w) or (n, classes + 1, h, w).
+        teacher: logits of the same shape, without a gradient.
+        options: the recipe's.
+    """
+    student, teacher = student.float() / options.temperature, teacher.float() / options.temperature
+    pixels = _pixel_losses(student, teacher, options.kind)
+    mask = teacher.argmax(1) if teacher.shape[1] > 1 else (teacher[:, 0] >= 0).long()
+    weights = torch.ones_like(pixels)
+    if options.boundary:
+        weights = weights + options.boundary * _rims(mask, max(2, teacher.shape[1]))
+    if options.per == "region":
+        weights = _by_region(weights, mask, max(2, teacher.shape[1]))
+    images = (weights * pixels).sum((1, 2)) / weights.sum((1, 2))
+    return options.temperature**2 * images.mean()
+
+
+def _pixel_losses(student: Tensor, teacher: Tensor, kind: str) -> Tensor:
+    """ℓ of each pixel, (n, h, w), from logits that were divided by the temperature."""
+    if teacher.shape[1] == 1:
+        if kind == "mse":
+            return (torch.sigmoid(student) - torch.sigmoid(teacher)).square()[:, 0]
+        target = torch.sigmoid(teacher)
+        cross = F.binary_cross_entropy_with_logits(student, target, reduction="none")
+        own = F.binary_cross_entropy_with_logits(teacher, target, reduction="none") if kind == "kl" else 0.0
+        return (cross - own)[:, 0]
+    if kind == "mse":
+        return (torch.softmax(student, 1) - torch.softmax(teacher, 1))[:, 1:].square().sum(1)
+    target = torch.softmax(teacher, 1)
+    cross = -(target * F.log_softmax(student, 1)).sum(1)
+    return cross + (target * F.log_softmax(teacher, 1)).sum(1) if kind == "kl" else cross
+
+
+def _rims(mask: Tensor, classes: int) -> Tensor:
+    """1 on both sides of every contour of a mask of class indices (n, h, w)."""
+    planes = F.one_hot(mask, classes).movedim(-1, 1).float()
+    return object_rims(planes).abs().amax(1)
+
+
+def _by_region(weights: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """Weights that sum to 1 over each region of each image."""
+    flat, regions = weights.flatten(1), mask.flatten(1)
+    sums = torch.stack([(flat * (regions == index)).sum(1) for index in range(classes)], 1)
+    return (flat / sums.gather(1, regions)).view_as(weights)
+
+
+def hint_loss(student: Tensor, teacher: Tensor, kind: HintKind) -> Tensor:
+    """How far what a student's layer says is from what the teacher's says, for each image.
+
+    `l1` and `l2` are the mean absolute and squared difference (Vaze et al. 2020; Romero et al. 2015), `cosine` is the
+    mean over pixels of 1 − the cosine between the vectors of channels, `attention` Σ_p (a_p − b_p)², where a and b are
+    the sums of squares over the channels, divided by their norm over the image (Zagoruyko and Komodakis 2017).
+
+    Args:
+        student: (n, c, h, w).
+        teacher: of the same shape; for `attention` the channels may differ.
+
+    Returns:
+        (n,).
+    """
+    student, teacher = student.float(), teacher.float()
+    if kind == "l1":
+        return (student - teacher).abs().flatten(1).mean(1)
+    if kind == "l2":
+        return (student - teacher).square().flatten(1).mean(1)
+    if kind == "cosine":
+        return (1 - F.cosine_similarity(student, teacher, dim=1)).flatten(1).mean(1)
+    return (_attention(student) - _attention(teacher)).square().sum(1)
+
+
+def _attention(maps: Tensor) -> Tensor:
+    return F.normalize(maps.square().sum(1).flatten(1), dim=1)
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Logits whose sigmoid or softmax gives foreground probabilities (n, k, h, w): (n, 1, h, w) or (n, k + 1, h, w)."""
+    p = probabilities.float()
+    if p.shape[1] == 1:
+        return torch.logit(p.clamp(NEAREST, 1 - NEAREST))
+    whole = torch.cat([1 - p.sum(1, keepdim=True), p], 1).clamp_min(NEAREST)
+    return torch.log(whole / whole.sum(1, keepdim=True))
