@@ -11,7 +11,7 @@ app = typer.Typer(help="List the shipped recipes, or print one to start your own
 
 @app.callback(invoke_without_command=True)
 def listed(context: typer.Context) -> None:
-    """List the shipped recipes.
+    """List the shipped recipes. Some have other forms, NAME:FORM, such as a quick one to try them.
 
     Examples:
 
@@ -21,11 +21,13 @@ def listed(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from pocketseg.recipes import load_recipe, shipped_names
+    from pocketseg.recipes import form_names, load_sweep, shipped_names
 
     width = max(map(len, shipped_names())) + 2
     for name in shipped_names():
-        print(f"{name:<{width}}{load_recipe(name).description}")
+        print(f"{name:<{width}}{load_sweep(name).variants[0].recipe.description}")
+        if forms := form_names(name):
+            print(f"{'':<{width}}forms: {', '.join(f'{name}:{form}' for form in forms)}")
 
 
 @app.command()

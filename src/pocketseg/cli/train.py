@@ -95,10 +95,13 @@ def command(
 
 def _tell_run(result: TrainResult) -> None:
     from pocketseg.flows.report import report
+    from pocketseg.flows.results import stage_summaries
+    from pocketseg.flows.run_folder import RunFolder
     from pocketseg.flows.tables import SHORT_COLUMNS, short_row
 
-    rows = [[str(number), *short_row(summary)] for number, found in result.summaries.items() for summary in found]
-    console.table("Results", ["fold", *SHORT_COLUMNS], rows)
+    found = [row for row in stage_summaries(RunFolder(result.run)) if row[0] in result.summaries]
+    rows = [[str(number), stage, *short_row(summary)] for number, stage, summary in found]
+    console.table("Results", ["fold", "stage", *SHORT_COLUMNS], rows)
     page = report(result.run, fold=next(iter(result.summaries)))
     console.speak(f"report: {page}")
     console.speak(f"next:   pocketseg export {result.run} --to onnx")

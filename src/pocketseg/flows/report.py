@@ -14,6 +14,7 @@ from pocketseg.evaluation import CaseScore, read_scores, read_summaries
 from pocketseg.flows.inspect import read_inspection
 from pocketseg.flows.loading import best_checkpoint, load_predictor, open_cases
 from pocketseg.flows.pictures import panel, read_history
+from pocketseg.flows.results import stage_summaries
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.tables import METRIC_COLUMNS, RESULT_COLUMNS, metric_rows, number, result_row, totals
 from pocketseg.predictors import Predictor
@@ -50,7 +51,7 @@ def report(run: str | Path, *, out: str | Path | None = None, fold: int = 0, dat
         title=f"{folder.path.name}: {recipe.stages[-1].net.arch}",
         subtitle=recipe.description,
         facts=_facts(folder, recipe, manifest, fold, cases, predictor),
-        tables=[_results(folder, judged), *_metrics(folder, judged), _by_label(rows, part)],
+        tables=[_results(folder), *_metrics(folder, judged), _by_label(rows, part)],
         dice={part: [row.dice for row in rows if row.outcome in ("scored", "miss")]},
         curves=[
             StageCurves(f"{stage.name}, fold {number}", history)
@@ -155,11 +156,10 @@ def _panels(cases: Cases, names: Sequence[str], predictor: Predictor) -> list[Pa
     return [panel(cases, case, predictor) for case in cases.named(names)]
 
 
-def _results(folder: RunFolder, judged: Sequence[int]) -> Table:
-    rows = [
-        [str(fold), *result_row(summary)] for fold in judged for summary in read_summaries(folder.summary_file(fold))
-    ]
-    return Table("Results", "Best epoch of the last stage, in f32.", RESULT_COLUMNS, rows)
+def _results(folder: RunFolder) -> Table:
+    rows = [[str(fold), stage, *result_row(summary)] for fold, stage, summary in stage_summaries(folder)]
+    first, *columns = RESULT_COLUMNS
+    return Table("Results", "Best epoch of each stage, in f32.", [first, "stage", *columns], rows)
 
 
 def _metrics(folder: RunFolder, judged: Sequence[int]) -> list[Table]:

@@ -1,4 +1,4 @@
-"""One row a run: what it scored, what it costs, how it ended. The same row for a single run and for a trial."""
+"""One row a run: what it scored, what it costs, how it ended. The same row for a single run, a trial, and a stage."""
 
 from __future__ import annotations
 
@@ -12,25 +12,56 @@ from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
 from pocketseg.flows.inspect import read_inspection
 from pocketseg.flows.run_folder import RunFolder, add_result
 from pocketseg.flows.tables import metric_cells
-from pocketseg.recipes import Recipe
+from pocketseg.recipes import Recipe, StageSection
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 
 def list_run(run: RunFolder) -> None:
-    """Put a run into `results.csv` beside it."""
+    """Put a run into `results.csv` beside it; earlier stages that were judged stand above it as RUN/STAGE."""
     recipe, manifest = run.recipe(), run.manifest()
-    about = {
-        "recipe": recipe.description,
-        "data": Path(manifest["data"]["path"]).name,
-        "net": recipe.stages[-1].net.arch,
-        "seed": recipe.seed,
-    }
-    add_result(run.path.resolve().parent / "results.csv", result_row(run, recipe, run.path.resolve().name, about))
+    name = run.path.resolve().name
+    for stage in (*judged_stages(run, recipe)[:-1], None):
+        about = {
+            "recipe": recipe.description,
+            "data": Path(manifest["data"]["path"]).name,
+            "net": _section(recipe, stage).net.arch,
+            "seed": recipe.seed,
+        }
+        row = result_row(run, recipe, f"{name}/{stage}" if stage else name, about, stage)
+        add_result(run.path.resolve().parent / "results.csv", row)
+
+
+def judged_stages(run: RunFolder, recipe: Recipe) -> list[str]:
+    """The stages that were scored in any fold, in their order."""
+    *earlier, last = [stage.name for stage in recipe.stages]
+    return [
+        *(stage for stage in earlier if any(run.summary_file(fold, stage).exists() for fold in run.judged())),
+        last,
+    ]
+
+
+def stage_summaries(run: RunFolder) -> list[tuple[int, str, Summary]]:
+    """Fold, stage and summary of everything that was scored."""
+    recipe = run.recipe()
+    stages = judged_stages(run, recipe)
+    return [
+        (fold, stage, summary)
+        for fold in run.judged()
+        for stage in stages
+        if (file := run.summary_file(fold, None if stage == stages[-1] else stage)).exists()
+        for summary in read_summaries(file)
+    ]
 
 
 def result_row(
-    run: RunFolder, recipe: Recipe, name: str, about: Mapping[str, Any], status: str = FINISHED, error: str = ""
+    run: RunFolder,
+    recipe: Recipe,
+    name: str,
+    about: Mapping[str, Any],
+    stage: str | None = None,
+    status: str = FINISHED,
+    error: str = "",
 ) -> dict[str, Any]:
     """A run as a row of `results.csv`; what is not known so far is empty.
 
@@ -43,12 +74,14 @@ def result_row(
         recipe: of the run.
         name: first cell.
         about: cells between name and scores.
+        stage: an earlier one than the last.
         status, error: last cells.
     """
     judged = run.judged()
-    folds = {f"fold-{number}": _shown(score) for number, score in fold_scores(run, recipe).items()}
-    scores = [score for score in fold_scores(run, recipe).values() if math.isfinite(score)]
-    tested = _tested(run, judged)
+    found = fold_scores(run, recipe, stage)
+    folds = {f"fold-{number}": _shown(score) for number, score in found.items()}
+    scores = [score for score in found.values() if math.isfinite(score)]
+    tested = _tested(run, judged, stage)
     return {
         "name": name,
         **about,
@@ -60,26 +93,32 @@ def result_row(
         "misses": sum(one.misses for one in tested) if tested else "",
         "false alarms": sum(one.false_alarms for one in tested) if tested else "",
         **_metrics(tested),
-        **_costs(run, recipe, judged),
+        **_costs(run, _section(recipe, stage).name, judged),
         "seconds": run.manifest()["wall_time_s"] if run.manifest_file.exists() else "",
         "status": status,
         "error": error,
     }
 
 
-def fold_scores(run: RunFolder, recipe: Recipe) -> dict[int, float]:
+def _section(recipe: Recipe, stage: str | None) -> StageSection:
+    """The stage of that name; None is the last."""
+    return next(section for section in reversed(recipe.stages) if stage in (None, section.name))
+
+
+def fold_scores(run: RunFolder, recipe: Recipe, stage: str | None = None) -> dict[int, float]:
     """The Dice of each judged fold, on the test part where there is one; nan where no case has foreground."""
     scores = {}
     for fold in run.judged():
-        summaries = read_summaries(run.summary_file(fold))
+        file = run.summary_file(fold, stage)
+        summaries = read_summaries(file) if file.exists() else []
         parts = [part for part in ("test", *recipe.evaluate.parts) if any(one.part == part for one in summaries)]
         scores[fold] = _mean([one.dice for one in summaries if one.part == parts[0]]) if parts else math.nan
     return scores
 
 
-def _tested(run: RunFolder, judged: Sequence[int]) -> list[Summary]:
+def _tested(run: RunFolder, judged: Sequence[int], stage: str | None) -> list[Summary]:
     """One summary a class over the test cases of all folds."""
-    files = [run.scores_file(fold, "test") for fold in judged]
+    files = [run.scores_file(fold, "test", stage) for fold in judged]
     return summarize([row for file in files if file.exists() for row in read_scores(file)], "test")
 
 
@@ -92,13 +131,13 @@ def _metrics(tested: Sequence[Summary]) -> dict[str, str]:
     }
 
 
-def _costs(run: RunFolder, recipe: Recipe, judged: Sequence[int]) -> dict[str, Any]:
-    """Of the last stage: parameters, the size of the smallest file that holds it, multiply-accumulates."""
+def _costs(run: RunFolder, stage: str, judged: Sequence[int]) -> dict[str, Any]:
+    """Of a stage: parameters, the size of the smallest file that holds it, multiply-accumulates."""
     for fold in judged:
-        stage = run.stage(fold, recipe.stages[-1].name)
-        files = [stage / name for name in ("packed.safetensors", "best.safetensors") if (stage / name).exists()]
-        if files and (stage / "architecture.json").is_file():
-            totals = read_inspection(stage / "architecture.json").totals
+        folder = run.stage(fold, stage)
+        files = [folder / name for name in ("packed.safetensors", "best.safetensors") if (folder / name).exists()]
+        if files and (folder / "architecture.json").is_file():
+            totals = read_inspection(folder / "architecture.json").totals
             kib = files[0].stat().st_size / 1024
             return {"parameters": totals["parameters"], "KiB": f"{kib:.1f}", "MACs": totals["macs"]}
     return {"parameters": "", "KiB": "", "MACs": ""}

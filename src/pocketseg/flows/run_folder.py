@@ -54,11 +54,13 @@ class RunFolder:
     def best(self, fold: int, stage: str) -> Path:
         return self.stage(fold, stage) / "best.safetensors"
 
-    def scores_file(self, fold: int, part: str) -> Path:
-        return self.fold(fold) / f"cases-{part}.csv"
+    def scores_file(self, fold: int, part: str, stage: str | None = None) -> Path:
+        """Of the last stage, or of an earlier one."""
+        return self.fold(fold) / (stage or "") / f"cases-{part}.csv"
 
-    def summary_file(self, fold: int) -> Path:
-        return self.fold(fold) / "summary.json"
+    def summary_file(self, fold: int, stage: str | None = None) -> Path:
+        """Of the last stage, or of an earlier one."""
+        return self.fold(fold) / (stage or "") / "summary.json"
 
     def onnx_file(self, fold: int, stage: str | None = None) -> Path:
         return self.fold(fold) / f"{stage or 'model'}.onnx"

@@ -250,7 +250,7 @@ class _Work:
     def _row(self, trial: _Trial) -> dict[str, Any]:
         values = {short: _cell(trial.variant.values, key) for key, short in self.sweep.columns.items()}
         variant = trial.variant
-        return result_row(trial.run, variant.recipe, variant.name, values, trial.status, trial.error)
+        return result_row(trial.run, variant.recipe, variant.name, values, status=trial.status, error=trial.error)
 
     def finish(self) -> TrainResult:
         """Draw the plot, and say what failed.

@@ -588,10 +588,18 @@ class _Work:
             log.info("%s: %s bytes", packed, f"{packed.stat().st_size:,}")
 
     def _judge(self, number: int, fold: Fold) -> list[Summary]:
-        """Score the last stage's best model in f32 on the parts the recipe names."""
+        """Score every stage that learned to segment; what the last one found is the fold's result."""
+        *earlier, last = self.recipe.stages
+        for stage in earlier:
+            if stage.loss is not None:
+                self._score(number, fold, stage, stage.name)
+        return self._score(number, fold, last)
+
+    def _score(self, number: int, fold: Fold, stage: StageSection, place: str | None = None) -> list[Summary]:
+        """Score a stage's best model in f32 on the parts the recipe names."""
         from pocketseg.training.model import Model
 
-        predictor = Model.load(self.run.best(number, self.recipe.stages[-1].name)).predictor(self.accelerator.device)
+        predictor = Model.load(self.run.best(number, stage.name)).predictor(self.accelerator.device)
         summaries = []
         for part in self.recipe.evaluate.parts:
             chosen = self.cases.named(fold.part(part))
@@ -602,12 +610,12 @@ class _Work:
                 chosen,
                 asking(predictor),
                 self.recipe.data.classes,
-                None if self.progress is None else _named(self.progress, f"judging {part}"),
+                None if self.progress is None else _named(self.progress, f"judging {stage.name}, {part}"),
                 metric_choice(self.recipe.evaluate),
             )
-            write_scores(rows, self.run.scores_file(number, part))
+            write_scores(rows, self.run.scores_file(number, part, place))
             summaries += summarize(rows, part)
-        write_summaries(summaries, self.run.summary_file(number))
+        write_summaries(summaries, self.run.summary_file(number, place))
         return summaries
 
 

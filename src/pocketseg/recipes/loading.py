@@ -19,6 +19,8 @@ from pocketseg.recipes.models import Recipe
 
 LARGEST_RECIPE_BYTES = 1_000_000
 SWEEP = "sweep"
+FORMS = "forms"
+EVERY_STAGE = "stages.*."
 
 # (stage as written, its key) -> faults. Nets and quantisers check their own options; this room does not know them.
 StageCheck = Callable[[dict[str, Any], str], list[Problem]]
@@ -103,6 +105,7 @@ def load_recipe(
 
     Args:
         source: name, path to a `.yaml` file, or mapping; a configuration file of the fixed-point study is one too.
+            NAME:FORM takes one of the recipe's `forms`.
         overrides: `key.path=value` with YAML values, for example `stages.0.epochs=5`.
         check_stage: tells faults of a stage's `net` and `quant` options.
 
@@ -115,19 +118,59 @@ def load_recipe(
 
 def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) -> tuple[str, Any, list[Problem]]:
     """Where a recipe comes from, its values with the overrides in them, and what is wrong with the overrides."""
+    source, form = _form_apart(source)
     where, values = read_values(source)
     if is_fixed_point(values):
         values = to_train(values, where)
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
-    return where, values, [problem for override in overrides for problem in _override(values, override)]
+    problems = [
+        problem
+        for key, value in _form(values.pop(FORMS, {}), form, where).items()
+        for problem in set_key(values, key, value, f"{FORMS}.{form}.{key}")
+    ]
+    problems += [problem for override in overrides for problem in _override(values, override)]
+    if isinstance(values.get("stages"), list):
+        # A stage that was set to null is left out.
+        values["stages"] = [stage for stage in values["stages"] if stage is not None]
+    return where, values, problems
+
+
+def form_names(source: str | Path | dict[str, Any]) -> list[str]:
+    """The forms a recipe can be had in besides its own: `forms: {NAME: {KEY: VALUE, …}}`, with dotted keys."""
+    values = read_values(source)[1]
+    return list(values.get(FORMS) or {}) if isinstance(values, dict) else []
+
+
+def _form_apart(source: str | Path | dict[str, Any]) -> tuple[str | Path | dict[str, Any], str | None]:
+    """`NAME:FORM` in its two parts.
+
+    Example:
+        >>> _form_apart("pocket:quick"), _form_apart("pocket"), _form_apart("C:/mine.yaml")
+        (('pocket', 'quick'), ('pocket', None), ('C:/mine.yaml', None))
+    """
+    found = re.fullmatch(r"(.+):([\w-]+)", source) if isinstance(source, str) and not Path(source).exists() else None
+    return (found[1], found[2]) if found else (source, None)
+
+
+def _form(forms: Any, name: str | None, where: str) -> dict[str, Any]:
+    """What a form sets."""
+    shape = "write forms: {NAME: {KEY: VALUE, …}} with dotted keys, for example {quick: {stages.0.epochs: 5}}"
+    if not isinstance(forms, dict) or not all(isinstance(keys, dict) and keys for keys in forms.values()):
+        raise RecipeError(f"{where}: {FORMS}", "is no mapping of names to what they set", shape)
+    if name is None:
+        return {}
+    if name not in forms:
+        fix = near(name, forms) if forms else "it has none; remove the colon and what follows"
+        raise RecipeError(where, f"has no form {name!r}", fix)
+    return {str(key): copy.deepcopy(value) for key, value in forms[name].items()}
 
 
 def validated(
     values: dict[str, Any], where: str, problems: list[Problem], check_stage: StageCheck | None = None
 ) -> Recipe:
     """The recipe of plain values; its faults are told together with those that were found before."""
-    if SWEEP in values:
+    if values.pop(SWEEP, None) is not None:
         raise RecipeError(SWEEP, "makes several recipes of this one", "train it with `pocketseg train`, or remove it")
     values = expand_steps(values)
     if check_stage:
@@ -190,7 +233,15 @@ def _override(values: dict[str, Any], override: str) -> Iterator[Problem]:
 
 
 def set_key(values: dict[str, Any], path: str, value: Any, where: str) -> Iterator[Problem]:
-    """Set a dotted key in place; list items go by number, stages by name too. Yields what is wrong with the key."""
+    """Set a dotted key in place; yields what is wrong with the key.
+
+    List items go by number, stages by name too; `stages.*.KEY` sets a key of every stage.
+    """
+    if path.startswith(EVERY_STAGE) and isinstance(values.get("stages"), list):
+        for index, stage in enumerate(values["stages"]):
+            if stage is not None:
+                yield from set_key(values, f"stages.{index}.{path.removeprefix(EVERY_STAGE)}", value, where)
+        return
     target: Any = values
     *parents, last = path.split(".")
     for part in parents:
