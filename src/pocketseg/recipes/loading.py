@@ -238,9 +238,9 @@ def set_key(values: dict[str, Any], path: str, value: Any, where: str) -> Iterat
     List items go by number, stages by name too; `stages.*.KEY` sets a key of every stage.
     """
     if path.startswith(EVERY_STAGE) and isinstance(values.get("stages"), list):
-        for index, stage in enumerate(values["stages"]):
+        for number, stage in enumerate(values["stages"]):
             if stage is not None:
-                yield from set_key(values, f"stages.{index}.{path.removeprefix(EVERY_STAGE)}", value, where)
+                yield from set_key(values, f"stages.{number}.{path.removeprefix(EVERY_STAGE)}", value, where)
         return
     target: Any = values
     *parents, last = path.split(".")
