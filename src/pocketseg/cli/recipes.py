@@ -27,7 +27,7 @@ def listed(context: typer.Context) -> None:
     for name in shipped_names():
         print(f"{name:<{width}}{load_sweep(name).variants[0].recipe.description}")
         if forms := form_names(name):
-            print(f"{'':<{width}}forms: {', '.join(f'{name}:{form}' for form in forms)}")
+            print(f"{'':<{width}}{name}:FORM with {', '.join(forms)}")
 
 
 @app.command()
