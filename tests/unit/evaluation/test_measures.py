@@ -215,7 +215,8 @@ def test_by_size_in_square_millimetres_where_known():
 
 
 def test_equal_sizes_are_one_stratum():
-    assert [row["cases"] for row in by_size([sized(f"c{n}", 5, 0.5) for n in range(4)])] == [4]
+    rows = by_size([sized(f"c{n}", 5, 0.5) for n in range(4)])
+    assert [(row["size"], row["cases"]) for row in rows] == [("small", 4)]
 
 
 def test_by_group():
