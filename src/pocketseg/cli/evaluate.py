@@ -70,7 +70,7 @@ def command(
             progress=bars.of("judging"),
         )
     console.table("Results", SHORT_COLUMNS, [short_row(summary) for summary in found.summaries])
-    console.table("Metrics", METRIC_COLUMNS, [row for summary in found.summaries for row in metric_rows(summary)])
+    console.table("Metrics", METRIC_COLUMNS, metric_rows(found.summaries))
     if found.comparisons:
         rows = [comparison_row(each) for each in found.comparisons]
         console.table(f"This model minus {against}", COMPARISON_COLUMNS, rows)

@@ -51,13 +51,13 @@ class Choice:
             raise RecipeError("evaluate.metrics", "; ".join(faults), "see docs/metrics.md")
 
     def check_packages(self) -> None:
-        """Find out early whether a chosen metric lacks a package: measure two pixels.
+        """Find out early whether a chosen metric lacks a package: measure two pixels that lie far apart.
 
         Raises:
             EnvironmentProblem: SciPy is not installed.
         """
-        pixels = np.array([[True, False]])
-        pair = Pair(pixels, ~pixels, pixels.astype(np.float32), None, self)
+        pixels = np.arange(20)[None, :] == 0
+        pair = Pair(pixels, pixels[:, ::-1], pixels.astype(np.float32), None, self)
         for name in self.metrics:
             metric(name).value(pair)
 

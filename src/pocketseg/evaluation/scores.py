@@ -268,6 +268,22 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
+def class_means(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """The plain mean of the classes' means of each metric, one row a part and metric; empty for a single class.
+
+    A class without a value is left out of the mean; `classes` counts those that have one.
+    """
+    table: list[dict[str, Any]] = []
+    for part in dict.fromkeys(summary.part for summary in summaries):
+        inside = [summary for summary in summaries if summary.part == part]
+        for name in inside[0].metrics if len(inside) > 1 else ():
+            means = [summary.metrics[name].mean for summary in inside]
+            counted = sum(not math.isnan(mean) for mean in means)
+            unit = inside[0].metrics[name].unit
+            table.append({"part": part, "metric": name, "unit": unit, "classes": counted, "mean": _mean(means)})
+    return table
+
+
 def write_scores(rows: Sequence[CaseScore], path: Path) -> None:
     """The per-case table as CSV; numbers keep all their digits, nan is an empty field."""
     write_table([_flat(row) for row in rows], path)

@@ -22,6 +22,7 @@ from pocketseg.evaluation import (
     asking,
     by_group,
     by_size,
+    class_means,
     compare_scores,
     free_response_table,
     object_table,
@@ -68,8 +69,9 @@ def evaluate(
         split: judge only a part of this split file; groups are taken from it too.
         part: train, validation or test; default test where a split is given.
         fold: of the split, and of a run.
-        out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with lesion metrics also
-            `objects.csv` and `free_response.csv`; default `MODEL.evaluation` beside the model.
+        out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
+            `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
+            beside the model.
         against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
         overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; a run's own
             settings are the start.
@@ -118,6 +120,7 @@ def _write(found: Evaluation) -> None:
     write_scores(found.rows, found.out / "cases.csv")
     write_summaries(found.summaries, found.out / "summary.json")
     tables = {
+        "class_means": class_means(found.summaries),
         "by_size": by_size(found.rows),
         "by_group": by_group(found.rows),
         "objects": object_table(found.rows),

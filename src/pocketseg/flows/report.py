@@ -164,12 +164,7 @@ def _results(folder: RunFolder) -> Table:
 
 def _metrics(folder: RunFolder, judged: Sequence[int]) -> list[Table]:
     """Every metric with its spread; runs of version 0.1 have none."""
-    rows = [
-        [str(fold), *cells]
-        for fold in judged
-        for summary in read_summaries(folder.summary_file(fold))
-        for cells in metric_rows(summary)
-    ]
+    rows = [[str(fold), *cells] for fold in judged for cells in metric_rows(read_summaries(folder.summary_file(fold)))]
     return [Table("Metrics", "A miss counts the image's diagonal as distance.", ["fold", *METRIC_COLUMNS], rows)][
         : len(rows)
     ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pocketseg.evaluation import Comparison, Summary
+from pocketseg.evaluation import Comparison, Summary, class_means
 
 RESULT_COLUMNS = [
     "fold", "part", "class", "cases", "groups", "Dice", "95 % interval", "median", "IoU", "precision", "recall",
@@ -51,8 +51,17 @@ METRIC_COLUMNS = [
 ]  # fmt: skip
 
 
-def metric_rows(summary: Summary) -> list[list[str]]:
-    """The cells of METRIC_COLUMNS, one row a metric."""
+def metric_rows(summaries: Sequence[Summary]) -> list[list[str]]:
+    """The cells of METRIC_COLUMNS, one row a class and metric, and then the means of several classes."""
+    means = [
+        [row["part"], f"mean of {row['classes']} classes", row["metric"], row["unit"] or "–", "–", number(row["mean"])]
+        for row in class_means(summaries)
+    ]
+    blank = ["–"] * 4
+    return [row for summary in summaries for row in _metric_rows(summary)] + [[*row, *blank] for row in means]
+
+
+def _metric_rows(summary: Summary) -> list[list[str]]:
     return [
         [
             summary.part, summary.class_name, name, each.unit or "–", str(each.count), number(each.mean),

@@ -198,7 +198,7 @@ class Rand:
     @property
     def f_score(self) -> float:
         """Harmonic mean of split and merge: V-Rand at α = ½ (Arganda-Carreras et al. 2015)."""
-        return 2 * self.split * self.merge / (self.split + self.merge) if self.split + self.merge else self.split
+        return 2 * self.split * self.merge / (self.split + self.merge)
 
 
 def rand(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> Rand:

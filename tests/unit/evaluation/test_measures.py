@@ -18,6 +18,7 @@ from pocketseg.evaluation import (
     Choice,
     by_group,
     by_size,
+    class_means,
     compare_scores,
     free_response_table,
     object_table,
@@ -161,6 +162,16 @@ def test_files_of_version_0_1_are_read(tmp_path):
     assert summary.metrics == {} and summary.dice == 0.5 and math.isnan(summary.recall)
 
 
+def test_the_mean_of_the_classes(cases):
+    rows = judged(cases, choice=Choice(("dice", "hd95")))
+    two = rows + [replace(row, class_name="cyst", dice=row.dice / 2) for row in rows]
+    found = {row["metric"]: row for row in class_means(summarize(two, "test"))}
+    dice = summarize(rows, "test")[0].dice
+    assert (found["dice"]["mean"], found["dice"]["classes"]) == (pytest.approx(0.75 * dice), 2)
+    assert found["hd95"]["unit"] == "px"
+    assert class_means(summarize(rows, "test")) == []
+
+
 def test_unknown_metrics_are_told_together():
     with pytest.raises(RecipeError) as caught:
         Choice(("dice", "hd59", "compat.medpy_hd96"))
@@ -204,7 +215,8 @@ def test_by_size_in_square_millimetres_where_known():
 
 
 def test_equal_sizes_are_one_stratum():
-    assert [row["cases"] for row in by_size([sized(f"c{n}", 5, 0.5) for n in range(4)])] == [4]
+    rows = by_size([sized(f"c{n}", 5, 0.5) for n in range(4)])
+    assert [(row["size"], row["cases"]) for row in rows] == [("small", 4)]
 
 
 def test_by_group():

@@ -35,6 +35,12 @@ def test_against_sums_by_hand(case):
     assert found.pixels.tolist() == [len(inside.get(n, [])) for n in range(bins)]
 
 
+def test_certainty_lies_in_the_last_bin():
+    found = calibration(np.array([1.0, 0.0, 0.95]), np.array([True, False, True]))
+    assert found.pixels.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert found.largest_error == pytest.approx(0.025)
+
+
 def test_cases_add_up():
     rng = np.random.default_rng(0)
     probability, reference = rng.random((2, 50)), rng.random((2, 50)) < 0.3
