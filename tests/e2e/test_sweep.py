@@ -133,6 +133,16 @@ def test_a_trial_is_an_ordinary_run(swept, phantom_data, tmp_path):
     assert row["name"] == "again" and [row[key] for key in shared] == [of_sweep[key] for key in shared]
 
 
+def test_reports_of_a_sweep(swept, tmp_path):
+    done = run_cli("report", swept[0])
+    assert done.returncode == 0, done.stderr
+    pages = [swept[0] / f"trials/width={width},seed={seed}/report.html" for width in (4, 8) for seed in (0, 1)]
+    assert done.stdout.split("\n")[:-1] == [str(page) for page in pages] and all(page.exists() for page in pages)
+    assert run_cli("report", swept[0], "--out", tmp_path / "page.html").returncode == 2
+    with pytest.raises(RunError, match="is the folder of a sweep"):
+        pocketseg.export(swept[0])
+
+
 def test_side_by_side_gives_the_same_bytes(swept, phantom_data, tmp_path):
     out = tmp_path / "grid"
     done = run_cli(*arguments(phantom_data, out, WIDTHS, "sweep.seed=[1]"), "--jobs", "2", env=ONE_THREAD)
