@@ -16,8 +16,9 @@ from helpers import read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
-from pocketseg.errors import EnvironmentProblem, RecipeError, RunError, TrainingError
+from pocketseg.errors import EnvironmentProblem, ModelFileError, RecipeError, RunError, TrainingError
 from pocketseg.flows import sweep as sweep_flow
+from pocketseg.flows.run_folder import RunFolder
 from pocketseg.recipes import load_recipe, parse_yaml
 
 TINY = (
@@ -132,15 +133,26 @@ def test_a_trial_is_an_ordinary_run(swept, phantom_data, tmp_path):
     assert row["name"] == "again" and [row[key] for key in shared] == [of_sweep[key] for key in shared]
 
 
+def test_reports_of_a_sweep(swept, tmp_path):
+    done = run_cli("report", swept[0])
+    assert done.returncode == 0, done.stderr
+    pages = [swept[0] / f"trials/width={width},seed={seed}/report.html" for width in (4, 8) for seed in (0, 1)]
+    assert done.stdout.split("\n")[:-1] == [str(page) for page in pages] and all(page.exists() for page in pages)
+    assert run_cli("report", swept[0], "--out", tmp_path / "page.html").returncode == 2
+    with pytest.raises(RunError, match="is the folder of a sweep"):
+        pocketseg.export(swept[0])
+
+
 def test_side_by_side_gives_the_same_bytes(swept, phantom_data, tmp_path):
     out = tmp_path / "grid"
-    done = run_cli(*arguments(phantom_data, out, WIDTHS, SEEDS), "--jobs", "2", env=ONE_THREAD)
+    done = run_cli(*arguments(phantom_data, out, WIDTHS, "sweep.seed=[1]"), "--jobs", "2", env=ONE_THREAD)
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 trainings to do, 2 at a time with 1 threads each" in done.stderr
-    for trial in (swept[0] / "trials").iterdir():
-        assert trained_bytes(out / "trials" / trial.name) == trained_bytes(trial)
-    untimed = [[{**row, "seconds": ""} for row in read_csv(each / "results.csv")] for each in (out, swept[0])]
-    assert untimed[0] == untimed[1]
+    assert "2 of 2 trainings to do, 2 at a time with 1 threads each" in done.stderr
+    rows = {row["name"]: row for row in read_csv(swept[0] / "results.csv")}
+    for row in read_csv(out / "results.csv"):
+        assert trained_bytes(out / "trials" / row["name"]) == trained_bytes(swept[0] / "trials" / row["name"])
+        assert row | {"seconds": ""} == rows[row["name"]] | {"seconds": ""}
+    assert len(list((out / "trials").iterdir())) == 2
 
 
 def test_folds_side_by_side_give_the_same_bytes(phantom_data, tmp_path):
@@ -199,38 +211,36 @@ def test_a_failed_trial_does_not_stop_the_rest_and_is_tried_again(phantom_data, 
 def test_the_command_line_tells_which_trials_failed(phantom_data, tmp_path, jobs):
     """A loss that overflows fails the trial in which it does."""
     out = tmp_path / "sweep"
-    overflow = ("stages.0.optimizer={kind: sgd, lr: 0.01, momentum: 0.99}", "sweep.stages.0.optimizer.lr=[100, 0.01]",
-                "stages.0.epochs=12")  # fmt: skip
-    done = run_cli(*arguments(phantom_data, out, *overflow), "--jobs", jobs, env=ONE_THREAD)
+    overflow = "sweep.stages.0.loss.bce=[1.0e+39, 1]"
+    done = run_cli(*arguments(phantom_data, out, overflow), "--jobs", jobs, env=ONE_THREAD)
     assert done.returncode == TrainingError.exit_code, done.stderr
-    assert "Traceback" not in done.stderr and "lr=100: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr and "bce=1e+39: " in done.stderr.splitlines()[-1]
     rows = read_csv(out / "results.csv")
     assert [row["status"] for row in rows] == ["failed", "finished"] and "not finite" in rows[0]["error"]
 
 
 def test_a_fold_that_failed_is_told_and_the_others_are_kept(phantom_data, tmp_path):
-    with start(phantom_data, tmp_path / "run", *FOLDS, *LONG, more=("--jobs", "1", "--fold", "1")) as other:
-        pid = holder_of_lock(tmp_path / "run/.fold-1.lock", other)
-        done = run_cli(*arguments(phantom_data, tmp_path / "run", *FOLDS, *LONG), "--jobs", "3", "--resume",
-                       env=ONE_THREAD)  # fmt: skip
-        other.kill()
-        other.communicate()
+    run = tmp_path / "run"
+    with RunFolder(run).held(1):
+        done = run_cli(*arguments(phantom_data, run, *FOLDS), "--jobs", "3", env=ONE_THREAD)
     assert done.returncode == TrainingError.exit_code, done.stderr
-    assert "fold 1" in done.stderr.splitlines()[-1] and f"is in use by process {pid}" in done.stderr
-    assert sorted(path.parent.name for path in (tmp_path / "run").glob("fold-*/summary.json")) == ["fold-0", "fold-2"]
+    last = done.stderr.splitlines()[-1]
+    assert "fold 1: " in last and f"is in use by process {os.getpid()}" in last
+    assert sorted(path.parent.name for path in run.glob("fold-*/summary.json")) == ["fold-0", "fold-2"]
 
 
-def holder_of_lock(lock: Path, process: subprocess.Popen[str]) -> int:
-    while not any(lock.parent.glob("fold-*/*/history.csv")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    return int(re.findall(r"process (\d+)", lock.read_text())[0])
+@pytest.fixture(scope="module")
+def whole(phantom_data, tmp_path_factory):
+    """Two seeds that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "sweep"
+    done = run_cli(*arguments(phantom_data, out, SEEDS, *LONG), env=ONE_THREAD)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
-def test_interrupted_and_resumed(phantom_data, tmp_path):
+def test_interrupted_and_resumed(whole, phantom_data, tmp_path):
     """Ctrl-C stops all, with the state saved; what was under way goes on to the same bytes."""
-    whole, out = tmp_path / "whole", tmp_path / "sweep"
-    assert run_cli(*arguments(phantom_data, whole, SEEDS, *LONG), env=ONE_THREAD).returncode == 0
+    out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--jobs", "2")) as process:
         children = [holder(out / f"trials/seed={seed}") for seed in (0, 1)]
         process.send_signal(signal.SIGINT)
@@ -262,9 +272,9 @@ def test_children_stop_when_the_parent_is_killed(phantom_data, tmp_path):
     assert not any(out.glob("trials/*/fold-0/summary.json"))
 
 
-def test_a_killed_child_is_started_again(phantom_data, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "sweep"
-    assert run_cli(*arguments(phantom_data, whole, SEEDS, *LONG), env=ONE_THREAD).returncode == 0
+@pytest.mark.slow
+def test_a_killed_child_is_started_again(whole, phantom_data, tmp_path):
+    out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--jobs", "2")) as process:
         os.kill(holder(out / "trials/seed=1"), signal.SIGKILL)
         said = process.communicate(timeout=120)[0]
@@ -280,8 +290,8 @@ def test_a_killed_child_is_started_again(phantom_data, tmp_path):
 def test_all_recipes_are_checked_before_the_first_is_trained(phantom_data, tmp_path):
     with pytest.raises(RecipeError, match="width=-3"):
         train(phantom_data, tmp_path / "out", "sweep.stages.0.net.width=[4, -3]")
-    with pytest.raises(RecipeError, match=r"data\.channels"):
-        train(phantom_data, tmp_path / "out", "sweep.data.channels=[1, 7]")
+    with pytest.raises(ModelFileError, match=r"none\.pth"):
+        train(phantom_data, tmp_path / "out", "sweep.stages.0.init=[null, {weights: none.pth}]")
     assert not (tmp_path / "out").exists()
 
 
@@ -310,22 +320,17 @@ def test_options_that_make_no_sense(phantom_data, tmp_path, options, words):
 
 
 def test_two_sweeps_in_one_folder(phantom_data, tmp_path):
-    out = tmp_path / "sweep"
-    with start(phantom_data, out, SEEDS, *LONG) as first:
-        holder(out / "trials/seed=0")
-        second = run_cli(*arguments(phantom_data, out, SEEDS, *LONG), "--resume")
-        first.kill()
-        first.communicate()
-    assert second.returncode == 2 and f"is in use by process {first.pid}" in second.stderr
+    with RunFolder(tmp_path / "sweep").led(), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        train(phantom_data, tmp_path / "sweep", SEEDS)
+    assert not (tmp_path / "sweep/trials").exists()
 
 
 # --- Ray ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_on_ray_a_killed_worker_loses_nothing(phantom_data, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "sweep"
-    assert run_cli(*arguments(phantom_data, whole, SEEDS, *LONG), env=ONE_THREAD).returncode == 0
+def test_on_ray_a_killed_worker_loses_nothing(whole, phantom_data, tmp_path):
+    out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--cluster", "local", "--jobs", "2")) as process:
         os.kill(holder(out / "trials/seed=1"), signal.SIGKILL)
         said = process.communicate(timeout=280)[0]

@@ -116,7 +116,7 @@ def _tell_sweep(result: TrainResult) -> None:
     console.table("Results", [columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
     console.speak(f"table:  {result.run / 'results.csv'}")
     console.speak(f"plot:   {result.run / 'sweep.png'}")
-    console.speak(f"next:   pocketseg report {result.trials[0].run}")
+    console.speak(f"next:   pocketseg report {result.run}")
     failed = [trial for trial in result.trials if trial.error]
     if failed:
         raise TrainingError.of(

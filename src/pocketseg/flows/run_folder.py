@@ -16,11 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pocketseg.data.layouts.listing import natural_key
 from pocketseg.errors import PocketsegError, RunError
 from pocketseg.files import disk_problem, write_atomically
 from pocketseg.recipes import Recipe, load_recipe
 
 log = logging.getLogger("pocketseg")
+
+# Of a sweep: its run folders.
+TRIALS = "trials"
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class RunFolder:
             RunError: there is none.
         """
         folder = cls(Path(path))
+        if (folder.path / TRIALS).is_dir():
+            raise RunError(str(path), "is the folder of a sweep", f"give one of its runs, in {folder.path / TRIALS}")
         if not folder.recipe_file.is_file() or not folder.manifest_file.is_file():
             raise RunError(
                 str(path),
@@ -191,6 +197,14 @@ class RunFolder:
             logger.removeHandler(handler)
             logger.setLevel(before)
             handler.close()
+
+
+def judged_runs(path: Path) -> list[Path]:
+    """The runs of a sweep that have results, in natural order of their names; a run folder is its own only one."""
+    if not (path / TRIALS).is_dir():
+        return [path]
+    found = sorted((path / TRIALS).iterdir(), key=lambda run: natural_key(run.name))
+    return [run for run in found if RunFolder(run).judged()]
 
 
 def add_result(path: Path, row: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pocketseg.flows.loading import open_cases
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.records import Labelled
 from pocketseg.flows.results import FAILED, FINISHED, UNFINISHED, fold_scores, list_run, result_row
-from pocketseg.flows.run_folder import RunFolder, write_table
+from pocketseg.flows.run_folder import TRIALS, RunFolder, write_table
 from pocketseg.flows.train import (
     Progress,
     TrainResult,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pocketseg")
 
-TRIALS = "trials"
 # A parameter of this name is a repetition: its values are the spread of a point, not another point.
 SEED = "seed"
 
