@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-import yaml
 from helpers import SMALL, read_csv, read_json
 
 import pocketseg
@@ -81,7 +81,7 @@ CHAIN = {
 def test_teacher_hints_student_killed_in_the_hint_stage(phantom_data, tmp_path):
     """Killed inside of the hint stage and resumed, all three stages end in the bytes of an undisturbed run."""
     recipe = tmp_path / "chain.yaml"
-    recipe.write_text(yaml.safe_dump(CHAIN), encoding="utf-8")
+    recipe.write_text(json.dumps(CHAIN), encoding="utf-8")
     pocketseg.train(recipe, phantom_data, tmp_path / "whole", device="cpu")
     killed = tmp_path / "killed"
     command = [

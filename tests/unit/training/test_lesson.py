@@ -1,6 +1,7 @@
 """A stage that learns from a teacher, in the loop: what moves, what is counted, and going on after a stop."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from pocketseg.training.augment import augment, draw, move_maps, sample_generato
 from pocketseg.training.checkpoint import read_checkpoint
 from pocketseg.training.distil import hint_loss
 from pocketseg.training.hints import choose_hints
-from pocketseg.training.lesson import Lesson
+from pocketseg.training.lesson import Lesson, labels_loss
 from pocketseg.training.loop import StageTraining, StopRequest
 from pocketseg.training.model import Model
 from pocketseg.training.samples import Samples
 from pocketseg.training.teachers import NetTeacher
 
+CPU = torch.device("cpu")
 NET = {"arch": "thin_unet", "width": 4, "blocks": 2, "norm": "block", "input_dropout": 0.1}
 WIDE = {**NET, "width": 6}
 AUGMENT = {"flip": ["horizontal"], "affine": {"degrees": 20}, "noise": 0.1}
@@ -51,7 +53,7 @@ def start(discs, tmp_path):
             nets = [skeleton(in_channels=1, out_channels=1, **net) for net in (NET, WIDE)]
             hints = choose_hints(section.hints, *nets, *[(1, *student.pipeline.net_size)] * 2)
         places = [hint.teacher for hint in hints.each] if hints else []
-        asked = NetTeacher(teacher, student.pipeline, torch.device("cpu"), section.precision, places)
+        asked = NetTeacher(teacher, student.pipeline, CPU, section.precision, places)
         joining = [Case(f"unlabelled/{case.name}", FileSource(case.image.path), ()) for case in cases[:unlabelled]]
         train = Samples.of(cases, cases[:7], student.pipeline, seed=5)
         train.unlabelled, train.maps = joining, maps
@@ -265,6 +267,24 @@ def test_the_labels_loss_looks_at_labelled_images_only(start):
     nobody = training._inputs(training.train.unlabelled[:3], 0)
     _, parts = training.lesson.objective(logits, [], nobody, training.stage.loss)
     assert parts["bce"] == 0 == parts["dice"] and parts["soft"] > 0
+
+
+@pytest.mark.parametrize("labelled", [1, 2, 3, 5])
+def test_two_processes_together_weigh_labelled_images_as_one_does(start, labelled):
+    training = start(**SOFT, precision="f32", unlabelled=4)
+    batch = [*training.train.part[:labelled], *training.train.unlabelled[: 6 - labelled]]
+    training.net.eval()
+
+    def loss(processes: int) -> float:
+        found = []
+        for rank in range(processes):
+            training.accelerator = SimpleNamespace(num_processes=processes, process_index=rank, device=CPU)
+            inputs = training._inputs(batch, 0)
+            with torch.no_grad():
+                found.append(labels_loss(training.net(inputs.images), inputs, training.stage.loss)[0].item())
+        return float(np.mean(found))
+
+    assert loss(2) == pytest.approx(loss(1), rel=1e-5)
 
 
 def test_means_of_the_history_are_over_those_who_count(start):
