@@ -14,6 +14,7 @@ import pytest
 from helpers import SMALL, read_csv, read_json
 
 import pocketseg
+from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, PocketsegError, RecipeError, RunError
 from pocketseg.flows import teaching
 from pocketseg.weights import read_weights
@@ -173,6 +174,21 @@ def test_what_was_measured_once_stays(train, trained_run, monkeypatch, times, ch
     assert (kept == len(read_json(run / "split.json")["folds"][0]["train"])) == (chosen == "cached")
     train(f"{{run: {trained_run}}}", *SOFT, *FIXED, resume=True)
     assert len(list(measured)) == 2 and len(list(run.glob("fold-0/*/teacher/*.npy"))) == kept
+
+
+def test_cached_answers_of_tiles_cover_the_whole_image(phantom_data, tmp_path):
+    student = LEARNS | {"name": "student", "distil": {}, "teacher": {"stage": "teacher", "outputs": "cached"}}
+    recipe = {
+        "data": CHAIN["data"] | {"size": [24, 24], "fit": "tile"},
+        "augment": {"flip": ["horizontal"]},
+        "stages": [TEACHER | SHORT, student | SHORT | {"epochs": 1}],
+    }
+    run = pocketseg.train(recipe, phantom_data, tmp_path / "run", device="cpu").run
+    files = list((run / "fold-0/student/teacher").glob("*.npy"))
+    teacher = pocketseg.load(run / "fold-0/teacher")
+    wanted = teacher.predict(read_image(phantom_data / "images" / f"{files[0].stem}.png"))
+    assert wanted.shape == (48, 48, 1) and wanted.std() > 1e-3
+    np.testing.assert_allclose(np.load(files[0]) / 65535, wanted, atol=1e-3)
 
 
 def test_augmented_samples_ask_the_teacher(train, trained_run):

@@ -269,7 +269,7 @@ def test_the_labels_loss_looks_at_labelled_images_only(start):
     assert parts["bce"] == 0 == parts["dice"] and parts["soft"] > 0
 
 
-@pytest.mark.parametrize("labelled", [1, 2, 3, 5])
+@pytest.mark.parametrize("labelled", [2, 3, 5])
 def test_two_processes_together_weigh_labelled_images_as_one_does(start, labelled):
     training = start(**SOFT, precision="f32", unlabelled=4)
     batch = [*training.train.part[:labelled], *training.train.unlabelled[: 6 - labelled]]
