@@ -530,9 +530,7 @@ class _Work:
         precision: str,
         why: str,
     ) -> None:
-        from pocketseg.nets import parameter_count
-
-        count = parameter_count(model.net)
+        count = sum(parameter.numel() for parameter in model.net.parameters())  # the frozen ones too
         log.info(
             "fold %d, stage %s: %s with %s parameters, %d epochs on %d cases, validation on %d",
             number, stage.name, stage.net.arch, f"{count:,}", stage.epochs, len(fold.train), len(fold.validation),

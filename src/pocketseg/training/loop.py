@@ -145,6 +145,9 @@ class StageTraining:
             layer.requires_grad_(False)
         self.student = self._student()
         whole = self.student or self.model.net
+        # Without it the processes would wait for the gradients of layers behind the last hint, which have none.
+        unused = self.student is not None and not self.student.logits_learn
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)
         whole.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(whole, self.stage.optimizer)
         self.net, self.optimizer = self.accelerator.prepare(whole, optimizer)
@@ -158,9 +161,6 @@ class StageTraining:
         if self.lesson is None or self.lesson.hints is None:
             return None
         learns = self.stage.loss is not None or self.lesson.soft is not None
-        if not learns and self.accelerator.num_processes > 1:
-            # Layers behind the last hint get no gradient, for which the processes would wait.
-            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         return Student(self.model.net, self.lesson.hints, self.seed, logits_learn=learns)
 
     @property
