@@ -74,7 +74,8 @@ def test_the_text_makes_the_same_sweep_again():
     ("values", "names"),
     [
         (["../a", "/etc/x y", ".."], ["description=a", "description=etc-x-y", "description=-"]),
-        (["A", "a"], ["description=A", "description=a~2"]),
+        (["A", "a", "B"], ["description=A", "description=a~2", "description=B"]),
+        (["b", "B"], ["description=b", "description=B~2"]),
         (["ä", "ö", ""], ["description=-", "description=-~2", "description=-~3"]),
         (["x" * 300, "x" * 299], ["description=" + "x" * 88, "description=" + "x" * 88 + "~2"]),
     ],
