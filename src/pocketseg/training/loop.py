@@ -339,8 +339,9 @@ class StageTraining:
         row = {"epoch": float(position.epoch), "lr": self._rate((steps - 1) / steps)}
         row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
         row |= self.validate()
-        if not math.isfinite(row["val_loss"]):
-            raise self._not_finite(f"val_loss={row['val_loss']}, after the last step of the epoch")
+        for name in ("val_loss", "val_hint"):
+            if not math.isfinite(row.get(name, 0.0)):
+                raise self._not_finite(f"{name}={row[name]}, after the last step of the epoch")
         self._record(row)
         if self.accelerator.is_main_process:
             self._write_timing(int(row["epoch"]), trained - began, time.perf_counter() - trained, images)
