@@ -77,7 +77,7 @@ def _holds_masks(model: Path) -> bool:
 
 
 def _asking(predictor: Predictor) -> Masker:
-    return lambda _, image: predictor.mask(image)
+    return lambda case, image: predictor.mask(image, case.spacing_mm)
 
 
 def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Masker:

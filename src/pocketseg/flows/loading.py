@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data import Cases, Grouping, MaskCoding
+from pocketseg.data import Cases, Grouping, MaskCoding, Only
 from pocketseg.errors import ModelFileError, RunError, missing_package, near
 from pocketseg.flows.run_folder import RunFolder
+from pocketseg.pipeline import Reading
 from pocketseg.predictors import NetPredictor, load_onnx
 from pocketseg.recipes.models import DataSection
 
@@ -24,9 +25,23 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
         threshold=section.mask.threshold,
     )
     grouping = Grouping(section.group_csv, section.group_column, section.group_regex, section.group_folder)
+    chosen = (None if value is None else tuple(value) for value in section.only.model_dump().values())
     return Cases.open(
-        path, section.layout, images=section.images, masks=section.masks, coding=coding, grouping=grouping
+        path,
+        section.layout,
+        images=section.images,
+        masks=section.masks,
+        coding=coding,
+        grouping=grouping,
+        reading=reading_of(section),
+        raters=section.raters,
+        only=Only(*chosen),
     )
+
+
+def reading_of(section: DataSection) -> Reading:
+    """How volumes are cut into slices, as a recipe's data section says."""
+    return Reading(section.axis, section.window, raw=section.range is not None)
 
 
 def require_torch() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pocketseg.data import Case, Cases, CheckedData, Fold, Split, holdout, kfold
+from pocketseg.data import Case, Cases, CheckedData, Fold, Split, given, holdout, kfold
 from pocketseg.errors import RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
@@ -30,7 +30,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
-from pocketseg.flows.loading import open_cases, require_torch
+from pocketseg.flows.loading import open_cases, reading_of, require_torch
 from pocketseg.flows.pictures import draw_stage
 from pocketseg.flows.run_folder import RunFolder, add_result
 from pocketseg.flows.starting import Start, check_starts, start
@@ -102,6 +102,8 @@ def train(
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
     plan = _make_split(resolved, cases, split, run if resume else None)
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
+    if resolved.data.drop_empty == "train":
+        folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(resolved, checked)
     check_starts(resolved, folds, plan.groups, checked.digest)
     main = accelerator.is_main_process
@@ -139,16 +141,27 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
         )
 
 
-def _make_split(recipe: Recipe, cases: Cases, given: str | Path | None, resumed: RunFolder | None) -> Split:
+def _make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
     """The split of the resumed run, a given one, or the recipe's."""
     if resumed is not None and resumed.split_file.exists():
         return Split.read(resumed.split_file, cases)
-    if given is not None:
-        return Split.read(Path(given), cases)
+    if file is not None:
+        return Split.read(Path(file), cases)
     rule = recipe.split
+    if rule.kind == "given":
+        return given(cases)
     if rule.kind == "kfold":
         return kfold(cases, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     return holdout(cases, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+
+
+def _without_empty(fold: Fold, checked: CheckedData) -> Fold:
+    """The fold without blank images and empty masks in its training part; all are judged."""
+    kept = tuple(name for name in fold.train if name not in checked.empty and name not in checked.blank)
+    if not kept:
+        what = "all training cases are blank or have an empty mask"
+        raise RecipeError("data.drop_empty=train", what, "check the masks, or set data.drop_empty=null")
+    return replace(fold, train=kept)
 
 
 def _begin(
@@ -369,6 +382,8 @@ class _Work:
             classes=tuple(data.classes),
             fit=data.fit,
             intensity_range=data.range,
+            spacing_mm=data.spacing_mm,
+            reading=reading_of(data),
             normalization=Normalization(normalize.kind, normalize.clip),
             postprocess=self._first_rules(),
         )
@@ -445,7 +460,9 @@ class _Work:
         start = self._first_rules()
         predictor = model.predictor(self.accelerator.device)
         validation = self.cases.named(fold.validation)
-        pairs = ((predictor.predict(self.cases.image(case)), self.cases.mask(case)) for case in validation)
+        pairs = (
+            (predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case)) for case in validation
+        )
         chosen, dice = choose_rules(start, auto, pairs)
         model.pipeline = replace(model.pipeline, postprocess=chosen)
         model.net.cpu()
@@ -476,7 +493,7 @@ class _Work:
             rows = score_cases(
                 self.cases,
                 chosen,
-                lambda _, image: predictor.mask(image),
+                lambda case, image: predictor.mask(image, case.spacing_mm),
                 self.recipe.data.classes,
                 None if self.progress is None else _named(self.progress, f"judging {part}"),
             )

@@ -347,8 +347,12 @@ class StageTraining:
         """Name and (loss, Dice, IoU) of each case."""
         truths = [self.train.cases.mask(case) for case in cases]
         prepared = [self.train.prepared(case)[0] for case in cases]
-        shapes = [(truth.shape[0], truth.shape[1]) for truth in truths]
-        found = self.model.pipeline.predict_batch(prepared, shapes, forward)
+        pipeline = self.model.pipeline
+        places = [
+            pipeline.placement((truth.shape[0], truth.shape[1]), case.spacing_mm)
+            for truth, case in zip(truths, cases, strict=True)
+        ]
+        found = pipeline.predict_batch(prepared, places, forward)
         for case, truth, probability in zip(cases, truths, found, strict=True):
             mask = threshold_or_argmax(probability, 0.5)
             overlaps = class_overlaps(mask, truth, probability.shape[2])

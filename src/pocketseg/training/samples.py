@@ -46,7 +46,7 @@ class Samples:
 
         def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
             image, mask = self.cases.image(case), self.cases.mask(case)
-            return self.pipeline.prepare(image), self.pipeline.fit_mask(mask)
+            return self.pipeline.prepare(image, case.spacing_mm), self.pipeline.fit_mask(mask, case.spacing_mm)
 
         image, mask = self.cache.get(case.name, make)
         return image, mask
@@ -94,7 +94,7 @@ def learn_mean_std(
     """Mean and standard deviation of each channel over all pixels of a part, on the net's grid, in f64."""
     count, total, squares = 0, np.zeros(pipeline.channels), np.zeros(pipeline.channels)
     for case in part:
-        planes = pipeline.fitted(cases.image(case)).astype(np.float64)
+        planes = pipeline.fitted(cases.image(case), case.spacing_mm).astype(np.float64)
         count += planes.shape[1] * planes.shape[2]
         total += planes.sum((1, 2))
         squares += (planes**2).sum((1, 2))
