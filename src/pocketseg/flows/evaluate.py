@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.layouts.listing import by_stem, image_files
-from pocketseg.data.readers import read_mask
+from pocketseg.data.readers import read_mask, stem_of
+from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.evaluation import CaseScore, Summary, score_cases, summarize, write_scores, write_summaries
 from pocketseg.evaluation.scores import Masker
 from pocketseg.flows.loading import is_stage, load_predictor, open_cases
 from pocketseg.flows.run_folder import RunFolder
+from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import Predictor
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.models import DataSection
@@ -58,7 +60,7 @@ def evaluate(
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     predictor = None if _holds_masks(model) else load_predictor(model, fold)
-    section = _data_section(model, [] if predictor is None else predictor.pipeline.classes, overrides)
+    section = _data_section(model, None if predictor is None else predictor.pipeline, overrides)
     masker = _folder_of_masks(model, section.classes) if predictor is None else _asking(predictor)
     cases = open_cases(data, section)
     chosen = _chosen(cases, split, part, fold)
@@ -90,22 +92,37 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Masker:
         raise DataError(str(folder), "holds no masks and is no run folder", "give a model, a run, or a folder of masks")
 
     coding = MaskCoding(classes=len(classes))
+    volumes: dict[str, VolumeFile] = {}
 
     def masker(case: Case, _: NDArray[np.generic]) -> NDArray[np.uint8]:
-        stem = Path(case.name).name
+        stem = stem_of(case.image.path) if isinstance(case.image, SliceSource) else Path(case.name).name
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
+        if isinstance(case.image, SliceSource) and is_volume(files[stem]):
+            if stem not in volumes:
+                volumes[stem] = open_volume(files[stem], case.image.volume)
+            return coding.decode(*_slice_of(volumes[stem], case))
         return coding.decode(read_mask(files[stem]), str(files[stem]))
 
     return masker
+
+
+def _slice_of(masks: VolumeFile, case: Case) -> tuple[NDArray[np.generic], str]:
+    """The slice of a volume of masks that lies where the case does, and how an error names it."""
+    assert isinstance(case.image, SliceSource)
+    apart = difference(case.image.volume.grid, masks.grid)
+    if apart:
+        raise DataError(str(masks.path), apart, "predict on the grid of the image")
+    source = replace(case.image, volume=masks)
+    return source.mask(grey=False), source.where
 
 
 def _folders(folder: Path) -> list[Path]:
     return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
 
 
-def _data_section(model: Path, classes: Sequence[str], overrides: Sequence[str]) -> DataSection:
-    """How to read the data: as the run did, with the model's classes, changed by --set."""
+def _data_section(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) -> DataSection:
+    """How to read the data: as the run did, with the model's classes and slices, changed by --set."""
     foreign = [text for text in overrides if not text.startswith("data.")]
     if foreign:
         raise RecipeError(f"--set {foreign[0]}", "evaluate reads data only", "set keys that begin with data.")
@@ -113,8 +130,9 @@ def _data_section(model: Path, classes: Sequence[str], overrides: Sequence[str])
     run = RunFolder(model)
     if model.is_dir() and run.recipe_file.exists():
         start = run.recipe().data.model_dump(mode="json")
-    elif classes:
-        start = {"classes": list(classes)}
+    elif pipeline is not None:
+        window, values = pipeline.reading.window, pipeline.intensity_range
+        start = {"classes": list(pipeline.classes), "axis": pipeline.reading.axis, "window": window, "range": values}
     # A whole recipe is validated, so that a wrong key is told with its neighbours; only its data section is used.
     stage = {"name": "none", "net": {"arch": "none"}, "loss": {"dice": 1}}
     return load_recipe({"data": start, "stages": [stage]}, overrides).data

@@ -36,6 +36,11 @@ def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], text
 
 
+def has_pixels(path: Path) -> bool:
+    """Whether a file counts as an image or volume, by its suffix, or as DICOM by its mark where it has none."""
+    return path.name.lower().endswith((*SUFFIXES, *NIFTI)) or is_dicom(path)
+
+
 def image_files(folder: Path) -> list[Path]:
     """Image files directly in a folder, in natural order, without hidden files and the litter of file browsers."""
     found = [
@@ -43,7 +48,7 @@ def image_files(folder: Path) -> list[Path]:
         for path in _entries(folder)
         if not path.name.startswith(".")
         and path.name.lower() not in IGNORED_NAMES
-        and (path.name.lower().endswith((*SUFFIXES, *NIFTI)) or is_dicom(path))
+        and has_pixels(path)
         and not path.is_dir()
     ]
     return sorted(found, key=lambda path: natural_key(path.name))

@@ -1,7 +1,7 @@
 """Volumes: NIfTI, DICOM and TIFF stacks, read as slices and written back on their own grid."""
 
 from pocketseg.data.volumes.base import VolumeFile
-from pocketseg.data.volumes.dicom import Dicom, is_dicom
+from pocketseg.data.volumes.dicom import Dicom, is_dicom, series_in
 from pocketseg.data.volumes.grid import Grid, difference
 from pocketseg.data.volumes.nifti import Nifti, write_nifti
 from pocketseg.data.volumes.segmentation import write_segmentation
@@ -20,6 +20,7 @@ __all__ = [
     "is_dicom",
     "is_volume",
     "open_volume",
+    "series_in",
     "slices_of",
     "write_nifti",
     "write_segmentation",

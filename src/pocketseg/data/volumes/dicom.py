@@ -370,7 +370,7 @@ def _patient(header: Any) -> str | None:
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest() if identity else None
 
 
-def series_in(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
     """Files by series; those that cannot be read stand alone, so that their fault is told later."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
