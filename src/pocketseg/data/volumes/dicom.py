@@ -126,7 +126,7 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
         file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         pending = file.read(CHUNK)
-        while pending:
+        while pending and not inflate.eof:
             total += len(inflate.decompress(pending, CHUNK))
             if total > LARGEST_BYTES // 8:
                 what = f"unpacks to more than {LARGEST_BYTES // 8:,} bytes"
