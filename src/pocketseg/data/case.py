@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pocketseg.data import readers
 from pocketseg.errors import DataError
-from pocketseg.pipeline.components import fill_holes
+from pocketseg.pipeline.components import fill_outline
 
 Pixels = NDArray[np.generic]
 
@@ -64,14 +64,14 @@ class FileSource:
 
 @dataclass(frozen=True)
 class OutlineSource(FileSource):
-    """An image file with the outline of a region, which is read filled."""
+    """An image file with the outline of a region, or the region; the outline is read filled."""
 
     def mask(self, *, grey: bool) -> Pixels:
         outline = np.not_equal(readers.read_mask(self.path, grey=grey), 0)
-        filled = fill_holes(outline)
-        if outline.any() and (filled == outline).all():
-            raise DataError(self.where, "the outline is not closed, so it has no inside", "close it, or give the mask")
-        return filled
+        try:
+            return fill_outline(outline)
+        except ValueError as error:
+            raise DataError(self.where, str(error), "close it, or give the mask") from None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import fill, read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import write_atomically
-from pocketseg.pipeline.components import fill_holes, label_components
+from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.reporting.outlines import trace
@@ -168,10 +168,10 @@ def _files(
 
 def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
     outline = np.not_equal(read_mask(path), 0)
-    filled = fill_holes(outline)
-    if outline.any() and (filled == outline).all():
-        raise DataError(str(path), "the outline is not closed, so it has no inside", "close it")
-    yield stem_of(path), filled * np.uint8(255)
+    try:
+        yield stem_of(path), fill_outline(outline) * np.uint8(255)
+    except ValueError as error:
+        raise DataError(str(path), str(error), "close it") from None
 
 
 def _to_outlines(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:

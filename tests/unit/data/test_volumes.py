@@ -20,6 +20,7 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.data.volumes import write_nifti as write_like
+from pocketseg.data.volumes.grid import plane
 from pocketseg.errors import DataError
 from pocketseg.pipeline.reading import Reading
 from volume_files import (
@@ -282,10 +283,8 @@ def test_any_acquired_plane_becomes_a_segmentation_on_its_grid(tmp_path, turn):
     labels = np.random.default_rng(0).integers(0, 3, volume.grid.shape, np.uint8)
     axis = volume.grid.axis("auto")
     assert volume.grid.plane_spacing(axis) in [(0.5, 0.75), (0.75, 0.5)]
-    planes = [
-        each.take(0, axis) for each in np.split(volume.grid.canonical(labels), volume.grid.canonical_shape[axis], axis)
-    ]
-    rebuilt = volume.grid.rebuild([plane[::-1, ::-1].T for plane in planes], axis)
+    planes = [plane(volume.grid.canonical(labels), axis, index) for index in range(volume.grid.canonical_shape[axis])]
+    rebuilt = volume.grid.rebuild(planes, axis)
     np.testing.assert_array_equal(rebuilt, labels)
     path = write_segmentation(tmp_path / "seg.dcm", labels, volume, ["a", "b"])
     np.testing.assert_array_equal(open_volume(path, volume).voxels(), labels)

@@ -96,7 +96,9 @@ def open_nifti(path: Path) -> Nifti:
 
 
 def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
-    declared = np.asarray(header["pixdim"][1:4], np.float64)
+    # As it is stored: nibabel mends zeros in silence.
+    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
+        declared = np.asarray(type(header).from_fileobj(file, check=False)["pixdim"][1:4], np.float64)
     if not np.isfinite(declared).all() or (declared[: int(header["dim"][0])] <= 0).any():
         sizes = ", ".join(f"{size:g}" for size in declared)
         raise DataError(str(path), f"declares voxels of {sizes} mm", "repair the header's pixdim")

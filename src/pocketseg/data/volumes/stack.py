@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pocketseg.data import readers
-from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile
+from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError
 from pocketseg.files import write_atomically
@@ -43,10 +43,15 @@ def page_count(path: Path) -> int:
 
 def open_stack(path: Path) -> Stack:
     """The pages of a file, counted and measured by the first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path, formats=["TIFF"]) as picture:
-            (width, height), pages = picture.size, int(getattr(picture, "n_frames", 1))
+    regular_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["TIFF"]) as picture:
+                (width, height), pages = picture.size, int(getattr(picture, "n_frames", 1))
+    except Exception as error:  # Pillow raises many kinds of errors on torn files
+        what = f"the TIFF file is damaged or cut off ({error})"
+        raise DataError(str(path), what, "copy it again from its source") from error
     if width * height * pages > LARGEST_BYTES // 4:
         raise DataError(str(path), f"declares {pages} pages of {height}×{width} pixels", "cut it into parts")
     return Stack(path, (path,), Grid((width, height, pages)))
