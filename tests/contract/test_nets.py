@@ -267,7 +267,7 @@ def exported(name: str, options: dict[str, Any], size: tuple[int, int], folder: 
     export_onnx(model.net.core, model.pipeline, {}, folder / "model.onnx")
     images = [np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8) for seed in range(3)]
     runtime = load_onnx(folder / "model.onnx").forward
-    parity = compare(model.pipeline, torch_forward(model.net), runtime, images)
+    parity = compare(model.pipeline, torch_forward(model.net), runtime, [(image, None) for image in images])
     batch = np.stack([model.pipeline.prepare(image) for image in images])
     ours, theirs = torch_forward(model.net)(batch), runtime(batch)
     # Nets that have learned nothing may have logits of thousands, whose last digits are sums in another order.

@@ -182,9 +182,9 @@ def test_parity_counts_pixels(tmp_path):
     _, path = exported("thin_unet", "w8a8", tmp_path)
     model = load_onnx(path)
     image = picture(16, 24).numpy()
-    same = compare(model.pipeline, model.forward, model.forward, [image], quantised=True)
+    same = compare(model.pipeline, model.forward, model.forward, [(image, None)], quantised=True)
     assert same.holds and same.share == 0 and same.pixels == 16 * 24
-    flipped = compare(model.pipeline, model.forward, lambda x: -model.forward(x), [image], quantised=True)
+    flipped = compare(model.pipeline, model.forward, lambda x: -model.forward(x), [(image, None)], quantised=True)
     assert not flipped.holds and flipped.share > 0.9
     assert Parity(1, 0.5, 0, 2, 1000, quantised=True).holds and not Parity(1, 0.5, 0, 2, 1000).holds
     assert not Parity(1, 0.0, 1, 2, 1000, quantised=True).holds and LARGEST_SHARE == 0.002

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -18,9 +18,16 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write the contour on the image.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 16-bit probabilities.")] = False,
+    to: Annotated[str, typer.Option(help="Masks of volumes: same, nifti, dicom-seg, tiff or png.")] = "same",
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Copy the patient's identity into DICOM segmentations.")
+    ] = False,
     fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
 ) -> None:
     """Segment images; masks have the size and name of their image.
+
+    Volumes come back in their own format and geometry: NIfTI as NIfTI, a folder with a DICOM series as a DICOM
+    segmentation without the patient's name, TIFF pages as pages.
 
     Files that cannot be read are listed at the end, the others are done; the exit code is then 2.
 
@@ -28,16 +35,21 @@ def command(
 
         pocketseg predict model.onnx scans --out masks
 
+        pocketseg predict model.onnx scan.nii.gz patient7/series3 --out masks
+
+        pocketseg predict model.onnx patient7/series3 --out masks --to nifti
+
         pocketseg predict model.onnx one.png two.tif "more/*.png" --out masks --overlay --probabilities
     """
     from pocketseg.errors import DataError
-    from pocketseg.flows.predict import predict
+    from pocketseg.flows.predict import Form, predict
 
     console.log_to_terminal()
     with console.bars() as bars:
         done = predict(
-            model, inputs, out,
-            with_overlay=overlay, probabilities=probabilities, fold=fold, progress=bars.of("predicting"),
+            model, inputs, out, to=cast(Form, to),
+            with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
+            progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"{len(done.written)} files in {out}")
     if done.problems:

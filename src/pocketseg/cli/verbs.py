@@ -7,11 +7,13 @@ import typer
 from pocketseg import __version__
 from pocketseg.cli import (
     convert_config,
+    data,
     demo,
     evaluate,
     export,
     inspect,
     nets,
+    overlay,
     phantom,
     predict,
     recipes,
@@ -48,6 +50,7 @@ def common(
     """Options before the verb."""
 
 
-for verb in (train, evaluate, export, predict, report, nets, inspect, phantom, demo, convert_config):
+for verb in (train, evaluate, export, predict, overlay, report, nets, inspect, phantom, demo, convert_config):
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(data.app, name="data")

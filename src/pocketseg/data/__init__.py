@@ -2,9 +2,10 @@
 
 from pocketseg.data.case import BoundedCache, Case
 from pocketseg.data.cases import Cases, CheckedData
+from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping
 from pocketseg.data.masks import MaskCoding
-from pocketseg.data.split import Fold, Split, holdout, kfold
+from pocketseg.data.split import Fold, Split, given, holdout, kfold
 
 __all__ = [
     "BoundedCache",
@@ -14,7 +15,9 @@ __all__ = [
     "Fold",
     "Grouping",
     "MaskCoding",
+    "Only",
     "Split",
+    "given",
     "holdout",
     "kfold",
 ]

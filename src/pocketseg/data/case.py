@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pocketseg.data import readers
 from pocketseg.errors import DataError
+from pocketseg.pipeline.components import fill_outline
 
 Pixels = NDArray[np.generic]
 
@@ -28,7 +29,11 @@ class Source(Protocol):
 
     @property
     def path(self) -> Path:
-        """The file it is in."""
+        """The file it is in, or the folder of a DICOM series."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file it is read from."""
 
     def image(self) -> Pixels: ...
 
@@ -46,11 +51,56 @@ class FileSource:
     def where(self) -> str:
         return str(self.path)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
     def image(self) -> Pixels:
         return readers.read_image(self.path)
 
     def mask(self, *, grey: bool) -> Pixels:
         return readers.read_mask(self.path, grey=grey)
+
+
+@dataclass(frozen=True)
+class OutlineSource(FileSource):
+    """An image file with the outline of a region, or the region; the outline is read filled."""
+
+    def mask(self, *, grey: bool) -> Pixels:
+        outline = np.not_equal(readers.read_mask(self.path, grey=grey), 0)
+        try:
+            return fill_outline(outline)
+        except ValueError as error:
+            raise DataError(self.where, str(error), "close it, or give the mask") from None
+
+
+@dataclass(frozen=True)
+class ChannelSource:
+    """Several images of one place (contrasts of a scan) as the channels of one image."""
+
+    parts: tuple[Source, ...]
+
+    @property
+    def where(self) -> str:
+        return self.parts[0].where
+
+    @property
+    def path(self) -> Path:
+        return self.parts[0].path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(file for part in self.parts for file in part.files)
+
+    def image(self) -> Pixels:
+        images = [part.image() for part in self.parts]
+        for part, image in zip(self.parts, images, strict=True):
+            if image.shape != images[0].shape or image.ndim != 2:
+                raise DataError(part.where, f"has the shape {image.shape}, the first {images[0].shape}", "align them")
+        return np.stack(images, axis=-1)
+
+    def mask(self, *, grey: bool) -> Pixels:
+        raise DataError(self.where, "several files are no mask", "store class indices in one file")
 
 
 @dataclass(frozen=True)
@@ -64,6 +114,10 @@ class ArraySource:
     @property
     def where(self) -> str:
         return f"{self.path}[{self.member + ', ' if self.member else ''}{self.row}]"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def image(self) -> Pixels:
         values = np.asarray(open_array(self.path, self.member)[self.row])
@@ -98,13 +152,17 @@ def open_array(path: Path, member: str | None) -> Pixels:
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its masks, which are united where there are several.
+    """One image with its masks; several are united, unless they are of several raters, which are fused.
 
     Attributes:
         name: unique in the data set; the stem of the image file where that is unique.
         label: class folder the case lies in, for stratified splits and tables by class.
         group: cases of one group (patient, cluster of near duplicates) never lie in two parts of a split.
         spacing_mm: pixel size (row, column) in millimetres, where it is known.
+        raters: who drew each mask; empty where one mask is the truth, or several are parts of it.
+        site, subject: where and of whom the image was taken, as far as file names say.
+        part: of the split that the data came with: train, validation or test.
+        weights: weight of every pixel in a loss, a `.npy` file, where the data has them.
     """
 
     name: str
@@ -113,6 +171,11 @@ class Case:
     label: str | None = None
     group: str = ""
     spacing_mm: tuple[float, float] | None = None
+    raters: tuple[str, ...] = ()
+    site: str | None = None
+    subject: str | None = None
+    part: str | None = None
+    weights: Path | None = None
 
 
 class BoundedCache:

@@ -13,11 +13,14 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.data.case import BoundedCache, Case, Source
+from pocketseg.data.case import BoundedCache, Case, Source, open_array
+from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
+from pocketseg.data.raters import Fusion, Raters, fuse
 from pocketseg.errors import DataError, Problem
+from pocketseg.pipeline.reading import Reading
 
 CACHE_MIB = int(os.environ.get("POCKETSEG_CACHE_MIB", "1024"))
 MOSTLY = 0.9
@@ -33,6 +36,7 @@ class CheckedData:
         empty: names of the cases whose mask holds no foreground.
         channels: the channel counts of the images.
         notes: what is odd but not wrong.
+        blank: names of the cases whose image holds a single value.
     """
 
     digest: str
@@ -40,6 +44,7 @@ class CheckedData:
     empty: frozenset[str]
     channels: frozenset[int]
     notes: tuple[str, ...] = ()
+    blank: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -58,6 +63,7 @@ class Cases(Sequence[Case]):
     cases: list[Case]
     coding: MaskCoding = field(default_factory=MaskCoding)
     grouped: bool = False
+    fusion: Fusion = "majority"
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(CACHE_MIB * 2**20))
 
     @classmethod
@@ -70,6 +76,9 @@ class Cases(Sequence[Case]):
         masks: str | None = None,
         coding: MaskCoding | None = None,
         grouping: Grouping | None = None,
+        reading: Reading | None = None,
+        raters: Raters = "majority",
+        only: Only | None = None,
     ) -> Cases:
         """Find the cases of a folder (or `.npz` file) and pair images with masks.
 
@@ -78,13 +87,18 @@ class Cases(Sequence[Case]):
             layout: a name from `data.layouts.LAYOUTS`, or `auto`.
             images, masks: two folders of any name, relative to path or absolute.
             coding: how stored mask values name classes; default: one class.
-            grouping: where groups come from; default: every case is its own group.
+            grouping: where groups come from; default: what the layout knows (a volume, a patient), else every case is
+                its own group.
+            reading: how volumes are cut into slices.
+            raters: masks of several raters are fused by majority or STAPLE, or `each` gives a case.
+            only: which cases to keep.
 
         Raises:
             DataError: nothing was found, or images and masks do not pair; all faults are told at once.
         """
         root = Path(path)
-        name, folder, listing = find_cases(root, layout, images, masks)
+        each = raters == "each"
+        name, folder, listing = find_cases(root, layout, images, masks, reading=reading, each_rater=each)
         if listing.problems:
             # What does not pair stops everything; the files that do are looked at all the same, to tell all at once.
             paired = cls(root, name, listing.cases, coding or MaskCoding())
@@ -92,9 +106,12 @@ class Cases(Sequence[Case]):
         if not listing.cases:
             raise DataError(str(folder), "holds no images", "check the path given as --data")
         grouping = grouping or Grouping()
-        ordered = sorted(listing.cases, key=lambda case: natural_key(case.name))
+        ordered = sorted((only or Only()).of(listing.cases), key=lambda case: natural_key(case.name))
         cases = grouping.assign(ordered, root if root.is_dir() else root.parent)
-        return cls(root, name, cases, coding or MaskCoding(), bool(grouping))
+        grouped = bool(grouping) or any(case.group != case.name for case in cases)
+        return cls(
+            root, name, cases, coding or MaskCoding(), grouped, fusion="staple" if raters == "staple" else "majority"
+        )
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -123,7 +140,10 @@ class Cases(Sequence[Case]):
         return self.cache.get(("image", case.name), lambda: (case.image.image(),))[0]
 
     def mask(self, case: Case) -> NDArray[np.uint8]:
-        """Class indices, uint8 (h, w); several masks of a case are united (the highest index wins)."""
+        """Class indices, uint8 (h, w).
+
+        Several masks of a case are united (the highest index wins), those of several raters fused.
+        """
         return self.cache.get(("mask", case.name), lambda: (self._united(case),))[0]
 
     def _united(self, case: Case) -> NDArray[np.uint8]:
@@ -131,8 +151,21 @@ class Cases(Sequence[Case]):
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
                 raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
+        if len(case.raters) > 1:
+            return fuse(np.stack(layers), self.coding.classes, self.fusion)
         out: NDArray[np.uint8] = np.maximum.reduce(layers)
         return out
+
+    def weights(self, case: Case) -> NDArray[np.float32] | None:
+        """The weight of every pixel (h, w), where the data has them."""
+        if case.weights is None:
+            return None
+        values = open_array(case.weights, None)
+        shape = self.image(case).shape[:2]
+        if values.shape != shape or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            what = f"holds {values.dtype} of the shape {values.shape}, not a finite number a pixel of {shape}"
+            raise DataError(str(case.weights), what, "make the weights anew")
+        return np.asarray(values, np.float32)
 
     def _decoded(self, source: Source) -> NDArray[np.uint8]:
         return self.coding.decode(source.mask(grey=self.coding.threshold is not None), source.where)
@@ -143,33 +176,41 @@ class Cases(Sequence[Case]):
         Raises:
             DataError: with one problem for each file that cannot be used.
         """
-        problems, shares, channels = self._inspect(progress)
+        problems, shares, channels, blank = self._inspect(progress)
         if problems:
             raise DataError.of(problems)
         digest, files = self._digest()
         empty = frozenset(name for name, share in shares.items() if share == 0)
-        return CheckedData(digest, files, empty, frozenset(channels), tuple(self._notes(shares, channels)))
+        notes = tuple(self._notes(shares, channels))
+        return CheckedData(digest, files, empty, frozenset(channels), notes, frozenset(blank))
 
-    def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Problem], dict[str, float], set[int]]:
-        """Faults of all files, the share of foreground of each case, and the channel counts of the images."""
+    def _inspect(
+        self, progress: Callable[[int, int], None] | None
+    ) -> tuple[list[Problem], dict[str, float], set[int], set[str]]:
+        """Faults of all files, each case's share of foreground, the images' channel counts, and the blank images."""
         problems: list[Problem] = []
         shares: dict[str, float] = {}
         channels: set[int] = set()
+        blank: set[str] = set()
         for done, case in enumerate(self.cases, start=1):
             try:
                 image, mask = _together([partial(self.image, case), partial(self.mask, case)])
+                self.weights(case)
                 if image.shape[:2] != mask.shape:
                     raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
                 shares[case.name] = float((mask > 0).mean())
+                if image.min() == image.max():
+                    blank.add(case.name)
                 channels.add(1 if image.ndim == 2 else image.shape[2])
             except DataError as error:
                 problems += error.problems
             if progress:
                 progress(done, len(self.cases))
-        return problems, shares, channels
+        return problems, shares, channels, blank
 
     def _digest(self) -> tuple[str, int]:
-        paths = {source.path for case in self.cases for source in (case.image, *case.masks)}
+        paths = {file for case in self.cases for source in (case.image, *case.masks) for file in source.files}
+        paths |= {case.weights for case in self.cases if case.weights}
         whole = hashlib.sha256()
         base = self.root if self.root.is_dir() else self.root.parent
         for path in sorted(paths):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketseg.data.case import Case
+from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, near
 
 
@@ -32,7 +33,7 @@ class Grouping:
         return bool(self.csv or self.regex or self.folder)
 
     def assign(self, cases: Sequence[Case], root: Path) -> list[Case]:
-        """The cases with their groups; without a rule every case is its own group."""
+        """The cases with their groups; without a rule those that the layout knows, else every case is its own."""
         if self.csv:
             groups = self._from_table(cases, root)
         elif self.regex:
@@ -40,7 +41,7 @@ class Grouping:
         elif self.folder:
             groups = {case.name: case.image.path.parent.name for case in cases}
         else:
-            groups = {case.name: case.name for case in cases}
+            groups = {case.name: case.group or case.name for case in cases}
         return [replace(case, group=groups[case.name]) for case in cases]
 
     def _from_names(self, cases: Sequence[Case]) -> dict[str, str]:
@@ -74,7 +75,8 @@ class Grouping:
 
 
 def _row_of(case: Case, table: dict[str, str]) -> str | None:
-    return table.get(case.name, table.get(case.image.path.name, table.get(case.image.path.stem)))
+    path = case.image.path
+    return next((table[key] for key in (case.name, path.name, path.stem, stem_of(path)) if key in table), None)
 
 
 def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:

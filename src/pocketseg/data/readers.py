@@ -29,6 +29,16 @@ TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
 
 
+def stem_of(path: Path) -> str:
+    """A file's name without its suffix; that of a compressed volume is `.nii.gz`.
+
+    Example:
+        >>> stem_of(Path("scan.1.nii.gz"))
+        'scan.1'
+    """
+    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+
+
 def read_image(path: Path) -> NDArray[np.generic]:
     """Decode an image: (h, w) for grey, (h, w, 3) for colour; uint8, uint16, int32, float32 or bool.
 
@@ -72,7 +82,25 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
     return values if values.ndim == 2 else _collapse(values, path)
 
 
-def _opened(path: Path) -> Image.Image:
+def read_pages(path: Path) -> list[NDArray[np.generic]]:
+    """All pages of a TIFF file, each as `read_image` gives it.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with _opened(path, pages=True) as picture:
+        try:
+            pages = []
+            for number in range(getattr(picture, "n_frames", 1)):
+                picture.seek(number)
+                pages.append(_as_array(picture))
+        except Exception as error:  # Pillow's decoders raise many kinds of errors on torn files
+            what = f"page {number + 1} is damaged or cut off ({error})"
+            raise DataError(str(path), what, "copy the file again from its source") from error
+    return pages
+
+
+def _opened(path: Path, pages: bool = False) -> Image.Image:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
             raise DataError(str(path), "is not a regular file", "remove it, or put an image in its place")
@@ -85,18 +113,18 @@ def _opened(path: Path) -> Image.Image:
         ) from None
     except OSError as error:
         raise DataError(str(path), f"the file cannot be read ({error.strerror})", "check the disk") from error
-    return decode(content, path)
+    return decode(content, path, pages)
 
 
-def decode(content: bytes, path: Path) -> Image.Image:
-    """Decode the bytes of one allowed file to a loaded picture."""
+def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
+    """Decode the bytes of one allowed file to a loaded picture; `pages` allows several."""
     if not content:
         raise DataError(str(path), "the file is empty (0 bytes)", "copy it again from its source")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata that is not used here
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            _refuse_unusual(picture, content, path)
+            _refuse_unusual(picture, content, path, pages)
             picture.load()
     except UnidentifiedImageError:
         raise DataError(str(path), _what_it_is_instead(content), "use PNG, JPEG, TIFF or BMP") from None
@@ -126,12 +154,12 @@ def _too_large(path: Path, what: str) -> DataError:
     return DataError(str(path), f"{what} is above the limit of {LARGEST_PIXELS:,} pixels", "cut it into parts")
 
 
-def _refuse_unusual(picture: Image.Image, content: bytes, path: Path) -> None:
+def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: bool) -> None:
     width, height = picture.size
     if width * height > LARGEST_PIXELS:
         raise _too_large(path, f"{width}×{height}")
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and not pages:
         raise DataError(str(path), f"the file holds {frames} pages or frames", "save each as a file of its own")
     if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
         raise DataError(

@@ -150,6 +150,14 @@ def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, co
     return _checked(Split(tuple(result), _groups(cases), rule), cases)
 
 
+def given(cases: Sequence[Case]) -> Split:
+    """One fold: the parts that the data came with, where they are folders of its layout."""
+    parts = {case.name: case.part or "" for case in cases}
+    if not all(parts.values()):
+        raise DataError("split.kind=given", "the data's layout has no parts of its own", "use holdout or kfold")
+    return _checked(Split((_fold(cases, parts),), _groups(cases), {"kind": "given"}), cases)
+
+
 def _groups(cases: Sequence[Case]) -> dict[str, str]:
     return {case.name: case.group for case in cases}
 
@@ -160,7 +168,7 @@ def _fold(cases: Sequence[Case], parts: Mapping[str, str]) -> Fold:
 
 def _checked(split: Split, cases: Sequence[Case]) -> Split:
     problems = split._problems("split", cases)
-    wants_test = split.rule.get("test", 1) != 0
+    wants_test = split.rule.get("test", 1) != 0 and split.rule["kind"] != "given"
     if wants_test and any(not fold.test for fold in split.folds):
         problems.append(Problem("split", "the test part is empty", "give more cases, or a larger share"))
     if problems:

@@ -46,8 +46,8 @@ Respond = Callable[[Case, NDArray[np.generic]], Answer]
 def asking(predictor: Predictor) -> Respond:
     """A predictor's answers, the image seen once."""
 
-    def respond(_: Case, image: NDArray[np.generic]) -> Answer:
-        probability = predictor.predict(image)
+    def respond(case: Case, image: NDArray[np.generic]) -> Answer:
+        probability = predictor.predict(image, case.spacing_mm)
         return Answer(predictor.pipeline.mask(probability), probability)
 
     return respond

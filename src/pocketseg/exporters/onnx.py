@@ -19,6 +19,7 @@ from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.exporters.qdq import is_quantized, with_qdq
 from pocketseg.files import write_atomically
 from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 
@@ -133,15 +134,15 @@ def compare(
     pipeline: Pipeline,
     first: Forward,
     second: Forward,
-    images: Iterable[NDArray[np.generic]],
+    images: Iterable[tuple[NDArray[np.generic], Spacing | None]],
     *,
     quantised: bool = False,
 ) -> Parity:
-    """Run both on the same images, through the same pipeline."""
+    """Run both on the same images, given with their pixel sizes, through the same pipeline."""
     count, largest, ties, wrong, pixels = 0, 0.0, 0, 0, 0
     threshold = pipeline.postprocess.threshold
-    for image in images:
-        a, b = pipeline.predict(image, first), pipeline.predict(image, second)
+    for image, spacing_mm in images:
+        a, b = (pipeline.predict(image, forward, spacing_mm) for forward in (first, second))
         differs = threshold_or_argmax(a, threshold) != threshold_or_argmax(b, threshold)
         near = _margin(a, threshold) <= LARGEST_DIFFERENCE
         count += 1

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.layouts.listing import by_stem, image_files
-from pocketseg.data.readers import read_mask
+from pocketseg.data.readers import read_mask, stem_of
+from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.evaluation import (
     Answer,
@@ -35,6 +36,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.flows.loading import is_stage, load_predictor, metric_choice, open_cases
 from pocketseg.flows.run_folder import RunFolder
+from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.models import Recipe
 
@@ -81,7 +83,7 @@ def evaluate(
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     predictor = None if _holds_masks(model) else load_predictor(model, fold)
-    recipe = _recipe(model, [] if predictor is None else predictor.pipeline.classes, overrides)
+    recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_choice(recipe.evaluate)
     if predictor is None and choice.needs_probability:
         names = ", ".join(choice.needs_probability)
@@ -155,22 +157,37 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
         raise DataError(str(folder), "holds no masks and is no run folder", "give a model, a run, or a folder of masks")
 
     coding = MaskCoding(classes=len(classes))
+    volumes: dict[str, VolumeFile] = {}
 
     def respond(case: Case, _: NDArray[np.generic]) -> Answer:
-        stem = Path(case.name).name
+        stem = stem_of(case.image.path) if isinstance(case.image, SliceSource) else Path(case.name).name
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
+        if isinstance(case.image, SliceSource) and is_volume(files[stem]):
+            if stem not in volumes:
+                volumes[stem] = open_volume(files[stem], case.image.volume)
+            return Answer(coding.decode(*_slice_of(volumes[stem], case)))
         return Answer(coding.decode(read_mask(files[stem]), str(files[stem])))
 
     return respond
+
+
+def _slice_of(masks: VolumeFile, case: Case) -> tuple[NDArray[np.generic], str]:
+    """The slice of a volume of masks that lies where the case does, and how an error names it."""
+    assert isinstance(case.image, SliceSource)
+    apart = difference(case.image.volume.grid, masks.grid)
+    if apart:
+        raise DataError(str(masks.path), apart, "predict on the grid of the image")
+    source = replace(case.image, volume=masks)
+    return source.mask(grey=False), source.where
 
 
 def _folders(folder: Path) -> list[Path]:
     return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
 
 
-def _recipe(model: Path, classes: Sequence[str], overrides: Sequence[str]) -> Recipe:
-    """How to read the data and what to measure: as the run did, with the model's classes, changed by --set."""
+def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) -> Recipe:
+    """How to read the data and what to measure: as run or model did, changed by --set."""
     foreign = [text for text in overrides if not text.startswith(("data.", "evaluate."))]
     if foreign:
         raise RecipeError(
@@ -183,8 +200,10 @@ def _recipe(model: Path, classes: Sequence[str], overrides: Sequence[str]) -> Re
     if model.is_dir() and run.recipe_file.exists():
         recipe = run.recipe()
         start = {name: getattr(recipe, name).model_dump(mode="json") for name in ("data", "evaluate")}
-    elif classes:
-        start = {"data": {"classes": list(classes)}}
+    elif pipeline is not None:
+        window, values = pipeline.reading.window, pipeline.intensity_range
+        cut = {"axis": pipeline.reading.axis, "window": window, "range": values}
+        start = {"data": {"classes": list(pipeline.classes), **cut}}
     # A whole recipe is validated, so that a wrong key is told with its neighbours; only these sections are used.
     stage = {"name": "none", "net": {"arch": "none"}, "loss": {"dice": 1}}
     return load_recipe({**start, "stages": [stage]}, overrides)

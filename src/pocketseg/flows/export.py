@@ -106,7 +106,7 @@ def _compared(model: object, file: Path, wanted: Path, cases: Cases, split: Spli
     assert isinstance(model, Model)
     chosen = cases.named(split.fold(fold).validation)[:COMPARED_CASES]
     exported = load_onnx(file)
-    images = (cases.image(case) for case in chosen)
+    images = ((cases.image(case), case.spacing_mm) for case in chosen)
     parity = compare(
         exported.pipeline, model.predictor().forward, exported.forward, images, quantised=model.quant is not None
     )

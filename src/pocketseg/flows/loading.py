@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data import Cases, Grouping, MaskCoding
+from pocketseg.data import Cases, Grouping, MaskCoding, Only
 from pocketseg.errors import ModelFileError, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
+from pocketseg.pipeline import Reading
 from pocketseg.predictors import NetPredictor, load_onnx
 from pocketseg.recipes.models import DataSection, EvaluateSection
 
@@ -25,8 +26,17 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
         threshold=section.mask.threshold,
     )
     grouping = Grouping(section.group_csv, section.group_column, section.group_regex, section.group_folder)
+    chosen = (None if value is None else tuple(value) for value in section.only.model_dump().values())
     return Cases.open(
-        path, section.layout, images=section.images, masks=section.masks, coding=coding, grouping=grouping
+        path,
+        section.layout,
+        images=section.images,
+        masks=section.masks,
+        coding=coding,
+        grouping=grouping,
+        reading=reading_of(section),
+        raters=section.raters,
+        only=Only(*chosen),
     )
 
 
@@ -40,6 +50,11 @@ def metric_choice(section: EvaluateSection) -> Choice:
     choice = Choice(tuple(section.metrics), section.tolerance, section.lesion_iou)
     choice.check_packages()
     return choice
+
+
+def reading_of(section: DataSection) -> Reading:
+    """How volumes are cut into slices, as a recipe's data section says."""
+    return Reading(section.axis, section.window, raw=section.range is not None)
 
 
 def require_torch() -> None:

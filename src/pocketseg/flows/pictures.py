@@ -35,7 +35,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 def panel(cases: Cases, case: Case, predictor: Predictor) -> Panel:
     """A case with its reference and its prediction, and the Dice of any foreground as caption."""
     image, truth = cases.image(case), cases.mask(case)
-    prediction = predictor.mask(image)
+    prediction = predictor.mask(image, case.spacing_mm)
     found = overlap(prediction > 0, truth > 0)
     caption = f"Dice {found.dice:.2f}" if found.outcome == "scored" else found.outcome
     return Panel(case.name, caption, image, truth, prediction)

@@ -1,24 +1,56 @@
-"""`predict`: images in, masks of the same size and name out. With an ONNX model nothing of torch is imported."""
+"""`predict`: images in, masks of the same size and name out. With an ONNX model nothing of torch is imported.
+
+A volume comes back in its own format on its own grid: NIfTI as NIfTI, DICOM as a DICOM segmentation, TIFF as TIFF.
+"""
 
 from __future__ import annotations
 
 import glob
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pocketseg.data.layouts.listing import image_files
-from pocketseg.data.readers import SUFFIXES, read_image
-from pocketseg.errors import DataError, Problem
+from pocketseg.data.layouts.listing import has_pixels, image_files
+from pocketseg.data.readers import read_image, stem_of
+from pocketseg.data.volumes import (
+    Dicom,
+    Nifti,
+    SliceSource,
+    VolumeFile,
+    dicom_files,
+    is_volume,
+    open_volume,
+    series_in,
+    slices_of,
+    write_nifti,
+    write_segmentation,
+    write_stack,
+)
+from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import write_atomically
 from pocketseg.flows.loading import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
+
+# What masks are written as, for the check that none replaces an image.
+ENDINGS = (".png", ".nii", ".nii.gz", ".dcm", ".tif")
+Form = Literal["same", "nifti", "dicom-seg", "tiff", "png"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written for each image; the fields are the options of `predict`."""
+
+    with_overlay: bool = False
+    probabilities: bool = False
+    to: Form = "same"
+    keep_identity: bool = False
 
 
 @dataclass
@@ -36,6 +68,8 @@ def predict(
     *,
     with_overlay: bool = False,
     probabilities: bool = False,
+    to: Form = "same",
+    keep_identity: bool = False,
     fold: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
@@ -43,10 +77,17 @@ def predict(
 
     Args:
         model: ONNX file, checkpoint, or run folder.
-        inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`.
-        out: folder for the masks. One class is stored as 0 and 255, several as class indices.
-        with_overlay: also write `NAME_overlay.png`, the contour on the image.
-        probabilities: also write `NAME_probability.png`, 16-bit grey, one file a class.
+        inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`. A folder
+            of DICOM files is one series.
+        out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI and
+            DICOM always hold class indices.
+        with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name.
+        probabilities: also write `NAME_probability.png`, 16-bit grey, one file a class; for volumes NIfTI (float) or,
+            beside TIFF, TIFF.
+        to: the format of volumes' masks: `same` as the volume, `nifti`, `dicom-seg` (for DICOM), `tiff`, or `png`, a
+            folder of slices.
+        keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
+            needs; without it they are left empty.
         fold: of a run folder.
         progress: called with (done, of).
 
@@ -56,12 +97,16 @@ def predict(
     Raises:
         DataError: nothing to do, or two inputs would become one output.
     """
+    if to not in get_args(Form):
+        raise DataError(f"--to {to}", "is no format of masks", near(to, get_args(Form)))
+    wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     predictor = load_predictor(model, fold)
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):
         try:
-            done.written += _one(predictor, source, target, with_overlay, probabilities)
+            make = _volume if is_volume(source) else _picture
+            done.written += make(predictor, source, target, wanted)
         except DataError as error:
             done.problems += [
                 Problem(str(source), problem.what, problem.fix) if problem.where == "image" else problem
@@ -78,17 +123,29 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found = [file for folder in (path, *_below(path, out)) for file in image_files(folder)]
-            jobs += [(file, out / file.relative_to(path).with_suffix("")) for file in found]
+            jobs += [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
         elif path.exists() or not glob.has_magic(text):
-            jobs.append((path, out / path.stem))
+            jobs.append((path, out / stem_of(path)))
         else:
-            found = [Path(name) for name in sorted(glob.glob(text, recursive=True)) if Path(name).is_file()]
-            jobs += [(file, out / file.stem) for file in found if file.suffix.lower() in SUFFIXES]
+            found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+            jobs += [(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
     if not jobs:
         raise DataError(", ".join(inputs), "no images were found", "give image files, a folder, or a quoted pattern")
     _refuse_collisions(jobs)
     return jobs
+
+
+def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
+    """What lies directly in a folder: images, and DICOM files as one series where they are one."""
+    place = out / folder.relative_to(root)
+    slices = dicom_files(folder)
+    series = series_in(slices)
+    if len(slices) > len(series):
+        if len(series) > 1:
+            raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
+        jobs = [(folder, out / folder.name if folder == root else place)]
+        return jobs + [(file, place / stem_of(file)) for file in image_files(folder) if file not in slices]
+    return [(file, place / stem_of(file)) for file in image_files(folder)]
 
 
 def _below(folder: Path, out: Path) -> list[Path]:
@@ -106,28 +163,100 @@ def _refuse_collisions(jobs: Sequence[tuple[Path, Path]]) -> None:
             problems.append(
                 Problem(str(source), f"would be written over the mask of {other}", "predict them into two folders")
             )
-        if (
-            target.with_suffix(".png").resolve() == source.resolve()
-            or Path(f"{target}.png").resolve() == source.resolve()
-        ):
+        if any(Path(f"{target}{ending}").resolve() == source.resolve() for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
     if problems:
         raise DataError.of(problems)
 
 
-def _one(predictor: Predictor, source: Path, target: Path, with_overlay: bool, probabilities: bool) -> list[Path]:
+def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
+    if wanted.to not in ("same", "png"):
+        raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
     image = read_image(source)
     probability = predictor.predict(image)
     mask = predictor.pipeline.mask(probability)
     classes = predictor.pipeline.classes
-    files = {"": mask * np.uint8(255) if len(classes) == 1 else mask}
-    if with_overlay:
+    files = {"": _shown(mask, classes)}
+    if wanted.with_overlay:
         files["_overlay"] = overlay(image, mask, classes=len(classes))
-    if probabilities:
-        names = ["_probability"] if len(classes) == 1 else [f"_probability_{name}" for name in classes]
-        for index, name in enumerate(names):
-            files[name] = np.rint(probability[:, :, index] * 65535).astype(np.uint16)
+    if wanted.probabilities:
+        for index, name in enumerate(_probability_names(classes)):
+            files[name] = _sixteen_bits(probability[:, :, index])
     return [_write_png(Path(f"{target}{suffix}.png"), pixels) for suffix, pixels in files.items()]
+
+
+def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
+    """Segment slice by slice, and put the slices together on the volume's own grid."""
+    volume = open_volume(source)
+    slices = slices_of(volume, predictor.pipeline.reading)
+    axis = slices[0].axis
+    spacing = volume.grid.plane_spacing(axis)
+    classes = predictor.pipeline.classes
+    masks: list[NDArray[np.uint8]] = []
+    chances: list[NDArray[np.float32]] = []
+    for each in slices:
+        probability = predictor.predict(each.image(), spacing)
+        masks.append(predictor.pipeline.mask(probability))
+        if wanted.probabilities:
+            chances.append(probability)
+    form = _own_form(volume) if wanted.to == "same" else wanted.to
+    ending = ".nii" if source.name.lower().endswith(".nii") else ".nii.gz"
+    written = []
+    if form == "png":
+        written += _write_pages(target, [_shown(mask, classes) for mask in masks])
+    elif form == "tiff":
+        written.append(write_stack(Path(f"{target}.tif"), _shown(volume.grid.rebuild(masks, axis), classes)))
+    elif form == "dicom-seg":
+        whole = volume.grid.rebuild(masks, axis)
+        written.append(
+            write_segmentation(Path(f"{target}.dcm"), whole, volume, classes, keep_identity=wanted.keep_identity)
+        )
+    else:
+        written.append(write_nifti(Path(f"{target}{ending}"), volume.grid.rebuild(masks, axis), volume))
+    for index, name in enumerate(_probability_names(classes) if chances else []):
+        whole = volume.grid.rebuild([chance[:, :, index] for chance in chances], axis)
+        path = Path(f"{target}{name}")
+        if form in ("tiff", "png"):
+            written.append(write_stack(path.with_name(f"{path.name}.tif"), _sixteen_bits(whole)))
+        else:
+            written.append(write_nifti(path.with_name(path.name + ending), whole, volume))
+    if wanted.with_overlay:
+        written += _write_pages(Path(f"{target}_overlay"), _overlays(slices, masks, len(classes)))
+    return written
+
+
+def _own_form(volume: VolumeFile) -> Form:
+    if isinstance(volume, Dicom):
+        return "dicom-seg"
+    return "nifti" if isinstance(volume, Nifti) else "tiff"
+
+
+def _overlays(
+    slices: Sequence[SliceSource], masks: Sequence[NDArray[np.uint8]], classes: int
+) -> Iterator[NDArray[np.uint8]]:
+    for each, mask in zip(slices, masks, strict=True):
+        yield overlay(each.image(), mask, classes=classes)
+
+
+def _write_pages(target: Path, pages: Sequence[NDArray[np.uint8]] | Iterator[NDArray[np.uint8]]) -> list[Path]:
+    """One picture a slice in a folder; of a single slice a picture in its place."""
+    whole = list(pages)
+    if len(whole) == 1:
+        return [_write_png(Path(f"{target}.png"), whole[0])]
+    return [_write_png(target / f"{index:03d}.png", page) for index, page in enumerate(whole)]
+
+
+def _shown(mask: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
+    return mask * np.uint8(255) if len(classes) == 1 else mask
+
+
+def _sixteen_bits(probability: NDArray[Any]) -> NDArray[np.uint16]:
+    scaled: NDArray[np.uint16] = np.rint(probability * 65535).astype(np.uint16)
+    return scaled
+
+
+def _probability_names(classes: Sequence[str]) -> list[str]:
+    return ["_probability"] if len(classes) == 1 else [f"_probability_{name}" for name in classes]
 
 
 def _write_png(path: Path, pixels: NDArray[np.generic]) -> Path:

@@ -118,12 +118,12 @@ def _facts(
 
 def _timing(cases: Cases, chosen: Sequence[Case], predictor: Predictor) -> str:
     """Median time from decoded image to mask, one image at a time, in torch f32 on this machine."""
-    images = [cases.image(case) for case in chosen[:TIMED_IMAGES]]
-    predictor.mask(images[0])  # the first call sets things up
+    images = [(cases.image(case), case.spacing_mm) for case in chosen[:TIMED_IMAGES]]
+    predictor.mask(*images[0])  # the first call sets things up
     times = []
-    for image in images:
+    for image, spacing_mm in images:
         began = time.perf_counter()
-        predictor.mask(image)
+        predictor.mask(image, spacing_mm)
         times.append(time.perf_counter() - began)
     return f"{1000 * statistics.median(times):.1f} ms, image to mask, torch f32 (median of {len(times)}, this machine)"
 

@@ -20,6 +20,7 @@ from pocketseg.files import sha256_of, write_atomically
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.starting import best_of, refuse_leak
 from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.pipeline.geometry import place
 from pocketseg.pipeline.intensity import converts
 from pocketseg.predictors import load_onnx
 from pocketseg.recipes import Recipe, StageSection
@@ -82,7 +83,7 @@ def check_teachers(
     Raises:
         PocketsegError: a teacher that is missing, does not fit or has seen test cases, or a hint that is impossible.
     """
-    for place, stage in enumerate(recipe.stages):
+    for index, stage in enumerate(recipe.stages):
         section = stage.teacher
         if section is None:
             continue
@@ -92,18 +93,18 @@ def check_teachers(
                 refuse_leak(stage, "teacher", run, number, fold, groups, data_digest)
             if not section.allow_leak:
                 _refuse_test_images(stage, joining, cases.named(fold.test))
-            with _in_stage(place):
+            with _in_stage(index):
                 _check_teacher(recipe, stage, number, [*cases.named(fold.train), *joining])
 
 
 @contextmanager
-def _in_stage(place: int) -> Iterator[None]:
+def _in_stage(index: int) -> Iterator[None]:
     """Gives the keys in errors of a stage the place of the stage."""
     try:
         yield
     except RecipeError as error:
         raise RecipeError.of(
-            [replace(problem, where=f"stages.{place}.{problem.where}") for problem in error.problems]
+            [replace(problem, where=f"stages.{index}.{problem.where}") for problem in error.problems]
         ) from None
 
 
@@ -115,6 +116,9 @@ def _check_teacher(recipe: Recipe, stage: StageSection, number: int, taught: Seq
     assert section is not None
     student = _pipeline(recipe, stage)
     if section.maps is not None:
+        if recipe.data.fit not in ("resize", "tile"):
+            what = f"lie on the images' grid, which data.fit={recipe.data.fit} does not keep"
+            raise RecipeError("teacher.maps", what, "set data.fit to resize or tile, or give the teacher as a run")
         return _maps(recipe, section.maps).check(taught)
     if section.onnx is not None:
         predictor = load_onnx(Path(section.onnx))
@@ -145,6 +149,7 @@ def _pipeline(recipe: Recipe, stage: StageSection, options: Mapping[str, Any] | 
         classes=tuple(data.classes),
         fit=data.fit,
         multiple=int(_skeleton(recipe, options or _net_options(stage)).stride),  # type: ignore[arg-type]
+        spacing_mm=data.spacing_mm,
         intensity_range=data.range,
         normalization=Normalization(recipe.normalize.kind, recipe.normalize.clip),
     )
@@ -166,7 +171,7 @@ def _hints(recipe: Recipe, stage: StageSection, options: Mapping[str, Any], thei
     if stage.hints is None:
         return None
     ours = _pipeline(recipe, stage)
-    seen = theirs if theirs.fit == "resize" else replace(theirs, size=ours.size)
+    seen = replace(theirs, size=ours.size) if theirs.fit == "tile" else theirs
     return choose_hints(
         stage.hints,
         _skeleton(recipe, _net_options(stage)),
@@ -388,9 +393,10 @@ def _cached(
         if (cache / f"{case.name}.npy").exists():
             continue
         prepared = samples.prepared(case)[0]
-        if ours.fit == "resize":
+        if ours.fit != "tile":
             found = probabilities_of(torch.from_numpy(forward(prepared[None])))[0].movedim(0, -1).numpy()
         else:
-            found = ours.predict_prepared(prepared, (prepared.shape[1], prepared.shape[2]), forward)
+            grid = (prepared.shape[1], prepared.shape[2])
+            found = ours.predict_prepared(prepared, place(grid, ours.size, "tile"), forward)
         write_map(cache, case, found)
     return _maps(recipe, str(cache))

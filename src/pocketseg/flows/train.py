@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pocketseg.data import Case, Cases, CheckedData, Fold, Split, holdout, kfold
+from pocketseg.data import Case, Cases, CheckedData, Fold, Split, given, holdout, kfold
 from pocketseg.errors import RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
@@ -31,7 +31,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
-from pocketseg.flows.loading import metric_choice, open_cases, require_torch
+from pocketseg.flows.loading import metric_choice, open_cases, reading_of, require_torch
 from pocketseg.flows.pictures import draw_examples, draw_stage
 from pocketseg.flows.records import Labelled, check_logs, told
 from pocketseg.flows.results import list_run
@@ -201,6 +201,8 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
         PocketsegError: channels, folds, starting weights or teachers that do not fit.
     """
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
+    if recipe.data.drop_empty == "train":
+        folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe, checked)
     check_starts(recipe, folds, plan.groups, checked.digest)
     check_teachers(recipe, folds, plan.groups, checked.digest, cases)
@@ -229,16 +231,27 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
         )
 
 
-def make_split(recipe: Recipe, cases: Cases, given: str | Path | None, resumed: RunFolder | None) -> Split:
+def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
     """The split of the resumed run, a given one, or the recipe's."""
     if resumed is not None and resumed.split_file.exists():
         return Split.read(resumed.split_file, cases)
-    if given is not None:
-        return Split.read(Path(given), cases)
+    if file is not None:
+        return Split.read(Path(file), cases)
     rule = recipe.split
+    if rule.kind == "given":
+        return given(cases)
     if rule.kind == "kfold":
         return kfold(cases, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     return holdout(cases, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+
+
+def _without_empty(fold: Fold, checked: CheckedData) -> Fold:
+    """The fold without blank images and empty masks in its training part; all are judged."""
+    kept = tuple(name for name in fold.train if name not in checked.empty and name not in checked.blank)
+    if not kept:
+        what = "all training cases are blank or have an empty mask"
+        raise RecipeError("data.drop_empty=train", what, "check the masks, or set data.drop_empty=null")
+    return replace(fold, train=kept)
 
 
 def _begin(
@@ -481,6 +494,8 @@ class _Work:
             classes=tuple(data.classes),
             fit=data.fit,
             intensity_range=data.range,
+            spacing_mm=data.spacing_mm,
+            reading=reading_of(data),
             normalization=Normalization(normalize.kind, normalize.clip),
             postprocess=self._first_rules(),
         )
@@ -567,7 +582,9 @@ class _Work:
         start = self._first_rules()
         predictor = model.predictor(self.accelerator.device)
         validation = self.cases.named(fold.validation)
-        pairs = ((predictor.predict(self.cases.image(case)), self.cases.mask(case)) for case in validation)
+        pairs = (
+            (predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case)) for case in validation
+        )
         chosen, dice = choose_rules(start, auto, pairs)
         model.pipeline = replace(model.pipeline, postprocess=chosen)
         model.net.cpu()

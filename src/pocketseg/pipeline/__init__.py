@@ -3,5 +3,6 @@
 from pocketseg.pipeline.intensity import Normalization
 from pocketseg.pipeline.pipeline import Forward, Pipeline, to_probabilities
 from pocketseg.pipeline.postprocess import Postprocess
+from pocketseg.pipeline.reading import Reading
 
-__all__ = ["Forward", "Normalization", "Pipeline", "Postprocess", "to_probabilities"]
+__all__ = ["Forward", "Normalization", "Pipeline", "Postprocess", "Reading", "to_probabilities"]

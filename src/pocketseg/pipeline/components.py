@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# A region without holes that covers less of its bounding box is taken for an open line.
+LEAST_COVER = 0.4
+
 
 def label_components(mask: NDArray[np.bool_], *, diagonal: bool = True) -> tuple[NDArray[np.int32], int]:
     """Number the connected components of a mask in the order of their first pixel.
@@ -90,3 +93,23 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     outside[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     outside[0] = False
     return mask | ((labels > 0) & ~outside[labels])
+
+
+def fill_outline(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The region that an outline encloses, the outline included; a region that is filled already stays.
+
+    Raises:
+        ValueError: the outline is not closed.
+
+    Example:
+        >>> ring = np.ones((3, 3), bool); ring[1, 1] = False
+        >>> int(fill_outline(ring).sum())
+        9
+    """
+    filled = fill_holes(outline)
+    if outline.any() and (filled == outline).all():
+        rows, columns = np.nonzero(outline)
+        box = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        if len(rows) < LEAST_COVER * box:
+            raise ValueError("the outline is not closed, so it has no inside")
+    return filled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,109 @@ def pad_to_size(planes: Array, size: tuple[int, int]) -> Array:
 
 def _pad(planes: Array, below: int, right: int) -> Array:
     return np.pad(planes, ((0, 0), (0, below), (0, right)), mode="edge") if below or right else planes
+
+
+Fit = Literal["resize", "letterbox", "pad", "crop", "tile"]
+Shape = tuple[int, int]
+Spacing = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How an image comes to the net's grid, and probabilities back: resample, cut a window, surround it with zeros.
+
+    Attributes:
+        source: (height, width) of the image.
+        inner: what it is resampled to.
+        window: the part of `inner` that the net sees.
+        size: the net's grid.
+        top, left: where the window lies in it.
+    """
+
+    source: Shape
+    inner: Shape
+    window: tuple[slice, slice]
+    size: Shape
+    top: int
+    left: int
+
+    def cut(self, planes: Array) -> Array:
+        """The part of an image (c, h, w) that the net sees, resampled."""
+        return resize(planes, self.inner)[(slice(None), *self.window)]
+
+    def cut_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+        """A mask (h, w) on the net's grid; the surroundings are background."""
+        return self._surround(resize_labels(mask, self.inner, classes)[self.window])
+
+    def surround(self, planes: Array) -> Array:
+        """Planes of the window in the middle of the net's grid."""
+        return self._surround(planes)
+
+    def _surround(self, part: NDArray[Any]) -> NDArray[Any]:
+        height, width = part.shape[-2:]
+        below, right = self.size[0] - self.top - height, self.size[1] - self.left - width
+        if (self.top, self.left, below, right) == (0, 0, 0, 0):
+            return part
+        return np.pad(part, [*[(0, 0)] * (part.ndim - 2), (self.top, below), (self.left, right)])
+
+    def restore(self, probabilities: Array) -> Array:
+        """Probabilities (k, height, width) of the net's grid on the image's; what the net did not see gets 0."""
+        rows, columns = self.window
+        part = probabilities[
+            :, self.top : self.top + rows.stop - rows.start, self.left : self.left + columns.stop - columns.start
+        ]
+        if part.shape[1:] != self.inner:
+            whole = np.zeros((len(part), *self.inner), np.float32)
+            whole[(slice(None), *self.window)] = part
+            part = whole
+        return resize(part, self.source)
+
+
+def place(source: Shape, size: Shape, fit: Fit, scale: Spacing = (1.0, 1.0)) -> Placement:
+    """Where an image of some height and width lies on the net's grid.
+
+    Args:
+        source: (height, width) of the image.
+        size: (height, width) the net sees.
+        fit: `resize` stretches; `letterbox` keeps the shape of things and surrounds; `pad` and `crop` keep the pixels,
+            in the middle of the net's grid; `tile` keeps the image's grid.
+        scale: pixels of the net for a pixel of the image (row, column); `resize` and `letterbox` choose their own.
+
+    Raises:
+        ValueError: the image is larger than a grid that it is to be padded to.
+
+    Example:
+        >>> place((100, 50), (64, 64), "letterbox").inner
+        (64, 32)
+    """
+    if fit == "resize":
+        return Placement(source, size, _all(size), size, 0, 0)
+    if fit == "letterbox":
+        factor = min(size[0] / source[0], size[1] / source[1])
+        scale = (factor, factor)
+    inner = _scaled(source[0], scale[0]), _scaled(source[1], scale[1])
+    if fit == "tile":
+        return Placement(source, inner, _all(inner), inner, 0, 0)
+    if fit == "pad" and (inner[0] > size[0] or inner[1] > size[1]):
+        raise ValueError(
+            f"the image is {inner[0]}×{inner[1]} pixels, more than the {size[0]}×{size[1]} it is padded to"
+        )
+    (top, rows), (left, columns) = (_centred(have, want) for have, want in zip(inner, size, strict=True))
+    return Placement(source, inner, (rows, columns), size, top, left)
+
+
+def _all(shape: Shape) -> tuple[slice, slice]:
+    return slice(0, shape[0]), slice(0, shape[1])
+
+
+def _scaled(length: int, factor: float) -> int:
+    return max(1, round(length * factor))
+
+
+def _centred(have: int, want: int) -> tuple[int, slice]:
+    """Offset on the grid, and the part of the image that it holds; an odd pixel goes to the end."""
+    start = max(0, (have - want) // 2)
+    return max(0, (want - have) // 2), slice(start, start + min(have, want))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from pocketseg.errors import DataError, ModelFileError
 from pocketseg.pipeline import geometry
 from pocketseg.pipeline.intensity import Normalization, to_channels, unit_range
 from pocketseg.pipeline.postprocess import Postprocess
+from pocketseg.pipeline.reading import Reading
 
 Array = NDArray[np.float32]
 # (n, c, h, w) float32 to logits (n, k', h, w) float32, h and w multiples of the net's stride.
@@ -35,61 +36,87 @@ class Pipeline:
         size: (height, width) the net sees.
         channels: image channels the net takes.
         classes: names of the foreground classes; index 0 of a mask is background.
-        fit: `resize` brings the whole image to `size`; `tile` keeps its grid and covers it with blended tiles of
-            `size`.
+        fit: `resize` stretches the whole image to `size`; `letterbox` keeps its shape; `pad` and `crop` keep its
+            pixels, in the middle of `size`; `tile` keeps its grid and covers it with blended tiles of `size`. What lies
+            around an image is 0 after normalisation; what was cut off is background.
         multiple: the net's total stride; its input is padded to multiples of it.
+        spacing_mm: pixel size (row, column) that images are resampled to first, for `pad`, `crop` and `tile`.
+        reading: how volumes are cut into images.
         intensity_range: the stored values that become 0 and 1; None: by dtype (see `intensity.unit_range`).
     """
 
     size: tuple[int, int]
     channels: int = 1
     classes: tuple[str, ...] = ("foreground",)
-    fit: Literal["resize", "tile"] = "resize"
+    fit: geometry.Fit = "resize"
     multiple: int = 1
     intensity_range: tuple[float, float] | None = None
     normalization: Normalization = field(default_factory=Normalization)
     postprocess: Postprocess = field(default_factory=Postprocess)
+    spacing_mm: geometry.Spacing | None = None
+    reading: Reading = field(default_factory=Reading)
 
-    def fitted(self, image: NDArray[np.generic]) -> Array:
-        """Unit-range planes (c, h, w) on the net's grid, not yet normalised."""
+    def placement(self, shape: geometry.Shape, spacing_mm: geometry.Spacing | None = None) -> geometry.Placement:
+        """How an image of this (height, width) and pixel size comes to the net's grid.
+
+        Raises:
+            DataError: its pixel size is needed and not known, or it is too large to be padded.
+        """
+        scale = (1.0, 1.0)
+        if self.spacing_mm is not None:
+            if spacing_mm is None:
+                what = "its pixel size is not known, but the model works at {:g} × {:g} mm".format(*self.spacing_mm)
+                raise DataError("image", what, "give images with a pixel size, or train without data.spacing_mm")
+            scale = spacing_mm[0] / self.spacing_mm[0], spacing_mm[1] / self.spacing_mm[1]
+        try:
+            return geometry.place(shape, self.size, self.fit, scale)
+        except ValueError as error:
+            raise DataError(
+                "image", str(error), "enlarge data.size, or set data.fit to crop, tile or letterbox"
+            ) from error
+
+    def fitted(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
+        """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalised and without surroundings."""
         try:
             planes = to_channels(unit_range(image, self.intensity_range), self.channels)
         except ValueError as error:
             raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
-        return geometry.resize(planes, self.size) if self.fit == "resize" else planes
+        return self.placement((image.shape[0], image.shape[1]), spacing_mm).cut(planes)
 
-    def prepare(self, image: NDArray[np.generic]) -> Array:
+    def prepare(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
         """Net input (c, h, w) of an image (h, w) or (h, w, c)."""
-        return self.normalization(self.fitted(image))
+        place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
+        return place.surround(self.normalization(self.fitted(image, spacing_mm)))
 
-    def fit_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def fit_mask(self, mask: NDArray[np.uint8], spacing_mm: geometry.Spacing | None = None) -> NDArray[np.uint8]:
         """A mask of class indices on the net's grid."""
-        if self.fit == "tile":
-            return mask
-        return geometry.resize_labels(mask, self.size, len(self.classes))
+        return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_labels(mask, len(self.classes))
 
-    def predict(self, image: NDArray[np.generic], forward: Forward) -> Array:
+    def predict(
+        self, image: NDArray[np.generic], forward: Forward, spacing_mm: geometry.Spacing | None = None
+    ) -> Array:
         """Foreground probabilities (h, w, k) on the image's own grid."""
-        return self.predict_prepared(self.prepare(image), (image.shape[0], image.shape[1]), forward)
+        place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
+        return self.predict_prepared(self.prepare(image, spacing_mm), place, forward)
 
-    def predict_prepared(self, prepared: Array, shape: tuple[int, int], forward: Forward) -> Array:
-        """The same from net input that `prepare` made of an image of this (height, width)."""
-        return self._restored(self._blend(prepared, forward), shape)
+    def predict_prepared(self, prepared: Array, place: geometry.Placement, forward: Forward) -> Array:
+        """The same from net input that `prepare` made of an image with this placement."""
+        return self._restored(self._blend(prepared, forward), place)
 
     def predict_batch(
-        self, prepared: Sequence[Array], shapes: Sequence[tuple[int, int]], forward: Forward
+        self, prepared: Sequence[Array], places: Sequence[geometry.Placement], forward: Forward
     ) -> list[Array]:
-        """`predict_prepared` for several images; where all are resized, the net runs once for all of them."""
+        """`predict_prepared` for several images; where all come to one size, the net runs once for all of them."""
         if self.fit == "tile":
             return [
-                self.predict_prepared(planes, shape, forward) for planes, shape in zip(prepared, shapes, strict=True)
+                self.predict_prepared(planes, place, forward) for planes, place in zip(prepared, places, strict=True)
             ]
         found = self._probabilities(list(prepared), forward)
-        return [self._restored(planes, shape) for planes, shape in zip(found, shapes, strict=True)]
+        return [self._restored(planes, place) for planes, place in zip(found, places, strict=True)]
 
-    def _restored(self, probabilities: Array, shape: tuple[int, int]) -> Array:
+    def _restored(self, probabilities: Array, place: geometry.Placement) -> Array:
         """(k, h, w) on the net's grid to (h, w, k) on the image's."""
-        return np.ascontiguousarray(np.moveaxis(geometry.resize(probabilities, shape), 0, -1))
+        return np.ascontiguousarray(np.moveaxis(place.restore(probabilities), 0, -1))
 
     def _blend(self, prepared: Array, forward: Forward) -> Array:
         """Probabilities (k, h, w) on the net's grid, from overlapping tiles where one does not cover it."""

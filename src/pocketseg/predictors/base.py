@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline.geometry import Spacing
 
 
 class Predictor(Protocol):
@@ -16,10 +17,13 @@ class Predictor(Protocol):
 
     pipeline: Pipeline
 
-    def predict(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Foreground probabilities (h, w, k) on the grid of an image (h, w) or (h, w, c)."""
+    def predict(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
+        """Foreground probabilities (h, w, k) on the grid of an image (h, w) or (h, w, c).
 
-    def mask(self, image: NDArray[np.generic]) -> NDArray[np.uint8]:
+        A model with a pixel size of its own (`pipeline.spacing_mm`) needs that of the image, (row, column).
+        """
+
+    def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         """Class indices (h, w), post-processed."""
 
 
@@ -37,8 +41,8 @@ class NetPredictor:
     forward: Forward
     name: str = "net"
 
-    def predict(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
-        return self.pipeline.predict(image, self.forward)
+    def predict(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
+        return self.pipeline.predict(image, self.forward, spacing_mm)
 
-    def mask(self, image: NDArray[np.generic]) -> NDArray[np.uint8]:
-        return self.pipeline.mask(self.predict(image))
+    def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
+        return self.pipeline.mask(self.predict(image, spacing_mm))

@@ -35,12 +35,30 @@ class MaskSection(Section):
     threshold: Positive | None = None
 
 
+class OnlySection(Section):
+    """Patterns of the subjects, sites and raters to use, as far as the data's file names tell them."""
+
+    subject: list[str] | None = None
+    site: list[str] | None = None
+    rater: list[str] | None = None
+
+
 class DataSection(Section):
-    """What the net sees, and how images, masks and groups are found."""
+    """What the net sees, and how images, masks and groups are found; docs/data.md explains every key.
+
+    `spacing_mm` (row, column) brings every image to one pixel size before `pad`, `crop` or `tile`. `axis` and `window`
+    are for volumes. `drop_empty: train` leaves blank images and empty masks out of training, never out of judging.
+    """
 
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
     channels: Annotated[int, Field(ge=1, le=16)] = 1
-    fit: Literal["resize", "tile"] = "resize"
+    fit: Literal["resize", "letterbox", "pad", "crop", "tile"] = "resize"
+    spacing_mm: tuple[Positive, Positive] | None = None
+    axis: Literal["auto", "axial", "coronal", "sagittal"] = "auto"
+    window: tuple[float, Positive] | Literal["stored"] | None = None
+    drop_empty: Literal["train"] | None = None
+    only: OnlySection = OnlySection()
+    raters: Literal["majority", "staple", "each"] = "majority"
     classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = ["lesion"]
     mask: MaskSection = MaskSection()
     range: tuple[float, float] | None = None
@@ -68,13 +86,20 @@ class DataSection(Section):
             raise ValueError("group_column is a column of group_csv, which is not given")
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError("range: the first value must be below the second")
+        if self.range is not None and self.window is not None:
+            raise ValueError("range and window both say which values become 0 and 1; give one of them")
+        if self.spacing_mm is not None and self.fit in ("resize", "letterbox"):
+            raise ValueError(f"spacing_mm has no effect with fit: {self.fit}; use fit: pad, crop or tile")
         return self
 
 
 class SplitSection(Section):
-    """Shares of a holdout split, or folds; `contiguous` keeps neighbouring slices of a volume in one part."""
+    """Shares of a holdout split, or folds; `contiguous` keeps neighbouring slices of a volume in one part.
 
-    kind: Literal["holdout", "kfold"] = "holdout"
+    `given` takes the parts that the data's own folders say (train, val, test).
+    """
+
+    kind: Literal["holdout", "kfold", "given"] = "holdout"
     test: Share = 0.2
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     folds: Annotated[int, Field(ge=2, le=100)] = 5

@@ -1,16 +1,21 @@
-"""Contours drawn on an image, in NumPy alone."""
+"""Contours and regions drawn on an image."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 # Okabe and Ito (2008), distinguishable with any kind of colour vision; in the order in which classes use them.
 PALETTE = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 TRUTH_COLOUR = PALETTE[1]
 DASH_PIXELS = 4
+# Truth only, prediction only, both.
+COMPARED = (PALETTE[1], PALETTE[0], PALETTE[4])
+GAP, TITLE_PIXELS = 8, 16
 
 
 def overlay(
@@ -58,6 +63,57 @@ def overlay(
     else:
         picture[contour_pixels(truth) & (dash | ~edge)] = rgb(TRUTH_COLOUR)
     return picture
+
+
+def compare(
+    image: NDArray[Any],
+    truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    *,
+    colours: tuple[str, str, str] = COMPARED,
+    alpha: float = 0.5,
+) -> NDArray[np.uint8]:
+    """The image tinted in three colours: truth only (missed), prediction only (too much), both (right).
+
+    A pixel is right where both name the same class; where they name different ones it counts as too much.
+
+    Args:
+        image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
+        truth, prediction: (h, w) class indices, 0 is background.
+        colours: "#E69F00" and so on, in the order above.
+        alpha: 0 to 1, how strongly regions are tinted.
+
+    Returns:
+        uint8 (h, w, 3).
+
+    Example:
+        >>> one = np.array([[1, 1, 0]], np.uint8); other = np.array([[0, 1, 1]], np.uint8)
+        >>> compare(np.zeros((1, 3)), one, other, alpha=1.0)[0, 1].tolist()
+        [0, 158, 115]
+    """
+    check_shapes(image, prediction, truth)
+    picture = as_rgb(stretch(image))
+    both = (truth > 0) & (truth == prediction)
+    regions = ((truth > 0) & (prediction == 0), (prediction > 0) & ~both, both)
+    for region, colour in zip(regions, colours, strict=True):
+        tint = (1 - alpha) * picture[region] + alpha * np.array(rgb(colour))
+        picture[region] = np.rint(tint).astype(np.uint8)
+    return picture
+
+
+def side_by_side(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> NDArray[np.uint8]:
+    """Pictures (h, w, 3) of one size beside one another, each under its title."""
+    height, width = pictures[0].shape[:2]
+    font = ImageFont.load_default()
+    strip = Image.new("RGB", ((width + GAP) * len(pictures) - GAP, height + TITLE_PIXELS), "white")
+    for number, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        left = number * (width + GAP)
+        line = Image.new("RGB", (width, TITLE_PIXELS), "white")
+        # The built-in font knows Latin letters only.
+        ImageDraw.Draw(line).text((2, 2), title.encode("ascii", "replace").decode(), fill="black", font=font)
+        strip.paste(line, (left, 0))
+        strip.paste(Image.fromarray(picture), (left, TITLE_PIXELS))
+    return np.asarray(strip)
 
 
 def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8], truth: NDArray[np.uint8] | None) -> None:

@@ -91,7 +91,7 @@ class Lesson:
     ) -> list[float]:
         """The hint loss of each prepared image (c, h, w), the mean over its tiles where it is cut into them."""
         assert self.hints is not None and self.teacher is not None
-        if pipeline.fit == "resize":
+        if pipeline.fit != "tile":
             return self._hint_losses(student, np.stack(prepared), device)
         found = []
         for planes in prepared:

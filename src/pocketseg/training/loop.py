@@ -395,8 +395,12 @@ class StageTraining:
         """Name and (loss, Dice, IoU) of each case, and its hint loss where there are hints."""
         truths = [self.train.cases.mask(case) for case in cases]
         prepared = [self.train.prepared(case)[0] for case in cases]
-        shapes = [(truth.shape[0], truth.shape[1]) for truth in truths]
-        found = self.model.pipeline.predict_batch(prepared, shapes, forward)
+        pipeline = self.model.pipeline
+        places = [
+            pipeline.placement((truth.shape[0], truth.shape[1]), case.spacing_mm)
+            for truth, case in zip(truths, cases, strict=True)
+        ]
+        found = pipeline.predict_batch(prepared, places, forward)
         hints = self._hint_losses(prepared)
         for case, truth, probability, hint in zip(cases, truths, found, hints, strict=True):
             mask = threshold_or_argmax(probability, 0.5)

@@ -56,9 +56,9 @@ class Samples:
         """Net input (c, h, w) and class indices (h, w) of a case, before augmentation; no mask is an empty one."""
 
         def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-            image = self.cases.image(case)
+            image, spacing = self.cases.image(case), case.spacing_mm
             mask = self.cases.mask(case) if case.masks else np.zeros(image.shape[:2], np.uint8)
-            return self.pipeline.prepare(image), self.pipeline.fit_mask(mask)
+            return self.pipeline.prepare(image, spacing), self.pipeline.fit_mask(mask, spacing)
 
         image, mask = self.cache.get(case.name, make)
         return image, mask
@@ -144,7 +144,7 @@ def learn_mean_std(
     """Mean and standard deviation of each channel over all pixels of a part, on the net's grid, in f64."""
     count, total, squares = 0, np.zeros(pipeline.channels), np.zeros(pipeline.channels)
     for case in part:
-        planes = pipeline.fitted(cases.image(case)).astype(np.float64)
+        planes = pipeline.fitted(cases.image(case), case.spacing_mm).astype(np.float64)
         count += planes.shape[1] * planes.shape[2]
         total += planes.sum((1, 2))
         squares += (planes**2).sum((1, 2))

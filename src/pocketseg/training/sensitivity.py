@@ -23,7 +23,7 @@ def mean_dice(model: Model, cases: Cases, chosen: Sequence[Case]) -> float:
     predictor = model.predictor()
     found = []
     for case in chosen:
-        probability, truth = predictor.predict(cases.image(case)), cases.mask(case)
+        probability, truth = predictor.predict(cases.image(case), case.spacing_mm), cases.mask(case)
         mask = threshold_or_argmax(probability, 0.5)
         found += [with_empty(each.dice) for each in class_overlaps(mask, truth, probability.shape[2])]
     return float(np.mean(found))

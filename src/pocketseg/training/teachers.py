@@ -65,6 +65,16 @@ def check_translation(student: Pipeline, teacher: Pipeline, where: str) -> None:
             f"the teacher was trained with data.fit={teacher.fit}, the student is with {student.fit}",
             "take the same fit, or cache its probabilities with `pocketseg predict --probabilities` as teacher.maps",
         )
+    if student.fit not in ("resize", "tile") and student.size != teacher.size:
+        refuse(
+            f"the teacher's data.size is {teacher.size}, the student's {student.size}, and {student.fit} keeps shapes",
+            "give both the same data.size",
+        )
+    if student.spacing_mm != teacher.spacing_mm:
+        refuse(
+            f"the teacher works at data.spacing_mm={teacher.spacing_mm}, the student at {student.spacing_mm}",
+            "give both the same pixel size",
+        )
     if not converts(student.channels, teacher.channels):
         refuse(
             f"the teacher takes {teacher.channels} channels, the student {student.channels}", "take the same channels"

@@ -214,9 +214,9 @@ def reads(monkeypatch) -> list[str]:
     names = []
     plain = readers.decode
 
-    def counted(content, path):
+    def counted(content, path, pages=False):
         names.append(path.name)
-        return plain(content, path)
+        return plain(content, path, pages)
 
     monkeypatch.setattr(readers, "decode", counted)
     return names

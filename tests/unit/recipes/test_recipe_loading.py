@@ -293,7 +293,7 @@ BAD_VALUES = [
     ("data.size", [128]),
     ("data.size", 128),
     ("data.size", [128, 100_000]),
-    ("data.fit", "crop"),
+    ("data.fit", "stretch"),
     ("data.range", [1, 1]),
     ("data.range", [0, math.nan]),
     ("data.mask", {"values": [1, 2]}),

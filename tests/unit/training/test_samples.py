@@ -97,7 +97,7 @@ def test_a_batch_may_be_changed(seven):
 def test_an_image_is_prepared_once(seven, monkeypatch):
     calls = []
     real = Pipeline.prepare
-    monkeypatch.setattr(Pipeline, "prepare", lambda self, image: calls.append(1) or real(self, image))
+    monkeypatch.setattr(Pipeline, "prepare", lambda self, *image: calls.append(1) or real(self, *image))
     for epoch in range(3):
         seven.batch(seven.part, epoch, 0)
     assert len(calls) == 7

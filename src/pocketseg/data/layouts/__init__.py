@@ -4,21 +4,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data.layouts import arrays, busi, folders, isbi_em, nested_unet, suffix
+from pocketseg.data.layouts import (
+    arrays,
+    busi,
+    dic,
+    dsb2018,
+    folders,
+    hc18,
+    images_labels,
+    isbi_em,
+    kaggle_nerve,
+    light_unet,
+    medical_decathlon,
+    nested_unet,
+    nih,
+    pancreas_ct,
+    scgm,
+    suffix,
+)
+from pocketseg.data.layouts.expand import expand
 from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
 from pocketseg.errors import DataError, near
+from pocketseg.pipeline.reading import Reading
 
 __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 
 # In the order they are tried: the more particular first.
-LAYOUTS = {layout.NAME: layout for layout in (arrays, isbi_em, nested_unet, folders, suffix, busi)}
+LAYOUTS = {
+    layout.NAME: layout
+    for layout in (
+        arrays, medical_decathlon, scgm, pancreas_ct, hc18, isbi_em, nih, light_unet, nested_unet, folders,
+        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi,
+    )
+}  # fmt: skip
 NESTING = 2
 
 
 def find_cases(
-    root: Path, layout: str = "auto", images: str | None = None, masks: str | None = None
+    root: Path,
+    layout: str = "auto",
+    images: str | None = None,
+    masks: str | None = None,
+    *,
+    reading: Reading | None = None,
+    each_rater: bool = False,
 ) -> tuple[str, Path, Listing]:
-    """The layout's name, the folder it was found in, and its cases.
+    """The layout's name, the folder it was found in, and its cases, volumes cut into slices.
 
     With `auto` the root is tried, then the folders inside it, two levels down, where exactly one of them
     matches.
@@ -28,11 +59,11 @@ def find_cases(
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
-        return _named(root, layout, images, masks)
-    if layout != "auto":
-        return layout, root, LAYOUTS[layout].find(root)
-    name, folder = _detect(root)
-    return name, folder, LAYOUTS[name].find(folder)
+        name, folder, listing = _named(root, layout, images, masks)
+    else:
+        name, folder = (layout, root) if layout != "auto" else _detect(root)
+        listing = LAYOUTS[name].find(folder)
+    return name, folder, expand(listing, reading or Reading(), each_rater=each_rater)
 
 
 def _named(root: Path, layout: str, images: str | None, masks: str | None) -> tuple[str, Path, Listing]:

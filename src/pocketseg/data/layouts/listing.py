@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pocketseg.data.case import Case, FileSource
-from pocketseg.data.readers import SUFFIXES
+from pocketseg.data.readers import SUFFIXES, stem_of
+from pocketseg.data.volumes import dicom_files, is_dicom
+from pocketseg.data.volumes.nifti import SUFFIXES as NIFTI
 from pocketseg.errors import DataError, Problem
 
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
@@ -34,17 +36,28 @@ def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], text
 
 
+def has_pixels(path: Path) -> bool:
+    """Whether a file counts as an image or volume, by its suffix, or as DICOM by its mark where it has none."""
+    return path.name.lower().endswith((*SUFFIXES, *NIFTI)) or is_dicom(path)
+
+
 def image_files(folder: Path) -> list[Path]:
     """Image files directly in a folder, in natural order, without hidden files and the litter of file browsers."""
     found = [
         path
         for path in _entries(folder)
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
+        if not path.name.startswith(".")
         and path.name.lower() not in IGNORED_NAMES
+        and has_pixels(path)
         and not path.is_dir()
     ]
     return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def images_and_series(folder: Path) -> list[Path]:
+    """Image files directly in a folder, and its subfolders that hold DICOM files: each is one series."""
+    series = [inside for inside in subfolders(folder) if dicom_files(inside)]
+    return sorted([*image_files(folder), *series], key=lambda path: natural_key(path.name))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -65,11 +78,11 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(str(folder), "is a file, not a folder", "give a folder, or an .npz file") from None
 
 
-def by_stem(paths: Iterable[Path], problems: list[Problem]) -> dict[str, Path]:
+def by_stem(paths: Iterable[Path], problems: list[Problem], key: Callable[[Path], str] = stem_of) -> dict[str, Path]:
     """Files by stem; a stem that stands twice (a.png and a.tif) is a problem."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        groups[path.stem].append(path)
+        groups[key(path)].append(path)
     for same in groups.values():
         if len(same) > 1:
             names = " and ".join(path.name for path in same)
@@ -77,16 +90,21 @@ def by_stem(paths: Iterable[Path], problems: list[Problem]) -> dict[str, Path]:
     return {stem: same[0] for stem, same in groups.items()}
 
 
-def pair_folders(images: Path, masks: Path) -> Listing:
-    """Pair the files of two folders by exact stem; whatever stays single is a problem."""
+def pair_folders(images: Path, masks: Path, key: Callable[[Path], str] = stem_of) -> Listing:
+    """Pair the entries of two folders by exact stem; whatever stays single is a problem.
+
+    Args:
+        images, masks: the folders.
+        key: the stem of an image, by which it finds its mask.
+    """
     listing = Listing()
     for folder in (images, masks):
         if not folder.is_dir():
             listing.problems.append(Problem(str(folder), "the folder does not exist", "check the name"))
     if listing.problems:
         return listing
-    image_by_stem = by_stem(image_files(images), listing.problems)
-    mask_by_stem = by_stem(image_files(masks), listing.problems)
+    image_by_stem = by_stem(images_and_series(images), listing.problems, key)
+    mask_by_stem = by_stem(images_and_series(masks), listing.problems)
     for stem, path in image_by_stem.items():
         if stem in mask_by_stem:
             listing.cases.append(Case(stem, FileSource(path), (FileSource(mask_by_stem[stem]),)))
@@ -104,3 +122,17 @@ def pair_folders(images: Path, masks: Path) -> Listing:
                 Problem(str(path), f"has no image in {images}", "add the image, or remove the mask")
             )
     return listing
+
+
+def pair_parts(folders: Mapping[str, tuple[Path, Path]]) -> Listing:
+    """Pairs of several folders, each a part of the data's own split; a stem in two of them gets the part before it."""
+    whole = Listing()
+    for part, (images, masks) in folders.items():
+        listing = pair_folders(images, masks)
+        whole.cases += [replace(case, part=part) for case in listing.cases]
+        whole.problems += listing.problems
+    twice = {name for name, count in Counter(case.name for case in whole.cases).items() if count > 1}
+    whole.cases = [
+        replace(case, name=f"{case.part}/{case.name}") if case.name in twice else case for case in whole.cases
+    ]
+    return whole

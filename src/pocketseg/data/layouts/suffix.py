@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pocketseg.data.case import Case, FileSource
 from pocketseg.data.layouts.listing import Listing, by_stem, image_files
+from pocketseg.data.readers import stem_of
 from pocketseg.errors import Problem
 
 NAME = "suffix"
@@ -16,7 +17,7 @@ MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.DOTALL)
 
 
 def matches(root: Path) -> bool:
-    return any(MASK_STEM.fullmatch(path.stem) for path in image_files(root))
+    return any(MASK_STEM.fullmatch(stem_of(path)) for path in image_files(root))
 
 
 def find(root: Path, label: str | None = None) -> Listing:

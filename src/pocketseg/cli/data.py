@@ -1,0 +1,59 @@
+"""`pocketseg data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketseg.cli import console
+
+app = typer.Typer(help="Convert data sets and masks.", no_args_is_help=True)
+
+
+@app.callback()
+def common() -> None:
+    """Verbs about data."""
+
+
+@app.command()
+def convert(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A layout (auto, kaggle-nerve, hc18, …), or outlines-to-masks, masks-to-outlines, rois-to-masks, "
+            "masks-to-rois, probabilities-to-masks."
+        ),
+    ],
+    source: Annotated[Path, typer.Argument(help="The data set, or a folder of masks.")],
+    out: Annotated[Path, typer.Argument(help="FILE.npz, or a new folder.")],
+    size: Annotated[tuple[int, int] | None, typer.Option(help="HEIGHT WIDTH of what is written.")] = None,
+    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out blank images and empty masks.")] = False,
+    classes: Annotated[int, typer.Option(min=1, max=255, help="Number of foreground classes in the masks.")] = 1,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probabilities from here on are foreground.")] = 0.5,
+    min_pixels: Annotated[int, typer.Option(min=0, help="Smaller objects are left out.")] = 0,
+    images: Annotated[Path | None, typer.Option(help="Images of ImageJ regions, for the size of masks.")] = None,
+) -> None:
+    """Turn a data set into one NPZ file or plain folders, or masks into outlines and ImageJ regions and back.
+
+    Examples:
+
+        pocketseg data convert kaggle-nerve train nerve.npz --drop-empty --size 64 128
+
+        pocketseg data convert hc18 training_set heads
+
+        pocketseg data convert rois-to-masks rois masks --images scans
+
+        pocketseg data convert masks-to-outlines masks outlines --min-pixels 6
+
+        pocketseg data convert probabilities-to-masks maps masks --threshold 0.4
+    """
+    from pocketseg.flows.convert import Options, convert
+
+    console.log_to_terminal()
+    options = Options(size, drop_empty, classes, threshold, min_pixels, images)
+    with console.bars() as bars:
+        done = convert(what, source, out, options, bars.of("reading"))
+    left = f", {done.left_out} empty ones left out" if done.left_out else ""
+    console.speak(f"{done.written} written to {out}{left}")

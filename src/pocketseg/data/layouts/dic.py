@@ -1,0 +1,23 @@
+"""Microscopy of cells: `<id>.tif`, `<id>_mask.tif`, and `<id>_weights.npy`, the weight of every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pocketseg.data.layouts import suffix
+from pocketseg.data.layouts.listing import Listing
+
+NAME = "dic"
+LOOKS_LIKE = "ID.tif + ID_mask.tif + ID_weights.npy"
+
+
+def matches(root: Path) -> bool:
+    return suffix.matches(root) and any(root.glob("*_weights.npy"))
+
+
+def find(root: Path) -> Listing:
+    listing = suffix.find(root)
+    weights = {path.name.removesuffix("_weights.npy"): path for path in root.glob("*_weights.npy")}
+    listing.cases = [replace(case, weights=weights.get(case.name)) for case in listing.cases]
+    return listing

@@ -1,0 +1,381 @@
+"""DICOM images: single files, series of files, several frames in one file.
+
+Nothing a file says about a person is shown, logged or kept: errors tell the file's name and the kind of fault only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
+from pocketseg.data.volumes.grid import Grid, Pixels
+from pocketseg.errors import DataError, Problem, missing_package
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+CHUNK = 2**20
+LARGEST_SIDE = 32_768
+# Distances between slices may differ by this share before one counts as missing.
+EVEN = 0.1
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
+
+
+@dataclass(frozen=True, eq=False)
+class Dicom(VolumeFile):
+    """A series, or the frames of one file; `uids` are its SOP instances in the order of the slices.
+
+    `frames` is the order of the frames of a single file, None for a series.
+    """
+
+    uids: tuple[str, ...] = ()
+    frames: tuple[int, ...] | None = None
+    measured = True
+
+    def voxels(self) -> Pixels:
+        if self.frames is not None:
+            stack = _decoded(self.files[0])[list(self.frames)]
+        else:
+            stack = np.concatenate([_decoded(path) for path in self.files])
+        return stack.swapaxes(0, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class DicomPicture(Dicom):
+    """DICOM whose pixels are a picture: colour, or grey of 8 bits."""
+
+    measured = False
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is one by its suffix, or by its mark where it has none."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.suffix and not path.suffix[1:].isdecimal():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[Any]:
+    """pydicom, without its warnings: they cite values."""
+    try:
+        import pydicom
+    except Exception as error:
+        raise missing_package("pydicom", "medical", error) from error
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield pydicom
+    finally:
+        logger.disabled = before
+
+
+def read_dataset(path: Path, *, pixels: bool) -> Any:
+    """A pydicom data set.
+
+    Raises:
+        DataError: no DICOM, or one that unpacks to more than the limit.
+    """
+    regular_file(path)
+    with _quiet() as pydicom:
+        try:
+            _refuse_bomb(path, pydicom)
+            found = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
+        except DataError:
+            raise
+        except Exception as error:  # torn files raise what their parsing raises, with values in the message
+            what = f"is no readable DICOM file ({type(error).__name__})"
+            raise DataError(str(path), what, "export it again from its source") from None
+    if "SOPClassUID" not in found:
+        raise DataError(str(path), "is no DICOM file (it names no SOP class)", "export it again from its source")
+    return found
+
+
+def _refuse_bomb(path: Path, pydicom: Any) -> None:
+    """Unpack a deflated file piece by piece and stop at the limit, before pydicom unpacks it whole."""
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return
+        file.seek(0)
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != DEFLATED:
+            return
+        # Preamble and mark, the group length's element of 12 bytes, and what it counts.
+        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
+        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        pending = file.read(CHUNK)
+        while pending and not inflate.eof:
+            total += len(inflate.decompress(pending, CHUNK))
+            if total > LARGEST_BYTES // 8:
+                what = f"unpacks to more than {LARGEST_BYTES // 8:,} bytes"
+                raise DataError(str(path), what, "save it without the deflated transfer syntax")
+            pending = inflate.unconsumed_tail or file.read(CHUNK)
+
+
+def _check(path: Path, header: Any) -> None:
+    """Refuse what holds no image, or dimensions that make no sense."""
+    kind = header.SOPClassUID.name
+    if header.SOPClassUID == SEGMENTATION:
+        raise DataError(str(path), "is a segmentation, not an image", "give it as a mask, with its images")
+    if "Rows" not in header or "Columns" not in header:
+        raise DataError(str(path), f"holds no image ({kind})", "give the images themselves")
+    rows, columns, frames = (int(header.get(key) or 0) for key in ("Rows", "Columns", "NumberOfFrames"))
+    samples = int(header.get("SamplesPerPixel") or 1)
+    needed = rows * columns * max(frames, 1) * samples * (int(header.get("BitsAllocated") or 8) // 8 or 1)
+    if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE) or needed > LARGEST_BYTES:
+        sides = f"{rows}×{columns}×{max(frames, 1)}"
+        raise DataError(str(path), f"declares {sides} pixels", "export it again from its source")
+
+
+def _decoded(path: Path) -> Pixels:
+    """(frames, h, w) or (frames, h, w, 3): rescaled, palette applied, black at the low end."""
+    found = read_dataset(path, pixels=True)
+    _check(path, found)
+    if not any(key in found for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        what = f"holds no pixels ({found.SOPClassUID.name})"
+        raise DataError(str(path), what, "export it again with its image")
+    syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
+    with _quiet() as pydicom:
+        pixels: Any = import_module("pydicom.pixels")
+        try:
+            if syntax is None:
+                found.ensure_file_meta()
+                implicit = found.original_encoding[0]
+                uid = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+                found.file_meta.TransferSyntaxUID = uid
+            values = pixels.pixel_array(found)
+            if found.PhotometricInterpretation == "PALETTE COLOR":
+                values = pixels.apply_color_lut(values, found)
+                values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
+            elif int(found.get("SamplesPerPixel") or 1) == 1:
+                values = pixels.apply_modality_lut(values, found)
+        except (RuntimeError, NotImplementedError) as error:
+            name = syntax.name if syntax is not None else "an unknown transfer syntax"
+            what = f"is stored as {name}, which no installed decoder reads ({type(error).__name__})"
+            fix = "save it uncompressed, or install a decoder that pydicom can use (for example pyjpegls for JPEG-LS)"
+            raise DataError(str(path), what, fix) from None
+        except Exception as error:
+            what = f"the pixels are damaged or cut off ({type(error).__name__})"
+            raise DataError(str(path), what, "export it again from its source") from None
+    if values.ndim == (2 if int(found.get("SamplesPerPixel") or 1) == 1 and not _is_palette(found) else 3):
+        values = values[None]
+    if values.dtype == np.float64:
+        whole = (np.rint(values) == values).all() and np.abs(values).max(initial=0) < 2**31
+        values = values.astype(np.int32 if whole else np.float32)
+    if found.PhotometricInterpretation == "MONOCHROME1":
+        values = _mirrored(values, *_bounds(found))
+    native: Pixels = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return native
+
+
+def _is_palette(header: Any) -> bool:
+    return bool(header.PhotometricInterpretation == "PALETTE COLOR")
+
+
+def _bounds(header: Any) -> tuple[float, float]:
+    """The lowest and highest value that the stored bits can mean."""
+    bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation") or 0)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return ends[0], ends[1]
+
+
+def _mirrored(values: Pixels, low: float, high: float) -> Pixels:
+    """low for high and high for low: MONOCHROME1 stores white as the lowest value."""
+    mirrored = (low + high) - values.astype(np.float64)
+    return mirrored.astype(values.dtype if values.dtype.kind != "f" else np.float32)
+
+
+def open_dicom(path: Path) -> Dicom:
+    """One file: a single image, or several frames."""
+    header = read_dataset(path, pixels=False)
+    _check(path, header)
+    frames = int(header.get("NumberOfFrames") or 1)
+    planes = [_plane(header, frame) for frame in range(frames)]
+    order = sorted(range(frames), key=lambda frame: _along(planes[frame], planes[0]))
+    grid = _grid(path, header, [planes[frame] for frame in order])
+    return _make(header)(
+        path, (path,), grid, _window(header), _patient(header), (str(header.SOPInstanceUID),), tuple(order)
+    )
+
+
+def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
+    """The files of one series as a volume, ordered by their place in the patient.
+
+    Raises:
+        DataError: several series, slices that differ in kind or size, the same place twice, a missing slice; all
+            faulty files are told together.
+    """
+    headers: dict[Path, Any] = {}
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            headers[path] = read_dataset(path, pixels=False)
+            _check(path, headers[path])
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.of(problems)
+    series = {str(header.get("SeriesInstanceUID")) for header in headers.values()}
+    if len(series) > 1:
+        raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
+    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers.values()):
+        raise DataError(str(folder), "mixes files of several frames with others", "give each a folder of its own")
+    for key in ("Rows", "Columns", "PhotometricInterpretation"):
+        if len({str(header.get(key)) for header in headers.values()}) > 1:
+            raise DataError(str(folder), f"its slices differ in {key}", "give each kind a folder of its own")
+    planes = {path: _plane(header, 0) for path, header in headers.items()}
+    first = next(iter(planes.values()))
+    if all(plane is None for plane in planes.values()):
+        order = sorted(files, key=lambda path: (int(headers[path].get("InstanceNumber") or 0), path.name))
+    else:
+        order = sorted(files, key=lambda path: _along(planes[path], first))
+    header = headers[order[0]]
+    grid = _grid(folder, header, [planes[path] for path in order])
+    uids = tuple(str(headers[path].SOPInstanceUID) for path in order)
+    return _make(header)(folder, tuple(order), grid, _window(header), _patient(header), uids)
+
+
+def _make(header: Any) -> type[Dicom]:
+    picture = header.get("PhotometricInterpretation") in COLOUR or int(header.get("BitsAllocated") or 8) <= 8
+    return DicomPicture if picture else Dicom
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """Place of a slice in LPS millimetres: its first pixel, the steps along columns and rows, and the normal."""
+
+    position: NDArray[np.float64]
+    column_step: NDArray[np.float64]
+    row_step: NDArray[np.float64]
+    normal: NDArray[np.float64]
+
+
+def _plane(header: Any, frame: int) -> _Plane | None:
+    """Where a frame lies; None where the file does not say."""
+    place, turn, pixel = (
+        _functional(header, frame, *names)
+        for names in (
+            ("PlanePositionSequence", "ImagePositionPatient"),
+            ("PlaneOrientationSequence", "ImageOrientationPatient"),
+            ("PixelMeasuresSequence", "PixelSpacing"),
+        )
+    )
+    several = int(header.get("NumberOfFrames") or 1) > 1 and "PerFrameFunctionalGroupsSequence" not in header
+    if several or place is None or turn is None or pixel is None:
+        return None
+    row_direction, column_direction = np.array(turn[:3]), np.array(turn[3:])
+    return _Plane(
+        np.array(place),
+        # The first spacing is that between rows.
+        row_direction * pixel[1],
+        column_direction * pixel[0],
+        np.cross(row_direction, column_direction),
+    )
+
+
+def _functional(header: Any, frame: int, sequence: str, key: str) -> list[float] | None:
+    """A value from the file itself, or from the frame's or the shared functional groups."""
+    places = [header]
+    for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        if groups in header and index < len(header[groups].value):
+            group = header[groups].value[index]
+            places += list(group[sequence].value) if sequence in group else []
+    found = next((place[key].value for place in places if key in place and place[key].value), None)
+    return None if found is None else [float(number) for number in found]
+
+
+def _along(plane: _Plane | None, first: _Plane | None) -> float:
+    return 0.0 if plane is None or first is None else float(plane.position @ first.normal)
+
+
+def _grid(path: Path, header: Any, planes: Sequence[_Plane | None]) -> Grid:
+    shape = int(header.Columns), int(header.Rows), len(planes)
+    placed = [plane for plane in planes if plane is not None]
+    if len(placed) < len(planes):
+        if placed:
+            raise DataError(str(path), "only some of its slices have a position", "export the series again")
+        pixel = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+        # Frames without a place have no distance: slices are never cut across them.
+        return Grid(shape, (float(pixel[1]), float(pixel[0]), math.inf) if pixel else None)
+    step = _slice_step(path, header, placed)
+    affine = np.eye(4)
+    affine[:3] = np.stack([placed[0].column_step, placed[0].row_step, step, placed[0].position], axis=1)
+    affine[:2] *= -1  # from LPS to RAS
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3] / np.maximum(sizes, 1e-12))) < 1e-3:
+        raise DataError(str(path), "its slices have no usable orientation", "export the series again")
+    return Grid(shape, (float(sizes[0]), float(sizes[1]), float(sizes[2])), affine)
+
+
+def _slice_step(path: Path, header: Any, planes: Sequence[_Plane]) -> NDArray[np.float64]:
+    """From one slice to the next in millimetres."""
+    if len(planes) == 1:
+        thickness = float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0)
+        return planes[0].normal * abs(thickness)
+    for plane in planes[1:]:
+        if np.abs(plane.column_step - planes[0].column_step).max() > 1e-3 * np.linalg.norm(planes[0].column_step):
+            raise DataError(str(path), "its slices are turned against one another", "give each stack its own folder")
+    gaps = np.diff([float(plane.position @ planes[0].normal) for plane in planes])
+    usual = float(np.median(gaps))
+    if gaps.min() < 1e-3 * max(usual, 1e-3):
+        number = int(gaps.argmin())
+        what = f"slices {number + 1} and {number + 2} lie at the same place"
+        raise DataError(str(path), what, "keep one of them, or give each series its own folder")
+    if np.abs(gaps - usual).max() > EVEN * usual:
+        number = int(np.abs(gaps - usual).argmax())
+        what = f"slices {number + 1} and {number + 2} are {gaps[number]:.3g} mm apart, most others {usual:.3g} mm"
+        raise DataError(str(path), what, "complete the series, or split it where its spacing changes")
+    return (planes[-1].position - planes[0].position) / (len(planes) - 1)
+
+
+def _window(header: Any) -> tuple[float, float] | None:
+    """The first window of the file, on the values as they are read."""
+    if "WindowCenter" not in header or "WindowWidth" not in header or not header.WindowWidth:
+        return None
+    centre, width = (
+        float(value[0]) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
+        for value in (header.WindowCenter, header.WindowWidth)
+    )
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        centre = sum(_bounds(header)) - centre
+    return (centre, width) if width > 0 else None
+
+
+def _patient(header: Any) -> str | None:
+    identity = str(header.get("PatientID") or "")
+    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest() if identity else None
+
+
+def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Files by series; those that cannot be read stand alone, so that their fault is told later."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        try:
+            found[str(read_dataset(path, pixels=False).get("SeriesInstanceUID", path))].append(path)
+        except DataError:
+            found[str(path)].append(path)
+    return found

@@ -1,0 +1,159 @@
+"""DICOM segmentations (SEG): masks that name the images they were drawn on."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pocketseg import __version__
+from pocketseg.data.volumes.base import VolumeFile
+from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, read_dataset
+from pocketseg.data.volumes.grid import Pixels
+from pocketseg.errors import DataError, missing_package
+from pocketseg.files import write_atomically
+
+# What a segmentation repeats of the patient and the visit; all may be empty (type 2 of the standard).
+PERSONAL = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName",
+    "StudyID", "StudyDate", "StudyTime",
+)  # fmt: skip
+OPTIONAL_PERSONAL = (
+    "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDs", "EthnicGroup", "PatientComments",
+    "StudyDescription", "InstitutionName", "IssuerOfPatientID", "AdmittingDiagnosesDescription",
+    "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "Occupation", "AdditionalPatientHistory",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation(VolumeFile):
+    """A SEG file on the grid of its images; segment numbers are class indices."""
+
+    uids: tuple[str, ...] = ()
+    frames: tuple[int, ...] | None = None
+
+    def voxels(self) -> Pixels:
+        try:
+            found = _highdicom().seg.Segmentation.from_dataset(read_dataset(self.path, pixels=True))
+            if self.frames is None:
+                labels = found.get_pixels_by_source_instance(
+                    list(self.uids), combine_segments=True, assert_missing_frames_are_empty=True
+                )
+            else:
+                labels = found.get_pixels_by_source_frame(
+                    self.uids[0], [frame + 1 for frame in self.frames],
+                    combine_segments=True, assert_missing_frames_are_empty=True,
+                )  # fmt: skip
+        except Exception as error:
+            what = f"cannot be laid over its images ({type(error).__name__})"
+            raise DataError(
+                str(self.path), what, "give the images it was drawn on; segments must not overlap"
+            ) from None
+        labels = np.asarray(labels)
+        return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16).swapaxes(0, 2)
+
+
+def _highdicom() -> Any:
+    try:
+        import highdicom
+    except Exception as error:
+        raise missing_package("highdicom", "medical", error) from error
+    logging.getLogger("highdicom").disabled = True
+    return highdicom
+
+
+def is_segmentation(path: Path) -> bool:
+    return bool(read_dataset(path, pixels=False).SOPClassUID == SEGMENTATION)
+
+
+def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
+    """A segmentation on the grid of the images it names."""
+    if not isinstance(images, Dicom):
+        raise DataError(
+            str(path), "is a DICOM segmentation, whose images are not here", "give the DICOM images with it"
+        )
+    return Segmentation(path, (path,), images.grid, uids=images.uids, frames=images.frames)
+
+
+def write_segmentation(
+    path: Path, voxels: Pixels, like: VolumeFile, classes: Sequence[str], *, keep_identity: bool = False
+) -> Path:
+    """Write class indices (i, j, k) in stored order as a SEG that refers to the images.
+
+    Args:
+        path: of the new file.
+        voxels: uint8, 0 is background.
+        like: the DICOM series or file that was segmented.
+        classes: names of the foreground classes.
+        keep_identity: copy name, identity and visit of the patient from the images, which an archive needs; without
+            it they are left empty.
+
+    Raises:
+        DataError: the images are no DICOM, or of a kind that segmentations cannot refer to.
+    """
+    if not isinstance(like, Dicom):
+        raise DataError(
+            str(like.path), "is no DICOM, so a segmentation cannot refer to it", "write nifti or png instead"
+        )
+    highdicom = _highdicom()
+    from pydicom.sr.codedict import codes
+
+    kind = codes.SCT.MorphologicallyAbnormalStructure
+    descriptions = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name[:64],
+            segmented_property_category=kind,
+            segmented_property_type=kind,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+                name="pocketseg", version=__version__, family=codes.DCM.ArtificialIntelligence
+            ),
+        )
+        for number, name in enumerate(classes, start=1)
+    ]
+    frames = np.ascontiguousarray(voxels.swapaxes(0, 2)).astype(np.uint8)
+    if like.frames is not None:  # a file of frames is segmented in its own order
+        frames = frames[np.argsort(like.frames)]
+    sources = [_source(file, keep_identity) for file in like.files]
+    try:
+        made = highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=frames,
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=descriptions,
+            series_instance_uid=highdicom.UID(),
+            series_number=900,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="pocketseg",
+            manufacturer_model_name="pocketseg",
+            software_versions=__version__,
+            device_serial_number="0",
+            omit_empty_frames=bool(frames.any()),
+            content_label="SEGMENTATION",
+        )
+    except Exception as error:  # highdicom checks what the standard wants of the images
+        what = f"images of this kind cannot be segmented in DICOM ({type(error).__name__})"
+        raise DataError(str(like.path), what, "write nifti or png instead") from None
+    content = io.BytesIO()
+    made.save_as(content)
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def _source(file: Path, keep_identity: bool) -> Any:
+    """The header of an image, with what a segmentation would copy of the patient left empty."""
+    header = read_dataset(file, pixels=False)
+    for key in PERSONAL:
+        if not keep_identity or key not in header:
+            setattr(header, key, "")
+    for key in OPTIONAL_PERSONAL:
+        if not keep_identity and key in header:
+            delattr(header, key)
+    return header

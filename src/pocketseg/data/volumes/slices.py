@@ -1,0 +1,85 @@
+"""Slices of volumes as images and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketseg.data.volumes.base import VolumeFile, canonical_image, canonical_labels
+from pocketseg.data.volumes.dicom import is_dicom, open_dicom, open_series
+from pocketseg.data.volumes.grid import PLANES, Pixels, plane
+from pocketseg.data.volumes.nifti import SUFFIXES as NIFTI
+from pocketseg.data.volumes.nifti import open_nifti
+from pocketseg.data.volumes.segmentation import is_segmentation, open_segmentation
+from pocketseg.data.volumes.stack import SUFFIXES as TIFF
+from pocketseg.data.volumes.stack import open_stack, page_count
+from pocketseg.pipeline.reading import Reading
+
+
+@dataclass(frozen=True)
+class SliceSource:
+    """One slice of a volume, across a canonical axis."""
+
+    volume: VolumeFile
+    axis: int
+    index: int
+    reading: Reading
+
+    @property
+    def where(self) -> str:
+        return f"{self.volume.path} ({PLANES[self.axis]} slice {self.index})"
+
+    @property
+    def path(self) -> Path:
+        return self.volume.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.volume.files
+
+    def image(self) -> Pixels:
+        return plane(canonical_image(self.volume, self.reading), self.axis, self.index)
+
+    def mask(self, *, grey: bool) -> Pixels:
+        return plane(canonical_labels(self.volume), self.axis, self.index)
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file, or a folder (a DICOM series), is read as a volume."""
+    name = path.name.lower()
+    if path.is_dir():
+        return bool(dicom_files(path))
+    return name.endswith(NIFTI) or is_dicom(path) or (name.endswith(TIFF) and page_count(path) > 1)
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """DICOM files directly in a folder; DICOMDIR, which only points to others, is none of them."""
+    files = (path for path in folder.iterdir() if not path.name.startswith(".") and path.name.upper() != "DICOMDIR")
+    return sorted(path for path in files if path.is_file() and is_dicom(path))
+
+
+def open_volume(path: Path, images: VolumeFile | None = None) -> VolumeFile:
+    """A volume from a file, or from a folder that holds one DICOM series.
+
+    Args:
+        path: NIfTI, DICOM or TIFF file, or folder.
+        images: what a DICOM segmentation was drawn on.
+
+    Raises:
+        DataError: no volume, or a damaged one.
+    """
+    name = path.name.lower()
+    if path.is_dir():
+        return open_series(path, dicom_files(path))
+    if name.endswith(NIFTI):
+        return open_nifti(path)
+    if is_dicom(path):
+        return open_segmentation(path, images) if is_segmentation(path) else open_dicom(path)
+    return open_stack(path)
+
+
+def slices_of(volume: VolumeFile, reading: Reading, like: VolumeFile | None = None) -> Sequence[SliceSource]:
+    """All slices of a volume in the planes that a reading wants, in order; those of a mask follow its image."""
+    axis = (like or volume).grid.axis(reading.axis)
+    return [SliceSource(volume, axis, index, reading) for index in range(volume.grid.canonical_shape[axis])]

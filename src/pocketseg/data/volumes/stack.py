@@ -1,0 +1,66 @@
+"""TIFF files of several pages as volumes whose slices are the pages."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pocketseg.data import readers
+from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
+from pocketseg.data.volumes.grid import Grid, Pixels
+from pocketseg.errors import DataError
+from pocketseg.files import write_atomically
+
+SUFFIXES = (".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class Stack(VolumeFile):
+    """A TIFF file of several pages of one size."""
+
+    def voxels(self) -> Pixels:
+        pages = readers.read_pages(self.path)
+        if len({page.shape for page in pages}) > 1:
+            raise DataError(str(self.path), "its pages differ in size or channels", "save each as a file of its own")
+        return np.stack(pages).swapaxes(0, 2)
+
+
+def page_count(path: Path) -> int:
+    """Pages of a TIFF file; one for a file that cannot be read, so that its fault is told when it is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["TIFF"]) as picture:
+                return int(getattr(picture, "n_frames", 1))
+    except Exception:  # whatever is wrong, reading it tells
+        return 1
+
+
+def open_stack(path: Path) -> Stack:
+    """The pages of a file, counted and measured by the first."""
+    regular_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["TIFF"]) as picture:
+                (width, height), pages = picture.size, int(getattr(picture, "n_frames", 1))
+    except Exception as error:  # Pillow raises many kinds of errors on torn files
+        what = f"the TIFF file is damaged or cut off ({error})"
+        raise DataError(str(path), what, "copy it again from its source") from error
+    if width * height * pages > LARGEST_BYTES // 4:
+        raise DataError(str(path), f"declares {pages} pages of {height}×{width} pixels", "cut it into parts")
+    return Stack(path, (path,), Grid((width, height, pages)))
+
+
+def write_stack(path: Path, voxels: Pixels) -> Path:
+    """Write voxels (i, j, k) in stored order as pages, losslessly compressed."""
+    content = io.BytesIO()
+    first, *rest = (Image.fromarray(np.ascontiguousarray(page)) for page in voxels.transpose(2, 1, 0))
+    first.save(content, format="TIFF", save_all=True, append_images=rest, compression="tiff_deflate")
+    write_atomically(path, content.getvalue())
+    return path

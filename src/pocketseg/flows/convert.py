@@ -1,0 +1,234 @@
+"""`data convert`: a data set into arrays or plain folders, outlines and ImageJ regions into masks and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pocketseg.data import Cases, MaskCoding
+from pocketseg.data.layouts import LAYOUTS
+from pocketseg.data.layouts.listing import by_stem, image_files
+from pocketseg.data.readers import read_image, read_mask, stem_of
+from pocketseg.data.rois import fill, read_rois, roi_bytes, write_rois
+from pocketseg.errors import DataError, Problem, near
+from pocketseg.files import write_atomically
+from pocketseg.pipeline.components import fill_outline, label_components
+from pocketseg.pipeline.geometry import resize, resize_labels
+from pocketseg.pipeline.postprocess import Postprocess
+from pocketseg.reporting.outlines import trace
+from pocketseg.reporting.overlay import contour_pixels
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What some of the conversions can be told.
+
+    Attributes:
+        size: (height, width) that images and masks are resized to.
+        drop_empty: leave out blank images and empty masks.
+        classes: number of foreground classes in the masks.
+        threshold: probabilities from here on are foreground.
+        min_pixels: objects smaller than this become no outline and no region.
+        images: folder of the images that ImageJ regions were drawn on, which says how large the masks are.
+    """
+
+    size: tuple[int, int] | None = None
+    drop_empty: bool = False
+    classes: int = 1
+    threshold: float = 0.5
+    min_pixels: int = 0
+    images: Path | None = None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """How many cases or files were written, and how many were left out as empty."""
+
+    written: int
+    left_out: int = 0
+
+
+def convert(
+    what: str,
+    source: str | Path,
+    out: str | Path,
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Converted:
+    """Convert a data set or masks.
+
+    Args:
+        what: a layout (`auto`, `kaggle-nerve`, …), for cases; or one of `MASKS`, for files of masks.
+        source: the data set, or a folder (or file) of masks.
+        out: for cases `FILE.npz` or a folder that gets `images/` and `masks/`; for masks a folder. New, or empty.
+        options: see `Options`.
+        progress: called with (done, of).
+
+    Raises:
+        DataError: nothing to convert, faulty files, or an output that exists.
+    """
+    options, source, out = options or Options(), Path(source), Path(out)
+    known = ["auto", *LAYOUTS, *MASKS]
+    if what not in known:
+        raise DataError(f"data convert {what}", "is no layout and no conversion", near(what, known))
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise DataError(str(out), "already exists", "choose another name for the output")
+    if what in MASKS:
+        return _files(MASKS[what], source, out, options, progress)
+    coding = MaskCoding(classes=options.classes)
+    cases = Cases.open(source, what, coding=coding)
+    return _cases(cases, out, options, progress)
+
+
+def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
+    checked = cases.check(progress)
+    dropped = checked.empty | checked.blank if options.drop_empty else frozenset()
+    kept = [case for case in cases if case.name not in dropped]
+    if not kept:
+        raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
+    pairs = [_resized(cases.image(case), cases.mask(case), options) for case in kept]
+    if out.suffix == ".npz":
+        shapes = {image.shape for image, _ in pairs}
+        if len(shapes) > 1:
+            what = f"has images of {len(shapes)} sizes, and arrays hold one"
+            raise DataError(str(cases.root), what, "give --size HEIGHT WIDTH, or a folder as output")
+        content = io.BytesIO()
+        images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        names = np.array([case.name for case in kept])
+        groups = np.array([case.group for case in kept])
+        np.savez_compressed(content, images=images, masks=masks, names=names, groups=groups)
+        write_atomically(out, content.getvalue())
+    else:
+        for case, (image, mask) in zip(kept, pairs, strict=True):
+            name = case.name.replace("/", "_")
+            _write(out / "images" / f"{name}.png", image)
+            _write(out / "masks" / f"{name}.png", mask * np.uint8(255) if options.classes == 1 else mask)
+        rows = "".join(f"{case.name.replace('/', '_')},{case.group}\n" for case in kept)
+        write_atomically(out / "groups.csv", f"case,group\n{rows}")
+    return Converted(len(kept), len(cases) - len(kept))
+
+
+def _resized(image: NDArray[np.generic], mask: Mask, options: Options) -> tuple[NDArray[np.generic], Mask]:
+    """Image and mask at the size wanted; integers stay integers."""
+    if options.size is None:
+        return image, mask
+    planes = np.moveaxis(image, -1, 0) if image.ndim == 3 else image[None]
+    resized = resize(planes.astype(np.float32), options.size)
+    if image.dtype.kind in "ui":
+        limits = np.iinfo(image.dtype.name)
+        resized = np.rint(resized).clip(limits.min, limits.max)
+    small = np.moveaxis(resized, 0, -1) if image.ndim == 3 else resized[0]
+    return small.astype(image.dtype), resize_labels(mask, options.size, options.classes)
+
+
+def _files(
+    change: Callable[[Path, Options], Iterator[tuple[str, Mask | list[bytes]]]],
+    source: Path,
+    out: Path,
+    options: Options,
+    progress: Callable[[int, int], None] | None,
+) -> Converted:
+    if not source.exists():
+        raise DataError(str(source), "does not exist", "check the path")
+    regions = change is _from_regions
+    found = sorted(source.iterdir()) if source.is_dir() else [source]
+    files = (
+        [path for path in found if path.suffix.lower() in (".roi", ".zip")]
+        if regions
+        else (image_files(source) if source.is_dir() else found)
+    )
+    if not files:
+        raise DataError(str(source), "holds no files of that kind", "check the path")
+    problems: list[Problem] = []
+    written = 0
+    for done, path in enumerate(files, start=1):
+        try:
+            for name, result in change(path, options):
+                if isinstance(result, list):
+                    write_rois(out / f"{name}.zip", result)
+                else:
+                    _write(out / f"{name}.png", result)
+                written += 1
+        except DataError as error:
+            problems += error.problems
+        if progress:
+            progress(done, len(files))
+    if problems:
+        raise DataError.of(problems)
+    return Converted(written)
+
+
+def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
+    outline = np.not_equal(read_mask(path), 0)
+    try:
+        yield stem_of(path), fill_outline(outline) * np.uint8(255)
+    except ValueError as error:
+        raise DataError(str(path), str(error), "close it") from None
+
+
+def _to_outlines(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
+    mask = _large_enough(np.not_equal(read_mask(path), 0), options)
+    yield stem_of(path), contour_pixels(mask.astype(np.uint8)) * np.uint8(255)
+
+
+def _from_regions(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
+    if options.images is None:
+        raise DataError(str(path), "says not how large its image is", "give the folder of images with --images")
+    problems: list[Problem] = []
+    images = by_stem(image_files(options.images), problems)
+    if path.stem not in images:
+        raise DataError(str(path), f"has no image in {options.images}", f"add an image with the stem {path.stem!r}")
+    shape = read_image(images[path.stem]).shape
+    inside = np.zeros(shape[:2], bool)
+    for region in read_rois(path):
+        inside |= fill(region, (shape[0], shape[1]))
+    yield path.stem, inside * np.uint8(255)
+
+
+def _to_regions(path: Path, options: Options) -> Iterator[tuple[str, list[bytes]]]:
+    """One region for each object; what touches only diagonally is one object, of several lines."""
+    mask = _large_enough(np.not_equal(read_mask(path), 0), options)
+    labels, count = label_components(mask)
+    yield stem_of(path), [roi_bytes(trace(labels == number)) for number in range(1, count + 1)]
+
+
+def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
+    """Grey levels as shares of the type's maximum; floats as they are."""
+    values = read_image(path)
+    if values.ndim != 2:
+        raise DataError(str(path), "is coloured, so it is no map of one probability", "save it as grey")
+    highest = np.float32(np.iinfo(values.dtype.name).max if values.dtype.kind in "ui" else 1)
+    shares: NDArray[np.float32] = values.astype(np.float32) / highest
+    if shares.min() < 0 or shares.max() > 1:
+        raise DataError(str(path), f"holds values from {shares.min():g} to {shares.max():g}", "give probabilities")
+    rules = Postprocess(threshold=options.threshold, min_pixels=options.min_pixels)
+    yield stem_of(path), rules(shares[:, :, None]) * np.uint8(255)
+
+
+def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_]:
+    return Postprocess(min_pixels=options.min_pixels).clean(mask, mask.astype(np.float32))
+
+
+def _write(path: Path, pixels: NDArray[np.generic]) -> None:
+    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
+        raise DataError(str(path), f"cannot hold pixels of the type {pixels.dtype}", "write an .npz file instead")
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+MASKS: dict[str, Callable[[Path, Options], Iterator[tuple[str, Mask | list[bytes]]]]] = {
+    "outlines-to-masks": _from_outlines,
+    "masks-to-outlines": _to_outlines,
+    "rois-to-masks": _from_regions,
+    "masks-to-rois": _to_regions,
+    "probabilities-to-masks": _from_probabilities,
+}

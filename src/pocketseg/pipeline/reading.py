@@ -1,0 +1,25 @@
+"""How slices are taken out of volumes; a model keeps it, so that prediction sees what training saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Axis = Literal["auto", "axial", "coronal", "sagittal"]
+Window = tuple[float, float] | Literal["stored"] | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """From a volume (NIfTI, DICOM, TIFF stack) to its slices.
+
+    Attributes:
+        axis: the planes; `auto` takes those with the finest pixels, and the stored slices where all are as fine.
+        window: (centre, width) that becomes 0 to 1, in the file's units; `stored` takes that of the DICOM file; None:
+            a measured volume (NIfTI, DICOM of more than 8 bits) runs from its 0.5th to its 99.5th percentile.
+        raw: leave the file's units, because the recipe declares a range for them.
+    """
+
+    axis: Axis = "auto"
+    window: Window = None
+    raw: bool = False

@@ -1,0 +1,154 @@
+"""`data convert` and `overlay` as the command line offers them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import run_cli
+from PIL import Image
+
+from pocketseg.data import Cases
+from pocketseg.data.rois import fill, read_rois
+from pocketseg.errors import DataError
+from pocketseg.flows.convert import Options, convert
+from pocketseg.flows.overlay import overlay
+from volume_files import write_nifti
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def shapes(seed: int = 0):
+    """A mask with a square, a ring, two pixels that touch at a corner, and noise."""
+    mask = np.zeros((60, 70), np.uint8)
+    mask[4:12, 5:20] = 255
+    mask[20:40, 20:40] = 255
+    mask[26:34, 26:34] = 0
+    mask[50, 50] = mask[51, 51] = 255
+    mask[45:58, 2:15] = np.random.default_rng(seed).integers(0, 2, (13, 13)) * 255
+    return mask
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def test_kaggle_nerve_to_npz(tmp_path):
+    rng = np.random.default_rng(0)
+    for subject, number, present in ((1, 1, True), (1, 2, False), (2, 1, True)):
+        stem = f"{subject}_{number}"
+        save(tmp_path / f"in/{stem}.tif", rng.integers(0, 256, (84, 116), np.uint8))
+        mask = np.zeros((84, 116), np.uint8)
+        mask[20:60, 30:80] = 255 * present
+        save(tmp_path / f"in/{stem}_mask.tif", mask)
+    out = tmp_path / "out.npz"
+    done = run_cli("data", "convert", "kaggle-nerve", tmp_path / "in", out, "--drop-empty", "--size", "64", "128")
+    assert done.returncode == 0, done.stderr
+    assert "2 written" in done.stdout and "1 empty ones left out" in done.stdout
+    with np.load(out) as found:
+        assert found["images"].shape == (2, 64, 128) and found["images"].dtype == np.uint8
+        assert set(np.unique(found["masks"])) == {0, 1} and found["groups"].tolist() == ["1", "2"]
+        assert found["masks"][0].mean() == pytest.approx(40 * 50 / (84 * 116), abs=0.01)
+    Cases.open(out).check()
+
+
+def test_a_volume_becomes_plain_folders(tmp_path):
+    voxels = np.random.default_rng(0).normal(size=(9, 8, 4)).astype(np.float32)
+    write_nifti(tmp_path / "in/images/a.nii.gz", voxels)
+    write_nifti(tmp_path / "in/labels/a.nii.gz", (voxels > 1).astype(np.uint8))
+    assert convert("auto", tmp_path / "in", tmp_path / "out").written == 4
+    cases = Cases.open(tmp_path / "out")
+    assert cases.layout == "folders" and sum(int(cases.mask(case).sum()) for case in cases) == (voxels > 1).sum()
+    with pytest.raises(DataError, match="already exists"):
+        convert("auto", tmp_path / "in", tmp_path / "out")
+
+
+def test_regions_of_imagej_there_and_back(tmp_path):
+    """Exact for squares, holes and pixels that touch at a corner."""
+    save(tmp_path / "masks/a.png", shapes())
+    assert convert("masks-to-rois", tmp_path / "masks", tmp_path / "rois").written == 1
+    options = Options(images=tmp_path / "masks")
+    convert("rois-to-masks", tmp_path / "rois", tmp_path / "back", options)
+    np.testing.assert_array_equal(read(tmp_path / "back/a.png"), shapes())
+    again = convert("masks-to-rois", tmp_path / "masks", tmp_path / "rois2").written
+    assert again and (tmp_path / "rois/a.zip").read_bytes() == (tmp_path / "rois2/a.zip").read_bytes()
+    content = (tmp_path / "rois/a.zip").read_bytes()
+    (tmp_path / "rois/a.zip").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="is no readable ImageJ ROI file"):
+        convert("rois-to-masks", tmp_path / "rois", tmp_path / "torn", options)
+
+
+def test_an_oval_has_the_area_of_an_ellipse(tmp_path):
+    import struct
+
+    header = bytearray(64)
+    header[:18] = struct.pack(">4shBBhhhhH", b"Iout", 228, 2, 0, 10, 5, 50, 65, 0)
+    (tmp_path / "a.roi").write_bytes(bytes(header))
+    found = fill(read_rois(tmp_path / "a.roi")[0], (60, 80))
+    assert found.sum() == pytest.approx(np.pi * 20 * 30, rel=0.01)
+    rows, columns = np.nonzero(found)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 49, 5, 64)
+
+
+def test_outlines_there_and_back(tmp_path):
+    mask = np.zeros((60, 70), np.uint8)
+    mask[4:12, 5:20] = mask[20:40, 20:50] = 255
+    mask[50:52, 50:52] = 255
+    save(tmp_path / "masks/a.png", mask)
+    convert("masks-to-outlines", tmp_path / "masks", tmp_path / "lines", Options(min_pixels=6))
+    assert 0 < (read(tmp_path / "lines/a.png") > 0).sum() < 200
+    convert("outlines-to-masks", tmp_path / "lines", tmp_path / "back")
+    mask[50:52, 50:52] = 0
+    np.testing.assert_array_equal(read(tmp_path / "back/a.png"), mask)
+
+
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_probabilities_become_masks(tmp_path, dtype, top):
+    shares = np.linspace(0, 1, 64).reshape(8, 8)
+    save(tmp_path / "maps/a.png", np.rint(shares * top).astype(dtype))
+    convert("probabilities-to-masks", tmp_path / "maps", tmp_path / "out", Options(threshold=0.7))
+    np.testing.assert_array_equal(read(tmp_path / "out/a.png") > 0, shares >= 0.7)
+
+
+def test_an_unknown_conversion_names_the_near_ones(tmp_path):
+    done = run_cli("data", "convert", "kagle-nerve", tmp_path, tmp_path / "out")
+    assert done.returncode == 2 and "did you mean kaggle-nerve" in done.stderr
+
+
+# --- overlay ----------------------------------------------------------------------------------------------
+
+
+def test_overlay_of_two_models(tmp_path):
+    truth, one = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.uint8)
+    truth[10:20, 10:30], one[10:20, 20:40] = 255, 1
+    for name, pixels in (("image", np.full((40, 50), 7, np.uint8)), ("truth", truth), ("one", one), ("two", truth)):
+        save(tmp_path / f"{name}.png", pixels)
+    done = run_cli(
+        "overlay", tmp_path / "image.png", "--truth", tmp_path / "truth.png", "--prediction", tmp_path / "one.png",
+        "--prediction", tmp_path / "two.png", "--out", tmp_path / "o.png", "--alpha", "1",
+        "--color", "#FF0000,#0000FF,#FFA500",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    picture = read(tmp_path / "o.png")
+    assert picture.shape == (400 + 16, 2 * 500 + 8, 3)
+    at = {column: picture[16 + 150, 10 * column + 5].tolist() for column in (5, 15, 25, 35)}
+    assert at == {5: [0, 0, 0], 15: [255, 0, 0], 25: [255, 165, 0], 35: [0, 0, 255]}
+    second = picture[16:, 508:]
+    assert second[150, 155].tolist() == [255, 165, 0] and not (second == [0, 0, 255]).all(axis=2).any()
+
+
+def test_overlay_shows_the_fullest_slice_of_a_volume(tmp_path):
+    mask = np.zeros((9, 8, 5), np.uint8)
+    mask[2:5, 2:5, 3] = mask[2, 2, 1] = 1
+    write_nifti(tmp_path / "i.nii.gz", np.random.default_rng(0).normal(size=mask.shape))
+    write_nifti(tmp_path / "m.nii.gz", mask)
+    drawn = overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", predictions=[tmp_path / "m.nii.gz"])
+    assert drawn.slice == 3
+    with pytest.raises(DataError, match="slices 0 to 4"):
+        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", truth=tmp_path / "m.nii.gz", slice_=5)
+    with pytest.raises(DataError, match="has no mask to draw"):
+        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png")
+    with pytest.raises(DataError, match="needed are three colours"):
+        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", truth=tmp_path / "m.nii.gz", colors=["red"])

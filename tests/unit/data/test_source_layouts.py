@@ -1,0 +1,159 @@
+"""The layouts of the source projects, by name and by detection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import blob, make_suffix_dataset, noise, write_image, write_pair
+
+from pocketseg.data import Cases, given
+from pocketseg.data.volumes import open_volume
+from pocketseg.errors import DataError
+from volume_files import write_nifti, write_series
+
+
+def found(root, layout: str, **options) -> Cases:
+    """The data set as detected, which must be what its name gives."""
+    cases = Cases.open(root, **options)
+    assert cases.layout == layout
+    assert [case.name for case in cases] == [case.name for case in Cases.open(root, layout, **options)]
+    cases.check()
+    return cases
+
+
+def test_kaggle_nerve(tmp_path):
+    for stem in ("1_1", "1_2", "2_1"):
+        write_pair(tmp_path / f"{stem}.tif", tmp_path / f"{stem}_mask.tif")
+    cases = found(tmp_path, "kaggle-nerve")
+    assert [case.group for case in cases] == ["1", "1", "2"] and cases.grouped
+
+
+def test_light_unet_keeps_its_parts(tmp_path):
+    for part in ("train", "val", "test"):
+        for stem in ("a", "b"):
+            write_pair(tmp_path / part / "images" / f"{stem}.png", tmp_path / part / "mask" / f"{stem}.png")
+    cases = found(tmp_path, "light-unet")
+    fold = given(cases).folds[0]
+    assert fold.train == ("train/a", "train/b") and fold.validation == ("validation/a", "validation/b")
+    assert fold.test == ("test/a", "test/b")
+
+
+@pytest.mark.parametrize(("layout", "image"), [("isbi-em", "data"), ("nih", "img")])
+def test_png_parts_of_the_fixed_point_study(tmp_path, layout, image):
+    for stem in ("1", "2", "10"):
+        write_pair(tmp_path / image / f"{stem}.PNG", tmp_path / "mask" / f"{stem}.PNG")
+    write_pair(tmp_path / "val_img/11.PNG", tmp_path / "val_mask/11.PNG")
+    cases = found(tmp_path, layout)
+    assert [(case.name, case.part) for case in cases] == [
+        ("1", "train"), ("2", "train"), ("10", "train"), ("11", "validation"),
+    ]  # fmt: skip
+    assert given(cases).folds[0].test == ()
+
+
+def test_dic_has_weights(tmp_path):
+    make_suffix_dataset(tmp_path, ["7", "8"])
+    weights = np.random.default_rng(0).random((6, 7))
+    np.save(tmp_path / "7_weights.npy", weights)
+    cases = found(tmp_path, "dic")
+    np.testing.assert_allclose(cases.weights(cases[0]), weights)
+    assert cases.weights(cases[1]) is None
+    np.save(tmp_path / "8_weights.npy", np.zeros((3, 3)))
+    with pytest.raises(DataError, match=r"8_weights\.npy: holds float64 of the shape \(3, 3\)"):
+        Cases.open(tmp_path).check()
+
+
+def test_hc18_fills_outlines_and_knows_pixel_sizes(tmp_path):
+    ring = np.zeros((20, 20), np.uint8)
+    ring[4:15, 4:15] = 255
+    ring[5:14, 5:14] = 0
+    for stem in ("000_HC", "000_2HC", "001_HC"):
+        write_image(tmp_path / f"training_set/{stem}.png", noise(20, 20))
+        write_image(tmp_path / f"training_set/{stem}_Annotation.png", ring)
+    table = "filename,pixel size(mm),hc\n000_HC.png,0.1,44\n001_HC.png,0.2,50\n"
+    (tmp_path / "training_set_pixel_size_and_HC.csv").write_text(table)
+    cases = found(tmp_path / "training_set", "hc18")
+    sizes = {case.name: (case.group, case.spacing_mm) for case in cases}
+    assert sizes == {"000_HC": ("000", (0.1, 0.1)), "000_2HC": ("000", None), "001_HC": ("001", (0.2, 0.2))}
+    assert cases.mask(cases[0]).sum() == 121
+    ring[10, 4] = 0
+    write_image(tmp_path / "training_set/000_HC_Annotation.png", ring)
+    with pytest.raises(DataError, match="the outline is not closed"):
+        Cases.open(tmp_path).check()
+
+
+def test_dsb2018_unites_objects(tmp_path):
+    for name in ("aa", "bb"):
+        write_image(tmp_path / name / "images" / f"{name}.png", noise())
+        for row in range(3):
+            mask = np.zeros((6, 7), np.uint8)
+            mask[2 * row, 1:3] = 255
+            write_image(tmp_path / name / "masks" / f"{row}.png", mask)
+    cases = found(tmp_path, "dsb2018")
+    assert [cases.mask(case).sum() for case in cases] == [6, 6]
+
+
+def volume(seed: int = 0):
+    return np.random.default_rng(seed).normal(size=(4, 5, 3)).astype(np.float32)
+
+
+def test_medical_decathlon(tmp_path):
+    for name in ("a", "b"):
+        write_nifti(tmp_path / f"imagesTr/{name}.nii.gz", volume())
+        write_nifti(tmp_path / f"labelsTr/{name}.nii.gz", np.ones((4, 5, 3), np.uint8))
+    cases = found(tmp_path, "medical-decathlon")
+    assert [case.name for case in cases][:4] == ["a#000", "a#001", "a#002", "b#000"]
+    assert {case.group for case in cases} == {"a", "b"} and cases[0].spacing_mm == (1, 1)
+
+
+def test_channels_of_nnunet(tmp_path):
+    for channel in (0, 1):
+        write_nifti(tmp_path / f"imagesTr/a_{channel:04d}.nii.gz", volume(channel))
+    write_nifti(tmp_path / "labelsTr/a.nii.gz", np.ones((4, 5, 3), np.uint8))
+    cases = found(tmp_path, "medical-decathlon")
+    image = cases.image(cases[0])
+    assert image.shape == (5, 4, 2) and (image[..., 0] != image[..., 1]).any()
+
+
+def test_pancreas_ct(tmp_path):
+    for number in ("0001", "0002"):
+        folder = write_series(tmp_path / f"PANCREAS_{number}/study/series", volume().astype(np.int16), series=number)
+        grid = open_volume(folder).grid
+        write_nifti(tmp_path / f"labels/label{number}.nii.gz", np.ones(grid.shape, np.uint8), grid.affine)
+    cases = found(tmp_path, "pancreas-ct")
+    # Both have one patient identity, so they are one group; it has a file's name and not the identity.
+    assert len(cases) == 8 and {case.group for case in cases} == {"PANCREAS_0001"}
+
+
+def test_images_and_labels(tmp_path):
+    write_nifti(tmp_path / "images/a.nii.gz", volume())
+    write_nifti(tmp_path / "labels/a.nii", np.ones((4, 5, 3), np.uint8), np.diag([1, 1, 1.5, 1]))
+    with pytest.raises(DataError, match=r"a\.nii: has voxels of 1, 1, 1.5 mm, its image of 1, 1, 1 mm"):
+        Cases.open(tmp_path)
+    write_nifti(tmp_path / "labels/a.nii", np.ones((4, 5, 3), np.uint8))
+    assert len(found(tmp_path, "images-labels")) == 3
+
+
+def test_a_picture_is_no_mask_of_a_volume(tmp_path):
+    write_nifti(tmp_path / "images/a.nii.gz", volume())
+    write_image(tmp_path / "masks/a.png", blob())
+    with pytest.raises(DataError, match="is a picture, but"):
+        Cases.open(tmp_path)
+
+
+@pytest.mark.real_data
+def test_real_hc18(real_data):
+    cases = Cases.open(real_data / "hc18")
+    assert cases.layout == "hc18" and len(cases) == 18
+    assert len({case.group for case in cases}) == 15
+    checked = cases.check()
+    assert not checked.empty and all(case.spacing_mm for case in cases)
+    assert min(cases.mask(case).mean() for case in cases) > 0.05
+
+
+@pytest.mark.real_data
+def test_real_hippocampus(real_data):
+    from pocketseg.data import MaskCoding
+
+    cases = Cases.open(real_data / "msd_hippocampus", coding=MaskCoding(classes=2))
+    assert cases.layout == "images-labels" and len({case.group for case in cases}) == 80
+    assert {int(value) for case in cases[:36] for value in np.unique(cases.mask(case))} == {0, 1, 2}

@@ -1,0 +1,461 @@
+"""Volumes: geometry that round trips exactly, and refusals that name the file."""
+
+from __future__ import annotations
+
+import gzip
+from itertools import permutations, product
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from builders import noise, write_image
+
+from pocketseg.data.volumes import (
+    difference,
+    is_volume,
+    open_volume,
+    slices_of,
+    write_segmentation,
+    write_stack,
+)
+from pocketseg.data.volumes import write_nifti as write_like
+from pocketseg.data.volumes.grid import plane
+from pocketseg.errors import DataError
+from pocketseg.pipeline.reading import Reading
+from volume_files import (
+    IDENTITY,
+    NAME,
+    ball,
+    dicom_image,
+    read_nifti,
+    save_dicom,
+    write_nifti,
+    write_pages,
+    write_series,
+)
+
+AXES = ("sagittal", "coronal", "axial")
+# All ways to lay three axes along three directions, forwards or backwards.
+ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
+SHAPE, SIZES = (5, 6, 7), (1.5, 0.75, 3.0)
+RAW = Reading(raw=True)
+
+
+def refusal(path, *more) -> str:
+    with pytest.raises(DataError) as caught:
+        slices_of(open_volume(path, *more), RAW)[0].image()
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def anatomy():
+    """A volume in RAS order whose every voxel is another value, and its affine."""
+    affine = np.diag([*SIZES, 1.0])
+    affine[:3, 3] = -10, 20, 30
+    return np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), affine
+
+
+def stored(order, signs):
+    """The same anatomy stored in another order, with the affine that says so."""
+    voxels, affine = anatomy()
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for axis, (canonical, sign) in enumerate(zip(order, signs, strict=True)):
+        turn[canonical, axis] = sign
+        turn[canonical, 3] = 0 if sign > 0 else SHAPE[canonical] - 1
+    turned = voxels.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+    return np.ascontiguousarray(turned), affine @ turn
+
+
+# --- orientations -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS, ids=str)
+def test_every_orientation_goes_there_and_back(tmp_path, order, signs):
+    """The slices are the same whatever the order they are stored in, and the way back is exact."""
+    voxels, affine = stored(order, signs)
+    volume = open_volume(write_nifti(tmp_path / "a.nii", voxels, affine))
+    canonical, _ = anatomy()
+    for axis, name in enumerate(AXES):
+        slices = slices_of(volume, Reading(axis=name, raw=True))
+        for index, each in enumerate(slices):
+            expected = canonical.take(index, axis).T[::-1, ::-1]
+            np.testing.assert_array_equal(each.image(), expected)
+        planes = [each.image() for each in slices]
+        made = write_like(tmp_path / f"{name}.nii.gz", volume.grid.rebuild(planes, axis), volume)
+        np.testing.assert_array_equal(read_nifti(made), voxels)
+        np.testing.assert_allclose(nibabel.load(made).affine, affine, rtol=0, atol=1e-6)
+
+
+def test_slices_are_shown_as_radiologists_see_them(tmp_path):
+    """Axial: front on top, the patient's left on the right; coronal and sagittal: head on top."""
+    voxels = np.zeros(SHAPE, np.uint8)
+    voxels[-1, 2, 3], voxels[2, -1, 3], voxels[2, 2, -1] = 1, 2, 3  # right, front, head
+    volume = open_volume(write_nifti(tmp_path / "a.nii", voxels, np.eye(4)))
+    slices = {name: slices_of(volume, Reading(axis=name, raw=True)) for name in AXES}
+    axial, coronal, sagittal = slices["axial"][3].image(), slices["coronal"][2].image(), slices["sagittal"][2].image()
+    assert axial.shape == (6, 5) and axial[3, 0] == 1 and axial[0, 2] == 2
+    assert coronal.shape == (7, 5) and coronal[3, 0] == 1 and coronal[0, 2] == 3
+    assert sagittal.shape == (7, 6) and sagittal[3, 0] == 2 and sagittal[0, 3] == 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "axis", "spacing"),
+    [((1, 1, 1), 2, (1, 1)), ((3, 1, 2), 0, (2, 1)), ((1, 3, 2), 1, (2, 1)), ((0.5, 0.7, 3), 2, (0.7, 0.5))],
+)
+def test_slices_have_the_finest_pixels(tmp_path, sizes, axis, spacing):
+    volume = open_volume(write_nifti(tmp_path / "a.nii", np.zeros(SHAPE, np.uint8), np.diag([*sizes, 1.0])))
+    assert volume.grid.axis("auto") == axis
+    assert volume.grid.plane_spacing(axis) == pytest.approx(spacing)
+
+
+def test_a_single_slice_is_that_slice(tmp_path):
+    volume = open_volume(write_nifti(tmp_path / "a.nii", np.zeros((4, 5, 1), np.uint8), np.diag([3.0, 3.0, 1.0, 1.0])))
+    assert [each.image().shape for each in slices_of(volume, RAW)] == [(5, 4)]
+
+
+def test_an_oblique_volume_is_cut_along_its_own_axes(tmp_path):
+    voxels, affine = anatomy()
+    angle = np.radians(20)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    volume = open_volume(write_nifti(tmp_path / "a.nii", voxels, turn @ affine))
+    assert volume.grid.order == (0, 1, 2) and volume.grid.flips == (False, False, False)
+    made = write_like(tmp_path / "b.nii", voxels, volume)
+    np.testing.assert_allclose(nibabel.load(made).affine, turn @ affine, atol=1e-5)
+
+
+# --- NIfTI ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64", ">i2", ">f4"])
+def test_number_types(tmp_path, dtype):
+    voxels = np.arange(60).reshape(3, 4, 5).astype(dtype)
+    image = nibabel.Nifti1Image(voxels, np.eye(4))
+    if dtype.startswith(">"):
+        image = nibabel.Nifti1Image(voxels, np.eye(4), nibabel.Nifti1Header(endianness=">"))
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    found = open_volume(tmp_path / "a.nii.gz").voxels()
+    assert found.dtype.isnative and found.dtype.itemsize <= 4
+    np.testing.assert_array_equal(found, voxels)
+
+
+def test_slope_and_intercept_are_applied(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(2, -5)
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(open_volume(tmp_path / "a.nii").voxels(), 2 * np.arange(24).reshape(2, 3, 4) - 5)
+
+
+def test_a_mask_keeps_the_header_but_no_free_text(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.float32), np.diag([1, 2, 3, 1.0]))
+    image.header["descrip"], image.header["db_name"] = b"Secret Person", b"Person"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"Secret Person"))
+    image.set_qform(image.affine, code=1)
+    nibabel.save(image, tmp_path / "a.nii")
+    made = write_like(tmp_path / "b.nii", np.ones((3, 4, 5), np.uint8), open_volume(tmp_path / "a.nii"))
+    header = nibabel.load(made).header
+    assert b"Person" not in made.read_bytes() and header.get_data_dtype() == np.uint8
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (1, 2) and header.get_zooms() == (1, 2, 3)
+
+
+def header_changed(path, **fields):
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4))
+    image.set_qform(np.eye(4), code=1)
+    content = bytearray(image.to_bytes())
+    header = np.frombuffer(content, nibabel.Nifti1Header().structarr.dtype, 1).copy()
+    for key, value in fields.items():
+        header[key] = value
+    content[:348] = header.tobytes()
+    path.write_bytes(bytes(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"dim": [3, 1000, 1000, 1000, 1, 1, 1, 1]}, "declares 1000×1000×1000 voxels"),
+        ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "declares voxels of 0, 1, 1 mm"),
+        ({"srow_x": [np.nan, 0, 0, 0]}, "affine is singular or not finite"),
+        ({"srow_x": [0, 0, 0, 0]}, "affine is singular or not finite"),
+        ({"srow_x": [1, 0, 0, 9]}, "place the voxels differently, by up to 9.0 voxels"),
+        ({"datatype": 128, "bitpix": 24}, "type"),
+    ],
+)
+def test_headers_that_make_no_sense(tmp_path, fields, told):
+    assert told in refusal(header_changed(tmp_path / "a.nii", **fields))
+
+
+def test_without_a_place_slices_are_the_stored_ones(tmp_path):
+    path = header_changed(tmp_path / "a.nii", sform_code=0, qform_code=0, pixdim=[1, 2, 3, 4, 1, 1, 1, 1])
+    volume = open_volume(path)
+    assert volume.grid.affine is None and volume.grid.plane_spacing(2) == (3, 2)
+    made = write_like(tmp_path / "b.nii", np.ones((4, 5, 6), np.uint8), volume)
+    header = nibabel.load(made).header
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (0, 0) and header.get_zooms() == (2, 3, 4)
+
+
+def test_four_dimensions(tmp_path):
+    path = write_nifti(tmp_path / "a.nii", np.zeros((3, 4, 5, 1), np.uint8))
+    assert open_volume(path).grid.shape == (3, 4, 5)
+    mask = write_like(tmp_path / "m.nii", np.ones((3, 4, 5), np.uint8), open_volume(path))
+    assert nibabel.load(mask).shape == (3, 4, 5, 1)
+    assert "series of 2 volumes" in refusal(write_nifti(tmp_path / "b.nii", np.zeros((3, 4, 5, 2), np.uint8)))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_volume_cut_anywhere_is_refused(tmp_path, name):
+    content = write_nifti(tmp_path / name, np.random.default_rng(0).normal(size=(8, 8, 8))).read_bytes()
+    for length in np.linspace(0, len(content) - 20, 12).astype(int):
+        (tmp_path / name).write_bytes(content[:length])
+        refusal(tmp_path / name)
+
+
+def test_what_is_no_gzip(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"<html>" * 100)
+    assert "is no readable gzip file" in refusal(tmp_path / "a.nii.gz")
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"\0" * 10_000_000))
+    assert "is no" in refusal(tmp_path / "b.nii.gz")
+
+
+def test_voxels_that_are_no_numbers_are_counted(tmp_path):
+    voxels = np.zeros((3, 4, 5), np.float32)
+    voxels[1, 1, :2] = np.nan
+    assert "2 voxels are NaN or infinite" in refusal(write_nifti(tmp_path / "a.nii", voxels))
+
+
+# --- intensities ------------------------------------------------------------------------------------------
+
+
+def test_a_volume_is_scaled_as_a_whole(tmp_path):
+    """Slices of one volume share a scale, and a few bright voxels do not set it."""
+    voxels = np.tile(np.linspace(0, 1000, 50, dtype=np.float32), (50, 50, 1))
+    voxels[0, 0, 0] = 1e6
+    slices = slices_of(open_volume(write_nifti(tmp_path / "a.nii", voxels)), Reading(axis="axial"))
+    means = [each.image().mean() / 65535 for each in slices]
+    assert means[1] < 0.05 and means[-1] > 0.99 and np.all(np.diff(means[1:]) >= 0)
+    assert slices[0].image().max() == 65535
+
+
+def test_nearly_empty_volumes_keep_what_there_is(tmp_path):
+    voxels = np.zeros((20, 20, 20), np.float32)
+    voxels[1, 1, 1] = 7
+    image = slices_of(open_volume(write_nifti(tmp_path / "a.nii", voxels)), Reading(axis="axial"))[1].image()
+    assert sorted(np.unique(image)) == [0, 65535]
+
+
+def test_a_window_is_centre_and_width(tmp_path):
+    voxels = np.array([-100, 0, 50, 100, 200], np.int16).reshape(5, 1, 1)
+    reading = Reading(axis="axial", window=(50, 100))
+    image = slices_of(open_volume(write_nifti(tmp_path / "a.nii", voxels)), reading)[0].image()
+    assert image.ravel()[::-1].tolist() == [0, 0, 32768, 65535, 65535]
+    with pytest.raises(DataError, match="proposes no window"):
+        slices_of(open_volume(tmp_path / "a.nii"), Reading(window="stored"))[0].image()
+
+
+# --- DICOM ------------------------------------------------------------------------------------------------
+
+
+def ct(count: int = 4):
+    return [noise(6, 8, dtype=np.int16, seed=index) for index in range(count)]
+
+
+def test_a_series_is_ordered_by_place(tmp_path):
+    slices = ct()
+    volume = open_volume(write_series(tmp_path / "s", slices))
+    np.testing.assert_array_equal(volume.voxels(), np.stack(slices).transpose(2, 1, 0))
+    assert volume.grid.spacing_mm == (0.75, 0.5, 2.0) and volume.grid.plane_spacing(2) == (0.5, 0.75)
+    expected = np.array([[-0.75, 0, 0, 10], [0, -0.5, 0, 20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
+    np.testing.assert_allclose(volume.grid.affine, expected)
+    images = [each.image() for each in slices_of(volume, RAW)]
+    np.testing.assert_array_equal(images, slices)
+
+
+@pytest.mark.parametrize("turn", [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1], [-1, 0, 0, 0, -1, 0]])
+def test_any_acquired_plane_becomes_a_segmentation_on_its_grid(tmp_path, turn):
+    normal = np.cross(turn[:3], turn[3:])
+    for index, pixels in enumerate(ct(5)):
+        made = dicom_image(pixels, series="x", number=index + 1, position=3.0 * index * normal)
+        made.ImageOrientationPatient = turn
+        save_dicom(made, tmp_path / f"s/{index}.dcm")
+    volume = open_volume(tmp_path / "s")
+    labels = np.random.default_rng(0).integers(0, 3, volume.grid.shape, np.uint8)
+    axis = volume.grid.axis("auto")
+    assert volume.grid.plane_spacing(axis) in [(0.5, 0.75), (0.75, 0.5)]
+    planes = [plane(volume.grid.canonical(labels), axis, index) for index in range(volume.grid.canonical_shape[axis])]
+    rebuilt = volume.grid.rebuild(planes, axis)
+    np.testing.assert_array_equal(rebuilt, labels)
+    path = write_segmentation(tmp_path / "seg.dcm", labels, volume, ["a", "b"])
+    np.testing.assert_array_equal(open_volume(path, volume).voxels(), labels)
+    nifti = write_like(tmp_path / "a.nii.gz", labels, volume)
+    assert difference(volume.grid, open_volume(nifti).grid) is None
+
+
+def test_a_segmentation_refers_to_its_images_and_to_no_person(tmp_path):
+    volume = open_volume(write_series(tmp_path / "s", ct()))
+    labels = np.zeros(volume.grid.shape, np.uint8)
+    path = write_segmentation(tmp_path / "empty.dcm", labels, volume, ["a"])
+    assert not open_volume(path, volume).voxels().any()
+    labels[2:4, 1:3, 1] = 1
+    path = write_segmentation(tmp_path / "seg.dcm", labels, volume, ["lesion"])
+    found = pydicom.dcmread(path)
+    source = pydicom.dcmread(volume.files[1])
+    assert found.StudyInstanceUID == source.StudyInstanceUID and found.Modality == "SEG"
+    assert found.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert found.SegmentSequence[0].SegmentLabel == "lesion"
+    assert NAME.encode() not in path.read_bytes() and IDENTITY.encode() not in path.read_bytes()
+    kept = write_segmentation(tmp_path / "kept.dcm", labels, volume, ["lesion"], keep_identity=True)
+    assert pydicom.dcmread(kept).PatientID == IDENTITY
+    with pytest.raises(DataError, match="whose images are not here"):
+        open_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (lambda s: s[1].__setattr__("SeriesInstanceUID", "1.2.3"), "holds 2 series"),
+        (lambda s: s[1].__setattr__("ImagePositionPatient", [-10, -20, 5]), "slices 1 and 2 lie at the same place"),
+        (lambda s: s.pop(2), "slices 2 and 3 are 4 mm apart, most others 2 mm"),
+        (lambda s: s[1].__setattr__("PhotometricInterpretation", "MONOCHROME1"), "differ in PhotometricInterpretation"),
+        (lambda s: s[1].__delattr__("ImagePositionPatient"), "only some of its slices have a position"),
+        (lambda s: s[1].__setattr__("ImageOrientationPatient", [0, 1, 0, -1, 0, 0]), "turned against one another"),
+    ],
+)
+def test_series_that_are_none(tmp_path, fault, told):
+    series = [dicom_image(p, series="x", number=i, position=(-10, -20, 5 + 2 * i)) for i, p in enumerate(ct(6))]
+    fault(series)
+    for index, made in enumerate(series):
+        save_dicom(made, tmp_path / f"s/{index}.dcm")
+    assert told in refusal(tmp_path / "s")
+
+
+def single(path, pixels, **changes):
+    return save_dicom(dicom_image(pixels, series="x", number=1, position=(0, 0, 0), **changes), path)
+
+
+def test_rescale_and_white_is_zero(tmp_path):
+    pixels = np.array([[0, 10], [20, 4095]], np.uint16)
+    path = single(tmp_path / "a.dcm", pixels, BitsStored=12, HighBit=11, RescaleSlope=2, RescaleIntercept=-1000)
+    assert slices_of(open_volume(path), RAW)[0].image().tolist() == [[-1000, -980], [-960, 7190]]
+    path = single(tmp_path / "b.dcm", pixels, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1")
+    assert slices_of(open_volume(path), RAW)[0].image().tolist() == [[4095, 4085], [4075, 0]]
+    path = single(tmp_path / "c.dcm", pixels, RescaleSlope=-10, BitsStored=12, HighBit=11)
+    assert slices_of(open_volume(path), RAW)[0].image()[0].tolist() == [0, -100]
+
+
+def test_the_window_of_the_file(tmp_path):
+    pixels = np.array([[0, 100, 150, 200, 4000]], np.int16)
+    path = single(tmp_path / "a.dcm", pixels, WindowCenter=[150, 7], WindowWidth=[100, 3])
+    image = slices_of(open_volume(path), Reading(window="stored"))[0].image()
+    assert image.tolist() == [[0, 0, 32768, 65535, 65535]]
+
+
+def test_a_palette_becomes_its_colours(tmp_path):
+    table = np.arange(256, dtype=np.uint16) * 257
+    names = ("Red", "Green", "Blue")
+    changes = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in names}
+    changes |= {f"{name}PaletteColorLookupTableData": (table // (n + 1)).tobytes() for n, name in enumerate(names)}
+    pixels = np.array([[0, 128, 255]], np.uint8)
+    changes |= {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PhotometricInterpretation": "PALETTE COLOR"}
+    image = slices_of(open_volume(single(tmp_path / "a.dcm", pixels, **changes)), Reading())[0].image()
+    assert image.shape == (1, 3, 3) and image[0, 1].tolist() == [128, 64, 42]
+
+
+def test_frames_of_one_file_are_slices(tmp_path):
+    frames = np.stack([noise(4, 5, seed=index) for index in range(3)])
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    path = single(tmp_path / "a.dcm", frames[0], NumberOfFrames=3, PixelData=frames.tobytes(), **bits)
+    volume = open_volume(path)
+    assert [each.image().tolist() for each in slices_of(volume, Reading())] == frames.tolist()
+    assert volume.grid.axis("auto") == 2 and volume.grid.plane_spacing(2) == (0.5, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"Rows": 0}, "declares 0×8×1 pixels"),
+        ({"Rows": 65535, "Columns": 65535}, "declares 65535×65535"),
+        ({"PixelData": b"\0" * 10}, "damaged or cut off"),
+        ({"PixelData": None}, ""),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "segmentation"),
+    ],
+)
+def test_dicom_that_cannot_be_read(tmp_path, change, told):
+    assert told in refusal(single(tmp_path / "a.dcm", ct()[0], **change))
+
+
+def test_no_value_of_a_file_is_cited(tmp_path, capfd):
+    path = single(tmp_path / "a.dcm", ct()[0], PixelData=b"\0" * 10)
+    content = path.read_bytes()
+    for length in np.linspace(140, len(content) - 11, 15).astype(int):
+        path.write_bytes(content[:length])
+        told = refusal(path)
+        assert NAME not in told and IDENTITY not in told
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
+    from pocketseg.data.volumes import dicom
+
+    made = dicom_image(np.zeros((2000, 2000), np.int16), series="x", number=1, position=(0, 0, 0))
+    made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    path = save_dicom(made, tmp_path / "a.dcm")
+    assert open_volume(path).voxels().shape == (2000, 2000, 1)
+    monkeypatch.setattr(dicom, "LARGEST_BYTES", 8_000_000)
+    assert "unpacks to more than 1,000,000 bytes" in refusal(path)
+
+
+def test_a_file_without_a_suffix_is_known_by_its_mark(tmp_path):
+    path = single(tmp_path / "IM0001", ct()[0])
+    assert is_volume(path) and not is_volume(write_image(tmp_path / "b.png", noise()))
+    (tmp_path / "README").write_text("no image")
+    assert not is_volume(tmp_path / "README")
+
+
+# --- TIFF -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pages_are_slices(tmp_path, dtype):
+    pages = np.stack([noise(4, 5, dtype=dtype, seed=index) for index in range(3)])
+    volume = open_volume(write_pages(tmp_path / "a.tif", pages))
+    slices = slices_of(volume, Reading())
+    np.testing.assert_array_equal([each.image() for each in slices], pages)
+    made = write_stack(tmp_path / "b.tif", volume.grid.rebuild([each.image() for each in slices], 2))
+    np.testing.assert_array_equal(open_volume(made).voxels(), volume.voxels())
+
+
+def test_a_torn_stack(tmp_path):
+    content = write_pages(tmp_path / "a.tif", np.stack([noise(40, 50, seed=index) for index in range(3)])).read_bytes()
+    torn = tmp_path / "b.tif"
+    torn.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"b\.tif"):
+        open_volume(torn).voxels()
+
+
+# --- grids ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda a: a, None),
+        (lambda a: a @ np.diag([1.01, 1, 1, 1]), "has voxels of"),
+        (lambda a: a + np.array([[0, 0, 0, 0.5]] + [[0] * 4] * 3), "begins at"),
+        (lambda a: a @ np.array([[1, 0.01, 0, 0], [-0.01, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "turned against"),
+    ],
+)
+def test_differences_of_grids_are_told(tmp_path, change, told):
+    voxels, affine = anatomy()
+    image = open_volume(write_nifti(tmp_path / "a.nii", voxels, affine))
+    other = open_volume(write_nifti(tmp_path / "b.nii", *[voxels, change(affine)]))
+    found = difference(image.grid, other.grid)
+    assert (found is None) if told is None else (found is not None and told in found)
+
+
+def test_a_mask_may_be_stored_in_another_order(tmp_path):
+    image = open_volume(write_nifti(tmp_path / "a.nii", *anatomy()))
+    turned = open_volume(write_nifti(tmp_path / "b.nii", *stored((2, 0, 1), (-1, 1, -1))))
+    assert difference(image.grid, turned.grid) is None
+    assert ball(SHAPE).any()
