@@ -89,9 +89,9 @@ def hint_loss(student: Tensor, teacher: Tensor, kind: HintKind) -> Tensor:
     """
     student, teacher = student.float(), teacher.float()
     if kind == "l1":
-        return (student - teacher).abs().flatten(1).mean(1)
+        return (student - teacher).abs().mean((1, 2, 3))
     if kind == "l2":
-        return (student - teacher).square().flatten(1).mean(1)
+        return (student - teacher).square().mean((1, 2, 3))
     if kind == "cosine":
         return (1 - F.cosine_similarity(student, teacher, dim=1)).flatten(1).mean(1)
     return (_attention(student) - _attention(teacher)).square().sum(1)
