@@ -64,6 +64,7 @@ class Cases(Sequence[Case]):
     coding: MaskCoding = field(default_factory=MaskCoding)
     grouped: bool = False
     fusion: Fusion = "majority"
+    class_folders: tuple[str, ...] = ()
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(CACHE_MIB * 2**20))
 
     @classmethod
@@ -78,6 +79,7 @@ class Cases(Sequence[Case]):
         grouping: Grouping | None = None,
         reading: Reading | None = None,
         raters: Raters = "majority",
+        class_folders: tuple[str, ...] = (),
         only: Only | None = None,
     ) -> Cases:
         """Find the cases of a folder (or `.npz` file) and pair images with masks.
@@ -91,6 +93,7 @@ class Cases(Sequence[Case]):
                 its own group.
             reading: how volumes are cut into slices.
             raters: masks of several raters are fused by majority or STAPLE, or `each` gives a case.
+            class_folders: names of the classes, where the folder a case lies in says which one its mask shows.
             only: which cases to keep.
 
         Raises:
@@ -109,9 +112,8 @@ class Cases(Sequence[Case]):
         ordered = sorted((only or Only()).of(listing.cases), key=lambda case: natural_key(case.name))
         cases = grouping.assign(ordered, root if root.is_dir() else root.parent)
         grouped = bool(grouping) or any(case.group != case.name for case in cases)
-        return cls(
-            root, name, cases, coding or MaskCoding(), grouped, fusion="staple" if raters == "staple" else "majority"
-        )
+        fusion: Fusion = "staple" if raters == "staple" else "majority"
+        return cls(root, name, cases, coding or MaskCoding(), grouped, fusion, class_folders)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -144,7 +146,20 @@ class Cases(Sequence[Case]):
 
         Several masks of a case are united (the highest index wins), those of several raters fused.
         """
-        return self.cache.get(("mask", case.name), lambda: (self._united(case),))[0]
+        return self.cache.get(("mask", case.name), lambda: (self._of_its_folder(case, self._united(case)),))[0]
+
+    def _of_its_folder(self, case: Case, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A mask of one foreground with the class that the case's folder names, where folders do."""
+        if not self.class_folders or not mask.any():
+            return mask
+        if case.label not in self.class_folders:
+            where = f"the folder {case.label!r}" if case.label else "no class folder"
+            raise DataError(
+                case.masks[0].where,
+                f"shows something, but lies in {where}; the classes are {', '.join(self.class_folders)}",
+                "name the folder in data.classes, or set data.mask.by_folder=false",
+            )
+        return mask * np.uint8(self.class_folders.index(case.label) + 1)
 
     def _united(self, case: Case) -> NDArray[np.uint8]:
         layers = _together(partial(self._decoded, source) for source in case.masks)

@@ -20,7 +20,7 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
     """The data set at a path, read as a recipe's data section says."""
     values = section.mask.values
     coding = MaskCoding(
-        classes=len(section.classes),
+        classes=1 if section.mask.by_folder else len(section.classes),
         values=None if values is None else tuple(values),
         invert=section.mask.invert,
         threshold=section.mask.threshold,
@@ -36,6 +36,7 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
         grouping=grouping,
         reading=reading_of(section),
         raters=section.raters,
+        class_folders=tuple(section.classes) if section.mask.by_folder else (),
         only=Only(*chosen),
     )
 

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Case, Cases, CheckedData, Fold, Split, given, holdout, kfold
-from pocketseg.errors import RecipeError, RunError
+from pocketseg.errors import DataError, RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
     asking,
@@ -204,6 +204,7 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe, checked)
+    _check_weights(recipe, [case for found in folds.values() for case in cases.named(found.train)])
     check_starts(recipe, folds, plan.groups, checked.digest)
     check_teachers(recipe, folds, plan.groups, checked.digest, cases)
     return folds
@@ -229,6 +230,15 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
+
+
+def _check_weights(recipe: Recipe, cases: Sequence[Case]) -> None:
+    from pocketseg.training.samples import no_weights
+
+    if any(stage.loss is not None and stage.loss.pixel_weights == "files" for stage in recipe.stages):
+        problems = [problem for case in cases if case.weights is None for problem in no_weights(case).problems]
+        if problems:
+            raise DataError.of(problems)
 
 
 def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
@@ -408,6 +418,7 @@ class _Work:
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
         seed = self.recipe.seed
         samples = Samples.of(self.cases, part, model.pipeline, seed)
+        samples.weighting = None if stage.loss is None else stage.loss.pixel_weights
         if stage.quant is not None:
             self._quantize(model, stage, samples, validation, folder)
         teaching = self._teaching(number, stage, samples, precision)

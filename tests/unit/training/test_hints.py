@@ -7,7 +7,7 @@ from pocketseg.errors import RecipeError
 from pocketseg.nets import NETS, build, skeleton
 from pocketseg.nets.points import block_output, blocks, place_shapes, tapped
 from pocketseg.quant import Scheme, calibrate, quantize_net
-from pocketseg.recipes import load_recipe
+from pocketseg.recipes import load_sweep
 from pocketseg.recipes.loading import shipped_names
 from pocketseg.recipes.models import HintsSection
 from pocketseg.training.hints import Student, choose_hints, fits_name, frozen_layers, keep_outputs
