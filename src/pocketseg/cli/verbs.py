@@ -12,11 +12,13 @@ from pocketseg.cli import (
     export,
     inspect,
     nets,
+    pack,
     phantom,
     predict,
     recipes,
     report,
     train,
+    verify,
 )
 
 app = typer.Typer(
@@ -48,6 +50,6 @@ def common(
     """Options before the verb."""
 
 
-for verb in (train, evaluate, export, predict, report, nets, inspect, phantom, demo, convert_config):
+for verb in (train, evaluate, pack, verify, export, predict, report, nets, inspect, phantom, demo, convert_config):
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
 app.add_typer(recipes.app, name="recipes")

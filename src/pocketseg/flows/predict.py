@@ -1,4 +1,4 @@
-"""`predict`: images in, masks of the same size and name out. With an ONNX model nothing of torch is imported."""
+"""`predict`: images in, masks of the same size and name out. With a packed or ONNX model nothing of torch is imported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def predict(
     """Segment images.
 
     Args:
-        model: ONNX file, checkpoint, or run folder.
+        model: packed model, ONNX file, checkpoint, or run folder.
         inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`.
         out: folder for the masks. One class is stored as 0 and 255, several as class indices.
         with_overlay: also write `NAME_overlay.png`, the contour on the image.

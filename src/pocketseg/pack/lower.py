@@ -151,7 +151,9 @@ class _Lowering:
         )  # fmt: skip
         return self.add(op, (x,), layer.out_channels)
 
-    def max_pool(self, x: Node, kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil: bool = False) -> Node:
+    def max_pool(
+        self, x: Node, kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil: bool = False
+    ) -> Node:
         if ceil:
             raise _refused("a pooling", "rounds its size up")
         return self.one(p.MaxPool(_pool_window(kernel, stride, padding, dilation)), x)
@@ -198,7 +200,17 @@ class _Lowering:
             if isinstance(parts_of, list) and isinstance(given(1, "index"), int):
                 return parts_of[given(1, "index")]
             raise _refused(node.name, "indexes a tensor")
-        if target in (torch.add, operator.add, operator.iadd, "add", "add_", torch.mul, operator.mul, operator.imul, "mul"):
+        if target in (
+            torch.add,
+            operator.add,
+            operator.iadd,
+            "add",
+            "add_",
+            torch.mul,
+            operator.mul,
+            operator.imul,
+            "mul",
+        ):
             return self.of_two(node, Product() if target in (torch.mul, operator.mul, operator.imul, "mul") else Sum())
         (x,) = self.tensors([first])
         if target in (torch.chunk, "chunk"):
@@ -215,7 +227,9 @@ class _Lowering:
                 x, given(1, "kernel_size"), given(2, "stride"), given(3, "padding", 0), given(4, "ceil_mode", False)
             )
         if target is F.interpolate and given(1, "size") is None:
-            return self.resized(x, given(2, "scale_factor"), given(3, "mode", "nearest"), bool(given(4, "align_corners")))
+            return self.resized(
+                x, given(2, "scale_factor"), given(3, "mode", "nearest"), bool(given(4, "align_corners"))
+            )
         if target is F.pad and given(2, "mode", "constant") == "constant" and not given(3, "value"):
             return self.padded(x, (*given(1, "pad"), 0, 0)[:4])
         if target is F.adaptive_avg_pool2d and _pair(given(1, "output_size")) == (1, 1):
@@ -283,7 +297,10 @@ def _kernel_size(layer: Any) -> Any:
 def _pool_window(kernel: Any, stride: Any, padding: Any, dilation: Any) -> p.Window:
     height, width = _pair(padding)
     return p.Window(
-        _pair(kernel), _pair(kernel if stride in (None, ()) else stride), _pair(dilation), (height, width, height, width)
+        _pair(kernel),
+        _pair(kernel if stride in (None, ()) else stride),
+        _pair(dilation),
+        (height, width, height, width),
     )
 
 

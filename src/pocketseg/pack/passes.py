@@ -97,9 +97,7 @@ def pad_in_convolutions(graph: Graph) -> Graph:
         if isinstance(node.op, p.Convolution) and isinstance(inputs[0].op, p.Pad):
             window, before = node.op.window, inputs[0].op.padding
             above, left, below, right = (a + b for a, b in zip(window.padding, before, strict=True))
-            op = dataclasses.replace(
-                node.op, window=dataclasses.replace(window, padding=(above, left, below, right))
-            )
+            op = dataclasses.replace(node.op, window=dataclasses.replace(window, padding=(above, left, below, right)))
             return Node(op, inputs[0].inputs, node.channels, node.grid)
         return same(node, inputs)
 
@@ -112,4 +110,3 @@ PASSES = (fold_norms, quantize_early, merge_quantizers, pad_in_convolutions)
 def optimized(graph: Graph) -> Graph:
     """All passes in their order."""
     return reduce(lambda now, step: step(now), PASSES, graph)
-

@@ -43,7 +43,11 @@ class _Schedule:
         instructions = [each for node in self.graph.nodes for each in self.instructions(node)]
         (image,) = (node for node in self.graph.nodes if isinstance(node.op, p.Input))
         return p.Program(
-            image.channels, self.graph.nodes[-1].channels, self.graph.multiple, tuple(self.storages), tuple(instructions)
+            image.channels,
+            self.graph.nodes[-1].channels,
+            self.graph.multiple,
+            tuple(self.storages),
+            tuple(instructions),
         )
 
     # --- what is one instruction --------------------------------------------------------------------------
@@ -123,7 +127,9 @@ class _Schedule:
             operation, reads, steps = p.Copy(), (self.view(node.inputs[0]),), chain
         before = [node.inputs[0], *chain] if node.inputs else chain
         done = [
-            self.step(each.op, before[before.index(each) - 1], each) for each in steps if not isinstance(each.op, Quantize)
+            self.step(each.op, before[before.index(each) - 1], each)
+            for each in steps
+            if not isinstance(each.op, Quantize)
         ]
         return [p.Instruction(operation, reads, tuple(done), self.writes(chain[-1]))]
 
