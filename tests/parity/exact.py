@@ -1,6 +1,7 @@
 """Integer nets in torch with the engine's order of sums where the operands are f32, so that results agree to the bit.
 
-torch's own f32 convolution and bilinear resize have no stated order of operations; docs/decisions/0008 states the engine's.
+torch's own f32 convolution and bilinear resize have no stated order of operations; docs/decisions/0008 states the
+engine's.
 """
 
 from __future__ import annotations

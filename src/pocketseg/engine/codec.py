@@ -252,9 +252,9 @@ class _Reader:
         fields: dict[type[Operation], Callable[[], Operation]] = {
             MaxPool: lambda: MaxPool(self.window()),
             AveragePool: lambda: AveragePool(self.window()),
-            Nearest: lambda: Nearest(self.take("2B")),  # type: ignore[arg-type]
-            Bilinear: lambda: Bilinear(self.take("2B"), bool(self.take("B")[0])),  # type: ignore[arg-type]
-            Pad: lambda: Pad(self.take("4B")),  # type: ignore[arg-type]
+            Nearest: lambda: Nearest(self.take("2B")),
+            Bilinear: lambda: Bilinear(self.take("2B"), bool(self.take("B")[0])),
+            Pad: lambda: Pad(self.take("4B")),
         }
         return fields.get(kind, kind)()
 
@@ -276,7 +276,7 @@ class _Reader:
         return Convolution(window, groups, channels, weights, m, self.floats(channels))
 
     def step(self, channels: int) -> Step:
-        kind = STEPS[self.take("B")[0]]
+        kind: Any = STEPS[self.take("B")[0]]
         if kind is Affine:
             return Affine(self.floats(channels), self.floats(channels))
         if kind is Clip:
@@ -290,4 +290,5 @@ class _Reader:
             if grid is None:
                 raise self.wrong("a step without its grid")
             return Snap(grid)
-        return kind()
+        plain: Step = kind()
+        return plain

@@ -20,7 +20,7 @@ NOT_A_MODEL, TOO_NEW, DAMAGED, TOO_LARGE, BAD_ARGUMENT, NO_MEMORY, NOT_FINITE = 
 class Facts(ctypes.Structure):
     """pseg_facts."""
 
-    _fields_ = [(name, ctypes.c_uint32) for name in ("in_channels", "out_channels", "multiple", "instructions")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_uint32) for name in ("in_channels", "out_channels", "multiple", "instructions")]
 
 
 def library_file() -> Path:

@@ -5,7 +5,7 @@ one grid. Instructions read and write views of storages, which are ranges of cha
 several instructions write a part of. Each channel is written once, before anything reads it.
 
 An instruction computes f32 values, pixel by pixel, sends them through its steps, and stores the result in everything it
-writes, as f32 or as codes of that storage's grid. Some (`Copy`, `MaxPool`, `Nearest`, `Pad`) also move codes as they are.
+writes, as f32 or as codes of that storage's grid. `Copy`, `MaxPool`, `Nearest` and `Pad` also move codes as they are.
 """
 
 from __future__ import annotations

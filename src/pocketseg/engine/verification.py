@@ -1,8 +1,8 @@
 """Whether a model computes on this machine what it computed where it was packed. No training image is needed.
 
-Images come from a stated generator: s ← 1664525 · s + 1013904223 mod 2³², from the seed on, and each value in C order is
-⌊s / 2¹⁶⌋ / 2¹⁴ − 2, exact in f32. Nets on integers must give the same bytes, of which the file holds the SHA-256; float
-nets the same numbers within a tolerance, of which it holds some.
+Images come from a stated generator: s ← 1664525 · s + 1013904223 mod 2³², from the seed on, and each value, in C order,
+is ⌊s / 2¹⁶⌋ / 2¹⁴ − 2, exact in f32. Nets on integers must give the same bytes, of which the file holds the SHA-256;
+float nets the same numbers within a tolerance, of which it holds some.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from pocketseg.engine.container import ANEW
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
 
+Array = NDArray[np.float32]
+
 SEED = 1
 SMALLEST_SIDE = 32
 KEPT = 64
+LARGEST_SIDE = 1024
 # Of the largest logit, or of 1 where that is smaller.
 TOLERANCE = 1e-4
 
@@ -32,7 +35,7 @@ class Verified:
 
     Attributes:
         exact: whether bytes were compared.
-        difference: the largest, relative to the largest logit; 0 where bytes are equal.
+        difference: the largest of a logit; 0 where bytes are equal.
         isa: whose kernels ran.
     """
 
@@ -41,12 +44,12 @@ class Verified:
     isa: str
 
 
-def generated(channels: int, height: int, width: int, seed: int = SEED) -> NDArray[np.float32]:
+def generated(channels: int, height: int, width: int, seed: int = SEED) -> Array:
     """An image f32 (c, h, w) with values in [−2, 2).
 
     Example:
         >>> generated(1, 1, 3).tolist()
-        [[[-1.0550537109375, -0.85443115234375, -1.26605224609375]]]
+        [[[-1.05419921875, -0.52294921875, 0.0169677734375]]]
     """
     values = np.empty(channels * height * width, np.uint32)
     state = seed
@@ -75,46 +78,51 @@ def verified(session: Session, record: Mapping[str, Any]) -> Verified:
         ModelFileError: the results differ, or the file holds no valid record.
     """
     try:
-        exact = {"exact": True, "tolerance": False}[record["kind"]]
         sizes, seed = [(int(height), int(width)) for height, width in record["sizes"]], int(record["seed"])
-        wanted = str(record["sha256"]) if exact else [np.array(each, np.float32) for each in record["logits"]]
-        tolerance = 0.0 if exact else float(record["tolerance"])
+        if not sizes or any(max(size) > LARGEST_SIDE for size in sizes):
+            raise ValueError("sizes")
+        logits = _logits(session, sizes, seed)
+        if record["kind"] == "exact":
+            return _same_bytes(session, logits, str(record["sha256"]))
+        wanted = [np.array(each, np.float32) for each in record["logits"]]
+        return _near(session, [_some(each) for each in logits], wanted, float(record["tolerance"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(session.where, f"holds no valid verification ({error!r})", ANEW) from error
-    if not sizes or any(max(size) > 1024 for size in sizes):
-        raise ModelFileError(session.where, "asks for no image or a huge one to be verified by", ANEW)
-    logits = _logits(session, sizes, seed)
-    if exact:
-        difference = 0.0
-        right = _digest(logits) == wanted
-        what = "other bytes"
-    else:
-        pairs = [(_some(found), kept) for found, kept in zip(logits, wanted, strict=False)]
-        right = len(wanted) == len(logits) and all(a.shape == b.shape for a, b in pairs)
-        difference = max((float(np.abs(a - b).max()) for a, b in pairs if a.shape == b.shape), default=np.inf)
-        right = right and difference <= tolerance
-        what = f"logits that differ by {difference:.1e} (allowed {tolerance:.1e})"
-    if not right:
-        raise ModelFileError(
-            session.where,
-            f"gives {what} on this machine than where it was packed ({session.isa} kernels)",
-            "try POCKETSEG_ISA=scalar, and report this machine",
-        )
-    return Verified(exact, difference, session.isa)
 
 
-def _logits(session: Session, sizes: Any, seed: int = SEED) -> list[NDArray[np.float32]]:
+def _same_bytes(session: Session, logits: list[Array], wanted: str) -> Verified:
+    if _digest(logits) != wanted:
+        raise _other(session, "other bytes")
+    return Verified(True, 0.0, session.isa)
+
+
+def _near(session: Session, found: list[Array], wanted: list[Array], tolerance: float) -> Verified:
+    difference = max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
+    if not difference <= tolerance:
+        raise _other(session, f"logits that differ by {difference:.1e} (allowed {tolerance:.1e})")
+    return Verified(False, difference, session.isa)
+
+
+def _other(session: Session, what: str) -> ModelFileError:
+    return ModelFileError(
+        session.where,
+        f"gives {what} on this machine than where it was packed ({session.isa} kernels)",
+        "try POCKETSEG_ISA=scalar, and report this machine",
+    )
+
+
+def _logits(session: Session, sizes: Any, seed: int = SEED) -> list[Array]:
     return [session(generated(session.in_channels, height, width, seed)[None])[0] for height, width in sizes]
 
 
-def _digest(logits: list[NDArray[np.float32]]) -> str:
+def _digest(logits: list[Array]) -> str:
     whole = hashlib.sha256()
     for each in logits:
         whole.update(each.astype("<f4").tobytes())
     return whole.hexdigest()
 
 
-def _some(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def _some(logits: Array) -> Array:
     """At most `KEPT` numbers, evenly spread."""
     flat = logits.reshape(-1)
     return flat[:: -(-flat.size // KEPT)]

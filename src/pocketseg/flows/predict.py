@@ -1,4 +1,4 @@
-"""`predict`: images in, masks of the same size and name out. With a packed or ONNX model nothing of torch is imported."""
+"""`predict`: images in, masks of the same size and name out. A packed or ONNX model needs nothing of torch."""
 
 from __future__ import annotations
 

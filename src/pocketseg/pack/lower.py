@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ from pocketseg.quant import Binary, Fixed, Int, PowerOfTwo, ResidualBinary, Spec
 from pocketseg.quant.apply import graph_of
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 
+SUMS = (torch.add, operator.add, operator.iadd, "add", "add_")
+PRODUCTS = (torch.mul, operator.mul, operator.imul, "mul")
+CHANGES: dict[Any, Op] = {
+    torch.relu: p.Relu(), F.relu: p.Relu(), "relu": p.Relu(), F.relu6: p.Clip(0.0, 6.0),
+    torch.sigmoid: p.Sigmoid(), F.sigmoid: p.Sigmoid(), "sigmoid": p.Sigmoid(),
+}  # fmt: skip
 # What a node of the traced net gives: a tensor, or the parts of one.
 Value = Node | list[Node]
 
@@ -184,64 +191,50 @@ class _Lowering:
     # --- functions ----------------------------------------------------------------------------------------
 
     def function(self, node: fx.Node) -> Value:
-        target: Any = node.target
-
-        def given(position: int, name: str, default: Any = None) -> Any:
-            return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
-
-        first = given(0, "input")
+        target, given = node.target, partial(_given, node)
         if target is torch.cat:
             if given(1, "dim", 0) not in (1, -3):
                 raise _refused(node.name, "joins other axes than channels")
             parts = self.tensors(given(0, "tensors"))
             return self.add(Concat(), tuple(parts), sum(part.channels for part in parts))
         if target is operator.getitem:
-            parts_of = self.values[first]
-            if isinstance(parts_of, list) and isinstance(given(1, "index"), int):
-                return parts_of[given(1, "index")]
-            raise _refused(node.name, "indexes a tensor")
-        if target in (
-            torch.add,
-            operator.add,
-            operator.iadd,
-            "add",
-            "add_",
-            torch.mul,
-            operator.mul,
-            operator.imul,
-            "mul",
-        ):
-            return self.of_two(node, Product() if target in (torch.mul, operator.mul, operator.imul, "mul") else Sum())
-        (x,) = self.tensors([first])
+            found, index = self.values[node.args[0]], node.args[1]  # type: ignore[index]
+            if not isinstance(found, list) or not isinstance(index, int):
+                raise _refused(node.name, "indexes a tensor")
+            return found[index]
+        if target in SUMS:
+            return self.of_two(node, Sum())
+        if target in PRODUCTS:
+            return self.of_two(node, Product())
+        (x,) = self.tensors([given(0, "input")])
         if target in (torch.chunk, "chunk"):
             return self.parts(x, -(-x.channels // given(1, "chunks")), given(2, "dim", 0), node.name)
         if target in (torch.split, "split"):
             return self.parts(x, given(1, "split_size"), given(2, "dim", 0), node.name)
+        return self.function_of_one(node, x)
+
+    def function_of_one(self, node: fx.Node, x: Node) -> Node:
+        target: Any = node.target
+        given = partial(_given, node)
+        if target in CHANGES:
+            return self.one(CHANGES[target], x)
+        if target in (F.dropout, F.dropout2d, "contiguous"):
+            return x
         if target is F.max_pool2d:
+            padding, dilation = given(3, "padding", 0), given(4, "dilation", 1)
             return self.max_pool(
-                x, given(1, "kernel_size"), given(2, "stride"), given(3, "padding", 0), given(4, "dilation", 1),
-                given(5, "ceil_mode", False),
-            )  # fmt: skip
+                x, given(1, "kernel_size"), given(2, "stride"), padding, dilation, given(5, "ceil_mode")
+            )
         if target is F.avg_pool2d:
-            return self.average_pool(
-                x, given(1, "kernel_size"), given(2, "stride"), given(3, "padding", 0), given(4, "ceil_mode", False)
-            )
+            around, ceil = given(3, "padding", 0), given(4, "ceil_mode")
+            return self.average_pool(x, given(1, "kernel_size"), given(2, "stride"), around, ceil)
         if target is F.interpolate and given(1, "size") is None:
-            return self.resized(
-                x, given(2, "scale_factor"), given(3, "mode", "nearest"), bool(given(4, "align_corners"))
-            )
+            mode, corners = given(3, "mode", "nearest"), bool(given(4, "align_corners"))
+            return self.resized(x, given(2, "scale_factor"), mode, corners)
         if target is F.pad and given(2, "mode", "constant") == "constant" and not given(3, "value"):
             return self.padded(x, (*given(1, "pad"), 0, 0)[:4])
         if target is F.adaptive_avg_pool2d and _pair(given(1, "output_size")) == (1, 1):
             return self.one(p.Mean(), x)
-        changes: dict[Any, Callable[[], Op]] = {
-            torch.relu: p.Relu, F.relu: p.Relu, "relu": p.Relu, torch.sigmoid: p.Sigmoid, F.sigmoid: p.Sigmoid,
-            "sigmoid": p.Sigmoid, F.relu6: lambda: p.Clip(0.0, 6.0),
-        }  # fmt: skip
-        if target in changes:
-            return self.one(changes[target](), x)
-        if target in (F.dropout, F.dropout2d, "contiguous"):
-            return x
         raise _refused(node.name, f"calls {getattr(target, '__name__', target)}")
 
     def of_two(self, node: fx.Node, op: Op) -> Node:
@@ -277,6 +270,11 @@ def grid_of(spec: Spec, state: Any) -> p.Grid:
         case ResidualBinary(axis=None):
             return p.Signs(tuple(float(gamma) for gamma in state.scale))
     raise _refused("an input", f"is quantised as {spec}")
+
+
+def _given(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An argument of a call."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def _window(layer: Any) -> p.Window:

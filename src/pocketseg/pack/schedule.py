@@ -1,4 +1,4 @@
-"""A graph as a program: what follows an operation pixel by pixel is done with it, and concatenations are written in place.
+"""A graph as a program: what follows an operation pixel by pixel is done with it; concatenations are written in place.
 
 The order is that of the graph. Memory is planned by the engine, where the size of the image is known.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import get_args
 
 from pocketseg.engine import program as p
-from pocketseg.pack.graph import ChangeOfOne, Concat, Graph, Node, Op, Product, Quantize, Slice, Sum
+from pocketseg.pack.graph import ChangeOfOne, Concat, Graph, Node, Product, Quantize, Slice, Sum
 
 CHANGES = get_args(ChangeOfOne)
 NO_INSTRUCTION = (Concat, Slice)
@@ -121,27 +121,28 @@ class _Schedule:
         chain = self.chains[node]
         if isinstance(node.op, p.Operation):
             operation: p.Operation = node.op
-            reads = tuple(self.view(source) for source in node.inputs)
-            steps = chain[1:]
+            last, steps = node, chain[1:]
         else:
-            operation, reads, steps = p.Copy(), (self.view(node.inputs[0]),), chain
-        before = [node.inputs[0], *chain] if node.inputs else chain
-        done = [
-            self.step(each.op, before[before.index(each) - 1], each)
-            for each in steps
-            if not isinstance(each.op, Quantize)
-        ]
+            operation, last, steps = p.Copy(), node.inputs[0], chain
+        # A sum that stands alone is a copy of its first tensor, and a step that adds the second one.
+        reads = tuple(self.view(source) for source in node.inputs[:1])
+        done: list[p.Step] = []
+        for each in steps:
+            done += self.steps(each, last)
+            last = each
         return [p.Instruction(operation, reads, tuple(done), self.writes(chain[-1]))]
 
-    def step(self, op: Op, last: Node, node: Node) -> p.Step:
-        match op:
+    def steps(self, node: Node, last: Node) -> list[p.Step]:
+        """What a node does to the values of the one before it."""
+        match node.op:
             case Sum() | Product():
                 a, b = node.inputs
                 other = self.view(b if a is last else a)
-                return p.Add(other) if isinstance(op, Sum) else p.Multiply(other)
-            case _:
-                assert isinstance(op, CHANGES)
-                return op
+                return [p.Add(other) if isinstance(node.op, Sum) else p.Multiply(other)]
+            case Quantize():
+                return []
+        assert isinstance(node.op, p.Step)
+        return [node.op]
 
     def writes(self, last: Node) -> tuple[p.View, ...]:
         if isinstance(last.op, p.Output):
