@@ -30,6 +30,8 @@ class _Schedule:
         self.graph, self.fuse = graph, fuse
         self.users = graph.users()
         self.position = {node: index for index, node in enumerate(graph.nodes)}
+        # Tensors of one pixel, which meet larger ones as if they were repeated.
+        self.pixels: set[Node] = set()
         # First node of a chain of operations that are one instruction -> all of them in order.
         self.chains: dict[Node, list[Node]] = {}
         self.absorbed: set[Node] = set()
@@ -54,6 +56,9 @@ class _Schedule:
 
     def find_chains(self) -> None:
         for node in self.graph.nodes:
+            if isinstance(node.op, p.Mean) or (node.inputs and self.pixels.issuperset(node.inputs)):
+                self.pixels.add(node)
+        for node in self.graph.nodes:
             if node in self.absorbed or isinstance(node.op, NO_INSTRUCTION):
                 continue
             chain = [node]
@@ -75,8 +80,9 @@ class _Schedule:
             return user
         if isinstance(user.op, Sum | Product):
             (other,) = (source for source in user.inputs if source is not last)
-            # The other tensor must be there before this instruction begins.
-            return user if self.position[other] < self.position[chain[0]] else None
+            # The other tensor must be there before this instruction begins, and be no larger.
+            smaller = last in self.pixels and other not in self.pixels
+            return user if self.position[other] < self.position[chain[0]] and not smaller else None
         return None
 
     def quantizers(self, node: Node) -> list[Node]:
@@ -123,9 +129,10 @@ class _Schedule:
             operation: p.Operation = node.op
             last, steps = node, chain[1:]
         else:
-            operation, last, steps = p.Copy(), node.inputs[0], chain
-        # A sum that stands alone is a copy of its first tensor, and a step that adds the second one.
-        reads = tuple(self.view(source) for source in node.inputs[:1])
+            # A sum that stands alone is a copy of one tensor, and a step that adds the other one.
+            last = min(node.inputs, key=self.pixels.__contains__)
+            operation, steps = p.Copy(), chain
+        reads = (self.view(last),) if steps is chain else tuple(self.view(source) for source in node.inputs)
         done: list[p.Step] = []
         for each in steps:
             done += self.steps(each, last)
