@@ -10,7 +10,7 @@ from torch import nn
 
 from pocketseg.engine.session import Session
 from pocketseg.nets import NETS, build
-from pocketseg.pack.writer import file_of, program_of
+from pocketseg.packing.writer import file_of, program_of
 
 # Logits; torch and the engine sum convolutions in different orders.
 TOLERANCE = 1e-4

@@ -13,10 +13,10 @@ from exact import exact
 from pocketseg.engine.codec import decode, encode
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
-from pocketseg.pack.lower import lowered
-from pocketseg.pack.passes import PASSES, optimized
-from pocketseg.pack.schedule import scheduled
-from pocketseg.pack.writer import file_of, program_of
+from pocketseg.packing.lower import lowered
+from pocketseg.packing.passes import PASSES, optimized
+from pocketseg.packing.schedule import scheduled
+from pocketseg.packing.writer import file_of, program_of
 from pocketseg.quant import integer_net
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))

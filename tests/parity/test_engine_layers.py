@@ -1,4 +1,4 @@
-"""Single layers in the engine: convolutions of random shapes to the bit, at their extremes too; all other operations."""
+"""Single layers in the engine: convolutions of random shapes to the bit, at their extremes too, then the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketseg.engine.session import Session
-from pocketseg.pack.writer import file_of, program_of
+from pocketseg.packing.writer import file_of, program_of
 from pocketseg.quant import Binary, Fixed, Int, PowerOfTwo, ResidualBinary, Ternary, integer_net
 from pocketseg.quant.layers import QuantConv2d
 

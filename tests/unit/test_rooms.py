@@ -23,12 +23,12 @@ MAY_USE = {
     "weights": set(),
     "training": {"recipes", "data", "pipeline", "metrics", "nets", "quant", "predictors", "weights"},
     "exporters": {"pipeline", "nets", "quant"},
-    "pack": {"pipeline", "nets", "quant", "engine"},
+    "packing": {"pipeline", "nets", "quant", "engine"},
     "evaluation": {"data", "metrics", "pipeline", "predictors"},
     "reporting": set(),
     "flows": {
         "pipeline", "metrics", "recipes", "nets", "quant", "data", "predictors",
-        "training", "exporters", "pack", "engine", "evaluation", "reporting", "weights",
+        "training", "exporters", "packing", "engine", "evaluation", "reporting", "weights",
     },
     "cli": {"flows", "recipes"},
 }  # fmt: skip

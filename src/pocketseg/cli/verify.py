@@ -17,7 +17,7 @@ def command(model: Annotated[Path, typer.Argument(help="Packed model, model.pseg
 
         pocketseg verify model.pseg
     """
-    from pocketseg.flows.pack import verify
+    from pocketseg.flows.verify import verify
 
     console.log_to_terminal()
     found = verify(model)

@@ -1,9 +1,8 @@
-"""`pack`: a model as one small file that the native engine runs; `verify`: whether it runs the same elsewhere."""
+"""`pack`: a model as one small file that the native engine runs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,13 +15,12 @@ from pocketseg.data import Split
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.data.readers import read_image
 from pocketseg.engine.session import Session
-from pocketseg.engine.verification import Verified, generated, recorded, verified
+from pocketseg.engine.verification import generated, recorded
 from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
 from pocketseg.files import write_atomically
 from pocketseg.flows.loading import BEST, best_checkpoint, checkpoint_of, is_stage, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
-from pocketseg.predictors import open_pseg
 
 if TYPE_CHECKING:
     from pocketseg.exporters import Parity
@@ -80,7 +78,7 @@ def pack(
         RecipeError: the model to calibrate is quantised already.
     """
     require_torch()
-    from pocketseg.pack.writer import file_of, program_of
+    from pocketseg.packing.writer import file_of, program_of
     from pocketseg.training.model import Model
 
     source = Path(source)
@@ -104,19 +102,6 @@ def pack(
     height, width = model.pipeline.net_size
     log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
     return Packed(path, len(content), session.arena_bytes(height, width), parity)
-
-
-def verify(model: str | Path) -> Verified:
-    """Run a packed model on generated images and compare with what it gave where it was packed.
-
-    Raises:
-        ModelFileError: the file is damaged, or the results differ.
-    """
-    session, card = open_pseg(Path(model))
-    record = card.get("verification")
-    if not isinstance(record, Mapping):
-        raise ModelFileError(str(model), "holds nothing to be verified by", "pack the model again")
-    return verified(session, record)
 
 
 def _checkpoint(source: Path, fold: int, stage: str | None) -> Path:
@@ -155,6 +140,8 @@ def _facts(source: Path, model: Model) -> dict[str, Any]:
 def _quantize(model: Model, folder: Path) -> None:
     import torch
 
+    from pocketseg.training.model import logit_count
+
     if model.quant is not None:
         raise RecipeError("--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out")
     files = image_files(folder) if folder.is_dir() else []
@@ -166,13 +153,10 @@ def _quantize(model: Model, folder: Path) -> None:
 
     def seen(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         batches.append(batch)
-        return np.zeros(
-            (len(batch), 1 + len(model.pipeline.classes) * (len(model.pipeline.classes) > 1), *batch.shape[2:]),
-            np.float32,
-        )
+        return np.zeros((len(batch), outputs, *batch.shape[2:]), np.float32)
 
-    evenly = files[:: -(-len(files) // CALIBRATION_IMAGES)]
-    for file in evenly:
+    outputs = logit_count(len(model.pipeline.classes))
+    for file in files[:: -(-len(files) // CALIBRATION_IMAGES)]:
         model.pipeline.predict(read_image(file), seen)
     model.quantize({"scheme": CALIBRATED}, (torch.from_numpy(batch) for batch in batches))
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from pocketseg.engine.container import Container, read_container
-from pocketseg.pack.writer import file_of, program_of
+from pocketseg.packing.writer import file_of, program_of
 from pocketseg.quant import integer_net
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))

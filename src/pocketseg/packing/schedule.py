@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import get_args
 
 from pocketseg.engine import program as p
-from pocketseg.pack.graph import ChangeOfOne, Concat, Graph, Node, Product, Quantize, Slice, Sum
+from pocketseg.packing.graph import ChangeOfOne, Concat, Graph, Node, Product, Quantize, Slice, Sum
 
 CHANGES = get_args(ChangeOfOne)
 NO_INSTRUCTION = (Concat, Slice)

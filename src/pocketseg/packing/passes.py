@@ -8,8 +8,8 @@ from functools import reduce
 import numpy as np
 
 from pocketseg.engine import program as p
-from pocketseg.pack.graph import Concat, Graph, Node, Quantize, rebuilt, same
-from pocketseg.pack.weights import float_numbers, float_weights
+from pocketseg.packing.graph import Concat, Graph, Node, Quantize, rebuilt, same
+from pocketseg.packing.weights import float_numbers, float_weights
 
 
 def fold_norms(graph: Graph) -> Graph:

@@ -11,10 +11,10 @@ from torch import nn
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import encode
 from pocketseg.engine.container import Container
-from pocketseg.pack.lower import lowered
-from pocketseg.pack.passes import optimized
-from pocketseg.pack.schedule import scheduled
-from pocketseg.pack.weights import rounded_to_bf16
+from pocketseg.packing.lower import lowered
+from pocketseg.packing.passes import optimized
+from pocketseg.packing.schedule import scheduled
+from pocketseg.packing.weights import rounded_to_bf16
 
 FloatWeights = Literal["f32", "bf16"]
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from pocketseg.engine import program as p
 from pocketseg.errors import ModelFileError
-from pocketseg.pack.graph import Concat, Graph, Node, Op, Product, Quantize, Slice, Sum
-from pocketseg.pack.weights import float_weights, packed_weights
+from pocketseg.packing.graph import Concat, Graph, Node, Op, Product, Quantize, Slice, Sum
+from pocketseg.packing.weights import float_weights, packed_weights
 from pocketseg.quant import Binary, Fixed, Int, PowerOfTwo, ResidualBinary, Spec, TernaryTanh
 from pocketseg.quant.apply import graph_of
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
