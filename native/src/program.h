@@ -9,6 +9,7 @@ namespace pseg {
 // Limits. A file above one of them is refused before anything is allocated for it.
 constexpr uint64_t MOST_FILE_BYTES = uint64_t(1) << 31;
 constexpr uint64_t MOST_WEIGHTS = uint64_t(1) << 27;   // numbers of all convolutions together
+constexpr uint64_t MOST_CONSTANTS = uint64_t(1) << 24;  // scales, biases and norms of all operations together
 constexpr uint64_t MOST_CHANNELS = uint64_t(1) << 22;  // of all tensors together
 constexpr uint32_t MOST_SIDE = 1u << 15;
 constexpr uint64_t MOST_ARENA_BYTES = uint64_t(1) << 34;

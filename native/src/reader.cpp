@@ -4,6 +4,7 @@
 // storage is written exactly once, before it is read.
 #include "reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -263,8 +264,8 @@ private:
         require(codes || from == Type::f32, "f32 weights over codes");
         require(!codes || !transposed, "a transposed convolution of codes");
         const Grid* grid = program_.grid(it.reads[0]);
-        if (codes) it.m = floats(uint64_t(it.weights.planes) * uint32_t(grid ? grid->planes : 1) * it.channels);
-        it.b = floats(it.channels);
+        if (codes) it.m = constants(uint64_t(it.weights.planes) * uint32_t(grid ? grid->planes : 1), it.channels);
+        it.b = constants(1, it.channels);
         if (grid && it.weights.largest_sum * double(grid->largest()) > LARGEST_SUM)
             throw Fault(PSEG_TOO_LARGE, "the sums of a convolution do not fit 53 bits");
     }
@@ -336,6 +337,34 @@ private:
         return out;
     }
 
+    // Rows of constants: each f32, one f32 for a whole row, or halves with an exponent that the row shares.
+    std::vector<float> constants(uint64_t rows, uint64_t channels) {
+        const uint8_t form = in_.u8();
+        constants_ += rows * channels;
+        if (constants_ > MOST_CONSTANTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MOST_CONSTANTS);
+        if (form == 0) return floats(rows * channels);
+        std::vector<float> out(rows * channels);
+        for (uint64_t row = 0; row < rows; ++row) {
+            float* to = out.data() + row * channels;
+            if (form == 1) {
+                std::fill(to, to + channels, data_.f32());
+            } else {
+                require(form == 2, "constants of unknown form");
+                const int exponent = int16_t(data_.u16());
+                for (uint64_t c = 0; c < channels; ++c) to[c] = half(data_.u16(), exponent);
+            }
+        }
+        return out;
+    }
+
+    static float half(uint32_t bits, int exponent) {
+        const int power = int(bits >> 10 & 31), mantissa = int(bits & 1023);
+        require(power < 31, "a constant is nan or inf");
+        const float value = power ? std::ldexp(float(1024 + mantissa), power - 25 + exponent) : std::ldexp(float(mantissa), exponent - 24);
+        require(std::isfinite(value), "a constant is nan or inf");
+        return bits >> 15 ? -value : value;
+    }
+
     Step step(const Instruction& it) {
         Step step;
         const uint8_t kind = in_.u8();
@@ -343,7 +372,7 @@ private:
         step.kind = StepKind(kind);
         switch (step.kind) {
             case StepKind::affine:
-                step.m = floats(it.channels), step.b = floats(it.channels);
+                step.m = constants(1, it.channels), step.b = constants(1, it.channels);
                 break;
             case StepKind::clip:
                 step.low = in_.f32(), step.high = in_.f32();
@@ -371,7 +400,7 @@ private:
     Isa isa_;
     Program program_;
     std::vector<std::vector<bool>> written_;
-    uint64_t weights_ = 0;
+    uint64_t weights_ = 0, constants_ = 0;
 };
 
 }  // namespace

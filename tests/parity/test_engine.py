@@ -11,6 +11,7 @@ import torch
 from exact import exact
 
 from pocketseg.engine.codec import decode, encode
+from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
 from pocketseg.packing.lower import lowered
@@ -58,6 +59,25 @@ def test_no_pass_changes_a_bit(name, text):
             assert np.array_equal(session(program)(images), plain), (step.__name__, fuse)
         shorter.append(len(program.instructions))
     assert shorter[-1] < shorter[0] / 2
+
+
+@every_net
+@pytest.mark.parametrize("text", ["w8a8", "residual w2a2"])
+def test_constants_in_16_bits_mean_what_was_rounded(name, text):
+    whole = integer_net(trained(name, text).core)
+    images = picture(1, 1, 16, 24, seed=6)
+    program = program_of(whole, 1, constants="f16")
+    for module in whole.modules():
+        for key in ("m", "b", "a", "c"):
+            values = getattr(module, key, None)
+            if isinstance(values, torch.Tensor):
+                rows = [from_halves(*to_halves(row)) for row in values.reshape(-1, values.shape[-1]).numpy()]
+                values.copy_(torch.from_numpy(np.stack(rows)).reshape(values.shape))
+    with torch.no_grad():
+        expected = exact(whole)(images).numpy()
+    logits = session(program)(images.numpy())
+    assert np.array_equal(logits, expected)
+    assert sum(map(len, encode(program))) < sum(map(len, encode(program_of(integer_net(trained(name, text).core), 1))))
 
 
 @pytest.mark.parametrize("text", ["w8a8", "residual w3a3"])

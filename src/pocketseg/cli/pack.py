@@ -18,6 +18,13 @@ class FloatWeights(StrEnum):
     bf16 = "bf16"
 
 
+class Constants(StrEnum):
+    """How scales, biases and norms are stored."""
+
+    f32 = "f32"
+    f16 = "f16"
+
+
 def command(
     model: Annotated[Path, typer.Argument(help="Run or stage folder, best or packed.safetensors.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.pseg).")] = None,
@@ -27,6 +34,7 @@ def command(
         Path | None, typer.Option(help="Folder of images: pack a float net with 8-bit weights and activations.")
     ] = None,
     weights: Annotated[FloatWeights, typer.Option(help="How f32 weights are stored.")] = FloatWeights.f32,
+    constants: Annotated[Constants, typer.Option(help="How scales, biases and norms are stored.")] = Constants.f32,
 ) -> None:
     """Pack a model into one small file that runs without PyTorch, checked against torch.
 
@@ -34,14 +42,16 @@ def command(
 
         pocketseg pack runs/first
 
-        pocketseg pack runs/low --stage int8 --out lesion.pseg
+        pocketseg pack runs/low --stage ternary --constants f16 --out lesion.pseg
 
         pocketseg pack runs/first/fold-0/float/best.safetensors --calibrate scans/images --out int8.pseg
     """
     from pocketseg.flows.pack import pack
 
     console.log_to_terminal()
-    done = pack(model, out, fold=fold, stage=stage, calibrate=calibrate, weights=weights.value)
+    done = pack(
+        model, out, fold=fold, stage=stage, calibrate=calibrate, weights=weights.value, constants=constants.value
+    )
     console.speak(
         f"{done.file}: {done.size_bytes / 1024:.1f} KiB; {done.arena_bytes / 2**20:.1f} MiB of memory an image"
     )

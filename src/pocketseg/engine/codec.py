@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pocketseg.engine.container import ANEW
+from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.program import (
     Add,
     Affine,
@@ -52,6 +54,8 @@ OPERATIONS: tuple[type[Operation], ...] = (
 STEPS: tuple[type[Step], ...] = (Affine, Relu, Clip, Sigmoid, TernaryTanh, Add, Multiply, Snap, Softmax)
 WEIGHTS = ("f32", "bf16", "integers", "powers", "signs")
 UNIFORM, POWERS, SIGNS = 1, 2, 3
+# How a row of constants is stored: each f32, one f32 for all, or halves with a shared exponent.
+EACH, ONE, HALVES = 0, 1, 2
 
 
 def encode(program: Program) -> tuple[bytes, bytes]:
@@ -78,6 +82,11 @@ def decode(section: bytes, data: bytes, where: str) -> Program:
         return reader.program()
     except (struct.error, IndexError) as error:
         raise ModelFileError(where, f"holds no valid program ({error})", ANEW) from error
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    """Equal to the sign of 0."""
+    return a.tobytes() == b.tobytes()
 
 
 class _Writer:
@@ -129,7 +138,18 @@ class _Writer:
         self.put("3H", view.storage, view.first, view.channels)
 
     def floats(self, values: Array) -> None:
-        self.data.append(values.astype("<f4").tobytes())
+        """Constants (…, channels), in the shortest form that holds them exactly."""
+        rows = values.reshape(-1, values.shape[-1])
+        halves = [to_halves(row) for row in rows]
+        if all(_same_bits(row, np.full_like(row, row[0])) for row in rows):
+            self.put("B", ONE)
+            self.data.append(rows[:, 0].astype("<f4").tobytes())
+        elif all(_same_bits(row, from_halves(*half)) for row, half in zip(rows, halves, strict=True)):
+            self.put("B", HALVES)
+            self.data += [struct.pack("<h", exponent) + row.astype("<f2").tobytes() for exponent, row in halves]
+        else:
+            self.put("B", EACH)
+            self.data.append(rows.astype("<f4").tobytes())
 
     def window(self, window: Window) -> None:
         self.put("10B", *window.kernel, *window.stride, *window.dilation, *window.padding)
@@ -196,8 +216,23 @@ class _Reader:
         return self.data[self.data_at - count : self.data_at]
 
     def floats(self, *shape: int) -> Array:
-        values = np.frombuffer(self.bytes(4 * int(np.prod(shape))), "<f4").reshape(shape)
-        return values.astype(np.float32)
+        channels, rows = shape[-1], math.prod(shape[:-1])
+        (form,) = self.take("B")
+        if form == EACH:
+            values = np.frombuffer(self.bytes(4 * rows * channels), "<f4")
+        elif form == ONE:
+            values = np.repeat(np.frombuffer(self.bytes(4 * rows), "<f4"), channels)
+        elif form == HALVES:
+            values = np.concatenate([self.halves(channels) for _ in range(rows)])
+        else:
+            raise self.wrong(f"constants of form {form}")
+        if not np.isfinite(values).all():
+            raise self.wrong("a constant is nan or inf")
+        return values.astype(np.float32).reshape(shape)
+
+    def halves(self, channels: int) -> Array:
+        (exponent,) = struct.unpack("<h", self.bytes(2))
+        return from_halves(exponent, np.frombuffer(self.bytes(2 * channels), "<f2"))
 
     def program(self) -> Program:
         self.in_channels, out_channels, multiple, grids, storages, instructions = self.take("6H")

@@ -59,6 +59,7 @@ def pack(
     stage: str | None = None,
     calibrate: str | Path | None = None,
     weights: Literal["f32", "bf16"] = "f32",
+    constants: Literal["f32", "f16"] = "f32",
 ) -> Packed:
     """Pack a model: pipeline, net, weights in the bits they need, threshold, class names, facts.
 
@@ -72,6 +73,7 @@ def pack(
         stage: of a run folder; default the last.
         calibrate: images from which a float net's activation ranges are taken: it is packed with 8 by 8 bits.
         weights: how weights that are f32 are stored.
+        constants: how scales, biases and norms are; f16 halves them.
 
     Raises:
         ModelFileError: there is no such model, or the engine computes something else than torch; no file is left.
@@ -87,10 +89,11 @@ def pack(
         _quantize(model, Path(calibrate))
     path = Path(out) if out is not None else _default(source, fold, stage)
     core = model.integer_core()
-    program = program_of(core, model.pipeline.channels, float_weights=weights)
+    program = program_of(core, model.pipeline.channels, float_weights=weights, constants=constants)
     card = {"version": FORMAT_VERSION, "pipeline": asdict(model.pipeline), **_facts(source, model)}
     session = Session(file_of(program, card), str(path))
-    parity = _compared(source, model, session, fold, rounds=model.quant is not None or weights != "f32")
+    rounds = model.quant is not None or (weights, constants) != ("f32", "f32")
+    parity = _compared(source, model, session, fold, rounds=rounds)
     if not parity.holds:
         raise ModelFileError(
             str(path),

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pocketseg.engine.container import Container, read_container
 from pocketseg.packing.writer import file_of, program_of
@@ -16,9 +17,10 @@ from test_quantized_nets import trained
 
 
 @cache
-def packed(name: str = "thin_unet", text: str = "w2a8") -> bytes:
+def packed(name: str = "thin_unet", text: str = "w2a8", constants: Literal["f32", "f16"] = "f32") -> bytes:
     """A net of the quantised contract under a scheme."""
-    return file_of(program_of(integer_net(trained(name, text).core), 1), {"hello": "world"})
+    program = program_of(integer_net(trained(name, text).core), 1, constants=constants)
+    return file_of(program, {"hello": "world"})
 
 
 def changed(content: bytes, **sections: bytes) -> bytes:
