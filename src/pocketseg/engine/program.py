@@ -189,7 +189,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of each channel over the image, 1 × 1; summed row by row."""
+    """The mean of each channel over the image, 1 × 1; summed in f64, row by row."""
 
 
 Operation = Input | Output | Copy | Convolution | Transposed | MaxPool | AveragePool | Nearest | Bilinear | Pad | Mean
