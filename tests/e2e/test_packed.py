@@ -80,6 +80,22 @@ def test_the_command_line(packed, trained_run, phantom_data, tmp_path):
     assert judged[0] == judged[1]
 
 
+def test_inspect(packed, tmp_path):
+    done = run_cli("inspect", packed.file, env={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "convolution 3×3",
+        "f32, 32 bit",
+        "relu",
+        "within rounding",
+        f"{packed.size_bytes:,} bytes",
+        "KiB for 32×32",
+    ):
+        assert words in done.stdout, words
+    done = run_cli("inspect", packed.file, "--size", "64", "64")
+    assert done.returncode == 2 and "is packed" in done.stderr
+
+
 def test_an_altered_file_is_refused(packed, phantom_data, tmp_path):
     content = bytearray(packed.file.read_bytes())
     content[-5] ^= 1
