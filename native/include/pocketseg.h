@@ -8,8 +8,9 @@
  *     if (pseg_run(model, image, logits, arena, arena_bytes)) fail(pseg_error(model));
  *     pseg_close(model);
  *
- * The library reads no file, keeps no global state and starts no thread that outlives a call. Functions never throw. A
- * model may be used by one thread at a time; different models are independent. POCKETSEG_ISA forces the kernels of an
+ * The library reads no file and keeps no global state. Threads, if more than one is asked for, live from pseg_plan until the
+ * model is closed or planned with another number; after a fork, the child must not use models of its parent that have them.
+ * Functions never throw. A model may be used by one thread at a time; different models are independent. POCKETSEG_ISA forces the kernels of an
  * instruction set, where they are there; it is read by pseg_open.
  */
 #ifndef POCKETSEG_H

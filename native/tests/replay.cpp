@@ -1,6 +1,6 @@
 // Opens files, and runs those that are models once: what a sanitizer build is fed with.
 //
-//     replay SIDE FILE...      prints FILE STATUS, with the SHA-256 of the logits of those that ran
+//     replay SIDE THREADS FILE...      prints FILE STATUS, with the SHA-256 of the logits of those that ran
 //
 // An arena above 64 MiB is not tried. The arena is allocated as large as the library said and not a byte larger.
 #include <cstdio>
@@ -22,13 +22,13 @@ static std::vector<uint8_t> content(const char* name) {
     return bytes;
 }
 
-static int run(pseg_model* model, uint32_t side, char* digest) {
+static int run(pseg_model* model, uint32_t side, uint32_t threads, char* digest) {
     pseg_facts facts;
     size_t arena_bytes = 0;
     int status = pseg_describe(model, &facts);
     if (status) return status;
     const uint32_t side_of_net = (side + facts.multiple - 1) / facts.multiple * facts.multiple;
-    status = pseg_plan(model, side_of_net, side_of_net, 1, &arena_bytes);
+    status = pseg_plan(model, side_of_net, side_of_net, threads, &arena_bytes);
     const size_t pixels = size_t(side_of_net) * side_of_net;
     if (status || arena_bytes > size_t(64) << 20 || pixels * (facts.in_channels + facts.out_channels) > size_t(16) << 20) return status;
     std::vector<float> image(pixels * facts.in_channels), logits(pixels * facts.out_channels);
@@ -49,13 +49,13 @@ static int run(pseg_model* model, uint32_t side, char* digest) {
 }
 
 int main(int count, char** names) {
-    if (count < 3) return 2;
-    for (int i = 2; i < count; ++i) {
+    if (count < 4) return 2;
+    for (int i = 3; i < count; ++i) {
         const std::vector<uint8_t> bytes = content(names[i]);
         char digest[65] = "";
         pseg_model* model = nullptr;
         int status = pseg_open(bytes.data(), bytes.size(), &model);
-        if (!status) status = run(model, uint32_t(std::atoi(names[1])), digest);
+        if (!status) status = run(model, uint32_t(std::atoi(names[1])), uint32_t(std::atoi(names[2])), digest);
         std::printf("%s %d %s\n", names[i], status, digest);
         pseg_close(model);
     }

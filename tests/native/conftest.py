@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def built(folder: Path, *options: str) -> Path:
-    if shutil.which("cmake") is None:
-        pytest.skip("missing tool: cmake (scripts/system-packages installs it)")
-    run = {"check": True, "capture_output": True, "text": True}
-    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DPOCKETSEG_TOOLS=ON", *options]
-    subprocess.run(configure, **run)
-    subprocess.run(["cmake", "--build", str(folder), "--parallel", "2"], **run)
-    return folder / "native"
+from builds import built
 
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("sanitized"), "-DPOCKETSEG_SANITIZE=ON")
+    return built(tmp_path_factory.mktemp("sanitized"), "-DPOCKETSEG_SANITIZE=address,undefined")
+
+
+@pytest.fixture(scope="session")
+def racing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("racing"), "-DPOCKETSEG_SANITIZE=thread")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from builds import built
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from models import changed, packed
+from packed_models import changed, packed
 
 from pocketseg.engine.container import read_container
 
@@ -21,8 +22,10 @@ MODELS = [
 EACH = 150
 
 
-def replayed(folder: Path, files: list[Path], side: int = 8) -> dict[str, list[str]]:
-    done = subprocess.run([folder / "replay", str(side), *map(str, files)], capture_output=True, text=True)
+def replayed(folder: Path, files: list[Path], side: int = 8, threads: int = 1) -> dict[str, list[str]]:
+    done = subprocess.run(
+        [folder / "replay", str(side), str(threads), *map(str, files)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
 
@@ -36,6 +39,21 @@ def test_whole_files_run_and_give_the_same_bytes(sanitized, shipped, tmp_path):
     assert all(status == "0" for status, *_ in found.values())
     assert len({digest for _, digest in found.values()}) == len(files)
     assert found == replayed(shipped, files, side=16)
+    assert found == replayed(shipped, files, side=16, threads=3) == replayed(sanitized, files, side=16, threads=2)
+
+
+def test_threads_do_not_race(racing, tmp_path):
+    (tmp_path / "a.pseg").write_bytes(packed("mk_unet", "w4"))
+    (tmp_path / "b.pseg").write_bytes(packed("thin_unet", "w2a8"))
+    found = replayed(racing, [tmp_path / "a.pseg", tmp_path / "b.pseg"] * 10, side=16, threads=4)
+    assert all(status == "0" for status, *_ in found.values())
+
+
+def test_without_threads(tmp_path_factory, shipped, tmp_path):
+    """For WebAssembly and the like: the same bytes, whatever number is asked for."""
+    alone = built(tmp_path_factory.mktemp("alone"), "-DPOCKETSEG_THREADS=OFF")
+    (tmp_path / "a.pseg").write_bytes(packed())
+    assert replayed(alone, [tmp_path / "a.pseg"], 16, 3) == replayed(shipped, [tmp_path / "a.pseg"], 16, 3)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)

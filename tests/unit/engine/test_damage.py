@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from models import changed, packed
+from packed_models import changed, packed
 
 from pocketseg.engine.codec import decode
 from pocketseg.engine.container import HEADER, HEADER_BYTES, read_container

@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from models import packed
+from packed_models import packed
 
 from pocketseg.engine import library as native
 from pocketseg.engine.session import Session
