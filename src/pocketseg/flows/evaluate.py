@@ -63,7 +63,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Judge a run, a checkpoint, an ONNX file, or a folder of predicted masks.
+    """Judge a run, a checkpoint, a packed model, an ONNX file, or a folder of predicted masks.
 
     Args:
         model: what predicts; in a folder of masks, each has the name of its case.
