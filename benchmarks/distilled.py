@@ -1,8 +1,8 @@
 """What a teacher is worth: the same small student with and without one, on breast ultrasound, several seeds.
 
 A teacher is trained once for each seed, then its student alone, with its soft targets, and with hints too; all on one
-split by near-duplicate cluster, by the recipe `pocket`. Every run that is finished is only read again, so the script can
-be stopped at any time.
+split by near-duplicate cluster, by the recipe `pocket`. Every run that is finished is only read again, so the script
+can be stopped at any time.
 
     python benchmarks/distilled.py --data ../shared/data --out runs/distilled --json benchmarks/results/distilled.jsonl
     python benchmarks/distilled.py --out runs/distilled --json LINES --markdown docs/distillation.md    # table only
