@@ -18,7 +18,7 @@ from pocketseg.packing.lower import lowered
 from pocketseg.packing.passes import PASSES, optimized
 from pocketseg.packing.schedule import scheduled
 from pocketseg.packing.writer import file_of, program_of
-from pocketseg.quant import integer_net
+from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 from test_quantized_nets import NETS, SCHEMES, picture, trained
@@ -42,6 +42,24 @@ def test_the_engine_equals_the_integer_net(name, text):
     assert np.array_equal(logits, expected)
     # With Q0.4 most weights are 0.
     assert len(np.unique(logits)) > 20 or "Q0.4" in text
+
+
+@pytest.mark.parametrize("text", ["w8a8", "w1a1", "residual w2a2", "w4"])
+@pytest.mark.parametrize("up", ["nearest-conv", "transposed", "bilinear-corners"])
+def test_every_way_up(text, up):
+    """The four nets have neither a padding of its own, nor a transposed convolution, nor aligned corners."""
+    net = build("unet", 1, 1, seed=3, width=4, levels=2, up=up)
+    quantize_net(net.core, Scheme(text))
+    calibrate(net.core, [picture(4, 1, 16, 24)])
+    whole = integer_net(net.core)
+    images = picture(1, 1, 16, 24, seed=8)
+    logits = session(program_of(whole, 1))(images.numpy())
+    with torch.no_grad():
+        if up == "transposed":
+            # torch's transposed convolution sums in an order of its own, and a code behind it may fall the other way.
+            assert np.median(np.abs(logits - whole(images).numpy())) < 1e-5
+        else:
+            assert np.array_equal(logits, exact(whole)(images).numpy())
 
 
 @every_net

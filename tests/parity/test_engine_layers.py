@@ -147,6 +147,7 @@ OPERATIONS = {
         nn.MaxPool2d(2), nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1, groups=2)
     ),
     "transposed spread": nn.ConvTranspose2d(6, 4, 3, padding=2, dilation=2),
+    "transposed uneven": nn.ConvTranspose2d(6, 4, (3, 5), padding=(1, 2)),
     "max pool": pooled(nn.MaxPool2d(3, 2, 1)),
     "max pool spread": nn.MaxPool2d(2, 1, padding=1, dilation=2),
     "average pool": pooled(nn.AvgPool2d((2, 2))),

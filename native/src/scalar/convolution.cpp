@@ -64,6 +64,10 @@ bool looks(const Window& window, uint32_t y, uint32_t x, uint32_t tap, const Ten
 template <class Sum, class Number, class Weight>
 void accumulate(const Instruction& it, const Number* x, const Weight* w, Sum* acc) {
     const uint32_t in = it.reads[0].channels, of_group = it.channels / it.groups, inside = in / it.groups;
+    if (inside == 1 && of_group == 1) {  // depthwise: one loop that compilers vectorise
+        for (uint32_t c = 0; c < in; ++c) acc[c] += Sum(x[c]) * Sum(w[c]);
+        return;
+    }
     for (uint32_t group = 0; group < it.groups; ++group)
         for (uint32_t i = 0; i < inside; ++i) {
             const Sum value = Sum(*x++);

@@ -13,8 +13,9 @@ def to_halves(row: NDArray[np.float32]) -> tuple[int, NDArray[np.float16]]:
     """The exponent e and the nearest halves h, half to even: row ≈ h · 2^e.
 
     Example:
-        >>> to_halves(np.array([3 * 2**-20, 2**-31, 0], np.float32))
-        (-33, array([2.4576e+04, 4.0000e+00, 0.0000e+00], dtype=float16))
+        >>> exponent, halves = to_halves(np.array([3 * 2**-20, 2**-31, 0], np.float32))
+        >>> exponent, halves.tolist()
+        (-33, [24576.0, 4.0, 0.0])
     """
     exponent = int(np.frexp(np.abs(row).max(initial=0))[1]) - TOP
     return exponent, np.ldexp(row.astype(np.float64), -exponent).astype(np.float16)

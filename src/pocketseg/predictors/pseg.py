@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ from pocketseg.errors import ModelFileError
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors.base import NetPredictor
 
+# More do not pay for one image of a small net.
+MOST_THREADS = 8
 
-def load_pseg(path: Path, threads: int = 1) -> NetPredictor:
+
+def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
     """A predictor from a packed model.
 
     Args:
         path: the file.
-        threads: how many the engine may use.
+        threads: how many the engine may use; 0 is one for each core, at most 8. Results do not depend on it.
 
     Raises:
         ModelFileError: missing, damaged, of another kind, or too new.
         EnvironmentProblem: the native library is not there.
     """
-    session, card = open_pseg(path, threads)
+    session, card = open_pseg(path, threads or min(os.cpu_count() or 1, MOST_THREADS))
     pipeline = Pipeline.from_dict(card.get("pipeline"), str(path))
     logits = 1 if len(pipeline.classes) == 1 else len(pipeline.classes) + 1
     if (session.in_channels, session.out_channels) != (pipeline.channels, logits):
