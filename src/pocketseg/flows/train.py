@@ -212,10 +212,9 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
 
 def _check_out(run: RunFolder, resume: bool) -> None:
     if resume:
-        if not any(run.path.glob("fold-*/*/*last.safetensors")):
-            raise RunError(
-                str(run.path), "has no checkpoint to resume from", "check the path, or train without --resume"
-            )
+        # A run that was killed before its first checkpoint begins again.
+        if not run.recipe_file.exists():
+            raise RunError(str(run.path), "holds no run to resume", "check the path, or train without --resume")
     elif not run.is_empty():
         what = "already holds a run" if run.recipe_file.exists() else "is not empty"
         raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
