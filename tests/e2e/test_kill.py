@@ -210,7 +210,7 @@ def test_torn_checkpoint_is_told_and_the_one_before_used(undisturbed, phantom_da
 def test_resume_without_checkpoint(phantom_data, tmp_path):
     done = run_cli(*command(phantom_data, tmp_path / "nothing")[3:], "--resume")
     assert done.returncode == 2
-    assert "no checkpoint" in done.stderr
+    assert "holds no run to resume" in done.stderr
     assert not (tmp_path / "nothing").exists()
 
 
