@@ -1,29 +1,104 @@
 #include "kernels.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
+#if defined(POCKETSEG_ARM) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #include "fault.h"
 
 namespace pseg {
 
-#define KERNEL(set, name)                                    \
-    namespace set::name {                                    \
-    bool fits(const Program&, const Instruction&);           \
-    void prepare(const Program&, Instruction&);              \
-    uint64_t scratch(const Program&, const Instruction&);    \
-    void run(Job&);                                          \
+#define KERNEL(set, name)                                              \
+    namespace set::name {                                              \
+    bool fits(const Program&, const Instruction&);                     \
+    void prepare(const Program&, Instruction&);                        \
+    uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
+    void run(Job&);                                                    \
+    }
+#define JOINED(set, name, first, second)                                      \
+    namespace set::name {                                                     \
+    bool joins(const Program&, const Instruction&, const Instruction&);       \
+    uint64_t scratch(const Program&, const Instruction&, Shape, Shape);       \
+    void run(Job&);                                                           \
     }
 #include "kernels.inc"
 #undef KERNEL
+#undef JOINED
 
 namespace {
 
 constexpr Kernel KERNELS[] = {
 #define KERNEL(set, name) {#name "__" #set, Isa::set, set::name::fits, set::name::prepare, set::name::scratch, set::name::run},
+#define JOINED(set, name, first, second)
 #include "kernels.inc"
 #undef KERNEL
+#undef JOINED
 };
+
+struct Joined {
+    const char *first, *second;
+    bool (*joins)(const Program&, const Instruction&, const Instruction&);
+    Kernel kernel;
+};
+
+const Joined JOINS[] = {
+#define KERNEL(set, name)
+#define JOINED(set, name, first, second) \
+    {#first "__" #set, #second "__" #set, set::name::joins, {#name "__" #set, Isa::set, nullptr, nullptr, set::name::scratch, set::name::run}},
+#include "kernels.inc"
+#undef KERNEL
+#undef JOINED
+    {nullptr, nullptr, nullptr, {}},
+};
+
+// Whether this machine has a set.
+bool has(Isa isa) {
+    switch (isa) {
+        case Isa::scalar:
+            return true;
+#if defined(POCKETSEG_X86)
+        case Isa::avx2:
+            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        case Isa::avx512:
+            return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+#elif defined(POCKETSEG_ARM) && defined(__linux__)
+        case Isa::neon:
+            return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#elif defined(POCKETSEG_ARM)
+        case Isa::neon:
+            return true;
+#endif
+        default:
+            return false;
+    }
+}
+
+constexpr Isa SETS[] = {Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
+
+// Who touches a storage: how often, and the first one that reads it.
+struct Use {
+    size_t writes = 0, reads = 0, reader = 0;
+};
+
+std::vector<Use> uses(const Program& program) {
+    std::vector<Use> of(program.storages.size());
+    for (size_t i = 0; i < program.instructions.size(); ++i) {
+        const Instruction& it = program.instructions[i];
+        const auto read = [&](const View& view) {
+            if (of[view.storage].reads++ == 0) of[view.storage].reader = i;
+        };
+        for (const View& view : it.writes) ++of[view.storage].writes;
+        for (const View& view : it.reads) read(view);
+        for (const Step& step : it.steps)
+            if (step.kind == StepKind::add || step.kind == StepKind::multiply) read(step.view), read(step.view);
+    }
+    return of;
+}
 
 }  // namespace
 
@@ -38,13 +113,47 @@ void choose_kernel(const Program& program, Instruction& it, Isa isa) {
     throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
 }
 
-Isa chosen_isa() {
-    const char* wanted = std::getenv("POCKETSEG_ISA");
-    if (!wanted || !*wanted || std::strcmp(wanted, "scalar") == 0) return Isa::scalar;
-    throw Fault(PSEG_BAD_ARGUMENT, "POCKETSEG_ISA=%.40s is not offered here; scalar is", wanted);
+void join_kernels(Program& program, Isa isa) {
+    const std::vector<Use> use = uses(program);
+    for (size_t i = 0; i + 1 < program.instructions.size(); ++i) {
+        Instruction &first = program.instructions[i], &second = program.instructions[i + 1];
+        if (!first.kernel || first.writes.size() != 1) continue;
+        const Use& between = use[first.writes[0].storage];
+        if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
+        for (const Joined* join = JOINS; join->first; ++join) {
+            if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) || std::strcmp(second.kernel->name, join->second)) continue;
+            if (!join->joins(program, first, second)) continue;
+            first.kernel = nullptr;
+            second.kernel = &join->kernel;
+            second.inside = uint32_t(i);
+            break;
+        }
+    }
 }
 
-const char* isa_name(Isa) { return "scalar"; }
+Isa chosen_isa() {
+    const char* wanted = std::getenv("POCKETSEG_ISA");
+    char offered[40] = "";
+    for (Isa isa : SETS) {
+        if (!has(isa)) continue;
+        if (!wanted || !*wanted || std::strcmp(wanted, isa_name(isa)) == 0) return isa;
+        std::snprintf(offered + std::strlen(offered), sizeof offered - std::strlen(offered), "%s%s", *offered ? ", " : "", isa_name(isa));
+    }
+    throw Fault(PSEG_BAD_ARGUMENT, "POCKETSEG_ISA=%.40s is not offered here; there is %s", wanted, offered);
+}
+
+const char* isa_name(Isa isa) {
+    switch (isa) {
+        case Isa::avx512:
+            return "avx512";
+        case Isa::avx2:
+            return "avx2";
+        case Isa::neon:
+            return "neon";
+        default:
+            return "scalar";
+    }
+}
 
 Tensor Frame::tensor(const View& view) const {
     const Storage& storage = program.storages[view.storage];

@@ -2,7 +2,7 @@
 //
 // A kernel computes some rows of the result of one instruction. kernels.inc lists all of them, best first; the first one
 // of a set that the machine has, and that fits the instruction, is taken. Scalar kernels stand last, fit everything, and
-// are the specification: every other one gives their bytes.
+// are the specification: every other one gives their bytes. Files of fast/ are compiled once for each other set.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace pseg {
 
-enum class Isa : uint8_t { scalar };
+enum class Isa : uint8_t { scalar, neon, avx2, avx512 };
 
 // A view in memory. A pixel's channels lie side by side; of bits, plane by plane, `plane` bytes apart.
 struct Tensor {
@@ -54,13 +54,16 @@ struct Kernel {
     bool (*fits)(const Program&, const Instruction&);
     // Lays weights out as run wants them, in `packed`.
     void (*prepare)(const Program&, Instruction&);
-    // Bytes that run needs for itself.
-    uint64_t (*scratch)(const Program&, const Instruction&);
+    // Bytes that run needs for itself, for one thread; the shapes of the first input and of the result.
+    uint64_t (*scratch)(const Program&, const Instruction&, Shape, Shape);
     void (*run)(Job&);
 };
 
 // Sets the instruction's kernel and its packed weights.
 void choose_kernel(const Program& program, Instruction& it, Isa isa);
+
+// Pairs of instructions that one kernel does at once: what lies between them is never stored.
+void join_kernels(Program& program, Isa isa);
 
 // The set that POCKETSEG_ISA asks for, else the best one of this machine. Throws Fault.
 Isa chosen_isa();

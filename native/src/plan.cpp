@@ -103,8 +103,16 @@ Plan planned(const Program& program, uint32_t height, uint32_t width, uint32_t t
         const Shape in = it.reads.empty() ? Shape{height, width} : plan.storages[it.reads[0].storage];
         const Shape out = result(it, in, i);
         plan.results.push_back(out);
-        scratch = std::max<uint64_t>(scratch, it.kernel->scratch(program, it));
-        const auto used = [&](const View& view) { blocks[block_of[view.storage]].last = i; };
+        // What is done inside of the next instruction is stored nowhere, and reads as late as that one.
+        const bool inside = !it.kernel;
+        if (!inside) {
+            const Instruction& first = it.inside < i ? program.instructions[it.inside] : it;
+            const Shape seen = first.reads.empty() ? Shape{height, width} : plan.storages[first.reads[0].storage];
+            scratch = std::max<uint64_t>(scratch, it.kernel->scratch(program, it, seen, out));
+        }
+        const auto used = [&](const View& view) {
+            if (block_of[view.storage] != SIZE_MAX) blocks[block_of[view.storage]].last = i + inside;
+        };
         std::for_each(it.reads.begin(), it.reads.end(), used);
         for (const Step& step : it.steps) {
             if (step.kind != StepKind::add && step.kind != StepKind::multiply) continue;
@@ -114,7 +122,9 @@ Plan planned(const Program& program, uint32_t height, uint32_t width, uint32_t t
         }
         for (const View& view : it.writes) {
             Shape& shape = plan.storages[view.storage];
-            if (block_of[view.storage] == SIZE_MAX) {
+            if (inside) {
+                shape = out;
+            } else if (block_of[view.storage] == SIZE_MAX) {
                 shape = out;
                 block_of[view.storage] = blocks.size();
                 blocks.push_back({view.storage, i, i, storage_bytes(program.storages[view.storage], out), 0});

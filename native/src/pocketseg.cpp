@@ -93,6 +93,7 @@ void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     const Frame frame{model.program, model.plan, arena, image, logits};
     for (size_t i = 0; i < model.plan.results.size(); ++i) {
         const Instruction& it = model.program.instructions[i];
+        if (!it.kernel) continue;  // done inside of the next one
         Turn turn{frame, it, model.plan.results[i], {true}};
         run_parts(model, turn);
         if (!turn.finite) throw Fault(PSEG_NOT_FINITE, "instruction %zu (%s): a value is nan or inf", i, it.kernel->name);

@@ -87,8 +87,10 @@ struct Instruction {
     Weights weights;
     std::vector<float> m, b;  // (weight planes, input planes, channels), (channels)
     // Chosen at load: the kernel, and the weights as it wants them.
+    // One that is done inside of the next has no kernel; the next one knows it.
     const Kernel* kernel = nullptr;
     std::vector<uint8_t> packed;
+    uint32_t inside = UINT32_MAX;
 };
 
 struct Program {

@@ -82,6 +82,7 @@ public:
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
         require(in_.left() == 0 && data_.left() == 0, "bytes are left over");
         require(instructions > 0 && program_.instructions.back().kind == Kind::output, "a net without an end");
+        join_kernels(program_, isa_);
         return std::move(program_);
     }
 

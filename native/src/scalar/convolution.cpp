@@ -139,7 +139,7 @@ bool fits(const Program& program, const Instruction& it) {
     return it.weights.largest_sum * double(program.grid(it.reads[0])->largest()) <= double(std::numeric_limits<int32_t>::max());
 }
 void prepare(const Program&, Instruction& it) { lay_out<int8_t>(it.weights.whole, it); }
-uint64_t scratch(const Program& program, const Instruction& it) { return scratch_of_codes<int8_t, int32_t>(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<int8_t, int32_t>(program, it); }
 void run(Job& job) { run_on_codes<int8_t, int32_t>(job); }
 }  // namespace convolution_codes
 
@@ -147,7 +147,7 @@ void run(Job& job) { run_on_codes<int8_t, int32_t>(job); }
 namespace convolution_wide {
 bool fits(const Program& program, const Instruction& it) { return on_codes(program, it); }
 void prepare(const Program&, Instruction& it) { lay_out<int32_t>(it.weights.whole, it); }
-uint64_t scratch(const Program& program, const Instruction& it) { return scratch_of_codes<int32_t, int64_t>(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<int32_t, int64_t>(program, it); }
 void run(Job& job) { run_on_codes<int32_t, int64_t>(job); }
 }  // namespace convolution_wide
 
@@ -182,7 +182,7 @@ void prepare(const Program&, Instruction& it) {
     std::memcpy(it.packed.data(), packed.data(), it.packed.size());
 }
 
-uint64_t scratch(const Program& program, const Instruction& it) { return scratch_of_codes<uint64_t, int32_t>(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<uint64_t, int32_t>(program, it); }
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -224,7 +224,7 @@ void prepare(const Program&, Instruction& it) {
     else lay_out<float>(it.weights.f32, it);
 }
 
-uint64_t scratch(const Program&, const Instruction& it) { return 4 * (uint64_t(it.weights.planes) + 1) * it.channels; }
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return 4 * (uint64_t(it.weights.planes) + 1) * it.channels; }
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -254,7 +254,7 @@ void run(Job& job) {
 namespace transposed_float {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::transposed; }
 void prepare(const Program&, Instruction& it) { lay_out<float>(it.weights.f32, it); }
-uint64_t scratch(const Program&, const Instruction& it) { return 4 * uint64_t(it.channels); }
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return 4 * uint64_t(it.channels); }
 
 void run(Job& job) {
     const Instruction& it = job.it;

@@ -69,7 +69,7 @@ void raise(const uint8_t* from, uint8_t* to, uint32_t count) {
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
     each_pixel(job, [&](uint32_t y, uint32_t x) {
@@ -83,7 +83,7 @@ void run(Job& job) {
 namespace logits {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::output; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const size_t plane = size_t(job.shape.height) * job.shape.width;
@@ -98,7 +98,7 @@ void run(Job& job) {
 namespace copy {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::copy; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t y, uint32_t x) { put_pixel(job, in, y, x, y, x); });
@@ -108,7 +108,7 @@ void run(Job& job) {
 namespace nearest {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::nearest; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t y, uint32_t x) { put_pixel(job, in, y / job.it.factor[0], x / job.it.factor[1], y, x); });
@@ -118,7 +118,7 @@ void run(Job& job) {
 namespace max_pool {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::max_pool; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const Type type = job.frame.program.type(job.it.reads[0]);
@@ -145,7 +145,7 @@ void run(Job& job) {
 namespace average_pool {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::average_pool; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const float count = float(job.it.window.kernel[0] * job.it.window.kernel[1]);
@@ -164,7 +164,7 @@ void run(Job& job) {
 namespace mean {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::mean; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t, uint32_t) {
@@ -199,7 +199,7 @@ Between between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool cor
 
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::bilinear; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it) { return one_pixel(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t y, uint32_t x) {
@@ -221,7 +221,7 @@ bool fits(const Program&, const Instruction& it) { return it.kind == Kind::pad; 
 void prepare(const Program&, Instruction&) {}
 
 // A pixel of f32 or of codes.
-uint64_t scratch(const Program& program, const Instruction& it) {
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) {
     const Grid* grid = program.grid(it.reads[0]);
     const uint64_t bits = grid && grid->kind == GridKind::signs ? uint64_t(grid->planes) * plane_bytes(program.storages[it.reads[0].storage].channels) : 0;
     return bits > 4 * uint64_t(it.channels) ? bits : 4 * uint64_t(it.channels);

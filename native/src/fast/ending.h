@@ -1,0 +1,118 @@
+// What follows a convolution, in vectors: y = acc · m + b, a bound, an affine, and codes. Rarer steps go through finish().
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "lanes.h"
+#include "layout.h"
+
+namespace pseg::PSEG_SET {
+namespace {
+
+constexpr uint32_t MOST_WRITES = 4;
+
+// A place for codes of one grid in bytes.
+struct Codes {
+    F inverse, low, high;  // bounds of code − zero
+    I zero;                // as unsigned byte
+    uint8_t flip;          // 128 where bytes are signed
+};
+
+inline Codes codes_of(const Grid& grid) {
+    const int32_t shift = grid.type() == Type::s8 ? 128 : 0;
+    return {all<F>(grid.inverse_scale), all<F>(float(grid.lowest - grid.zero_point)), all<F>(float(grid.highest - grid.zero_point)),
+            all<I>(grid.zero_point + shift), uint8_t(shift)};
+}
+
+inline bool is_bytes(const Grid* grid) {
+    if (!grid || grid->kind != GridKind::uniform || (grid->type() != Type::u8 && grid->type() != Type::s8)) return false;
+    // Bounds are taken before rounding: they have to be whole numbers of f32.
+    return std::abs(int64_t(grid->zero_point)) < (1 << 20);
+}
+
+inline I code(const Codes& to, F y) { return rounded(lower(higher(y * to.inverse, to.low), to.high)) + to.zero; }
+
+// Steps that vectors know: a bound, an affine, or none of them, in this order.
+struct Ending {
+    bool plain = false;    // nothing else, and no value can be nan or inf
+    bool bound = false, second = false;
+    F low, high;
+};
+
+inline Ending ending_of(const Program& program, const Instruction& it) {
+    Ending out;
+    const fast::Head& head = fast::head_of(it);
+    float low = -std::numeric_limits<float>::infinity(), high = -low;
+    size_t i = 0;
+    for (; i < it.steps.size() && !out.second; ++i) {
+        const Step& step = it.steps[i];
+        if (step.kind == StepKind::affine) out.second = true;
+        else if (step.kind == StepKind::relu) out.bound = true, low = low > 0 ? low : 0, high = high > 0 ? high : 0;
+        else if (step.kind == StepKind::clip && step.low <= step.high) {
+            out.bound = true;
+            low = low < step.low ? step.low : low > step.high ? step.high : low;
+            high = high < step.low ? step.low : high > step.high ? step.high : high;
+        } else break;
+    }
+    out.low = all<F>(low), out.high = all<F>(high);
+    out.plain = i == it.steps.size() && head.bounded && it.writes.size() <= MOST_WRITES;
+    for (const View& view : it.writes) {
+        const Grid* grid = program.grid(view);
+        out.plain &= !grid || is_bytes(grid) || grid->kind == GridKind::signs;
+    }
+    return out;
+}
+
+// Constants of an instruction, as vectors lie.
+struct Constants {
+    const int32_t* start;
+    const float *m, *b, *second_m, *second_b;
+    uint32_t outputs;
+};
+
+inline Constants constants_of(const Instruction& it) {
+    const uint8_t* at = fast::start_of(it);
+    const fast::Head& head = fast::head_of(it);
+    const auto floats = [&](uint64_t offset) { return reinterpret_cast<const float*>(at + offset); };
+    return {reinterpret_cast<const int32_t*>(at + head.starts), floats(head.m), floats(head.b), floats(head.second_m), floats(head.second_b), head.outputs};
+}
+
+// Where an instruction writes, looked up once.
+struct Targets {
+    uint32_t count = 0;
+    Tensor tensors[MOST_WRITES];
+    Codes codes[MOST_WRITES];
+
+    explicit Targets(const Job& job) {
+        for (const View& view : job.it.writes) {
+            tensors[count] = job.frame.tensor(view);
+            if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid);
+            ++count;
+        }
+    }
+};
+
+// Bits of `count` channels from `channel` on: planes of signs, each of what is left over. No more than 32 at a time.
+template <int V>
+inline void put_signs(const Tensor& to, uint8_t* pixel, uint32_t channel, uint32_t count, const F* y) {
+    F rest[V];
+    for (int v = 0; v < V; ++v) rest[v] = y[v];
+    const Grid& grid = *to.grid;
+    const bool last = channel + count == to.channels;
+    for (int q = 0; q < grid.planes; ++q) {
+        uint64_t bits = 0;
+        const F gamma = all<F>(grid.gammas[q]);
+        for (int v = 0; v < V; ++v) {
+            bits |= uint64_t(not_negative(rest[v])) << (v * LANES);
+            rest[v] -= rest[v] >= 0 ? gamma : -gamma;
+        }
+        if (count < 64) bits &= (uint64_t(1) << count) - 1;
+        uint8_t* at = pixel + size_t(q) * to.plane + channel / 8;
+        std::memcpy(at, &bits, (count + 7) / 8);
+        if (last && to.tail) std::memset(at + (count + 7) / 8, 0, to.tail);
+    }
+}
+
+}  // namespace
+}  // namespace pseg::PSEG_SET

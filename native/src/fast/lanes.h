@@ -1,0 +1,224 @@
+// Vectors of one instruction set: what its compiler flags name. Files of fast/ are compiled once for each set, in a
+// namespace of its own, and know no other way to the machine.
+//
+// LANES numbers of 32 bits are a vector; a quad is four bytes that one lane multiplies and sums. Nothing here is linked
+// by name from outside of its file: two sets never share a function.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+namespace pseg::PSEG_SET {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr uint32_t LANES = 16;
+#elif defined(__AVX2__)
+constexpr uint32_t LANES = 8;
+#else
+constexpr uint32_t LANES = 4;
+#endif
+constexpr uint32_t BYTES = 4 * LANES;
+
+typedef float F __attribute__((vector_size(4 * LANES)));
+typedef int32_t I __attribute__((vector_size(4 * LANES)));
+typedef uint8_t B __attribute__((vector_size(4 * LANES)));
+
+template <class Vector>
+inline Vector load(const void* at) {
+    Vector out;
+    __builtin_memcpy(&out, at, sizeof out);
+    return out;
+}
+template <class Vector>
+inline void store(void* at, Vector value) {
+    __builtin_memcpy(at, &value, sizeof value);
+}
+template <class Vector, class Number>
+inline Vector all(Number value) {
+    return Vector{} + value;
+}
+inline F to_float(I x) { return __builtin_convertvector(x, F); }
+
+#if defined(__AVX512F__)
+
+inline F lower(F a, F b) { return (F)_mm512_min_ps((__m512)a, (__m512)b); }
+inline F higher(F a, F b) { return (F)_mm512_max_ps((__m512)a, (__m512)b); }
+inline F fused(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+inline B higher(B a, B b) { return (B)_mm512_max_epu8((__m512i)a, (__m512i)b); }
+// Half to even.
+inline I rounded(F x) { return (I)_mm512_cvtps_epi32((__m512)x); }
+// Bit l is x[l] ≥ 0.
+inline uint32_t not_negative(F x) { return _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GE_OQ); }
+inline I ones(I x) { return (I)_mm512_popcnt_epi32((__m512i)x); }
+
+// Four bytes, unsigned and signed, ready to be multiplied.
+struct Unsigned {
+    B x;
+};
+struct Signed {
+    B w;
+};
+constexpr bool WIDE = false;    // signed quads are stored as 16 bits, even ones before odd ones
+constexpr int32_t OFFSET = 0;   // what is taken from unsigned bytes before they are multiplied
+constexpr uint32_t QUADS = BYTES;  // bytes of a vector of signed quads
+inline Unsigned unsigned_of(B x) { return {x}; }
+inline Unsigned unsigned_four(const uint8_t* at) {
+    int32_t value;
+    __builtin_memcpy(&value, at, 4);
+    return {(B)_mm512_set1_epi32(value)};
+}
+inline Signed signed_of(const uint8_t* at) { return {load<B>(at)}; }
+inline I dot(I sum, Unsigned x, Signed w) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x.x, (__m512i)w.w); }
+
+// Numbers of 0 … 255 to bytes; within each 128 bits, a's, b's, c's, d's follow one another.
+inline B packed_by_parts(I a, I b, I c, I d) {
+    return (B)_mm512_packus_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), _mm512_packs_epi32((__m512i)c, (__m512i)d));
+}
+// All of a, all of b, …
+inline B packed(I a, I b, I c, I d) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return (B)_mm512_permutexvar_epi32(order, (__m512i)packed_by_parts(a, b, c, d));
+}
+// Quads (a, b, c, d)[i]; of each 128 bits, the first four bytes to[0], the next to[1], …
+inline void interleaved(B a, B b, B c, B d, B* to) {
+    const __m512i ab = _mm512_unpacklo_epi8((__m512i)a, (__m512i)b), cd = _mm512_unpacklo_epi8((__m512i)c, (__m512i)d);
+    const __m512i AB = _mm512_unpackhi_epi8((__m512i)a, (__m512i)b), CD = _mm512_unpackhi_epi8((__m512i)c, (__m512i)d);
+    to[0] = (B)_mm512_unpacklo_epi16(ab, cd), to[1] = (B)_mm512_unpackhi_epi16(ab, cd);
+    to[2] = (B)_mm512_unpacklo_epi16(AB, CD), to[3] = (B)_mm512_unpackhi_epi16(AB, CD);
+}
+
+// A vector of parts of 16, 32 or 64 bytes, and back.
+inline B together(const uint8_t* const* at, uint32_t parts) {
+    if (parts == 1) return load<B>(at[0]);
+    if (parts == 2) return (B)_mm512_inserti64x4(_mm512_castsi256_si512(load<__m256i>(at[0])), load<__m256i>(at[1]), 1);
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(at[0])), load<__m128i>(at[1]), 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(at[2])), load<__m128i>(at[3]), 1);
+    return (B)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+inline void apart(B x, uint8_t* const* to, uint32_t parts) {
+    if (parts == 1) return store(to[0], x);
+    const __m256i low = _mm512_castsi512_si256((__m512i)x), high = _mm512_extracti64x4_epi64((__m512i)x, 1);
+    if (parts == 2) return store(to[0], low), store(to[1], high);
+    store(to[0], _mm256_castsi256_si128(low)), store(to[1], _mm256_extracti128_si256(low, 1));
+    store(to[2], _mm256_castsi256_si128(high)), store(to[3], _mm256_extracti128_si256(high, 1));
+}
+
+#elif defined(__AVX2__)
+
+inline F lower(F a, F b) { return (F)_mm256_min_ps((__m256)a, (__m256)b); }
+inline F higher(F a, F b) { return (F)_mm256_max_ps((__m256)a, (__m256)b); }
+inline F fused(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+inline B higher(B a, B b) { return (B)_mm256_max_epu8((__m256i)a, (__m256i)b); }
+inline I rounded(F x) { return (I)_mm256_cvtps_epi32((__m256)x); }
+inline uint32_t not_negative(F x) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_setzero_ps(), _CMP_GE_OQ))); }
+// Bits of each half byte by table, then bytes summed within lanes.
+inline I ones(I x) {
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i bytes = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256((__m256i)x, low)),
+                                          _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16((__m256i)x, 4), low)));
+    return (I)_mm256_madd_epi16(_mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+}
+
+// Products of bytes would saturate in pairs: even and odd bytes go separately, as 16 bits.
+struct Unsigned {
+    __m256i even, odd;
+};
+struct Signed {
+    __m256i even, odd;
+};
+constexpr bool WIDE = true;
+constexpr int32_t OFFSET = 0;
+constexpr uint32_t QUADS = 2 * BYTES;
+inline Unsigned unsigned_of(B x) { return {_mm256_and_si256((__m256i)x, _mm256_set1_epi16(255)), _mm256_srli_epi16((__m256i)x, 8)}; }
+inline Unsigned unsigned_four(const uint8_t* at) {
+    int32_t value;
+    __builtin_memcpy(&value, at, 4);
+    return unsigned_of((B)_mm256_set1_epi32(value));
+}
+inline Signed signed_of(const uint8_t* at) { return {load<__m256i>(at), load<__m256i>(at + BYTES)}; }
+inline I dot(I sum, Unsigned x, Signed w) {
+    const __m256i even = _mm256_add_epi32((__m256i)sum, _mm256_madd_epi16(x.even, w.even));
+    return (I)_mm256_add_epi32(even, _mm256_madd_epi16(x.odd, w.odd));
+}
+
+inline B packed_by_parts(I a, I b, I c, I d) {
+    return (B)_mm256_packus_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b), _mm256_packs_epi32((__m256i)c, (__m256i)d));
+}
+inline B packed(I a, I b, I c, I d) {
+    return (B)_mm256_permutevar8x32_epi32((__m256i)packed_by_parts(a, b, c, d), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+inline void interleaved(B a, B b, B c, B d, B* to) {
+    const __m256i ab = _mm256_unpacklo_epi8((__m256i)a, (__m256i)b), cd = _mm256_unpacklo_epi8((__m256i)c, (__m256i)d);
+    const __m256i AB = _mm256_unpackhi_epi8((__m256i)a, (__m256i)b), CD = _mm256_unpackhi_epi8((__m256i)c, (__m256i)d);
+    to[0] = (B)_mm256_unpacklo_epi16(ab, cd), to[1] = (B)_mm256_unpackhi_epi16(ab, cd);
+    to[2] = (B)_mm256_unpacklo_epi16(AB, CD), to[3] = (B)_mm256_unpackhi_epi16(AB, CD);
+}
+
+inline B together(const uint8_t* const* at, uint32_t parts) {
+    if (parts == 1) return load<B>(at[0]);
+    return (B)_mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(at[0])), load<__m128i>(at[1]), 1);
+}
+inline void apart(B x, uint8_t* const* to, uint32_t parts) {
+    if (parts == 1) return store(to[0], x);
+    store(to[0], _mm256_castsi256_si128((__m256i)x)), store(to[1], _mm256_extracti128_si256((__m256i)x, 1));
+}
+
+#elif defined(__ARM_NEON)
+
+inline F lower(F a, F b) { return (F)vminq_f32((float32x4_t)a, (float32x4_t)b); }
+inline F higher(F a, F b) { return (F)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
+inline F fused(F a, F b, F c) { return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+inline B higher(B a, B b) { return (B)vmaxq_u8((uint8x16_t)a, (uint8x16_t)b); }
+inline I rounded(F x) { return (I)vcvtnq_s32_f32((float32x4_t)x); }
+inline uint32_t not_negative(F x) {
+    const uint32x4_t places = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgeq_f32((float32x4_t)x, vdupq_n_f32(0)), places));
+}
+inline I ones(I x) { return (I)vpaddlq_u16(vpaddlq_u8(vcntq_u8((uint8x16_t)x))); }
+
+// The dot product is of signed bytes: 128 is taken from unsigned ones, and comes back with the start of each sum.
+struct Unsigned {
+    int8x16_t x;
+};
+struct Signed {
+    int8x16_t w;
+};
+constexpr bool WIDE = false;
+constexpr int32_t OFFSET = 128;
+constexpr uint32_t QUADS = BYTES;
+inline Unsigned unsigned_of(B x) { return {vreinterpretq_s8_u8(veorq_u8((uint8x16_t)x, vdupq_n_u8(128)))}; }
+inline Unsigned unsigned_four(const uint8_t* at) {
+    uint32_t value;
+    __builtin_memcpy(&value, at, 4);
+    return unsigned_of((B)vdupq_n_u32(value));
+}
+inline Signed signed_of(const uint8_t* at) { return {vld1q_s8(reinterpret_cast<const int8_t*>(at))}; }
+inline I dot(I sum, Unsigned x, Signed w) { return (I)vdotq_s32((int32x4_t)sum, x.x, w.w); }
+
+inline B packed(I a, I b, I c, I d) {
+    const int16x8_t low = vcombine_s16(vqmovn_s32((int32x4_t)a), vqmovn_s32((int32x4_t)b));
+    const int16x8_t high = vcombine_s16(vqmovn_s32((int32x4_t)c), vqmovn_s32((int32x4_t)d));
+    return (B)vcombine_u8(vqmovun_s16(low), vqmovun_s16(high));
+}
+inline B packed_by_parts(I a, I b, I c, I d) { return packed(a, b, c, d); }
+inline void interleaved(B a, B b, B c, B d, B* to) {
+    const uint8x16x2_t ab = vzipq_u8((uint8x16_t)a, (uint8x16_t)b), cd = vzipq_u8((uint8x16_t)c, (uint8x16_t)d);
+    const uint16x8x2_t low = vzipq_u16(vreinterpretq_u16_u8(ab.val[0]), vreinterpretq_u16_u8(cd.val[0]));
+    const uint16x8x2_t high = vzipq_u16(vreinterpretq_u16_u8(ab.val[1]), vreinterpretq_u16_u8(cd.val[1]));
+    to[0] = (B)low.val[0], to[1] = (B)low.val[1], to[2] = (B)high.val[0], to[3] = (B)high.val[1];
+}
+inline B together(const uint8_t* const* at, uint32_t) { return load<B>(at[0]); }
+inline void apart(B x, uint8_t* const* to, uint32_t) { store(to[0], x); }
+
+#endif
+
+}  // namespace
+}  // namespace pseg::PSEG_SET

@@ -1,0 +1,57 @@
+// How weights and constants lie for fast kernels. Compiled once, for any machine: it runs at load.
+#pragma once
+
+#include <cstdint>
+
+#include "../kernels.h"
+
+namespace pseg::fast {
+
+constexpr uint32_t NONE = UINT32_MAX;
+
+// What of an instruction set the layout depends on.
+struct Machine {
+    uint32_t lanes;      // numbers of 32 bits in a vector
+    uint32_t vectors;    // most vectors of outputs that one tile computes
+    bool wide;           // signed quads as 16 bits, even ones before odd ones
+    int32_t offset;      // what is taken from unsigned bytes before they are multiplied
+};
+
+// What packed begins with; offsets count from there, in bytes. Rows of constants are `outputs` long.
+struct Head {
+    uint64_t weights, starts, m, b, second_m, second_b;
+    uint32_t outputs;  // with those that only fill vectors up
+    uint32_t bounded;  // no sum, scaled, can become nan or inf
+};
+
+// Where packed begins: aligned.
+inline const uint8_t* start_of(const Instruction& it) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(it.packed.data());
+    return it.packed.data() + (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
+}
+inline const Head& head_of(const Instruction& it) { return *reinterpret_cast<const Head*>(start_of(it)); }
+
+// Codes as unsigned bytes: the number 0, and the number of a code is code − zero.
+int32_t zero_byte(const Grid& grid);
+
+// Whether weights fit bytes, inputs too, and sums 32 bits.
+bool in_bytes(const Program& program, const Instruction& it);
+
+// Channels of a pixel in lines that a depthwise kernel reads: 16, 32 or whole vectors.
+uint32_t depthwise_pixel(const Machine& machine, uint32_t channels);
+
+// Vectors of outputs of the tile that begins at vector `first` of `all`: as many as a tile has, or 2, or 1.
+uint32_t vectors_at(const Machine& machine, uint32_t first, uint32_t all);
+
+// (tile, plane, tap, quad of inputs, vector, lane, 4)
+void dense_codes(const Program& program, Instruction& it, const Machine& machine);
+// (block of channels, plane, column of the kernel, quad of its rows, part, lane, 4)
+void depthwise_codes(const Program& program, Instruction& it, const Machine& machine);
+// (tile, plane, tap, word of inputs, vector, lane); words of 32 bits
+void dense_bits(const Program& program, Instruction& it, const Machine& machine);
+// (tile, plane, tap, input, vector, lane); f32
+void dense_floats(const Program& program, Instruction& it, const Machine& machine);
+// (plane, tap, channel); f32
+void depthwise_floats(const Program& program, Instruction& it, const Machine& machine);
+
+}  // namespace pseg::fast

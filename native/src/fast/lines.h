@@ -1,0 +1,122 @@
+// Rows of an input as kernels over codes read them: unsigned bytes, with a margin, a few rows at a time in a ring.
+#pragma once
+
+#include "lanes.h"
+#include "layout.h"
+
+namespace pseg::PSEG_SET {
+namespace {
+
+// What a window sees of rows; row 0 and column 0 are the first ones of the margin.
+struct Rows {
+    const uint8_t* base = nullptr;
+    size_t row = 0, pixel = 0, plane = 0;
+    uint32_t slots = 1;
+
+    const uint8_t* at(uint32_t y) const { return base + (y % slots) * row; }
+};
+
+inline uint32_t reach(const Window& window, int side) { return uint32_t(window.kernel[side] - 1) * window.dilation[side] + 1; }
+
+// Columns of a line: as many as windows see, and no fewer than the input and its margins have.
+inline uint32_t line_columns(const Window& window, uint32_t in_width, uint32_t out_width) {
+    const uint32_t seen = (out_width - 1) * window.stride[1] + reach(window, 1), has = in_width + window.padding[1];
+    return seen > has ? seen : has;
+}
+
+// Rows that `count` rows of output see.
+inline uint32_t line_rows(const Window& window, uint32_t count) { return (count - 1) * window.stride[0] + reach(window, 0); }
+
+class Lines {
+public:
+    static uint64_t bytes(const Window& window, const Grid& grid, uint32_t pixel, Shape in, Shape out, uint32_t rows) {
+        const uint64_t line = uint64_t(line_columns(window, in.width, out.width)) * pixel;
+        return uint64_t(grid.planes) * line_rows(window, rows) * line + BYTES;  // a vector may be read beyond the last pixel
+    }
+
+    // `rows` rows of output are made at a time, from row `first` on.
+    Lines(const Tensor& in, const Window& window, uint32_t pixel, uint32_t out_width, uint32_t rows, uint32_t first, uint8_t* memory)
+        : in_(in), window_(window), next_(first * window.stride[0]), memory_(memory) {
+        columns_ = line_columns(window, in.width, out_width);
+        view.base = memory, view.pixel = pixel, view.row = size_t(columns_) * pixel, view.slots = line_rows(window, rows);
+        view.plane = view.row * view.slots;
+        // Margins, and the bytes behind a pixel's last channel, are written once: their slots keep them.
+        for (int q = 0; q < in.grid->planes; ++q) std::memset(memory + size_t(q) * view.plane, outside(q), view.plane);
+    }
+
+    // Brings in what rows first … first + count − 1 of the output see.
+    const Rows& see(uint32_t first, uint32_t count) {
+        const uint32_t begin = first * window_.stride[0], end = begin + line_rows(window_, count);
+        if (next_ < begin) next_ = begin;
+        for (; next_ < end; ++next_)
+            for (int q = 0; q < in_.grid->planes; ++q) fill(next_, q);
+        return view;
+    }
+
+    Rows view;
+
+private:
+    // The byte of the number 0; of signs, of the sign that 0 has.
+    int outside(int q) const {
+        if (in_.grid->kind == GridKind::signs) return in_.grid->zero_planes >> q & 1 ? 2 : 0;
+        return uint8_t(fast::zero_byte(*in_.grid));
+    }
+
+    void fill(uint32_t row, int q) {
+        uint8_t* to = memory_ + size_t(q) * view.plane + (row % view.slots) * view.row;
+        if (row < window_.padding[0] || row - window_.padding[0] >= in_.height) {
+            std::memset(to, outside(q), view.row);
+            return;
+        }
+        const uint8_t* from = in_.at(row - window_.padding[0], 0);
+        // The margins again: the slot may have held a row outside.
+        if (window_.padding[0] + window_.padding[2]) {
+            std::memset(to, outside(q), view.pixel * window_.padding[1]);
+            const uint32_t end = window_.padding[1] + in_.width;
+            std::memset(to + view.pixel * end, outside(q), view.pixel * (columns_ - end));
+        }
+        to += view.pixel * window_.padding[1];
+        switch (in_.grid->type()) {
+            case Type::bits:
+                for (uint32_t x = 0; x < in_.width; ++x) spread(from + x * in_.pixel + size_t(q) * in_.plane, to + x * view.pixel);
+                return;
+            case Type::s8:
+                for (uint32_t x = 0; x < in_.width; ++x) move<0x80>(from + x * in_.pixel, to + x * view.pixel);
+                return;
+            default:
+                if (in_.pixel == view.pixel && in_.pixel == in_.channels) std::memcpy(to, from, in_.pixel * in_.width);
+                else for (uint32_t x = 0; x < in_.width; ++x) move<0>(from + x * in_.pixel, to + x * view.pixel);
+        }
+    }
+
+    template <uint8_t FLIP>
+    void move(const uint8_t* from, uint8_t* to) const {
+        uint32_t c = 0;
+        for (; c + 16 <= in_.channels; c += 16) {
+            uint64_t two[2];
+            __builtin_memcpy(two, from + c, 16);
+            two[0] ^= 0x0101010101010101u * FLIP, two[1] ^= 0x0101010101010101u * FLIP;
+            __builtin_memcpy(to + c, two, 16);
+        }
+        for (; c < in_.channels; ++c) to[c] = from[c] ^ FLIP;
+    }
+
+    // Bits to bytes, 0 and 2.
+    void spread(const uint8_t* from, uint8_t* to) const {
+        uint32_t c = 0;
+        for (; c + 8 <= in_.channels; c += 8) {
+            const uint64_t each = (from[c / 8] * 0x0101010101010101u) & 0x8040201008040201u;
+            const uint64_t bytes = (((each + 0x7f7f7f7f7f7f7f7fu) | each) >> 7 & 0x0101010101010101u) << 1;
+            __builtin_memcpy(to + c, &bytes, 8);
+        }
+        for (; c < in_.channels; ++c) to[c] = uint8_t((from[c / 8] >> c % 8 & 1) * 2);
+    }
+
+    const Tensor in_;
+    const Window& window_;
+    uint32_t next_, columns_;
+    uint8_t* memory_;
+};
+
+}  // namespace
+}  // namespace pseg::PSEG_SET
