@@ -1,26 +1,23 @@
 // Convolutions over codes: dot products of four unsigned and four signed bytes. Inputs come as lines (lines.h), so that
 // borders, signed bytes and bits are all the same; the zero of the codes is taken from the start of each sum.
-#include "ending.h"
+#include "finish.h"
 #include "lines.h"
 
 namespace pseg::PSEG_SET {
 namespace {
 
-// A tile: PIXELS pixels by some vectors of outputs, so many that sums stay in registers.
-#if defined(__AVX512F__)
-constexpr fast::Machine MACHINE{LANES, 4, WIDE, OFFSET};
-template <int V>
-constexpr int PIXELS = V == 4 ? 6 : 12;
-#elif defined(__AVX2__)
+// A tile is some pixels of a row by V vectors of outputs: so many that sums stay in registers.
+#if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr fast::Machine MACHINE{LANES, 2, WIDE, OFFSET};
 template <int V>
 constexpr int PIXELS = 4;
 #else
 constexpr fast::Machine MACHINE{LANES, 4, WIDE, OFFSET};
 template <int V>
-constexpr int PIXELS = V == 4 ? 4 : 8;
+constexpr int PIXELS = V == 4 ? 6 : 8;
 #endif
 
+constexpr uint32_t MOST_ROWS = 8;  // of a kernel
 // Pixels of a block of rows, at least, where there are so many: weights are read once for all of them.
 constexpr uint32_t PIXELS_AT_ONCE = 96;
 
@@ -36,166 +33,218 @@ uint32_t rows_at_once(Shape out) {
 struct Dense {
     Job& job;
     const Instruction& it;
+    const Window& window;
     Ending ending;
     Constants constants;
     const uint8_t* weights;
-    uint32_t inputs, quads;
+    uint32_t inputs, pairs, quads;
+    bool bytes;  // everything is written as bytes
     Targets targets;
     float* values;  // f32 of a block of rows, where the ending is not plain
 
     Dense(Job& job, float* values)
-        : job(job), it(job.it), ending(ending_of(job.frame.program, it)), constants(constants_of(it)),
+        : job(job), it(job.it), window(it.window), ending(ending_of(job.frame.program, it)), constants(constants_of(it)),
           weights(fast::start_of(it) + fast::head_of(it).weights), inputs(uint32_t(job.frame.program.grid(it.reads[0])->planes)),
-          quads((it.reads[0].channels + 3) / 4), targets(job), values(values) {}
+          pairs(it.weights.planes * inputs), quads((it.reads[0].channels + 3) / 4), bytes(ending.plain), targets(job, ending.plain), values(values) {
+        for (const View& view : it.writes) bytes &= is_bytes(job.frame.program.grid(view));
+    }
 };
 
-// A block of rows of output.
-struct Block {
-    const Rows& rows;
-    uint32_t first, count;
+// A row of output: the rows of input that its kernel sees, and where it goes.
+struct Line {
+    const uint8_t* from[MOST_ROWS];
+    size_t pixel, step, column, plane;  // bytes to the next pixel, to that of the next output, of the next tap, of the next plane
+    uint32_t y, index;                  // row of the output, and its first pixel in the block
+    uint8_t* to[MOST_WRITES];           // at the first output of the tile
+
+    Line(const Dense& d, const Rows& rows, uint32_t y, uint32_t index, uint32_t first)
+        : pixel(rows.pixel), step(rows.pixel * d.window.stride[1]), column(rows.pixel * d.window.dilation[1]), plane(rows.plane), y(y), index(index) {
+        for (uint32_t i = 0; i < d.window.kernel[0]; ++i) from[i] = rows.at(y * d.window.stride[0] + i * d.window.dilation[0]);
+        for (uint32_t t = 0; t < d.targets.count; ++t) {
+            const Tensor& tensor = d.targets.tensors[t];
+            to[t] = tensor.at(y, 0) + (tensor.grid ? tensor.grid->kind == GridKind::signs ? 0 : first : 4 * size_t(first));
+        }
+    }
 };
 
-// Where the pixels of a tile lie in the output; those behind `count` repeat the last one.
-template <int P>
-struct Places {
-    uint32_t y[P], x[P], index[P], count;
-};
-
-// Sums of a tile, of plane q of the input and the plane of the weights at w. Returns where the next plane begins.
+// Sums of a tile: of plane q of the input and the plane of the weights at w.
 template <int V, int P>
-inline const uint8_t* sum(const Dense& d, const Rows& rows, const Places<P>& at, const uint8_t* w, const int32_t* start, uint32_t q, I (&acc)[P][V]) {
-    const Window& window = d.it.window;
-    for (int v = 0; v < V; ++v)
-        for (int p = 0; p < P; ++p) acc[p][v] = load<I>(start + v * LANES);
-    for (uint32_t i = 0; i < window.kernel[0]; ++i) {
-        const uint8_t* from[P];
-        for (int p = 0; p < P; ++p)
-            from[p] = rows.at(at.y[p] * window.stride[0] + i * window.dilation[0]) + q * rows.plane + at.x[p] * window.stride[1] * rows.pixel;
-        for (uint32_t j = 0; j < window.kernel[1]; ++j) {
-            for (uint32_t k = 0; k < d.quads; ++k, w += V * QUADS) {
+INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q, I (&acc)[P][V]) {
+    times<V>([&](auto v) INLINE {
+        const I begin = load<I>(start + v * LANES);
+        times<P>([&](auto p) INLINE { acc[p][v] = begin; });
+    });
+    const size_t step = line.step;
+    const uint32_t quads = d.quads, columns = d.window.kernel[1];
+    for (uint32_t i = 0; i < d.window.kernel[0]; ++i) {
+        const uint8_t* from = line.from[i] + q * line.plane + x * step;
+        for (uint32_t j = 0; j < columns; ++j, from += line.column) {
+            const uint8_t* at = from;
+            for (uint32_t k = 0; k < quads; ++k, w += V * QUADS, at += 4) {
                 Signed s[V];
-                for (int v = 0; v < V; ++v) s[v] = signed_of(w + v * QUADS);
-#pragma GCC unroll 16
-                for (int p = 0; p < P; ++p) {
-                    const Unsigned u = unsigned_four(from[p] + 4 * size_t(k));
-#pragma GCC unroll 4
-                    for (int v = 0; v < V; ++v) acc[p][v] = dot(acc[p][v], u, s[v]);
-                }
+                times<V>([&](auto v) INLINE { s[v] = signed_of(w + v * QUADS); });
+                times<P>([&](auto p) INLINE {
+                    const Unsigned u = unsigned_four(at + p * step);
+                    times<V>([&](auto v) INLINE { acc[p][v] = dot(acc[p][v], u, s[v]); });
+                });
             }
-            for (int p = 0; p < P; ++p) from[p] += window.dilation[1] * rows.pixel;
-        }
-    }
-    return w;
-}
-
-template <int V, int P>
-inline void put_bytes(const Dense& d, const Places<P>& at, const Tensor& to, const Codes& codes, uint32_t first, const F (&y)[P][V]) {
-    constexpr uint32_t PART = V * LANES;
-    const uint32_t valid = d.it.channels - first < PART ? d.it.channels - first : PART;
-    const F* flat = &y[0][0];
-#pragma GCC unroll 16
-    for (int g = 0; g < P * V / 4; ++g) {
-        const B bytes = packed(code(codes, flat[4 * g]), code(codes, flat[4 * g + 1]), code(codes, flat[4 * g + 2]), code(codes, flat[4 * g + 3])) ^ codes.flip;
-        alignas(BYTES) uint8_t each[BYTES];
-        store(each, bytes);
-        for (uint32_t part = 0; part < 4 / V; ++part) {
-            const uint32_t p = uint32_t(g) * (4 / V) + part;
-            if (p >= at.count) return;
-            uint8_t* pixel = to.at(at.y[p], at.x[p]) + first;
-            if (valid == PART) std::memcpy(pixel, each + part * PART, PART);
-            else std::memcpy(pixel, each + part * PART, valid);
         }
     }
 }
 
-// Writes a tile: outputs from `first` on.
-template <int V, int P>
-inline void write(const Dense& d, const Places<P>& at, uint32_t first, F (&y)[P][V]) {
-    if (!d.ending.plain) {
-        for (int p = 0; p < P; ++p)
-            for (int v = 0; v < V; ++v) store(d.values + size_t(at.index[p]) * d.constants.outputs + first + v * LANES, y[p][v]);
-        return;
-    }
-    if (d.ending.bound)
-        for (int p = 0; p < P; ++p)
-            for (int v = 0; v < V; ++v) y[p][v] = lower(higher(y[p][v], d.ending.low), d.ending.high);
-    if (d.ending.second)
-        for (int v = 0; v < V; ++v) {
-            const F m = load<F>(d.constants.second_m + first + v * LANES), b = load<F>(d.constants.second_b + first + v * LANES);
-            for (int p = 0; p < P; ++p) y[p][v] = y[p][v] * m + b;
-        }
+// What is not bytes: to memory first.
+template <int V>
+__attribute__((noinline)) void write_others(const Dense& d, const Line& line, uint32_t x, uint32_t first, uint32_t count, F* y) {
     const uint32_t valid = d.it.channels - first < V * LANES ? d.it.channels - first : V * LANES;
-    for (uint32_t t = 0; t < d.targets.count; ++t) {
-        const Tensor& to = d.targets.tensors[t];
-        if (to.grid && to.grid->kind == GridKind::uniform) {
-            put_bytes<V, P>(d, at, to, d.targets.codes[t], first, y);
+    for (uint32_t p = 0; p < count; ++p, y += V) {
+        if (!d.ending.plain) {
+            std::memcpy(d.values + size_t(line.index + x + p) * d.constants.outputs + first, y, sizeof(F) * V);
             continue;
         }
-        for (uint32_t p = 0; p < at.count; ++p) {
-            if (to.grid) put_signs<V>(to, to.at(at.y[p], at.x[p]), first, valid, y[p]);
-            else std::memcpy(to.floats(at.y[p], at.x[p]) + first, y[p], 4 * size_t(valid));
+        for (int v = 0; v < V; ++v) {
+            if (d.ending.bound) y[v] = lower(higher(y[v], d.ending.low), d.ending.high);
+            if (d.ending.second) y[v] = y[v] * load<F>(d.constants.second_m + first + v * LANES) + load<F>(d.constants.second_b + first + v * LANES);
         }
-    }
-}
-
-template <int V>
-const uint8_t* outputs(const Dense& d, const Block& block, uint32_t first, const uint8_t* w) {
-    constexpr int P = PIXELS<V>;
-    const uint32_t width = d.job.shape.width, pixels = block.count * width, pairs = d.it.weights.planes * d.inputs;
-    const uint8_t* end = w;
-    Places<P> at;
-    for (uint32_t pixel = 0, y = 0, x = 0; pixel < pixels; pixel += P) {
-        at.count = pixels - pixel < uint32_t(P) ? pixels - pixel : uint32_t(P);
-        for (uint32_t p = 0; p < uint32_t(P); ++p) {
-            at.y[p] = block.first + y, at.x[p] = x, at.index[p] = y * width + x;
-            if (p + 1 >= at.count) continue;
-            if (++x == width) x = 0, ++y;
-        }
-        if (++x == width) x = 0, ++y;
-        I acc[P][V];
-        F result[P][V];
-        const uint8_t* plane = w;
-        for (uint32_t pair = 0; pair < pairs; ++pair) {
-            const uint32_t q = pair % d.inputs;
-            const size_t row = size_t(pair) * d.constants.outputs + first;
-            const uint8_t* next = sum<V, P>(d, block.rows, at, plane, d.constants.start + row, q, acc);
-            if (q + 1 == d.inputs) plane = next;
-            for (int v = 0; v < V; ++v) {
-                const F m = load<F>(d.constants.m + row + v * LANES);
-                for (int p = 0; p < P; ++p) result[p][v] = pair ? result[p][v] + to_float(acc[p][v]) * m : to_float(acc[p][v]) * m;
+        for (uint32_t t = 0; t < d.targets.count; ++t) {
+            const Tensor& to = d.targets.tensors[t];
+            uint8_t* pixel = line.to[t] + (x + p) * to.pixel;
+            if (!to.grid) {
+                std::memcpy(pixel, y, 4 * size_t(valid));
+            } else if (to.grid->kind == GridKind::signs) {
+                put_signs<V>(to, pixel, first, valid, y);
+            } else {
+                alignas(BYTES) uint8_t each[BYTES];
+                const Codes& codes = d.targets.codes[t];
+                store(each, packed(code(codes, y[0]), code(codes, y[V > 1]), code(codes, y[V > 2 ? 2 : 0]), code(codes, y[V > 2 ? 3 : 0])) ^ codes.flip);
+                std::memcpy(pixel, each, valid);
             }
         }
-        end = plane;
-        for (int v = 0; v < V; ++v) {
-            const F b = load<F>(d.constants.b + first + v * LANES);
-            for (int p = 0; p < P; ++p) result[p][v] = result[p][v] + b;
-        }
-        write<V, P>(d, at, first, result);
     }
-    return end;
 }
 
-void compute(const Dense& d, const Block& block) {
+template <int V, int P>
+INLINE inline void write_bytes(const Dense& d, const Line& line, uint32_t x, uint32_t first, F (&y)[P][V]) {
+    constexpr uint32_t PART = V * LANES;
+    if (d.ending.bound) {
+        const F low = d.ending.low, high = d.ending.high;
+        times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { y[p][v] = lower(higher(y[p][v], low), high); }); });
+    }
+    if (d.ending.second)
+        times<V>([&](auto v) INLINE {
+            const F m = load<F>(d.constants.second_m + first + v * LANES), b = load<F>(d.constants.second_b + first + v * LANES);
+            times<P>([&](auto p) INLINE { y[p][v] = y[p][v] * m + b; });
+        });
+    const uint32_t valid = d.it.channels - first;
+    for (uint32_t t = 0; t < d.targets.count; ++t) {
+        const Codes codes = d.targets.codes[t];
+        const size_t pixel = d.targets.tensors[t].pixel;
+        uint8_t* to = line.to[t] + x * pixel;
+        times<(P * V + 3) / 4>([&](auto g) INLINE {
+            constexpr int LAST = P * V - 1, FIRST = 4 * g, PARTS = P * V >= 4 ? 4 / V : P;
+            const auto at = [&](auto i) INLINE {
+                constexpr int k = FIRST + i < LAST ? FIRST + i : LAST;
+                return code(codes, y[k / V][k % V]);
+            };
+            const B bytes = packed(at(std::integral_constant<int, 0>{}), at(std::integral_constant<int, 1>{}), at(std::integral_constant<int, 2>{}),
+                                   at(std::integral_constant<int, 3>{})) ^ codes.flip;
+            uint8_t* each[4] = {};
+            times<PARTS>([&](auto part) INLINE { each[part] = to + (FIRST / V + part) * pixel; });
+            if (valid >= PART && PARTS == 4 / V) {
+                apart(bytes, each, 4 / V);
+            } else {
+                alignas(BYTES) uint8_t memory[BYTES];
+                store(memory, bytes);
+                for (int part = 0; part < PARTS; ++part) std::memcpy(each[part], memory + part * PART, valid < PART ? valid : PART);
+            }
+        });
+    }
+}
+
+template <int V, int P>
+INLINE inline void write(const Dense& d, const Line& line, uint32_t x, uint32_t first, F (&y)[P][V]) {
+    if (d.bytes) {
+        write_bytes<V, P>(d, line, x, first, y);
+        return;
+    }
+    F memory[P][V];  // so that y itself stays in registers
+    times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { memory[p][v] = y[p][v]; }); });
+    write_others<V>(d, line, x, first, P, &memory[0][0]);
+}
+
+template <int V, int P>
+void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w) {
+    I acc[P][V];
+    F y[P][V];
+    sum<V, P>(d, line, x, w, d.constants.start + first, 0, acc);
+    times<V>([&](auto v) INLINE {
+        const F m = load<F>(d.constants.m + first + v * LANES), b = load<F>(d.constants.b + first + v * LANES);
+        times<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m + b; });
+    });
+    write<V, P>(d, line, x, first, y);
+}
+
+// Several planes: of the weights, of the input, or both.
+template <int V, int P>
+void tile_of_planes(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
+    I acc[P][V];
+    F y[P][V];
+    for (uint32_t pair = 0; pair < d.pairs; ++pair) {
+        const size_t row = size_t(pair) * d.constants.outputs + first;
+        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + row, pair % d.inputs, acc);
+        times<V>([&](auto v) INLINE {
+            const F m = load<F>(d.constants.m + row + v * LANES);
+            times<P>([&](auto p) INLINE {
+                const F part = to_float(acc[p][v]) * m;
+                y[p][v] = pair ? y[p][v] + part : part;
+            });
+        });
+    }
+    times<V>([&](auto v) INLINE {
+        const F b = load<F>(d.constants.b + first + v * LANES);
+        times<P>([&](auto p) INLINE { y[p][v] = y[p][v] + b; });
+    });
+    write<V, P>(d, line, x, first, y);
+}
+
+// V vectors of outputs of some rows. Returns where the weights of the next ones begin.
+template <int V>
+const uint8_t* outputs(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+    constexpr int P = PIXELS<V>;
+    const uint32_t width = d.job.shape.width;
+    const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * d.quads * V * QUADS;
+    for (uint32_t row = 0; row < count; ++row) {
+        const Line line(d, rows, begin + row, row * width, first);
+        uint32_t x = 0;
+        if (d.pairs > 1) {
+            for (; x + 4 <= width; x += 4) tile_of_planes<V, 4>(d, line, x, first, w, plane);
+            for (; x < width; ++x) tile_of_planes<V, 1>(d, line, x, first, w, plane);
+        }
+        for (; x + P <= width; x += P) tile<V, P>(d, line, x, first, w);
+        for (; P > 4 && x + 4 <= width; x += 4) tile<V, 4>(d, line, x, first, w);
+        for (; x < width; ++x) tile<V, 1>(d, line, x, first, w);
+    }
+    return w + d.it.weights.planes * plane;
+}
+
+void compute(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count) {
     const uint8_t* w = d.weights;
     const uint32_t vectors = d.constants.outputs / LANES;
-    for (uint32_t v = 0; v < vectors;) {
-        const uint32_t now = fast::vectors_at(MACHINE, v, vectors);
-        if (now == 1) w = outputs<1>(d, block, v * LANES, w);
-        else if (now == 2) w = outputs<2>(d, block, v * LANES, w);
-#if defined(__AVX512F__) || !defined(__AVX2__)
-        else w = outputs<4>(d, block, v * LANES, w);
-#endif
-        v += now;
+    for (uint32_t v = 0, now; v < vectors; v += now) {
+        now = fast::vectors_at(MACHINE, v, vectors);
+        if (now == 1) w = outputs<1>(d, rows, begin, count, v * LANES, w);
+        else if (now == 2) w = outputs<2>(d, rows, begin, count, v * LANES, w);
+        else if constexpr (MACHINE.vectors == 4) w = outputs<4>(d, rows, begin, count, v * LANES, w);
     }
     if (d.ending.plain) return;
-    for (uint32_t y = 0; y < block.count; ++y)
+    Finish finish(d.job);
+    for (uint32_t y = 0; y < count; ++y)
         for (uint32_t x = 0; x < d.job.shape.width; ++x)
-            finish(d.job, block.first + y, x, d.values + (size_t(y) * d.job.shape.width + x) * d.constants.outputs);
+            finish(begin + y, x, d.values + (size_t(y) * d.job.shape.width + x) * d.constants.outputs);
 }
 
 // Bytes for values, where the ending needs them.
 uint64_t value_bytes(const Program& program, const Instruction& it, Shape out, uint32_t rows) {
-    return ending_of(program, it).plain ? 0 : aligned(4 * uint64_t(rows) * out.width * fast::head_of(it).outputs);
+    return ending_of(program, it).plain ? 0 : aligned(4 * (uint64_t(rows) * out.width * fast::head_of(it).outputs + CHUNK));
 }
 
 // Whether pixels can be read where they lie.
@@ -242,82 +291,119 @@ struct Stretch {
     }
 };
 
-// Takes the f32 results of one row, four vectors at a time, each part of the vectors a pixel of its own.
-template <int KW, class Take>
-void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, Take take) {
+// The quads of some columns of a row: of each plane, of each four rows of the kernel.
+template <int PARTS>
+void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Stretch& stretch, uint32_t first, uint32_t seen, uint32_t block, uint8_t* quads) {
     const Window& w = d.it.window;
-    const Stretch stretch(width, d.parts);
-    const uint32_t columns = KW ? uint32_t(KW) : w.kernel[1], pairs = d.it.weights.planes * d.inputs;
-    const size_t plane = size_t(columns) * d.rows * 4 * QUADS, column = size_t(d.inputs) * d.rows * 4 * BYTES;
-    for (uint32_t block = 0; block < d.blocks; ++block)
-        for (uint32_t first = 0; first < stretch.length; first += COLUMNS) {
-            const uint32_t count = stretch.length - first < COLUMNS ? stretch.length - first : COLUMNS;
-            const uint32_t seen = (count - 1) * w.stride[1] + reach(w, 1);
-            for (uint32_t q = 0; q < d.inputs; ++q)
-                for (uint32_t r = 0; r < d.rows; ++r) {
-                    const uint8_t* from[4][MOST_PARTS] = {};
-                    for (uint32_t i = 0; i < 4; ++i)
-                        for (uint32_t part = 0; part < d.parts; ++part) {
-                            // Rows behind the kernel's last have weights of 0.
-                            const uint32_t ky = 4 * r + i < w.kernel[0] ? 4 * r + i : 0;
-                            from[i][part] = rows.at(y * w.stride[0] + ky * w.dilation[0]) + q * rows.plane +
-                                            (stretch.begin(part) + first) * w.stride[1] * rows.pixel + block * BYTES;
-                        }
-                    uint8_t* to = quads + (size_t(q) * d.rows + r) * 4 * BYTES;
-                    for (uint32_t x = 0; x < seen; ++x, to += column) {
-                        B four[4], out[4];
-                        for (uint32_t i = 0; i < 4; ++i) {
-                            four[i] = together(from[i], d.parts);
-                            for (uint32_t part = 0; part < d.parts; ++part) from[i][part] += rows.pixel;
-                        }
-                        interleaved(four[0], four[1], four[2], four[3], out);
-                        for (uint32_t i = 0; i < 4; ++i) store(to + i * BYTES, out[i]);
-                    }
+    const size_t column = size_t(d.inputs) * d.rows * 4 * BYTES;
+    for (uint32_t q = 0; q < d.inputs; ++q)
+        for (uint32_t r = 0; r < d.rows; ++r) {
+            const uint8_t* from[4][PARTS];
+            for (uint32_t i = 0; i < 4; ++i)
+                for (uint32_t part = 0; part < PARTS; ++part) {
+                    // Rows behind the kernel's last have weights of 0.
+                    const uint32_t ky = 4 * r + i < w.kernel[0] ? 4 * r + i : 0;
+                    from[i][part] = rows.at(y * w.stride[0] + ky * w.dilation[0]) + q * rows.plane +
+                                    (stretch.begin(part) + first) * w.stride[1] * rows.pixel + block * BYTES;
                 }
-            const uint8_t* weights = d.weights + block * d.it.weights.planes * plane;
-            const size_t constants = size_t(block) * 4 * LANES;
-            for (uint32_t x = 0; x < count; ++x) {
-                F result[4];
-                for (uint32_t pair = 0; pair < pairs; ++pair) {
-                    const size_t row = size_t(pair) * d.constants.outputs + constants;
-                    const uint8_t* s = weights + pair / d.inputs * plane;
-                    I acc[4];
-                    for (int i = 0; i < 4; ++i) acc[i] = load<I>(d.constants.start + row + i * LANES);
-#pragma GCC unroll 5
-                    for (uint32_t j = 0; j < columns; ++j) {
-                        const uint8_t* u = quads + (x * w.stride[1] + j * w.dilation[1]) * column + (pair % d.inputs) * d.rows * 4 * BYTES;
-                        for (uint32_t r = 0; r < d.rows; ++r)
-#pragma GCC unroll 4
-                            for (int i = 0; i < 4; ++i, u += BYTES, s += QUADS) acc[i] = dot(acc[i], unsigned_of(load<B>(u)), signed_of(s));
-                    }
-                    for (int i = 0; i < 4; ++i) {
-                        const F part = to_float(acc[i]) * load<F>(d.constants.m + row + i * LANES);
-                        result[i] = pair ? result[i] + part : part;
-                    }
-                }
-                for (int i = 0; i < 4; ++i) result[i] = result[i] + load<F>(d.constants.b + constants + i * LANES);
-                take(block, stretch, first + x, result);
+            uint8_t* to = quads + (size_t(q) * d.rows + r) * 4 * BYTES;
+            for (size_t x = 0; x < seen * rows.pixel; x += rows.pixel, to += column) {
+                B four[4], out[4];
+                times<4>([&](auto i) INLINE {
+                    const uint8_t* at[PARTS];
+                    times<PARTS>([&](auto part) INLINE { at[part] = from[i][part] + x; });
+                    four[i] = together(at, PARTS);
+                });
+                interleaved(four[0], four[1], four[2], four[3], out);
+                times<4>([&](auto i) INLINE { store(to + i * BYTES, out[i]); });
             }
         }
 }
 
+// One plane by one, a kernel of at most four rows and of KW columns: weights and constants stay in registers.
+template <int KW, class Take>
+inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights, size_t constants, Take take) {
+    Signed s[KW][4];
+    I start[4];
+    F m[4], b[4];
+    times<4>([&](auto i) INLINE {
+        const size_t at = constants + i * LANES;
+        start[i] = load<I>(d.constants.start + at), m[i] = load<F>(d.constants.m + at), b[i] = load<F>(d.constants.b + at);
+        times<KW>([&](auto j) INLINE { s[j][i] = signed_of(weights + (j * 4 + i) * QUADS); });
+    });
+    const size_t step = size_t(d.it.window.stride[1]) * 4 * BYTES, column = size_t(d.it.window.dilation[1]) * 4 * BYTES;
+    for (uint32_t x = 0; x < count; ++x, quads += step) {
+        F result[4];
+        times<4>([&](auto i) INLINE {
+            I acc = start[i];
+            times<KW>([&](auto j) INLINE { acc = dot(acc, unsigned_of(load<B>(quads + j * column + i * BYTES)), s[j][i]); });
+            result[i] = to_float(acc) * m[i] + b[i];
+        });
+        take(x, result);
+    }
+}
+
 template <class Take>
-void row_of_any(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, Take take) {
-    if (d.it.window.kernel[1] == 3) row_of<3>(d, rows, y, width, quads, take);
-    else if (d.it.window.kernel[1] == 2) row_of<2>(d, rows, y, width, quads, take);
-    else row_of<0>(d, rows, y, width, quads, take);
+inline void any_columns(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights, size_t constants, Take take) {
+    const Window& w = d.it.window;
+    const uint32_t pairs = d.it.weights.planes * d.inputs;
+    const size_t plane = size_t(w.kernel[1]) * d.rows * 4 * QUADS, column = size_t(d.inputs) * d.rows * 4 * BYTES;
+    for (uint32_t x = 0; x < count; ++x) {
+        F result[4];
+        for (uint32_t pair = 0; pair < pairs; ++pair) {
+            const size_t row = size_t(pair) * d.constants.outputs + constants;
+            const uint8_t* s = weights + pair / d.inputs * plane;
+            I acc[4];
+            for (int i = 0; i < 4; ++i) acc[i] = load<I>(d.constants.start + row + i * LANES);
+            for (uint32_t j = 0; j < w.kernel[1]; ++j) {
+                const uint8_t* u = quads + (x * w.stride[1] + j * w.dilation[1]) * column + (pair % d.inputs) * d.rows * 4 * BYTES;
+                for (uint32_t r = 0; r < d.rows; ++r)
+                    for (int i = 0; i < 4; ++i, u += BYTES, s += QUADS) acc[i] = dot(acc[i], unsigned_of(load<B>(u)), signed_of(s));
+            }
+            for (int i = 0; i < 4; ++i) {
+                const F part = to_float(acc[i]) * load<F>(d.constants.m + row + i * LANES);
+                result[i] = pair ? result[i] + part : part;
+            }
+        }
+        for (int i = 0; i < 4; ++i) result[i] = result[i] + load<F>(d.constants.b + constants + i * LANES);
+        take(x, result);
+    }
+}
+
+// Takes the f32 results of one row, four vectors at a time, each part of the vectors a pixel of its own.
+template <class Take>
+inline void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, Take take) {
+    const Window& w = d.it.window;
+    const Stretch stretch(width, d.parts);
+    const bool simple = d.rows == 1 && d.inputs == 1 && d.it.weights.planes == 1;
+    const size_t block_bytes = size_t(w.kernel[1]) * d.rows * 4 * QUADS * d.it.weights.planes;
+    for (uint32_t block = 0; block < d.blocks; ++block)
+        for (uint32_t first = 0; first < stretch.length; first += COLUMNS) {
+            const uint32_t count = stretch.length - first < COLUMNS ? stretch.length - first : COLUMNS;
+            const uint32_t seen = (count - 1) * w.stride[1] + reach(w, 1);
+            if (d.parts == 1) gather<1>(d, rows, y, stretch, first, seen, block, quads);
+            else if constexpr (MOST_PARTS > 1) {
+                if (d.parts == 2) gather<2>(d, rows, y, stretch, first, seen, block, quads);
+                else if constexpr (MOST_PARTS > 2) gather<4>(d, rows, y, stretch, first, seen, block, quads);
+            }
+            const uint8_t* weights = d.weights + block * block_bytes;
+            const size_t constants = size_t(block) * 4 * LANES;
+            const auto each = [&](uint32_t x, F(&result)[4]) INLINE { take(block, stretch, first + x, result); };
+            if (simple && w.kernel[1] == 3) columns_of<3>(d, quads, count, weights, constants, each);
+            else if (simple && w.kernel[1] == 2) columns_of<2>(d, quads, count, weights, constants, each);
+            else any_columns(d, quads, count, weights, constants, each);
+        }
 }
 
 // A row as codes, a pixel every `pixel` bytes.
 void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, uint8_t* line, size_t pixel, uint32_t valid) {
-    row_of_any(d, rows, y, width, quads, [&](uint32_t block, const Stretch& stretch, uint32_t x, F(&result)[4]) {
-        if (d.ending.bound)
-            for (F& y : result) y = lower(higher(y, d.ending.low), d.ending.high);
+    row_of(d, rows, y, width, quads, [&](uint32_t block, const Stretch& stretch, uint32_t x, F(&result)[4]) INLINE {
+        if (d.ending.bound) times<4>([&](auto i) INLINE { result[i] = lower(higher(result[i], d.ending.low), d.ending.high); });
         if (d.ending.second)
-            for (uint32_t i = 0; i < 4; ++i) {
+            times<4>([&](auto i) INLINE {
                 const size_t at = (size_t(block) * 4 + i) * LANES;
                 result[i] = result[i] * load<F>(d.constants.second_m + at) + load<F>(d.constants.second_b + at);
-            }
+            });
         const B bytes = packed_by_parts(code(codes, result[0]), code(codes, result[1]), code(codes, result[2]), code(codes, result[3])) ^ codes.flip;
         uint8_t* to[MOST_PARTS];
         for (uint32_t part = 0; part < d.parts; ++part) to[part] = line + (stretch.begin(part) + x) * pixel + block * BYTES;
@@ -334,12 +420,12 @@ void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_
 
 // A row as f32, natural order, d.pixel apart.
 void values_row(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, float* values) {
-    row_of_any(d, rows, y, width, quads, [&](uint32_t block, const Stretch& stretch, uint32_t x, F(&result)[4]) {
+    row_of(d, rows, y, width, quads, [&](uint32_t block, const Stretch& stretch, uint32_t x, F(&result)[4]) INLINE {
         for (uint32_t i = 0; i < 4; ++i)
             for (uint32_t l = 0; l < LANES / 4; ++l) {
-                const uint32_t c = 16 * l + 4 * i, part = d.parts > 1 ? c / d.pixel : 0;
-                float* to = values + size_t(stretch.begin(part) + x) * d.pixel + block * BYTES + (d.parts > 1 ? c % d.pixel : c);
-                std::memcpy(to, reinterpret_cast<const uint8_t*>(&result[i]) + 16 * l, 16);
+                const uint32_t from = 16 * l + 4 * i, part = d.parts > 1 ? from / d.pixel : 0;
+                float* to = values + size_t(stretch.begin(part) + x) * d.pixel + block * BYTES + (d.parts > 1 ? from % d.pixel : from);
+                for (uint32_t c = 0; c < 4; ++c) to[c] = result[i][4 * l + c];
             }
     });
 }
@@ -352,7 +438,9 @@ bool writes_codes(const Program& program, const Instruction& it) {
 }  // namespace
 
 namespace convolution_codes {
-bool fits(const Program& program, const Instruction& it) { return fast::in_bytes(program, it) && it.groups == 1; }
+bool fits(const Program& program, const Instruction& it) {
+    return fast::in_bytes(program, it) && it.groups == 1 && it.window.kernel[0] <= MOST_ROWS;
+}
 void prepare(const Program& program, Instruction& it) { fast::dense_codes(program, it, MACHINE); }
 
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
@@ -371,13 +459,13 @@ void run(Job& job) {
     const Dense d(job, reinterpret_cast<float*>(job.scratch + lines_bytes));
     if (in_place) {
         const Rows rows{in.data, in.row, in.pixel, 0, UINT32_MAX};
-        for (uint32_t y = job.first; y < job.last; y += most) compute(d, {rows, y, job.last - y < most ? job.last - y : most});
+        for (uint32_t y = job.first; y < job.last; y += most) compute(d, rows, y, job.last - y < most ? job.last - y : most);
         return;
     }
     Lines lines(in, it.window, pixel_of(it), job.shape.width, most, job.first, job.scratch);
     for (uint32_t y = job.first; y < job.last; y += most) {
         const uint32_t count = job.last - y < most ? job.last - y : most;
-        compute(d, {lines.see(y, count), y, count});
+        compute(d, lines.see(y, count), y, count);
     }
 }
 }  // namespace convolution_codes
@@ -385,7 +473,7 @@ void run(Job& job) {
 namespace depthwise_codes {
 bool fits(const Program& program, const Instruction& it) {
     const Window& w = it.window;
-    return fast::in_bytes(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels && w.kernel[0] <= 8 &&
+    return fast::in_bytes(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels && w.kernel[0] <= MOST_ROWS &&
            w.stride[1] <= 4 && reach(w, 1) <= 32;
 }
 void prepare(const Program& program, Instruction& it) { fast::depthwise_codes(program, it, MACHINE); }
@@ -398,7 +486,7 @@ uint64_t lines_bytes(const Depthwise& d, const Grid& grid, Shape in, Shape out) 
 
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
     const Depthwise d(program, it);
-    const uint64_t values = writes_codes(program, it) ? 0 : aligned(4 * uint64_t(out.width) * d.pixel);
+    const uint64_t values = writes_codes(program, it) ? 0 : aligned(4 * (uint64_t(out.width) * d.pixel + CHUNK));
     return lines_bytes(d, *program.grid(it.reads[0]), in, out) + values;
 }
 
@@ -419,7 +507,8 @@ void run(Job& job) {
             continue;
         }
         values_row(d, rows, y, job.shape.width, quads, values);
-        for (uint32_t x = 0; x < job.shape.width; ++x) finish(job, y, x, values + size_t(x) * d.pixel);
+        Finish finish(job);
+        for (uint32_t x = 0; x < job.shape.width; ++x) finish(y, x, values + size_t(x) * d.pixel);
     }
 }
 }  // namespace depthwise_codes
@@ -461,7 +550,7 @@ void run(Job& job) {
     const Rows between{line, 0, depthwise.pixel, 0, 1};
     for (uint32_t y = job.first; y < job.last; ++y) {
         codes_row(depthwise, codes, lines.see(y, 1), y, job.shape.width, quads, line, depthwise.pixel, depthwise.pixel);
-        compute(dense, {between, y, 1});
+        compute(dense, between, y, 1);
     }
 }
 }  // namespace separable_codes

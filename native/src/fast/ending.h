@@ -84,7 +84,8 @@ struct Targets {
     Tensor tensors[MOST_WRITES];
     Codes codes[MOST_WRITES];
 
-    explicit Targets(const Job& job) {
+    Targets(const Job& job, bool plain) {
+        if (!plain) return;
         for (const View& view : job.it.writes) {
             tensors[count] = job.frame.tensor(view);
             if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid);

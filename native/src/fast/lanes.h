@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -30,16 +31,30 @@ typedef float F __attribute__((vector_size(4 * LANES)));
 typedef int32_t I __attribute__((vector_size(4 * LANES)));
 typedef uint8_t B __attribute__((vector_size(4 * LANES)));
 
-template <class Vector>
-inline Vector load(const void* at) {
-    Vector out;
-    __builtin_memcpy(&out, at, sizeof out);
-    return out;
+// Memory is of any alignment and any type.
+template <class Value>
+struct Unaligned {
+    typedef Value Type __attribute__((aligned(1), may_alias));
+};
+template <class Value>
+inline Value load(const void* at) {
+    return *static_cast<const typename Unaligned<Value>::Type*>(at);
 }
-template <class Vector>
-inline void store(void* at, Vector value) {
-    __builtin_memcpy(at, &value, sizeof value);
+template <class Value>
+inline void store(void* at, Value value) {
+    *static_cast<typename Unaligned<Value>::Type*>(at) = value;
 }
+// Calls each(0), each(1), …, each(N − 1) with constants: what is indexed by them stays in registers.
+#define INLINE __attribute__((always_inline))
+template <class Each, int... index>
+INLINE inline void times(Each each, std::integer_sequence<int, index...>) {
+    (each(std::integral_constant<int, index>{}), ...);
+}
+template <int N, class Each>
+INLINE inline void times(Each each) {
+    times(each, std::make_integer_sequence<int, N>{});
+}
+
 template <class Vector, class Number>
 inline Vector all(Number value) {
     return Vector{} + value;
@@ -70,9 +85,7 @@ constexpr int32_t OFFSET = 0;   // what is taken from unsigned bytes before they
 constexpr uint32_t QUADS = BYTES;  // bytes of a vector of signed quads
 inline Unsigned unsigned_of(B x) { return {x}; }
 inline Unsigned unsigned_four(const uint8_t* at) {
-    int32_t value;
-    __builtin_memcpy(&value, at, 4);
-    return {(B)_mm512_set1_epi32(value)};
+    return {(B)_mm512_set1_epi32(load<int32_t>(at))};
 }
 inline Signed signed_of(const uint8_t* at) { return {load<B>(at)}; }
 inline I dot(I sum, Unsigned x, Signed w) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x.x, (__m512i)w.w); }
@@ -139,9 +152,7 @@ constexpr int32_t OFFSET = 0;
 constexpr uint32_t QUADS = 2 * BYTES;
 inline Unsigned unsigned_of(B x) { return {_mm256_and_si256((__m256i)x, _mm256_set1_epi16(255)), _mm256_srli_epi16((__m256i)x, 8)}; }
 inline Unsigned unsigned_four(const uint8_t* at) {
-    int32_t value;
-    __builtin_memcpy(&value, at, 4);
-    return unsigned_of((B)_mm256_set1_epi32(value));
+    return unsigned_of((B)_mm256_set1_epi32(load<int32_t>(at)));
 }
 inline Signed signed_of(const uint8_t* at) { return {load<__m256i>(at), load<__m256i>(at + BYTES)}; }
 inline I dot(I sum, Unsigned x, Signed w) {
@@ -196,9 +207,7 @@ constexpr int32_t OFFSET = 128;
 constexpr uint32_t QUADS = BYTES;
 inline Unsigned unsigned_of(B x) { return {vreinterpretq_s8_u8(veorq_u8((uint8x16_t)x, vdupq_n_u8(128)))}; }
 inline Unsigned unsigned_four(const uint8_t* at) {
-    uint32_t value;
-    __builtin_memcpy(&value, at, 4);
-    return unsigned_of((B)vdupq_n_u32(value));
+    return unsigned_of((B)vdupq_n_u32(load<uint32_t>(at)));
 }
 inline Signed signed_of(const uint8_t* at) { return {vld1q_s8(reinterpret_cast<const int8_t*>(at))}; }
 inline I dot(I sum, Unsigned x, Signed w) { return (I)vdotq_s32((int32x4_t)sum, x.x, w.w); }

@@ -1,0 +1,314 @@
+// Operations without weights, row by row. Where a tensor holds codes they are moved as they are.
+#include "finish.h"
+
+namespace pseg::PSEG_SET {
+namespace {
+
+uint64_t one_pixel(const Instruction& it) { return 4 * uint64_t(padded(it.channels)); }
+
+inline void move(uint8_t* to, const uint8_t* from, size_t bytes) {
+    for (; bytes >= 32; bytes -= 32, to += 32, from += 32) std::memcpy(to, from, 32);
+    for (; bytes >= 8; bytes -= 8, to += 8, from += 8) std::memcpy(to, from, 8);
+    for (; bytes; --bytes) *to++ = *from++;
+}
+
+// Whether pixels are moved as bytes: codes, and of bits whole bytes, or f32 that nothing follows.
+bool as_bytes(const Program& program, const Instruction& it) {
+    const Type type = program.type(it.reads[0]);
+    if (type == Type::bits && it.channels % 8) return false;
+    if (type != Type::f32) return true;
+    for (const View& view : it.writes)
+        if (program.grid(view)) return false;
+    return it.steps.empty();
+}
+
+// Moves pixels as bytes, plane by plane.
+struct Mover {
+    size_t bytes, from_plane = 0, to_plane, tail;
+    uint32_t planes = 1;
+
+    Mover(const Tensor& from, const Tensor& to) : bytes(from.channels), to_plane(to.plane), tail(to.tail) {
+        const Type type = from.grid ? from.grid->type() : Type::f32;
+        if (type == Type::bits) bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
+        else if (type == Type::s32 || type == Type::f32) bytes *= 4;
+    }
+    void operator()(uint8_t* to, const uint8_t* from) const {
+        for (uint32_t q = 0; q < planes; ++q, to += to_plane, from += from_plane) {
+            move(to, from, bytes);
+            if (tail) std::memset(to + bytes, 0, tail);
+        }
+    }
+};
+
+uint32_t factor(const Instruction& it, int side) { return it.kind == Kind::nearest ? it.factor[side] : 1; }
+
+float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
+
+}  // namespace
+
+// The image: one channel is done many pixels at a time, where it becomes bytes.
+namespace image {
+bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
+void prepare(const Program&, Instruction&) {}
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+
+void run(Job& job) {
+    const size_t plane = size_t(job.shape.height) * job.shape.width;
+    Finish finish(job);
+    F trace = {};
+    const Instruction& it = job.it;
+    const bool bytes = it.channels == 1 && it.steps.empty() && it.writes.size() == 1 && is_bytes(job.frame.program.grid(it.writes[0]));
+    for (uint32_t y = job.first; y < job.last; ++y) {
+        const float* from = job.frame.image + size_t(y) * job.shape.width;
+        uint32_t x = 0;
+        if (bytes) {
+            const Tensor to = job.frame.tensor(it.writes[0]);
+            const Codes codes = codes_of(*to.grid);
+            for (; to.pixel == 1 && x + BYTES <= job.shape.width; x += BYTES) {
+                I four[4];
+                for (uint32_t i = 0; i < 4; ++i) {
+                    const F v = load<F>(from + x + i * LANES);
+                    trace += v * 0;
+                    four[i] = code(codes, v);
+                }
+                store(to.at(y, x), packed(four[0], four[1], four[2], four[3]) ^ codes.flip);
+            }
+        }
+        for (; x < job.shape.width; ++x) {
+            for (uint32_t c = 0; c < it.channels; ++c) {
+                row_of(job)[c] = from[c * plane + x];
+                trace += row_of(job)[c] * 0;
+            }
+            finish(y, x, row_of(job));
+        }
+    }
+    job.finite &= all_zero(trace);
+}
+}  // namespace image
+
+namespace logits {
+bool fits(const Program&, const Instruction& it) { return it.kind == Kind::output && it.steps.empty(); }
+void prepare(const Program&, Instruction&) {}
+uint64_t scratch(const Program&, const Instruction&, Shape, Shape) { return 0; }
+
+void run(Job& job) {
+    const Tensor in = job.frame.tensor(job.it.reads[0]);
+    const size_t plane = size_t(job.shape.height) * job.shape.width;
+    for (uint32_t y = job.first; y < job.last; ++y)
+        for (uint32_t c = 0; c < in.channels; ++c) {
+            float* to = job.frame.logits + c * plane + size_t(y) * job.shape.width;
+            if (in.pixel == 4) std::memcpy(to, in.floats(y, 0), 4 * size_t(job.shape.width));
+            else for (uint32_t x = 0; x < job.shape.width; ++x) to[x] = in.floats(y, x)[c];
+        }
+}
+}  // namespace logits
+
+// As it is, or every pixel repeated.
+namespace nearest {
+bool fits(const Program& program, const Instruction& it) {
+    return (it.kind == Kind::nearest || it.kind == Kind::copy) && (as_bytes(program, it) || !program.grid(it.reads[0]));
+}
+void prepare(const Program&, Instruction&) {}
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+
+void run(Job& job) {
+    const Instruction& it = job.it;
+    const Tensor in = job.frame.tensor(it.reads[0]);
+    const uint32_t down = factor(it, 0), right = factor(it, 1);
+    if (as_bytes(job.frame.program, it)) {
+        for (const View& view : it.writes) {
+            const Tensor to = job.frame.tensor(view);
+            const Mover mover(in, to);
+            for (uint32_t y = job.first; y < job.last; ++y) {
+                uint8_t* out = to.at(y, 0);
+                const uint8_t* from = in.at(y / down, 0);
+                for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
+                    for (uint32_t k = 0; k < right; ++k, out += to.pixel) mover(out, from);
+            }
+        }
+        return;
+    }
+    Finish finish(job);
+    for (uint32_t y = job.first; y < job.last; ++y)
+        for (uint32_t x = 0; x < job.shape.width; ++x) {
+            std::memcpy(row_of(job), in.floats(y / down, x / right), 4 * size_t(in.channels));
+            finish(y, x, row_of(job));
+        }
+}
+}  // namespace nearest
+
+namespace {
+
+// The rows and columns of the input that a window sees.
+struct Seen {
+    uint32_t top, bottom, left, right;
+
+    Seen(const Window& w, const Tensor& in, uint32_t y, uint32_t x) {
+        side(y, w.stride[0], w.padding[0], w.kernel[0], in.height, top, bottom);
+        side(x, w.stride[1], w.padding[1], w.kernel[1], in.width, left, right);
+    }
+
+private:
+    static void side(uint32_t at, uint32_t stride, uint32_t padding, uint32_t kernel, uint32_t size, uint32_t& begin, uint32_t& end) {
+        const uint32_t first = at * stride, last = first + kernel < size + padding ? first + kernel : size + padding;
+        begin = first < padding ? 0 : first - padding;
+        end = last < padding ? 0 : last - padding;
+    }
+};
+
+// The largest of each channel, 32 bytes at a time.
+template <class Number>
+void largest(const Tensor& in, const Seen& seen, uint8_t* to) {
+    constexpr uint32_t COUNT = 32 / sizeof(Number);
+    typedef Number Part __attribute__((vector_size(32)));
+    const auto over = [&](auto each) {
+        for (uint32_t y = seen.top; y < seen.bottom; ++y)
+            for (uint32_t x = seen.left; x < seen.right; ++x) each(in.at(y, x));
+    };
+    uint32_t c = 0;
+    for (; c + COUNT <= in.channels; c += COUNT) {
+        Part most = load<Part>(in.at(seen.top, seen.left) + c * sizeof(Number));
+        over([&](const uint8_t* from) {
+            const Part now = load<Part>(from + c * sizeof(Number));
+            most = now > most ? now : most;
+        });
+        store(to + c * sizeof(Number), most);
+    }
+    for (; c < in.channels; ++c) {
+        Number most = load<Number>(in.at(seen.top, seen.left) + c * sizeof(Number));
+        over([&](const uint8_t* from) {
+            const Number now = load<Number>(from + c * sizeof(Number));
+            if (now > most) most = now;
+        });
+        store(to + c * sizeof(Number), most);
+    }
+}
+
+// One plane of signs: +1 wins.
+void largest_signs(const Tensor& in, const Seen& seen, uint8_t* to) {
+    std::memset(to, 0, in.channels / 8);
+    for (uint32_t y = seen.top; y < seen.bottom; ++y)
+        for (uint32_t x = seen.left; x < seen.right; ++x)
+            for (uint32_t c = 0; c < in.channels / 8; ++c) to[c] |= in.at(y, x)[c];
+}
+
+bool whole(const Window& w) { return w.dilation[0] == 1 && w.dilation[1] == 1; }
+
+// Whether every window sees a pixel.
+bool sees(const Window& w) {
+    return whole(w) && w.padding[0] < w.kernel[0] && w.padding[1] < w.kernel[1] && w.padding[2] < w.kernel[0] && w.padding[3] < w.kernel[1];
+}
+
+}  // namespace
+
+namespace max_pool {
+bool fits(const Program& program, const Instruction& it) {
+    const Type type = program.type(it.reads[0]);
+    return it.kind == Kind::max_pool && sees(it.window) && type != Type::s32 && (as_bytes(program, it) || type == Type::f32);
+}
+void prepare(const Program&, Instruction&) {}
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+
+void run(Job& job) {
+    const Instruction& it = job.it;
+    const Tensor in = job.frame.tensor(it.reads[0]);
+    const Type type = job.frame.program.type(it.reads[0]);
+    const auto pixel = [&](uint32_t y, uint32_t x, uint8_t* to) {
+        const Seen seen(it.window, in, y, x);
+        if (type == Type::u8) largest<uint8_t>(in, seen, to);
+        else if (type == Type::s8) largest<int8_t>(in, seen, to);
+        else if (type == Type::f32) largest<float>(in, seen, to);
+        else largest_signs(in, seen, to);
+    };
+    if (as_bytes(job.frame.program, it)) {
+        const Tensor to = job.frame.tensor(it.writes[0]);
+        const bool tail = to.tail;
+        for (uint32_t y = job.first; y < job.last; ++y)
+            for (uint32_t x = 0; x < job.shape.width; ++x) {
+                pixel(y, x, to.at(y, x));
+                if (tail) std::memset(to.at(y, x) + in.channels / 8, 0, to.tail);
+            }
+        for (size_t i = 1; i < it.writes.size(); ++i) {
+            const Tensor other = job.frame.tensor(it.writes[i]);
+            const Mover mover(to, other);
+            for (uint32_t y = job.first; y < job.last; ++y)
+                for (uint32_t x = 0; x < job.shape.width; ++x) mover(other.at(y, x), to.at(y, x));
+        }
+        return;
+    }
+    Finish finish(job);
+    for (uint32_t y = job.first; y < job.last; ++y)
+        for (uint32_t x = 0; x < job.shape.width; ++x) {
+            pixel(y, x, job.scratch);
+            finish(y, x, row_of(job));
+        }
+}
+}  // namespace max_pool
+
+namespace average_pool {
+bool fits(const Program&, const Instruction& it) { return it.kind == Kind::average_pool && whole(it.window); }
+void prepare(const Program&, Instruction&) {}
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+
+void run(Job& job) {
+    const Tensor in = job.frame.tensor(job.it.reads[0]);
+    const float count = float(job.it.window.kernel[0] * job.it.window.kernel[1]);
+    float* sum = row_of(job);
+    Finish finish(job);
+    for (uint32_t y = job.first; y < job.last; ++y)
+        for (uint32_t x = 0; x < job.shape.width; ++x) {
+            const Seen seen(job.it.window, in, y, x);
+            std::memset(sum, 0, 4 * size_t(in.channels));
+            for (uint32_t row = seen.top; row < seen.bottom; ++row)
+                for (uint32_t column = seen.left; column < seen.right; ++column)
+                    for (uint32_t c = 0; c < in.channels; ++c) sum[c] += in.floats(row, column)[c];
+            for (uint32_t c = 0; c < in.channels; ++c) sum[c] /= count;
+            finish(y, x, sum);
+        }
+}
+}  // namespace average_pool
+
+namespace bilinear {
+namespace {
+// The two rows or columns that an output one lies between, and how far it is on the way.
+struct Between {
+    uint32_t low, high;
+    float way;
+
+    Between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool corners) {
+        const float step = corners ? (out > 1 ? float(in - 1) / float(out - 1) : 0.0f) : 1.0f / float(factor);
+        const float exact = corners ? step * float(at) : step * (float(at) + 0.5f) - 0.5f;
+        const float place = exact > 0 ? exact : 0;
+        low = uint32_t(place);
+        if (low > in - 1) low = in - 1;
+        high = low + 1 < in ? low + 1 : low;
+        way = place - float(low);
+    }
+};
+}  // namespace
+
+bool fits(const Program&, const Instruction& it) { return it.kind == Kind::bilinear; }
+void prepare(const Program&, Instruction&) {}
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+
+void run(Job& job) {
+    const Tensor in = job.frame.tensor(job.it.reads[0]);
+    float* to = row_of(job);
+    Finish finish(job);
+    for (uint32_t y = job.first; y < job.last; ++y) {
+        const Between v(y, in.height, job.shape.height, job.it.factor[0], job.it.corners);
+        for (uint32_t x = 0; x < job.shape.width; ++x) {
+            const Between u(x, in.width, job.shape.width, job.it.factor[1], job.it.corners);
+            const float *a = in.floats(v.low, u.low), *b = in.floats(v.low, u.high);
+            const float *c = in.floats(v.high, u.low), *d = in.floats(v.high, u.high);
+            for (uint32_t i = 0; i < in.channels; ++i) {
+                const float upper = a[i] * (1 - u.way) + b[i] * u.way, lower = c[i] * (1 - u.way) + d[i] * u.way;
+                to[i] = upper * (1 - v.way) + lower * v.way;
+            }
+            finish(y, x, to);
+        }
+    }
+}
+}  // namespace bilinear
+
+}  // namespace pseg::PSEG_SET
