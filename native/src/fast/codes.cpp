@@ -115,16 +115,39 @@ __attribute__((noinline)) void write_others(const Dense& d, const Line& line, ui
             } else {
                 alignas(BYTES) uint8_t each[BYTES];
                 const Codes& codes = d.targets.codes[t];
-                store(each, packed(code(codes, y[0]), code(codes, y[V > 1]), code(codes, y[V > 2 ? 2 : 0]), code(codes, y[V > 2 ? 3 : 0])) ^ codes.flip);
+                store(each, packed(code(codes, y[0]), code(codes, y[V > 1]), code(codes, y[V > 2 ? 2 : 0]), code(codes, y[V > 2 ? 3 : 0]), codes.zero) ^ codes.flip);
                 std::memcpy(pixel, each, valid);
             }
         }
     }
 }
 
+// A tile as bytes, `valid` channels of it.
+template <bool WHOLE, int V, int P>
+INLINE inline void put_bytes(const Codes& codes, uint8_t* to, size_t pixel, uint32_t valid, const F (&y)[P][V]) {
+    constexpr uint32_t PART = V * LANES;
+    times<(P * V + 3) / 4>([&](auto g) INLINE {
+        constexpr int LAST = P * V - 1, FIRST = 4 * g, PARTS = P * V >= 4 ? 4 / V : P;
+        const auto at = [&](auto i) INLINE {
+            constexpr int k = FIRST + i < LAST ? FIRST + i : LAST;
+            return code<WHOLE>(codes, y[k / V][k % V]);
+        };
+        const B bytes = packed(at(std::integral_constant<int, 0>{}), at(std::integral_constant<int, 1>{}), at(std::integral_constant<int, 2>{}),
+                               at(std::integral_constant<int, 3>{}), codes.zero) ^ codes.flip;
+        uint8_t* each[4] = {};
+        times<PARTS>([&](auto part) INLINE { each[part] = to + (FIRST / V + part) * pixel; });
+        if (valid >= PART && PARTS == 4 / V) {
+            apart(bytes, each, 4 / V);
+        } else {
+            alignas(BYTES) uint8_t memory[BYTES];
+            store(memory, bytes);
+            for (int part = 0; part < PARTS; ++part) move(each[part], memory + part * PART, valid < PART ? valid : PART);
+        }
+    });
+}
+
 template <int V, int P>
 INLINE inline void write_bytes(const Dense& d, const Line& line, uint32_t x, uint32_t first, F (&y)[P][V]) {
-    constexpr uint32_t PART = V * LANES;
     if (d.ending.bound) {
         const F low = d.ending.low, high = d.ending.high;
         times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { y[p][v] = lower(higher(y[p][v], low), high); }); });
@@ -134,41 +157,13 @@ INLINE inline void write_bytes(const Dense& d, const Line& line, uint32_t x, uin
             const F m = load<F>(d.constants.second_m + first + v * LANES), b = load<F>(d.constants.second_b + first + v * LANES);
             times<P>([&](auto p) INLINE { y[p][v] = y[p][v] * m + b; });
         });
-    const uint32_t valid = d.it.channels - first;
     for (uint32_t t = 0; t < d.targets.count; ++t) {
-        const Codes codes = d.targets.codes[t];
+        const Codes& codes = d.targets.codes[t];
         const size_t pixel = d.targets.tensors[t].pixel;
         uint8_t* to = line.to[t] + x * pixel;
-        times<(P * V + 3) / 4>([&](auto g) INLINE {
-            constexpr int LAST = P * V - 1, FIRST = 4 * g, PARTS = P * V >= 4 ? 4 / V : P;
-            const auto at = [&](auto i) INLINE {
-                constexpr int k = FIRST + i < LAST ? FIRST + i : LAST;
-                return code(codes, y[k / V][k % V]);
-            };
-            const B bytes = packed(at(std::integral_constant<int, 0>{}), at(std::integral_constant<int, 1>{}), at(std::integral_constant<int, 2>{}),
-                                   at(std::integral_constant<int, 3>{})) ^ codes.flip;
-            uint8_t* each[4] = {};
-            times<PARTS>([&](auto part) INLINE { each[part] = to + (FIRST / V + part) * pixel; });
-            if (valid >= PART && PARTS == 4 / V) {
-                apart(bytes, each, 4 / V);
-            } else {
-                alignas(BYTES) uint8_t memory[BYTES];
-                store(memory, bytes);
-                for (int part = 0; part < PARTS; ++part) std::memcpy(each[part], memory + part * PART, valid < PART ? valid : PART);
-            }
-        });
+        if (codes.whole) put_bytes<true, V, P>(codes, to, pixel, d.it.channels - first, y);
+        else put_bytes<false, V, P>(codes, to, pixel, d.it.channels - first, y);
     }
-}
-
-template <int V, int P>
-INLINE inline void write(const Dense& d, const Line& line, uint32_t x, uint32_t first, F (&y)[P][V]) {
-    if (d.bytes) {
-        write_bytes<V, P>(d, line, x, first, y);
-        return;
-    }
-    F memory[P][V];  // so that y itself stays in registers
-    times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { memory[p][v] = y[p][v]; }); });
-    write_others<V>(d, line, x, first, P, &memory[0][0]);
 }
 
 template <int V, int P>
@@ -180,7 +175,13 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
         const F m = load<F>(d.constants.m + first + v * LANES), b = load<F>(d.constants.b + first + v * LANES);
         times<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m + b; });
     });
-    write<V, P>(d, line, x, first, y);
+    if (d.bytes) {
+        write_bytes<V, P>(d, line, x, first, y);
+        return;
+    }
+    F memory[P][V];  // so that y itself stays in registers
+    times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { memory[p][v] = y[p][v]; }); });
+    write_others<V>(d, line, x, first, P, &memory[0][0]);
 }
 
 // Several planes: of the weights, of the input, or both.
@@ -203,25 +204,25 @@ void tile_of_planes(const Dense& d, const Line& line, uint32_t x, uint32_t first
         const F b = load<F>(d.constants.b + first + v * LANES);
         times<P>([&](auto p) INLINE { y[p][v] = y[p][v] + b; });
     });
-    write<V, P>(d, line, x, first, y);
+    write_others<V>(d, line, x, first, P, &y[0][0]);
+}
+
+template <int P, class Each>
+INLINE inline void tiles(uint32_t width, Each each) {
+    for (uint32_t x = 0; width >= P && x < width; x += P) each(std::integral_constant<int, P>{}, x + P <= width ? x : width - P);
+    for (uint32_t x = 0; width < P && x < width; ++x) each(std::integral_constant<int, 1>{}, x);
 }
 
 // V vectors of outputs of some rows. Returns where the weights of the next ones begin.
 template <int V>
 const uint8_t* outputs(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
-    constexpr int P = PIXELS<V>;
     const uint32_t width = d.job.shape.width;
     const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * d.quads * V * QUADS;
     for (uint32_t row = 0; row < count; ++row) {
         const Line line(d, rows, begin + row, row * width, first);
-        uint32_t x = 0;
-        if (d.pairs > 1) {
-            for (; x + 4 <= width; x += 4) tile_of_planes<V, 4>(d, line, x, first, w, plane);
-            for (; x < width; ++x) tile_of_planes<V, 1>(d, line, x, first, w, plane);
-        }
-        for (; x + P <= width; x += P) tile<V, P>(d, line, x, first, w);
-        for (; P > 4 && x + 4 <= width; x += 4) tile<V, 4>(d, line, x, first, w);
-        for (; x < width; ++x) tile<V, 1>(d, line, x, first, w);
+        // The last tile begins earlier, and computes some pixels again.
+        if (d.pairs > 1) tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
+        else tiles<PIXELS<V>>(width, [&](auto p, uint32_t x) { tile<V, p>(d, line, x, first, w); });
     }
     return w + d.it.weights.planes * plane;
 }
@@ -395,16 +396,23 @@ inline void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t wi
         }
 }
 
+// Four vectors of results as codes.
+template <bool WHOLE>
+INLINE inline B coded(const Depthwise& d, const Codes& codes, uint32_t block, F (&result)[4]) {
+    if (d.ending.bound) times<4>([&](auto i) INLINE { result[i] = lower(higher(result[i], d.ending.low), d.ending.high); });
+    if (d.ending.second)
+        times<4>([&](auto i) INLINE {
+            const size_t at = (size_t(block) * 4 + i) * LANES;
+            result[i] = result[i] * load<F>(d.constants.second_m + at) + load<F>(d.constants.second_b + at);
+        });
+    return packed_by_parts(code<WHOLE>(codes, result[0]), code<WHOLE>(codes, result[1]), code<WHOLE>(codes, result[2]),
+                           code<WHOLE>(codes, result[3]), codes.zero) ^ codes.flip;
+}
+
 // A row as codes, a pixel every `pixel` bytes.
 void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, uint8_t* line, size_t pixel, uint32_t valid) {
     row_of(d, rows, y, width, quads, [&](uint32_t block, const Stretch& stretch, uint32_t x, F(&result)[4]) INLINE {
-        if (d.ending.bound) times<4>([&](auto i) INLINE { result[i] = lower(higher(result[i], d.ending.low), d.ending.high); });
-        if (d.ending.second)
-            times<4>([&](auto i) INLINE {
-                const size_t at = (size_t(block) * 4 + i) * LANES;
-                result[i] = result[i] * load<F>(d.constants.second_m + at) + load<F>(d.constants.second_b + at);
-            });
-        const B bytes = packed_by_parts(code(codes, result[0]), code(codes, result[1]), code(codes, result[2]), code(codes, result[3])) ^ codes.flip;
+        const B bytes = coded<false>(d, codes, block, result);
         uint8_t* to[MOST_PARTS];
         for (uint32_t part = 0; part < d.parts; ++part) to[part] = line + (stretch.begin(part) + x) * pixel + block * BYTES;
         const uint32_t left = valid - block * BYTES, whole = d.parts > 1 ? d.pixel : BYTES;
@@ -414,7 +422,7 @@ void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_
         }
         alignas(BYTES) uint8_t each[BYTES];
         store(each, bytes);
-        for (uint32_t part = 0; part < d.parts; ++part) std::memcpy(to[part], each + part * d.pixel, left);
+        for (uint32_t part = 0; part < d.parts; ++part) move(to[part], each + part * d.pixel, left);
     });
 }
 
@@ -434,6 +442,134 @@ void values_row(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width
 bool writes_codes(const Program& program, const Instruction& it) {
     return it.writes.size() == 1 && is_bytes(program.grid(it.writes[0])) && ending_of(program, it).plain;
 }
+
+// The commonest layer, 3×3 around each pixel, straight from its tensor: the quads of a column are made once, and go into
+// the sums of three outputs while they are in registers.
+struct Around {
+    const uint8_t* from[3];  // rows of input; those outside are lines of zeros
+    const uint8_t* zeros;
+    uint8_t* to;
+    size_t step, pixel;  // bytes from one pixel to the next, of the input and of the output
+    uint32_t width;
+};
+
+template <bool WHOLE, int PARTS>
+void around(const Depthwise& d, const Codes& codes, const Around& a) {
+    const Stretch stretch(a.width, PARTS);
+    const int64_t step = int64_t(a.step);
+    for (uint32_t block = 0; block < d.blocks; ++block) {
+        const size_t constants = size_t(block) * 4 * LANES;
+        const auto constant = [&](const auto* row, auto i) INLINE { return row + constants + i * LANES; };
+        Signed s[3][4];
+        times<3>([&](auto j) INLINE {
+            times<4>([&](auto i) INLINE { s[j][i] = signed_of(d.weights + (size_t(block) * 12 + j * 4 + i) * QUADS); });
+        });
+        const uint8_t* at[3][PARTS];
+        uint8_t* to[PARTS];
+        times<PARTS>([&](auto part) INLINE {
+            const uint32_t begin = stretch.begin(part);
+            times<3>([&](auto i) INLINE { at[i][part] = a.from[i] + begin * step + block * BYTES; });
+            to[part] = a.to + begin * a.pixel + block * BYTES;
+        });
+        // Column c of every part; the first one and the last one may be outside.
+        const auto column = [&](int64_t c, bool left, bool right, Unsigned(&u)[4]) INLINE {
+            B three[3], out[4];
+            times<3>([&](auto i) INLINE {
+                const uint8_t* pixels[PARTS];
+                times<PARTS>([&](auto part) INLINE { pixels[part] = at[i][part] + c * step; });
+                if (left)
+                    times<PARTS>([&](auto part) INLINE { pixels[part] = stretch.begin(part) == 0 ? a.zeros : pixels[part]; });
+                if (right)
+                    times<PARTS>([&](auto part) INLINE { pixels[part] = stretch.begin(part) + stretch.length == a.width ? a.zeros : pixels[part]; });
+                three[i] = together(pixels, PARTS);
+            });
+            interleaved(three[0], three[1], three[2], three[2], out);
+            times<4>([&](auto i) INLINE { u[i] = unsigned_of(out[i]); });
+        };
+        I now[4], next[4];  // sums of the output at this column, and of the one behind it
+        Unsigned u[4];
+        column(-1, true, false, u);
+        times<4>([&](auto i) INLINE { now[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]); });
+        column(0, false, false, u);
+        times<4>([&](auto i) INLINE {
+            now[i] = dot(now[i], u[i], s[1][i]);
+            next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
+        });
+        for (uint32_t x = 0; x < stretch.length; ++x) {
+            column(int64_t(x) + 1, false, x + 1 == stretch.length, u);
+            F result[4];
+            times<4>([&](auto i) INLINE {
+                result[i] = to_float(dot(now[i], u[i], s[2][i])) * load<F>(constant(d.constants.m, i)) + load<F>(constant(d.constants.b, i));
+                now[i] = dot(next[i], u[i], s[1][i]);
+                next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
+            });
+            const B bytes = coded<WHOLE>(d, codes, block, result);
+            times<PARTS>([&](auto part) INLINE { to[part] += x ? a.pixel : 0; });
+            apart(bytes, to, PARTS);
+        }
+    }
+}
+
+// Whether around() can do it.
+bool is_around(const Program& program, const Depthwise& d) {
+    const Window& w = d.it.window;
+    for (int side = 0; side < 2; ++side)
+        if (w.kernel[side] != 3 || w.stride[side] != 1 || w.dilation[side] != 1 || w.padding[side] != 1 || w.padding[side + 2] != 1) return false;
+    return program.type(d.it.reads[0]) == Type::u8 && d.it.weights.planes == 1 && d.it.channels == d.pixel && writes_codes(program, d.it);
+}
+
+// Rows of results, one way or the other.
+class DepthwiseRows {
+public:
+    static uint64_t bytes(const Program& program, const Depthwise& d, Shape in, Shape out) {
+        const View& view = d.it.reads[0];
+        if (is_around(program, d)) return aligned(in.width * pixel_bytes(program.storages[view.storage]));
+        return line_bytes(d, *program.grid(view), in, out) + aligned(quad_bytes(d));
+    }
+
+    DepthwiseRows(const Job& job, const Depthwise& d, uint8_t* memory)
+        : d_(d), in_(job.frame.tensor(d.it.reads[0])), width_(job.shape.width), around_(is_around(job.frame.program, d)), memory_(memory),
+          lines_(in_, d.it.window, d.pixel, width_, 1, job.first, around_ ? nullptr : memory) {
+        if (around_) std::memset(memory, fast::zero_byte(*in_.grid), in_.row);
+        else quads_ = memory + line_bytes(d, *in_.grid, {in_.height, in_.width}, job.shape);
+    }
+
+    // Row y as codes, a pixel every `pixel` bytes, `valid` channels of it.
+    void codes(uint32_t y, const Codes& codes, uint8_t* to, size_t pixel, uint32_t valid) {
+        if (!around_) {
+            codes_row(d_, codes, lines_.see(y, 1), y, width_, quads_, to, pixel, valid);
+            return;
+        }
+        Around a{{}, memory_, to, in_.pixel, pixel, width_};
+        for (uint32_t i = 0; i < 3; ++i) a.from[i] = y + i < 1 || y + i > in_.height ? memory_ : in_.at(y + i - 1, 0);
+        if (codes.whole) parts<true>(a, codes);
+        else parts<false>(a, codes);
+    }
+
+    // Row y as f32, d.pixel numbers a pixel.
+    void values(uint32_t y, float* values) { values_row(d_, lines_.see(y, 1), y, width_, quads_, values); }
+
+private:
+    static uint64_t line_bytes(const Depthwise& d, const Grid& grid, Shape in, Shape out) {
+        return aligned(Lines::bytes(d.it.window, grid, d.pixel, in, out, 1));
+    }
+
+    template <bool WHOLE>
+    void parts(const Around& a, const Codes& codes) {
+        if (d_.parts == 1) around<WHOLE, 1>(d_, codes, a);
+        else if constexpr (MOST_PARTS > 1) {
+            if (d_.parts == 2) around<WHOLE, 2>(d_, codes, a);
+            else if constexpr (MOST_PARTS > 2) around<WHOLE, 4>(d_, codes, a);
+        }
+    }
+
+    const Depthwise& d_;
+    const Tensor in_;
+    uint32_t width_;
+    bool around_;
+    uint8_t *memory_, *quads_ = nullptr;  // memory_: a row of zeros, or lines
+    Lines lines_;
+};
 
 }  // namespace
 
@@ -478,36 +614,27 @@ bool fits(const Program& program, const Instruction& it) {
 }
 void prepare(const Program& program, Instruction& it) { fast::depthwise_codes(program, it, MACHINE); }
 
-namespace {
-uint64_t lines_bytes(const Depthwise& d, const Grid& grid, Shape in, Shape out) {
-    return aligned(Lines::bytes(d.it.window, grid, d.pixel, in, out, 1)) + aligned(quad_bytes(d));
-}
-}  // namespace
-
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
     const Depthwise d(program, it);
     const uint64_t values = writes_codes(program, it) ? 0 : aligned(4 * (uint64_t(out.width) * d.pixel + CHUNK));
-    return lines_bytes(d, *program.grid(it.reads[0]), in, out) + values;
+    return DepthwiseRows::bytes(program, d, in, out) + values;
 }
 
 void run(Job& job) {
     const Program& program = job.frame.program;
     const Depthwise d(program, job.it);
     const Tensor in = job.frame.tensor(job.it.reads[0]);
-    Lines lines(in, job.it.window, d.pixel, job.shape.width, 1, job.first, job.scratch);
-    uint8_t* end = job.scratch + lines_bytes(d, *in.grid, {in.height, in.width}, job.shape);
-    uint8_t* quads = end - aligned(quad_bytes(d));
-    float* values = reinterpret_cast<float*>(end);
-    const bool codes = writes_codes(program, job.it);
+    DepthwiseRows rows(job, d, job.scratch);
+    if (writes_codes(program, job.it)) {
+        const Tensor to = job.frame.tensor(job.it.writes[0]);
+        const Codes codes = codes_of(*to.grid, fast::head_of(job.it).most);
+        for (uint32_t y = job.first; y < job.last; ++y) rows.codes(y, codes, to.at(y, 0), to.pixel, to.channels);
+        return;
+    }
+    float* values = reinterpret_cast<float*>(job.scratch + DepthwiseRows::bytes(program, d, {in.height, in.width}, job.shape));
+    Finish finish(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
-        const Rows& rows = lines.see(y, 1);
-        if (codes) {
-            const Tensor to = job.frame.tensor(job.it.writes[0]);
-            codes_row(d, codes_of(*to.grid), rows, y, job.shape.width, quads, to.at(y, 0), to.pixel, to.channels);
-            continue;
-        }
-        values_row(d, rows, y, job.shape.width, quads, values);
-        Finish finish(job);
+        rows.values(y, values);
         for (uint32_t x = 0; x < job.shape.width; ++x) finish(y, x, values + size_t(x) * d.pixel);
     }
 }
@@ -521,18 +648,9 @@ bool joins(const Program& program, const Instruction& first, const Instruction& 
            !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
 }
 
-namespace {
-struct Memory {
-    uint64_t lines, quads, line, values;
-    Memory(const Program& program, const Depthwise& d, const Instruction& it, Shape in, Shape out)
-        : lines(aligned(Lines::bytes(d.it.window, *program.grid(d.it.reads[0]), d.pixel, in, out, 1))), quads(aligned(quad_bytes(d))),
-          line(aligned(uint64_t(out.width) * d.pixel)), values(value_bytes(program, it, out, 1)) {}
-};
-}  // namespace
-
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    const Memory memory(program, Depthwise(program, program.instructions[it.inside]), it, in, out);
-    return memory.lines + memory.quads + memory.line + memory.values;
+    const Depthwise d(program, program.instructions[it.inside]);
+    return DepthwiseRows::bytes(program, d, in, out) + aligned(uint64_t(out.width) * d.pixel) + value_bytes(program, it, out, 1);
 }
 
 void run(Job& job) {
@@ -540,16 +658,14 @@ void run(Job& job) {
     const Instruction& first = program.instructions[job.it.inside];
     const Depthwise depthwise(program, first);
     const Tensor in = job.frame.tensor(first.reads[0]);
-    const Memory memory(program, depthwise, job.it, {in.height, in.width}, job.shape);
-    Lines lines(in, first.window, depthwise.pixel, job.shape.width, 1, job.first, job.scratch);
-    uint8_t* quads = job.scratch + memory.lines;
-    uint8_t* line = quads + memory.quads;
-    const Dense dense(job, reinterpret_cast<float*>(line + memory.line));
-    Codes codes = codes_of(*program.grid(first.writes[0]));
+    DepthwiseRows rows(job, depthwise, job.scratch);
+    uint8_t* line = job.scratch + DepthwiseRows::bytes(program, depthwise, {in.height, in.width}, job.shape);
+    const Dense dense(job, reinterpret_cast<float*>(line + aligned(uint64_t(job.shape.width) * depthwise.pixel)));
+    Codes codes = codes_of(*program.grid(first.writes[0]), fast::head_of(first).most);
     codes.flip = 0;  // lines are unsigned
     const Rows between{line, 0, depthwise.pixel, 0, 1};
     for (uint32_t y = job.first; y < job.last; ++y) {
-        codes_row(depthwise, codes, lines.see(y, 1), y, job.shape.width, quads, line, depthwise.pixel, depthwise.pixel);
+        rows.codes(y, codes, line, depthwise.pixel, depthwise.pixel);
         compute(dense, between, y, 1);
     }
 }

@@ -15,23 +15,30 @@ constexpr uint32_t MOST_WRITES = 4;
 // A place for codes of one grid in bytes.
 struct Codes {
     F inverse, low, high;  // bounds of code − zero
-    I zero;                // as unsigned byte
+    I zero;                // as unsigned byte, in 16 bits, twice
     uint8_t flip;          // 128 where bytes are signed
+    bool whole;            // every byte is a code: packing keeps the bounds
 };
 
-inline Codes codes_of(const Grid& grid) {
-    const int32_t shift = grid.type() == Type::s8 ? 128 : 0;
+// `most`: no number is larger; inf where that is not known.
+inline Codes codes_of(const Grid& grid, float most = std::numeric_limits<float>::infinity()) {
+    const int32_t shift = grid.type() == Type::s8 ? 128 : 0, zero = grid.zero_point + shift;
+    const bool whole = grid.lowest + shift == 0 && grid.highest + shift == 255 && most * grid.inverse_scale < 1e9f;
     return {all<F>(grid.inverse_scale), all<F>(float(grid.lowest - grid.zero_point)), all<F>(float(grid.highest - grid.zero_point)),
-            all<I>(grid.zero_point + shift), uint8_t(shift)};
+            all<I>((zero & 65535) * 65537), uint8_t(shift), whole};
 }
 
 inline bool is_bytes(const Grid* grid) {
     if (!grid || grid->kind != GridKind::uniform || (grid->type() != Type::u8 && grid->type() != Type::s8)) return false;
-    // Bounds are taken before rounding: they have to be whole numbers of f32.
-    return std::abs(int64_t(grid->zero_point)) < (1 << 20);
+    return std::abs(int64_t(grid->zero_point)) < 16000;  // code − zero fits 16 bits
 }
 
-inline I code(const Codes& to, F y) { return rounded(lower(higher(y * to.inverse, to.low), to.high)) + to.zero; }
+// A number as code − zero.
+template <bool WHOLE = false>
+inline I code(const Codes& to, F y) {
+    const F steps = y * to.inverse;
+    return rounded(WHOLE ? steps : lower(higher(steps, to.low), to.high));
+}
 
 // Steps that vectors know: a bound, an affine, or none of them, in this order.
 struct Ending {
@@ -56,11 +63,15 @@ inline Ending ending_of(const Program& program, const Instruction& it) {
         } else break;
     }
     out.low = all<F>(low), out.high = all<F>(high);
-    out.plain = i == it.steps.size() && head.bounded && it.writes.size() <= MOST_WRITES;
+    out.plain = i == it.steps.size() && head.most < std::numeric_limits<float>::infinity() && it.writes.size() <= MOST_WRITES;
+    // A ReLU is done by codes that end at 0.
+    bool done = out.bound && !out.second && low == 0 && high == std::numeric_limits<float>::infinity();
     for (const View& view : it.writes) {
         const Grid* grid = program.grid(view);
+        done &= is_bytes(grid) && grid->lowest == grid->zero_point;
         out.plain &= !grid || is_bytes(grid) || grid->kind == GridKind::signs;
     }
+    out.bound &= !(out.plain && done);
     return out;
 }
 
@@ -88,7 +99,7 @@ struct Targets {
         if (!plain) return;
         for (const View& view : job.it.writes) {
             tensors[count] = job.frame.tensor(view);
-            if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid);
+            if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.it).most);
             ++count;
         }
     }

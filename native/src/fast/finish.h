@@ -89,7 +89,7 @@ private:
             I four[4];
             for (int i = 0; i < 4; ++i) four[i] = code(codes, now[i < CHUNK_VECTORS ? i : 0]);
             alignas(BYTES) uint8_t each[BYTES];
-            store(each, packed(four[0], four[1], four[2], four[3]) ^ codes.flip);
+            store(each, packed(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
             std::memcpy(to + k, each, count - k < BYTES ? count - k : BYTES);
         }
     }

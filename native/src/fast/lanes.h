@@ -38,6 +38,12 @@ struct Unaligned {
 };
 template <class Value>
 inline Value load(const void* at) {
+#if defined(__AVX2__)  // gcc sends what it loads as an unaligned type through the stack
+#if defined(__AVX512F__)
+    if constexpr (sizeof(Value) == 64) return (Value)_mm512_loadu_si512(at);
+#endif
+    if constexpr (sizeof(Value) == 32) return (Value)_mm256_loadu_si256(static_cast<const __m256i*>(at));
+#endif
     return *static_cast<const typename Unaligned<Value>::Type*>(at);
 }
 template <class Value>
@@ -53,6 +59,13 @@ INLINE inline void times(Each each, std::integer_sequence<int, index...>) {
 template <int N, class Each>
 INLINE inline void times(Each each) {
     times(each, std::make_integer_sequence<int, N>{});
+}
+
+// Few bytes, without a call: a call in a loop would push every vector out of its register.
+inline void move(uint8_t* to, const uint8_t* from, size_t bytes) {
+    for (; bytes >= 16; bytes -= 16, to += 16, from += 16) __builtin_memcpy(to, from, 16);
+    for (; bytes >= 4; bytes -= 4, to += 4, from += 4) __builtin_memcpy(to, from, 4);
+    for (; bytes; --bytes) *to++ = *from++;
 }
 
 template <class Vector, class Number>
@@ -75,29 +88,31 @@ inline I ones(I x) { return (I)_mm512_popcnt_epi32((__m512i)x); }
 
 // Four bytes, unsigned and signed, ready to be multiplied.
 struct Unsigned {
-    B x;
+    __m512i x;
 };
 struct Signed {
-    B w;
+    __m512i w;
 };
 constexpr bool WIDE = false;    // signed quads are stored as 16 bits, even ones before odd ones
 constexpr int32_t OFFSET = 0;   // what is taken from unsigned bytes before they are multiplied
 constexpr uint32_t QUADS = BYTES;  // bytes of a vector of signed quads
-inline Unsigned unsigned_of(B x) { return {x}; }
+inline Unsigned unsigned_of(B x) { return {(__m512i)x}; }
 inline Unsigned unsigned_four(const uint8_t* at) {
-    return {(B)_mm512_set1_epi32(load<int32_t>(at))};
+    return {_mm512_set1_epi32(load<int32_t>(at))};
 }
-inline Signed signed_of(const uint8_t* at) { return {load<B>(at)}; }
-inline I dot(I sum, Unsigned x, Signed w) { return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x.x, (__m512i)w.w); }
+inline Signed signed_of(const uint8_t* at) { return {load<__m512i>(at)}; }
+inline I dot(I sum, Unsigned x, Signed w) { return (I)_mm512_dpbusd_epi32((__m512i)sum, x.x, w.w); }
 
-// Numbers of 0 … 255 to bytes; within each 128 bits, a's, b's, c's, d's follow one another.
-inline B packed_by_parts(I a, I b, I c, I d) {
-    return (B)_mm512_packus_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), _mm512_packs_epi32((__m512i)c, (__m512i)d));
+// Numbers and `zero` (16 bits, twice) to bytes, below 0 to 0, above 255 to 255; within each 128 bits, a's, b's, c's, d's
+// follow one another.
+inline B packed_by_parts(I a, I b, I c, I d, I zero) {
+    return (B)_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), (__m512i)zero),
+                                  _mm512_adds_epi16(_mm512_packs_epi32((__m512i)c, (__m512i)d), (__m512i)zero));
 }
 // All of a, all of b, …
-inline B packed(I a, I b, I c, I d) {
+inline B packed(I a, I b, I c, I d, I zero) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return (B)_mm512_permutexvar_epi32(order, (__m512i)packed_by_parts(a, b, c, d));
+    return (B)_mm512_permutexvar_epi32(order, (__m512i)packed_by_parts(a, b, c, d, zero));
 }
 // Quads (a, b, c, d)[i]; of each 128 bits, the first four bytes to[0], the next to[1], …
 inline void interleaved(B a, B b, B c, B d, B* to) {
@@ -160,11 +175,12 @@ inline I dot(I sum, Unsigned x, Signed w) {
     return (I)_mm256_add_epi32(even, _mm256_madd_epi16(x.odd, w.odd));
 }
 
-inline B packed_by_parts(I a, I b, I c, I d) {
-    return (B)_mm256_packus_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b), _mm256_packs_epi32((__m256i)c, (__m256i)d));
+inline B packed_by_parts(I a, I b, I c, I d, I zero) {
+    return (B)_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b), (__m256i)zero),
+                                  _mm256_adds_epi16(_mm256_packs_epi32((__m256i)c, (__m256i)d), (__m256i)zero));
 }
-inline B packed(I a, I b, I c, I d) {
-    return (B)_mm256_permutevar8x32_epi32((__m256i)packed_by_parts(a, b, c, d), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+inline B packed(I a, I b, I c, I d, I zero) {
+    return (B)_mm256_permutevar8x32_epi32((__m256i)packed_by_parts(a, b, c, d, zero), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 inline void interleaved(B a, B b, B c, B d, B* to) {
     const __m256i ab = _mm256_unpacklo_epi8((__m256i)a, (__m256i)b), cd = _mm256_unpacklo_epi8((__m256i)c, (__m256i)d);
@@ -212,12 +228,12 @@ inline Unsigned unsigned_four(const uint8_t* at) {
 inline Signed signed_of(const uint8_t* at) { return {vld1q_s8(reinterpret_cast<const int8_t*>(at))}; }
 inline I dot(I sum, Unsigned x, Signed w) { return (I)vdotq_s32((int32x4_t)sum, x.x, w.w); }
 
-inline B packed(I a, I b, I c, I d) {
+inline B packed(I a, I b, I c, I d, I zero) {
     const int16x8_t low = vcombine_s16(vqmovn_s32((int32x4_t)a), vqmovn_s32((int32x4_t)b));
     const int16x8_t high = vcombine_s16(vqmovn_s32((int32x4_t)c), vqmovn_s32((int32x4_t)d));
-    return (B)vcombine_u8(vqmovun_s16(low), vqmovun_s16(high));
+    return (B)vcombine_u8(vqmovun_s16(vqaddq_s16(low, (int16x8_t)zero)), vqmovun_s16(vqaddq_s16(high, (int16x8_t)zero)));
 }
-inline B packed_by_parts(I a, I b, I c, I d) { return packed(a, b, c, d); }
+inline B packed_by_parts(I a, I b, I c, I d, I zero) { return packed(a, b, c, d, zero); }
 inline void interleaved(B a, B b, B c, B d, B* to) {
     const uint8x16x2_t ab = vzipq_u8((uint8x16_t)a, (uint8x16_t)b), cd = vzipq_u8((uint8x16_t)c, (uint8x16_t)d);
     const uint16x8x2_t low = vzipq_u16(vreinterpretq_u16_u8(ab.val[0]), vreinterpretq_u16_u8(cd.val[0]));

@@ -55,10 +55,11 @@ const Step* second_affine(const Instruction& it) {
     return nullptr;
 }
 
-// Whether |acc| · |m| + |b| stays finite, and after the steps too. Sums of float layers have no bound.
-bool is_bounded(const Program& program, const Instruction& it) {
+// No |acc| · |m| + |b| is larger, nor that after the second affine. Sums of float layers have no bound.
+float largest_result(const Program& program, const Instruction& it) {
+    constexpr float NO_BOUND = std::numeric_limits<float>::infinity();
     const Grid* grid = program.grid(it.reads[0]);
-    if (!grid) return false;
+    if (!grid) return NO_BOUND;
     double most = 0;
     for (uint32_t o = 0; o < it.channels; ++o) {
         double sum = std::fabs(double(it.b[o]));
@@ -71,12 +72,12 @@ bool is_bounded(const Program& program, const Instruction& it) {
         for (uint32_t o = 0; o < it.channels; ++o) m = std::max(m, std::fabs(double(step->m[o]))), b = std::max(b, std::fabs(double(step->b[o])));
         most = std::max(most, most * m + b);
     }
-    return most < 1e37;  // nan is not
+    return most < 1e37 ? float(most * 1.001) : NO_BOUND;  // nan is no bound
 }
 
 // Head, weights and constants as one piece. order[i] is the channel whose constants stand at i, or NONE.
 template <class Start>
-void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, const std::vector<uint32_t>& order, bool bounded, Start start) {
+void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, const std::vector<uint32_t>& order, float most, Start start) {
     const uint32_t pairs = it.weights.planes * inputs, outputs = uint32_t(order.size());
     const auto aligned = [](uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; };
     const uint64_t row = 4 * uint64_t(outputs);
@@ -87,7 +88,7 @@ void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, 
     head.b = head.m + aligned(pairs * row);
     head.second_m = head.b + aligned(row);
     head.second_b = head.second_m + aligned(row);
-    head.outputs = outputs, head.bounded = bounded;
+    head.outputs = outputs, head.most = most;
     it.packed.assign(size_t(head.second_b + row + 2 * ALIGNMENT), 0);
     uint8_t* to = const_cast<uint8_t*>(start_of(it));
     std::memcpy(to, &head, sizeof head);
@@ -185,7 +186,7 @@ void dense_codes(const Program& program, Instruction& it, const Machine& machine
                             return o < it.channels && i < in ? it.weights.whole[place(it, p, o, tap, i)] : 0;
                         });
     });
-    put(it, planes_of(program.grid(it.reads[0])), packed.bytes, order, is_bounded(program, it),
+    put(it, planes_of(program.grid(it.reads[0])), packed.bytes, order, largest_result(program, it),
         [&](uint32_t pair, uint32_t o) { return start_of_sum(program, it, machine, pair, o); });
 }
 
@@ -211,7 +212,7 @@ void depthwise_codes(const Program& program, Instruction& it, const Machine& mac
                             return c != NONE && y < rows ? it.weights.whole[place(it, p, c, y * columns + x, 0)] : 0;
                         });
     }
-    put(it, planes_of(program.grid(it.reads[0])), packed.bytes, order, is_bounded(program, it),
+    put(it, planes_of(program.grid(it.reads[0])), packed.bytes, order, largest_result(program, it),
         [&](uint32_t pair, uint32_t o) { return start_of_sum(program, it, machine, pair, o); });
 }
 
@@ -231,7 +232,7 @@ void dense_bits(const Program& program, Instruction& it, const Machine& machine)
                         for (uint32_t byte = 0; byte < 4; ++byte) packed.push_back(uint8_t(bits >> 8 * byte));
                     }
     });
-    put(it, planes_of(program.grid(it.reads[0])), packed, order, is_bounded(program, it),
+    put(it, planes_of(program.grid(it.reads[0])), packed, order, largest_result(program, it),
         [&](uint32_t, uint32_t) { return int32_t(all * in); });
 }
 
@@ -259,7 +260,7 @@ void dense_floats(const Program& program, Instruction& it, const Machine& machin
                     for (uint32_t o = first; o < first + vectors * machine.lanes; ++o)
                         add(packed, o < it.channels ? number(it, place(it, p, o, tap, i)) : 0);
     });
-    put(it, 1, packed, order, is_bounded(program, it), [](uint32_t, uint32_t) { return 0; });
+    put(it, 1, packed, order, largest_result(program, it), [](uint32_t, uint32_t) { return 0; });
 }
 
 void depthwise_floats(const Program& program, Instruction& it, const Machine& machine) {
@@ -270,7 +271,7 @@ void depthwise_floats(const Program& program, Instruction& it, const Machine& ma
     for (uint32_t p = 0; p < it.weights.planes; ++p)
         for (uint32_t tap = 0; tap < taps(it); ++tap)
             for (uint32_t c = 0; c < channels; ++c) add(packed, c < it.channels ? number(it, place(it, p, c, tap, 0)) : 0);
-    put(it, 1, packed, order, is_bounded(program, it), [](uint32_t, uint32_t) { return 0; });
+    put(it, 1, packed, order, largest_result(program, it), [](uint32_t, uint32_t) { return 0; });
 }
 
 }  // namespace pseg::fast

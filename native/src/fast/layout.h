@@ -21,7 +21,7 @@ struct Machine {
 struct Head {
     uint64_t weights, starts, m, b, second_m, second_b;
     uint32_t outputs;  // with those that only fill vectors up
-    uint32_t bounded;  // no sum, scaled, can become nan or inf
+    float most;        // no result is larger, up to the second affine; inf where there is no such number
 };
 
 // Where packed begins: aligned.

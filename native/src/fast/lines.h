@@ -34,14 +34,14 @@ public:
         return uint64_t(grid.planes) * line_rows(window, rows) * line + BYTES;  // a vector may be read beyond the last pixel
     }
 
-    // `rows` rows of output are made at a time, from row `first` on.
+    // `rows` rows of output are made at a time, from row `first` on. Lines without memory are never seen.
     Lines(const Tensor& in, const Window& window, uint32_t pixel, uint32_t out_width, uint32_t rows, uint32_t first, uint8_t* memory)
         : in_(in), window_(window), next_(first * window.stride[0]), memory_(memory) {
         columns_ = line_columns(window, in.width, out_width);
         view.base = memory, view.pixel = pixel, view.row = size_t(columns_) * pixel, view.slots = line_rows(window, rows);
         view.plane = view.row * view.slots;
         // Margins, and the bytes behind a pixel's last channel, are written once: their slots keep them.
-        for (int q = 0; q < in.grid->planes; ++q) std::memset(memory + size_t(q) * view.plane, outside(q), view.plane);
+        for (int q = 0; memory && q < in.grid->planes; ++q) std::memset(memory + size_t(q) * view.plane, outside(q), view.plane);
     }
 
     // Brings in what rows first … first + count − 1 of the output see.

@@ -6,12 +6,6 @@ namespace {
 
 uint64_t one_pixel(const Instruction& it) { return 4 * uint64_t(padded(it.channels)); }
 
-inline void move(uint8_t* to, const uint8_t* from, size_t bytes) {
-    for (; bytes >= 32; bytes -= 32, to += 32, from += 32) std::memcpy(to, from, 32);
-    for (; bytes >= 8; bytes -= 8, to += 8, from += 8) std::memcpy(to, from, 8);
-    for (; bytes; --bytes) *to++ = *from++;
-}
-
 // Whether pixels are moved as bytes: codes, and of bits whole bytes, or f32 that nothing follows.
 bool as_bytes(const Program& program, const Instruction& it) {
     const Type type = program.type(it.reads[0]);
@@ -71,7 +65,7 @@ void run(Job& job) {
                     trace += v * 0;
                     four[i] = code(codes, v);
                 }
-                store(to.at(y, x), packed(four[0], four[1], four[2], four[3]) ^ codes.flip);
+                store(to.at(y, x), packed(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
             }
         }
         for (; x < job.shape.width; ++x) {
