@@ -38,14 +38,17 @@ struct Dense {
     Constants constants;
     const uint8_t* weights;
     uint32_t inputs, pairs, quads;
-    bool bytes;  // everything is written as bytes
+    bool bytes;   // everything is written as bytes
+    bool number;  // nothing but one f32 a pixel is written, as it is
     Targets targets;
     float* values;  // f32 of a block of rows, where the ending is not plain
 
     Dense(Job& job, float* values)
         : job(job), it(job.it), window(it.window), ending(ending_of(job.frame.program, it)), constants(constants_of(it)),
           weights(fast::start_of(it) + fast::head_of(it).weights), inputs(uint32_t(job.frame.program.grid(it.reads[0])->planes)),
-          pairs(it.weights.planes * inputs), quads((it.reads[0].channels + 3) / 4), bytes(ending.plain), targets(job, ending.plain), values(values) {
+          pairs(it.weights.planes * inputs), quads((it.reads[0].channels + 3) / 4), bytes(ending.plain),
+          number(ending.plain && !ending.bound && !ending.second && it.channels == 1 && it.writes.size() == 1 && !job.frame.program.grid(it.writes[0])),
+          targets(job, ending.plain), values(values) {
         for (const View& view : it.writes) bytes &= is_bytes(job.frame.program.grid(view));
     }
 };
@@ -124,7 +127,7 @@ __attribute__((noinline)) void write_others(const Dense& d, const Line& line, ui
 
 // A tile as bytes, `valid` channels of it.
 template <bool WHOLE, int V, int P>
-INLINE inline void put_bytes(const Codes& codes, uint8_t* to, size_t pixel, uint32_t valid, const F (&y)[P][V]) {
+INLINE inline void put_bytes(const Codes codes, uint8_t* to, size_t pixel, uint32_t valid, const F (&y)[P][V]) {
     constexpr uint32_t PART = V * LANES;
     times<(P * V + 3) / 4>([&](auto g) INLINE {
         constexpr int LAST = P * V - 1, FIRST = 4 * g, PARTS = P * V >= 4 ? 4 / V : P;
@@ -177,6 +180,10 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
     });
     if (d.bytes) {
         write_bytes<V, P>(d, line, x, first, y);
+        return;
+    }
+    if (d.number) {  // the last layer, as a rule
+        times<P>([&](auto p) INLINE { *reinterpret_cast<float*>(line.to[0] + (x + p) * d.targets.tensors[0].pixel) = y[p][0][0]; });
         return;
     }
     F memory[P][V];  // so that y itself stays in registers
@@ -454,7 +461,7 @@ struct Around {
 };
 
 template <bool WHOLE, int PARTS>
-void around(const Depthwise& d, const Codes& codes, const Around& a) {
+void around(const Depthwise& d, const Codes codes, const Around a) {
     const Stretch stretch(a.width, PARTS);
     const int64_t step = int64_t(a.step);
     for (uint32_t block = 0; block < d.blocks; ++block) {
@@ -495,8 +502,8 @@ void around(const Depthwise& d, const Codes& codes, const Around& a) {
             now[i] = dot(now[i], u[i], s[1][i]);
             next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
         });
-        for (uint32_t x = 0; x < stretch.length; ++x) {
-            column(int64_t(x) + 1, false, x + 1 == stretch.length, u);
+        const auto output = [&](uint32_t x, bool last) INLINE {
+            column(int64_t(x) + 1, false, last, u);
             F result[4];
             times<4>([&](auto i) INLINE {
                 result[i] = to_float(dot(now[i], u[i], s[2][i])) * load<F>(constant(d.constants.m, i)) + load<F>(constant(d.constants.b, i));
@@ -504,10 +511,55 @@ void around(const Depthwise& d, const Codes& codes, const Around& a) {
                 next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
             });
             const B bytes = coded<WHOLE>(d, codes, block, result);
-            times<PARTS>([&](auto part) INLINE { to[part] += x ? a.pixel : 0; });
-            apart(bytes, to, PARTS);
-        }
+            uint8_t* each[PARTS];
+            times<PARTS>([&](auto part) INLINE { each[part] = to[part] + x * a.pixel; });
+            apart(bytes, each, PARTS);
+        };
+        for (uint32_t x = 0; x + 1 < stretch.length; ++x) output(x, false);
+        output(stretch.length - 1, true);
     }
+}
+
+// One channel, a kernel of at most four columns, along the row: neighbours in x are the quads.
+void one_channel(const Depthwise& d, const Codes codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* line, size_t pixel) {
+    const Window& w = d.it.window;
+    const auto first_of = [&](const auto* row) { return row[0]; };  // constants of the only channel
+    for (uint32_t x = 0; x < width; x += BYTES) {
+        I acc[4];
+        times<4>([&](auto i) INLINE { acc[i] = all<I>(first_of(d.constants.start)); });
+        for (uint32_t ky = 0; ky < w.kernel[0]; ++ky) {
+            const uint8_t* from = rows.at(y + ky) + x;
+            B shifted[4], quads[4];
+            times<4>([&](auto j) INLINE { shifted[j] = load<B>(from + j); });
+            interleaved(shifted[0], shifted[1], shifted[2], shifted[3], quads);
+            alignas(BYTES) uint8_t weights[QUADS];
+            for (uint32_t j = 0; j < 4; ++j) {
+                // Byte ky of lane 0, column j, of what is laid out for many channels.
+                const size_t of_column = (j * d.rows + ky / 4) * 4 * QUADS;
+                constexpr uint32_t SIZE = WIDE ? 2 : 1;
+                const uint32_t at = WIDE ? (ky % 4 % 2) * BYTES + ky % 4 / 2 * 2 : ky % 4, to = WIDE ? (j % 2) * BYTES + j / 2 * 2 : j;
+                for (uint32_t lane = 0; lane < LANES; ++lane)
+                    for (uint32_t byte = 0; byte < SIZE; ++byte)
+                        weights[to + lane * 4 + byte] = j < w.kernel[1] ? d.weights[of_column + at + byte] : 0;
+            }
+            times<4>([&](auto i) INLINE { acc[i] = dot(acc[i], unsigned_of(quads[i]), signed_of(weights)); });
+        }
+        F result[4];
+        times<4>([&](auto i) INLINE {
+            result[i] = to_float(acc[i]) * first_of(d.constants.m) + first_of(d.constants.b);
+            if (d.ending.bound) result[i] = lower(higher(result[i], d.ending.low), d.ending.high);
+            if (d.ending.second) result[i] = result[i] * first_of(d.constants.second_m) + first_of(d.constants.second_b);
+        });
+        alignas(BYTES) uint8_t each[BYTES];
+        store(each, packed_by_parts(code(codes, result[0]), code(codes, result[1]), code(codes, result[2]), code(codes, result[3]), codes.zero) ^ codes.flip);
+        for (uint32_t i = 0; i < BYTES && x + i < width; ++i) line[(x + i) * pixel] = each[i];
+    }
+}
+
+bool is_one_channel(const Program& program, const Depthwise& d) {
+    const Window& w = d.it.window;
+    return d.it.channels == 1 && w.kernel[1] <= 4 && w.stride[0] == 1 && w.stride[1] == 1 && w.dilation[0] == 1 && w.dilation[1] == 1 &&
+           program.type(d.it.reads[0]) != Type::bits && d.it.weights.planes == 1 && writes_codes(program, d.it);
 }
 
 // Whether around() can do it.
@@ -523,19 +575,27 @@ class DepthwiseRows {
 public:
     static uint64_t bytes(const Program& program, const Depthwise& d, Shape in, Shape out) {
         const View& view = d.it.reads[0];
+        if (is_one_channel(program, d)) return aligned(Lines::bytes(d.it.window, *program.grid(view), 1, in, out, 1) + 4 * BYTES);
         if (is_around(program, d)) return aligned(in.width * pixel_bytes(program.storages[view.storage]));
         return line_bytes(d, *program.grid(view), in, out) + aligned(quad_bytes(d));
     }
 
     DepthwiseRows(const Job& job, const Depthwise& d, uint8_t* memory)
-        : d_(d), in_(job.frame.tensor(d.it.reads[0])), width_(job.shape.width), around_(is_around(job.frame.program, d)), memory_(memory),
-          lines_(in_, d.it.window, d.pixel, width_, 1, job.first, around_ ? nullptr : memory) {
+        : d_(d), in_(job.frame.tensor(d.it.reads[0])), width_(job.shape.width), around_(is_around(job.frame.program, d)),
+          one_channel_(is_one_channel(job.frame.program, d)), memory_(memory),
+          lines_(in_, d.it.window, one_channel_ ? 1 : d.pixel, width_, 1, job.first, around_ ? nullptr : memory) {
+        if (one_channel_) return;
         if (around_) std::memset(memory, fast::zero_byte(*in_.grid), in_.row);
         else quads_ = memory + line_bytes(d, *in_.grid, {in_.height, in_.width}, job.shape);
     }
 
     // Row y as codes, a pixel every `pixel` bytes, `valid` channels of it.
     void codes(uint32_t y, const Codes& codes, uint8_t* to, size_t pixel, uint32_t valid) {
+        if (one_channel_) {
+            // What stands beside the only channel is multiplied by 0.
+            one_channel(d_, codes, lines_.see(y, 1), y, width_, to, pixel);
+            return;
+        }
         if (!around_) {
             codes_row(d_, codes, lines_.see(y, 1), y, width_, quads_, to, pixel, valid);
             return;
@@ -566,7 +626,7 @@ private:
     const Depthwise& d_;
     const Tensor in_;
     uint32_t width_;
-    bool around_;
+    bool around_, one_channel_;
     uint8_t *memory_, *quads_ = nullptr;  // memory_: a row of zeros, or lines
     Lines lines_;
 };
