@@ -95,6 +95,7 @@ struct Instruction {
 
 struct Program {
     uint32_t in_channels = 0, out_channels = 0, multiple = 1;
+    bool exact = false;  // there are codes somewhere: f32 sums keep their order and roundings
     std::vector<Grid> grids;
     std::vector<Storage> storages;
     std::vector<Instruction> instructions;

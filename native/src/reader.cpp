@@ -71,6 +71,7 @@ public:
         // Pointers to grids are kept: the vector does not grow later.
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
+        program_.exact = grids > 0;
         program_.storages.reserve(storages);
         for (size_t i = 0; i < storages; ++i) program_.storages.push_back(storage());
         uint64_t channels = 0;
@@ -265,6 +266,7 @@ private:
         require(codes || from == Type::f32, "f32 weights over codes");
         require(!codes || !transposed, "a transposed convolution of codes");
         const Grid* grid = program_.grid(it.reads[0]);
+        program_.exact |= codes;
         if (codes) it.m = constants(uint64_t(it.weights.planes) * uint32_t(grid ? grid->planes : 1), it.channels);
         it.b = constants(1, it.channels);
         if (grid && it.weights.largest_sum * double(grid->largest()) > LARGEST_SUM)

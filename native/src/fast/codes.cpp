@@ -1,74 +1,11 @@
 // Convolutions over codes: dot products of four unsigned and four signed bytes. Inputs come as lines (lines.h), so that
 // borders, signed bytes and bits are all the same; the zero of the codes is taken from the start of each sum.
-#include "finish.h"
-#include "lines.h"
+#include "dense.h"
 
 namespace pseg::PSEG_SET {
 namespace {
 
-// A tile is some pixels of a row by V vectors of outputs: so many that sums stay in registers.
-#if defined(__AVX2__) && !defined(__AVX512F__)
-constexpr fast::Machine MACHINE{LANES, 2, WIDE, OFFSET};
-template <int V>
-constexpr int PIXELS = 4;
-#else
-constexpr fast::Machine MACHINE{LANES, 4, WIDE, OFFSET};
-template <int V>
-constexpr int PIXELS = V == 4 ? 6 : 8;
-#endif
-
-constexpr uint32_t MOST_ROWS = 8;  // of a kernel
-// Pixels of a block of rows, at least, where there are so many: weights are read once for all of them.
-constexpr uint32_t PIXELS_AT_ONCE = 96;
-
-uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-
-uint32_t rows_at_once(Shape out) {
-    const uint32_t rows = (PIXELS_AT_ONCE + out.width - 1) / out.width;
-    return rows < out.height ? rows : out.height;
-}
-
-// --- dense: every output sees every input -------------------------------------------------------------------
-
-struct Dense {
-    Job& job;
-    const Instruction& it;
-    const Window& window;
-    Ending ending;
-    Constants constants;
-    const uint8_t* weights;
-    uint32_t inputs, pairs, quads;
-    bool bytes;   // everything is written as bytes
-    bool number;  // nothing but one f32 a pixel is written, as it is
-    Targets targets;
-    float* values;  // f32 of a block of rows, where the ending is not plain
-
-    Dense(Job& job, float* values)
-        : job(job), it(job.it), window(it.window), ending(ending_of(job.frame.program, it)), constants(constants_of(it)),
-          weights(fast::start_of(it) + fast::head_of(it).weights), inputs(uint32_t(job.frame.program.grid(it.reads[0])->planes)),
-          pairs(it.weights.planes * inputs), quads((it.reads[0].channels + 3) / 4), bytes(ending.plain),
-          number(ending.plain && !ending.bound && !ending.second && it.channels == 1 && it.writes.size() == 1 && !job.frame.program.grid(it.writes[0])),
-          targets(job, ending.plain), values(values) {
-        for (const View& view : it.writes) bytes &= is_bytes(job.frame.program.grid(view));
-    }
-};
-
-// A row of output: the rows of input that its kernel sees, and where it goes.
-struct Line {
-    const uint8_t* from[MOST_ROWS];
-    size_t pixel, step, column, plane;  // bytes to the next pixel, to that of the next output, of the next tap, of the next plane
-    uint32_t y, index;                  // row of the output, and its first pixel in the block
-    uint8_t* to[MOST_WRITES];           // at the first output of the tile
-
-    Line(const Dense& d, const Rows& rows, uint32_t y, uint32_t index, uint32_t first)
-        : pixel(rows.pixel), step(rows.pixel * d.window.stride[1]), column(rows.pixel * d.window.dilation[1]), plane(rows.plane), y(y), index(index) {
-        for (uint32_t i = 0; i < d.window.kernel[0]; ++i) from[i] = rows.at(y * d.window.stride[0] + i * d.window.dilation[0]);
-        for (uint32_t t = 0; t < d.targets.count; ++t) {
-            const Tensor& tensor = d.targets.tensors[t];
-            to[t] = tensor.at(y, 0) + (tensor.grid ? tensor.grid->kind == GridKind::signs ? 0 : first : 4 * size_t(first));
-        }
-    }
-};
+uint32_t quads_of(const Instruction& it) { return (it.reads[0].channels + 3u) / 4; }
 
 // Sums of a tile: of plane q of the input and the plane of the weights at w.
 template <int V, int P>
@@ -78,7 +15,7 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
         times<P>([&](auto p) INLINE { acc[p][v] = begin; });
     });
     const size_t step = line.step;
-    const uint32_t quads = d.quads, columns = d.window.kernel[1];
+    const uint32_t quads = quads_of(d.it), columns = d.window.kernel[1];
     for (uint32_t i = 0; i < d.window.kernel[0]; ++i) {
         const uint8_t* from = line.from[i] + q * line.plane + x * step;
         for (uint32_t j = 0; j < columns; ++j, from += line.column) {
@@ -90,36 +27,6 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
                     const Unsigned u = unsigned_four(at + p * step);
                     times<V>([&](auto v) INLINE { acc[p][v] = dot(acc[p][v], u, s[v]); });
                 });
-            }
-        }
-    }
-}
-
-// What is not bytes: to memory first.
-template <int V>
-__attribute__((noinline)) void write_others(const Dense& d, const Line& line, uint32_t x, uint32_t first, uint32_t count, F* y) {
-    const uint32_t valid = d.it.channels - first < V * LANES ? d.it.channels - first : V * LANES;
-    for (uint32_t p = 0; p < count; ++p, y += V) {
-        if (!d.ending.plain) {
-            std::memcpy(d.values + size_t(line.index + x + p) * d.constants.outputs + first, y, sizeof(F) * V);
-            continue;
-        }
-        for (int v = 0; v < V; ++v) {
-            if (d.ending.bound) y[v] = lower(higher(y[v], d.ending.low), d.ending.high);
-            if (d.ending.second) y[v] = y[v] * load<F>(d.constants.second_m + first + v * LANES) + load<F>(d.constants.second_b + first + v * LANES);
-        }
-        for (uint32_t t = 0; t < d.targets.count; ++t) {
-            const Tensor& to = d.targets.tensors[t];
-            uint8_t* pixel = line.to[t] + (x + p) * to.pixel;
-            if (!to.grid) {
-                std::memcpy(pixel, y, 4 * size_t(valid));
-            } else if (to.grid->kind == GridKind::signs) {
-                put_signs<V>(to, pixel, first, valid, y);
-            } else {
-                alignas(BYTES) uint8_t each[BYTES];
-                const Codes& codes = d.targets.codes[t];
-                store(each, packed(code(codes, y[0]), code(codes, y[V > 1]), code(codes, y[V > 2 ? 2 : 0]), code(codes, y[V > 2 ? 3 : 0]), codes.zero) ^ codes.flip);
-                std::memcpy(pixel, each, valid);
             }
         }
     }
@@ -214,55 +121,24 @@ void tile_of_planes(const Dense& d, const Line& line, uint32_t x, uint32_t first
     write_others<V>(d, line, x, first, P, &y[0][0]);
 }
 
-template <int P, class Each>
-INLINE inline void tiles(uint32_t width, Each each) {
-    for (uint32_t x = 0; width >= P && x < width; x += P) each(std::integral_constant<int, P>{}, x + P <= width ? x : width - P);
-    for (uint32_t x = 0; width < P && x < width; ++x) each(std::integral_constant<int, 1>{}, x);
-}
-
-// V vectors of outputs of some rows. Returns where the weights of the next ones begin.
 template <int V>
-const uint8_t* outputs(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
-    const uint32_t width = d.job.shape.width;
-    const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * d.quads * V * QUADS;
-    for (uint32_t row = 0; row < count; ++row) {
-        const Line line(d, rows, begin + row, row * width, first);
-        // The last tile begins earlier, and computes some pixels again.
-        if (d.pairs > 1) tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
-        else tiles<PIXELS<V>>(width, [&](auto p, uint32_t x) { tile<V, p>(d, line, x, first, w); });
+struct Tiles {
+    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+        const uint32_t width = d.job.shape.width;
+        const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * quads_of(d.it) * V * QUADS;
+        for (uint32_t row = 0; row < count; ++row) {
+            const Line line(d, rows, begin + row, row * width, first);
+            if (d.pairs > 1) tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
+            else tiles<PIXELS<V>>(width, [&](auto p, uint32_t x) { tile<V, p>(d, line, x, first, w); });
+        }
+        return w + d.it.weights.planes * plane;
     }
-    return w + d.it.weights.planes * plane;
-}
-
-void compute(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count) {
-    const uint8_t* w = d.weights;
-    const uint32_t vectors = d.constants.outputs / LANES;
-    for (uint32_t v = 0, now; v < vectors; v += now) {
-        now = fast::vectors_at(MACHINE, v, vectors);
-        if (now == 1) w = outputs<1>(d, rows, begin, count, v * LANES, w);
-        else if (now == 2) w = outputs<2>(d, rows, begin, count, v * LANES, w);
-        else if constexpr (MACHINE.vectors == 4) w = outputs<4>(d, rows, begin, count, v * LANES, w);
-    }
-    if (d.ending.plain) return;
-    Finish finish(d.job);
-    for (uint32_t y = 0; y < count; ++y)
-        for (uint32_t x = 0; x < d.job.shape.width; ++x)
-            finish(begin + y, x, d.values + (size_t(y) * d.job.shape.width + x) * d.constants.outputs);
-}
-
-// Bytes for values, where the ending needs them.
-uint64_t value_bytes(const Program& program, const Instruction& it, Shape out, uint32_t rows) {
-    return ending_of(program, it).plain ? 0 : aligned(4 * (uint64_t(rows) * out.width * fast::head_of(it).outputs + CHUNK));
-}
+};
 
 // Whether pixels can be read where they lie.
 bool reads_in_place(const Program& program, const Instruction& it) {
-    const Window& w = it.window;
-    return program.type(it.reads[0]) == Type::u8 && it.reads[0].channels % 4 == 0 && w.kernel[0] == 1 && w.kernel[1] == 1 &&
-           !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+    return program.type(it.reads[0]) == Type::u8 && it.reads[0].channels % 4 == 0 && is_pointwise(it.window);
 }
-
-uint32_t pixel_of(const Instruction& it) { return (it.reads[0].channels + 3u) / 4 * 4; }
 
 // --- depthwise: every channel by itself ---------------------------------------------------------------------
 
@@ -575,9 +451,9 @@ class DepthwiseRows {
 public:
     static uint64_t bytes(const Program& program, const Depthwise& d, Shape in, Shape out) {
         const View& view = d.it.reads[0];
-        if (is_one_channel(program, d)) return aligned(Lines::bytes(d.it.window, *program.grid(view), 1, in, out, 1) + 4 * BYTES);
+        if (is_one_channel(program, d)) return aligned(Lines::bytes(d.it.window, 1, 1, in, out, 1) + 4 * BYTES);
         if (is_around(program, d)) return aligned(in.width * pixel_bytes(program.storages[view.storage]));
-        return line_bytes(d, *program.grid(view), in, out) + aligned(quad_bytes(d));
+        return line_bytes(d, in, out) + aligned(quad_bytes(d));
     }
 
     DepthwiseRows(const Job& job, const Depthwise& d, uint8_t* memory)
@@ -586,7 +462,7 @@ public:
           lines_(in_, d.it.window, one_channel_ ? 1 : d.pixel, width_, 1, job.first, around_ ? nullptr : memory) {
         if (one_channel_) return;
         if (around_) std::memset(memory, fast::zero_byte(*in_.grid), in_.row);
-        else quads_ = memory + line_bytes(d, *in_.grid, {in_.height, in_.width}, job.shape);
+        else quads_ = memory + line_bytes(d, {in_.height, in_.width}, job.shape);
     }
 
     // Row y as codes, a pixel every `pixel` bytes, `valid` channels of it.
@@ -610,8 +486,8 @@ public:
     void values(uint32_t y, float* values) { values_row(d_, lines_.see(y, 1), y, width_, quads_, values); }
 
 private:
-    static uint64_t line_bytes(const Depthwise& d, const Grid& grid, Shape in, Shape out) {
-        return aligned(Lines::bytes(d.it.window, grid, d.pixel, in, out, 1));
+    static uint64_t line_bytes(const Depthwise& d, Shape in, Shape out) {
+        return aligned(Lines::bytes(d.it.window, d.inputs, d.pixel, in, out, 1));
     }
 
     template <bool WHOLE>
@@ -640,30 +516,9 @@ bool fits(const Program& program, const Instruction& it) {
 void prepare(const Program& program, Instruction& it) { fast::dense_codes(program, it, MACHINE); }
 
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    const uint32_t rows = rows_at_once(out);
-    const uint64_t lines = reads_in_place(program, it) ? 0 : Lines::bytes(it.window, *program.grid(it.reads[0]), pixel_of(it), in, out, rows);
-    return aligned(lines) + value_bytes(program, it, out, rows);
+    return dense_scratch(program, it, in, out, 4 * quads_of(it), reads_in_place(program, it));
 }
-
-void run(Job& job) {
-    const Program& program = job.frame.program;
-    const Instruction& it = job.it;
-    const Tensor in = job.frame.tensor(it.reads[0]);
-    const uint32_t most = rows_at_once(job.shape);
-    const bool in_place = reads_in_place(program, it);
-    const uint64_t lines_bytes = in_place ? 0 : aligned(Lines::bytes(it.window, *in.grid, pixel_of(it), {in.height, in.width}, job.shape, most));
-    const Dense d(job, reinterpret_cast<float*>(job.scratch + lines_bytes));
-    if (in_place) {
-        const Rows rows{in.data, in.row, in.pixel, 0, UINT32_MAX};
-        for (uint32_t y = job.first; y < job.last; y += most) compute(d, rows, y, job.last - y < most ? job.last - y : most);
-        return;
-    }
-    Lines lines(in, it.window, pixel_of(it), job.shape.width, most, job.first, job.scratch);
-    for (uint32_t y = job.first; y < job.last; y += most) {
-        const uint32_t count = job.last - y < most ? job.last - y : most;
-        compute(d, lines.see(y, count), y, count);
-    }
-}
+void run(Job& job) { run_dense<Tiles>(job, 4 * quads_of(job.it), reads_in_place(job.frame.program, job.it)); }
 }  // namespace convolution_codes
 
 namespace depthwise_codes {
@@ -704,8 +559,7 @@ void run(Job& job) {
 namespace separable_codes {
 bool joins(const Program& program, const Instruction& first, const Instruction& second) {
     const Window& w = second.window;
-    return writes_codes(program, first) && w.kernel[0] == 1 && w.kernel[1] == 1 && w.stride[0] == 1 && w.stride[1] == 1 &&
-           !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+    return writes_codes(program, first) && is_pointwise(w) && w.stride[0] == 1 && w.stride[1] == 1;
 }
 
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
@@ -726,7 +580,7 @@ void run(Job& job) {
     const Rows between{line, 0, depthwise.pixel, 0, 1};
     for (uint32_t y = job.first; y < job.last; ++y) {
         rows.codes(y, codes, line, depthwise.pixel, depthwise.pixel);
-        compute(dense, between, y, 1);
+        compute<Tiles>(dense, between, y, 1);
     }
 }
 }  // namespace separable_codes

@@ -42,7 +42,7 @@ inline I code(const Codes& to, F y) {
 
 // Steps that vectors know: a bound, an affine, or none of them, in this order.
 struct Ending {
-    bool plain = false;    // nothing else, and no value can be nan or inf
+    bool plain = false;    // nothing else, and no code is made of nan or inf
     bool bound = false, second = false;
     F low, high;
 };
@@ -63,13 +63,14 @@ inline Ending ending_of(const Program& program, const Instruction& it) {
         } else break;
     }
     out.low = all<F>(low), out.high = all<F>(high);
-    out.plain = i == it.steps.size() && head.most < std::numeric_limits<float>::infinity() && it.writes.size() <= MOST_WRITES;
+    const bool bounded = head.most < std::numeric_limits<float>::infinity();
+    out.plain = i == it.steps.size() && it.writes.size() <= MOST_WRITES;
     // A ReLU is done by codes that end at 0.
     bool done = out.bound && !out.second && low == 0 && high == std::numeric_limits<float>::infinity();
     for (const View& view : it.writes) {
         const Grid* grid = program.grid(view);
         done &= is_bytes(grid) && grid->lowest == grid->zero_point;
-        out.plain &= !grid || is_bytes(grid) || grid->kind == GridKind::signs;
+        out.plain &= !grid || (bounded && (is_bytes(grid) || grid->kind == GridKind::signs));
     }
     out.bound &= !(out.plain && done);
     return out;

@@ -84,7 +84,11 @@ inline B higher(B a, B b) { return (B)_mm512_max_epu8((__m512i)a, (__m512i)b); }
 inline I rounded(F x) { return (I)_mm512_cvtps_epi32((__m512)x); }
 // Bit l is x[l] ≥ 0.
 inline uint32_t not_negative(F x) { return _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GE_OQ); }
-inline I ones(I x) { return (I)_mm512_popcnt_epi32((__m512i)x); }
+// Ones are counted in two steps: `counted` may be summed MOST_COUNTS times, `summed` makes a number for each lane of that.
+constexpr uint32_t MOST_COUNTS = 1u << 24;
+inline I counted(I x) { return (I)_mm512_popcnt_epi32((__m512i)x); }
+inline I summed(I counts) { return counts; }
+inline I plus(I a, I b) { return a + b; }
 
 // Four bytes, unsigned and signed, ready to be multiplied.
 struct Unsigned {
@@ -146,14 +150,16 @@ inline F fused(F a, F b, F c) { return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, 
 inline B higher(B a, B b) { return (B)_mm256_max_epu8((__m256i)a, (__m256i)b); }
 inline I rounded(F x) { return (I)_mm256_cvtps_epi32((__m256)x); }
 inline uint32_t not_negative(F x) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_setzero_ps(), _CMP_GE_OQ))); }
-// Bits of each half byte by table, then bytes summed within lanes.
-inline I ones(I x) {
+// Bits of each half byte by table; bytes hold 31 such sums of at most 8.
+constexpr uint32_t MOST_COUNTS = 31;
+inline I counted(I x) {
     const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
     const __m256i low = _mm256_set1_epi8(15);
-    const __m256i bytes = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256((__m256i)x, low)),
-                                          _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16((__m256i)x, 4), low)));
-    return (I)_mm256_madd_epi16(_mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+    return (I)_mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256((__m256i)x, low)),
+                              _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16((__m256i)x, 4), low)));
 }
+inline I summed(I counts) { return (I)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)counts, _mm256_set1_epi8(1)), _mm256_set1_epi16(1)); }
+inline I plus(I a, I b) { return (I)_mm256_add_epi8((__m256i)a, (__m256i)b); }
 
 // Products of bytes would saturate in pairs: even and odd bytes go separately, as 16 bits.
 struct Unsigned {
@@ -209,7 +215,10 @@ inline uint32_t not_negative(F x) {
     const uint32x4_t places = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcgeq_f32((float32x4_t)x, vdupq_n_f32(0)), places));
 }
-inline I ones(I x) { return (I)vpaddlq_u16(vpaddlq_u8(vcntq_u8((uint8x16_t)x))); }
+constexpr uint32_t MOST_COUNTS = 31;
+inline I counted(I x) { return (I)vcntq_u8((uint8x16_t)x); }
+inline I summed(I counts) { return (I)vpaddlq_u16(vpaddlq_u8((uint8x16_t)counts)); }
+inline I plus(I a, I b) { return (I)vaddq_u8((uint8x16_t)a, (uint8x16_t)b); }
 
 // The dot product is of signed bytes: 128 is taken from unsigned ones, and comes back with the start of each sum.
 struct Unsigned {

@@ -1,0 +1,165 @@
+// What convolutions have in common whose every output sees every input: tiles, rows, and where results go.
+#pragma once
+
+#include "finish.h"
+#include "lines.h"
+
+namespace pseg::PSEG_SET {
+namespace {
+
+// A tile is some pixels of a row by V vectors of outputs: so many that sums stay in registers.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr fast::Machine MACHINE{LANES, 2, WIDE, OFFSET};
+template <int V>
+constexpr int PIXELS = 4;
+#else
+constexpr fast::Machine MACHINE{LANES, 4, WIDE, OFFSET};
+template <int V>
+constexpr int PIXELS = V == 4 ? 6 : 8;
+#endif
+
+constexpr uint32_t MOST_ROWS = 8;  // of a kernel
+// Pixels of a block of rows, at least, where there are so many: weights are read once for all of them.
+constexpr uint32_t PIXELS_AT_ONCE = 96;
+
+inline uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+inline uint32_t rows_at_once(Shape out) {
+    const uint32_t rows = (PIXELS_AT_ONCE + out.width - 1) / out.width;
+    return rows < out.height ? rows : out.height;
+}
+
+inline uint32_t planes_of(const Program& program, const Instruction& it) {
+    const Grid* grid = program.grid(it.reads[0]);
+    return grid ? uint32_t(grid->planes) : 1;
+}
+
+// A convolution where every output sees every input, while it runs.
+struct Dense {
+    Job& job;
+    const Instruction& it;
+    const Window& window;
+    Ending ending;
+    Constants constants;
+    const uint8_t* weights;
+    uint32_t inputs, pairs;
+    bool bytes;   // everything is written as bytes
+    bool number;  // nothing but one f32 a pixel is written, as it is
+    Targets targets;
+    float* values;  // f32 of a block of rows, where the ending is not plain
+
+    Dense(Job& job, float* values)
+        : job(job), it(job.it), window(it.window), ending(ending_of(job.frame.program, it)), constants(constants_of(it)),
+          weights(fast::start_of(it) + fast::head_of(it).weights), inputs(planes_of(job.frame.program, it)), pairs(it.weights.planes * inputs),
+          bytes(ending.plain),
+          number(ending.plain && !ending.bound && !ending.second && it.channels == 1 && it.writes.size() == 1 && !job.frame.program.grid(it.writes[0])),
+          targets(job, ending.plain), values(values) {
+        for (const View& view : it.writes) bytes &= is_bytes(job.frame.program.grid(view));
+    }
+};
+
+// A row of output: the rows of input that its kernel sees, and where it goes.
+struct Line {
+    const uint8_t* from[MOST_ROWS];
+    size_t pixel, step, column, plane;  // bytes to the next pixel, to that of the next output, of the next tap, of the next plane
+    uint32_t y, index;                  // row of the output, and its first pixel in the block
+    uint8_t* to[MOST_WRITES];           // at the first output of the tile
+
+    Line(const Dense& d, const Rows& rows, uint32_t y, uint32_t index, uint32_t first)
+        : pixel(rows.pixel), step(rows.pixel * d.window.stride[1]), column(rows.pixel * d.window.dilation[1]), plane(rows.plane), y(y), index(index) {
+        for (uint32_t i = 0; i < d.window.kernel[0]; ++i) from[i] = rows.at(y * d.window.stride[0] + i * d.window.dilation[0]);
+        for (uint32_t t = 0; t < d.targets.count; ++t) {
+            const Tensor& tensor = d.targets.tensors[t];
+            to[t] = tensor.at(y, 0) + (tensor.grid ? tensor.grid->kind == GridKind::signs ? 0 : first : 4 * size_t(first));
+        }
+    }
+};
+
+// What is not bytes: to memory first.
+template <int V>
+__attribute__((noinline)) void write_others(const Dense& d, const Line& line, uint32_t x, uint32_t first, uint32_t count, F* y) {
+    const uint32_t valid = d.it.channels - first < V * LANES ? d.it.channels - first : V * LANES;
+    for (uint32_t p = 0; p < count; ++p, y += V) {
+        if (!d.ending.plain) {
+            std::memcpy(d.values + size_t(line.index + x + p) * d.constants.outputs + first, y, sizeof(F) * V);
+            continue;
+        }
+        for (int v = 0; v < V; ++v) {
+            if (d.ending.bound) y[v] = y[v] < d.ending.low ? d.ending.low : y[v] > d.ending.high ? d.ending.high : y[v];
+            if (d.ending.second) y[v] = y[v] * load<F>(d.constants.second_m + first + v * LANES) + load<F>(d.constants.second_b + first + v * LANES);
+        }
+        for (uint32_t t = 0; t < d.targets.count; ++t) {
+            const Tensor& to = d.targets.tensors[t];
+            uint8_t* pixel = line.to[t] + (x + p) * to.pixel;
+            if (!to.grid) {
+                std::memcpy(pixel, y, 4 * size_t(valid));
+            } else if (to.grid->kind == GridKind::signs) {
+                put_signs<V>(to, pixel, first, valid, y);
+            } else {
+                alignas(BYTES) uint8_t each[BYTES];
+                const Codes& codes = d.targets.codes[t];
+                store(each, packed(code(codes, y[0]), code(codes, y[V > 1]), code(codes, y[V > 2 ? 2 : 0]), code(codes, y[V > 2 ? 3 : 0]), codes.zero) ^ codes.flip);
+                std::memcpy(pixel, each, valid);
+            }
+        }
+    }
+}
+
+template <int P, class Each>
+INLINE inline void tiles(uint32_t width, Each each) {
+    for (uint32_t x = 0; width >= P && x < width; x += P) each(std::integral_constant<int, P>{}, x + P <= width ? x : width - P);
+    for (uint32_t x = 0; width < P && x < width; ++x) each(std::integral_constant<int, 1>{}, x);
+}
+
+// Rows begin … begin + count − 1 of the output. Tiles<V>::run does V vectors of outputs, and says where the weights of the
+// next ones begin.
+template <template <int> class Tiles>
+void compute(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count) {
+    const uint8_t* w = d.weights;
+    const uint32_t vectors = d.constants.outputs / LANES;
+    for (uint32_t v = 0, now; v < vectors; v += now) {
+        now = fast::vectors_at(MACHINE, v, vectors);
+        if (now == 1) w = Tiles<1>::run(d, rows, begin, count, v * LANES, w);
+        else if (now == 2) w = Tiles<2>::run(d, rows, begin, count, v * LANES, w);
+        else if constexpr (MACHINE.vectors == 4) w = Tiles<4>::run(d, rows, begin, count, v * LANES, w);
+    }
+    if (d.ending.plain) return;
+    Finish finish(d.job);
+    for (uint32_t y = 0; y < count; ++y)
+        for (uint32_t x = 0; x < d.job.shape.width; ++x)
+            finish(begin + y, x, d.values + (size_t(y) * d.job.shape.width + x) * d.constants.outputs);
+}
+
+// Bytes for values, where the ending needs them.
+inline uint64_t value_bytes(const Program& program, const Instruction& it, Shape out, uint32_t rows) {
+    return ending_of(program, it).plain ? 0 : aligned(4 * (uint64_t(rows) * out.width * fast::head_of(it).outputs + CHUNK));
+}
+
+// Whether pixels can be read where they lie.
+inline bool is_pointwise(const Window& w) {
+    return w.kernel[0] == 1 && w.kernel[1] == 1 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+}
+
+// All rows of a job, with lines of pixels of `pixel` bytes, or in place.
+template <template <int> class Tiles>
+void run_dense(Job& job, uint32_t pixel, bool in_place, bool words = false) {
+    const Instruction& it = job.it;
+    const Tensor in = job.frame.tensor(it.reads[0]);
+    const uint32_t most = rows_at_once(job.shape);
+    const uint64_t lines_bytes = in_place ? 0 : aligned(Lines::bytes(it.window, planes_of(job.frame.program, it), pixel, {in.height, in.width}, job.shape, most));
+    const Dense d(job, reinterpret_cast<float*>(job.scratch + lines_bytes));
+    Lines lines(in, it.window, pixel, job.shape.width, most, job.first, in_place ? nullptr : job.scratch, words);
+    if (in_place) lines.view = {in.data, in.row, in.pixel, in.plane, UINT32_MAX};
+    for (uint32_t y = job.first; y < job.last; y += most) {
+        const uint32_t count = job.last - y < most ? job.last - y : most;
+        compute<Tiles>(d, in_place ? lines.view : lines.see(y, count), y, count);
+    }
+}
+
+inline uint64_t dense_scratch(const Program& program, const Instruction& it, Shape in, Shape out, uint32_t pixel, bool in_place) {
+    const uint32_t rows = rows_at_once(out);
+    return (in_place ? 0 : aligned(Lines::bytes(it.window, planes_of(program, it), pixel, in, out, rows))) + value_bytes(program, it, out, rows);
+}
+
+}  // namespace
+}  // namespace pseg::PSEG_SET
