@@ -2,6 +2,7 @@
 #include "dense.h"
 
 namespace pseg::PSEG_SET {
+namespace bits {
 namespace {
 
 uint32_t words_of(const Instruction& it) { return (it.reads[0].channels + 31u) / 32; }
@@ -45,21 +46,18 @@ template <int V, int P>
 void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
     F y[P][V];
     for (uint32_t pair = 0; pair < d.pairs; ++pair) {
-        const size_t row = size_t(pair) * d.constants.outputs + first;
-        I acc[P][V];
-        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + row, pair % d.inputs, acc);
-        times<V>([&](auto v) INLINE {
-            const F m = load<F>(d.constants.m + row + v * LANES);
-            times<P>([&](auto p) INLINE {
-                const F part = to_float(acc[p][v]) * m;
-                y[p][v] = pair ? y[p][v] + part : part;
+        I acc[P][V], sums[P][V];
+        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
+        if (d.pairs == 1) {
+            times<V>([&](auto v) INLINE {
+                const F m = load<F>(d.constants.m + first + v * LANES);
+                times<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m; });
             });
-        });
+            break;
+        }
+        times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { sums[p][v] = acc[p][v]; }); });
+        add_pair(d, pair, first, P, V, &sums[0][0], &y[0][0]);
     }
-    times<V>([&](auto v) INLINE {
-        const F b = load<F>(d.constants.b + first + v * LANES);
-        times<P>([&](auto p) INLINE { y[p][v] = y[p][v] + b; });
-    });
     write_others<V>(d, line, x, first, P, &y[0][0]);
 }
 
@@ -76,8 +74,11 @@ struct Tiles {
 };
 
 }  // namespace
+}  // namespace bits
 
 namespace convolution_bits {
+using namespace bits;
+
 bool fits(const Program& program, const Instruction& it) {
     return fast::in_bytes(program, it) && program.type(it.reads[0]) == Type::bits && it.weights.kind == WeightKind::signs && it.groups == 1 &&
            it.reads[0].first % 32 == 0 && it.window.kernel[0] <= MOST_ROWS;

@@ -3,6 +3,7 @@
 #include "dense.h"
 
 namespace pseg::PSEG_SET {
+namespace codes {
 namespace {
 
 uint32_t quads_of(const Instruction& it) { return (it.reads[0].channels + 3u) / 4; }
@@ -33,14 +34,14 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
 }
 
 // A tile as bytes, `valid` channels of it.
-template <bool WHOLE, int V, int P>
+template <int V, int P>
 INLINE inline void put_bytes(const Codes codes, uint8_t* to, size_t pixel, uint32_t valid, const F (&y)[P][V]) {
     constexpr uint32_t PART = V * LANES;
     times<(P * V + 3) / 4>([&](auto g) INLINE {
         constexpr int LAST = P * V - 1, FIRST = 4 * g, PARTS = P * V >= 4 ? 4 / V : P;
         const auto at = [&](auto i) INLINE {
             constexpr int k = FIRST + i < LAST ? FIRST + i : LAST;
-            return code<WHOLE>(codes, y[k / V][k % V]);
+            return code<true>(codes, y[k / V][k % V]);
         };
         const B bytes = packed(at(std::integral_constant<int, 0>{}), at(std::integral_constant<int, 1>{}), at(std::integral_constant<int, 2>{}),
                                at(std::integral_constant<int, 3>{}), codes.zero) ^ codes.flip;
@@ -71,9 +72,21 @@ INLINE inline void write_bytes(const Dense& d, const Line& line, uint32_t x, uin
         const Codes& codes = d.targets.codes[t];
         const size_t pixel = d.targets.tensors[t].pixel;
         uint8_t* to = line.to[t] + x * pixel;
-        if (codes.whole) put_bytes<true, V, P>(codes, to, pixel, d.it.channels - first, y);
-        else put_bytes<false, V, P>(codes, to, pixel, d.it.channels - first, y);
+        put_bytes<V, P>(codes, to, pixel, d.it.channels - first, y);
     }
+}
+
+// A tile that is not bytes, or of several planes: of the weights, of the input, or both.
+template <int V, int P>
+void tile_of_planes(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
+    F y[P][V];
+    for (uint32_t pair = 0; pair < d.pairs; ++pair) {
+        I acc[P][V], sums[P][V];
+        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
+        times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { sums[p][v] = acc[p][v]; }); });
+        add_pair(d, pair, first, P, V, &sums[0][0], &y[0][0]);
+    }
+    write_others<V>(d, line, x, first, P, &y[0][0]);
 }
 
 template <int V, int P>
@@ -85,40 +98,8 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
         const F m = load<F>(d.constants.m + first + v * LANES), b = load<F>(d.constants.b + first + v * LANES);
         times<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m + b; });
     });
-    if (d.bytes) {
-        write_bytes<V, P>(d, line, x, first, y);
-        return;
-    }
-    if (d.number) {  // the last layer, as a rule
-        times<P>([&](auto p) INLINE { *reinterpret_cast<float*>(line.to[0] + (x + p) * d.targets.tensors[0].pixel) = y[p][0][0]; });
-        return;
-    }
-    F memory[P][V];  // so that y itself stays in registers
-    times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { memory[p][v] = y[p][v]; }); });
-    write_others<V>(d, line, x, first, P, &memory[0][0]);
-}
-
-// Several planes: of the weights, of the input, or both.
-template <int V, int P>
-void tile_of_planes(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
-    I acc[P][V];
-    F y[P][V];
-    for (uint32_t pair = 0; pair < d.pairs; ++pair) {
-        const size_t row = size_t(pair) * d.constants.outputs + first;
-        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + row, pair % d.inputs, acc);
-        times<V>([&](auto v) INLINE {
-            const F m = load<F>(d.constants.m + row + v * LANES);
-            times<P>([&](auto p) INLINE {
-                const F part = to_float(acc[p][v]) * m;
-                y[p][v] = pair ? y[p][v] + part : part;
-            });
-        });
-    }
-    times<V>([&](auto v) INLINE {
-        const F b = load<F>(d.constants.b + first + v * LANES);
-        times<P>([&](auto p) INLINE { y[p][v] = y[p][v] + b; });
-    });
-    write_others<V>(d, line, x, first, P, &y[0][0]);
+    if (!d.number) write_bytes<V, P>(d, line, x, first, y);
+    else times<P>([&](auto p) INLINE { *reinterpret_cast<float*>(line.to[0] + (x + p) * d.targets.tensors[0].pixel) = y[p][0][0]; });
 }
 
 template <int V>
@@ -128,7 +109,7 @@ struct Tiles {
         const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * quads_of(d.it) * V * QUADS;
         for (uint32_t row = 0; row < count; ++row) {
             const Line line(d, rows, begin + row, row * width, first);
-            if (d.pairs > 1) tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
+            if (d.pairs > 1 || !(d.bytes || d.number)) tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
             else tiles<PIXELS<V>>(width, [&](auto p, uint32_t x) { tile<V, p>(d, line, x, first, w); });
         }
         return w + d.it.weights.planes * plane;
@@ -336,7 +317,7 @@ struct Around {
     uint32_t width;
 };
 
-template <bool WHOLE, int PARTS>
+template <int PARTS>
 void around(const Depthwise& d, const Codes codes, const Around a) {
     const Stretch stretch(a.width, PARTS);
     const int64_t step = int64_t(a.step);
@@ -349,50 +330,53 @@ void around(const Depthwise& d, const Codes codes, const Around a) {
         });
         const uint8_t* at[3][PARTS];
         uint8_t* to[PARTS];
-        times<PARTS>([&](auto part) INLINE {
-            const uint32_t begin = stretch.begin(part);
-            times<3>([&](auto i) INLINE { at[i][part] = a.from[i] + begin * step + block * BYTES; });
-            to[part] = a.to + begin * a.pixel + block * BYTES;
-        });
-        // Column c of every part; the first one and the last one may be outside.
-        const auto column = [&](int64_t c, bool left, bool right, Unsigned(&u)[4]) INLINE {
+        const auto inside = [&]() INLINE {
+            times<PARTS>([&](auto part) INLINE {
+                times<3>([&](auto i) INLINE { at[i][part] = a.from[i] + stretch.begin(part) * step + block * BYTES; });
+            });
+        };
+        times<PARTS>([&](auto part) INLINE { to[part] = a.to + stretch.begin(part) * a.pixel + block * BYTES; });
+        // Column c of every part. Those outside are zeros: at the left of the first part, at the right of the last.
+        const auto column = [&](int64_t c, Unsigned(&u)[4]) INLINE {
             B three[3], out[4];
             times<3>([&](auto i) INLINE {
                 const uint8_t* pixels[PARTS];
                 times<PARTS>([&](auto part) INLINE { pixels[part] = at[i][part] + c * step; });
-                if (left)
-                    times<PARTS>([&](auto part) INLINE { pixels[part] = stretch.begin(part) == 0 ? a.zeros : pixels[part]; });
-                if (right)
-                    times<PARTS>([&](auto part) INLINE { pixels[part] = stretch.begin(part) + stretch.length == a.width ? a.zeros : pixels[part]; });
                 three[i] = together(pixels, PARTS);
             });
             interleaved(three[0], three[1], three[2], three[2], out);
             times<4>([&](auto i) INLINE { u[i] = unsigned_of(out[i]); });
         };
+        const auto outside = [&](uint32_t edge, int64_t c) INLINE {
+            times<PARTS>([&](auto part) INLINE {
+                if (stretch.begin(part) + (edge ? stretch.length : 0) == edge) times<3>([&](auto i) INLINE { at[i][part] = a.zeros - c * step; });
+            });
+        };
         I now[4], next[4];  // sums of the output at this column, and of the one behind it
         Unsigned u[4];
-        column(-1, true, false, u);
+        inside(), outside(0, -1);
+        column(-1, u);
+        inside();
         times<4>([&](auto i) INLINE { now[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]); });
-        column(0, false, false, u);
+        column(0, u);
         times<4>([&](auto i) INLINE {
             now[i] = dot(now[i], u[i], s[1][i]);
             next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
         });
-        const auto output = [&](uint32_t x, bool last) INLINE {
-            column(int64_t(x) + 1, false, last, u);
+        for (uint32_t x = 0; x < stretch.length; ++x) {
+            if (x + 1 == stretch.length) outside(a.width, int64_t(x) + 1);
+            column(int64_t(x) + 1, u);
             F result[4];
             times<4>([&](auto i) INLINE {
                 result[i] = to_float(dot(now[i], u[i], s[2][i])) * load<F>(constant(d.constants.m, i)) + load<F>(constant(d.constants.b, i));
                 now[i] = dot(next[i], u[i], s[1][i]);
                 next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
             });
-            const B bytes = coded<WHOLE>(d, codes, block, result);
+            const B bytes = coded<true>(d, codes, block, result);
             uint8_t* each[PARTS];
             times<PARTS>([&](auto part) INLINE { each[part] = to[part] + x * a.pixel; });
             apart(bytes, each, PARTS);
-        };
-        for (uint32_t x = 0; x + 1 < stretch.length; ++x) output(x, false);
-        output(stretch.length - 1, true);
+        }
     }
 }
 
@@ -443,7 +427,8 @@ bool is_around(const Program& program, const Depthwise& d) {
     const Window& w = d.it.window;
     for (int side = 0; side < 2; ++side)
         if (w.kernel[side] != 3 || w.stride[side] != 1 || w.dilation[side] != 1 || w.padding[side] != 1 || w.padding[side + 2] != 1) return false;
-    return program.type(d.it.reads[0]) == Type::u8 && d.it.weights.planes == 1 && d.it.channels == d.pixel && writes_codes(program, d.it);
+    return program.type(d.it.reads[0]) == Type::u8 && d.it.weights.planes == 1 && d.it.channels == d.pixel && writes_codes(program, d.it) &&
+           codes_of(*program.grid(d.it.writes[0]), fast::head_of(d.it).most).whole;
 }
 
 // Rows of results, one way or the other.
@@ -478,8 +463,11 @@ public:
         }
         Around a{{}, memory_, to, in_.pixel, pixel, width_};
         for (uint32_t i = 0; i < 3; ++i) a.from[i] = y + i < 1 || y + i > in_.height ? memory_ : in_.at(y + i - 1, 0);
-        if (codes.whole) parts<true>(a, codes);
-        else parts<false>(a, codes);
+        if (d_.parts == 1) around<1>(d_, codes, a);
+        else if constexpr (MOST_PARTS > 1) {
+            if (d_.parts == 2) around<2>(d_, codes, a);
+            else if constexpr (MOST_PARTS > 2) around<4>(d_, codes, a);
+        }
     }
 
     // Row y as f32, d.pixel numbers a pixel.
@@ -488,15 +476,6 @@ public:
 private:
     static uint64_t line_bytes(const Depthwise& d, Shape in, Shape out) {
         return aligned(Lines::bytes(d.it.window, d.inputs, d.pixel, in, out, 1));
-    }
-
-    template <bool WHOLE>
-    void parts(const Around& a, const Codes& codes) {
-        if (d_.parts == 1) around<WHOLE, 1>(d_, codes, a);
-        else if constexpr (MOST_PARTS > 1) {
-            if (d_.parts == 2) around<WHOLE, 2>(d_, codes, a);
-            else if constexpr (MOST_PARTS > 2) around<WHOLE, 4>(d_, codes, a);
-        }
     }
 
     const Depthwise& d_;
@@ -508,8 +487,10 @@ private:
 };
 
 }  // namespace
+}  // namespace codes
 
 namespace convolution_codes {
+using namespace codes;
 bool fits(const Program& program, const Instruction& it) {
     return fast::in_bytes(program, it) && it.groups == 1 && it.window.kernel[0] <= MOST_ROWS;
 }
@@ -522,6 +503,8 @@ void run(Job& job) { run_dense<Tiles>(job, 4 * quads_of(job.it), reads_in_place(
 }  // namespace convolution_codes
 
 namespace depthwise_codes {
+using namespace codes;
+
 bool fits(const Program& program, const Instruction& it) {
     const Window& w = it.window;
     return fast::in_bytes(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels && w.kernel[0] <= MOST_ROWS &&
@@ -557,6 +540,8 @@ void run(Job& job) {
 
 // Depthwise, then 1×1: the row between them never leaves the cache.
 namespace separable_codes {
+using namespace codes;
+
 bool joins(const Program& program, const Instruction& first, const Instruction& second) {
     const Window& w = second.window;
     return writes_codes(program, first) && is_pointwise(w) && w.stride[0] == 1 && w.stride[1] == 1;

@@ -43,7 +43,7 @@ struct Dense {
     Constants constants;
     const uint8_t* weights;
     uint32_t inputs, pairs;
-    bool bytes;   // everything is written as bytes
+    bool bytes;   // everything is written as bytes, all of which are codes
     bool number;  // nothing but one f32 a pixel is written, as it is
     Targets targets;
     float* values;  // f32 of a block of rows, where the ending is not plain
@@ -54,7 +54,7 @@ struct Dense {
           bytes(ending.plain),
           number(ending.plain && !ending.bound && !ending.second && it.channels == 1 && it.writes.size() == 1 && !job.frame.program.grid(it.writes[0])),
           targets(job, ending.plain), values(values) {
-        for (const View& view : it.writes) bytes &= is_bytes(job.frame.program.grid(view));
+        for (uint32_t t = 0; t < targets.count; ++t) bytes &= is_bytes(targets.tensors[t].grid) && targets.codes[t].whole;
     }
 };
 
@@ -75,11 +75,25 @@ struct Line {
     }
 };
 
-// What is not bytes: to memory first.
+// y (+)= acc · m of one pair of planes; the first pair begins. Without scales the sums are the results.
+template <class Sum>
+__attribute__((noinline)) void add_pair(const Dense& d, uint32_t pair, uint32_t first, uint32_t pixels, uint32_t vectors, const Sum* acc, F* y) {
+    const bool scales = !d.it.m.empty();
+    for (uint32_t v = 0; v < vectors; ++v) {
+        const F m = load<F>(d.constants.m + size_t(pair) * d.constants.outputs + first + v * LANES);
+        for (uint32_t k = v; k < pixels * vectors; k += vectors) {
+            const F sum = __builtin_convertvector(acc[k], F), part = scales ? sum * m : sum;
+            y[k] = pair ? y[k] + part : part;
+        }
+    }
+}
+
+// What is not bytes, and has no bias yet: to memory first.
 template <int V>
 __attribute__((noinline)) void write_others(const Dense& d, const Line& line, uint32_t x, uint32_t first, uint32_t count, F* y) {
     const uint32_t valid = d.it.channels - first < V * LANES ? d.it.channels - first : V * LANES;
     for (uint32_t p = 0; p < count; ++p, y += V) {
+        for (int v = 0; v < V; ++v) y[v] = y[v] + load<F>(d.constants.b + first + v * LANES);
         if (!d.ending.plain) {
             std::memcpy(d.values + size_t(line.index + x + p) * d.constants.outputs + first, y, sizeof(F) * V);
             continue;

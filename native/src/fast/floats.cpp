@@ -3,9 +3,8 @@
 #include "dense.h"
 
 namespace pseg::PSEG_SET {
+namespace floats {
 namespace {
-
-bool has_scales(const Instruction& it) { return !it.m.empty(); }
 
 // Sums of a tile, of the plane of the weights at w.
 template <bool EXACT, int V, int P>
@@ -31,21 +30,13 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
 
 template <bool EXACT, int V, int P>
 void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
-    F acc[P][V], y[P][V];
-    sum<EXACT, V, P>(d, line, x, w, acc);
-    times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { y[p][v] = acc[p][v]; }); });
-    if (has_scales(d.it))
-        for (uint32_t k = 0; k < d.it.weights.planes; ++k) {
-            if (k) sum<EXACT, V, P>(d, line, x, w + k * plane, acc);
-            times<V>([&](auto v) INLINE {
-                const F m = load<F>(d.constants.m + size_t(k) * d.constants.outputs + first + v * LANES);
-                times<P>([&](auto p) INLINE { y[p][v] = k ? y[p][v] + acc[p][v] * m : acc[p][v] * m; });
-            });
-        }
-    times<V>([&](auto v) INLINE {
-        const F b = load<F>(d.constants.b + first + v * LANES);
-        times<P>([&](auto p) INLINE { y[p][v] = y[p][v] + b; });
-    });
+    F y[P][V];
+    for (uint32_t k = 0; k < d.it.weights.planes; ++k) {
+        F acc[P][V], sums[P][V];
+        sum<EXACT, V, P>(d, line, x, w + k * plane, acc);
+        times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { sums[p][v] = acc[p][v]; }); });
+        add_pair(d, k, first, P, V, &sums[0][0], &y[0][0]);
+    }
     write_others<V>(d, line, x, first, P, &y[0][0]);
 }
 
@@ -62,7 +53,8 @@ const uint8_t* rows_of(const Dense& d, const Rows& rows, uint32_t begin, uint32_
 template <int V>
 struct Tiles {
     static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
-        if (d.job.frame.program.exact) return rows_of<true, V>(d, rows, begin, count, first, w);
+        // A product with a sign is exact.
+        if (d.job.frame.program.exact && d.it.weights.kind != WeightKind::signs) return rows_of<true, V>(d, rows, begin, count, first, w);
         return rows_of<false, V>(d, rows, begin, count, first, w);
     }
 };
@@ -70,8 +62,11 @@ struct Tiles {
 uint32_t padded_channels(const Instruction& it) { return (it.channels + LANES - 1) / LANES * LANES; }
 
 }  // namespace
+}  // namespace floats
 
 namespace convolution_float {
+using namespace floats;
+
 bool fits(const Program& program, const Instruction& it) {
     return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == 1 && it.window.kernel[0] <= MOST_ROWS;
 }
@@ -84,6 +79,8 @@ void run(Job& job) { run_dense<Tiles>(job, 4u * job.it.reads[0].channels, is_poi
 
 // Every channel by itself: vectors of channels.
 namespace depthwise_float {
+using namespace floats;
+
 bool fits(const Program& program, const Instruction& it) {
     return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == it.channels && it.reads[0].channels == it.channels &&
            it.window.kernel[0] <= MOST_ROWS;
@@ -103,7 +100,7 @@ void run(Job& job) {
     float* values = reinterpret_cast<float*>(job.scratch + aligned(Lines::bytes(w, 1, pixel, {in.height, in.width}, job.shape, 1)));
     const Constants constants = constants_of(it);
     const uint8_t* weights = fast::start_of(it) + fast::head_of(it).weights;
-    const bool exact = job.frame.program.exact, scales = has_scales(it);
+    const bool exact = job.frame.program.exact, scales = !it.m.empty();
     Finish finish(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
         const Rows& rows = lines.see(y, 1);

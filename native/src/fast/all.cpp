@@ -1,0 +1,5 @@
+// Every fast kernel of one instruction set; they share much.
+#include "bits.cpp"
+#include "codes.cpp"
+#include "floats.cpp"
+#include "moving.cpp"
