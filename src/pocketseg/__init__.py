@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pocketseg.flows.doctor import doctor as doctor
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
     from pocketseg.flows.inspect import inspect as inspect
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pocketseg.predictors import NetPredictor
 
 __version__ = "0.1.0"
-VERBS = ("evaluate", "export", "inspect", "phantom", "predict", "report", "train")
+VERBS = ("doctor", "evaluate", "export", "inspect", "phantom", "predict", "report", "train")
 __all__ = [*VERBS, "__version__", "load"]
 
 

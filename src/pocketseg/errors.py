@@ -6,8 +6,9 @@ Exit codes: 0 done, 2 the user's input, 3 the environment, 4 our bug, 130/143 in
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from typing import Self
 
 SHOWN_PROBLEMS = 50
 
@@ -20,11 +21,13 @@ class Problem:
         where: file name as given, recipe key, or option.
         what: what is wrong, with the values found and needed.
         fix: what to do about it.
+        code: the kind of problem, for programs; the doctor lists them.
     """
 
     where: str
     what: str
     fix: str = ""
+    code: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         # A file name must neither forge a second line in the log nor steer the terminal, and bytes of it that are no
@@ -54,6 +57,11 @@ class PocketsegError(Exception):
         error.problems = list(problems)
         error.args = (str(error),)
         return error
+
+    def coded(self, code: str) -> Self:
+        """This error, its problems of the given kind where they have none so far."""
+        self.problems = [replace(problem, code=problem.code or code) for problem in self.problems]
+        return self
 
     def __str__(self) -> str:
         shown = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]

@@ -9,6 +9,7 @@ from pocketseg.cli import (
     convert_config,
     data,
     demo,
+    doctor,
     evaluate,
     export,
     inspect,
@@ -50,7 +51,7 @@ def common(
     """Options before the verb."""
 
 
-for verb in (train, evaluate, export, predict, overlay, report, nets, inspect, phantom, demo, convert_config):
+for verb in (doctor, train, evaluate, export, predict, overlay, report, nets, inspect, phantom, demo, convert_config):
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data import Cases, Grouping, MaskCoding, Only
+from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
 from pocketseg.errors import ModelFileError, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
 from pocketseg.predictors import NetPredictor, load_onnx
-from pocketseg.recipes.models import DataSection, EvaluateSection
+from pocketseg.recipes.models import DataSection, EvaluateSection, Recipe
 
 BEST = "best.safetensors"
 WANTED = "give a run folder, best.safetensors, packed.safetensors, or an .onnx file"
@@ -18,6 +18,11 @@ WANTED = "give a run folder, best.safetensors, packed.safetensors, or an .onnx f
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
     """The data set at a path, read as a recipe's data section says."""
+    return Cases.open(path, section.layout, **opening(section))
+
+
+def opening(section: DataSection) -> Opening:
+    """How a recipe's data section says that data is opened."""
     values = section.mask.values
     coding = MaskCoding(
         classes=len(section.classes),
@@ -27,17 +32,30 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
     )
     grouping = Grouping(section.group_csv, section.group_column, section.group_regex, section.group_folder)
     chosen = (None if value is None else tuple(value) for value in section.only.model_dump().values())
-    return Cases.open(
-        path,
-        section.layout,
-        images=section.images,
-        masks=section.masks,
-        coding=coding,
-        grouping=grouping,
-        reading=reading_of(section),
-        raters=section.raters,
-        only=Only(*chosen),
-    )
+    return {
+        "images": section.images,
+        "masks": section.masks,
+        "coding": coding,
+        "grouping": grouping,
+        "reading": reading_of(section),
+        "raters": section.raters,
+        "only": Only(*chosen),
+        "follow_links": section.follow_links,
+    }
+
+
+def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
+    """The split of the resumed run, a given one, or the recipe's."""
+    if resumed is not None and resumed.split_file.exists():
+        return Split.read(resumed.split_file, cases)
+    if file is not None:
+        return Split.read(Path(file), cases)
+    rule = recipe.split
+    if rule.kind == "given":
+        return given(cases)
+    if rule.kind == "kfold":
+        return kfold(cases, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    return holdout(cases, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
 
 
 def metric_choice(section: EvaluateSection) -> Choice:

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pocketseg.data import Case, Cases, CheckedData, Fold, Split, given, holdout, kfold
-from pocketseg.errors import RecipeError, RunError
+from pocketseg.data import Case, Cases, CheckedData, Fold, Split
+from pocketseg.data.doctor.sets import split_findings
+from pocketseg.errors import DataError, RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
     asking,
@@ -31,7 +32,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
-from pocketseg.flows.loading import metric_choice, open_cases, reading_of, require_torch
+from pocketseg.flows.loading import make_split, metric_choice, open_cases, reading_of, require_torch
 from pocketseg.flows.pictures import draw_examples, draw_stage
 from pocketseg.flows.records import Labelled, check_logs, told
 from pocketseg.flows.results import list_run
@@ -201,6 +202,9 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
         PocketsegError: channels, folds, starting weights or teachers that do not fit.
     """
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
+    torn = [finding.problem for finding in split_findings(plan, checked.twins, (), "split")]
+    if torn:
+        raise DataError.of(torn)
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe, checked)
@@ -229,20 +233,6 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
-
-
-def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
-    """The split of the resumed run, a given one, or the recipe's."""
-    if resumed is not None and resumed.split_file.exists():
-        return Split.read(resumed.split_file, cases)
-    if file is not None:
-        return Split.read(Path(file), cases)
-    rule = recipe.split
-    if rule.kind == "given":
-        return given(cases)
-    if rule.kind == "kfold":
-        return kfold(cases, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
-    return holdout(cases, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
 
 
 def _without_empty(fold: Fold, checked: CheckedData) -> Fold:

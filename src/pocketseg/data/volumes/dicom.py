@@ -379,3 +379,8 @@ def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
         except DataError:
             found[str(path)].append(path)
     return found
+
+
+def says_annotated(path: Path) -> bool:
+    """Whether a file says that text is burnt into its pixels."""
+    return str(read_dataset(path, pixels=False).get("BurnedInAnnotation") or "").upper() == "YES"
