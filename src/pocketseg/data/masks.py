@@ -75,12 +75,14 @@ class MaskCoding:
                 "set data.classes, and data.mask.values where the classes are not stored as 1, 2, …",
             )
         if len(found) > 16:
+            half = 128 if max(found) > 1 else 0.5
             return (
                 f"not a mask: it has {len(found)} grey levels",
                 "check that image and mask are not swapped; "
-                "if the masks are blurred, --set data.mask.threshold=128 cuts them",
+                f"if the masks are blurred, --set data.mask.threshold={half} cuts them",
             )
         return (
             f"holds several foreground values ({shown}), but there is one class",
-            "name the classes in data.classes, or set data.mask.values to the one that counts",
+            "name the classes in data.classes, set data.mask.values to the one that counts, "
+            "or --set data.mask.threshold=1 to unite them",
         )

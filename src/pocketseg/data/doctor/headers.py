@@ -20,7 +20,7 @@ SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".t
 TOLD = {
     "wrong-suffix": ("{} files are of another format than their names say", "give them the right suffix"),
     "converted-colour": ("{} images are stored in printing colours (CMYK), which are converted", "save them as RGB"),
-    "alpha": ("{} images have a transparent alpha channel, which is dropped", "save them without alpha"),
+    "alpha": ("{} images are transparent, or masks have an alpha channel, which is dropped", "save them without alpha"),
     "no-geometry": ("{} NIfTI files say neither by sform nor by qform how they lie", "repair their headers"),
     "annotated": ("{} DICOM files say that text is burnt into their pixels", "mask it, or leave them out"),
 }
@@ -57,7 +57,7 @@ def _of_picture(path: Path, *, is_image: bool) -> Iterator[str]:
                     yield "wrong-suffix"
                 if is_image and picture.mode == "CMYK":
                     yield "converted-colour"
-                if is_image and picture.mode in ("RGBA", "LA", "PA") and _see_through(picture):
+                if picture.mode in ("RGBA", "LA", "PA") and (not is_image or _see_through(picture)):
                     yield "alpha"
     except Exception:  # a file that cannot be read is told by reading it
         return
