@@ -85,7 +85,7 @@ def faults(one: Try) -> list[str]:
         texts = [" ".join([*p["files"], p["message"], p["fix"]]) for p in fitting]
         if not any(all(text in whole for text in one.told) for whole in texts):
             found.append(f"no {one.outcome} {one.code} tells {one.told}; told is {problems}")
-    if one.outcome == "error" and any(not problem["fix"] for problem in errors):
+    if any(not problem["fix"] for problem in errors if problem["code"]):
         found.append(f"an error says not what to do: {errors}")
     if one.check is not None:
         try:

@@ -42,7 +42,7 @@ def links_outside(root: Path, cases: Sequence[Case]) -> list[Problem]:
             "link",
         )
         for path in sorted(suspects)
-        if not path.resolve().is_relative_to(whole)
+        if not _target(path).is_relative_to(whole)
     ]
 
 
@@ -54,6 +54,14 @@ def ignored_files(root: Path) -> Iterator[Finding]:
     found = sorted(name for name in files if name.startswith(".") or name.lower() in IGNORED_NAMES)
     if found:
         yield Finding("ignored", tuple(dict.fromkeys(found)), f"{len(found)} hidden or litter files are ignored")
+
+
+def _target(path: Path) -> Path:
+    """What a link points to; a link that leads back to itself points to itself, and reading it tells so."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.parent.resolve() / path.name
 
 
 def _inside(path: Path, root: Path) -> bool:
