@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def outcome(kind: str, content: bytes, folder: Path) -> str:
 
 
 def run(count: int, seed: int, folder: Path, outcomes: Callable[[str, str], None]) -> None:
+    failures = []
     for number in range(count):
         kind = FORMATS[number % len(FORMATS)]
         place = folder / kind
@@ -92,8 +94,9 @@ def run(count: int, seed: int, folder: Path, outcomes: Callable[[str, str], None
             content = gzip.compress(mutated(plain, random), 1)
         try:
             outcomes(kind, outcome(kind, content, place))
-        except Exception as error:
-            raise AssertionError(f"seed {seed}, number {number}, {kind}") from error
+        except Exception:
+            failures.append(f"seed {seed}, number {number}, {kind}: {traceback.format_exc(limit=-3)}")
+    assert not failures, f"{len(failures)} of {count}:\n" + "\n".join(failures[:10])
 
 
 @pytest.mark.parametrize(("count", "seed"), [(500, 1), pytest.param(10_000, 2, marks=pytest.mark.slow)])
