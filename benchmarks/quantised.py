@@ -18,6 +18,7 @@ from typing import Any
 
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
+from pocketseg.evaluation import compare_scores, read_scores
 from pocketseg.flows.run_folder import RunFolder
 
 SPLIT = Path(__file__).parent / "results/busi_split.json"
@@ -97,6 +98,7 @@ def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> d
         "benchmark": "quantised", "set": name, "net": net, "scheme": scheme or "start",
         "parameters": next(iter(manifest["stages"].values()))["parameters"],
         "dice": round(test["dice"], 4), "dice_interval": [round(test["dice_low"], 4), round(test["dice_high"], 4)],
+        "difference": None if scheme in (None, "float") else difference(folder / "float", run),
         "misses": test["misses"], "false_alarms": test["false_alarms"],
         "bytes": packed.stat().st_size if packed.exists() else pocketseg.inspect(run).totals["bytes"],
         "epochs": SETS[name]["epochs"][scheme is not None], "wall_time_s": manifest["wall_time_s"],
@@ -105,23 +107,36 @@ def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> d
     }  # fmt: skip
 
 
+def difference(start: Path, run: Path) -> list[float]:
+    """Mean of the Dice differences case by case, with its 95 % interval over groups."""
+    first, second = (read_scores(folder / "fold-0/cases-test.csv") for folder in (start, run))
+    found = next(each.difference for each in compare_scores(first, second, str(run)) if each.metric == "dice")
+    return [round(value, 4) for value in (found.mean, found.low, found.high)]
+
+
 def table(lines: list[dict[str, Any]]) -> str:
-    """Rows of schemes, a pair of columns for every set and net."""
+    """Rows of schemes; for every set and net Dice, what it is more or less than in float in points, and the size."""
     found = {(line["set"], line["net"], line["scheme"]): line for line in lines}
     columns = list(dict.fromkeys((line["set"], line["net"]) for line in lines))
-    head = "| scheme | " + " | ".join(f"{name}, {net}: Dice | KiB" for name, net in columns) + " |"
-    rows = [head, "|---|" + "---:|" * (2 * len(columns))]
+    head = "| scheme | " + " | ".join(f"{name}, {net}: Dice | to float | KiB" for name, net in columns) + " |"
+    rows = [head, "|---|" + "---:|" * (3 * len(columns))]
     for scheme in dict.fromkeys(line["scheme"] for line in lines if line["scheme"] != "start"):
         cells = []
         for name, net in columns:
             line = found.get((name, net, scheme))
-            low, high = line["dice_interval"] if line else (0, 0)
-            cells += [
-                f"{line['dice']:.3f} ({low:.3f} to {high:.3f})" if line else "",
-                f"{line['bytes'] / 1024:,.0f}" if line else "",
-            ]
+            cells += ["", "", ""] if line is None else [
+                f"{line['dice']:.3f}", points(line["difference"]), f"{line['bytes'] / 1024:,.0f}"
+            ]  # fmt: skip
         rows.append(f"| `{scheme}` | " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def points(found: list[float] | None) -> str:
+    """A difference in Dice points with its interval."""
+    if found is None:
+        return ""
+    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found)
+    return f"{mean} ({low} to {high})"
 
 
 def main() -> None:

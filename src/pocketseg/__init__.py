@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
     from pocketseg.flows.inspect import inspect as inspect
+    from pocketseg.flows.pack import pack as pack
     from pocketseg.flows.phantom import phantom as phantom
     from pocketseg.flows.predict import predict as predict
     from pocketseg.flows.report import report as report
     from pocketseg.flows.train import train as train
+    from pocketseg.flows.verify import verify as verify
     from pocketseg.predictors import NetPredictor
 
 __version__ = "0.1.0"
-VERBS = ("doctor", "evaluate", "export", "inspect", "phantom", "predict", "report", "train")
+VERBS = ("doctor", "evaluate", "export", "inspect", "pack", "phantom", "predict", "report", "train", "verify")
 __all__ = [*VERBS, "__version__", "load"]
 
 
@@ -36,7 +38,7 @@ def load(path: str | Path, fold: int = 0) -> NetPredictor:
     """A model as a predictor: `predict(image)` gives probabilities (h, w, k), `mask(image)` class indices (h, w).
 
     Args:
-        path: an ONNX file (needs no torch), a checkpoint `best.safetensors`, or a run folder.
+        path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder.
         fold: of a run folder.
     """
     from pocketseg.flows.loading import load_predictor

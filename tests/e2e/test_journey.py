@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+import yaml
 from helpers import overrides, read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
 from pocketseg.errors import RunError
+from pocketseg.recipes import load_recipe
 
 
 def test_run_folder_has_everything(trained_run):
@@ -189,3 +193,33 @@ def test_several_classes_and_colour_from_npz(tmp_path):
 def test_finished_run_is_not_overwritten(trained_run, phantom_data):
     with pytest.raises(RunError, match="already holds a run"):
         pocketseg.train("demo", phantom_data, trained_run)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(trained_run, phantom_data, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("recipe.yaml", "manifest.json", "split.json", "log.txt"):
+        shutil.copy(trained_run / name, out / name)
+    recipe = out / "recipe.yaml"
+    pocketseg.train(recipe, phantom_data, out, resume=True, device="cpu")
+    stage = load_recipe(recipe).stages[0].name
+    for name in ("best.safetensors", "history.csv"):
+        assert (out / "fold-0" / stage / name).read_bytes() == (trained_run / "fold-0" / stage / name).read_bytes()
+    with pytest.raises(RunError, match="holds no run to resume"):
+        pocketseg.train(recipe, phantom_data, tmp_path / "none", resume=True, device="cpu")
+
+
+def test_judging_a_run_on_everything_is_said(trained_run, phantom_data, tmp_path, caplog):
+    pocketseg.evaluate(trained_run, phantom_data, out=tmp_path / "all")
+    assert "those" in caplog.text and "learned from" in caplog.text
+    caplog.clear()
+    pocketseg.evaluate(trained_run, phantom_data, split=trained_run / "split.json", out=tmp_path / "test")
+    assert "learned from" not in caplog.text
+
+
+def test_a_form_is_shown_with_what_it_sets():
+    done = run_cli("recipes", "show", "pocket:smoke")
+    shown = load_recipe(yaml.safe_load(done.stdout))
+    assert done.returncode == 0 and shown == load_recipe("pocket:smoke")
+    missing = run_cli("recipes", "show", "pocket:smok")
+    assert missing.returncode == 2 and "did you mean smoke" in missing.stderr

@@ -148,7 +148,7 @@ def test_killed_in_the_second_stage(phantom_data, tmp_path):
         assert resumed.wait(120) == 0
     log = (out / "log.txt").read_text().removeprefix(log_before)
     assert "stage float, epoch" not in log and "stage int8, epoch 2/12" not in log and "epoch 12/12" in log
-    assert len(content(out)) == 8 and content(out) == content(tmp_path / "whole")
+    assert len(content(out)) == 9 and content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -210,7 +210,7 @@ def test_torn_checkpoint_is_told_and_the_one_before_used(undisturbed, phantom_da
 def test_resume_without_checkpoint(phantom_data, tmp_path):
     done = run_cli(*command(phantom_data, tmp_path / "nothing")[3:], "--resume")
     assert done.returncode == 2
-    assert "no checkpoint" in done.stderr
+    assert "holds no run to resume" in done.stderr
     assert not (tmp_path / "nothing").exists()
 
 

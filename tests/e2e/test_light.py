@@ -8,11 +8,15 @@ import resource
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from helpers import run_cli
 from typer.main import get_command
+
+import pocketseg
+from pocketseg.engine.library import library_file
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 0.3
@@ -62,7 +66,7 @@ def test_every_verb_has_help_with_examples_whose_options_exist():
     assert checked >= 12
 
 
-def test_predict_works_where_torch_is_not_installed(exported, phantom_data, tmp_path):
+def test_predict_works_where_torch_is_not_installed(exported, trained_run, phantom_data, tmp_path):
     """A fresh environment with `pocketseg[onnx]` only, made from the wheel."""
     run = {"check": True, "capture_output": True, "text": True}
     wheel = tmp_path / "wheel"
@@ -70,6 +74,9 @@ def test_predict_works_where_torch_is_not_installed(exported, phantom_data, tmp_
     subprocess.run([sys.executable, *pip, "wheel", "--no-deps", "--wheel-dir", str(wheel), str(ROOT)], **run)
     built = next(wheel.glob("pocketseg-*.whl"))
     assert re.fullmatch(r"pocketseg-.*-py3-none-(?!any).*\.whl", built.name)
+    library = zipfile.ZipFile(built).getinfo(f"pocketseg/engine/{library_file().name}")
+    assert library.file_size <= 400 * 1024
+    assert not [name for name in zipfile.ZipFile(built).namelist() if name.endswith((".cpp", ".h"))]
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], **run)
     python = tmp_path / "venv/bin/python"
     subprocess.run([str(python), *pip, "install", f"{built}[onnx]"], **run)
@@ -81,6 +88,15 @@ def test_predict_works_where_torch_is_not_installed(exported, phantom_data, tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / image.name).exists()
+    packed = pocketseg.pack(trained_run, tmp_path / "model.pseg").file
+    subprocess.run([str(python), *pip, "uninstall", "--yes", "onnxruntime"], **run)
+    for arguments in (["verify", packed], ["predict", packed, image, "--out", "packed"]):
+        done = subprocess.run(
+            [str(tmp_path / "venv/bin/pocketseg"), *map(str, arguments)],
+            capture_output=True, text=True, cwd=tmp_path, env=clean,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "packed" / image.name).read_bytes() == (tmp_path / "out" / image.name).read_bytes()
     missing = subprocess.run([str(python), "-c", "import torch"], capture_output=True, text=True, env=clean)
     assert missing.returncode != 0, "torch is in the environment that should be without"
     refused = subprocess.run(

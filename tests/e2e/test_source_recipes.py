@@ -12,8 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pocketseg
+from pocketseg.errors import DataError
 from pocketseg.nets import build
 from pocketseg.recipes import load_recipe
+from pocketseg.training.model import logit_count
 
 pytestmark = pytest.mark.real_data
 
@@ -65,7 +67,8 @@ def trained(name: str, data: Path, out: Path, *overrides: str):
     assert all(math.isfinite(value) for row in history for value in row.values())
     assert history[-1]["loss"] < history[0]["loss"]
     net = recipe.stages[0].net
-    before = build(net.arch, recipe.data.channels, 1, seed=recipe.seed, **net.options).core.state_dict()
+    logits = logit_count(len(recipe.data.classes))
+    before = build(net.arch, recipe.data.channels, logits, seed=recipe.seed, **net.options).core.state_dict()
     after = {key.removeprefix("net."): value for key, value in load_file(folder / "last.safetensors").items()}
     still = [key for key, value in before.items() if value.ndim > 1 and torch.equal(value, after[key])]
     assert not still
@@ -148,6 +151,36 @@ def test_resnet18_unet(breast, tmp_path):
     assert [row["lr"] for row in history] == [1e-3] * 2
     assert recipe.stages[0].best_by == "loss" and recipe.normalize.clip == 1
     assert_apart(tmp_path / "run")
+
+
+def test_three_classes_by_folder(breast, tmp_path):
+    recipe, history = trained(
+        "resnet18-unet-encoders:classes", breast, tmp_path / "run", *CLUSTERS, "data.size=[32, 32]",
+        "stages.0.net={arch: thin_unet, blocks: 3}", "stages.0.init=null",
+    )  # fmt: skip
+    assert recipe.data.classes == ["benign", "malignant"] and "ce" in history[0]
+    summaries = read_json(tmp_path / "run/fold-0/summary.json")
+    assert {row["class_name"] for row in summaries} == {"benign", "malignant"}
+    assert all(row["positive"] > 0 and row["negative"] > 0 for row in summaries)
+
+
+def test_blu_net_with_pixel_weights(membranes, tmp_path):
+    """The separable net from scratch; gaps between cells weigh more, so its loss is not that without weights."""
+    overrides = [
+        "split.kind=holdout", "data.size=[32, 32]", "data.classes=[membrane]", "stages.*.net.width=4",
+        "stages.*.epochs=1", "stages.binary=null",
+    ]  # fmt: skip
+    losses = {}
+    for weights in ("borders", "null"):
+        given = [*overrides, f"stages.*.loss.pixel_weights={weights}"]
+        pocketseg.train("blu-net:scratch", membranes, tmp_path / weights, overrides=given, device="cpu")
+        losses[weights] = float(read_csv(tmp_path / weights / "fold-0/separable/history.csv")[0]["bce"])
+    assert 0 < losses["borders"] < losses["null"]
+    with pytest.raises(DataError, match="has no pixel weights"):
+        pocketseg.train(
+            "blu-net:scratch", membranes, tmp_path / "files", device="cpu",
+            overrides=[*overrides, "stages.*.loss.pixel_weights=files"],
+        )  # fmt: skip
 
 
 def test_fixed_point_em_float(membranes, tmp_path):

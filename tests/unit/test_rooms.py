@@ -18,20 +18,22 @@ MAY_USE = {
     "nets": set(),
     "quant": set(),
     "data": {"pipeline"},
-    "predictors": {"pipeline"},
+    "engine": set(),
+    "predictors": {"pipeline", "engine"},
     "weights": set(),
     "training": {"recipes", "data", "pipeline", "metrics", "nets", "quant", "predictors", "weights"},
     "exporters": {"pipeline", "nets", "quant"},
+    "packing": {"pipeline", "nets", "quant", "engine"},
     "evaluation": {"data", "metrics", "pipeline", "predictors"},
     "reporting": set(),
     "flows": {
         "pipeline", "metrics", "recipes", "nets", "quant", "data", "predictors",
-        "training", "exporters", "evaluation", "reporting", "weights",
+        "training", "exporters", "packing", "engine", "evaluation", "reporting", "weights",
     },
     "cli": {"flows", "recipes"},
 }  # fmt: skip
 # Rooms that must stay light: they never import these, not even inside a function.
-NO_TORCH = {"pipeline", "metrics", "recipes", "data", "predictors", "evaluation", "reporting", "cli"}
+NO_TORCH = {"pipeline", "metrics", "recipes", "data", "engine", "predictors", "evaluation", "reporting", "cli"}
 
 
 def imports(path: Path) -> set[str]:

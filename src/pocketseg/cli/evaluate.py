@@ -12,7 +12,10 @@ from pocketseg.cli import console
 
 def command(
     model: Annotated[
-        Path, typer.Argument(help="Run or stage folder, best or packed.safetensors, .onnx file, or a folder of masks.")
+        Path,
+        typer.Argument(
+            help="Run or stage folder, best or packed.safetensors, .pseg or .onnx file, or a folder of masks."
+        ),
     ],
     data: Annotated[Path, typer.Argument(help="Folder (or .npz file) of images and masks.")],
     split: Annotated[Path | None, typer.Option(help="Judge a part of this split file only.")] = None,

@@ -13,7 +13,9 @@ from pocketseg.cli import console
 def command(
     net: Annotated[
         str,
-        typer.Argument(help="Name of a net (see `pocketseg nets`), run or stage folder, best or packed.safetensors."),
+        typer.Argument(
+            help="Name of a net (see `pocketseg nets`), run or stage folder, best or packed.safetensors, .pseg file."
+        ),
     ],
     size: Annotated[tuple[int, int] | None, typer.Option(min=1, help="Height and width of the image.")] = None,
     in_channels: Annotated[int | None, typer.Option(min=1, help="Image channels of a net by name.")] = None,
@@ -38,6 +40,8 @@ def command(
         pocketseg inspect runs/first/fold-0/float/best.safetensors --json
 
         pocketseg inspect runs/first --weights weights.pdf --images scans
+
+        pocketseg inspect model.pseg
     """
     from pocketseg.errors import RecipeError
     from pocketseg.flows.inspect import inspect
@@ -45,6 +49,11 @@ def command(
     from pocketseg.flows.weights import draw_weights
 
     console.log_to_terminal()
+    if net.endswith(".pseg"):
+        if size or in_channels or classes or set_ or out or weights or images or as_json:
+            raise RecipeError(net, "is packed: nothing of it can be chosen or drawn", "inspect the run it came from")
+        _packed(net)
+        return
     if images and weights is None:
         raise RecipeError("--images", "is for the drawing of the weights", "add --weights weights.pdf")
     found = inspect(net, size=size, in_channels=in_channels, classes=classes, overrides=set_, fold=fold)
@@ -58,3 +67,12 @@ def command(
         console.speak(f"{name + ':':<22}{value}")
     for path in written:
         console.speak(f"written: {path}")
+
+
+def _packed(path: str) -> None:
+    from pocketseg.flows.inspect_packed import COLUMNS, inspect_packed
+
+    found = inspect_packed(path)
+    console.table(Path(path).name, COLUMNS, found.rows)
+    for name, value in found.facts:
+        console.speak(f"{name + ':':<18}{value}")

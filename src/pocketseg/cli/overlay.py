@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal
 
 import typer
 
 from pocketseg.cli import console
+
+Planes = Literal["auto", "axial", "coronal", "sagittal"]
 
 
 def command(
@@ -19,7 +21,7 @@ def command(
         str, typer.Option(help="Colours of truth only, prediction only, both.")
     ] = "#56B4E9,#E69F00,#009E73",
     alpha: Annotated[float, typer.Option(help="How strongly regions are tinted, 0 to 1.")] = 0.5,
-    axis: Annotated[str, typer.Option(help="Planes of a volume: auto, axial, coronal or sagittal.")] = "auto",
+    axis: Annotated[Planes, typer.Option(help="Planes of a volume.")] = "auto",
     slice_: Annotated[int | None, typer.Option("--slice", help="Slice of a volume (default: most foreground).")] = None,
 ) -> None:
     """Draw truth and predictions on their image: missed, too much, and right in three colours.
@@ -33,11 +35,10 @@ def command(
         pocketseg overlay scan.nii.gz --prediction mask.nii.gz --slice 20 --color "#56B4E9,#D55E00,#009E73" --alpha 0.3
     """
     from pocketseg.flows.overlay import overlay
-    from pocketseg.pipeline.reading import Axis
 
     console.log_to_terminal()
     drawn = overlay(
         image, out, truth=truth, predictions=prediction, colors=color.split(","), alpha=alpha,
-        axis=cast(Axis, axis), slice_=slice_,
+        axis=axis, slice_=slice_,
     )  # fmt: skip
     console.speak(f"{drawn.file}" + ("" if drawn.slice is None else f": slice {drawn.slice}"))

@@ -12,7 +12,8 @@ from pocketseg.cli import console
 
 def command(
     model: Annotated[
-        Path, typer.Argument(help=".onnx file (needs no torch), best or packed.safetensors, run or stage folder.")
+        Path,
+        typer.Argument(help=".pseg or .onnx file (need no torch), best or packed.safetensors, run or stage folder."),
     ],
     inputs: Annotated[list[str], typer.Argument(help="Images, folders, or quoted patterns.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
@@ -33,7 +34,7 @@ def command(
 
     Examples:
 
-        pocketseg predict model.onnx scans --out masks
+        pocketseg predict model.pseg scans --out masks
 
         pocketseg predict model.onnx scan.nii.gz patient7/series3 --out masks
 

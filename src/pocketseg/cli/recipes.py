@@ -31,8 +31,8 @@ def listed(context: typer.Context) -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
-    """Print a shipped recipe."""
-    from pocketseg.recipes import shipped_text
+def show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or NAME:FORM.")]) -> None:
+    """Print a shipped recipe; a form is printed with what it sets."""
+    from pocketseg.recipes import form_text, shipped_text
 
-    print(shipped_text(name), end="")
+    print(form_text(name) if ":" in name else shipped_text(name), end="")

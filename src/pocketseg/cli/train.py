@@ -84,7 +84,7 @@ def command(
             overrides=overrides, fold=fold, split=split, device=device, resume=resume, jobs=jobs, cluster=cluster,
             logs=log, listener=bars, progress=bars,
         )  # fmt: skip
-    if not result.summaries and not result.trials:
+    if not any(result.summaries.values()) and not result.trials:
         return  # one of several processes; the first one reports
     with RunFolder(result.run).logged():
         if result.trials:

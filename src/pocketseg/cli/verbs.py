@@ -15,11 +15,13 @@ from pocketseg.cli import (
     inspect,
     nets,
     overlay,
+    pack,
     phantom,
     predict,
     recipes,
     report,
     train,
+    verify,
 )
 
 app = typer.Typer(
@@ -51,7 +53,11 @@ def common(
     """Options before the verb."""
 
 
-for verb in (doctor, train, evaluate, export, predict, overlay, report, nets, inspect, phantom, demo, convert_config):
+VERBS = (
+    doctor, train, evaluate, pack, verify, export, predict, overlay, report, nets, inspect, phantom, demo,
+    convert_config,
+)  # fmt: skip
+for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")

@@ -38,6 +38,7 @@ class Opening(TypedDict, total=False):
             own group.
         reading: how volumes are cut into slices.
         raters: masks of several raters are fused by majority or STAPLE, or `each` gives a case.
+        class_folders: names of the classes, where the folder a case lies in says which one its mask shows.
         only: which cases to keep.
         follow_links: read what links point to outside of the data set.
     """
@@ -48,6 +49,7 @@ class Opening(TypedDict, total=False):
     grouping: Grouping | None
     reading: Reading | None
     raters: Raters
+    class_folders: tuple[str, ...]
     only: Only | None
     follow_links: bool
 
@@ -92,6 +94,7 @@ class Cases(Sequence[Case]):
     coding: MaskCoding = field(default_factory=MaskCoding)
     grouped: bool = False
     fusion: Fusion = "majority"
+    class_folders: tuple[str, ...] = ()
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(CACHE_MIB * 2**20))
 
     @classmethod
@@ -138,7 +141,13 @@ class Cases(Sequence[Case]):
             problems += error.coded("groups").problems
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
-        return cls(root, name, ordered, options.get("coding") or MaskCoding(), grouped, fusion), problems
+        coding, folders = options.get("coding") or MaskCoding(), options.get("class_folders", ())
+        return cls(root, name, ordered, coding, grouped, fusion, folders), problems
+
+    @property
+    def classes(self) -> int:
+        """The number of foreground classes."""
+        return len(self.class_folders) or self.coding.classes
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -173,6 +182,19 @@ class Cases(Sequence[Case]):
         """
         return self._mask_and_values(case)[0]
 
+    def _of_its_folder(self, case: Case, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A mask of one foreground with the class that the case's folder names, where folders do."""
+        if not self.class_folders or not mask.any():
+            return mask
+        if case.label not in self.class_folders:
+            where = f"the folder {case.label!r}" if case.label else "no class folder"
+            raise DataError(
+                case.masks[0].where,
+                f"shows something, but lies in {where}; the classes are {', '.join(self.class_folders)}",
+                "name the folder in data.classes, or set data.mask.by_folder=false",
+            )
+        return mask * np.uint8(self.class_folders.index(case.label) + 1)
+
     def look(self, case: Case) -> Look:
         """Image, mask and what they tell, decoded once.
 
@@ -199,9 +221,9 @@ class Cases(Sequence[Case]):
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
                 raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
-        if len(case.raters) > 1:
-            return fuse(np.stack(layers), self.coding.classes, self.fusion), values
-        return np.maximum.reduce(layers), values
+        several = len(case.raters) > 1
+        mask = fuse(np.stack(layers), self.coding.classes, self.fusion) if several else np.maximum.reduce(layers)
+        return self._of_its_folder(case, mask), values
 
     def weights(self, case: Case) -> NDArray[np.float32] | None:
         """The weight of every pixel (h, w), where the data has them."""
@@ -229,7 +251,7 @@ class Cases(Sequence[Case]):
             DataError: with one problem for each file that cannot be used.
         """
         facts, problems = self._inspect(progress)
-        findings = [*quick_findings(self.cases, facts, self.coding, grouped=self.grouped)]
+        findings = [*quick_findings(self.cases, facts, self.coding, self.classes, grouped=self.grouped)]
         problems += [finding.problem for finding in findings if finding.level == "error"]
         if problems:
             raise DataError.of(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,6 +41,8 @@ from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.models import Recipe
 
+log = logging.getLogger("pocketseg")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -63,7 +66,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Judge a run, a checkpoint, an ONNX file, or a folder of predicted masks.
+    """Judge a run, a checkpoint, a packed model, an ONNX file, or a folder of predicted masks.
 
     Args:
         model: what predicts; in a folder of masks, each has the name of its case.
@@ -94,6 +97,8 @@ def evaluate(
     classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
     respond = _folder_of_masks(model, classes) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
+    if split is None and RunFolder(model).recipe_file.exists():
+        log.warning("all cases are judged, with those %s learned from; --split %s/split.json tells apart", model, model)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))

@@ -9,11 +9,11 @@ from pocketseg.errors import ModelFileError, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
-from pocketseg.predictors import NetPredictor, load_onnx
+from pocketseg.predictors import NetPredictor, load_onnx, load_pseg
 from pocketseg.recipes.models import DataSection, EvaluateSection, Recipe
 
 BEST = "best.safetensors"
-WANTED = "give a run folder, best.safetensors, packed.safetensors, or an .onnx file"
+WANTED = "give a run folder, best.safetensors, packed.safetensors, a .pseg or an .onnx file"
 
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
@@ -25,7 +25,7 @@ def opening(section: DataSection) -> Opening:
     """How a recipe's data section says that data is opened."""
     values = section.mask.values
     coding = MaskCoding(
-        classes=len(section.classes),
+        classes=1 if section.mask.by_folder else len(section.classes),
         values=None if values is None else tuple(values),
         invert=section.mask.invert,
         threshold=section.mask.threshold,
@@ -39,6 +39,7 @@ def opening(section: DataSection) -> Opening:
         "grouping": grouping,
         "reading": reading_of(section),
         "raters": section.raters,
+        "class_folders": tuple(section.classes) if section.mask.by_folder else (),
         "only": Only(*chosen),
         "follow_links": section.follow_links,
     }
@@ -85,7 +86,7 @@ def require_torch() -> None:
 
 
 def load_predictor(path: str | Path, fold: int = 0) -> NetPredictor:
-    """A predictor from a run folder, a checkpoint, or an ONNX file; the last needs no torch.
+    """A predictor from a run folder, a checkpoint, a packed model, or an ONNX file; the last two need no torch.
 
     Raises:
         ModelFileError: nothing that can predict is there.
@@ -93,6 +94,8 @@ def load_predictor(path: str | Path, fold: int = 0) -> NetPredictor:
     path = Path(path)
     if path.suffix == ".onnx":
         return load_onnx(path)
+    if path.suffix == ".pseg":
+        return load_pseg(path)
     path = checkpoint_of(path, fold)
     if not path.is_file():
         raise ModelFileError(str(path), "does not exist", WANTED)

@@ -1,4 +1,4 @@
-"""`predict`: images in, masks of the same size and name out. With an ONNX model nothing of torch is imported.
+"""`predict`: images in, masks of the same size and name out. A packed or ONNX model needs nothing of torch.
 
 A volume comes back in its own format on its own grid: NIfTI as NIfTI, DICOM as a DICOM segmentation, TIFF as TIFF.
 """
@@ -76,7 +76,7 @@ def predict(
     """Segment images.
 
     Args:
-        model: ONNX file, checkpoint, or run folder.
+        model: packed model, ONNX file, checkpoint, or run folder.
         inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`. A folder
             of DICOM files is one series.
         out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI and

@@ -48,7 +48,7 @@ def report(run: str | Path, *, out: str | Path | None = None, fold: int = 0, dat
     predictor = load_predictor(folder.path, fold)
     ranked = _ranked(rows)
     content = Report(
-        title=f"{folder.path.name}: {recipe.stages[-1].net.arch}",
+        title=f"{folder.path.name}: {_shown_stage(recipe)}",
         subtitle=recipe.description,
         facts=_facts(folder, recipe, manifest, fold, cases, predictor),
         tables=[_results(folder), *_metrics(folder, judged), _by_label(rows, part)],
@@ -86,6 +86,12 @@ NOTES = [
 ]
 
 
+def _shown_stage(recipe: Recipe) -> str:
+    """The stage that the page is about."""
+    last = recipe.stages[-1]
+    return last.net.arch if len(recipe.stages) == 1 else f"stage {last.name}, {last.net.arch}"
+
+
 def _facts(
     folder: RunFolder, recipe: Recipe, manifest: dict[str, Any], fold: int, cases: Cases, predictor: Predictor
 ) -> list[tuple[str, str]]:
@@ -94,7 +100,10 @@ def _facts(
     stage = manifest["stages"][f"fold-{fold}/{recipe.stages[-1].name}"]
     rules, machine = predictor.pipeline.postprocess, manifest["hardware"]
     versions = {"pocketseg": manifest["pocketseg"], **manifest["libraries"]}
-    files = [("Checkpoint", checkpoint), ("ONNX file", folder.onnx_file(fold))]
+    files = [
+        ("Checkpoint", checkpoint), ("Packed", checkpoint.with_name("packed.safetensors")),
+        ("ONNX file", folder.onnx_file(fold)),
+    ]  # fmt: skip
     return [
         ("Classes", ", ".join(recipe.data.classes)),
         ("Cases", f"{len(plan.train)} training, {len(plan.validation)} validation, {len(plan.test)} test"),
@@ -159,7 +168,8 @@ def _panels(cases: Cases, names: Sequence[str], predictor: Predictor) -> list[Pa
 def _results(folder: RunFolder) -> Table:
     rows = [[str(fold), stage, *result_row(summary)] for fold, stage, summary in stage_summaries(folder)]
     first, *columns = RESULT_COLUMNS
-    return Table("Results", "Best epoch of each stage, in f32.", [first, "stage", *columns], rows)
+    text = "Best epoch of each stage; a quantised one is judged on integers. What follows is about the last stage."
+    return Table("Results", text, [first, "stage", *columns], rows)
 
 
 def _metrics(folder: RunFolder, judged: Sequence[int]) -> list[Table]:

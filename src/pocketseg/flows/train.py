@@ -208,6 +208,7 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe, checked)
+    _check_weights(recipe, [case for found in folds.values() for case in cases.named(found.train)])
     check_starts(recipe, folds, plan.groups, checked.digest)
     check_teachers(recipe, folds, plan.groups, checked.digest, cases)
     return folds
@@ -215,10 +216,9 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
 
 def _check_out(run: RunFolder, resume: bool) -> None:
     if resume:
-        if not any(run.path.glob("fold-*/*/*last.safetensors")):
-            raise RunError(
-                str(run.path), "has no checkpoint to resume from", "check the path, or train without --resume"
-            )
+        # A run that was killed before its first checkpoint begins again.
+        if not run.recipe_file.exists():
+            raise RunError(str(run.path), "holds no run to resume", "check the path, or train without --resume")
     elif not run.is_empty():
         what = "already holds a run" if run.recipe_file.exists() else "is not empty"
         raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
@@ -233,6 +233,15 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
+
+
+def _check_weights(recipe: Recipe, cases: Sequence[Case]) -> None:
+    from pocketseg.training.samples import no_weights
+
+    if any(stage.loss is not None and stage.loss.pixel_weights == "files" for stage in recipe.stages):
+        problems = [problem for case in cases if case.weights is None for problem in no_weights(case).problems]
+        if problems:
+            raise DataError.of(problems)
 
 
 def _without_empty(fold: Fold, checked: CheckedData) -> Fold:
@@ -398,6 +407,7 @@ class _Work:
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
         seed = self.recipe.seed
         samples = Samples.of(self.cases, part, model.pipeline, seed)
+        samples.weighting = None if stage.loss is None else stage.loss.pixel_weights
         if stage.quant is not None:
             self._quantize(model, stage, samples, validation, folder)
         teaching = self._teaching(number, stage, samples, precision)

@@ -1,6 +1,14 @@
 """Recipes: what decides a result, in one YAML file."""
 
-from pocketseg.recipes.loading import dump_recipe, form_names, load_recipe, parse_yaml, shipped_names, shipped_text
+from pocketseg.recipes.loading import (
+    dump_recipe,
+    form_names,
+    form_text,
+    load_recipe,
+    parse_yaml,
+    shipped_names,
+    shipped_text,
+)
 from pocketseg.recipes.models import Recipe, StageSection
 from pocketseg.recipes.sweep import Sweep, Variant, load_sweep
 
@@ -11,6 +19,7 @@ __all__ = [
     "Variant",
     "dump_recipe",
     "form_names",
+    "form_text",
     "load_recipe",
     "load_sweep",
     "parse_yaml",

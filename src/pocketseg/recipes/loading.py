@@ -142,6 +142,11 @@ def form_names(source: str | Path | dict[str, Any]) -> list[str]:
     return list(values.get(FORMS) or {}) if isinstance(values, dict) else []
 
 
+def form_text(source: str) -> str:
+    """A form of a recipe as YAML, without the comments and the other forms."""
+    return dump_values(overridden(source, ())[1])
+
+
 def _form_apart(source: str | Path | dict[str, Any]) -> tuple[str | Path | dict[str, Any], str | None]:
     """`NAME:FORM` in its two parts.
 

@@ -28,11 +28,15 @@ class Section(BaseModel):
 
 
 class MaskSection(Section):
-    """How masks store classes: `values` per class, `invert` or `threshold` for a single one."""
+    """How masks store classes: `values` per class, `invert` or `threshold` for a single one.
+
+    `by_folder`: masks hold one foreground, whose class is the folder the case lies in (benign, malignant).
+    """
 
     invert: bool = False
     values: list[int] | None = None
     threshold: Positive | None = None
+    by_folder: bool = False
 
 
 class OnlySection(Section):
@@ -80,7 +84,10 @@ class DataSection(Section):
             raise ValueError(f"mask.values: needs one value for each of the {len(self.classes)} classes")
         if self.mask.values is not None and len(set(self.mask.values)) < len(self.mask.values):
             raise ValueError("mask.values: a value stands twice; give every class a value of its own")
-        if len(self.classes) > 1 and (self.mask.invert or self.mask.threshold is not None):
+        if self.mask.values is not None and self.mask.by_folder:
+            raise ValueError("mask: values and by_folder both say which class a mask shows; give one of them")
+        stored_apart = len(self.classes) > 1 and not self.mask.by_folder
+        if stored_apart and (self.mask.invert or self.mask.threshold is not None):
             raise ValueError("mask: invert and threshold make sense for one class only; remove them")
         if sum([self.group_csv is not None, self.group_regex is not None, self.group_folder]) > 1:
             raise ValueError("give one of group_csv, group_regex and group_folder")
@@ -175,6 +182,7 @@ class LossSection(Section):
 
     `dice_smoothing` pixels are added to both sides of the Dice ratio: the more, the less an empty mask costs.
     `class_weights` weighs background and each class in the cross-entropy part, in the order of the indices.
+    `pixel_weights` weighs its pixels: `files` has them beside the images, `borders` counts the gaps between objects.
     """
 
     bce: Annotated[float, Field(ge=0)] = 0
@@ -185,11 +193,14 @@ class LossSection(Section):
     boundary: Annotated[float, Field(ge=0)] = 0
     dice_smoothing: Positive = 1.0
     class_weights: list[Positive] | None = None
+    pixel_weights: Literal["files", "borders"] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> LossSection:
         if not (self.bce or self.ce or self.dice or self.batch_dice):
             raise ValueError("none of bce, ce, dice and batch_dice has a weight; for example {bce: 1, dice: 1}")
+        if self.pixel_weights and not (self.bce or self.ce):
+            raise ValueError("pixel_weights: weigh bce or ce, of which there is none")
         return self
 
 

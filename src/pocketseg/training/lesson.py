@@ -33,6 +33,7 @@ class Inputs:
         labelled: which of them have a mask.
         share: weight of the labels' loss here, so that its mean over processes is that over all labelled samples.
         given: the teacher's probabilities (n, k, h, w) where they come from files.
+        weights: of the pixels (n, h, w), where the loss has some.
     """
 
     images: Tensor
@@ -40,6 +41,7 @@ class Inputs:
     labelled: Sequence[int]
     share: float = 1.0
     given: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def labels_loss(logits: Tensor, inputs: Inputs, weights: LossSection) -> tuple[T
     """The labels' loss over the labelled samples; 0 where none is."""
     rows = list(inputs.labelled)
     if len(rows) == len(logits) and inputs.share == 1:
-        return segmentation_loss(logits, inputs.masks, weights)
+        return segmentation_loss(logits, inputs.masks, weights, inputs.weights)
     chosen = rows or list(range(len(logits)))
-    loss, parts = segmentation_loss(logits[chosen], inputs.masks[chosen], weights)
+    pixels = None if inputs.weights is None else inputs.weights[chosen]
+    loss, parts = segmentation_loss(logits[chosen], inputs.masks[chosen], weights, pixels)
     share = inputs.share if rows else 0.0
     return share * loss, {name: share * value for name, value in parts.items()}

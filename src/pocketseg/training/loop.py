@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -289,14 +289,17 @@ class StageTraining:
             for index in positions
         ]
         images, masks = augment(images, masks, drawn, self.recipe.augment)
-        given = None
-        if self.train.maps is not None:
-            found = [self.train.teacher_maps([whole[at]], self.position.epoch, first + at) for at in positions]
-            given = move_maps(torch.cat(found).to(device), drawn, self.recipe.augment)
+
+        def moved(planes: Callable[[Sequence[Case], int, int], Tensor]) -> Tensor:
+            found = [planes([whole[at]], self.position.epoch, first + at) for at in positions]
+            return move_maps(torch.cat(found).to(device), drawn, self.recipe.augment)
+
+        given = None if self.train.maps is None else moved(self.train.teacher_maps)
+        weights = None if self.train.weighting is None else moved(self.train.pixel_weights)[:, 0]
         labelled = [row for row, index in enumerate(positions) if whole[index].masks]
         here, everywhere = len(labelled) / len(positions), sum(bool(case.masks) for case in whole) / len(whole)
         share = here / everywhere if everywhere else 1.0
-        return Inputs(images.contiguous(memory_format=torch.channels_last), masks, labelled, share, given)
+        return Inputs(images.contiguous(memory_format=torch.channels_last), masks, labelled, share, given, weights)
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)

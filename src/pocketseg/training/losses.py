@@ -12,13 +12,16 @@ from pocketseg.recipes.models import LossSection
 BOUNDARY_SMOOTHING = 0.01
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, weights: LossSection) -> tuple[Tensor, dict[str, Tensor]]:
+def segmentation_loss(
+    logits: Tensor, target: Tensor, weights: LossSection, pixel_weights: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of a recipe's loss parts.
 
     Args:
         logits: (n, 1, h, w) for one class, (n, classes + 1, h, w) for several; computed with in f32.
         target: class indices (n, h, w), any integer dtype.
         weights: weight of each part.
+        pixel_weights: (n, h, w), of the pixels in the cross-entropy.
 
     Returns:
         The sum, and each part before its weight.
@@ -26,7 +29,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, weights: LossSection) -> t
     logits, target = logits.float(), target.long()
     parts: dict[str, Tensor] = {}
     if weights.bce or weights.ce:
-        parts["bce" if weights.bce else "ce"] = cross_entropy(logits, target, weights.class_weights)
+        parts["bce" if weights.bce else "ce"] = cross_entropy(logits, target, weights.class_weights, pixel_weights)
     if weights.dice or weights.batch_dice or weights.tv or weights.boundary:
         probability, truth = foreground(logits, target)
         if weights.dice:
@@ -41,14 +44,17 @@ def segmentation_loss(logits: Tensor, target: Tensor, weights: LossSection) -> t
     return total, parts
 
 
-def cross_entropy(logits: Tensor, target: Tensor, class_weights: list[float] | None = None) -> Tensor:
-    """Binary (one logit) or categorical cross-entropy: mean over pixels, each times its class's weight."""
-    weights = None if class_weights is None else logits.new_tensor(class_weights)
+def cross_entropy(
+    logits: Tensor, target: Tensor, class_weights: list[float] | None = None, pixel_weights: Tensor | None = None
+) -> Tensor:
+    """Binary (one logit) or categorical cross-entropy: mean over pixels, each times its own and its class's weight."""
     if logits.shape[1] == 1:
-        pixel_weights = None if weights is None else weights[target].unsqueeze(1)
-        return F.binary_cross_entropy_with_logits(logits, target.unsqueeze(1).float(), weight=pixel_weights)
-    pixels = F.cross_entropy(logits, target, weight=weights, reduction="none")
-    return pixels.mean()
+        pixels = F.binary_cross_entropy_with_logits(logits[:, 0], target.float(), reduction="none")
+    else:
+        pixels = F.cross_entropy(logits, target, reduction="none")
+    if class_weights is not None:
+        pixels = pixels * logits.new_tensor(class_weights)[target]
+    return (pixels if pixel_weights is None else pixels * pixel_weights).mean()
 
 
 def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from pocketseg.data import BoundedCache, Case, Cases
 from pocketseg.data.cases import CACHE_MIB
+from pocketseg.errors import DataError
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_size
 from pocketseg.training.augment import sample_generator
+from pocketseg.training.pixel_weights import border_weights
 
 # First numbers of the generators' keys, so that order and augmentation never share a stream.
 ORDER, CROP, AUGMENT = 1, 2, 3
@@ -33,6 +35,7 @@ class Samples:
         seed: of order and crops.
         unlabelled: images without masks that join.
         maps: probabilities (k, h, w) of a case on a grid (h, w), where a teacher left them; else None.
+        weighting: where the weights of pixels come from, if the loss has some.
     """
 
     cases: Cases
@@ -42,6 +45,7 @@ class Samples:
     cache: BoundedCache
     unlabelled: Sequence[Case] = ()
     maps: Callable[[Case, tuple[int, int]], NDArray[np.float32]] | None = None
+    weighting: Literal["files", "borders"] | None = None
 
     @classmethod
     def of(cls, cases: Cases, part: Sequence[Case], pipeline: Pipeline, seed: int) -> Samples:
@@ -105,11 +109,19 @@ class Samples:
 
     def teacher_maps(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The teacher's probabilities (n, k, h, w) of the same windows as `batch` gives."""
-        assert self.maps is not None
+        return self._windows(self._map, batch, epoch, first)
+
+    def pixel_weights(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
+        """The weights (n, 1, h, w) of the pixels of the same windows as `batch` gives."""
+        return self._windows(self._weights, batch, epoch, first)
+
+    def _windows(
+        self, make: Callable[[Case], NDArray[np.float32]], batch: Sequence[Case], epoch: int, first: int
+    ) -> Tensor:
+        """Planes (k, h, w) that are made for each case on the grid of its net input and kept, cut as `batch` cuts."""
         found = []
         for offset, case in enumerate(batch):
-            height, width = self.prepared(case)[1].shape
-            (planes,) = self.cache.get(("map", case.name), partial(self._map, case, (height, width)))
+            (planes,) = self.cache.get((make.__name__, case.name), lambda case=case: (make(case),))  # type: ignore[misc]
             if self.pipeline.fit == "tile":
                 planes = pad_to_size(planes, self.pipeline.size)
                 shape = (planes.shape[1], planes.shape[2])
@@ -117,9 +129,20 @@ class Samples:
             found.append(planes)
         return torch.from_numpy(np.stack(found))
 
-    def _map(self, case: Case, shape: tuple[int, int]) -> tuple[NDArray[np.float32]]:
+    def _map(self, case: Case) -> NDArray[np.float32]:
         assert self.maps is not None
-        return (self.maps(case, shape),)
+        height, width = self.prepared(case)[1].shape
+        return self.maps(case, (height, width))
+
+    def _weights(self, case: Case) -> NDArray[np.float32]:
+        mask = self.prepared(case)[1]
+        if not case.masks or self.weighting == "borders":
+            return border_weights(mask)[None]
+        weights = self.cases.weights(case)
+        if weights is None:
+            raise no_weights(case)
+        place = self.pipeline.placement((weights.shape[0], weights.shape[1]), case.spacing_mm)
+        return place.surround(place.cut(weights[None]))
 
     def _cropped(self, case: Case, epoch: int, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """A random window of the net's size where the pipeline tiles, else the whole."""
@@ -136,6 +159,15 @@ class Samples:
         rng = sample_generator(CROP, self.seed, epoch, position)
         top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(shape, (height, width), strict=True))
         return slice(top, top + height), slice(left, left + width)
+
+
+def no_weights(case: Case) -> DataError:
+    """The error for a case without the pixel weights that the loss wants."""
+    return DataError(
+        case.image.where,
+        "has no pixel weights beside it (loss.pixel_weights=files)",
+        "write NAME_weights.npy in the layout dic, or set loss.pixel_weights=borders",
+    )
 
 
 def learn_mean_std(

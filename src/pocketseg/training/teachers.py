@@ -27,6 +27,7 @@ from pocketseg.pipeline.intensity import LUMA, SMALLEST_STD, converts
 from pocketseg.predictors import NetPredictor
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.distil import logits_of
+from pocketseg.training.hints import keep_outputs
 from pocketseg.training.model import Model
 
 ARRAYS = (".npz", ".npy")
@@ -166,15 +167,16 @@ class NetTeacher:
         self.device, self.precision = device, precision
         self.net = model.net.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.net.requires_grad_(False)
+        if self.places:
+            keep_outputs(self.net.core, self.places)
 
     def answer(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        with torch.inference_mode(), autocast(self.device, self.precision):
+        # Not inference_mode, whose tensors cannot enter a gradient's graph.
+        with torch.no_grad(), autocast(self.device, self.precision):
             with tapped(self.net.core, self.places) as seen:
                 logits = self.net(translate(images, self.student, self.pipeline))
             logits = _back(logits.float(), images)
-        # Copies, since tensors of inference mode cannot enter a gradient's graph; most are no f32 before anyway.
-        found = {place: tensor.to(torch.float32, copy=True) for place, tensor in seen.items()}
-        return logits.clone(), [found[place] for place in self.wanted]
+        return logits, [seen[place] for place in self.wanted]
 
 
 class OnnxTeacher:

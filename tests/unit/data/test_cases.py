@@ -289,3 +289,33 @@ def test_unknown_names_are_told_together(tmp_path):
     with pytest.raises(DataError) as caught:
         cases.named(["x", "a", "y"])
     assert [problem.what for problem in caught.value.problems] == ["has no case named 'x'", "has no case named 'y'"]
+
+
+# --- classes by folder ------------------------------------------------------------------------------------
+
+
+def classes_in_folders(root, *, normal=False) -> Cases:
+    for label in ("benign", "malignant", "normal"):
+        make_suffix_dataset(root / label, [f"{label} (1)"])
+    if not normal:
+        write_image(root / "normal/normal (1)_mask.png", np.zeros((6, 7), np.uint8))
+    return Cases.open(root, class_folders=("benign", "malignant"))
+
+
+def test_a_folder_says_of_which_class_a_mask_is(tmp_path):
+    cases = classes_in_folders(tmp_path)
+    values = {case.label: np.unique(cases.mask(case)).tolist() for case in cases}
+    assert values == {"benign": [0, 1], "malignant": [0, 2], "normal": [0]}
+    assert cases.check().empty == {"normal (1)"}
+
+
+def test_a_mask_in_a_folder_of_no_class_must_be_empty(tmp_path):
+    (problem,) = told(classes_in_folders(tmp_path, normal=True))
+    assert "normal (1)_mask.png: shows something, but lies in the folder 'normal'" in problem
+    assert "data.classes" in problem
+
+
+def test_a_mask_in_no_class_folder_is_told(tmp_path):
+    make_suffix_dataset(tmp_path, ["a"])
+    (problem,) = told(Cases.open(tmp_path, class_folders=("benign", "malignant")))
+    assert "lies in no class folder" in problem

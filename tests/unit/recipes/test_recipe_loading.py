@@ -6,7 +6,7 @@ import pytest
 
 from pocketseg.errors import Problem, RecipeError
 from pocketseg.flows.stages import check_stage
-from pocketseg.recipes import Recipe, dump_recipe, load_recipe, parse_yaml, shipped_names, shipped_text
+from pocketseg.recipes import Recipe, dump_recipe, load_recipe, load_sweep, parse_yaml, shipped_names, shipped_text
 
 NET = {"arch": "thin_unet"}
 SMALLEST = {"stages": [{"name": "float", "net": NET}]}
@@ -34,7 +34,7 @@ def with_value(key: str, value) -> dict:
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_recipes_load_and_dump_to_equals(name, tmp_path):
-    recipe = load_recipe(name)
+    recipe = load_sweep(name).variants[0].recipe
     assert recipe.description and recipe.stages
     path = tmp_path / "dumped.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")

@@ -140,3 +140,17 @@ def test_logits_of_probabilities(channels):
     torch.testing.assert_close(again.double(), p, rtol=0, atol=3 * NEAREST)
     sure = logits_of(torch.tensor([[[[0.0, 1.0]]]]))
     assert torch.isfinite(sure).all() and sure[0, 0, 0, 0] < -11 and sure[0, 0, 0, 1] > 11
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_slope_of_a_difference_is_that_of_its_formula(kind, dtype):
+    draw = torch.Generator().manual_seed(3)
+    student, teacher = (torch.randn(3, 5, 6, 7, generator=draw).to(dtype) for _ in range(2))
+    weights = torch.tensor([1.0, 0.0, 3.0])
+    ours, plain = student.clone().requires_grad_(), student.float().requires_grad_()
+    (hint_loss(ours, teacher, kind) * weights).sum().backward()
+    apart = plain - teacher.float()
+    ((apart.abs() if kind == "l1" else apart.square()).mean((1, 2, 3)) * weights).sum().backward()
+    assert ours.grad.dtype == dtype and not ours.grad[1].any()
+    torch.testing.assert_close(ours.grad.float(), plain.grad, rtol=1e-6 if dtype == torch.float32 else 1e-2, atol=0)

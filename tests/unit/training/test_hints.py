@@ -7,7 +7,7 @@ from pocketseg.errors import RecipeError
 from pocketseg.nets import NETS, build, skeleton
 from pocketseg.nets.points import block_output, blocks, place_shapes, tapped
 from pocketseg.quant import Scheme, calibrate, quantize_net
-from pocketseg.recipes import load_recipe
+from pocketseg.recipes import load_sweep
 from pocketseg.recipes.loading import shipped_names
 from pocketseg.recipes.models import HintsSection
 from pocketseg.training.hints import Student, choose_hints, fits_name, frozen_layers, keep_outputs
@@ -57,7 +57,7 @@ def test_blu_net_hints_every_convolution():
 
 @pytest.mark.parametrize("recipe", shipped_names())
 def test_every_net_of_the_recipes_pairs_with_itself_and_with_a_thinner_one(recipe):
-    for stage in load_recipe(recipe).stages:
+    for stage in (stage for variant in load_sweep(recipe).variants for stage in variant.recipe.stages):
         net = {"arch": stage.net.arch, **stage.net.options}
         core = skeleton(in_channels=1, out_channels=1, **net)
         size = (2 * core.stride, 2 * core.stride)

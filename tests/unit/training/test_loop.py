@@ -550,8 +550,8 @@ def breaking(monkeypatch, at: int, value: float = math.nan) -> None:
     """Makes the loss of one training step, counted from 1, not finite."""
     calls = []
 
-    def loss(logits, target, options):
-        total, parts = segmentation_loss(logits, target, options)
+    def loss(logits, target, options, pixel_weights=None):
+        total, parts = segmentation_loss(logits, target, options, pixel_weights)
         calls.extend([1] * logits.requires_grad)
         return (total * value if logits.requires_grad and len(calls) == at else total), parts
 

@@ -112,7 +112,7 @@ def checkup(
                 suspects[code].append(look.facts.mask)
         if progress:
             progress(done, len(cases))
-    findings += quick_findings(cases.cases, facts, cases.coding, grouped=cases.grouped)
+    findings += quick_findings(cases.cases, facts, cases.coding, cases.classes, grouped=cases.grouped)
     findings += [
         Finding(code, tuple(files), TOLD[code][0].format(len(files)), TOLD[code][1]) for code, files in suspects.items()
     ]
@@ -190,6 +190,6 @@ def _overlap(cases: Cases, a: Case, b: Case, flip: tuple[bool, bool]) -> float:
     """IoU of two masks on the first one's grid, with the second turned as its image is; 1 where both are empty."""
     one = cases.mask(a)
     down, across = (slice(None, None, -1 if side else 1) for side in flip)
-    other = resize_labels(cases.mask(b)[down, across], (one.shape[0], one.shape[1]), cases.coding.classes)
+    other = resize_labels(cases.mask(b)[down, across], (one.shape[0], one.shape[1]), cases.classes)
     union = int(((one > 0) | (other > 0)).sum())
     return int(((one == other) & (one > 0)).sum()) / union if union else 1.0

@@ -22,7 +22,7 @@ LITTLE = 1 / 8
 
 
 def quick_findings(
-    cases: Sequence[Case], facts: Sequence[Facts], coding: MaskCoding, *, grouped: bool
+    cases: Sequence[Case], facts: Sequence[Facts], coding: MaskCoding, classes: int, *, grouped: bool
 ) -> Iterator[Finding]:
     """Findings about masks, images and groups that cost no further decoding."""
     if not grouped:
@@ -34,6 +34,7 @@ def quick_findings(
         yield Finding("ungrouped", ("groups",), what, fix)
     if facts:
         yield from _coding(facts, coding)
+        yield from _absent(facts, classes)
         yield from _foreground(facts, coding)
         yield from _values(facts)
     yield from _duplicates(cases, facts)
@@ -53,7 +54,6 @@ def _coding(facts: Sequence[Facts], coding: MaskCoding) -> Iterator[Finding]:
         if fact.copied:
             yield Finding("image-is-mask", (fact.mask,), "has the same content as its image", "put the mask in place")
     if coding.classes > 1 or coding.values is not None or coding.threshold is not None:
-        yield from _absent(facts, coding)
         return
     users: dict[float, list[str]] = defaultdict(list)
     for fact in facts:
@@ -73,10 +73,10 @@ def _coding(facts: Sequence[Facts], coding: MaskCoding) -> Iterator[Finding]:
         yield Finding("odd-value", tuple(users[value]), f"foreground is stored as {value:g} everywhere", fix)
 
 
-def _absent(facts: Sequence[Facts], coding: MaskCoding) -> Iterator[Finding]:
+def _absent(facts: Sequence[Facts], classes: int) -> Iterator[Finding]:
     present = {index for fact in facts for index in fact.classes}
-    absent = [index for index in range(1, coding.classes + 1) if index not in present]
-    if absent and coding.classes > 1:
+    absent = [index for index in range(1, classes + 1) if index not in present]
+    if absent and classes > 1:
         numbers = ", ".join(map(str, absent))
         fix = "correct data.classes and data.mask.values, or add examples"
         yield Finding("absent-class", ("masks",), f"no mask holds the class number {numbers}", fix)

@@ -1,0 +1,169 @@
+// The C interface: arguments are checked, and no exception passes.
+#include "pocketseg.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <system_error>
+
+#include "fault.h"
+#include "kernels.h"
+#include "reader.h"
+#if defined(POCKETSEG_THREADS)
+#include "pool.h"
+#endif
+
+struct pseg_model {
+    pseg::Program program;
+    pseg::Plan plan;
+    pseg::Isa isa = pseg::Isa::scalar;
+    bool open = false;
+#if defined(POCKETSEG_THREADS)
+    std::unique_ptr<pseg::Pool> pool;
+    uint32_t pool_parts = 1;
+#endif
+    char error[sizeof(pseg::Fault::text)] = "";
+};
+
+namespace {
+
+using namespace pseg;
+
+int told(pseg_model* model, int status, const char* text) {
+    std::snprintf(model->error, sizeof model->error, "%s", text);
+    return status;
+}
+
+// Runs a piece of work; what it throws becomes a code and a message.
+template <class Work>
+int guarded(pseg_model* model, Work work) {
+    try {
+        model->error[0] = 0;
+        work();
+        return PSEG_OK;
+    } catch (const Fault& fault) {
+        return told(model, fault.status, fault.text);
+    } catch (const std::bad_alloc&) {
+        return told(model, PSEG_NO_MEMORY, "there is not enough memory");
+    } catch (const std::system_error&) {
+        return told(model, PSEG_NO_MEMORY, "the threads cannot be started");
+    } catch (const std::length_error&) {
+        return told(model, PSEG_NO_MEMORY, "there is not enough memory");
+    } catch (...) {
+        return told(model, PSEG_DAMAGED, "an unknown fault");
+    }
+}
+
+void check(bool good, const char* what) {
+    if (!good) throw Fault(PSEG_BAD_ARGUMENT, "%s", what);
+}
+
+// One instruction in parts of its rows, each with scratch of its own.
+struct Turn {
+    const Frame& frame;
+    const Instruction& it;
+    Shape shape;
+    std::atomic<bool> finite;
+};
+
+void run_part(void* context, uint32_t part) {
+    Turn& turn = *static_cast<Turn*>(context);
+    const Plan& plan = turn.frame.plan;
+    const uint32_t first = uint32_t(uint64_t(turn.shape.height) * part / plan.threads);
+    const uint32_t last = uint32_t(uint64_t(turn.shape.height) * (part + 1) / plan.threads);
+    uint8_t* scratch = turn.frame.arena + plan.scratch_offset + part * plan.scratch_bytes;
+    Job job{turn.frame, turn.it, turn.shape, first, last, scratch, true};
+    turn.it.kernel->run(job);
+    if (!job.finite) turn.finite = false;
+}
+
+void run_parts(pseg_model& model, Turn& turn) {
+#if defined(POCKETSEG_THREADS)
+    if (model.pool) {
+        model.pool->run(run_part, &turn);
+        return;
+    }
+#endif
+    for (uint32_t part = 0; part < model.plan.threads; ++part) run_part(&turn, part);
+}
+
+void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
+    const Frame frame{model.program, model.plan, arena, image, logits};
+    for (size_t i = 0; i < model.plan.results.size(); ++i) {
+        const Instruction& it = model.program.instructions[i];
+        Turn turn{frame, it, model.plan.results[i], {true}};
+        run_parts(model, turn);
+        if (!turn.finite) throw Fault(PSEG_NOT_FINITE, "instruction %zu (%s): a value is nan or inf", i, it.kernel->name);
+    }
+}
+
+// The threads that a plan needs; those of the plan before stay where their number does.
+void make_pool(pseg_model& model, uint32_t threads) {
+#if defined(POCKETSEG_THREADS)
+    if (model.pool && model.pool_parts == threads) return;
+    model.pool.reset();
+    if (threads > 1) model.pool = std::make_unique<Pool>(threads);
+    model.pool_parts = threads;
+#else
+    (void)model, (void)threads;
+#endif
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t pseg_version(void) { return FORMAT_VERSION; }
+
+int pseg_open(const void* bytes, size_t length, pseg_model** model) {
+    if (!model) return PSEG_BAD_ARGUMENT;
+    *model = new (std::nothrow) pseg_model;
+    if (!*model) return PSEG_NO_MEMORY;
+    return guarded(*model, [&] {
+        check(bytes != nullptr, "there are no bytes");
+        (*model)->isa = chosen_isa();
+        (*model)->program = read_program(static_cast<const uint8_t*>(bytes), length, (*model)->isa);
+        (*model)->open = true;
+    });
+}
+
+int pseg_describe(const pseg_model* model, pseg_facts* facts) {
+    if (!model || !facts || !model->open) return PSEG_BAD_ARGUMENT;
+    const Program& program = model->program;
+    *facts = {program.in_channels, program.out_channels, program.multiple, uint32_t(program.instructions.size())};
+    return PSEG_OK;
+}
+
+const char* pseg_isa(const pseg_model* model) { return model && model->open ? isa_name(model->isa) : ""; }
+
+int pseg_plan(pseg_model* model, uint32_t height, uint32_t width, uint32_t threads, size_t* arena_bytes) {
+    if (!model) return PSEG_BAD_ARGUMENT;
+    return guarded(model, [&] {
+        check(model->open, "the model was not opened");
+        check(arena_bytes != nullptr, "there is no place for the number of bytes");
+        model->plan = {};
+        Plan plan = planned(model->program, height, width, threads);
+        make_pool(*model, threads);
+        model->plan = std::move(plan);
+        *arena_bytes = model->plan.arena_bytes;
+    });
+}
+
+int pseg_run(pseg_model* model, const float* image, float* logits, void* arena, size_t arena_bytes) {
+    if (!model) return PSEG_BAD_ARGUMENT;
+    return guarded(model, [&] {
+        check(model->plan.arena_bytes != 0, "pseg_plan comes first");
+        check(image && logits && arena, "there is no image, no place for logits, or no arena");
+        check(arena_bytes >= model->plan.arena_bytes, "the arena is smaller than pseg_plan said");
+        const size_t skip = (ALIGNMENT - reinterpret_cast<uintptr_t>(arena) % ALIGNMENT) % ALIGNMENT;
+        run(*model, image, logits, static_cast<uint8_t*>(arena) + skip);
+    });
+}
+
+const char* pseg_error(const pseg_model* model) { return model ? model->error : "there is no model"; }
+
+void pseg_close(pseg_model* model) { delete model; }
+
+}  // extern "C"

@@ -1,0 +1,74 @@
+#include "pool.h"
+
+namespace pseg {
+namespace {
+
+// Instructions of small nets take some ten microseconds: looking a while costs less than being woken.
+constexpr int LOOKS = 2000;
+
+template <class Ready>
+bool looked(Ready ready) {
+    for (int i = 0; i < LOOKS; ++i)
+        if (ready()) return true;
+    return false;
+}
+
+}  // namespace
+
+Pool::Pool(uint32_t parts) {
+    threads_.reserve(parts);
+    try {
+        for (uint32_t part = 1; part < parts; ++part) threads_.emplace_back([this, part] { serve(part); });
+    } catch (...) {
+        stop();
+        throw;
+    }
+}
+
+Pool::~Pool() { stop(); }
+
+void Pool::stop() {
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        stopping_ = true;
+        ++turn_;
+    }
+    begins_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+}
+
+void Pool::run(void (*work)(void*, uint32_t), void* context) {
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        work_ = work, context_ = context;
+        left_ = uint32_t(threads_.size());
+        ++turn_;
+    }
+    begins_.notify_all();
+    work(context, 0);
+    if (looked([&] { return left_ == 0; })) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    ends_.wait(lock, [&] { return left_ == 0; });
+}
+
+void Pool::serve(uint32_t part) {
+    for (uint64_t seen = 0;; ) {
+        if (!looked([&] { return turn_ != seen; })) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            begins_.wait(lock, [&] { return turn_ != seen; });
+        }
+        {
+            // A turn is over before the next one begins, so that what is read here is of this turn.
+            const std::lock_guard<std::mutex> lock(mutex_);
+            seen = turn_;
+            if (stopping_) return;
+        }
+        work_(context_, part);
+        if (--left_ == 0) {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            ends_.notify_one();
+        }
+    }
+}
+
+}  // namespace pseg

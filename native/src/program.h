@@ -1,0 +1,108 @@
+// What a file holds, checked and in memory. docs/format.md has the bytes, src/pocketseg/engine/program.py the meaning.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace pseg {
+
+// Limits. A file above one of them is refused before anything is allocated for it.
+constexpr uint64_t MOST_FILE_BYTES = uint64_t(1) << 31;
+constexpr uint64_t MOST_WEIGHTS = uint64_t(1) << 27;   // numbers of all convolutions together
+constexpr uint64_t MOST_CONSTANTS = uint64_t(1) << 24;  // scales, biases and norms of all operations together
+constexpr uint64_t MOST_CHANNELS = uint64_t(1) << 22;  // of all tensors together
+constexpr uint32_t MOST_SIDE = 1u << 15;
+constexpr uint64_t MOST_ARENA_BYTES = uint64_t(1) << 34;
+constexpr uint32_t MOST_THREADS = 256;
+constexpr int MOST_PLANES = 8;
+// Sums stay exact in f64, as the references compute them.
+constexpr double LARGEST_SUM = 9007199254740992.0;
+
+enum class Type : uint8_t { f32, u8, s8, s32, bits };
+enum class GridKind : uint8_t { none = 0, uniform = 1, powers = 2, signs = 3 };
+
+struct Grid {
+    GridKind kind = GridKind::none;
+    int32_t zero_point = 0, lowest = 0, highest = 0;
+    float scale = 1, inverse_scale = 1;
+    int i = 0, f = 0;
+    int planes = 1;
+    float gammas[MOST_PLANES] = {};
+    uint8_t zero_planes = 0;  // bit q is the sign of plane q of 0
+
+    Type type() const;
+    // The largest |code − zero point|.
+    int64_t largest() const;
+};
+
+struct Storage {
+    uint32_t channels = 0;
+    const Grid* grid = nullptr;  // null is f32
+};
+
+struct View {
+    uint16_t storage = 0, first = 0, channels = 0;
+};
+
+struct Window {
+    uint8_t kernel[2], stride[2], dilation[2], padding[4];  // height, width; above, left, below, right
+};
+
+enum class WeightKind : uint8_t { f32, bf16, integers, powers, signs };
+
+// Numbers of a convolution, (planes, out channels, height, width, channels of a group). One of the vectors is filled.
+struct Weights {
+    WeightKind kind = WeightKind::f32;
+    uint32_t planes = 1;
+    std::vector<float> f32;
+    std::vector<int32_t> whole;
+    double largest_sum = 0;  // Σ |w| of the output channel where it is largest, any plane
+};
+
+enum class Kind : uint8_t { input, output, copy, convolution, transposed, max_pool, average_pool, nearest, bilinear, pad, mean };
+constexpr int KINDS = 11;
+
+enum class StepKind : uint8_t { affine, relu, clip, sigmoid, ternary_tanh, add, multiply, snap, softmax };
+constexpr int STEP_KINDS = 9;
+
+struct Step {
+    StepKind kind = StepKind::relu;
+    std::vector<float> m, b;  // affine
+    float low = 0, high = 0;  // clip
+    float beta = 0;           // ternary tanh
+    View view;                // add, multiply
+    const Grid* grid = nullptr;
+};
+
+struct Kernel;
+
+struct Instruction {
+    Kind kind = Kind::copy;
+    std::vector<View> reads, writes;
+    std::vector<Step> steps;
+    uint32_t channels = 0;  // of what it computes
+    Window window = {};
+    uint8_t grown[2] = {}, factor[2] = {}, corners = 0;
+    uint32_t groups = 1;
+    Weights weights;
+    std::vector<float> m, b;  // (weight planes, input planes, channels), (channels)
+    // Chosen at load: the kernel, and the weights as it wants them.
+    const Kernel* kernel = nullptr;
+    std::vector<uint8_t> packed;
+};
+
+struct Program {
+    uint32_t in_channels = 0, out_channels = 0, multiple = 1;
+    std::vector<Grid> grids;
+    std::vector<Storage> storages;
+    std::vector<Instruction> instructions;
+
+    const Grid* grid(const View& view) const { return storages[view.storage].grid; }
+    Type type(const View& view) const { return grid(view) ? grid(view)->type() : Type::f32; }
+};
+
+// Bytes of one pixel of a storage; planes of bits begin at 64-bit words.
+uint64_t pixel_bytes(const Storage& storage);
+inline uint64_t plane_bytes(uint32_t channels) { return 8 * ((uint64_t(channels) + 63) / 64); }
+
+}  // namespace pseg

@@ -1,0 +1,58 @@
+"""`pocketseg pack`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketseg.cli import console
+
+
+class FloatWeights(StrEnum):
+    """How weights that are f32 are stored."""
+
+    f32 = "f32"
+    bf16 = "bf16"
+
+
+class Constants(StrEnum):
+    """How scales, biases and norms are stored."""
+
+    f32 = "f32"
+    f16 = "f16"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="Run or stage folder, best or packed.safetensors.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.pseg).")] = None,
+    fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="Which stage's model (default: the last).")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Folder of images: pack a float net with 8-bit weights and activations.")
+    ] = None,
+    weights: Annotated[FloatWeights, typer.Option(help="How f32 weights are stored.")] = FloatWeights.f32,
+    constants: Annotated[Constants, typer.Option(help="How scales, biases and norms are stored.")] = Constants.f32,
+) -> None:
+    """Pack a model into one small file that runs without PyTorch, checked against torch.
+
+    Examples:
+
+        pocketseg pack runs/first
+
+        pocketseg pack runs/low --stage ternary --constants f16 --out lesion.pseg
+
+        pocketseg pack runs/first/fold-0/float/best.safetensors --calibrate scans/images --out int8.pseg
+    """
+    from pocketseg.flows.pack import pack
+
+    console.log_to_terminal()
+    done = pack(
+        model, out, fold=fold, stage=stage, calibrate=calibrate, weights=weights.value, constants=constants.value
+    )
+    console.speak(
+        f"{done.file}: {done.size_bytes / 1024:.1f} KiB; {done.arena_bytes / 2**20:.1f} MiB of memory an image"
+    )
+    console.speak(f"next:   pocketseg predict {done.file} IMAGES --out masks --overlay")

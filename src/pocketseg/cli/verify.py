@@ -1,0 +1,25 @@
+"""`pocketseg verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketseg.cli import console
+
+
+def command(model: Annotated[Path, typer.Argument(help="Packed model, model.pseg.")]) -> None:
+    """Tell whether a packed model computes here what it computed where it was packed. Needs no image.
+
+    Examples:
+
+        pocketseg verify model.pseg
+    """
+    from pocketseg.flows.verify import verify
+
+    console.log_to_terminal()
+    found = verify(model)
+    how = "equal to the byte" if found.exact else f"equal within {found.difference:.1e}"
+    console.speak(f"{model}: {how} ({found.isa} kernels)")

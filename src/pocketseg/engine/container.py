@@ -1,0 +1,83 @@
+"""The file around a program: a header of fixed size, then three sections back to back. See docs/format.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pocketseg.errors import ModelFileError
+
+MAGIC = b"\x89pseg\r\n\x1a"
+VERSION = 1
+# magic, version, 0, file length, card length, program length, data length; the digest follows.
+HEADER = struct.Struct("<8sIIQQQQ")
+DIGEST_BYTES = 32
+HEADER_BYTES = HEADER.size + DIGEST_BYTES
+ANEW = "pack the model again"
+
+
+@dataclass(frozen=True)
+class Container:
+    """The sections of a file.
+
+    Attributes:
+        card: what Python reads: pipeline, model card, verification. The engine skips it.
+        program: instructions.
+        data: weights and constants, in the order in which the program names them.
+    """
+
+    card: Mapping[str, Any]
+    program: bytes
+    data: bytes
+
+    def to_bytes(self) -> bytes:
+        card = json.dumps(self.card, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        body = card + self.program + self.data
+        lengths = (len(card), len(self.program), len(self.data))
+        head = HEADER.pack(MAGIC, VERSION, 0, HEADER_BYTES + len(body), *lengths)
+        return head + _digest(head, body) + body
+
+
+def read_container(content: bytes, where: str) -> Container:
+    """The sections of a file whose lengths and digest are right.
+
+    Args:
+        content: the whole file.
+        where: what errors call it.
+
+    Raises:
+        ModelFileError: torn, altered, of another kind, or too new.
+    """
+    if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
+        raise ModelFileError(where, "is no packed model", "make one with `pocketseg pack`")
+    if len(content) < HEADER_BYTES:
+        raise ModelFileError(where, f"is torn: {len(content)} bytes are no whole header", ANEW)
+    _, version, zero, length, *lengths = HEADER.unpack_from(content)
+    if version > VERSION:
+        raise ModelFileError(where, f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
+    if version != VERSION or zero:
+        raise ModelFileError(where, "has a damaged header", ANEW)
+    if length != len(content) or HEADER_BYTES + sum(lengths) != length:
+        raise ModelFileError(where, f"is torn: its header says {length} bytes, it has {len(content)}", ANEW)
+    body = content[HEADER_BYTES:]
+    if content[HEADER.size : HEADER_BYTES] != _digest(content[: HEADER.size], body):
+        raise ModelFileError(where, "was altered: its digest is wrong", ANEW)
+    card_end, program_end = lengths[0], lengths[0] + lengths[1]
+    try:
+        card = json.loads(body[:card_end])
+    except ValueError as error:
+        raise ModelFileError(where, f"its card is no JSON ({error})", ANEW) from None
+    if not isinstance(card, dict):
+        raise ModelFileError(where, "its card is no JSON object", ANEW)
+    return Container(card, body[card_end:program_end], body[program_end:])
+
+
+def _digest(head: bytes, body: bytes) -> bytes:
+    """SHA-256 of everything but the digest itself."""
+    whole = hashlib.sha256(head)
+    whole.update(body)
+    return whole.digest()

@@ -1,0 +1,26 @@
+"""Rows of constants in 16 bits: f16 with an exponent that the row shares, so that small scales keep their 11 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The largest magnitude of a row becomes 2¹⁴ … 2¹⁵, below the largest f16.
+TOP = 15
+
+
+def to_halves(row: NDArray[np.float32]) -> tuple[int, NDArray[np.float16]]:
+    """The exponent e and the nearest halves h, half to even: row ≈ h · 2^e.
+
+    Example:
+        >>> exponent, halves = to_halves(np.array([3 * 2**-20, 2**-31, 0], np.float32))
+        >>> exponent, halves.tolist()
+        (-33, [24576.0, 4.0, 0.0])
+    """
+    exponent = int(np.frexp(np.abs(row).max(initial=0))[1]) - TOP
+    return exponent, np.ldexp(row.astype(np.float64), -exponent).astype(np.float16)
+
+
+def from_halves(exponent: int, halves: NDArray[np.float16]) -> NDArray[np.float32]:
+    """The inverse, in f32."""
+    return np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)

@@ -1,0 +1,54 @@
+"""The native library, found beside this file and bound with ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+
+from pocketseg.engine.container import VERSION
+from pocketseg.errors import EnvironmentProblem
+
+NAMES = {"darwin": "libpocketseg.dylib", "win32": "pocketseg.dll"}
+REBUILD = "install pocketseg again; from a checkout: pip install -e ."
+
+# Codes of pocketseg.h.
+NOT_A_MODEL, TOO_NEW, DAMAGED, TOO_LARGE, BAD_ARGUMENT, NO_MEMORY, NOT_FINITE = range(1, 8)
+
+
+class Facts(ctypes.Structure):
+    """pseg_facts."""
+
+    _fields_ = [(name, ctypes.c_uint32) for name in ("in_channels", "out_channels", "multiple", "instructions")]
+
+
+def library_file() -> Path:
+    """Where the library lies, in a wheel and in an editable install."""
+    return Path(__file__).with_name(NAMES.get(sys.platform, "libpocketseg.so"))
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The loaded library.
+
+    Raises:
+        EnvironmentProblem: it is not there, does not load, or is of another version.
+    """
+    file = library_file()
+    try:
+        found = ctypes.CDLL(str(file))
+    except OSError as error:
+        raise EnvironmentProblem(str(file), f"cannot be loaded ({error})", REBUILD) from error
+    model, floats, size = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+    found.pseg_version.restype = ctypes.c_uint32
+    found.pseg_open.argtypes = [ctypes.c_char_p, size, ctypes.POINTER(model)]
+    found.pseg_describe.argtypes = [model, ctypes.POINTER(Facts)]
+    found.pseg_isa.argtypes, found.pseg_isa.restype = [model], ctypes.c_char_p
+    found.pseg_plan.argtypes = [model, *[ctypes.c_uint32] * 3, ctypes.POINTER(size)]
+    found.pseg_run.argtypes = [model, floats, floats, ctypes.c_void_p, size]
+    found.pseg_error.argtypes, found.pseg_error.restype = [model], ctypes.c_char_p
+    found.pseg_close.argtypes, found.pseg_close.restype = [model], None
+    if found.pseg_version() != VERSION:
+        raise EnvironmentProblem(str(file), f"reads version {found.pseg_version()}, not {VERSION}", REBUILD)
+    return found

@@ -1,0 +1,119 @@
+"""A model in the native library: NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.engine import library as native
+from pocketseg.engine.container import ANEW
+from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, PocketsegError
+
+MOST_THREADS = 256
+
+
+class Session:
+    """A model that runs.
+
+    Calls from several threads wait for one another; other Python threads go on meanwhile.
+
+    Args:
+        content: a whole file.
+        where: what errors call it.
+        threads: how many the engine may use; results do not depend on it.
+
+    Raises:
+        ModelFileError: torn, altered, of another kind, too new, or above a limit.
+        EnvironmentProblem: the library is not there, or POCKETSEG_ISA names a set that is not.
+
+    Attributes:
+        in_channels: planes of an image.
+        out_channels: planes of logits.
+        multiple: height and width are multiples of it.
+        isa: whose kernels run.
+    """
+
+    def __init__(self, content: bytes, where: str, threads: int = 1) -> None:
+        if not 1 <= threads <= MOST_THREADS:
+            raise DataError(f"{threads} threads", "cannot be", f"take 1 to {MOST_THREADS}")
+        self.where, self.threads = where, threads
+        self._library = native.library()
+        self._lock = threading.Lock()
+        self._shape: tuple[int, int] | None = None
+        self._arena: NDArray[np.uint8] | None = None
+        self._model = ctypes.c_void_p()
+        status = self._library.pseg_open(content, len(content), ctypes.byref(self._model))
+        weakref.finalize(self, self._library.pseg_close, self._model)
+        self._check(status)
+        facts = native.Facts()
+        self._check(self._library.pseg_describe(self._model, ctypes.byref(facts)))
+        self.in_channels, self.out_channels, self.multiple = facts.in_channels, facts.out_channels, facts.multiple
+        self.isa: str = self._library.pseg_isa(self._model).decode()
+
+    def arena_bytes(self, height: int, width: int) -> int:
+        """Memory that one image of this size needs, weights apart.
+
+        Raises:
+            DataError: the net takes no image of this size.
+        """
+        with self._lock:
+            return self._plan(height, width)
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits f32 (n, k, h, w) of images f32 (n, c, h, w), one after the other.
+
+        Raises:
+            DataError: another type or shape, or a value that is nan or inf.
+        """
+        if not isinstance(batch, np.ndarray) or batch.dtype != np.float32 or batch.ndim != 4:
+            found = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
+            raise DataError("image", f"is {found}", "the engine takes float32 (n, c, h, w)")
+        count, channels, height, width = batch.shape
+        if channels != self.in_channels:
+            raise DataError("image", f"has {channels} channels, {self.where} takes {self.in_channels}", "convert it")
+        images = np.ascontiguousarray(batch)
+        logits = np.empty((count, self.out_channels, height, width), np.float32)
+        with self._lock:
+            needed = self._plan(height, width)
+            if self._arena is None or self._arena.size < needed:
+                self._arena = np.empty(needed, np.uint8)
+            for image, out in zip(images, logits, strict=True):
+                self._check(
+                    self._library.pseg_run(
+                        self._model, image.ctypes.data, out.ctypes.data, self._arena.ctypes.data, self._arena.size
+                    )
+                )
+        return logits
+
+    def _plan(self, height: int, width: int) -> int:
+        if self._shape != (height, width):
+            size = ctypes.c_size_t()
+            self._shape = None
+            arguments = [min(max(side, 0), 2**32 - 1) for side in (height, width)]
+            self._check(self._library.pseg_plan(self._model, *arguments, self.threads, ctypes.byref(size)))
+            self._shape, self._needed = (height, width), int(size.value)
+        return self._needed
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise self._error(status, self._library.pseg_error(self._model).decode())
+
+    def _error(self, status: int, what: str) -> PocketsegError:
+        match status:
+            case native.NOT_A_MODEL | native.DAMAGED:
+                return ModelFileError(self.where, what, ANEW)
+            case native.TOO_NEW:
+                return ModelFileError(self.where, what, "upgrade pocketseg")
+            case native.NO_MEMORY:
+                return EnvironmentProblem(self.where, what, "take a smaller image, or tiles")
+            case native.TOO_LARGE:
+                return ModelFileError(self.where, what, "take a smaller image, or a smaller net")
+            case native.NOT_FINITE:
+                return DataError(self.where, what, "look for nan and inf in the image")
+            case _ if "POCKETSEG_ISA" in what:
+                return EnvironmentProblem(self.where, what, "unset POCKETSEG_ISA")
+        return DataError(self.where, what, "give an image of another size")

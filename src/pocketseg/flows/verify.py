@@ -1,0 +1,23 @@
+"""`verify`: whether a packed model computes here what it computed where it was packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pocketseg.engine.verification import Verified, verified
+from pocketseg.errors import ModelFileError
+from pocketseg.predictors import open_pseg
+
+
+def verify(model: str | Path) -> Verified:
+    """Run a packed model on generated images and compare with what it gave where it was packed.
+
+    Raises:
+        ModelFileError: the file is damaged, or the results differ.
+    """
+    session, card = open_pseg(Path(model))
+    record = card.get("verification")
+    if not isinstance(record, Mapping):
+        raise ModelFileError(str(model), "holds nothing to be verified by", "pack the model again")
+    return verified(session, record)

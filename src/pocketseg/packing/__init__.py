@@ -1,0 +1,1 @@
+"""From torch nets to programs of the engine: the only room that knows both."""

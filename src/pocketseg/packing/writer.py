@@ -1,0 +1,81 @@
+"""A torch net as a program, and as the bytes of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from pocketseg.engine import program as p
+from pocketseg.engine.codec import encode
+from pocketseg.engine.container import Container
+from pocketseg.engine.halves import from_halves, to_halves
+from pocketseg.packing.lower import lowered
+from pocketseg.packing.passes import optimized
+from pocketseg.packing.schedule import scheduled
+from pocketseg.packing.weights import rounded_to_bf16
+
+FloatWeights = Literal["f32", "bf16"]
+Constants = Literal["f32", "f16"]
+
+
+def program_of(
+    core: nn.Module, in_channels: int, *, float_weights: FloatWeights = "f32", constants: Constants = "f32"
+) -> p.Program:
+    """The program of a net.
+
+    Args:
+        core: a net without its size wrapper; of a quantised model its integer net.
+        in_channels: of the image.
+        float_weights: how weights that are f32 are stored.
+        constants: how scales, biases and norms are: `f16` rounds them to 11 bits with an exponent for each layer.
+
+    Raises:
+        ModelFileError: it does something that the engine has no operation for.
+    """
+    program = scheduled(optimized(lowered(core.eval(), in_channels)))
+    if float_weights == "bf16":
+        program = changed(program, _in_bf16)
+    return changed(program, _in_halves) if constants == "f16" else program
+
+
+Part = p.Operation | p.Step
+
+
+def changed(program: p.Program, change: Callable[[Part], Part]) -> p.Program:
+    """The program with every operation and step changed."""
+    instructions = (
+        dataclasses.replace(each, operation=change(each.operation), steps=tuple(map(change, each.steps)))  # type: ignore[arg-type]
+        for each in program.instructions
+    )
+    return dataclasses.replace(program, instructions=tuple(instructions))
+
+
+def _in_bf16(part: Part) -> Part:
+    if isinstance(part, p.Convolution | p.Transposed) and part.weights.kind == "f32":
+        return dataclasses.replace(part, weights=rounded_to_bf16(part.weights))
+    return part
+
+
+def _in_halves(part: Part) -> Part:
+    match part:
+        case p.Convolution():
+            return dataclasses.replace(part, m=None if part.m is None else _halved(part.m), b=_halved(part.b))
+        case p.Transposed():
+            return dataclasses.replace(part, b=_halved(part.b))
+        case p.Affine():
+            return p.Affine(_halved(part.m), _halved(part.b))
+    return part
+
+
+def _halved(values: p.Array) -> p.Array:
+    rows = [from_halves(*to_halves(row)) for row in values.reshape(-1, values.shape[-1])]
+    return np.stack(rows).reshape(values.shape)
+
+
+def file_of(program: p.Program, card: Mapping[str, Any]) -> bytes:
+    """The bytes of a file."""
+    return Container(card, *encode(program)).to_bytes()

@@ -1,0 +1,52 @@
+"""Packed models through the native engine: nothing but the base install is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pocketseg.engine.container import read_container
+from pocketseg.engine.session import Session
+from pocketseg.errors import ModelFileError
+from pocketseg.pipeline import Pipeline
+from pocketseg.predictors.base import NetPredictor
+
+# More do not pay for one image of a small net.
+MOST_THREADS = 8
+
+
+def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
+    """A predictor from a packed model.
+
+    Args:
+        path: the file.
+        threads: how many the engine may use; 0 is one for each core, at most 8. Results do not depend on it.
+
+    Raises:
+        ModelFileError: missing, damaged, of another kind, or too new.
+        EnvironmentProblem: the native library is not there.
+    """
+    session, card = open_pseg(path, threads or min(os.cpu_count() or 1, MOST_THREADS))
+    pipeline = Pipeline.from_dict(card.get("pipeline"), str(path))
+    logits = 1 if len(pipeline.classes) == 1 else len(pipeline.classes) + 1
+    if (session.in_channels, session.out_channels) != (pipeline.channels, logits):
+        raise ModelFileError(str(path), "has a net and a pipeline that do not fit each other", "pack the model again")
+    return NetPredictor(pipeline, session, name=path.name)
+
+
+def open_pseg(path: Path, threads: int = 1) -> tuple[Session, Mapping[str, Any]]:
+    """The net of a packed model, and its card: pipeline, facts about the model, verification.
+
+    Raises:
+        ModelFileError: missing, damaged, of another kind, or too new.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(str(path), "does not exist", "check the path") from None
+    except OSError as error:
+        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None
+    card = read_container(content, str(path)).card
+    return Session(content, str(path), threads), card

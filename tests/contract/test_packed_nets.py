@@ -1,0 +1,83 @@
+"""The exam of every net of the catalogue in the engine: it packs, and gives torch's logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_nets import every_net, make, picture
+from torch import nn
+
+from pocketseg.engine.session import Session
+from pocketseg.nets import NETS, build
+from pocketseg.packing.writer import file_of, program_of
+
+# Logits; torch and the engine sum convolutions in different orders.
+TOLERANCE = 1e-4
+
+
+def lived(net: nn.Module) -> nn.Module:
+    """Norms that have seen something, so that none of their four numbers can be forgotten."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(values: torch.Tensor, low: float, high: float) -> None:
+        values.data.uniform_(low, high, generator=generator)
+
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            draw(module.running_mean, -0.1, 0.1)
+            draw(module.running_var, 0.5, 1.5)
+            draw(module.weight, 0.3, 0.8)
+            draw(module.bias, -0.1, 0.1)
+    return net.eval()
+
+
+def agrees(core: nn.Module, size: tuple[int, int], channels: int = 1) -> None:
+    session = Session(file_of(program_of(core, channels), {}), "here")
+    images = picture(2, channels, *size)
+    with torch.inference_mode():
+        expected = core(images).numpy()
+    logits = session(images.numpy())
+    tolerance = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    assert np.abs(logits - expected).max() <= tolerance
+    decided = np.abs(expected) > tolerance
+    assert ((logits > 0) == (expected > 0))[decided].all()
+    assert expected.std() > 1e-6
+
+
+@every_net
+def test_every_net_packs_and_agrees(name):
+    net = lived(make(name))
+    agrees(net.core, (net.stride * 2, net.stride))
+
+
+@every_net
+def test_what_a_net_becomes(name):
+    """Norms, activations and concatenations cost no instruction of their own, but where a net needs one."""
+    net = make(name)
+    program = program_of(lived(net).core, 1)
+    names = [type(each.operation).__name__ for each in program.instructions]
+    convolutions = sum(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in net.modules())
+    assert names.count("Convolution") + names.count("Transposed") == convolutions
+    assert "Pad" not in names
+    # Norms before a convolution (DenseNet), and sums of parts (TinyU-Net).
+    copies = {"densenet121_unet": 62, "tiny_unet": 8}
+    assert names.count("Copy") == copies.get(name, 0)
+
+
+@pytest.mark.parametrize("options", [
+    {"up": "bilinear-corners"}, {"up": "transposed"}, {"up": "nearest"}, {"skip": "last"}, {"norm": "none"},
+    {"norm": "relu"}, {"norm": "block"}, {"kernel": 5},
+], ids=str)  # fmt: skip
+def test_styles(options):
+    agrees(lived(build("unet", 3, 4, seed=2, width=4, **options)).core, (32, 48), channels=3)
+
+
+@pytest.mark.parametrize("name", ["unet", "densenet121_unet", "resnet50_unet"])
+def test_colour_and_classes(name):
+    net = lived(make(name, 3, 4))
+    agrees(net.core, (net.stride, net.stride * 2), channels=3)
+
+
+def test_every_net_is_examined():
+    assert len(NETS) == 43

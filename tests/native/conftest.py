@@ -1,0 +1,23 @@
+"""The library and its tools, built once with sanitizers and once as they are shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builds import built
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("sanitized"), "-DPOCKETSEG_SANITIZE=address,undefined")
+
+
+@pytest.fixture(scope="session")
+def racing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("racing"), "-DPOCKETSEG_SANITIZE=thread")
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("shipped"))

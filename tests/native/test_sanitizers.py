@@ -1,0 +1,101 @@
+"""Whole and damaged files under AddressSanitizer and UndefinedBehaviorSanitizer: codes, never a report."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builds import built
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
+from packed_models import changed, packed
+
+from pocketseg.engine.container import read_container
+
+MODELS = [
+    ("thin_unet", "w2a8"), ("thin_unet_w32_n4_separable", "residual w2a2"), ("mk_unet", "w1a1"), ("mk_unet", "w4"),
+    ("fixed_point_unet", "power-of-two Q1.8/Q4.4"), ("thin_unet", "fixed Q8.8/Q8.8", "f16"),
+]  # fmt: skip
+EACH = 150
+
+
+def replayed(folder: Path, files: list[Path], side: int = 8, threads: int = 1) -> dict[str, list[str]]:
+    done = subprocess.run(
+        [folder / "replay", str(side), str(threads), *map(str, files)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+
+
+def test_whole_files_run_and_give_the_same_bytes(sanitized, shipped, tmp_path):
+    files = []
+    for index, model in enumerate(MODELS):
+        files.append(tmp_path / f"{index}.pseg")
+        files[-1].write_bytes(packed(*model))
+    found = replayed(sanitized, files, side=16)
+    assert all(status == "0" for status, *_ in found.values())
+    assert len({digest for _, digest in found.values()}) == len(files)
+    assert found == replayed(shipped, files, side=16)
+    assert found == replayed(shipped, files, side=16, threads=3) == replayed(sanitized, files, side=16, threads=2)
+
+
+def test_threads_do_not_race(racing, tmp_path):
+    (tmp_path / "a.pseg").write_bytes(packed("mk_unet", "w4"))
+    (tmp_path / "b.pseg").write_bytes(packed("thin_unet", "w2a8"))
+    found = replayed(racing, [tmp_path / "a.pseg", tmp_path / "b.pseg"] * 10, side=16, threads=4)
+    assert all(status == "0" for status, *_ in found.values())
+
+
+def test_without_threads(tmp_path_factory, shipped, tmp_path):
+    """For WebAssembly and the like: the same bytes, whatever number is asked for."""
+    alone = built(tmp_path_factory.mktemp("alone"), "-DPOCKETSEG_THREADS=OFF")
+    (tmp_path / "a.pseg").write_bytes(packed())
+    assert replayed(alone, [tmp_path / "a.pseg"], 16, 3) == replayed(shipped, [tmp_path / "a.pseg"], 16, 3)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_damaged_programs_with_a_right_digest(sanitized, tmp_path, model):
+    """The digest protects from accidents; behind it every check of the reader is on its own."""
+    whole = packed(*model)
+    sections = read_container(whole, "here")
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    draw = random.Random(seed)
+    files = []
+    for index in range(EACH):
+        program, data = bytearray(sections.program), bytearray(sections.data)
+        for _ in range(draw.choice([1, 1, 1, 2, 8])):
+            section = program if draw.random() < 0.9 else data
+            section[draw.randrange(len(section))] = draw.choice([0, 1, 2, 127, 128, 255, draw.randrange(256)])
+        if draw.random() < 0.1:
+            del program[draw.randrange(len(program)) :]
+        files.append(tmp_path / f"{index}.pseg")
+        files[-1].write_bytes(changed(whole, program=bytes(program), data=bytes(data)))
+    found = replayed(sanitized, files)
+    assert len(found) == EACH
+    assert sum(status == "3" for status, *_ in found.values()) > EACH / 3
+
+
+def test_the_example_in_c(shipped, sanitized, tmp_path):
+    """A mask of the image's size, the same as the session's."""
+    import numpy as np
+    from PIL import Image
+
+    from pocketseg.engine.session import Session
+
+    image = np.random.default_rng(3).integers(0, 256, (24, 16)).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.pgm")
+    (tmp_path / "model.pseg").write_bytes(packed("thin_unet", "w8a8"))
+    logits = Session(packed("thin_unet", "w8a8"), "here")((image / np.float32(255))[None, None].astype(np.float32))
+    for folder in (shipped, sanitized):
+        subprocess.run([folder / "segment_pgm", "model.pseg", "image.pgm", "mask.pgm"], check=True, cwd=tmp_path)
+        mask = np.asarray(Image.open(tmp_path / "mask.pgm"))
+        assert np.array_equal(mask, np.where(logits[0, 0] >= 0, 255, 0))
+    assert 0 < mask.mean() < 255
+    wrong = subprocess.run(
+        [shipped / "segment_pgm", "image.pgm", "image.pgm", "x.pgm"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert wrong.returncode == 1 and "no packed model" in wrong.stderr
