@@ -221,6 +221,12 @@ def mask_is_the_image(folder: Path) -> Iterator[Try]:
     data = with_mask(folder / "binary", truth(99))
     save(data / "images/odd.png", truth(99))
     yield Try(data, "error", "image-is-mask", ("masks/odd.png",))
+    # An image that is black outside of what its mask shows is none of these.
+    data = with_mask(folder / "cut out", truth(99))
+    cut_out = np.where(INSIDE, picture(99), 0).astype(np.uint8)
+    cut_out[16, 20] = 255
+    save(data / "images/odd.png", cut_out)
+    yield Try(data, "works")
 
 
 @row("B29")

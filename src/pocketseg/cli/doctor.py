@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketseg.cli import console
-from pocketseg.errors import SHOWN_PROBLEMS
+from pocketseg.errors import Problem, lines
 
 if TYPE_CHECKING:
     from pocketseg.flows.doctor import Diagnosis
 
 FAULTY = 2
+# Lines of one kind.
+SHOWN = 20
 
 
 def command(
@@ -58,17 +61,17 @@ def _tell(done: Diagnosis) -> None:
     found = done.found
     groups = len({case.group for case in found.cases})
     console.speak(f"{found.root}: {len(found.cases)} cases in {groups} groups, layout {found.layout or '(none)'}")
-    left = SHOWN_PROBLEMS
     for code, same in done.kinds().items():
         console.speak(f"\n{same[0].level.upper()} {code} ({len(same)}): {same[0].why}")
-        for finding in same[: max(left, 1)]:
-            console.speak(f"  {finding.sentence}")
-        if len(same) > max(left, 1):
-            console.speak(f"  … and {len(same) - max(left, 1)} more: see --json")
-        left -= len(same)
+        fixes = {finding.fix for finding in same}
+        problems = [replace(finding.problem, fix=finding.fix if len(fixes) > 1 else "") for finding in same]
+        for line in lines(problems, SHOWN):
+            console.speak(f"  {line.replace(f'{found.root}/', '')}")
+        if len(fixes) == 1 and same[0].fix:
+            console.speak(f"  → {same[0].fix}")
     _tell_repair(done)
     counts = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in done.counts().items())
-    console.speak(f"\n{counts}" if found.findings else "\nnothing found")
+    console.speak(f"\n{counts}; every file by name: --json" if found.findings else "\nnothing found")
 
 
 def _tell_repair(done: Diagnosis) -> None:
@@ -76,10 +79,8 @@ def _tell_repair(done: Diagnosis) -> None:
     if made is None:
         return
     console.speak(f"\nrepaired copy with {made.cases} cases: {made.out}")
-    for title, lines in (("done", made.done), ("left out", made.left_out)):
-        for where, what in lines[:SHOWN_PROBLEMS]:
-            console.speak(f"  {title}: {where}: {what}")
-        if len(lines) > SHOWN_PROBLEMS:
-            console.speak(f"  {title}: … and {len(lines) - SHOWN_PROBLEMS} more: see --json")
+    for title, told in (("done", made.done), ("left out", made.left_out)):
+        for line in lines([Problem(where, what) for where, what in told], SHOWN):
+            console.speak(f"  {title}: {line.replace(f'{done.found.root}/', '')}")
     if made.groups is not None:
         console.speak(f"next:   add --set data.group_csv={made.groups.name} --set data.group_column=group")

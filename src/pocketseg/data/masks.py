@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
 
+# With more stored values than these a mask is no map of classes but grey levels; 0, 1, 2, … without a gap may be.
+MOST_VALUES, MOST_NUMBERS = 9, 16
+
 
 @dataclass(frozen=True)
 class MaskCoding:
@@ -74,15 +77,17 @@ class MaskCoding:
                 f"holds the values {shown}, which stand for none of the {self.classes} classes",
                 "set data.classes, and data.mask.values where the classes are not stored as 1, 2, …",
             )
-        if len(found) > 16:
+        numbered = list(found) == list(range(len(found)))
+        if len(found) > (MOST_NUMBERS if numbered else MOST_VALUES):
             half = 128 if max(found) > 1 else 0.5
             return (
-                f"not a mask: it has {len(found)} grey levels",
-                "check that image and mask are not swapped; "
-                f"if the masks are blurred, --set data.mask.threshold={half} cuts them",
+                "not a mask: it has many grey levels",
+                "check that image and mask are not swapped; if the masks are blurred, "
+                f"--set data.mask.threshold={half} cuts them; numbered objects: data.mask.threshold=1 unites them",
             )
         return (
             f"holds several foreground values ({shown}), but there is one class",
-            "name the classes in data.classes, set data.mask.values to the one that counts, "
+            f"--set data.classes=[{','.join(f'name{number + 1}' for number in range(len(unknown)))}] if they are "
+            "classes (with data.mask.values where they are not stored as 1, 2, …), "
             "or --set data.mask.threshold=1 to unite them",
         )

@@ -128,7 +128,7 @@ def _of_split(recipe: Recipe, cases: Cases, found: Checkup, file: str | Path | N
         return []
     where = "the recipe's split" if file is None else str(file)
     try:
-        plan = make_split(recipe, cases, file, None)
+        plan = make_split(recipe, cases, found.twins, file)
     except DataError as error:
         return [Finding.of(problem) for problem in error.coded("split").problems]
     return list(split_findings(plan, found.twins, found.clusters, where))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
+from pocketseg.data.groups import tied
 from pocketseg.errors import ModelFileError, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
@@ -45,8 +47,14 @@ def opening(section: DataSection) -> Opening:
     }
 
 
-def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
-    """The split of the resumed run, a given one, or the recipe's."""
+def make_split(
+    recipe: Recipe,
+    cases: Cases,
+    twins: Sequence[Sequence[str]],
+    file: str | Path | None = None,
+    resumed: RunFolder | None = None,
+) -> Split:
+    """The split of the resumed run, a given one, or by the recipe's rule, which keeps equal images together."""
     if resumed is not None and resumed.split_file.exists():
         return Split.read(resumed.split_file, cases)
     if file is not None:
@@ -54,9 +62,10 @@ def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: R
     rule = recipe.split
     if rule.kind == "given":
         return given(cases)
+    groups = tied(cases, twins)
     if rule.kind == "kfold":
-        return kfold(cases, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
-    return holdout(cases, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+        return kfold(groups, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    return holdout(groups, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
 
 
 def metric_choice(section: EvaluateSection) -> Choice:

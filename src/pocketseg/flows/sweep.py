@@ -144,7 +144,7 @@ def _prepare(
             opened[key] = cases, cases.check(None if progress is None else _reading(progress))
         cases, checked = opened[key]
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
-        plan = make_split(recipe, cases, split, run)
+        plan = make_split(recipe, cases, checked.twins, split, run)
         folds = check_run(recipe, plan, cases, checked, fold)
         if run.manifest_file.exists():
             same_as_before(run, recipe, checked)

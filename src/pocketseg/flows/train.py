@@ -177,7 +177,7 @@ def train_run(
     accelerator = open_accelerator(device)
     cases = open_cases(data, recipe.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
-    plan = make_split(recipe, cases, split, run if resume or trial else None)
+    plan = make_split(recipe, cases, checked.twins, split, run if resume or trial else None)
     folds = check_run(recipe, plan, cases, checked, fold)
     main = accelerator.is_main_process
     with (
@@ -202,7 +202,7 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
         PocketsegError: channels, folds, starting weights or teachers that do not fit.
     """
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
-    torn = [finding.problem for finding in split_findings(plan, checked.twins, (), "split")]
+    torn = [finding.problem for finding in split_findings(plan, checked.twins, (), "the split")]
     if torn:
         raise DataError.of(torn)
     if recipe.data.drop_empty == "train":

@@ -12,8 +12,11 @@ from PIL import Image, ImageDraw
 from pocketseg.data import Cases
 from pocketseg.data.doctor import pictures, truths
 from pocketseg.data.doctor.finding import CODES
-from pocketseg.data.doctor.likeness import joined, near_pairs, thumbnail
+from pocketseg.data.doctor.likeness import near_pairs, thumbnail
+from pocketseg.data.doctor.sets import split_findings
 from pocketseg.flows.doctor import doctor
+from pocketseg.flows.loading import make_split
+from pocketseg.recipes import load_recipe
 
 
 def smooth(seed: int, shape=(96, 120)):
@@ -114,7 +117,6 @@ def test_every_pair_that_is_alike_is_found():
 def test_blank_images_are_like_nothing():
     assert near_pairs([thumbnail(np.full((9, 9), value, np.uint8)) for value in (3, 3, 200)]) == []
     assert near_pairs([]) == []
-    assert joined(4, [(3, 2), (2, 1)]) == [[0], [1, 2, 3]]
 
 
 def test_drawn_text_and_coloured_marks():
@@ -248,6 +250,25 @@ def test_what_train_tells_is_what_costs_no_decoding(tmp_path):
     assert checked.twins == (("again", "c0"),)
     assert any("the same in every pixel" in note for note in checked.notes)
     assert not any("near-duplicates" in note for note in checked.notes)
+
+
+def test_rules_keep_equal_images_together_and_given_parts_are_told(tmp_path):
+    good(tmp_path / "data", 40)
+    for number in range(0, 40, 2):
+        add(tmp_path / "data", f"again{number}", smooth(number), blob(number))
+    cases = Cases.open(tmp_path / "data")
+    twins = cases.check().twins
+    assert len(twins) == 20
+    recipe = load_recipe("thin-unet")
+    split = make_split(recipe, cases, twins)
+    torn = make_split(recipe, cases, ())
+    assert not list(split_findings(split, twins, (), "s"))
+    assert {finding.code for finding in split_findings(torn, twins, (), "s")} == {"split-twin"}
+    torn.write(tmp_path / "torn.json")
+    assert doctor(tmp_path / "data").healthy
+    assert {finding.code for finding in doctor(tmp_path / "data", split=tmp_path / "torn.json").found.errors} == {
+        "split-twin"
+    }
 
 
 def test_every_code_is_documented_and_used():

@@ -16,10 +16,11 @@ from pocketseg.data.doctor import pictures, truths
 from pocketseg.data.doctor.facts import Facts
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.headers import header_findings
-from pocketseg.data.doctor.likeness import Pair, joined, near_pairs, thumbnail
+from pocketseg.data.doctor.likeness import Pair, near_pairs, thumbnail
 from pocketseg.data.doctor.names import case_names, ignored_files
 from pocketseg.data.doctor.quick import quick_findings, twins
 from pocketseg.data.doctor.sets import set_findings, split_findings
+from pocketseg.data.groups import joined, tied
 from pocketseg.data.split import Split
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
@@ -27,6 +28,8 @@ from pocketseg.pipeline.geometry import resize_labels
 
 # From here on two images are one picture, and their masks must agree.
 SAME_PICTURE, SAME_TRUTH = 0.99, 0.7
+# Where more masks than this share reach all four sides, what they show does.
+USUAL = 0.5
 TOLD = {
     "text": ("{} images seem to have text or calipers drawn into them", "crop or mask them, or look for clean ones"),
     "marks": ("{} grey images have coloured marks", "look for images without calipers and labels"),
@@ -68,14 +71,7 @@ class Checkup:
 
     def groups(self) -> dict[str, str]:
         """A group for every case: what is alike lies in one, and so does what lay in one before."""
-        place = {case.name: number for number, case in enumerate(self.cases)}
-        pairs = [(place[names[0]], place[name]) for names in (*self.clusters, *self.twins) for name in names]
-        first: dict[str, int] = {}
-        pairs += [
-            (first.setdefault(case.group or case.name, place[case.name]), place[case.name]) for case in self.cases
-        ]
-        named = [[self.cases[number].name for number in same] for same in joined(len(self.cases), pairs)]
-        return {name: names[0] for names in named for name in names}
+        return {case.name: case.group for case in tied(self.cases, (*self.clusters, *self.twins))}
 
 
 def checkup(
@@ -114,7 +110,9 @@ def checkup(
             progress(done, len(cases))
     findings += quick_findings(cases.cases, facts, cases.coding, cases.classes, grouped=cases.grouped)
     findings += [
-        Finding(code, tuple(files), TOLD[code][0].format(len(files)), TOLD[code][1]) for code, files in suspects.items()
+        Finding(code, tuple(files), TOLD[code][0].format(len(files)), TOLD[code][1])
+        for code, files in suspects.items()
+        if code != "border" or len(files) <= USUAL * len(facts)
     ]
     findings += [*set_findings(cases.cases, facts, grouped=cases.grouped), *header_findings(looked)]
     findings += [*case_names(cases.cases), *ignored_files(cases.root)]

@@ -82,9 +82,9 @@ def facts_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Facts:
 
 
 def _copied(image: Pixels, mask: Mask, values: Pixels, high: float) -> bool:
-    """Whether image and mask hold the same values."""
-    same = high > 0 and (image.dtype == bool or values.tolist() == [high])
-    return same and image.ndim == 2 and not mask.all() and np.array_equal(np.not_equal(image, 0), mask > 0)
+    """Whether image and mask hold the same values, some of them 0."""
+    alike = high > 0 and not mask.all() and (image.dtype == bool or values.tolist() == [high])
+    return alike and np.array_equal(image, np.where(mask > 0, high, 0))
 
 
 def _digest(image: Pixels) -> bytes:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pocketseg.errors import Problem
+from pocketseg.errors import Problem, named
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-NAMED = 3
 
 CODES: dict[str, tuple[Level, str]] = {
     "layout": ("error", "files that do not pair would be left out in silence, or paired wrongly"),
@@ -91,8 +90,7 @@ class Finding:
     @property
     def where(self) -> str:
         """The files in one line, the first few by name."""
-        hidden = len(self.files) - NAMED
-        return ", ".join(self.files[:NAMED]) + (f" and {hidden} more" if hidden > 0 else "")
+        return named(self.files)
 
     @property
     def problem(self) -> Problem:

@@ -123,27 +123,3 @@ def _low_frequencies(whole: NDArray[np.float16]) -> list[Floats]:
 
 def _parts(whole: NDArray[np.float16]) -> Iterator[NDArray[np.float16]]:
     return (whole[start : start + 4096] for start in range(0, len(whole), 4096))
-
-
-def joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """The places 0 … count - 1 in clusters: what pairs connect lies in one.
-
-    Example:
-        >>> joined(5, [(0, 3), (3, 4)])
-        [[0, 3, 4], [1], [2]]
-    """
-    parent = list(range(count))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    for a, b in pairs:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low
-    clusters: dict[int, list[int]] = {}
-    for place in range(count):
-        clusters.setdefault(root(place), []).append(place)
-    return list(clusters.values())

@@ -65,7 +65,7 @@ def _coding(facts: Sequence[Facts], coding: MaskCoding) -> Iterator[Finding]:
             for value, files in sorted(users.items())
         )
         _, rarest = min((len(files), files) for files in users.values())
-        fix = "--set data.mask.threshold=1 takes every value from 1 on as foreground"
+        fix = "--set data.mask.threshold=1 takes all as one foreground; if they are classes, name them in data.classes"
         yield Finding("mixed-coding", tuple(rarest), f"masks store foreground in {len(users)} ways: {told}", fix)
     elif users and not set(users) & set(USUAL_VALUES):
         value = next(iter(users))
@@ -136,7 +136,7 @@ def _duplicates(cases: Sequence[Case], facts: Sequence[Facts]) -> Iterator[Findi
     for same in twins(facts):
         apart = len({groups[fact.name] for fact in same}) > 1
         where = "which lie in several groups" if apart else "all of one group"
-        fix = "`pocketseg doctor DATA --fix OUT` keeps one of each, and writes a group file"
+        fix = "rules of a split keep them together; `pocketseg doctor DATA --fix OUT` keeps one of each"
         yield Finding("duplicate", _images(same), f"{len(same)} images are the same in every pixel, {where}", fix)
 
 

@@ -77,15 +77,16 @@ def split_findings(
         clusters: names of cases whose images are alike.
         where: the split, as it is named to the user.
     """
-    fix = "`pocketseg doctor DATA --fix OUT` writes a group file that keeps them together"
     for names in twins:
         if torn := parts_of(split, names):
-            what = f"{', '.join(names[:3])} are the same in every pixel and lie in {' and '.join(torn)}"
-            yield Finding("split-twin", (where, *names), what, fix)
+            what = f"are the same in every pixel and lie in {' and '.join(torn)} of {where}"
+            fix = "put them into one part, or deal by a rule (split.kind holdout or kfold), which keeps them together"
+            yield Finding("split-twin", tuple(names), what, fix)
     leaking = [names for names in clusters if parts_of(split, names)]
     if leaking:
-        what = f"tears {len(leaking)} of {len(clusters)} clusters of near-duplicates apart"
-        yield Finding("split-leak", (where, *(name for names in leaking for name in names)), what, fix)
+        what = f"{where} tears {len(leaking)} of {len(clusters)} clusters of near-duplicates apart"
+        fix = "`pocketseg doctor DATA --fix OUT` writes a group file that keeps them together"
+        yield Finding("split-leak", tuple(name for names in leaking for name in names), what, fix)
 
 
 def parts_of(split: Split, names: Sequence[str]) -> list[str]:

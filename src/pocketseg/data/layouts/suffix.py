@@ -43,9 +43,13 @@ def find(root: Path, label: str | None = None) -> Listing:
             )
         else:
             listing.problems.append(
-                Problem(str(path), "has no mask", f"add {stem}_mask{path.suffix}, or remove the image")
+                Problem(str(path), "has no mask", f"add {stem}_mask{path.name.removeprefix(stem)}, or remove the image")
             )
     for stem in (stem for stem in masks if stem not in images):
         for path in masks[stem]:
-            listing.problems.append(Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask"))
+            listing.problems.append(
+                Problem(
+                    str(path), "has no image", f"add {stem}{path.name.removeprefix(stem_of(path))}, or remove the mask"
+                )
+            )
     return listing
