@@ -14,9 +14,8 @@ from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.repair import Repaired, check_out, repair
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError
-from pocketseg.flows.loading import make_split, opening
+from pocketseg.flows.loading import data_recipe, make_split, opening
 from pocketseg.recipes import Recipe
-from pocketseg.recipes.loading import overridden, validated
 
 # Cases are looked at once, one after the other; only pairs are looked at again.
 CACHE_BYTES = 64 * 2**20
@@ -99,7 +98,7 @@ def doctor(
         RecipeError: a recipe or an override that makes no sense.
         DataError: `fix` is no place for a copy.
     """
-    loaded = _sections(recipe, overrides)
+    loaded = data_recipe(recipe, overrides)
     root = Path(data)
     if fix is not None:
         check_out(root, Path(fix))
@@ -112,14 +111,6 @@ def doctor(
     found.add(_of_split(loaded, cases, found, split))
     repaired = repair(cases, found, Path(fix), _bar(progress, "copying")) if fix is not None else None
     return Diagnosis(found, repaired)
-
-
-def _sections(recipe: str | Path, overrides: Sequence[str]) -> Recipe:
-    """A recipe whose data and split sections are the given one's: how its stages learn is not looked at."""
-    where, values, problems = overridden(recipe, overrides)
-    sections = {key: values[key] for key in ("data", "split") if key in values}
-    stage = {"name": "any", "net": {"arch": "thin_unet"}, "loss": {"dice": 1}, "epochs": 1}
-    return validated({**sections, "stages": [stage]}, where, problems)
 
 
 def _of_split(recipe: Recipe, cases: Cases, found: Checkup, file: str | Path | None) -> list[Finding]:

@@ -12,6 +12,7 @@ from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
 from pocketseg.predictors import NetPredictor, load_onnx, load_pseg
+from pocketseg.recipes.loading import overridden, validated
 from pocketseg.recipes.models import DataSection, EvaluateSection, Recipe
 
 BEST = "best.safetensors"
@@ -21,6 +22,14 @@ WANTED = "give a run folder, best.safetensors, packed.safetensors, a .pseg or an
 def open_cases(path: str | Path, section: DataSection) -> Cases:
     """The data set at a path, read as a recipe's data section says."""
     return Cases.open(path, section.layout, **opening(section))
+
+
+def data_recipe(recipe: str | Path = "thin-unet", overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe whose data and split sections are the given one's: how its stages learn is not looked at."""
+    where, values, problems = overridden(recipe, overrides)
+    sections = {key: values[key] for key in ("data", "split") if key in values}
+    stage = {"name": "any", "net": {"arch": "thin_unet"}, "loss": {"dice": 1}, "epochs": 1}
+    return validated({**sections, "stages": [stage]}, where, problems)
 
 
 def opening(section: DataSection) -> Opening:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from pocketseg.data.cases import Cases
 from pocketseg.data.doctor.checkup import Checkup
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
-from pocketseg.files import disk_problem
+from pocketseg.files import whole_folder
 
 GROUPS = "groups.csv"
 SIDE_FILES = (".csv", ".json", ".txt", ".md")
@@ -61,19 +60,8 @@ def repair(cases: Cases, found: Checkup, out: Path, progress: Callable[[int, int
     """
     check_out(cases.root, out)
     made = Repaired(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name[:50]}.", dir=out.parent))
-        try:
-            _Copy(cases, found, temporary, made).write(progress)
-            temporary.chmod(0o755)
-            if out.exists():
-                out.rmdir()
-            temporary.replace(out)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise disk_problem(out, error) from error
+    with whole_folder(out) as temporary:
+        _Copy(cases, found, temporary, made).write(progress)
     if made.groups is not None:
         made.groups = out / made.groups.name
     return made
