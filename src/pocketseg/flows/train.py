@@ -591,8 +591,8 @@ class _Work:
         model.save(best, model.facts)
         self._pack(model, best)
         log.info(
-            "stage %s: best epoch %d (from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
-            stage.name, epoch + 1, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
+            "stage %s: best epoch %d; rules chosen on validation (mean Dice %.4f with empty masks): %s",
+            stage.name, epoch, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
         )  # fmt: skip
 
     def _pack(self, model: Model, best: Path) -> None:
