@@ -34,16 +34,16 @@ VERBS = ("doctor", "evaluate", "export", "inspect", "pack", "phantom", "predict"
 __all__ = [*VERBS, "__version__", "load"]
 
 
-def load(path: str | Path, fold: int = 0) -> NetPredictor:
+def load(path: str | Path, fold: int = 0, stage: str | None = None) -> NetPredictor:
     """A model as a predictor: `predict(image)` gives probabilities (h, w, k), `mask(image)` class indices (h, w).
 
     Args:
         path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder.
-        fold: of a run folder.
+        fold, stage: of a run folder; default the first fold's last stage.
     """
     from pocketseg.flows.loading import load_predictor
 
-    return load_predictor(path, fold)
+    return load_predictor(path, fold, stage)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from helpers import run_cli
 from PIL import Image
 
 from pocketseg.data import Cases
+from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.rois import fill, read_rois
 from pocketseg.errors import DataError
 from pocketseg.flows.convert import Options, convert
@@ -140,6 +141,13 @@ def test_what_an_error_advises_can_be_set(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "out/masks/a.png") > 0, np.arange(90).reshape(9, 10) >= 64)
     vain = run_cli("data", "convert", "masks-to-rois", tmp_path / "in", tmp_path / "no", "--set", "data.size=[8,8]")
     assert vain.returncode == 2 and "leave it out" in vain.stderr
+
+
+def test_every_layout_is_listed():
+    done = run_cli("data", "layouts")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(LAYOUTS)
+    assert "ID.tif + ID_mask.tif + ID_weights.npy" in done.stdout
 
 
 def test_an_unknown_conversion_names_the_near_ones(tmp_path):

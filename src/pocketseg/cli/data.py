@@ -18,12 +18,21 @@ def common() -> None:
 
 
 @app.command()
+def layouts() -> None:
+    """List the ways a data set may lie on disk, which are found by themselves or named by data.layout."""
+    from pocketseg.flows.convert import known_layouts
+
+    for name, looks_like in known_layouts():
+        console.speak(f"{name:<18} {looks_like}")
+
+
+@app.command()
 def convert(
     what: Annotated[
         str,
         typer.Argument(
-            help="A layout (auto, kaggle-nerve, hc18, …), or outlines-to-masks, masks-to-outlines, rois-to-masks, "
-            "masks-to-rois, probabilities-to-masks."
+            help="A layout (auto, or one that `data layouts` lists), or outlines-to-masks, masks-to-outlines, "
+            "rois-to-masks, masks-to-rois, probabilities-to-masks."
         ),
     ],
     source: Annotated[Path, typer.Argument(help="The data set, or a folder of masks.")],

@@ -59,6 +59,11 @@ class Converted:
     left_out: int = 0
 
 
+def known_layouts() -> list[tuple[str, str]]:
+    """Name and looks of every layout."""
+    return [(name, layout.LOOKS_LIKE) for name, layout in sorted(LAYOUTS.items())]
+
+
 def convert(
     what: str,
     source: str | Path,

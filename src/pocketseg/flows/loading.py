@@ -103,13 +103,16 @@ def require_torch() -> None:
             raise missing_package(package, "train", error) from error
 
 
-def load_predictor(path: str | Path, fold: int = 0) -> NetPredictor:
+def load_predictor(path: str | Path, fold: int = 0, stage: str | None = None) -> NetPredictor:
     """A predictor from a run folder, a checkpoint, a packed model, or an ONNX file; the last two need no torch.
 
     Raises:
         ModelFileError: nothing that can predict is there.
+        RunError: a stage that the run does not have, or of what is no run.
     """
     path = Path(path)
+    if stage is not None:
+        path = best_checkpoint(RunFolder.existing(path), fold, stage)
     if path.suffix == ".onnx":
         return load_onnx(path)
     if path.suffix == ".pseg":
