@@ -217,7 +217,7 @@ class Cases(Sequence[Case]):
         """The mask, and the values that stand for foreground where it is stored."""
         decoded = _together(partial(self._decoded, source) for source in case.masks)
         layers = [layer for layer, _ in decoded]
-        values = np.unique(np.concatenate([found for _, found in decoded]))
+        values = np.unique(np.concatenate([found for _, found in decoded])) if len(decoded) > 1 else decoded[0][1]
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
                 raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
@@ -238,11 +238,7 @@ class Cases(Sequence[Case]):
 
     def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
         stored = source.mask(grey=self.coding.threshold is not None)
-        mask = self.coding.decode(stored, source.where)
-        # A mask of true and false has no values that could mean something else.
-        told = self.coding.threshold is None and stored.dtype != bool
-        values = np.unique(stored) if told else np.zeros(0, np.uint8)
-        return mask, values[values != 0]
+        return self.coding.decode_with_values(stored, source.where)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:
         """Decode everything once and tell every fault of every file together.

@@ -38,17 +38,23 @@ class MaskCoding:
         Raises:
             DataError: the values are no class values, for example the grey levels of a photograph.
         """
+        return self.decode_with_values(stored, where)[0]
+
+    def decode_with_values(
+        self, stored: NDArray[np.generic], where: str
+    ) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        """As `decode`, and the stored values but 0; none of a mask of true and false, or under a threshold."""
         found = np.unique(stored)
         if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(found).all():
             raise DataError(where, "the mask holds NaN or infinite values", "store class indices")
         if self.threshold is not None:
             cut: NDArray[np.uint8] = (np.greater_equal(stored, self.threshold) != self.invert).astype(np.uint8)
-            return cut
+            return cut, found[:0]
         mapping = self._mapping(found, where)
         out = np.zeros(stored.shape, np.uint8)
         for value, index in mapping.items():
             out[stored == value] = index
-        return out
+        return out, found[:0] if stored.dtype == bool else found[found != 0]
 
     def _mapping(self, found: NDArray[np.generic], where: str) -> dict[float, int]:
         foreground = [value for value in found.tolist() if value != 0]

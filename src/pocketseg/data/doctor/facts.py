@@ -63,7 +63,7 @@ class Look:
 def facts_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Facts:
     """Facts of a decoded case."""
     low, high = float(image.min()), float(image.max())
-    classes = np.flatnonzero(np.bincount(mask.ravel())).tolist()
+    classes = range(1, int(mask.max()) + 1)
     return Facts(
         case.name,
         case.image.where,
@@ -75,7 +75,7 @@ def facts_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Facts:
         high,
         _digest(image),
         float(np.count_nonzero(mask)) / mask.size,
-        tuple(index for index in classes if index),
+        tuple(index for index in classes if np.any(mask == index)),
         tuple(values.tolist()),
         _copied(image, mask, values, high),
     )
