@@ -22,7 +22,7 @@ from pocketseg.data.groups import Grouping
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
-from pocketseg.errors import DataError, Problem
+from pocketseg.errors import SHOWN_PROBLEMS, DataError, Problem, lines
 from pocketseg.pipeline.reading import Reading
 
 CACHE_MIB = int(os.environ.get("POCKETSEG_CACHE_MIB", "1024"))
@@ -257,7 +257,7 @@ class Cases(Sequence[Case]):
             files,
             empty=frozenset(fact.name for fact in facts if not fact.foreground),
             channels=frozenset(fact.channels for fact in facts),
-            notes=tuple(finding.sentence for finding in findings),
+            notes=tuple(lines([finding.problem for finding in findings], SHOWN_PROBLEMS)),
             blank=frozenset(fact.name for fact in facts if fact.constant),
             twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
         )

@@ -19,9 +19,8 @@ from pocketseg.data.doctor.headers import header_findings
 from pocketseg.data.doctor.likeness import Pair, near_pairs, thumbnail
 from pocketseg.data.doctor.names import case_names, ignored_files
 from pocketseg.data.doctor.quick import quick_findings, twins
-from pocketseg.data.doctor.sets import set_findings, split_findings
+from pocketseg.data.doctor.sets import set_findings
 from pocketseg.data.groups import joined, tied
-from pocketseg.data.split import Split
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
 from pocketseg.pipeline.geometry import resize_labels
@@ -77,7 +76,6 @@ class Checkup:
 def checkup(
     cases: Cases,
     problems: Sequence[Problem] = (),
-    split: tuple[str, Split] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Checkup:
     """Examine a data set.
@@ -85,7 +83,6 @@ def checkup(
     Args:
         cases: what pairs of it.
         problems: what was wrong in finding them.
-        split: a split to examine too, and how it is called.
         progress: called with (done, of).
     """
     findings = [Finding.of(problem) for problem in problems]
@@ -124,8 +121,6 @@ def checkup(
     ties += [(place[names[0]], place[name]) for names in found.twins for name in names[1:]]
     found.clusters = [[looked[number].name for number in same] for same in joined(len(looked), ties) if len(same) > 1]
     findings += [*_near(looked, found), *_contradictions(cases, looked, pairs)]
-    if split is not None:
-        findings += split_findings(split[1], found.twins, found.clusters, split[0])
     found.add(findings)
     return found
 

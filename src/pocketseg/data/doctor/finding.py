@@ -96,11 +96,6 @@ class Finding:
     def problem(self) -> Problem:
         return Problem(self.where, self.what, self.fix, self.code)
 
-    @property
-    def sentence(self) -> str:
-        """For a log."""
-        return str(self.problem)
-
     @classmethod
     def of(cls, problem: Problem) -> Finding:
         """A problem that something else told; a code nobody gave is that of a layout."""
