@@ -79,7 +79,7 @@ def is_dicom(path: Path) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[Any]:
+def quiet() -> Iterator[Any]:
     """pydicom, without its warnings: they cite values."""
     try:
         import pydicom
@@ -103,7 +103,7 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
         DataError: no DICOM, or one that unpacks to more than the limit.
     """
     regular_file(path)
-    with _quiet() as pydicom:
+    with quiet() as pydicom:
         try:
             _refuse_bomb(path, pydicom)
             found = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
@@ -141,13 +141,14 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
 def _damage_told(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
     """The same, but values that are none become an error: pydicom converts a value when it is asked for.
 
-    Such errors cite values, so only their kind is told.
+    Such errors and warnings cite values, so only the error's kind is told.
     """
 
     @wraps(read)
     def reading(path: Path, /, *rest: Rest.args, **named: Rest.kwargs) -> Result:
         try:
-            return read(path, *rest, **named)
+            with quiet():
+                return read(path, *rest, **named)
         except (PocketsegError, MemoryError):
             raise
         except Exception as error:
@@ -187,7 +188,7 @@ def _decoded(path: Path) -> Pixels:
         what = f"holds no pixels ({_kind(found)})"
         raise DataError(str(path), what, "export it again with its image")
     syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
-    with _quiet() as pydicom:
+    with quiet() as pydicom:
         pixels: Any = import_module("pydicom.pixels")
         try:
             if syntax is None:
@@ -407,7 +408,7 @@ def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
-            found[str(read_dataset(path, pixels=False).get("SeriesInstanceUID", path))].append(path)
+            found[header_text(path, "SeriesInstanceUID") or str(path)].append(path)
         except DataError:
             found[str(path)].append(path)
     return found
@@ -415,4 +416,13 @@ def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def says_annotated(path: Path) -> bool:
     """Whether a file says that text is burnt into its pixels."""
-    return str(read_dataset(path, pixels=False).get("BurnedInAnnotation") or "").upper() == "YES"
+    try:
+        return header_text(path, "BurnedInAnnotation").upper() == "YES"
+    except DataError:  # what is no text says nothing
+        return False
+
+
+@_damage_told
+def header_text(path: Path, key: str) -> str:
+    """A value of the header as text; empty where there is none."""
+    return str(read_dataset(path, pixels=False).get(key) or "")
