@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
 from pocketseg.data.groups import tied
-from pocketseg.errors import ModelFileError, RunError, missing_package, near
+from pocketseg.errors import DataError, ModelFileError, Problem, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
@@ -71,10 +72,15 @@ def make_split(
     rule = recipe.split
     if rule.kind == "given":
         return given(cases)
-    groups = tied(cases, twins)
-    if rule.kind == "kfold":
-        return kfold(groups, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
-    return holdout(groups, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
+    try:
+        return deal(tied(cases, twins), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    except DataError as error:
+        if not twins:
+            raise
+        what = f"{sum(map(len, twins))} images show {len(twins)} different pictures, and equal ones are kept together"
+        fix = "`pocketseg doctor DATA --fix OUT` keeps one of each"
+        raise DataError.of([*error.problems, Problem("split", what, fix)]) from None
 
 
 def metric_choice(section: EvaluateSection) -> Choice:

@@ -14,6 +14,7 @@ from pocketseg.data.doctor import pictures, truths
 from pocketseg.data.doctor.finding import CODES
 from pocketseg.data.doctor.likeness import near_pairs, thumbnail
 from pocketseg.data.doctor.sets import split_findings
+from pocketseg.errors import DataError
 from pocketseg.flows.doctor import doctor
 from pocketseg.flows.loading import make_split
 from pocketseg.recipes import load_recipe
@@ -222,8 +223,6 @@ def test_a_repaired_copy_holds_what_was_meant(mended):
 
 def test_a_copy_never_goes_where_something_is(tmp_path):
     root = good(tmp_path / "data")
-    from pocketseg.errors import DataError
-
     for place in (root, root / "inside", tmp_path):
         with pytest.raises(DataError, match=r"already exists|in the data set"):
             doctor(root, fix=place)
@@ -269,6 +268,13 @@ def test_rules_keep_equal_images_together_and_given_parts_are_told(tmp_path):
     assert {finding.code for finding in doctor(tmp_path / "data", split=tmp_path / "torn.json").found.errors} == {
         "split-twin"
     }
+
+
+def test_too_few_different_images_are_told_as_such(tmp_path):
+    for number in range(8):
+        add(tmp_path, f"c{number}", smooth(0), blob(number))
+    with pytest.raises(DataError, match="8 images show 1 different pictures"):
+        make_split(load_recipe("thin-unet"), cases := Cases.open(tmp_path), cases.check().twins)
 
 
 def test_every_code_is_documented_and_used():
