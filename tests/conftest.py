@@ -39,12 +39,24 @@ def tool():
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _count_corpus(terminalreporter)
     skipped = terminalreporter.stats.get("skipped", [])
     missing = [report for report in skipped if MISSING_TOOL in str(report.longrepr)]
     if missing and os.environ.get("POCKETSEG_NO_SKIPS"):
         terminalreporter.section("skipped for a missing tool, which is a failure here")
         for report in missing:
             terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}")
+
+
+def _count_corpus(reporter: pytest.TerminalReporter) -> None:
+    """How many rows of the corpus of bad and odd inputs give what they must."""
+    done = {
+        outcome: [report for report in reporter.stats.get(outcome, []) if "corpus" in dict(report.user_properties)]
+        for outcome in ("passed", "failed")
+    }
+    total = sum(map(len, done.values()))
+    if total:
+        reporter.write_line(f"corpus of bad and odd inputs: {len(done['passed'])}/{total} rows")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -6,10 +6,12 @@ Exit codes: 0 done, 2 the user's input, 3 the environment, 4 our bug, 130/143 in
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from typing import Self
 
 SHOWN_PROBLEMS = 50
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,50 @@ class Problem:
         where: file name as given, recipe key, or option.
         what: what is wrong, with the values found and needed.
         fix: what to do about it.
+        code: the kind of problem, for programs; the doctor lists them.
     """
 
     where: str
     what: str
     fix: str = ""
+    code: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         # A file name must neither forge a second line in the log nor steer the terminal, and bytes of it that are no
         # text must be printable too.
         text = f"{self.where}: {self.what}" + (f" → {self.fix}" if self.fix else "")
         return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def named(places: Sequence[str]) -> str:
+    """Places in one line, the first few by name.
+
+    Example:
+        >>> named(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    hidden = len(places) - NAMED
+    return ", ".join(places[:NAMED]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def together(problems: Sequence[Problem]) -> list[Problem]:
+    """Problems that differ only in where they are become one.
+
+    Example:
+        >>> [str(problem) for problem in together([Problem("a", "is empty"), Problem("b", "is empty")])]
+        ['a, b: is empty']
+    """
+    places: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        places.setdefault((problem.what, problem.fix), []).append(problem.where)
+    return [Problem(named(found), what, fix) for (what, fix), found in places.items()]
+
+
+def lines(problems: Sequence[Problem], most: int) -> list[str]:
+    """A line for each problem; where those are too many, for each kind of problem, and how many are hidden then."""
+    told = problems if len(problems) <= most else together(problems)
+    hidden = len(told) - most
+    return [str(problem) for problem in told[:most]] + ([f"… and {hidden} more"] if hidden > 0 else [])
 
 
 class PocketsegError(Exception):
@@ -55,10 +90,13 @@ class PocketsegError(Exception):
         error.args = (str(error),)
         return error
 
+    def coded(self, code: str) -> Self:
+        """This error, its problems of the given kind where they have none so far."""
+        self.problems = [replace(problem, code=problem.code or code) for problem in self.problems]
+        return self
+
     def __str__(self) -> str:
-        shown = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
-        hidden = len(self.problems) - len(shown)
-        return "\n".join(shown + ([f"… and {hidden} more"] if hidden else []))
+        return "\n".join(lines(self.problems, SHOWN_PROBLEMS))
 
 
 class DataError(PocketsegError):

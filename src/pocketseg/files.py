@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pocketseg.errors import EnvironmentProblem, ModelFileError
@@ -36,6 +39,28 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`, which becomes it when the block ends without an error; `out` is new or empty.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name[:50]}.", dir=out.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if out.exists():
+                out.rmdir()
+            temporary.replace(out)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise disk_problem(out, error) from error
 
 
 def disk_problem(path: Path, error: OSError, needed_bytes: int = 0) -> EnvironmentProblem:

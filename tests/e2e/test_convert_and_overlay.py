@@ -8,6 +8,7 @@ from helpers import run_cli
 from PIL import Image
 
 from pocketseg.data import Cases
+from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.rois import fill, read_rois
 from pocketseg.errors import DataError
 from pocketseg.flows.convert import Options, convert
@@ -110,6 +111,43 @@ def test_probabilities_become_masks(tmp_path, dtype, top):
     save(tmp_path / "maps/a.png", np.rint(shares * top).astype(dtype))
     convert("probabilities-to-masks", tmp_path / "maps", tmp_path / "out", Options(threshold=0.7))
     np.testing.assert_array_equal(read(tmp_path / "out/a.png") > 0, shares >= 0.7)
+
+
+def test_only_maps_of_probabilities_become_masks_and_a_failure_leaves_nothing(tmp_path):
+    shares = np.linspace(0, 1, 64).reshape(8, 8)
+    save(tmp_path / "maps/a_probability.png", np.rint(shares * 65535).astype(np.uint16))
+    save(tmp_path / "maps/a_probability_cyst.png", np.rint(shares.T * 65535).astype(np.uint16))
+    save(tmp_path / "maps/a.png", np.zeros((8, 8), np.uint8))
+    save(tmp_path / "maps/a_overlay.png", np.zeros((8, 8, 3), np.uint8))
+    assert convert("probabilities-to-masks", tmp_path / "maps", tmp_path / "out").written == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "a_cyst.png"}
+    np.testing.assert_array_equal(read(tmp_path / "out/a.png") > 0, shares >= 0.5)
+    save(tmp_path / "mixed/a.png", np.rint(shares * 255).astype(np.uint8))
+    save(tmp_path / "mixed/b.png", np.zeros((8, 8, 3), np.uint8) + np.arange(3, dtype=np.uint8))
+    with pytest.raises(DataError, match="coloured"):
+        convert("probabilities-to-masks", tmp_path / "mixed", tmp_path / "no")
+    assert {path.name for path in tmp_path.iterdir()} == {"maps", "out", "mixed"}
+
+
+def test_what_an_error_advises_can_be_set(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / f"in/images/{name}.png", np.random.default_rng(0).integers(0, 255, (9, 10), np.uint8))
+        save(tmp_path / f"in/masks/{name}.png", np.arange(90, dtype=np.uint8).reshape(9, 10) * 2)
+    refused = run_cli("data", "convert", "auto", tmp_path / "in", tmp_path / "out")
+    assert refused.returncode == 2 and "--set data.mask.threshold=128" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    done = run_cli("data", "convert", "auto", tmp_path / "in", tmp_path / "out", "--set", "data.mask.threshold=128")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(read(tmp_path / "out/masks/a.png") > 0, np.arange(90).reshape(9, 10) >= 64)
+    vain = run_cli("data", "convert", "masks-to-rois", tmp_path / "in", tmp_path / "no", "--set", "data.size=[8,8]")
+    assert vain.returncode == 2 and "leave it out" in vain.stderr
+
+
+def test_every_layout_is_listed():
+    done = run_cli("data", "layouts")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(LAYOUTS)
+    assert "ID.tif + ID_mask.tif + ID_weights.npy" in done.stdout
 
 
 def test_an_unknown_conversion_names_the_near_ones(tmp_path):

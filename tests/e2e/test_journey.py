@@ -11,7 +11,7 @@ from helpers import overrides, read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
-from pocketseg.errors import RunError
+from pocketseg.errors import DataError, RunError
 from pocketseg.recipes import load_recipe
 
 
@@ -119,6 +119,12 @@ def test_evaluate_measures_what_it_is_asked_for(exported, trained_run, phantom_d
     assert refused.returncode == 2 and "brier" in refused.stderr and "Traceback" not in refused.stderr
     unknown = run_cli("evaluate", exported, phantom_data, *split, "--metrics", "dice,hd59")
     assert unknown.returncode == 2 and "did you mean hd95" in unknown.stderr
+
+
+def test_another_table_that_is_not_there(trained_run, phantom_data, tmp_path):
+    for place in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(DataError, match=r"does not exist → give the cases.csv of an evaluation, or its folder"):
+            pocketseg.evaluate(trained_run, phantom_data, against=place)
 
 
 def test_a_run_is_judged_by_its_recipes_metrics(trained_run):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import run_cli
+from PIL import Image
 
 import pocketseg
 from pocketseg.training.model import Model
@@ -50,6 +51,30 @@ def test_every_quantised_stage_is_packed_and_means_the_same(trained):
         assert abs(sizes[stage] - counted) <= 0.02 * counted + 4096
     assert not (folder / "run/fold-0/float/packed.safetensors").exists()
     assert sizes["w2"] < sizes["after"]
+
+
+def test_a_stage_is_chosen_by_name(trained, tmp_path):
+    folder, data = trained
+    run, case = folder / "run", pocketseg.data.Cases.open(data)[0]
+    image = np.asarray(case.image.image())
+    chosen = pocketseg.load(run, stage="float").predict(image)
+    assert np.array_equal(chosen, pocketseg.load(run / "fold-0/float").predict(image))
+    assert not np.array_equal(chosen, pocketseg.load(run).predict(image))
+    for model, stage, told in (
+        (run, "flaot", "did you mean float"),
+        (run / "fold-0/float", "float", "is no run folder"),
+    ):
+        with pytest.raises(pocketseg.errors.RunError, match=told):
+            pocketseg.load(model, stage=stage)
+    done = run_cli("predict", run, case.image.path, "--out", tmp_path, "--probabilities", "--stage", "float")
+    assert done.returncode == 0, done.stderr
+    written = np.asarray(Image.open(tmp_path / f"{case.image.path.stem}_probability.png"))
+    assert np.abs(written / 65535 - chosen[:, :, 0]).max() < 1e-4
+    judged = [
+        pocketseg.evaluate(run, data, stage=stage, out=tmp_path / str(stage)).rows[0]
+        for stage in ("float", "bits", None)
+    ]
+    assert judged[0] != judged[1] == judged[2]
 
 
 def test_a_packed_model_cannot_be_trained_on(trained):
@@ -118,7 +143,7 @@ def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
             self.stage = stage
 
         def epoch_ends(self, row):
-            if self.stage == "bits" and row["epoch"] == 0:
+            if self.stage == "bits" and row["epoch"] == 1:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -158,7 +158,8 @@ def test_another_net_is_told_with_both(train, trained_run, tmp_path, changes, wo
 def test_another_number_of_classes_is_told_with_both(trained_run, tmp_path, init, words):
     masks = np.zeros((12, 32, 32, 1), np.uint8)
     masks[:, 5:15, 5:20], masks[:, 18:30, 10:30] = 1, 2
-    np.savez(tmp_path / "data.npz", images=masks * 80, masks=masks)
+    images = masks * 80 + np.arange(12, dtype=np.uint8)[:, None, None, None]
+    np.savez(tmp_path / "data.npz", images=images, masks=masks)
     recipe = {
         "data": {"size": [32, 32], "classes": ["left", "right"]},
         "stages": [{"name": "a", "net": {"arch": "thin_unet", "width": 8, "blocks": 3}, "loss": {"ce": 1}}],

@@ -38,11 +38,23 @@ def test_problems_are_told_together():
 
 @pytest.mark.parametrize(("count", "hidden"), [(50, 0), (51, 1), (120, 70)])
 def test_long_lists_are_cut_in_the_text_and_whole_in_the_error(count, hidden):
-    error = DataError.of([Problem(str(n), "bad") for n in range(count)])
+    error = DataError.of([Problem("a", f"bad {n}") for n in range(count)])
     lines = str(error).splitlines()
     assert len(error.problems) == count
-    assert lines[:50] == [f"{n}: bad" for n in range(50)]
+    assert lines[:50] == [f"a: bad {n}" for n in range(50)]
     assert lines[50:] == ([f"… and {hidden} more"] if hidden else [])
+
+
+def test_too_many_problems_of_one_kind_become_a_line():
+    problems = [Problem(f"{n}.png", "is empty") for n in range(49)]
+    assert len(str(DataError.of([*problems, Problem("a.png", "is torn")])).splitlines()) == 50
+    many = DataError.of([*problems, Problem("a.png", "is torn"), Problem("b.png", "is empty", "remove it")])
+    assert str(many).splitlines() == [
+        "0.png, 1.png, 2.png and 46 more: is empty",
+        "a.png: is torn",
+        "b.png: is empty → remove it",
+    ]
+    assert len(many.problems) == 51
 
 
 def test_exit_codes():

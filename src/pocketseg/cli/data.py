@@ -18,12 +18,21 @@ def common() -> None:
 
 
 @app.command()
+def layouts() -> None:
+    """List the ways a data set may lie on disk, which are found by themselves or named by data.layout."""
+    from pocketseg.flows.convert import known_layouts
+
+    for name, looks_like in known_layouts():
+        console.speak(f"{name:<18} {looks_like}")
+
+
+@app.command()
 def convert(
     what: Annotated[
         str,
         typer.Argument(
-            help="A layout (auto, kaggle-nerve, hc18, …), or outlines-to-masks, masks-to-outlines, rois-to-masks, "
-            "masks-to-rois, probabilities-to-masks."
+            help="A layout (auto, or one that `data layouts` lists), or outlines-to-masks, masks-to-outlines, "
+            "rois-to-masks, masks-to-rois, probabilities-to-masks."
         ),
     ],
     source: Annotated[Path, typer.Argument(help="The data set, or a folder of masks.")],
@@ -34,6 +43,7 @@ def convert(
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probabilities from here on are foreground.")] = 0.5,
     min_pixels: Annotated[int, typer.Option(min=0, help="Smaller objects are left out.")] = 0,
     images: Annotated[Path | None, typer.Option(help="Images of ImageJ regions, for the size of masks.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="How a layout is read: data.mask.threshold=128.")] = [],  # noqa: B006
 ) -> None:
     """Turn a data set into one NPZ file or plain folders, or masks into outlines and ImageJ regions and back.
 
@@ -42,6 +52,8 @@ def convert(
         pocketseg data convert kaggle-nerve train nerve.npz --drop-empty --size 64 128
 
         pocketseg data convert hc18 training_set heads
+
+        pocketseg data convert auto scans plain --set data.mask.threshold=128
 
         pocketseg data convert rois-to-masks rois masks --images scans
 
@@ -54,6 +66,6 @@ def convert(
     console.log_to_terminal()
     options = Options(size, drop_empty, classes, threshold, min_pixels, images)
     with console.bars() as bars:
-        done = convert(what, source, out, options, bars.of("reading"))
+        done = convert(what, source, out, options, bars.of("reading"), set_)
     left = f", {done.left_out} empty ones left out" if done.left_out else ""
     console.speak(f"{done.written} written to {out}{left}")

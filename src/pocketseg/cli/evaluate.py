@@ -21,6 +21,7 @@ def command(
     split: Annotated[Path | None, typer.Option(help="Judge a part of this split file only.")] = None,
     part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
     fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="Stage of a run (default: the last).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables (default: MODEL.evaluation).")] = None,
     metrics: Annotated[
         str | None,
@@ -67,6 +68,7 @@ def command(
             split=split,
             part=part,
             fold=fold,
+            stage=stage,
             out=out,
             against=against,
             overrides=[*set_, *measured],

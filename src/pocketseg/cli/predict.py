@@ -24,6 +24,7 @@ def command(
         bool, typer.Option("--keep-identity", help="Copy the patient's identity into DICOM segmentations.")
     ] = False,
     fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="Stage of a run folder (default: the last).")] = None,
 ) -> None:
     """Segment images; masks have the size and name of their image.
 
@@ -50,7 +51,7 @@ def command(
         done = predict(
             model, inputs, out, to=cast(Form, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
-            progress=bars.of("predicting"),
+            stage=stage, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"{len(done.written)} files in {out}")
     if done.problems:

@@ -9,6 +9,7 @@ from pocketseg.cli import (
     convert_config,
     data,
     demo,
+    doctor,
     evaluate,
     export,
     inspect,
@@ -53,7 +54,8 @@ def common(
 
 
 VERBS = (
-    train, evaluate, pack, verify, export, predict, overlay, report, nets, inspect, phantom, demo, convert_config,
+    doctor, train, evaluate, pack, verify, export, predict, overlay, report, nets, inspect, phantom, demo,
+    convert_config,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

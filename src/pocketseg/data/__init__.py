@@ -1,7 +1,7 @@
 """Cases: images with masks, found in a layout, decoded once, checked, grouped and split."""
 
 from pocketseg.data.case import BoundedCache, Case
-from pocketseg.data.cases import Cases, CheckedData
+from pocketseg.data.cases import Cases, CheckedData, Opening
 from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping
 from pocketseg.data.masks import MaskCoding
@@ -16,6 +16,7 @@ __all__ = [
     "Grouping",
     "MaskCoding",
     "Only",
+    "Opening",
     "Split",
     "given",
     "holdout",

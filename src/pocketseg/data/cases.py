@@ -8,22 +8,50 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.case import BoundedCache, Case, Source, open_array
+from pocketseg.data.doctor.facts import Facts, Look, facts_of
+from pocketseg.data.doctor.names import links_outside, same_names
+from pocketseg.data.doctor.quick import quick_findings, twins
 from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
-from pocketseg.errors import DataError, Problem
+from pocketseg.errors import SHOWN_PROBLEMS, DataError, Problem, lines
 from pocketseg.pipeline.reading import Reading
 
 CACHE_MIB = int(os.environ.get("POCKETSEG_CACHE_MIB", "1024"))
-MOSTLY = 0.9
+
+
+class Opening(TypedDict, total=False):
+    """How a data set is opened.
+
+    Attributes:
+        images, masks: two folders of any name, relative to path or absolute.
+        coding: how stored mask values name classes; default: one class.
+        grouping: where groups come from; default: what the layout knows (a volume, a patient), else every case is its
+            own group.
+        reading: how volumes are cut into slices.
+        raters: masks of several raters are fused by majority or STAPLE, or `each` gives a case.
+        class_folders: names of the classes, where the folder a case lies in says which one its mask shows.
+        only: which cases to keep.
+        follow_links: read what links point to outside of the data set.
+    """
+
+    images: str | None
+    masks: str | None
+    coding: MaskCoding | None
+    grouping: Grouping | None
+    reading: Reading | None
+    raters: Raters
+    class_folders: tuple[str, ...]
+    only: Only | None
+    follow_links: bool
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,7 @@ class CheckedData:
         channels: the channel counts of the images.
         notes: what is odd but not wrong.
         blank: names of the cases whose image holds a single value.
+        twins: names of cases whose images are the same, pixel by pixel.
     """
 
     digest: str
@@ -45,6 +74,7 @@ class CheckedData:
     channels: frozenset[int]
     notes: tuple[str, ...] = ()
     blank: frozenset[str] = frozenset()
+    twins: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass
@@ -68,52 +98,56 @@ class Cases(Sequence[Case]):
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(CACHE_MIB * 2**20))
 
     @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        layout: str = "auto",
-        *,
-        images: str | None = None,
-        masks: str | None = None,
-        coding: MaskCoding | None = None,
-        grouping: Grouping | None = None,
-        reading: Reading | None = None,
-        raters: Raters = "majority",
-        class_folders: tuple[str, ...] = (),
-        only: Only | None = None,
-    ) -> Cases:
+    def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> Cases:
         """Find the cases of a folder (or `.npz` file) and pair images with masks.
 
         Args:
             path: the data set.
             layout: a name from `data.layouts.LAYOUTS`, or `auto`.
-            images, masks: two folders of any name, relative to path or absolute.
-            coding: how stored mask values name classes; default: one class.
-            grouping: where groups come from; default: what the layout knows (a volume, a patient), else every case is
-                its own group.
-            reading: how volumes are cut into slices.
-            raters: masks of several raters are fused by majority or STAPLE, or `each` gives a case.
-            class_folders: names of the classes, where the folder a case lies in says which one its mask shows.
-            only: which cases to keep.
+            options: see `Opening`.
 
         Raises:
             DataError: nothing was found, or images and masks do not pair; all faults are told at once.
         """
-        root = Path(path)
-        each = raters == "each"
-        name, folder, listing = find_cases(root, layout, images, masks, reading=reading, each_rater=each)
-        if listing.problems:
+        cases, problems = cls.found(path, layout, **options)
+        if problems:
             # What does not pair stops everything; the files that do are looked at all the same, to tell all at once.
-            paired = cls(root, name, listing.cases, coding or MaskCoding())
-            raise DataError.of([*listing.problems, *paired._inspect(None)[0]])
-        if not listing.cases:
-            raise DataError(str(folder), "holds no images", "check the path given as --data")
-        grouping = grouping or Grouping()
-        ordered = sorted((only or Only()).of(listing.cases), key=lambda case: natural_key(case.name))
-        cases = grouping.assign(ordered, root if root.is_dir() else root.parent)
-        grouped = bool(grouping) or any(case.group != case.name for case in cases)
+            raise DataError.of([*problems, *cases._inspect(None)[1]])
+        return cases
+
+    @classmethod
+    def found(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> tuple[Cases, list[Problem]]:
+        """As `open`: the cases that pair, and what is wrong with the rest.
+
+        Raises:
+            DataError: nothing was found.
+        """
+        root, raters = Path(path), options.get("raters", "majority")
+        name, folder, listing = find_cases(
+            root, layout, options.get("images"), options.get("masks"),
+            reading=options.get("reading"), each_rater=raters == "each",
+        )  # fmt: skip
+        if not listing.cases and not listing.problems:
+            raise DataError(str(folder), "holds no images", "check the path given as --data").coded("layout")
+        problems = [*listing.problems, *same_names(listing.cases)]
+        if not options.get("follow_links"):
+            problems += links_outside(root, listing.cases)
+        kept = (options.get("only") or Only()).of(listing.cases)
+        ordered = sorted(kept, key=lambda case: natural_key(case.name))
+        grouping = options.get("grouping") or Grouping()
+        try:
+            ordered = grouping.assign(ordered, root if root.is_dir() else root.parent)
+        except DataError as error:
+            problems += error.coded("groups").problems
+        grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
-        return cls(root, name, cases, coding or MaskCoding(), grouped, fusion, class_folders)
+        coding, folders = options.get("coding") or MaskCoding(), options.get("class_folders", ())
+        return cls(root, name, ordered, coding, grouped, fusion, folders), problems
+
+    @property
+    def classes(self) -> int:
+        """The number of foreground classes."""
+        return len(self.class_folders) or self.coding.classes
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -146,7 +180,7 @@ class Cases(Sequence[Case]):
 
         Several masks of a case are united (the highest index wins), those of several raters fused.
         """
-        return self.cache.get(("mask", case.name), lambda: (self._of_its_folder(case, self._united(case)),))[0]
+        return self._mask_and_values(case)[0]
 
     def _of_its_folder(self, case: Case, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask of one foreground with the class that the case's folder names, where folders do."""
@@ -161,15 +195,35 @@ class Cases(Sequence[Case]):
             )
         return mask * np.uint8(self.class_folders.index(case.label) + 1)
 
-    def _united(self, case: Case) -> NDArray[np.uint8]:
-        layers = _together(partial(self._decoded, source) for source in case.masks)
+    def look(self, case: Case) -> Look:
+        """Image, mask and what they tell, decoded once.
+
+        Raises:
+            DataError: with every fault of the case; the codes of its problems say what is faulty.
+        """
+        image, (mask, values) = _together(
+            [_coded("image", partial(self.image, case)), _coded("mask", partial(self._mask_and_values, case))]
+        )
+        _coded("weights", partial(self.weights, case))()
+        if image.shape[:2] != mask.shape:
+            raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
+        return Look(image, mask, facts_of(case, image, mask, values))
+
+    def _mask_and_values(self, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        mask, values = self.cache.get(("mask", case.name), lambda: self._united(case))
+        return mask, values
+
+    def _united(self, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        """The mask, and the values that stand for foreground where it is stored."""
+        decoded = _together(partial(self._decoded, source) for source in case.masks)
+        layers = [layer for layer, _ in decoded]
+        values = np.unique(np.concatenate([found for _, found in decoded])) if len(decoded) > 1 else decoded[0][1]
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
                 raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
-        if len(case.raters) > 1:
-            return fuse(np.stack(layers), self.coding.classes, self.fusion)
-        out: NDArray[np.uint8] = np.maximum.reduce(layers)
-        return out
+        several = len(case.raters) > 1
+        mask = fuse(np.stack(layers), self.coding.classes, self.fusion) if several else np.maximum.reduce(layers)
+        return self._of_its_folder(case, mask), values
 
     def weights(self, case: Case) -> NDArray[np.float32] | None:
         """The weight of every pixel (h, w), where the data has them."""
@@ -182,8 +236,9 @@ class Cases(Sequence[Case]):
             raise DataError(str(case.weights), what, "make the weights anew")
         return np.asarray(values, np.float32)
 
-    def _decoded(self, source: Source) -> NDArray[np.uint8]:
-        return self.coding.decode(source.mask(grey=self.coding.threshold is not None), source.where)
+    def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        stored = source.mask(grey=self.coding.threshold is not None)
+        return self.coding.decode_with_values(stored, source.where)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:
         """Decode everything once and tell every fault of every file together.
@@ -191,37 +246,34 @@ class Cases(Sequence[Case]):
         Raises:
             DataError: with one problem for each file that cannot be used.
         """
-        problems, shares, channels, blank = self._inspect(progress)
+        facts, problems = self._inspect(progress)
+        findings = [*quick_findings(self.cases, facts, self.coding, self.classes, grouped=self.grouped)]
+        problems += [finding.problem for finding in findings if finding.level == "error"]
         if problems:
             raise DataError.of(problems)
         digest, files = self._digest()
-        empty = frozenset(name for name, share in shares.items() if share == 0)
-        notes = tuple(self._notes(shares, channels))
-        return CheckedData(digest, files, empty, frozenset(channels), notes, frozenset(blank))
+        return CheckedData(
+            digest,
+            files,
+            empty=frozenset(fact.name for fact in facts if not fact.foreground),
+            channels=frozenset(fact.channels for fact in facts),
+            notes=tuple(lines([finding.problem for finding in findings], SHOWN_PROBLEMS)),
+            blank=frozenset(fact.name for fact in facts if fact.constant),
+            twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
+        )
 
-    def _inspect(
-        self, progress: Callable[[int, int], None] | None
-    ) -> tuple[list[Problem], dict[str, float], set[int], set[str]]:
-        """Faults of all files, each case's share of foreground, the images' channel counts, and the blank images."""
+    def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Facts], list[Problem]]:
+        """What all cases tell, and the faults of all files."""
+        facts: list[Facts] = []
         problems: list[Problem] = []
-        shares: dict[str, float] = {}
-        channels: set[int] = set()
-        blank: set[str] = set()
         for done, case in enumerate(self.cases, start=1):
             try:
-                image, mask = _together([partial(self.image, case), partial(self.mask, case)])
-                self.weights(case)
-                if image.shape[:2] != mask.shape:
-                    raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
-                shares[case.name] = float((mask > 0).mean())
-                if image.min() == image.max():
-                    blank.add(case.name)
-                channels.add(1 if image.ndim == 2 else image.shape[2])
+                facts.append(self.look(case).facts)
             except DataError as error:
                 problems += error.problems
             if progress:
                 progress(done, len(self.cases))
-        return problems, shares, channels, blank
+        return facts, problems
 
     def _digest(self) -> tuple[str, int]:
         paths = {file for case in self.cases for source in (case.image, *case.masks) for file in source.files}
@@ -235,39 +287,39 @@ class Cases(Sequence[Case]):
             whole.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return whole.hexdigest(), len(paths)
 
-    def _notes(self, shares: dict[str, float], channels: set[int]) -> Iterator[str]:
-        values = np.array(list(shares.values()))
-        if not self.grouped:
-            yield (
-                "every case is its own group: if several images show one patient, set data.group_regex, "
-                "data.group_folder or data.group_csv, or the test result will flatter"
-            )
-        if (values == 0).mean() > 0.5:
-            yield f"{(values == 0).sum()} of {len(values)} masks are empty"
-        if (values > MOSTLY).mean() > MOSTLY:
-            yield "foreground covers most of most images: if it is stored inverted, set data.mask.invert=true"
-        if len(channels) > 1:
-            counts = " and ".join(map(str, sorted(channels)))
-            yield f"images with {counts} channels are mixed; data.channels decides"
-        if any(np.issubdtype(self.image(case).dtype, np.floating) for case in self.cases[:1]):
-            yield "float images are scaled by their own minimum and maximum unless data.range declares them"
 
-
-def _together(reads: Iterable[Callable[[], NDArray[Any]]]) -> list[NDArray[Any]]:
+def _together(reads: Iterable[Callable[[], Any]]) -> list[Any]:
     """What all of them return, or one error that tells the faults of all."""
-    arrays: list[NDArray[Any]] = []
+    found: list[Any] = []
     problems: list[Problem] = []
     for read in reads:
         try:
-            arrays.append(read())
+            found.append(read())
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError.of(problems)
-    return arrays
+    return found
+
+
+def _coded(code: str, read: Callable[[], Any]) -> Callable[[], Any]:
+    """The same, but its faults have a code."""
+
+    def coded() -> Any:
+        try:
+            return read()
+        except DataError as error:
+            raise error.coded(code) from None
+
+    return coded
 
 
 def _size_mismatch(mask: str, mask_shape: Any, image: str, image_shape: Any) -> DataError:
     transposed = tuple(mask_shape) == tuple(image_shape)[::-1]
     sizes = "is {}×{}, but {} is {}×{} (rows×columns)".format(*mask_shape, image, *image_shape)
-    return DataError(mask, sizes, "transposed?" if transposed else "export the mask at the image's size")
+    fix = (
+        "transposed? `pocketseg doctor DATA --fix OUT` turns it"
+        if transposed
+        else "export the mask at the image's size"
+    )
+    return DataError(mask, sizes, fix).coded("transposed" if transposed else "size")

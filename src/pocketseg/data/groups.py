@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,3 +106,42 @@ def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     if problems:
         raise DataError.of(problems)
     return header[0], table
+
+
+def tied(cases: Sequence[Case], ties: Iterable[Sequence[str]]) -> list[Case]:
+    """The cases in larger groups: what is tied by name lies in one, with all that lay beside it before.
+
+    A group is called as that of its first case was.
+    """
+    place = {case.name: number for number, case in enumerate(cases)}
+    pairs = [(place[names[0]], place[name]) for names in ties for name in names]
+    first: dict[str, int] = {}
+    pairs += [(first.setdefault(case.group or case.name, number), number) for number, case in enumerate(cases)]
+    group = {
+        number: cases[same[0]].group or cases[same[0]].name for same in joined(len(cases), pairs) for number in same
+    }
+    return [replace(case, group=group[number]) for number, case in enumerate(cases)]
+
+
+def joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The places 0 … count - 1 in clusters: what pairs connect lies in one.
+
+    Example:
+        >>> joined(5, [(0, 3), (3, 4)])
+        [[0, 3, 4], [1], [2]]
+    """
+    parent = list(range(count))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    for a, b in pairs:
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    clusters: dict[int, list[int]] = {}
+    for place in range(count):
+        clusters.setdefault(root(place), []).append(place)
+    return list(clusters.values())

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
 
+# With more stored values than these a mask is no map of classes but grey levels; 0, 1, 2, … without a gap may be.
+MOST_VALUES, MOST_NUMBERS = 9, 16
+
 
 @dataclass(frozen=True)
 class MaskCoding:
@@ -35,17 +38,23 @@ class MaskCoding:
         Raises:
             DataError: the values are no class values, for example the grey levels of a photograph.
         """
+        return self.decode_with_values(stored, where)[0]
+
+    def decode_with_values(
+        self, stored: NDArray[np.generic], where: str
+    ) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        """As `decode`, and the stored values but 0; none of a mask of true and false, or under a threshold."""
         found = np.unique(stored)
         if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(found).all():
             raise DataError(where, "the mask holds NaN or infinite values", "store class indices")
         if self.threshold is not None:
             cut: NDArray[np.uint8] = (np.greater_equal(stored, self.threshold) != self.invert).astype(np.uint8)
-            return cut
+            return cut, found[:0]
         mapping = self._mapping(found, where)
         out = np.zeros(stored.shape, np.uint8)
         for value, index in mapping.items():
             out[stored == value] = index
-        return out
+        return out, found[:0] if stored.dtype == bool else found[found != 0]
 
     def _mapping(self, found: NDArray[np.generic], where: str) -> dict[float, int]:
         foreground = [value for value in found.tolist() if value != 0]
@@ -74,13 +83,17 @@ class MaskCoding:
                 f"holds the values {shown}, which stand for none of the {self.classes} classes",
                 "set data.classes, and data.mask.values where the classes are not stored as 1, 2, …",
             )
-        if len(found) > 16:
+        numbered = list(found) == list(range(len(found)))
+        if len(found) > (MOST_NUMBERS if numbered else MOST_VALUES):
+            half = 128 if max(found) > 1 else 0.5
             return (
-                f"not a mask: it has {len(found)} grey levels",
-                "check that image and mask are not swapped; "
-                "if the masks are blurred, --set data.mask.threshold=128 cuts them",
+                "not a mask: it has many grey levels",
+                "check that image and mask are not swapped; if the masks are blurred, "
+                f"--set data.mask.threshold={half} cuts them; numbered objects: data.mask.threshold=1 unites them",
             )
         return (
             f"holds several foreground values ({shown}), but there is one class",
-            "name the classes in data.classes, or set data.mask.values to the one that counts",
+            f"--set data.classes=[{','.join(f'name{number + 1}' for number in range(len(unknown)))}] if they are "
+            "classes (with data.mask.values where they are not stored as 1, 2, …), "
+            "or --set data.mask.threshold=1 to unite them",
         )

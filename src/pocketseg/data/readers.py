@@ -27,6 +27,16 @@ SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
 TIFF_BITS_PER_SAMPLE = 258
 TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
+EXIF_ORIENTATION = 274
+EXIF_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def stem_of(path: Path) -> str:
@@ -80,6 +90,22 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
         # The index of a palette is the class; its colours are only for the eye.
         values = np.asarray(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
     return values if values.ndim == 2 else _collapse(values, path)
+
+
+def exif_turn(path: Path) -> Image.Transpose | None:
+    """How an image that can be read is turned by what a camera stored beside its pixels; None if it is upright."""
+    with _opened(path) as picture:
+        return EXIF_TURNS.get(picture.getexif().get(EXIF_ORIENTATION, 1))
+
+
+def stored_pixels(path: Path) -> NDArray[np.generic]:
+    """(h, w) or (h, w, c) as it is stored, with an alpha channel where there is one.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with _opened(path) as picture:
+        return _as_array(picture, keep_alpha=True)
 
 
 def read_pages(path: Path) -> list[NDArray[np.generic]]:

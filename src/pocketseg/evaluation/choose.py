@@ -25,6 +25,8 @@ SIZES = (0.0, 0.0005, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02)
 
 # Differences in mean Dice below this are less than a hundred validation cases can tell.
 TOLERANCE = 0.01
+# The share that rules must keep of the Dice on cases that have something.
+KEPT = 0.9
 
 Probability = NDArray[np.float32]
 
@@ -53,7 +55,9 @@ def choose_rules(
     """The rules with the highest mean Dice over cases, an empty mask left empty counting 1 and a false alarm 0.
 
     Among rules that come within a hundredth of the best, which is less than the cases can tell apart, the ones with the
-    highest Dice on cases that have something to find are taken: a rule is not to cost objects for nothing.
+    highest Dice on cases that have something to find are taken: a rule is not to cost objects for nothing. And no rule
+    may cost more than a tenth of that Dice, or where most cases are empty, erasing everything would be best. Where
+    nothing is found under any rule, the mildest are taken.
 
     Args:
         rules: fixed values, and the start for what is chosen.
@@ -80,9 +84,11 @@ def choose_rules(
         positive = np.array([measured.reference > 0 for measured in several[threshold]])
         found = float(dice[positive].mean()) if positive.any() else 0.0
         judged.append((candidate, float(dice.mean()), found))
-    highest = max(dice for _, dice, _ in judged)
-    # max keeps the first of equals, and the grid begins with the mildest.
-    best, mean, _ = max((entry for entry in judged if entry[1] >= highest - TOLERANCE), key=lambda entry: entry[2])
+    most = max(found for _, _, found in judged)
+    # The grid begins with the mildest, and max keeps the first of equals.
+    useful = [entry for entry in judged if entry[2] >= KEPT * most] if most else judged[:1]
+    highest = max(dice for _, dice, _ in useful)
+    best, mean, _ = max((entry for entry in useful if entry[1] >= highest - TOLERANCE), key=lambda entry: entry[2])
     return best, mean
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import fill, read_rois, roi_bytes, write_rois
-from pocketseg.errors import DataError, Problem, near
-from pocketseg.files import write_atomically
+from pocketseg.errors import DataError, Problem, RecipeError, near
+from pocketseg.files import whole_folder, write_atomically
+from pocketseg.flows.loading import data_recipe, opening
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.postprocess import Postprocess
@@ -25,6 +27,7 @@ from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
 
 Mask = NDArray[np.uint8]
+PROBABILITY = re.compile(r"_probability(?=_|$)")
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,18 @@ class Converted:
     left_out: int = 0
 
 
+def known_layouts() -> list[tuple[str, str]]:
+    """Name and looks of every layout."""
+    return [(name, layout.LOOKS_LIKE) for name, layout in sorted(LAYOUTS.items())]
+
+
 def convert(
     what: str,
     source: str | Path,
     out: str | Path,
     options: Options | None = None,
     progress: Callable[[int, int], None] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Converted:
     """Convert a data set or masks.
 
@@ -71,8 +80,10 @@ def convert(
         out: for cases `FILE.npz` or a folder that gets `images/` and `masks/`; for masks a folder. New, or empty.
         options: see `Options`.
         progress: called with (done, of).
+        overrides: `data.KEY=VALUE`, how the cases of a layout are read.
 
     Raises:
+        RecipeError: an override that makes no sense.
         DataError: nothing to convert, faulty files, or an output that exists.
     """
     options, source, out = options or Options(), Path(source), Path(out)
@@ -82,10 +93,14 @@ def convert(
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for the output")
     if what in MASKS:
-        return _files(MASKS[what], source, out, options, progress)
-    coding = MaskCoding(classes=options.classes)
-    cases = Cases.open(source, what, coding=coding)
-    return _cases(cases, out, options, progress)
+        if overrides:
+            raise RecipeError("--set", f"says how the cases of a layout are read; {what} reads files", "leave it out")
+        with whole_folder(out) as temporary:
+            return _files(MASKS[what], source, temporary, options, progress)
+    reading = opening(data_recipe(overrides=overrides).data)
+    if options.classes > 1:
+        reading["coding"] = MaskCoding(classes=options.classes)
+    return _cases(Cases.open(source, what, **reading), out, options, progress)
 
 
 def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
@@ -94,7 +109,7 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
     kept = [case for case in cases if case.name not in dropped]
     if not kept:
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
-    pairs = [_resized(cases.image(case), cases.mask(case), options) for case in kept]
+    pairs = [_resized(cases.image(case), cases.mask(case), options.size, cases.classes) for case in kept]
     if out.suffix == ".npz":
         shapes = {image.shape for image, _ in pairs}
         if len(shapes) > 1:
@@ -107,26 +122,29 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
         np.savez_compressed(content, images=images, masks=masks, names=names, groups=groups)
         write_atomically(out, content.getvalue())
     else:
-        for case, (image, mask) in zip(kept, pairs, strict=True):
-            name = case.name.replace("/", "_")
-            _write(out / "images" / f"{name}.png", image)
-            _write(out / "masks" / f"{name}.png", mask * np.uint8(255) if options.classes == 1 else mask)
-        rows = "".join(f"{case.name.replace('/', '_')},{case.group}\n" for case in kept)
-        write_atomically(out / "groups.csv", f"case,group\n{rows}")
+        with whole_folder(out) as temporary:
+            for case, (image, mask) in zip(kept, pairs, strict=True):
+                name = case.name.replace("/", "_")
+                _write(temporary / "images" / f"{name}.png", image)
+                _write(temporary / "masks" / f"{name}.png", mask * np.uint8(255) if cases.classes == 1 else mask)
+            rows = "".join(f"{case.name.replace('/', '_')},{case.group}\n" for case in kept)
+            write_atomically(temporary / "groups.csv", f"case,group\n{rows}")
     return Converted(len(kept), len(cases) - len(kept))
 
 
-def _resized(image: NDArray[np.generic], mask: Mask, options: Options) -> tuple[NDArray[np.generic], Mask]:
+def _resized(
+    image: NDArray[np.generic], mask: Mask, size: tuple[int, int] | None, classes: int
+) -> tuple[NDArray[np.generic], Mask]:
     """Image and mask at the size wanted; integers stay integers."""
-    if options.size is None:
+    if size is None:
         return image, mask
     planes = np.moveaxis(image, -1, 0) if image.ndim == 3 else image[None]
-    resized = resize(planes.astype(np.float32), options.size)
+    resized = resize(planes.astype(np.float32), size)
     if image.dtype.kind in "ui":
         limits = np.iinfo(image.dtype.name)
         resized = np.rint(resized).clip(limits.min, limits.max)
     small = np.moveaxis(resized, 0, -1) if image.ndim == 3 else resized[0]
-    return small.astype(image.dtype), resize_labels(mask, options.size, options.classes)
+    return small.astype(image.dtype), resize_labels(mask, size, classes)
 
 
 def _files(
@@ -145,6 +163,9 @@ def _files(
         if regions
         else (image_files(source) if source.is_dir() else found)
     )
+    if change is _from_probabilities:
+        # What `predict --probabilities` writes lies beside its masks and overlays.
+        files = [path for path in files if PROBABILITY.search(stem_of(path))] or files
     if not files:
         raise DataError(str(source), "holds no files of that kind", "check the path")
     problems: list[Problem] = []
@@ -210,7 +231,7 @@ def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mas
     if shares.min() < 0 or shares.max() > 1:
         raise DataError(str(path), f"holds values from {shares.min():g} to {shares.max():g}", "give probabilities")
     rules = Postprocess(threshold=options.threshold, min_pixels=options.min_pixels)
-    yield stem_of(path), rules(shares[:, :, None]) * np.uint8(255)
+    yield PROBABILITY.sub("", stem_of(path)), rules(shares[:, :, None]) * np.uint8(255)
 
 
 def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_]:

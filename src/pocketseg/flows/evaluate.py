@@ -61,6 +61,7 @@ def evaluate(
     split: str | Path | None = None,
     part: str | None = None,
     fold: int = 0,
+    stage: str | None = None,
     out: str | Path | None = None,
     against: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -74,6 +75,7 @@ def evaluate(
         split: judge only a part of this split file; groups are taken from it too.
         part: train, validation or test; default test where a split is given.
         fold: of the split, and of a run.
+        stage: of a run; default the last.
         out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
@@ -85,7 +87,7 @@ def evaluate(
     model = Path(model)
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
-    predictor = None if _holds_masks(model) else load_predictor(model, fold)
+    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_choice(recipe.evaluate)
     if predictor is None and choice.needs_probability:
@@ -116,7 +118,10 @@ def _read_earlier(path: Path) -> list[CaseScore]:
     file = path / "cases.csv" if path.is_dir() else path
     try:
         rows = read_scores(file)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})" if file.exists() else "does not exist"
+        raise DataError(str(file), what, "give the cases.csv of an evaluation, or its folder") from None
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(str(file), f"is no table of cases ({error})", "give the cases.csv of an evaluation") from error
     if not rows:
         raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")

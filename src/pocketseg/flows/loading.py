@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from pocketseg.data import Cases, Grouping, MaskCoding, Only
-from pocketseg.errors import ModelFileError, RunError, missing_package, near
+from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
+from pocketseg.data.groups import tied
+from pocketseg.errors import DataError, ModelFileError, Problem, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
 from pocketseg.predictors import NetPredictor, load_onnx, load_pseg
-from pocketseg.recipes.models import DataSection, EvaluateSection
+from pocketseg.recipes.loading import overridden, validated
+from pocketseg.recipes.models import DataSection, EvaluateSection, Recipe
 
 BEST = "best.safetensors"
 WANTED = "give a run folder, best.safetensors, packed.safetensors, a .pseg or an .onnx file"
@@ -18,6 +22,19 @@ WANTED = "give a run folder, best.safetensors, packed.safetensors, a .pseg or an
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
     """The data set at a path, read as a recipe's data section says."""
+    return Cases.open(path, section.layout, **opening(section))
+
+
+def data_recipe(recipe: str | Path = "thin-unet", overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe whose data and split sections are the given one's: how its stages learn is not looked at."""
+    where, values, problems = overridden(recipe, overrides)
+    sections = {key: values[key] for key in ("data", "split") if key in values}
+    stage = {"name": "any", "net": {"arch": "thin_unet"}, "loss": {"dice": 1}, "epochs": 1}
+    return validated({**sections, "stages": [stage]}, where, problems)
+
+
+def opening(section: DataSection) -> Opening:
+    """How a recipe's data section says that data is opened."""
     values = section.mask.values
     coding = MaskCoding(
         classes=1 if section.mask.by_folder else len(section.classes),
@@ -27,18 +44,43 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
     )
     grouping = Grouping(section.group_csv, section.group_column, section.group_regex, section.group_folder)
     chosen = (None if value is None else tuple(value) for value in section.only.model_dump().values())
-    return Cases.open(
-        path,
-        section.layout,
-        images=section.images,
-        masks=section.masks,
-        coding=coding,
-        grouping=grouping,
-        reading=reading_of(section),
-        raters=section.raters,
-        class_folders=tuple(section.classes) if section.mask.by_folder else (),
-        only=Only(*chosen),
-    )
+    return {
+        "images": section.images,
+        "masks": section.masks,
+        "coding": coding,
+        "grouping": grouping,
+        "reading": reading_of(section),
+        "raters": section.raters,
+        "class_folders": tuple(section.classes) if section.mask.by_folder else (),
+        "only": Only(*chosen),
+        "follow_links": section.follow_links,
+    }
+
+
+def make_split(
+    recipe: Recipe,
+    cases: Cases,
+    twins: Sequence[Sequence[str]],
+    file: str | Path | None = None,
+    resumed: RunFolder | None = None,
+) -> Split:
+    """The split of the resumed run, a given one, or by the recipe's rule, which keeps equal images together."""
+    if resumed is not None and resumed.split_file.exists():
+        return Split.read(resumed.split_file, cases)
+    if file is not None:
+        return Split.read(Path(file), cases)
+    rule = recipe.split
+    if rule.kind == "given":
+        return given(cases)
+    deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
+    try:
+        return deal(tied(cases, twins), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    except DataError as error:
+        if not twins:
+            raise
+        what = f"{sum(map(len, twins))} images show {len(twins)} different pictures, and equal ones are kept together"
+        fix = "`pocketseg doctor DATA --fix OUT` keeps one of each"
+        raise DataError.of([*error.problems, Problem("split", what, fix)]) from None
 
 
 def metric_choice(section: EvaluateSection) -> Choice:
@@ -67,13 +109,16 @@ def require_torch() -> None:
             raise missing_package(package, "train", error) from error
 
 
-def load_predictor(path: str | Path, fold: int = 0) -> NetPredictor:
+def load_predictor(path: str | Path, fold: int = 0, stage: str | None = None) -> NetPredictor:
     """A predictor from a run folder, a checkpoint, a packed model, or an ONNX file; the last two need no torch.
 
     Raises:
         ModelFileError: nothing that can predict is there.
+        RunError: a stage that the run does not have, or of what is no run.
     """
     path = Path(path)
+    if stage is not None:
+        path = best_checkpoint(RunFolder.existing(path), fold, stage)
     if path.suffix == ".onnx":
         return load_onnx(path)
     if path.suffix == ".pseg":

@@ -71,6 +71,7 @@ def predict(
     to: Form = "same",
     keep_identity: bool = False,
     fold: int = 0,
+    stage: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Segment images.
@@ -88,7 +89,7 @@ def predict(
             folder of slices.
         keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
             needs; without it they are left empty.
-        fold: of a run folder.
+        fold, stage: of a run folder; default the first fold's last stage.
         progress: called with (done, of).
 
     Returns:
@@ -101,7 +102,7 @@ def predict(
         raise DataError(f"--to {to}", "is no format of masks", near(to, get_args(Form)))
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
-    predictor = load_predictor(model, fold)
+    predictor = load_predictor(model, fold, stage)
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):
         try:

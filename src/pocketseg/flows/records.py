@@ -50,7 +50,7 @@ class EpochLines:
         pass
 
     def epoch_ends(self, row: Mapping[str, float]) -> None:
-        when = f"epoch {int(row['epoch']) + 1}/{self.epochs}" if self.epochs else "as it starts"
+        when = f"epoch {int(row['epoch'])}/{self.epochs}" if self.epochs else "as it starts"
         numbers = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
         log.info("fold %d, stage %s, %s  %s", self.fold, self.stage, when, numbers)
 

@@ -14,7 +14,7 @@ from pocketseg.data import Cases, CheckedData, Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
 from pocketseg.files import write_atomically
-from pocketseg.flows.loading import open_cases
+from pocketseg.flows.loading import make_split, open_cases
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.records import Labelled
 from pocketseg.flows.results import FAILED, FINISHED, UNFINISHED, fold_scores, list_run, result_row
@@ -24,7 +24,6 @@ from pocketseg.flows.train import (
     TrainResult,
     Trial,
     check_run,
-    make_split,
     same_as_before,
     stop_on_signals,
     train_run,
@@ -145,7 +144,7 @@ def _prepare(
             opened[key] = cases, cases.check(None if progress is None else _reading(progress))
         cases, checked = opened[key]
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
-        plan = make_split(recipe, cases, split, run)
+        plan = make_split(recipe, cases, checked.twins, split, run)
         folds = check_run(recipe, plan, cases, checked, fold)
         if run.manifest_file.exists():
             same_as_before(run, recipe, checked)

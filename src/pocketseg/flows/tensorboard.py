@@ -48,7 +48,7 @@ class TensorBoard:
             self.writer.add_scalar(f"step/{name}", value, at)
 
     def epoch_ends(self, row: Mapping[str, float]) -> None:
-        epoch = int(row["epoch"]) + 1
+        epoch = int(row["epoch"])
         for name, value in row.items():
             if name != "epoch":
                 self.writer.add_scalar(f"epoch/{name}", value, epoch)

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pocketseg.data import Case, Cases, CheckedData, Fold, Split, given, holdout, kfold
+from pocketseg.data import Case, Cases, CheckedData, Fold, Split
+from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError, RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
@@ -31,7 +32,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
-from pocketseg.flows.loading import metric_choice, open_cases, reading_of, require_torch
+from pocketseg.flows.loading import make_split, metric_choice, open_cases, reading_of, require_torch
 from pocketseg.flows.pictures import draw_examples, draw_stage
 from pocketseg.flows.records import Labelled, check_logs, told
 from pocketseg.flows.results import list_run
@@ -176,7 +177,7 @@ def train_run(
     accelerator = open_accelerator(device)
     cases = open_cases(data, recipe.data)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
-    plan = make_split(recipe, cases, split, run if resume or trial else None)
+    plan = make_split(recipe, cases, checked.twins, split, run if resume or trial else None)
     folds = check_run(recipe, plan, cases, checked, fold)
     main = accelerator.is_main_process
     with (
@@ -201,6 +202,9 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
         PocketsegError: channels, folds, starting weights or teachers that do not fit.
     """
     folds = {number: plan.fold(number) for number in (range(len(plan.folds)) if fold is None else [fold])}
+    torn = [finding.problem for finding in split_findings(plan, checked.twins, (), "the split")]
+    if torn:
+        raise DataError.of(torn)
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe, checked)
@@ -238,20 +242,6 @@ def _check_weights(recipe: Recipe, cases: Sequence[Case]) -> None:
         problems = [problem for case in cases if case.weights is None for problem in no_weights(case).problems]
         if problems:
             raise DataError.of(problems)
-
-
-def make_split(recipe: Recipe, cases: Cases, file: str | Path | None, resumed: RunFolder | None) -> Split:
-    """The split of the resumed run, a given one, or the recipe's."""
-    if resumed is not None and resumed.split_file.exists():
-        return Split.read(resumed.split_file, cases)
-    if file is not None:
-        return Split.read(Path(file), cases)
-    rule = recipe.split
-    if rule.kind == "given":
-        return given(cases)
-    if rule.kind == "kfold":
-        return kfold(cases, folds=rule.folds, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
-    return holdout(cases, test=rule.test, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
 
 
 def _without_empty(fold: Fold, checked: CheckedData) -> Fold:
@@ -601,8 +591,8 @@ class _Work:
         model.save(best, model.facts)
         self._pack(model, best)
         log.info(
-            "stage %s: best epoch %d (from 1); rules chosen on validation (mean Dice %.4f with empty masks): %s",
-            stage.name, epoch + 1, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
+            "stage %s: best epoch %d; rules chosen on validation (mean Dice %.4f with empty masks): %s",
+            stage.name, epoch, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
         )  # fmt: skip
 
     def _pack(self, model: Model, best: Path) -> None:

@@ -52,6 +52,7 @@ class DataSection(Section):
 
     `spacing_mm` (row, column) brings every image to one pixel size before `pad`, `crop` or `tile`. `axis` and `window`
     are for volumes. `drop_empty: train` leaves blank images and empty masks out of training, never out of judging.
+    `follow_links` reads what symbolic links point to outside of the data set.
     """
 
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
@@ -69,6 +70,7 @@ class DataSection(Section):
     layout: str = "auto"
     images: str | None = None
     masks: str | None = None
+    follow_links: bool = False
     group_csv: str | None = None
     group_column: str | None = None
     group_regex: str | None = None

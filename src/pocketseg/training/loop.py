@@ -91,7 +91,15 @@ def steps_of_epoch(images: int, batch: int) -> int:
 
 @dataclass
 class Position:
-    """Where a stage stands, in plain numbers; JSON keeps Python floats exactly."""
+    """Where a stage stands, in plain numbers; JSON keeps Python floats exactly.
+
+    Attributes:
+        epoch, step: how many epochs are done, and how many steps of the next.
+        sums: over the images of these steps.
+        history: a row an epoch, whose `epoch` counts from 1; 0 is the net as it starts.
+        best_epoch: counts as in the history; -1 before any.
+        best_score: of it.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -329,7 +337,7 @@ class StageTraining:
         """The error that names the files of the batch in which training broke; nothing of it is saved."""
         files = ", ".join(case.image.where for case in self.batch)
         return TrainingError(
-            f"stage {self.stage.name}, epoch {self.position.epoch}, batch of {files}",
+            f"stage {self.stage.name}, epoch {self.position.epoch + 1}, batch of {files}",
             f"the loss is not finite ({shown})",
             "lower optimizer.lr or set optimizer.clip_norm=1, and look at these files",
         )
@@ -339,7 +347,7 @@ class StageTraining:
         position = self.position
         sums = dict(position.sums)
         count, labelled = sums.pop("images"), sums.pop("labelled")
-        row = {"epoch": float(position.epoch), "lr": self._rate((steps - 1) / steps)}
+        row = {"epoch": position.epoch + 1.0, "lr": self._rate((steps - 1) / steps)}
         row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
         row |= self.validate()
         for name in ("val_loss", "val_hint"):
@@ -356,7 +364,7 @@ class StageTraining:
         score = position.scores(self.stage.best_by)[-1]
         better = score > position.best_score or position.best_epoch < 0
         if better:
-            position.best_epoch, position.best_score = position.epoch, score
+            position.best_epoch, position.best_score = int(row["epoch"]), score
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
         if not self.accelerator.is_main_process:
             return
@@ -465,7 +473,7 @@ class StageTraining:
                     path.replace(path.with_suffix(".torn"))
                 continue
             self._restore(path, tensors, state)
-            log.info("resumed from %s: epoch %d, step %d", path, self.position.epoch, self.position.step)
+            log.info("resumed from %s: epoch %d, step %d", path, self.position.epoch + 1, self.position.step)
             return True
         return False
 

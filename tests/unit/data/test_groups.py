@@ -2,6 +2,7 @@ import pytest
 from builders import make_folders_dataset, make_suffix_dataset
 
 from pocketseg.data import Cases, Grouping
+from pocketseg.data.groups import tied
 from pocketseg.errors import DataError
 
 
@@ -50,6 +51,14 @@ def test_a_parenthesis_that_takes_no_part_is_no_match(root):
 def test_what_is_no_expression_is_told(root, regex):
     (problem,) = refusal(root, regex=regex)
     assert problem.startswith(f"data.group_regex {regex!r}: is no regular expression (")
+
+
+def test_ties_join_whole_groups(tmp_path):
+    names = ["a1", "a2", "b1", "b2", "c1", "d1"]
+    cases = Cases.open(make_folders_dataset(tmp_path, names), grouping=Grouping(regex="^."))
+    found = tied(cases, [["b2", "a2"], ["c1", "b1"]])
+    assert [(case.name, case.group) for case in found] == list(zip(names, "aaaaad", strict=True))
+    assert tied(cases, []) == list(cases)
 
 
 def test_by_folder(tmp_path):

@@ -68,13 +68,19 @@ def test_255_classes():
 
 
 def test_several_values_for_one_class_are_told():
-    assert "several foreground values (1, 2)" in refusal(MaskCoding(), np.array([[0, 1, 2]], np.uint8))
+    text = refusal(MaskCoding(), np.array([[0, 1, 2]], np.uint8))
+    assert "several foreground values (1, 2)" in text
+    assert "data.classes=[name1,name2]" in text and "data.mask.threshold=1 " in text
 
 
 def test_grey_levels_are_told_with_the_way_out():
     stored = np.arange(60, dtype=np.uint8).reshape(6, 10)
     text = refusal(MaskCoding(), stored)
-    assert "60 grey levels" in text and "swapped" in text and "data.mask.threshold=128" in text
+    assert "many grey levels" in text and "swapped" in text and "data.mask.threshold=128" in text
+    blurred = np.array([[0, 7, 21, 35, 42, 63, 77, 106, 200, 255]], np.uint8)
+    assert "many grey levels" in refusal(MaskCoding(), blurred)
+    for few in (blurred[:, :9], np.arange(16, dtype=np.uint8)[None]):
+        assert "several foreground values" in refusal(MaskCoding(), few)
 
 
 @pytest.mark.parametrize("coding", [MaskCoding(), MaskCoding(classes=2), MaskCoding(values=(1,))])

@@ -74,3 +74,29 @@ def test_a_rule_does_not_cost_objects_for_nothing():
     # A peak of 0.9 removes one false alarm and one faint lesion: the same mean, but an object lost.
     chosen, _ = choose_rules(Postprocess(), ("min_peak",), [clear, clear, faint, alarm])
     assert chosen(faint[0]).any()
+
+
+def square_of(value: float, *, lesion: bool):
+    truth = np.zeros((20, 20), np.uint8)
+    truth[5:15, 5:15] = 1
+    return np.where(truth, value, 0.001).astype(np.float32)[:, :, None], truth * np.uint8(lesion)
+
+
+def test_many_empty_cases_do_not_erase_what_is_found():
+    """A net that has learned little: its false alarms in empty slices look like its findings."""
+    lesions = [square_of(value, lesion=True) for value in (0.75, 0.8)]
+    alarms = [square_of(0.78, lesion=False) for _ in range(20)]
+    chosen, dice = choose_rules(Postprocess(), ("threshold", "min_peak", "min_pixels"), [*alarms, *lesions])
+    assert all(chosen(probability).any() for probability, _ in lesions)
+    assert dice == pytest.approx(2 / 22)
+    # What tells them apart is still used.
+    fainter = [square_of(0.65, lesion=False) for _ in range(20)]
+    chosen, dice = choose_rules(Postprocess(), ("min_peak",), [*fainter, *lesions])
+    assert dice == 1 and chosen.min_peak == 0.7
+
+
+@pytest.mark.parametrize("lesion", [False, True])
+def test_where_nothing_is_found_the_rules_stay_mild(lesion):
+    alarms = [square_of(0.78, lesion=False) for _ in range(3)]
+    missed = (np.full((20, 20, 1), 0.001, np.float32), np.eye(20, dtype=np.uint8) * np.uint8(lesion))
+    assert choose_rules(Postprocess(), ("min_peak", "min_pixels"), [*alarms, missed])[0] == Postprocess()

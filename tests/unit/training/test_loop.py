@@ -172,7 +172,7 @@ def test_a_run(start):
     assert {path.name for path in folder.iterdir()} == files
     rows = history(folder)
     assert list(rows[0]) == ["epoch", "lr", "loss", "bce", "dice", "val_loss", "val_dice", "val_iou"]
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert rows == witness.rows
     assert witness.begun == [("float", 0, 3, 3)]
@@ -350,7 +350,7 @@ def test_many_validation_cases_go_through_in_batches(start, monkeypatch):
 # --- the best epoch, and the last one -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("best_by", "epoch", "score"), [("loss", 1, -0.2), ("dice", 3, 0.8), ("iou", 0, 0.9)])
+@pytest.mark.parametrize(("best_by", "epoch", "score"), [("loss", 2, -0.2), ("dice", 4, 0.8), ("iou", 1, 0.9)])
 def test_best_by(start, monkeypatch, best_by, epoch, score):
     scripted(
         monkeypatch,
@@ -566,7 +566,7 @@ def test_a_loss_that_is_not_finite_names_the_files(start, monkeypatch, value):
     with pytest.raises(TrainingError) as error:
         training.run()
     text = str(error.value)
-    assert "stage float, epoch 1, batch of " in text and f"loss={value}" in text and "lower optimizer.lr" in text
+    assert "stage float, epoch 2, batch of " in text and f"loss={value}" in text and "lower optimizer.lr" in text
     for case in training.train.part:
         assert (case.image.where in text) == (case in order[2:4])
 

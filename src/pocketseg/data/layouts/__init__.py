@@ -54,8 +54,8 @@ def find_cases(
     With `auto` the root is tried, then the folders inside it, two levels down, where exactly one of them
     matches.
     """
-    if not root.exists():
-        raise DataError(str(root), f"does not exist (looked at {root.resolve()})", "check the path given as --data")
+    if not _exists(root):
+        raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path given as --data")
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
@@ -64,6 +64,13 @@ def find_cases(
         name, folder = (layout, root) if layout != "auto" else _detect(root)
         listing = LAYOUTS[name].find(folder)
     return name, folder, expand(listing, reading or Reading(), each_rater=each_rater)
+
+
+def _exists(root: Path) -> bool:
+    try:
+        return root.exists()
+    except OSError as error:  # a name too long for the file system, a loop of links
+        raise DataError(str(root), f"cannot be read ({error.strerror})", "check the path given as --data") from None
 
 
 def _named(root: Path, layout: str, images: str | None, masks: str | None) -> tuple[str, Path, Listing]:
@@ -88,11 +95,11 @@ def _detect(root: Path) -> tuple[str, Path]:
             places = ", ".join(str(folder) for _, folder in found[:5])
             raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
-    known = "; ".join(f"{name}: {layout.LOOKS_LIKE}" for name, layout in LAYOUTS.items())
     raise DataError(
         str(root),
         "no images with masks were found in a known layout",
-        f"arrange them in one of these ways: {known}",
+        f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, or name two folders: "
+        f"--set data.images=FOLDER --set data.masks=FOLDER; `pocketseg data layouts` lists {len(LAYOUTS)} layouts",
     )
 
 

@@ -29,7 +29,7 @@ def expand(listing: Listing, reading: Reading, *, each_rater: bool) -> Listing:
         try:
             whole.cases += _slices(case, reading, patients)
         except DataError as error:
-            whole.problems += error.problems
+            whole.problems += error.coded("volume").problems
     if each_rater:
         whole.cases = [single for case in whole.cases for single in _by_rater(case)]
     return whole

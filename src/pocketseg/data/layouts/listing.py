@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from pocketseg.data.case import Case, FileSource
@@ -25,6 +26,7 @@ class Listing:
     problems: list[Problem] = field(default_factory=list)
 
 
+@lru_cache(maxsize=2**17)
 def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key that puts 2 before 10.
 

@@ -1,4 +1,4 @@
-"""One folder with `X.png` and `X_mask.png`; several masks `X_mask_1.png` … are united."""
+"""One folder with `X.png` and `X_mask.png` (or `X_seg`, `X-label`); several masks `X_mask_1.png` … are united."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pocketseg.errors import Problem
 
 NAME = "suffix"
 LOOKS_LIKE = "NAME.png + NAME_mask.png (and NAME_mask_1.png …)"
-MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.DOTALL)
+MASK_STEM = re.compile(r"(?P<image>.+)(?P<suffix>_mask|_seg|-label)(_\d+)?", re.DOTALL)
 
 
 def matches(root: Path) -> bool:
@@ -26,21 +26,30 @@ def find(root: Path, label: str | None = None) -> Listing:
     files = by_stem(image_files(root), listing.problems)
     images: dict[str, Path] = {}
     masks: dict[str, list[Path]] = defaultdict(list)
+    suffixes: dict[str, set[str]] = defaultdict(set)
     for stem, path in files.items():
         if match := MASK_STEM.fullmatch(stem):
             masks[match["image"]].append(path)
+            suffixes[match["image"]].add(match["suffix"])
         else:
             images[stem] = path
     for stem, path in images.items():
-        if stem in masks:
+        if len(suffixes[stem]) > 1:
+            what = f"has masks of several kinds: {', '.join(mask.name for mask in masks[stem])}"
+            listing.problems.append(Problem(str(path), what, "keep those of one kind"))
+        elif stem in masks:
             listing.cases.append(
                 Case(stem, FileSource(path), tuple(FileSource(mask) for mask in masks[stem]), label=label)
             )
         else:
             listing.problems.append(
-                Problem(str(path), "has no mask", f"add {stem}_mask{path.suffix}, or remove the image")
+                Problem(str(path), "has no mask", f"add {stem}_mask{path.name.removeprefix(stem)}, or remove the image")
             )
     for stem in (stem for stem in masks if stem not in images):
         for path in masks[stem]:
-            listing.problems.append(Problem(str(path), "has no image", f"add {stem}{path.suffix}, or remove the mask"))
+            listing.problems.append(
+                Problem(
+                    str(path), "has no image", f"add {stem}{path.name.removeprefix(stem_of(path))}, or remove the mask"
+                )
+            )
     return listing

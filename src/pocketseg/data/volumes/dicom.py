@@ -11,19 +11,23 @@ import math
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
 from pocketseg.data.volumes.grid import Grid, Pixels
-from pocketseg.errors import DataError, Problem, missing_package
+from pocketseg.errors import DataError, PocketsegError, Problem, missing_package
+
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -75,7 +79,7 @@ def is_dicom(path: Path) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[Any]:
+def quiet() -> Iterator[Any]:
     """pydicom, without its warnings: they cite values."""
     try:
         import pydicom
@@ -99,7 +103,7 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
         DataError: no DICOM, or one that unpacks to more than the limit.
     """
     regular_file(path)
-    with _quiet() as pydicom:
+    with quiet() as pydicom:
         try:
             _refuse_bomb(path, pydicom)
             found = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
@@ -134,9 +138,29 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
             pending = inflate.unconsumed_tail or file.read(CHUNK)
 
 
+def _damage_told(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
+    """The same, but values that are none become an error: pydicom converts a value when it is asked for.
+
+    Such errors and warnings cite values, so only the error's kind is told.
+    """
+
+    @wraps(read)
+    def reading(path: Path, /, *rest: Rest.args, **named: Rest.kwargs) -> Result:
+        try:
+            with quiet():
+                return read(path, *rest, **named)
+        except (PocketsegError, MemoryError):
+            raise
+        except Exception as error:
+            what = f"has a damaged header ({type(error).__name__})"
+            raise DataError(str(path), what, "export it again from its source") from None
+
+    return reading
+
+
 def _check(path: Path, header: Any) -> None:
     """Refuse what holds no image, or dimensions that make no sense."""
-    kind = header.SOPClassUID.name
+    kind = _kind(header)
     if header.SOPClassUID == SEGMENTATION:
         raise DataError(str(path), "is a segmentation, not an image", "give it as a mask, with its images")
     if "Rows" not in header or "Columns" not in header:
@@ -149,15 +173,22 @@ def _check(path: Path, header: Any) -> None:
         raise DataError(str(path), f"declares {sides} pixels", "export it again from its source")
 
 
+def _kind(header: Any) -> str:
+    """The name of a file's SOP class; what stands there in a torn file may be anything, and is not shown."""
+    name = str(header.SOPClassUID.name)
+    return "an unknown SOP class" if name == str(header.SOPClassUID) else name
+
+
+@_damage_told
 def _decoded(path: Path) -> Pixels:
     """(frames, h, w) or (frames, h, w, 3): rescaled, palette applied, black at the low end."""
     found = read_dataset(path, pixels=True)
     _check(path, found)
     if not any(key in found for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        what = f"holds no pixels ({found.SOPClassUID.name})"
+        what = f"holds no pixels ({_kind(found)})"
         raise DataError(str(path), what, "export it again with its image")
     syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
-    with _quiet() as pydicom:
+    with quiet() as pydicom:
         pixels: Any = import_module("pydicom.pixels")
         try:
             if syntax is None:
@@ -209,6 +240,7 @@ def _mirrored(values: Pixels, low: float, high: float) -> Pixels:
     return mirrored.astype(values.dtype if values.dtype.kind != "f" else np.float32)
 
 
+@_damage_told
 def open_dicom(path: Path) -> Dicom:
     """One file: a single image, or several frames."""
     header = read_dataset(path, pixels=False)
@@ -222,6 +254,7 @@ def open_dicom(path: Path) -> Dicom:
     )
 
 
+@_damage_told
 def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
     """The files of one series as a volume, ordered by their place in the patient.
 
@@ -375,7 +408,21 @@ def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
-            found[str(read_dataset(path, pixels=False).get("SeriesInstanceUID", path))].append(path)
+            found[header_text(path, "SeriesInstanceUID") or str(path)].append(path)
         except DataError:
             found[str(path)].append(path)
     return found
+
+
+def says_annotated(path: Path) -> bool:
+    """Whether a file says that text is burnt into its pixels."""
+    try:
+        return header_text(path, "BurnedInAnnotation").upper() == "YES"
+    except DataError:  # what is no text says nothing
+        return False
+
+
+@_damage_told
+def header_text(path: Path, key: str) -> str:
+    """A value of the header as text; empty where there is none."""
+    return str(read_dataset(path, pixels=False).get(key) or "")

@@ -13,7 +13,7 @@ import numpy as np
 
 from pocketseg import __version__
 from pocketseg.data.volumes.base import VolumeFile
-from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, read_dataset
+from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, header_text, quiet, read_dataset
 from pocketseg.data.volumes.grid import Pixels
 from pocketseg.errors import DataError, missing_package
 from pocketseg.files import write_atomically
@@ -68,7 +68,7 @@ def _highdicom() -> Any:
 
 
 def is_segmentation(path: Path) -> bool:
-    return bool(read_dataset(path, pixels=False).SOPClassUID == SEGMENTATION)
+    return header_text(path, "SOPClassUID") == SEGMENTATION
 
 
 def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
@@ -80,6 +80,7 @@ def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
     return Segmentation(path, (path,), images.grid, uids=images.uids, frames=images.frames)
 
 
+@quiet()
 def write_segmentation(
     path: Path, voxels: Pixels, like: VolumeFile, classes: Sequence[str], *, keep_identity: bool = False
 ) -> Path:

@@ -1,0 +1,1 @@
+"""The doctor: everything that is wrong or suspicious about a data set."""

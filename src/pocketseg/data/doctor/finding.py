@@ -1,0 +1,102 @@
+"""What the doctor says, and why it matters: one code a kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pocketseg.errors import Problem, named
+
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+CODES: dict[str, tuple[Level, str]] = {
+    "layout": ("error", "files that do not pair would be left out in silence, or paired wrongly"),
+    "link": ("error", "what lies outside may change or be missing elsewhere"),
+    "same-name": ("error", "file systems differ in whether these are one name, so copies lose a file"),
+    "groups": ("error", "without right groups a patient may be trained on and tested on"),
+    "image": ("error", "an image that cannot be decoded whole teaches nonsense"),
+    "mask": ("error", "a guess of what stored values mean would be wrong somewhere"),
+    "size": ("error", "mask and image do not show the same place"),
+    "transposed": ("error", "mask and image do not show the same place"),
+    "weights": ("error", "the loss would weigh other pixels than was meant"),
+    "volume": ("error", "the volume's geometry or voxels cannot be trusted"),
+    "mixed-coding": ("error", "one of the ways may mean something else (an object's number, a void label)"),
+    "image-is-mask": ("error", "a net that copies its input would look perfect"),
+    "split": ("error", "results of a faulty split are worth nothing"),
+    "split-twin": ("error", "the test part would be known from training"),
+    "ungrouped": ("warning", "several images of one patient in two parts flatter the result"),
+    "duplicate": ("warning", "an image that counts twice weighs twice, and leaks where a split tears the two apart"),
+    "near-duplicate": ("warning", "a split that tears them apart flatters the result"),
+    "split-leak": ("warning", "the test part is nearly known from training"),
+    "contradictory-mask": ("warning", "the same picture with two truths cannot be learned"),
+    "contradictory-class": ("warning", "the same picture in two classes cannot be learned"),
+    "mostly-empty": ("warning", "a net may learn to find nothing"),
+    "inverted": ("warning", "the net would learn the background"),
+    "full-mask": ("warning", "it may be inverted, or a placeholder"),
+    "odd-value": ("warning", "values other than 1 and 255 may be void labels or another class"),
+    "absent-class": ("warning", "a class without an example is never learned"),
+    "specks": ("warning", "stray pixels ruin surface distances and object counts"),
+    "border": ("warning", "masks cut at the border may belong to a larger image"),
+    "constant": ("warning", "an image of one value holds nothing to learn"),
+    "saturated": ("warning", "what is cut off at black or white cannot be told apart"),
+    "mixed-channels": ("warning", "colour and grey images differ in more than their content"),
+    "mixed-depth": ("warning", "images of other bit depths have other ranges of values"),
+    "few-bits": ("warning", "values fill a small part of their type, so images look nearly black"),
+    "wrong-suffix": ("warning", "other programs may read it wrongly or not at all"),
+    "converted-colour": ("warning", "colours were converted, and may look different than in other programs"),
+    "alpha": ("warning", "transparency is dropped; what it hid becomes visible"),
+    "case-names": ("warning", "on other file systems these are one name"),
+    "marks": ("warning", "a net may learn marks that are missing in new images"),
+    "text": ("warning", "a net may learn marks that are missing in new images, and text may name a person"),
+    "annotated": ("warning", "the file says so itself; such text may name a person"),
+    "size-outlier": ("warning", "it may be a crop or an export of another kind"),
+    "mixed-spacing": ("warning", "things of one size look different in size"),
+    "no-geometry": ("warning", "directions are unknown and the pixel size may be a default"),
+    "imbalance": ("warning", "the smallest class has few examples to learn and to test"),
+    "empty-masks": ("note", "cases without foreground are counted apart in results"),
+    "float-range": ("note", "the same value may come out differently in two images"),
+    "no-spacing": ("note", "distances are then in pixels, not millimetres"),
+    "lonely-groups": ("note", "groups that are patients usually have several images"),
+    "ignored": ("note", "files of other programs are left alone"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or suspicious.
+
+    Attributes:
+        code: its kind, a key of `CODES`.
+        files: what it is about, as names that the user gave or sees.
+        what: what is so.
+        fix: what to do about it.
+    """
+
+    code: str
+    files: tuple[str, ...]
+    what: str
+    fix: str = ""
+
+    @property
+    def level(self) -> Level:
+        return CODES[self.code][0]
+
+    @property
+    def why(self) -> str:
+        """Why it matters."""
+        return CODES[self.code][1]
+
+    @property
+    def where(self) -> str:
+        """The files in one line, the first few by name."""
+        return named(self.files)
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(self.where, self.what, self.fix, self.code)
+
+    @classmethod
+    def of(cls, problem: Problem) -> Finding:
+        """A problem that something else told; a code nobody gave is that of a layout."""
+        return cls(problem.code or "layout", (problem.where,), problem.what, problem.fix)

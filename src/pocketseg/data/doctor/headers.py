@@ -1,0 +1,75 @@
+"""What the head of an image file tells, without decoding its pixels."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from pocketseg.data.case import Case
+from pocketseg.data.doctor.finding import Finding
+from pocketseg.data.readers import FORMATS, SUFFIXES
+from pocketseg.data.volumes import SliceSource, VolumeFile
+from pocketseg.data.volumes.dicom import Dicom, says_annotated
+from pocketseg.data.volumes.nifti import Nifti
+
+SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib")}
+TOLD = {
+    "wrong-suffix": ("{} files are of another format than their names say", "give them the right suffix"),
+    "converted-colour": ("{} images are stored in printing colours (CMYK), which are converted", "save them as RGB"),
+    "alpha": ("{} images are transparent, or masks have an alpha channel, which is dropped", "save them without alpha"),
+    "no-geometry": ("{} NIfTI files say neither by sform nor by qform how they lie", "repair their headers"),
+    "annotated": ("{} DICOM files say that text is burnt into their pixels", "mask it, or leave them out"),
+}
+
+
+def header_findings(cases: Sequence[Case]) -> Iterator[Finding]:
+    """Findings about files, each kind once."""
+    found: dict[str, list[str]] = defaultdict(list)
+    seen: set[Path] = set()
+    for case in cases:
+        for source in (case.image, *case.masks):
+            if source.path in seen:
+                continue
+            seen.add(source.path)
+            if isinstance(source, SliceSource):
+                codes = _of_volume(source.volume)
+            else:
+                codes = _of_picture(source.path, is_image=source is case.image)
+            for code in codes:
+                found[code].append(str(source.path))
+    for code, files in found.items():
+        what, fix = TOLD[code]
+        yield Finding(code, tuple(files), what.format(len(files)), fix)
+
+
+def _of_picture(path: Path, *, is_image: bool) -> Iterator[str]:
+    if path.suffix.lower() not in SUFFIXES:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as picture:
+                if path.suffix.lower() not in SUFFIXES_OF[picture.format or ""]:
+                    yield "wrong-suffix"
+                if is_image and picture.mode == "CMYK":
+                    yield "converted-colour"
+                if picture.mode in ("RGBA", "LA", "PA") and (not is_image or _see_through(picture)):
+                    yield "alpha"
+    except Exception:  # a file that cannot be read is told by reading it
+        return
+
+
+def _see_through(picture: Image.Image) -> bool:
+    lowest = picture.getchannel("A").getextrema()[0]
+    return isinstance(lowest, int | float) and lowest < 255
+
+
+def _of_volume(volume: VolumeFile) -> Iterator[str]:
+    if isinstance(volume, Nifti) and volume.grid.affine is None:
+        yield "no-geometry"
+    if isinstance(volume, Dicom) and says_annotated(volume.files[0]):
+        yield "annotated"

@@ -1,0 +1,221 @@
+"""A repaired copy of a data set: what can be mended without guessing is, the rest is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pocketseg.data.case import Case, FileSource
+from pocketseg.data.cases import Cases
+from pocketseg.data.doctor.checkup import Checkup
+from pocketseg.data.readers import exif_turn, stored_pixels
+from pocketseg.errors import DataError
+from pocketseg.files import whole_folder
+
+GROUPS = "groups.csv"
+SIDE_FILES = (".csv", ".json", ".txt", ".md")
+WHITE = np.uint8(255)
+
+
+@dataclass
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        out: the copy.
+        done: (file, what was done to it).
+        left_out: (file, why it is not in the copy).
+        cases: number of cases in the copy.
+        groups: the group file, where one was written.
+    """
+
+    out: Path
+    done: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    cases: int = 0
+    groups: Path | None = None
+
+
+def repair(cases: Cases, found: Checkup, out: Path, progress: Callable[[int, int], None] | None = None) -> Repaired:
+    """Write a repaired copy in the layout of the original; the original is only read.
+
+    Images are turned as their EXIF says; masks of one class are stored as 0 and 255, transposed ones turned; of equal
+    images with equal masks one is kept; what cannot be read is left out; a group file keeps alike images together.
+
+    Args:
+        cases, found: the data set, and what the doctor found.
+        out: new or empty folder outside of the data set.
+
+    Raises:
+        DataError: out exists, or lies in the data set.
+        EnvironmentProblem: it cannot be written.
+    """
+    check_out(cases.root, out)
+    made = Repaired(out)
+    with whole_folder(out) as temporary:
+        _Copy(cases, found, temporary, made).write(progress)
+    if made.groups is not None:
+        made.groups = out / made.groups.name
+    return made
+
+
+def check_out(root: Path, out: Path) -> None:
+    """Refuse an output that would change something that is there."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise DataError(str(out), "already exists", "choose another name for --fix")
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DataError(str(out), "lies in the data set itself", "choose a folder beside it for --fix")
+
+
+class _Copy:
+    def __init__(self, cases: Cases, found: Checkup, out: Path, made: Repaired) -> None:
+        self.cases, self.found, self.out, self.made = cases, found, out, made
+        self.base = cases.root if cases.root.is_dir() else cases.root.parent
+        self.written: set[Path] = set()
+
+    def write(self, progress: Callable[[int, int], None] | None) -> None:
+        dropped = dict(self._superfluous())
+        kept = []
+        for done, case in enumerate(self.cases, start=1):
+            if case.name in dropped:
+                self.made.left_out.append((case.image.where, f"the same image and mask as {dropped[case.name]}"))
+            elif self._case(case):
+                kept.append(case.name)
+            if progress:
+                progress(done, len(self.cases))
+        self.made.cases = len(kept)
+        self._side_files()
+        if self.found.clusters:
+            self._groups(kept)
+
+    def _superfluous(self) -> Iterator[tuple[str, str]]:
+        """Cases that equal an earlier one in image, mask and class, where they have files of their own."""
+        table = {case.name: case for case in self.cases}
+        for names in self.found.twins:
+            kept: list[Case] = []
+            for case in (table[name] for name in names if isinstance(table[name].image, FileSource)):
+                mask = self.cases.mask(case)
+                same = (other for other in kept if other.label == case.label)
+                first = next((other for other in same if np.array_equal(self.cases.mask(other), mask)), None)
+                if first is None:
+                    kept.append(case)
+                else:
+                    yield case.name, first.name
+
+    def _case(self, case: Case) -> bool:
+        """Copy one case, mended where that takes no guess; whether it is whole."""
+        readable = case.name in self.found.readable
+        if not all(type(source) is FileSource for source in (case.image, *case.masks)):
+            if not readable:
+                self.made.left_out.append((case.image.where, "cannot be read; its file is copied as it is"))
+            for source in (case.image, *case.masks):
+                self._copy(source.files)
+            return readable
+        try:
+            masks = [self._mended(case, source.path) for source in case.masks]
+        except DataError as error:
+            self.made.left_out += [(problem.where, problem.what) for problem in error.problems]
+            return False
+        turned = exif_turn(case.image.path) is not None
+        if turned:
+            self._png(case.image.path, case.image.image())
+            self.made.done.append((case.image.where, "turned as its EXIF says"))
+        else:
+            self._copy(case.image.files)
+        for source, (mask, told) in zip(case.masks, masks, strict=True):
+            if told:
+                self._png(source.path, mask * WHITE if self.cases.coding.classes == 1 else mask)
+                self.made.done.append((source.where, told))
+            else:
+                self._copy(source.files)
+        if case.weights is not None:
+            self._copy((case.weights,))
+        return True
+
+    def _mended(self, case: Case, path: Path) -> tuple[NDArray[np.uint8], str]:
+        """A mask as class indices, and what was done to it; nothing where it can be copied.
+
+        Raises:
+            DataError: it, or its image, cannot be read, and there is no mending without a guess.
+        """
+        coding, shape, told = self.cases.coding, case.image.image().shape[:2], []
+        try:
+            stored = FileSource(path).mask(grey=coding.threshold is not None)
+            mask = coding.decode(stored, str(path))
+            plain = mask * WHITE if coding.classes == 1 else mask
+            if stored.dtype != bool and not np.array_equal(stored, plain):
+                told.append("stored as 0 and 255" if coding.classes == 1 else "stored as class indices")
+        except DataError:
+            found = _one_colour(path) if coding.classes == 1 else None
+            if found is None:
+                raise
+            mask = found
+            told.append("its one colour, or what is not transparent, is the foreground now")
+        if mask.shape != shape:
+            if mask.shape != shape[::-1]:
+                raise DataError(str(path), "does not have its image's size")
+            turn = exif_turn(case.image.path) or Image.Transpose.TRANSPOSE
+            mask = np.asarray(Image.fromarray(mask).transpose(turn))
+            told.append("turned to its image")
+        return mask, ", ".join(told)
+
+    def _target(self, path: Path) -> Path:
+        inside = path.relative_to(self.base) if path.is_relative_to(self.base) else Path(path.parent.name) / path.name
+        return self.out / inside
+
+    def _copy(self, files: tuple[Path, ...]) -> None:
+        for path in files:
+            target = self._target(path)
+            if path not in self.written and path.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+            self.written.add(path)
+
+    def _png(self, path: Path, pixels: NDArray[np.generic]) -> None:
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, format="PNG")
+        target = self._target(path).with_suffix(".png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.getvalue())
+        self.written.add(path)
+
+    def _side_files(self) -> None:
+        """Tables and notes beside the cases."""
+        for path in sorted(self.base.rglob("*")) if self.cases.root.is_dir() else ():
+            if path.suffix.lower() in SIDE_FILES and not path.name.startswith("."):
+                self._copy((path,))
+
+    def _groups(self, kept: list[str]) -> None:
+        name = GROUPS if not (self.out / GROUPS).exists() else f"doctor_{GROUPS}"
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        groups = self.found.groups()
+        table.writerows([("case", "group"), *((case, groups[case]) for case in kept)])
+        (self.out / name).write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
+        self.made.groups = self.out / name
+
+
+def _one_colour(path: Path) -> NDArray[np.uint8] | None:
+    """The foreground of a mask in one colour on black, or in an alpha channel of two values alone."""
+    values = stored_pixels(path)
+    if values.ndim != 3:
+        return None
+    if values.shape[2] in (2, 4):
+        alpha, colours = values[:, :, -1], values[:, :, :-1]
+        if set(np.unique(alpha).tolist()) == {0, 255} and (colours == colours[:1, :1]).all():
+            opaque: NDArray[np.uint8] = np.equal(alpha, 255).astype(np.uint8)
+            return opaque
+        return None
+    flat = np.unique(values.reshape(-1, values.shape[2]), axis=0)
+    if len(flat) == 2 and not flat[0].any():
+        coloured: NDArray[np.uint8] = np.any(values != 0, axis=2).astype(np.uint8)
+        return coloured
+    return None

@@ -1,0 +1,98 @@
+"""What a data set as a whole tells: classes, sizes, spacing, groups, and what a split would tear apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pocketseg.data.case import Case
+from pocketseg.data.doctor.facts import Facts
+from pocketseg.data.doctor.finding import Finding
+from pocketseg.data.split import PARTS, Split
+
+FEWEST, SMALLEST_SHARE = 10, 0.05
+# Images of less or more than so many times the usual area stand out, unless they are many.
+TIMES, RARE = 4.0, 0.05
+SPACING_RATIO = 1.5
+
+
+def set_findings(cases: Sequence[Case], facts: Sequence[Facts], *, grouped: bool) -> Iterator[Finding]:
+    """Findings about all cases together."""
+    yield from _balance(cases)
+    yield from _sizes(facts)
+    yield from _spacing(cases)
+    if grouped:
+        counts = Counter(case.group for case in cases)
+        lonely = tuple(group for group, count in counts.items() if count == 1)
+        if lonely and len(lonely) < len(counts):
+            what = f"{len(lonely)} of {len(counts)} groups have one case"
+            yield Finding("lonely-groups", lonely, what, "check that their names are spelled like the others")
+
+
+def _balance(cases: Sequence[Case]) -> Iterator[Finding]:
+    counts = Counter(case.label for case in cases if case.label)
+    rare = {label: count for label, count in counts.items() if count < max(FEWEST, SMALLEST_SHARE * len(cases))}
+    if len(counts) > 1 and rare:
+        told = ", ".join(f"{label} {count}" for label, count in counts.most_common())
+        yield Finding("imbalance", tuple(rare), f"classes differ much in size: {told}", "add cases, or use k-fold")
+
+
+def _sizes(facts: Sequence[Facts]) -> Iterator[Finding]:
+    if not facts:
+        return
+    areas = np.array([fact.shape[0] * fact.shape[1] for fact in facts])
+    usual = float(np.median(areas))
+    odd = [fact for fact, area in zip(facts, areas, strict=True) if not 1 / TIMES <= area / usual <= TIMES]
+    if odd and len(odd) <= RARE * len(facts):
+        sizes = ", ".join("{}×{}".format(*fact.shape) for fact in odd[:3])
+        what = f"{len(odd)} images are of an unusual size ({sizes}; usual are {usual:.0f} pixels)"
+        yield Finding("size-outlier", tuple(fact.image for fact in odd), what, "check how they were exported")
+
+
+def _spacing(cases: Sequence[Case]) -> Iterator[Finding]:
+    known = [(case, case.spacing_mm) for case in cases if case.spacing_mm is not None]
+    if not known:
+        what = "no image has a known pixel size"
+        yield Finding("no-spacing", ("images",), what, "nothing, or give NIfTI or DICOM files")
+        return
+    sizes = np.array([np.sqrt(row * column) for _, (row, column) in known])
+    if sizes.max() > SPACING_RATIO * sizes.min():
+        ends = tuple(known[int(at)][0].image.where for at in (sizes.argmin(), sizes.argmax()))
+        what = f"pixel sizes run from {sizes.min():.3g} to {sizes.max():.3g} mm"
+        middle = float(np.median(sizes))
+        fix = f"--set data.spacing_mm=[{middle:.3g},{middle:.3g}] --set data.fit=pad brings them to one"
+        yield Finding("mixed-spacing", ends, what, fix)
+
+
+def split_findings(
+    split: Split, twins: Sequence[Sequence[str]], clusters: Sequence[Sequence[str]], where: str
+) -> Iterator[Finding]:
+    """What of equal and of alike images a split puts into several parts.
+
+    Args:
+        split: which case lies in which part, in each fold.
+        twins: names of cases whose images are equal.
+        clusters: names of cases whose images are alike.
+        where: the split, as it is named to the user.
+    """
+    for names in twins:
+        if torn := parts_of(split, names):
+            what = f"are the same in every pixel and lie in {' and '.join(torn)} of {where}"
+            fix = "put them into one part, or deal by a rule (split.kind holdout or kfold), which keeps them together"
+            yield Finding("split-twin", tuple(names), what, fix)
+    leaking = [names for names in clusters if parts_of(split, names)]
+    if leaking:
+        what = f"{where} tears {len(leaking)} of {len(clusters)} clusters of near-duplicates apart"
+        fix = "`pocketseg doctor DATA --fix OUT` writes a group file that keeps them together"
+        yield Finding("split-leak", tuple(name for names in leaking for name in names), what, fix)
+
+
+def parts_of(split: Split, names: Sequence[str]) -> list[str]:
+    """The parts that names are torn into, in the first fold that does; none where no fold does."""
+    for fold in split.folds:
+        found = [part for part in PARTS if set(names) & set(fold.part(part))]
+        if len(found) > 1:
+            return found
+    return []

@@ -1,0 +1,129 @@
+"""`doctor`: what is wrong or suspicious about a data set, and a repaired copy of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pocketseg.data import BoundedCache, Cases
+from pocketseg.data.doctor.checkup import Checkup, checkup
+from pocketseg.data.doctor.finding import LEVELS, Finding
+from pocketseg.data.doctor.repair import Repaired, check_out, repair
+from pocketseg.data.doctor.sets import split_findings
+from pocketseg.errors import DataError
+from pocketseg.flows.loading import data_recipe, make_split, opening
+from pocketseg.recipes import Recipe
+
+# Cases are looked at once, one after the other; only pairs are looked at again.
+CACHE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found, and the repaired copy where one was asked for."""
+
+    found: Checkup
+    repaired: Repaired | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a training could begin."""
+        return not self.found.errors
+
+    def kinds(self) -> dict[str, list[Finding]]:
+        """Findings by code, the worst first."""
+        found: dict[str, list[Finding]] = {}
+        for finding in self.found.findings:
+            found.setdefault(finding.code, []).append(finding)
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each level."""
+        return {level: sum(finding.level == level for finding in self.found.findings) for level in LEVELS}
+
+    def as_json(self) -> str:
+        """One object: `problems`, `near_duplicates` (clusters of case names), and what was repaired.
+
+        Bytes of file names that are no UTF-8 are written as lone surrogates, which JSON allows.
+        """
+        found = self.found
+        content: dict[str, Any] = {
+            "data": str(found.root),
+            "layout": found.layout,
+            "cases": len(found.cases),
+            "groups": len({case.group for case in found.cases}),
+            "problems": [_plain(finding) for finding in found.findings],
+            "near_duplicates": found.clusters,
+            "duplicates": found.twins,
+        }
+        if self.repaired is not None:
+            content["repaired"] = asdict(self.repaired)
+        return json.dumps(content, indent=1, default=str)
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "level": finding.level,
+        "files": list(finding.files),
+        "message": finding.what,
+        "why": finding.why,
+        "fix": finding.fix,
+    }
+
+
+def doctor(
+    data: str | Path,
+    *,
+    recipe: str | Path = "thin-unet",
+    overrides: Sequence[str] = (),
+    split: str | Path | None = None,
+    fix: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Diagnosis:
+    """Examine a data set in one pass; nothing in it is changed.
+
+    Args:
+        data: folder, or `.npz` file.
+        recipe: whose data and split sections say how the data is read and dealt.
+        overrides: `key=value` of it, as --set on the command line.
+        split: a split file to examine instead of the recipe's rule.
+        fix: new folder for a repaired copy.
+        progress: told about reading and copying.
+
+    Raises:
+        RecipeError: a recipe or an override that makes no sense.
+        DataError: `fix` is no place for a copy.
+    """
+    loaded = data_recipe(recipe, overrides)
+    root = Path(data)
+    if fix is not None:
+        check_out(root, Path(fix))
+    try:
+        cases, problems = Cases.found(root, loaded.data.layout, **opening(loaded.data))
+    except DataError as error:
+        return Diagnosis(Checkup(root, findings=[Finding.of(problem) for problem in error.problems]))
+    cases.cache = BoundedCache(CACHE_BYTES)
+    found = checkup(cases, problems, progress=_bar(progress, "reading"))
+    found.add(_of_split(loaded, cases, found, split))
+    repaired = repair(cases, found, Path(fix), _bar(progress, "copying")) if fix is not None else None
+    return Diagnosis(found, repaired)
+
+
+def _of_split(recipe: Recipe, cases: Cases, found: Checkup, file: str | Path | None) -> list[Finding]:
+    """What is wrong with a split file, or with the recipe's split of this data."""
+    if not cases.cases:
+        return []
+    where = "the recipe's split" if file is None else str(file)
+    try:
+        plan = make_split(recipe, cases, found.twins, file)
+    except DataError as error:
+        return [Finding.of(problem) for problem in error.coded("split").problems]
+    return list(split_findings(plan, found.twins, found.clusters, where))
+
+
+def _bar(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, of: progress(what, done, of)

@@ -1,0 +1,306 @@
+"""C: how images are stored."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image, PngImagePlugin
+
+from corpus import Try, good, picture, reads, row, save, setting, truth, with_image
+
+GREY = picture(99)
+COLOUR = picture(99, (32, 40, 3))
+TURNS = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.T,
+    6: lambda pixels: pixels.T[:, ::-1],
+    7: lambda pixels: pixels[::-1, ::-1].T,
+    8: lambda pixels: pixels.T[::-1],
+}
+
+
+def encoded(pixels: Any, form: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(content, format=form, **options)
+    return content.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def zeros(size: int) -> bytes:
+    """Deflated zeros, made piece by piece."""
+    packer = zlib.compressobj(9)
+    pieces = [packer.compress(bytes(2**20)) for _ in range(size // 2**20)]
+    return b"".join([*pieces, packer.compress(bytes(size % 2**20)), packer.flush()])
+
+
+def tiff(pixels: Any, **options: Any) -> bytes:
+    content = io.BytesIO()
+    tifffile.imwrite(content, pixels, **options)
+    return content.getvalue()
+
+
+@row("C01")
+def no_bytes(folder: Path) -> Iterator[Try]:
+    yield Try(with_image(folder, "odd.png", b""), "error", "image", ("odd.png", "0 bytes"))
+
+
+@row("C02")
+def cut_off(folder: Path) -> Iterator[Try]:
+    for form, name in (("PNG", "odd.png"), ("JPEG", "odd.jpg"), ("TIFF", "odd.tif")):
+        whole = encoded(GREY, form)
+        data = with_image(folder / form, name, whole)
+        for step in range(1, 11):
+            # What ends a JPEG or PNG file holds no pixel.
+            (data / "images" / name).write_bytes(whole[: (len(whole) - 20) * step // 11])
+            yield Try(data, "error", "image", (name,))
+
+
+@row("C03")
+def wrong_suffix(folder: Path) -> Iterator[Try]:
+    data = with_image(folder, "odd.jpg", encoded(GREY, "PNG"))
+    yield Try(data, "warning", "wrong-suffix", ("odd.jpg",), check=reads("odd", GREY))
+
+
+@row("C04")
+def web_page(folder: Path) -> Iterator[Try]:
+    yield Try(with_image(folder, "odd.png", b"<html>404</html>"), "error", "image", ("odd.png", "<html"))
+
+
+@row("C05")
+def pointer(folder: Path) -> Iterator[Try]:
+    content = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    yield Try(with_image(folder, "odd.png", content), "error", "image", ("odd.png", "git lfs pull"))
+
+
+@row("C06")
+def wrong_checksum(folder: Path) -> Iterator[Try]:
+    content = bytearray(encoded(GREY, "PNG"))
+    content[content.index(b"IDAT") - 4 + 8 + 20] ^= 0xFF
+    yield Try(with_image(folder, "odd.png", bytes(content)), "error", "image", ("odd.png",))
+
+
+@row("C07")
+def sixteen_bits(folder: Path) -> Iterator[Try]:
+    deep = GREY.astype(np.uint16) * 257
+    for number in range(8):
+        save(folder / f"images/c{number}.png", picture(number).astype(np.uint16) * 257)
+        save(folder / f"masks/c{number}.png", truth(number))
+    save(folder / "images/odd.png", deep)
+    save(folder / "masks/odd.png", truth(99))
+    yield Try(folder, "works", check=reads("odd", deep))
+
+
+@row("C08")
+def twelve_bits_in_sixteen(folder: Path) -> Iterator[Try]:
+    for number in range(8):
+        save(folder / f"images/c{number}.png", picture(number).astype(np.uint16) * 16 + 15)
+        save(folder / f"masks/c{number}.png", truth(number))
+    yield Try(folder, "warning", "few-bits", ("65535", "data.range=[0,4095]"))
+    yield Try(folder, "works", arguments=setting("data.range=[0,4095]"))
+
+
+@row("C09")
+def eight_and_sixteen_bits(folder: Path) -> Iterator[Try]:
+    data = with_image(folder, "odd.png", GREY.astype(np.uint16) * 257)
+    yield Try(data, "warning", "mixed-depth", ("8 uint8", "1 uint16", "odd.png", "data.range"))
+
+
+@row("C10")
+def negative_floats(folder: Path) -> Iterator[Try]:
+    values = GREY.astype(np.float32) - 100
+    data = with_image(folder, "odd.tif", values)
+    yield Try(data, "warning", "float-range", ("odd.tif", "data.range"), check=reads("odd", values))
+
+
+@row("C11")
+def not_finite(folder: Path) -> Iterator[Try]:
+    for value in (np.nan, np.inf):
+        values = GREY.astype(np.float32)
+        values[3, 4:6] = value
+        data = with_image(folder / str(value), "odd.tif", values)
+        yield Try(data, "error", "image", ("odd.tif", "2 pixels are NaN or infinite"))
+
+
+@row("C12")
+def printing_colours(folder: Path) -> Iterator[Try]:
+    for name, picture_ in (("odd.jpg", Image.fromarray(COLOUR).convert("CMYK")),):
+        data = with_image(folder, name, encoded(picture_, "JPEG"))
+        yield Try(data, "warning", "converted-colour", ("odd.jpg",))
+
+
+@row("C13")
+def colour_profile(folder: Path) -> Iterator[Try]:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = with_image(folder, "odd.png", encoded(GREY, "PNG", icc_profile=profile))
+    yield Try(data, "works", check=reads("odd", GREY))
+    content = encoded(GREY, "PNG")
+    data = with_image(
+        folder / "gamma", "odd.png", content[:33] + chunk(b"gAMA", struct.pack(">I", 100_000)) + content[33:]
+    )
+    yield Try(data, "works", check=reads("odd", GREY))
+
+
+@row("C14")
+def turned_by_the_camera(folder: Path) -> Iterator[Try]:
+    for number, turn in TURNS.items():
+        exif = Image.Exif()
+        exif[274] = number
+        shown = turn(GREY)
+        data = with_image(folder / str(number), "odd.png", encoded(GREY, "PNG", exif=exif), shown.shape)
+        yield Try(data, "works", check=reads("odd", shown))
+
+
+@row("C15")
+def mask_of_a_turned_image(folder: Path) -> Iterator[Try]:
+    exif = Image.Exif()
+    exif[274] = 6
+    data = with_image(folder, "odd.png", encoded(GREY, "PNG", exif=exif))
+    yield Try(data, "error", "transposed", ("odd.png", "transposed?", "--fix"))
+
+
+@row("C16")
+def grey_and_colour(folder: Path) -> Iterator[Try]:
+    data = with_image(folder, "odd.png", COLOUR)
+    yield Try(data, "warning", "mixed-channels", ("8 with 1", "1 with 3", "odd.png", "data.channels"))
+
+
+@row("C17")
+def transparent(folder: Path) -> Iterator[Try]:
+    layers = np.dstack([COLOUR, picture(5)])
+    data = with_image(folder, "odd.png", layers)
+    yield Try(data, "warning", "alpha", ("odd.png",), check=reads("odd", COLOUR))
+
+
+@row("C18")
+def animations(folder: Path) -> Iterator[Try]:
+    frames = [Image.fromarray(picture(number)) for number in (1, 2)]
+    for form in ("GIF", "PNG", "WEBP"):
+        content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+        yield Try(with_image(folder / form, "odd.png", content), "error", "image", ("odd.png",))
+
+
+@row("C19")
+def several_pages(folder: Path) -> Iterator[Try]:
+    frames = [Image.fromarray(picture(number)) for number in (1, 2)]
+    content = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    yield Try(with_image(folder, "odd.tif", content), "error", "", ("odd",))
+
+
+@row("C20")
+def tiles_and_big_tiff(folder: Path) -> Iterator[Try]:
+    data = with_image(folder / "tiles", "odd.tif", tiff(GREY, tile=(16, 16)))
+    yield Try(data, "works", check=reads("odd", GREY))
+    yield Try(with_image(folder / "big", "odd.tif", tiff(GREY, bigtiff=True)), "works", check=reads("odd", GREY))
+    content = io.BytesIO()
+    with tifffile.TiffWriter(content) as file:
+        file.write(GREY, subifds=1)
+        file.write(GREY[::2, ::2], subfiletype=1)
+    yield Try(with_image(folder / "pyramid", "odd.tif", content.getvalue()), "works", check=reads("odd", GREY))
+
+
+@row("C21")
+def planes_and_compressions(folder: Path) -> Iterator[Try]:
+    planes = with_image(
+        folder / "planes", "odd.tif", tiff(COLOUR.transpose(2, 0, 1), planarconfig="separate", photometric="rgb")
+    )
+    yield Try(planes, "works or error", told=("odd.tif",))
+    for kind in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        data = with_image(folder / kind, "odd.tif", encoded(GREY, "TIFF", compression=kind))
+        yield Try(data, "works", check=reads("odd", GREY))
+    for kind in ("jpeg", "zstd", "webp"):
+        image = Image.fromarray(COLOUR)
+        try:
+            content = encoded(image, "TIFF", compression=kind)
+        except OSError:
+            continue
+        yield Try(with_image(folder / kind, "odd.tif", content), "works or error", told=("odd.tif",))
+
+
+@row("C22")
+def progressive(folder: Path) -> Iterator[Try]:
+    content = encoded(GREY, "JPEG", progressive=True, quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(encoded(GREY, "JPEG", quality=95))))
+    yield Try(with_image(folder, "odd.jpg", content), "works", check=reads("odd", expected))
+
+
+@row("C23")
+def tiny(folder: Path) -> Iterator[Try]:
+    for shape in ((1, 1), (1, 9), (3, 5), (15, 17)):
+        data = with_image(folder / "{}x{}".format(*shape), "odd.png", picture(99, shape), shape)
+        yield Try(data, "works", check=reads("odd", picture(99, shape)))
+
+
+@row("C24")
+def strip(folder: Path) -> Iterator[Try]:
+    pixels = picture(99, (1, 20_000))
+    yield Try(with_image(folder, "odd.png", pixels, (1, 20_000)), "works", check=reads("odd", pixels))
+
+
+@row("C25")
+def too_many_pixels(folder: Path) -> Iterator[Try]:
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    pixels = chunk(b"IDAT", zeros(20_000 * 20_001))
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + pixels + chunk(b"IEND", b"")
+    yield Try(with_image(folder, "odd.png", content), "error", "image", ("odd.png", "144,000,000"))
+
+
+@row("C26")
+def text_that_unpacks_to_much(folder: Path) -> Iterator[Try]:
+    content = encoded(GREY, "PNG")
+    for kind, head in ((b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")):
+        text = chunk(kind, head + zeros(600 * 2**20))
+        yield Try(with_image(folder / kind.decode(), "odd.png", content[:33] + text + content[33:]), "works or error")
+
+
+@row("C27")
+def one_value(folder: Path) -> Iterator[Try]:
+    data = with_image(folder, "odd.png", np.full((32, 40), 7, np.uint8))
+    yield Try(data, "warning", "constant", ("odd.png", "data.drop_empty=train"))
+
+
+@row("C28")
+def other_formats(folder: Path) -> Iterator[Try]:
+    heads = {
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "svg": b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>",
+        "pdf": b"%PDF-1.4\n%%EOF",
+        "fits": b"SIMPLE  =                    T".ljust(2880),
+        "psd": b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\x09\0\0\0\x09\0\x08\0\3",
+    }
+    for name, content in heads.items():
+        yield Try(
+            with_image(folder / name, "odd.png", content), "error", "image", ("odd.png", "PNG, JPEG, TIFF or BMP")
+        )
+
+
+@row("C29")
+def archive_behind_the_image(folder: Path) -> Iterator[Try]:
+    content = encoded(GREY, "PNG") + b"PK\x05\x06" + bytes(18)
+    yield Try(with_image(folder, "odd.png", content), "works", check=reads("odd", GREY))
+
+
+@row("C30")
+def twice(folder: Path) -> Iterator[Try]:
+    data = good(folder)
+    save(data / "images/again.png", PngImagePlugin.Image.fromarray(picture(3)), compress_level=1)
+    save(data / "masks/again.png", truth(3))
+    together = setting("data.group_regex=^(?:again|c3)|.*")
+    merged = folder / "groups.csv"
+    merged.write_text("case,group\nagain,x\nc3,x\n" + "".join(f"c{n},c{n}\n" for n in (0, 1, 2, 4, 5, 6, 7)))
+    together = setting("data.group_csv=groups.csv", "data.group_column=group")
+    yield Try(data, "warning", "duplicate", ("again.png", "c3.png"), arguments=together)

@@ -1,0 +1,311 @@
+"""The doctor: what it finds, what it does not, and what a repaired copy holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pocketseg.data import Cases
+from pocketseg.data.doctor import pictures, truths
+from pocketseg.data.doctor.finding import CODES
+from pocketseg.data.doctor.likeness import near_pairs, thumbnail
+from pocketseg.data.doctor.sets import split_findings
+from pocketseg.errors import DataError
+from pocketseg.flows.doctor import doctor
+from pocketseg.flows.loading import make_split
+from pocketseg.recipes import load_recipe
+
+
+def smooth(seed: int, shape=(96, 120)):
+    noise = np.random.default_rng(seed).integers(10, 140, (7, 9)).astype(np.uint8)
+    return np.asarray(Image.fromarray(noise).resize(shape[::-1], Image.Resampling.BICUBIC))
+
+
+def blob(seed: int, shape=(96, 120)):
+    top, left = np.random.default_rng(seed).integers(4, 40, 2)
+    mask = np.zeros(shape, np.uint8)
+    mask[top : top + 30, left : left + 30] = 255
+    return mask
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(path, **options)
+
+
+def good(root, count=8):
+    for number in range(count):
+        save(root / f"images/c{number}.png", smooth(number))
+        save(root / f"masks/c{number}.png", blob(number))
+    return root
+
+
+def add(root, name, image, mask):
+    save(root / f"images/{name}.png", image)
+    save(root / f"masks/{name}.png", mask)
+
+
+def codes(root, **options):
+    return {finding.code for finding in doctor(root, **options).found.findings}
+
+
+def test_a_good_set_has_no_error_and_only_known_warnings(tmp_path):
+    done = doctor(good(tmp_path))
+    assert done.healthy
+    assert {finding.code for finding in done.found.findings} == {"ungrouped", "no-spacing"}
+    assert done.counts() == {"error": 0, "warning": 1, "note": 1}
+    assert doctor(tmp_path, overrides=["data.group_regex=.*"]).counts() == {"error": 0, "warning": 0, "note": 1}
+
+
+def test_everything_is_told_in_one_pass_the_worst_first(tmp_path):
+    good(tmp_path)
+    (tmp_path / "images/c1.png").write_bytes(b"")
+    (tmp_path / "masks/c2.png").unlink()
+    save(tmp_path / "masks/c3.png", smooth(3))
+    add(tmp_path, "flat", np.full((96, 120), 9, np.uint8), np.zeros((96, 120), np.uint8))
+    found = doctor(tmp_path).found
+    assert [finding.code for finding in found.errors] == ["layout", "image", "mask"]
+    levels = [finding.level for finding in found.findings]
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+    assert {"constant", "empty-masks"} <= {finding.code for finding in found.findings}
+    assert found.readable == {f"c{number}" for number in (0, 4, 5, 6, 7)} | {"flat"}
+
+
+def test_near_duplicates_of_every_kind_and_no_others(tmp_path):
+    good(tmp_path)
+    add(tmp_path, "brighter", (smooth(0) * 0.8 + 30).astype(np.uint8), blob(0))
+    add(tmp_path, "mirrored", smooth(1)[:, ::-1], blob(1)[:, ::-1])
+    add(tmp_path, "cropped", smooth(2)[2:-2, 2:-2], blob(2)[2:-2, 2:-2])
+    done = doctor(tmp_path)
+    assert done.found.clusters == [["brighter", "c0"], ["c1", "mirrored"], ["c2", "cropped"]] or sorted(
+        map(sorted, done.found.clusters)
+    ) == [["brighter", "c0"], ["c1", "mirrored"], ["c2", "cropped"]]
+    assert not {"contradictory-mask", "contradictory-class"} & codes(tmp_path)
+    groups = done.found.groups()
+    assert groups["brighter"] == groups["c0"] != groups["c1"] == groups["mirrored"]
+
+
+def test_one_picture_with_two_truths(tmp_path):
+    for label in ("benign", "malignant"):
+        for number in range(6):
+            name = f"{label}{number}"
+            save(tmp_path / label / f"{name}.png", smooth(number + 50 * (label == "benign")))
+            save(tmp_path / label / f"{name}_mask.png", blob(number))
+    save(tmp_path / "benign/x.png", smooth(3))
+    save(tmp_path / "benign/x_mask.png", blob(3)[::-1, ::-1])
+    found = {finding.code: finding for finding in doctor(tmp_path).found.findings}
+    assert "malignant and benign" in found["contradictory-class"].what
+    assert "x.png" in found["contradictory-mask"].where
+
+
+def test_every_pair_that_is_alike_is_found():
+    random = np.random.default_rng(0)
+    images = [smooth(number, (40, 40)) for number in range(300)]
+    images += [np.clip(images[number] + random.normal(0, 6, (40, 40)), 0, 255).astype(np.uint8) for number in range(60)]
+    small = [thumbnail(image) for image in images]
+    whole = np.stack(small).astype(np.float32)
+    wanted = {(a, b) for a, b in np.argwhere(np.triu(whole @ whole.T >= 0.951, 1)).tolist()}
+    found = {(pair.first, pair.second) for pair in near_pairs(small) if not any(pair.flip)}
+    assert len(wanted) >= 60
+    assert wanted <= found
+    assert all(float(whole[a] @ whole[b]) > 0.949 for a, b in found)
+
+
+def test_blank_images_are_like_nothing():
+    assert near_pairs([thumbnail(np.full((9, 9), value, np.uint8)) for value in (3, 3, 200)]) == []
+    assert near_pairs([]) == []
+
+
+def test_drawn_text_and_coloured_marks():
+    plain = smooth(4, (200, 240)) // 3
+    drawn = Image.fromarray(plain)
+    ImageDraw.Draw(drawn).text((10, 10), "LEFT BREAST 12:30 RADIAL", fill=255)
+    assert pictures.suspicions(plain) == []
+    assert pictures.suspicions(np.asarray(drawn)) == ["text"]
+    colour = np.stack([plain] * 3, axis=-1)
+    assert pictures.suspicions(colour) == []
+    colour[50:53, 60:80] = 250, 240, 0
+    assert pictures.suspicions(colour) == ["marks"]
+    # A colour picture is no grey one with marks.
+    assert pictures.suspicions(np.stack([smooth(seed) for seed in (1, 2, 3)], axis=-1)) == []
+
+
+def test_saturated_images():
+    bright = np.clip(smooth(4).astype(int) * 3, 0, 255).astype(np.uint8)
+    assert (bright == 255).mean() > 0.1
+    assert "saturated" in pictures.suspicions(bright)
+
+
+def test_specks_and_borders():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[20:60, 20:60] = 1
+    assert truths.suspicions(mask) == []
+    mask[90, 90] = 1
+    assert truths.suspicions(mask) == ["specks"]
+    frame = np.ones((100, 100), np.uint8)
+    assert truths.suspicions(frame) == []
+    frame[40:60, 40:60] = 0
+    assert truths.suspicions(frame) == ["border"]
+
+
+def test_small_classes_and_unusual_sizes(tmp_path):
+    for label, count in (("benign", 24), ("rare", 2)):
+        for number in range(count):
+            save(tmp_path / label / f"{label}{number}.png", smooth(number + 100 * (label == "rare"), (24, 30)))
+            save(tmp_path / label / f"{label}{number}_mask.png", blob(number, (24, 30))[:24, :30])
+    save(tmp_path / "benign/benign0.png", smooth(0, (240, 300)))
+    save(tmp_path / "benign/benign0_mask.png", blob(0, (240, 300)))
+    found = {finding.code: finding for finding in doctor(tmp_path).found.findings}
+    assert "benign 24, rare 2" in found["imbalance"].what
+    assert found["size-outlier"].files[0].endswith("benign0.png")
+
+
+# --- the repaired copy --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mended(tmp_path):
+    root = good(tmp_path / "data")
+    exif = Image.Exif()
+    exif[274] = 6
+    save(root / "images/turned.png", Image.fromarray(smooth(20)), exif=exif)
+    save(root / "masks/turned.png", blob(20))
+    add(root, "transposed", smooth(21), blob(21).T)
+    add(root, "again", smooth(0), blob(0))
+    add(root, "ones", smooth(22), blob(22) // 255)
+    add(root, "red", smooth(23), (blob(23)[..., None] // 255 * np.array([200, 0, 0])).astype(np.uint8))
+    add(root, "broken", smooth(24), smooth(25))
+    add(root, "nearly", (smooth(1) * 0.9).astype(np.uint8), blob(1))
+    before = {path: path.read_bytes() for path in root.rglob("*.png")}
+    done = doctor(root, fix=tmp_path / "out")
+    assert before == {path: path.read_bytes() for path in root.rglob("*.png")}
+    return done, tmp_path / "out"
+
+
+def test_a_repaired_copy_has_no_errors_any_more(mended):
+    done, out = mended
+    assert {finding.code for finding in done.found.errors} == {"transposed", "mask", "mixed-coding"} | (
+        {"split-twin"} & {finding.code for finding in done.found.errors}
+    )
+    again = doctor(out, overrides=["data.group_csv=groups.csv", "data.group_column=group"])
+    assert again.healthy, again.found.errors
+    assert len(again.found.cases) == done.repaired.cases == 13
+    assert "split-leak" not in {finding.code for finding in again.found.findings}
+
+
+def test_a_repaired_copy_holds_what_was_meant(mended):
+    done, out = mended
+    cases = Cases.open(out)
+    for name, image, mask in (
+        ("turned", smooth(20).T[:, ::-1], blob(20).T[:, ::-1]),
+        ("transposed", smooth(21), blob(21)),
+        ("ones", smooth(22), blob(22)),
+        ("red", smooth(23), blob(23)),
+    ):
+        (case,) = cases.named([name])
+        np.testing.assert_array_equal(cases.image(case), image)
+        np.testing.assert_array_equal(case.masks[0].mask(grey=False), mask)
+    assert {case.name for case in cases} == {*(f"c{number}" for number in range(1, 8)), "nearly", "turned"} | {
+        "transposed", "again", "ones", "red",
+    }  # fmt: skip
+    left = dict(done.repaired.left_out)
+    assert any("broken" in where for where in left)
+    assert any("same image and mask" in what for what in left.values())
+    with (out / "groups.csv").open() as file:
+        groups = {row["case"]: row["group"] for row in csv.DictReader(file)}
+    assert groups["nearly"] == groups["c1"] != groups["c2"]
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_a_copy_never_goes_where_something_is(tmp_path):
+    root = good(tmp_path / "data")
+    for place in (root, root / "inside", tmp_path):
+        with pytest.raises(DataError, match=r"already exists|in the data set"):
+            doctor(root, fix=place)
+    assert not (root / "inside").exists()
+
+
+# --- the whole ----------------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object(tmp_path):
+    good(tmp_path)
+    add(tmp_path, "again", smooth(0), blob(0))
+    content = json.loads(doctor(tmp_path).as_json())
+    assert content["near_duplicates"] == [["again", "c0"]] == content["duplicates"]
+    for problem in content["problems"]:
+        assert set(problem) == {"code", "level", "files", "message", "why", "fix"}
+        assert problem["why"] == CODES[problem["code"]][1]
+
+
+def test_what_train_tells_is_what_costs_no_decoding(tmp_path):
+    good(tmp_path)
+    add(tmp_path, "again", smooth(0), blob(0))
+    checked = Cases.open(tmp_path).check()
+    assert checked.twins == (("again", "c0"),)
+    assert any("the same in every pixel" in note for note in checked.notes)
+    assert not any("near-duplicates" in note for note in checked.notes)
+
+
+def test_rules_keep_equal_images_together_and_given_parts_are_told(tmp_path):
+    good(tmp_path / "data", 40)
+    for number in range(0, 40, 2):
+        add(tmp_path / "data", f"again{number}", smooth(number), blob(number))
+    cases = Cases.open(tmp_path / "data")
+    twins = cases.check().twins
+    assert len(twins) == 20
+    recipe = load_recipe("thin-unet")
+    split = make_split(recipe, cases, twins)
+    torn = make_split(recipe, cases, ())
+    assert not list(split_findings(split, twins, (), "s"))
+    assert {finding.code for finding in split_findings(torn, twins, (), "s")} == {"split-twin"}
+    torn.write(tmp_path / "torn.json")
+    assert doctor(tmp_path / "data").healthy
+    assert {finding.code for finding in doctor(tmp_path / "data", split=tmp_path / "torn.json").found.errors} == {
+        "split-twin"
+    }
+
+
+def test_too_few_different_images_are_told_as_such(tmp_path):
+    for number in range(8):
+        add(tmp_path, f"c{number}", smooth(0), blob(number))
+    with pytest.raises(DataError, match="8 images show 1 different pictures"):
+        make_split(load_recipe("thin-unet"), cases := Cases.open(tmp_path), cases.check().twins)
+
+
+def test_every_code_is_documented_and_used():
+    from pathlib import Path
+
+    root = Path(__file__).parents[3]
+    text = (root / "docs/doctor.md").read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (root / "src/pocketseg/data").rglob("*.py"))
+    sources += (root / "src/pocketseg/flows/doctor.py").read_text(encoding="utf-8")
+    for code, (level, _) in CODES.items():
+        assert f"| `{code}` | {level} | " in text
+        assert sources.count(f'"{code}"') > 1, code
+
+
+@pytest.mark.real_data
+def test_near_duplicates_of_breast_ultrasound(real_data, tmp_path):
+    """Pairs of the same cluster, against the table that came with the data (by another method)."""
+    root = real_data / "busi_gray256"
+    with (root / "near_duplicate_clusters.csv").open() as file:
+        cluster = {row["case"]: row["cluster"] for row in csv.DictReader(file)}
+    done = doctor(root)
+    found = {(a, b) for names in done.found.clusters for a in names for b in names if a < b}
+    wanted = {(a, b) for a in cluster for b in cluster if a < b and cluster[a] == cluster[b]}
+    assert len(found & wanted) / len(wanted) >= 0.9
+    assert len(found & wanted) / len(found) >= 0.8
+    with (root / "contradictory_pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    kinds = done.kinds()
+    assert len(kinds["contradictory-class"]) == sum(row["class_differs"] == "True" for row in rows)
+    assert abs(len(kinds["contradictory-mask"]) - sum(float(row["mask_iou_256"]) < 0.7 for row in rows)) <= 1
+    leaks = "split-leak"
+    assert leaks in kinds
+    own = ["data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster"]
+    assert leaks not in doctor(root, overrides=own).kinds()
