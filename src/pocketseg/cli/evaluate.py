@@ -21,6 +21,10 @@ def command(
     split: Annotated[Path | None, typer.Option(help="Judge a part of this split file only.")] = None,
     part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
     fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables (default: MODEL.evaluation).")] = None,
     metrics: Annotated[
         str | None,
@@ -67,6 +71,7 @@ def command(
             split=split,
             part=part,
             fold=fold,
+            backend=backend,
             out=out,
             against=against,
             overrides=[*set_, *measured],

@@ -6,6 +6,7 @@ import typer
 
 from pocketseg import __version__
 from pocketseg.cli import (
+    benchmark,
     convert_config,
     data,
     demo,
@@ -53,7 +54,8 @@ def common(
 
 
 VERBS = (
-    train, evaluate, pack, verify, export, predict, overlay, report, nets, inspect, phantom, demo, convert_config,
+    train, evaluate, pack, verify, export, predict, benchmark, overlay, report, nets, inspect, phantom, demo,
+    convert_config,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding, Only
-from pocketseg.errors import ModelFileError, RunError, missing_package, near
+from pocketseg.errors import RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
-from pocketseg.predictors import NetPredictor, load_onnx, load_pseg
 from pocketseg.recipes.models import DataSection, EvaluateSection
 
 BEST = "best.safetensors"
@@ -65,28 +64,6 @@ def require_torch() -> None:
             __import__(package)
         except Exception as error:  # broken installations raise more than ImportError
             raise missing_package(package, "train", error) from error
-
-
-def load_predictor(path: str | Path, fold: int = 0) -> NetPredictor:
-    """A predictor from a run folder, a checkpoint, a packed model, or an ONNX file; the last two need no torch.
-
-    Raises:
-        ModelFileError: nothing that can predict is there.
-    """
-    path = Path(path)
-    if path.suffix == ".onnx":
-        return load_onnx(path)
-    if path.suffix == ".pseg":
-        return load_pseg(path)
-    path = checkpoint_of(path, fold)
-    if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", WANTED)
-    if path.suffix != ".safetensors":
-        raise ModelFileError(str(path), "is no model", WANTED)
-    require_torch()
-    from pocketseg.training.model import Model
-
-    return Model.load(path).predictor()
 
 
 def checkpoint_of(path: Path, fold: int) -> Path:

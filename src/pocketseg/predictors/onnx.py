@@ -47,7 +47,7 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
         logits: NDArray[np.float32] = session.run(None, {name: batch})[0]
         return logits
 
-    return NetPredictor(Pipeline.from_dict(card["pipeline"], str(path)), forward, name=path.name)
+    return NetPredictor(Pipeline.from_dict(card["pipeline"], str(path)), forward, path.name, "onnxruntime", card)
 
 
 def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -56,4 +56,5 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         logits = [np.array(request.infer([image[None]], share_inputs=True, share_outputs=True)[0]) for image in images]
         return np.concatenate(logits)
 
-    return NetPredictor(Pipeline.from_dict(card["pipeline"], str(path)), forward, name=path.name)
+    pipeline = Pipeline.from_dict(card["pipeline"], str(path))
+    return NetPredictor(pipeline, forward, path.name, f"OpenVINO, {precision}", card)
