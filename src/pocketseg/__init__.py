@@ -6,8 +6,7 @@ Example:
     import pocketseg
 
     pocketseg.train("thin-unet", data="scans", out="runs/first")
-    pocketseg.export("runs/first")
-    mask = pocketseg.load("runs/first/fold-0/model.onnx").mask(image)
+    mask = pocketseg.load("runs/first").mask(image)
 """
 
 from __future__ import annotations

@@ -34,8 +34,7 @@ app = typer.Typer(
     "a file that runs without PyTorch, and a report.\n\n"
     "Example:\n\n"
     "    pocketseg train thin-unet --data scans --out runs/first\n\n"
-    "    pocketseg export runs/first --to onnx\n\n"
-    "    pocketseg predict runs/first/fold-0/model.onnx new_scans --out masks\n\n"
+    "    pocketseg predict runs/first new_scans --out masks\n\n"
     "Every verb explains itself with --help. --debug shows the traceback of an error.",
 )
 

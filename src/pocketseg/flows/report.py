@@ -217,6 +217,6 @@ def _commands(folder: RunFolder, fold: int, manifest: dict[str, Any], part: str)
     name = folder.path.name
     return [
         f"pocketseg train {name}/recipe.yaml --data DATA --split {name}/split.json --out AGAIN",
+        f"pocketseg evaluate {name} DATA --split {name}/split.json --part {part} --fold {fold}",
         f"pocketseg export {name} --to onnx --fold {fold}",
-        f"pocketseg evaluate {name}/fold-{fold}/model.onnx DATA --split {name}/split.json --part {part} --fold {fold}",
     ]
