@@ -2,8 +2,8 @@
 
 Nets have random weights (batch norms have seen some noise, 8-bit ranges too): what is timed does not depend on them.
 Every runtime's logits are compared with torch's first: where ours are others, the measurement ends; a peer's line says
-`wrong` (8-bit weights overflow 16-bit sums in a oneDNN that is limited to AVX2). Ratios are turn by turn in one process;
-the best peer is the one with the smallest median.
+`wrong` (8-bit weights overflow 16-bit sums in a oneDNN that is limited to AVX2). Ratios are turn by turn in one
+process; the best peer is the one with the smallest median.
 
     python benchmarks/engine.py --json benchmarks/results/engine.jsonl      # all nets, all runtimes
     python benchmarks/engine.py --nets thin-w32-n6 --runtimes pseg:int8 openvino --rounds 20
