@@ -16,6 +16,8 @@ import pocketseg
 from pocketseg.data.readers import read_image
 from pocketseg.engine.container import Container, read_container
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
+from pocketseg.flows import benchmark as flow
+from pocketseg.flows.timing import in_turns
 from pocketseg.training.model import Model
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,7 @@ def test_every_backend_by_turns(trained_run, exported, picture):
     assert found.image == (48, 48) and found.threads == 1
     for each in found.models:
         assert each.input == (1, 32, 32) and each.precision == "f32" and each.load_ms > 0
+        assert each.first_ms >= 0.5 * min(each.net.calls_ms)
         assert each.size_bytes == Path(each.file).stat().st_size
         for timing in (each.net, each.whole):
             low, high = timing.quartiles_ms
@@ -62,7 +65,15 @@ def test_every_backend_by_turns(trained_run, exported, picture):
 
 def test_another_answer_of_the_same_net_is_told(trained_run, other, picture, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("pocketseg"), "propagate", True)
+    told_before = []
+
+    def timed(*arguments, **options):
+        told_before.append("another class" in caplog.text)
+        return in_turns(*arguments, **options)
+
+    monkeypatch.setattr(flow, "in_turns", timed)
     found = pocketseg.benchmark([trained_run, other], image=picture, **QUICK)
+    assert told_before == [True]
     masks = [pocketseg.load(model).mask(read_image(picture)) for model in (trained_run, other)]
     wrong = int((masks[0] != masks[1]).sum())
     assert wrong > 0

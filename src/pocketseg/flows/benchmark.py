@@ -56,6 +56,7 @@ class Measured:
         size_bytes: of the file.
         input: channels, height and width that the net is called with.
         load_ms: from the file to a model that is ready.
+        first_ms: from there to the first logits: preprocessing and a call that sets things up.
         net: the net alone, from its input to logits.
         whole: from an image file to the mask: reading, preprocessing, net, resizing, threshold, component rules.
         agreement: with the first model of the same net; None for that one.
@@ -68,6 +69,7 @@ class Measured:
     size_bytes: int
     input: tuple[int, int, int]
     load_ms: float
+    first_ms: float
     net: Timing
     whole: Timing
     agreement: Agreement | None
@@ -106,6 +108,7 @@ def _line(each: Measured, first: Measured) -> dict[str, Any]:
         **{key: getattr(each, key) for key in ("model", "file", "runtime", "precision", "size_bytes")},
         "input": list(each.input),
         "load_ms": each.load_ms,
+        "first_ms": each.first_ms,
         "net": _figures(each.net, first.net),
         "file_to_mask": _figures(each.whole, first.whole),
         "agreement": None if agreement is None else vars(agreement),
@@ -115,7 +118,6 @@ def _line(each: Measured, first: Measured) -> dict[str, Any]:
 def _figures(timing: Timing, first: Timing) -> dict[str, Any]:
     ratio, spread = timing.ratio(first)
     return {
-        "first_ms": timing.first_ms,
         "median_ms": timing.median_ms,
         "quartiles_ms": list(timing.quartiles_ms),
         "per_second": 1000 / timing.median_ms,
@@ -161,92 +163,105 @@ def benchmark(
         what = f"has {len(paths)} models, {threads} threads, {turns} turns of {turn_s} s, an image of {size}"
         raise DataError("benchmark", what, "give a model and positive numbers")
     threads = threads or default_threads()
-    loaded = [_loaded(path, backend, fold, threads) for path in paths for backend in (backends or (None,))]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(image) if image is not None else _phantom_file(Path(folder), size)
         pixels = read_image(file)
-        answers = [_answer(each, pixels) for each in loaded]
+        ready = [_ready(path, backend, fold, threads, pixels) for path in paths for backend in (backends or (None,))]
+        agreements = [_agreement(index, ready) for index in range(len(ready))]
         calls: dict[str, Callable[[], object]] = {}
-        for index, (each, answer) in enumerate(zip(loaded, answers, strict=True)):
-            calls[f"{index} net"] = partial(each.predictor.forward, answer.net_input)
+        for index, each in enumerate(ready):
+            calls[f"{index} net"] = partial(each.predictor.forward, each.net_input)
             calls[f"{index} whole"] = partial(_file_to_mask, each.predictor, file)
         times = in_turns(calls, turns=turns, turn_s=turn_s)
-    channels_first = [answer.net_input.shape for answer in answers]
     measured = [
-        Measured(
-            model=each.model,
-            file=str(each.file),
-            runtime=each.predictor.runtime,
-            precision=str(each.predictor.card.get("precision", "unknown")),
-            size_bytes=each.file.stat().st_size,
-            input=(shape[1], shape[2], shape[3]),
-            load_ms=each.load_ms,
-            net=times[f"{index} net"],
-            whole=times[f"{index} whole"],
-            agreement=_agreement(index, loaded, answers),
-        )
-        for index, (each, shape) in enumerate(zip(loaded, channels_first, strict=True))
+        each.measured(times[f"{index} net"], times[f"{index} whole"], agreement)
+        for index, (each, agreement) in enumerate(zip(ready, agreements, strict=True))
     ]
     return Benchmark(measured, (pixels.shape[0], pixels.shape[1]), threads)
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """A model that is ready, and the digest of the weights it was made of; where that is not known, its own name."""
+class _Ready:
+    """A model that has answered for the image.
+
+    Attributes:
+        weights: digest of those it was made of; where that is not known, its own name.
+        net_input: f32 (1, c, h, w) that its net was given.
+    """
 
     model: str
     file: Path
     predictor: NetPredictor
-    load_ms: float
     weights: str
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a model says of the image, and what its net was given for it: f32 (1, c, h, w)."""
-
+    load_ms: float
+    first_ms: float
+    net_input: NDArray[np.float32]
     probability: NDArray[np.float32]
     mask: NDArray[np.uint8]
-    net_input: NDArray[np.float32]
+
+    @property
+    def precision(self) -> str:
+        return str(self.predictor.card.get("precision", "unknown"))
+
+    def measured(self, net: Timing, whole: Timing, agreement: Agreement | None) -> Measured:
+        _, channels, height, width = self.net_input.shape
+        return Measured(
+            model=self.model,
+            file=str(self.file),
+            runtime=self.predictor.runtime,
+            precision=self.precision,
+            size_bytes=self.file.stat().st_size,
+            input=(channels, height, width),
+            load_ms=self.load_ms,
+            first_ms=self.first_ms,
+            net=net,
+            whole=whole,
+            agreement=agreement,
+        )
 
 
-def _loaded(path: str | Path, backend: str | None, fold: int, threads: int) -> _Loaded:
+def _ready(path: str | Path, backend: str | None, fold: int, threads: int, pixels: NDArray[np.generic]) -> _Ready:
     began = time.perf_counter()
     predictor, file = open_model(path, fold, backend=backend, threads=threads)
-    load_ms = 1000 * (time.perf_counter() - began)
-    known = origin(file) if file.suffix == ".safetensors" else predictor.card
-    return _Loaded(str(path), file, predictor, load_ms, str(known.get(DIGEST, path)))
-
-
-def _answer(each: _Loaded, pixels: NDArray[np.generic]) -> _Answer:
+    loaded = time.perf_counter()
     seen: list[NDArray[np.float32]] = []
+    ended: list[float] = []
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         seen.append(batch)
-        return each.predictor.forward(batch)
+        logits = predictor.forward(batch)
+        ended.append(time.perf_counter())
+        return logits
 
-    pipeline = each.predictor.pipeline
-    probability = pipeline.predict(pixels, forward, pipeline.spacing_mm)
-    return _Answer(probability, pipeline.mask(probability), np.ascontiguousarray(seen[0][:1]))
+    probability = predictor.pipeline.predict(pixels, forward, predictor.pipeline.spacing_mm)
+    known = origin(file) if file.suffix == ".safetensors" else predictor.card
+    return _Ready(
+        model=str(path),
+        file=file,
+        predictor=predictor,
+        weights=str(known.get(DIGEST, path)),
+        load_ms=1000 * (loaded - began),
+        first_ms=1000 * (ended[0] - loaded),
+        net_input=np.ascontiguousarray(seen[0][:1]),
+        probability=probability,
+        mask=predictor.pipeline.mask(probability),
+    )
 
 
-def _agreement(index: int, loaded: Sequence[_Loaded], answers: Sequence[_Answer]) -> Agreement | None:
-    first = next(number for number, each in enumerate(loaded) if each.weights == loaded[index].weights)
-    if first == index:
+def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:
+    """How a model differs from the first one of the same weights; a difference is told."""
+    mine = ready[index]
+    number, its = next((number, each) for number, each in enumerate(ready) if each.weights == mine.weights)
+    if number == index:
         return None
-    mine, its = answers[index], answers[first]
     pixels = int((mine.mask != its.mask).sum())
-    largest = float(np.abs(mine.probability - its.probability).max())
-    found = Agreement(first, pixels, pixels / mine.mask.size, largest)
+    found = Agreement(number, pixels, pixels / mine.mask.size, float(np.abs(mine.probability - its.probability).max()))
     if pixels:
-        (file, runtime, precision), (other, its_runtime, its_precision) = (
-            (each.file, each.predictor.runtime, each.predictor.card.get("precision"))
-            for each in (loaded[index], loaded[first])
-        )
         log.log(
-            logging.WARNING if precision == its_precision else logging.INFO,
+            logging.WARNING if mine.precision == its.precision else logging.INFO,
             "%s (%s, %s) gives another class than %s (%s, %s) in %d pixels (%.3f %%)",
-            file, runtime, precision, other, its_runtime, its_precision, pixels, 100 * found.share,
+            mine.file, mine.predictor.runtime, mine.precision, its.file, its.predictor.runtime, its.precision,
+            pixels, 100 * found.share,
         )  # fmt: skip
     return found
 

@@ -190,7 +190,7 @@ def benchmark_row(number: int, found: Benchmark) -> list[str]:
     each, first = found.models[number], found.models[0]
     return [
         each.model, each.runtime, each.precision, f"{each.size_bytes / 1024:,.0f}", "×".join(map(str, each.input)),
-        f"{each.load_ms:.1f}", f"{each.net.first_ms:.1f}", *_timing_cells(each.net, first.net),
+        f"{each.load_ms:.1f}", f"{each.first_ms:.1f}", *_timing_cells(each.net, first.net),
         *_timing_cells(each.whole, first.whole), _agreement(each, found),
     ]  # fmt: skip
 
