@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pocketseg
+from pocketseg.engine.library import library_file
 from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated
 from pocketseg.errors import EnvironmentProblem, missing_package
@@ -372,16 +373,11 @@ int main(int count, char **words) {
 def example(settings: Settings, name: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Peak memory and cold start of the example in C: from the start of the process to the mask in a file."""
     forms = Forms(name, None, folder)
-    built = ROOT / "src/pocketseg/engine"
+    library = library_file()
     (folder / "launcher.c").write_text(LAUNCHER, encoding="utf-8")
     compiler = os.environ.get("CC", "cc")
-    linked = [
-        "-I",
-        ROOT / "native/include",
-        ROOT / "examples/c/segment_pgm.c",
-        built / "libpocketseg.so",
-        f"-Wl,-rpath,{built}",
-    ]
+    source = [ROOT / "examples/c/segment_pgm.c", "-I", ROOT / "native/include"]
+    linked = [*source, library, f"-Wl,-rpath,{library.parent}"]
     for arguments in (["launcher.c", "-o", "launcher"], [*linked, "-o", "segment_pgm"]):
         subprocess.run([compiler, "-O2", *map(str, arguments)], cwd=folder, check=True)
     (folder / "model.pseg").write_bytes(forms.packed("int8"))

@@ -129,8 +129,9 @@ def test_what_is_refused(trained_run, exported, monkeypatch, tmp_path):
         pocketseg.benchmark(trained_run, image=tmp_path / "nowhere.png", **QUICK)
 
 
-def test_the_benchmark_of_the_engine_works(tmp_path):
+def test_the_benchmark_of_the_engine_works(tmp_path, tool):
     """Every part of it, on the smallest net."""
+    tool("cc")
     file = tmp_path / "lines.jsonl"
     runtimes = ["pseg", "onnxruntime:int8", "openvino:int8"]
     command = [
