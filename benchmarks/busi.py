@@ -36,8 +36,9 @@ def one_run(recipe: str, data: Path, out: Path, seed: int, changes: Sequence[str
         )  # fmt: skip
     exported = pocketseg.export(run)
     split = run / "split.json"
-    torch = pocketseg.evaluate(run, data, split=split, part="test", out=out / f"torch-{seed}").summaries[0]
-    onnx = pocketseg.evaluate(exported.file, data, split=split, part="test", out=out / f"onnx-{seed}").summaries[0]
+    options = {"split": split, "part": "test"}
+    torch = pocketseg.evaluate(run, data, backend="torch", out=out / f"torch-{seed}", **options).summaries[0]
+    onnx = pocketseg.evaluate(exported.file, data, out=out / f"onnx-{seed}", **options).summaries[0]
     manifest = RunFolder(run).manifest()
     rules = pocketseg.load(exported.file).pipeline.postprocess
     return {

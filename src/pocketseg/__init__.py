@@ -6,8 +6,7 @@ Example:
     import pocketseg
 
     pocketseg.train("thin-unet", data="scans", out="runs/first")
-    pocketseg.export("runs/first")
-    mask = pocketseg.load("runs/first/fold-0/model.onnx").mask(image)
+    mask = pocketseg.load("runs/first").mask(image)
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pocketseg.flows.benchmark import benchmark as benchmark
     from pocketseg.flows.doctor import doctor as doctor
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
@@ -30,20 +30,36 @@ if TYPE_CHECKING:
     from pocketseg.predictors import NetPredictor
 
 __version__ = "0.1.0"
-VERBS = ("doctor", "evaluate", "export", "inspect", "pack", "phantom", "predict", "report", "train", "verify")
+VERBS = (
+    "benchmark",
+    "doctor",
+    "evaluate",
+    "export",
+    "inspect",
+    "pack",
+    "phantom",
+    "predict",
+    "report",
+    "train",
+    "verify",
+)
 __all__ = [*VERBS, "__version__", "load"]
 
 
-def load(path: str | Path, fold: int = 0, stage: str | None = None) -> NetPredictor:
+def load(
+    path: str | Path, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
+) -> NetPredictor:
     """A model as a predictor: `predict(image)` gives probabilities (h, w, k), `mask(image)` class indices (h, w).
 
     Args:
         path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder.
         fold, stage: of a run folder; default the first fold's last stage.
+        backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
+        threads: at most; 0 lets the backend choose.
     """
-    from pocketseg.flows.loading import load_predictor
+    from pocketseg.flows.backends import load_predictor
 
-    return load_predictor(path, fold, stage)
+    return load_predictor(path, fold, stage, backend=backend, threads=threads)
 
 
 def __getattr__(name: str) -> Any:

@@ -52,7 +52,9 @@ def test_resolved_recipe_trains_to_the_same_weights(trained_run, phantom_data, t
 
 def test_onnx_gives_the_table_of_torch(trained_run, exported, phantom_data, tmp_path):
     split = trained_run / "split.json"
-    torch = pocketseg.evaluate(trained_run, phantom_data, split=split, part="test", out=tmp_path / "torch")
+    torch = pocketseg.evaluate(
+        trained_run, phantom_data, split=split, part="test", backend="torch", out=tmp_path / "torch"
+    )
     onnx = pocketseg.evaluate(exported, phantom_data, split=split, part="test", out=tmp_path / "onnx")
     assert [row.case for row in torch.rows] == [row.case for row in onnx.rows]
     for a, b in zip(torch.rows, onnx.rows, strict=True):
@@ -138,7 +140,7 @@ def test_a_run_is_judged_by_its_recipes_metrics(trained_run):
 
 def test_load_predicts(exported, trained_run, phantom_data):
     image = np.asarray(Image.open(sorted((phantom_data / "images").iterdir())[0]))
-    from_onnx, from_torch = pocketseg.load(exported), pocketseg.load(trained_run)
+    from_onnx, from_torch = pocketseg.load(exported), pocketseg.load(trained_run, backend="torch")
     assert from_onnx.predict(image).shape == (*image.shape, 1)
     np.testing.assert_allclose(from_onnx.predict(image), from_torch.predict(image), atol=1e-4)
     assert from_onnx.mask(image).dtype == np.uint8

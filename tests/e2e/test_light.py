@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,6 @@ import pytest
 from helpers import run_cli
 from typer.main import get_command
 
-import pocketseg
 from pocketseg.engine.library import library_file
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_every_verb_has_help_with_examples_whose_options_exist():
 
 
 def test_predict_works_where_torch_is_not_installed(exported, trained_run, phantom_data, tmp_path):
-    """A fresh environment with `pocketseg[onnx]` only, made from the wheel."""
+    """A fresh environment from the wheel: with ONNX Runtime, then with the base install alone, then with `report`."""
     run = {"check": True, "capture_output": True, "text": True}
     wheel = tmp_path / "wheel"
     pip = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -88,20 +88,43 @@ def test_predict_works_where_torch_is_not_installed(exported, trained_run, phant
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / image.name).exists()
-    packed = pocketseg.pack(trained_run, tmp_path / "model.pseg").file
     subprocess.run([str(python), *pip, "uninstall", "--yes", "onnxruntime"], **run)
-    for arguments in (["verify", packed], ["predict", packed, image, "--out", "packed"]):
-        done = subprocess.run(
-            [str(tmp_path / "venv/bin/pocketseg"), *map(str, arguments)],
-            capture_output=True, text=True, cwd=tmp_path, env=clean,
-        )  # fmt: skip
+    copy = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("*.safetensors", "*.onnx"))
+
+    def pocket(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(tmp_path / "venv/bin/pocketseg"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=clean)
+
+    packed = copy / "fold-0/model.pseg"
+    for arguments in (
+        ["verify", packed],
+        ["predict", packed, image, "--out", "packed"],
+        ["predict", copy, image, "--out", "by-run"],
+        ["benchmark", packed, "--turns", "1", "--turn-seconds", "0.01"],
+    ):
+        done = pocket(*arguments)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "packed" / image.name).read_bytes() == (tmp_path / "out" / image.name).read_bytes()
+    for folder in ("packed", "by-run"):
+        assert (tmp_path / folder / image.name).read_bytes() == (tmp_path / "out" / image.name).read_bytes()
+    for backend, extra in (("torch", "train"), ("onnx", "onnx"), ("openvino", "openvino")):
+        shutil.copy(exported, copy / "fold-0/model.onnx")
+        (copy / "fold-0/float/best.safetensors").touch()
+        done = pocket("predict", copy, image, "--out", "x", "--backend", backend)
+        assert done.returncode == 3 and f"pocketseg[{extra}]" in done.stderr, done.stderr
+    (copy / "fold-0/float/best.safetensors").unlink()
+    # What is measured and drawn needs the extra `report`, and nothing else.
+    judge = ["evaluate", copy, phantom_data, "--split", trained_run / "split.json", "--out", "judged"]
+    done = pocket(*judge)
+    assert done.returncode == 3 and "pocketseg[report]" in done.stderr, done.stderr
+    subprocess.run([str(python), *pip, "install", f"{built}[report]"], **run)
+    done = pocket(*judge)
+    assert done.returncode == 0 and "model.pseg: engine" in done.stderr, done.stderr
+    assert (tmp_path / "judged/cases.csv").read_text() == (trained_run / "fold-0/cases-test.csv").read_text()
+    done = pocket("report", copy, "--out", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert "image to mask, engine" in (tmp_path / "page.html").read_text(encoding="utf-8")
     missing = subprocess.run([str(python), "-c", "import torch"], capture_output=True, text=True, env=clean)
     assert missing.returncode != 0, "torch is in the environment that should be without"
-    refused = subprocess.run(
-        [str(tmp_path / "venv/bin/pocketseg"), "train", "demo", "--data", "x", "--out", "y"],
-        capture_output=True, text=True, cwd=tmp_path, env=clean,
-    )  # fmt: skip
+    refused = pocket("train", "demo", "--data", "x", "--out", "y")
     assert refused.returncode == 3
     assert "pocketseg[train]" in refused.stderr

@@ -30,7 +30,7 @@ def images(phantom_data):
 
 
 def test_the_same_masks_as_torch(packed, trained_run, images):
-    engine, net = pocketseg.load(packed.file), pocketseg.load(trained_run)
+    engine, net = pocketseg.load(packed.file), pocketseg.load(trained_run, backend="torch")
     assert packed.file == trained_run / "fold-0/model.pseg" and packed.parity.images > 3
     for image in images:
         assert np.abs(engine.predict(image) - net.predict(image)).max() < 1e-4
@@ -43,8 +43,8 @@ def test_the_file_holds_what_its_reader_needs_and_no_more(packed, trained_run, p
     assert packed.size_bytes == len(content)
     card = read_container(content, "here").card
     assert set(card) == {
-        "description", "net", "parameters", "pipeline", "pocketseg", "precision", "trained_on_sha256", "verification",
-        "version",
+        "description", "net", "parameters", "pipeline", "pocketseg", "precision", "rounded", "trained_on_sha256",
+        "verification", "version", "weights_sha256",
     }  # fmt: skip
     assert card["precision"] == "f32" and card["verification"]["kind"] == "tolerance"
     for word in (

@@ -18,7 +18,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the phantom.")] = 0,
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the recipe.")] = [],  # noqa: B006
 ) -> None:
-    """Everything once on synthetic images: train, export, evaluate, predict, report. About three minutes on two cores.
+    """Everything once on synthetic images: train, export, pack, compare, predict, report. Three minutes on two cores.
 
     Example:
 
@@ -31,9 +31,13 @@ def command(
     began = time.monotonic()
     with console.bars() as bars:
         done = demo(out, cases=cases, size=size, seed=seed, overrides=tuple(set_), listener=bars, progress=bars)
-    rows = [["torch f32", f"{done.checkpoint_bytes / 1024:.0f}", *short_row(s)[2:]] for s in done.torch]
-    rows += [["ONNX", f"{done.onnx_bytes / 1024:.0f}", *short_row(s)[2:]] for s in done.onnx]
-    console.table("The same test cases, judged twice", ["model", "KiB", *SHORT_COLUMNS[2:]], rows)
+    rows = [
+        [form.name, f"{form.size_bytes / 1024:.0f}", f"{form.ms:.1f}", *short_row(summary)[2:]]
+        for form in done.forms
+        for summary in form.summaries
+    ]
+    title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, by turns"
+    console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)
     for name, path in done.places:
         console.speak(f"{name + ':':<20}{path}")
     console.speak(f"done in {time.monotonic() - began:.0f} s")

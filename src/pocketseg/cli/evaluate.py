@@ -22,6 +22,10 @@ def command(
     part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
     fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Stage of a run (default: the last).")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables (default: MODEL.evaluation).")] = None,
     metrics: Annotated[
         str | None,
@@ -69,6 +73,7 @@ def command(
             part=part,
             fold=fold,
             stage=stage,
+            backend=backend,
             out=out,
             against=against,
             overrides=[*set_, *measured],

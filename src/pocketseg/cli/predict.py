@@ -25,6 +25,10 @@ def command(
     ] = False,
     fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Stage of a run folder (default: the last).")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
+    ] = None,
 ) -> None:
     """Segment images; masks have the size and name of their image.
 
@@ -36,6 +40,8 @@ def command(
     Examples:
 
         pocketseg predict model.pseg scans --out masks
+
+        pocketseg predict runs/first scans --out masks --backend torch
 
         pocketseg predict model.onnx scan.nii.gz patient7/series3 --out masks
 
@@ -51,7 +57,7 @@ def command(
         done = predict(
             model, inputs, out, to=cast(Form, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
-            stage=stage, progress=bars.of("predicting"),
+            stage=stage, backend=backend, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"{len(done.written)} files in {out}")
     if done.problems:

@@ -104,7 +104,7 @@ def _tell_run(result: TrainResult) -> None:
     console.table("Results", ["fold", "stage", *SHORT_COLUMNS], rows)
     page = report(result.run, fold=next(iter(result.summaries)))
     console.speak(f"report: {page}")
-    console.speak(f"next:   pocketseg export {result.run} --to onnx")
+    console.speak(f"next:   pocketseg predict {result.run} IMAGES --out masks --overlay")
 
 
 def _tell_sweep(result: TrainResult) -> None:

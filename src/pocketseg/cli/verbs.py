@@ -6,6 +6,7 @@ import typer
 
 from pocketseg import __version__
 from pocketseg.cli import (
+    benchmark,
     convert_config,
     data,
     demo,
@@ -34,8 +35,7 @@ app = typer.Typer(
     "a file that runs without PyTorch, and a report.\n\n"
     "Example:\n\n"
     "    pocketseg train thin-unet --data scans --out runs/first\n\n"
-    "    pocketseg export runs/first --to onnx\n\n"
-    "    pocketseg predict runs/first/fold-0/model.onnx new_scans --out masks\n\n"
+    "    pocketseg predict runs/first new_scans --out masks\n\n"
     "Every verb explains itself with --help. --debug shows the traceback of an error.",
 )
 
@@ -54,7 +54,7 @@ def common(
 
 
 VERBS = (
-    doctor, train, evaluate, pack, verify, export, predict, overlay, report, nets, inspect, phantom, demo,
+    doctor, train, evaluate, pack, verify, export, predict, benchmark, overlay, report, nets, inspect, phantom, demo,
     convert_config,
 )  # fmt: skip
 for verb in VERBS:

@@ -1,37 +1,62 @@
-"""`demo`: everything once, on a phantom data set: train, export, evaluate both forms, predict, report."""
+"""`demo`: everything once on a phantom data set: train, export, pack, judge and time every form, predict, report."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketseg.data import Split
+from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import RunError
 from pocketseg.evaluation import Summary
+from pocketseg.flows.benchmark import benchmark
 from pocketseg.flows.evaluate import evaluate
 from pocketseg.flows.export import export
+from pocketseg.flows.loading import best_checkpoint, open_cases
+from pocketseg.flows.pack import pack
 from pocketseg.flows.phantom import phantom
 from pocketseg.flows.predict import predict
 from pocketseg.flows.report import report
-from pocketseg.flows.train import train
+from pocketseg.flows.run_folder import RunFolder
+from pocketseg.flows.train import Progress, TrainResult, train
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
 
 MARKER = ".pocketseg-demo"
+TORCH, ONNX, PACKED, INT8 = "torch f32", "ONNX f32", "packed f32", "packed int8"
+TURNS, TURN_S = 5, 0.1
+
+
+@dataclass(frozen=True)
+class Form:
+    """The model as a file.
+
+    Attributes:
+        name: what it is and what runs it.
+        file: where it is.
+        size_bytes: of the file.
+        ms: median from an image file to its mask.
+        summaries: of the test part.
+    """
+
+    name: str
+    file: Path
+    size_bytes: int
+    ms: float
+    summaries: list[Summary]
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Where everything lies, and what both forms of the model scored on the test part."""
+    """Where everything lies, and every form of the model on the same test cases, timed by turns."""
 
     places: list[tuple[str, Path]]
-    torch: list[Summary]
-    onnx: list[Summary]
-    onnx_bytes: int
-    checkpoint_bytes: int
+    forms: list[Form]
+    threads: int
 
 
 def demo(
@@ -42,9 +67,9 @@ def demo(
     seed: int = 0,
     overrides: tuple[str, ...] = (),
     listener: Listener | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Demo:
-    """Make a phantom data set, train the `demo` recipe on it, export, evaluate, predict, and write the report.
+    """Make a phantom data set, train the `demo` recipe on it, export, pack, evaluate, time, predict, and report.
 
     Args:
         out: folder for everything; one that an earlier demo made is replaced.
@@ -58,29 +83,50 @@ def demo(
     data, run = folder / "data", folder / "run"
     phantom(data, cases=cases, size=size, seed=seed, progress=lambda done, of: tell("making images", done, of))
     trained = train("demo", data, run, overrides=overrides, listener=listener, progress=progress)
-    exported = export(run)
-    judged = evaluate(
-        exported.file,
-        data,
-        split=run / "split.json",
-        part="test",
-        out=folder / "evaluation-onnx",
-        progress=lambda done, of: tell("judging the ONNX file", done, of),
-    )
-    predict(exported.file, [data / "images"], folder / "masks", with_overlay=True,
-            progress=lambda done, of: tell("predicting", done, of))  # fmt: skip
-    page = report(run)
-    checkpoint = next((run / "fold-0").glob("*/best.safetensors"))
+    files = _files(run)
+    forms, threads = _compared(files, trained, data, folder, tell)
+    predict(run, [data / "images"], folder / "masks", with_overlay=True, progress=partial(tell, "predicting"))
     places = [
-        ("report", page),
-        ("ONNX file", exported.file),
+        ("report", report(run)),
+        *((name, files[name]) for name in (PACKED, INT8, ONNX)),
         ("masks and overlays", folder / "masks"),
         ("per-case table", run / "fold-0" / "cases-test.csv"),
         ("run folder", run),
         ("data", data),
     ]
-    torch = [summary for summary in trained.summaries[0] if summary.part == "test"]
-    return Demo(places, torch, judged.summaries, exported.size_bytes, checkpoint.stat().st_size)
+    return Demo(places, forms, threads)
+
+
+def _files(run: Path) -> dict[str, Path]:
+    """The trained model in every form; that of 8 bits is calibrated with training images."""
+    folder = RunFolder(run)
+    cases = open_cases(folder.manifest()["data"]["path"], folder.recipe().data)
+    images = [cases.image(case) for case in cases.named(Split.read(folder.split_file).fold(0).train)]
+    return {
+        TORCH: best_checkpoint(folder, 0),
+        ONNX: export(run).file,
+        PACKED: folder.packed_file(0),
+        INT8: pack(run, calibrate=images).file,
+    }
+
+
+def _compared(
+    files: dict[str, Path], trained: TrainResult, data: Path, folder: Path, tell: Progress
+) -> tuple[list[Form], int]:
+    """Every form judged on the test part, and timed by turns; with how many threads."""
+    split = trained.run / "split.json"
+    judged = {TORCH: [summary for summary in trained.summaries[0] if summary.part == "test"]}
+    for name in (ONNX, PACKED, INT8):
+        out = folder / f"evaluation of {name}".replace(" ", "-")
+        judging = partial(tell, f"judging {name}")
+        judged[name] = evaluate(files[name], data, split=split, part="test", out=out, progress=judging).summaries
+    image = image_files(data / "images")[0]
+    timed = benchmark(list(files.values()), image=image, turns=TURNS, turn_s=TURN_S)
+    forms = [
+        Form(name, file, file.stat().st_size, each.whole.median_ms, judged[name])
+        for (name, file), each in zip(files.items(), timed.models, strict=True)
+    ]
+    return forms, timed.threads
 
 
 def _clear(folder: Path) -> None:

@@ -35,7 +35,8 @@ from pocketseg.evaluation import (
     write_summaries,
     write_table,
 )
-from pocketseg.flows.loading import is_stage, load_predictor, metric_choice, open_cases
+from pocketseg.flows.backends import load_predictor
+from pocketseg.flows.loading import is_stage, metric_choice, open_cases
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import load_recipe
@@ -62,6 +63,7 @@ def evaluate(
     part: str | None = None,
     fold: int = 0,
     stage: str | None = None,
+    backend: str | None = None,
     out: str | Path | None = None,
     against: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -76,6 +78,7 @@ def evaluate(
         part: train, validation or test; default test where a split is given.
         fold: of the split, and of a run.
         stage: of a run; default the last.
+        backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
@@ -87,7 +90,7 @@ def evaluate(
     model = Path(model)
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
-    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage)
+    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage, backend=backend)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_choice(recipe.evaluate)
     if predictor is None and choice.needs_probability:

@@ -11,6 +11,7 @@ from pocketseg.data import Cases, Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, export_onnx
 from pocketseg.exporters.onnx import LARGEST_DIFFERENCE, LARGEST_SHARE
+from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import best_checkpoint, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import load_onnx
@@ -64,15 +65,17 @@ def export(
 
     folder = RunFolder.existing(run)
     recipe, manifest = folder.recipe(), folder.manifest()
-    model = Model.load(best_checkpoint(folder, fold, stage))
+    checkpoint = best_checkpoint(folder, fold, stage)
+    model = Model.load(checkpoint)
     path = Path(out) if out is not None else folder.onnx_file(fold, stage)
     cases = open_cases(data or manifest["data"]["path"], recipe.data)
     card = {
+        **origin(checkpoint),
         "pocketseg": metadata.version("pocketseg"),
         "description": recipe.description,
         "net": model.net_options,
         "parameters": parameter_count(model.net),
-        "precision": "f32" if model.quant is None else model.quant["scheme"],
+        "precision": model.precision,
         **({} if model.quant is None else {"quant": model.quant}),
         "trained_on_sha256": manifest["data"]["sha256"],
     }

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
 from pocketseg.data.groups import tied
-from pocketseg.errors import DataError, ModelFileError, Problem, RunError, missing_package, near
+from pocketseg.errors import DataError, Problem, RunError, missing_package, near
 from pocketseg.evaluation import Choice
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
-from pocketseg.predictors import NetPredictor, load_onnx, load_pseg
 from pocketseg.recipes.loading import overridden, validated
 from pocketseg.recipes.models import DataSection, EvaluateSection, Recipe
 
@@ -107,31 +106,6 @@ def require_torch() -> None:
             __import__(package)
         except Exception as error:  # broken installations raise more than ImportError
             raise missing_package(package, "train", error) from error
-
-
-def load_predictor(path: str | Path, fold: int = 0, stage: str | None = None) -> NetPredictor:
-    """A predictor from a run folder, a checkpoint, a packed model, or an ONNX file; the last two need no torch.
-
-    Raises:
-        ModelFileError: nothing that can predict is there.
-        RunError: a stage that the run does not have, or of what is no run.
-    """
-    path = Path(path)
-    if stage is not None:
-        path = best_checkpoint(RunFolder.existing(path), fold, stage)
-    if path.suffix == ".onnx":
-        return load_onnx(path)
-    if path.suffix == ".pseg":
-        return load_pseg(path)
-    path = checkpoint_of(path, fold)
-    if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", WANTED)
-    if path.suffix != ".safetensors":
-        raise ModelFileError(str(path), "is no model", WANTED)
-    require_torch()
-    from pocketseg.training.model import Model
-
-    return Model.load(path).predictor()
 
 
 def checkpoint_of(path: Path, fold: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,9 +19,11 @@ from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated, recorded
 from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
 from pocketseg.files import write_atomically
+from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import BEST, best_checkpoint, checkpoint_of, is_stage, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
+from pocketseg.predictors import default_threads
 
 if TYPE_CHECKING:
     from pocketseg.exporters import Parity
@@ -57,21 +60,24 @@ def pack(
     *,
     fold: int = 0,
     stage: str | None = None,
-    calibrate: str | Path | None = None,
+    calibrate: str | Path | Sequence[NDArray[np.generic]] | None = None,
     weights: Literal["f32", "bf16"] = "f32",
     constants: Literal["f32", "f16"] = "f32",
 ) -> Packed:
     """Pack a model: pipeline, net, weights in the bits they need, threshold, class names, facts.
 
-    It is compared with torch, on validation images where the run's data are there, else on generated ones.
+    It is compared with torch, on validation images where the run's data are there, else on generated ones. The file
+    says which weights it was made of, so that it stands for the run only as long as the run has them.
 
     Args:
         source: run folder, a stage's folder, best.safetensors or packed.safetensors.
         out: the file; default `RUN/fold-N/model.pseg` (`RUN/fold-N/STAGE.pseg` where a stage is named), or
-            `model.pseg` beside a checkpoint.
+            `model.pseg` beside a checkpoint; `model-w8a8.pseg`, `model-bf16.pseg`, `model-f16.pseg` where the next
+            options make another model of it.
         fold: of a run folder.
         stage: of a run folder; default the last.
-        calibrate: images from which a float net's activation ranges are taken: it is packed with 8 by 8 bits.
+        calibrate: images, or a folder of them, from which a float net's activation ranges are taken: it is packed with
+            8 by 8 bits.
         weights: how weights that are f32 are stored.
         constants: how scales, biases and norms are; f16 halves them.
 
@@ -84,16 +90,26 @@ def pack(
     from pocketseg.training.model import Model
 
     source = Path(source)
-    model = Model.load(_checkpoint(source, fold, stage))
+    checkpoint = _checkpoint(source, fold, stage)
+    model = Model.load(checkpoint)
     if calibrate is not None:
-        _quantize(model, Path(calibrate))
-    path = Path(out) if out is not None else _default(source, fold, stage)
+        if model.quant is not None:
+            raise RecipeError(
+                "--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out"
+            )
+        _quantize(model, _calibration_images(calibrate))
+    changes = [*([] if calibrate is None else [CALIBRATED]), *(each for each in (weights, constants) if each != "f32")]
+    path = Path(out) if out is not None else _default(source, fold, "-".join([stage or "model", *changes]))
     core = model.integer_core()
     program = program_of(core, model.pipeline.channels, float_weights=weights, constants=constants)
-    card = {"version": FORMAT_VERSION, "pipeline": asdict(model.pipeline), **_facts(source, model)}
-    session = Session(file_of(program, card), str(path))
-    rounds = model.quant is not None or (weights, constants) != ("f32", "f32")
-    parity = _compared(source, model, session, fold, rounds=rounds)
+    card = {
+        "version": FORMAT_VERSION,
+        "pipeline": asdict(model.pipeline),
+        "rounded": bool(changes),
+        **_facts(source, checkpoint, model),
+    }
+    session = Session(file_of(program, card), str(path), default_threads())
+    parity = _compared(source, model, session, fold, rounds=bool(changes) or model.quant is not None)
     if not parity.holds:
         raise ModelFileError(
             str(path),
@@ -116,21 +132,22 @@ def _checkpoint(source: Path, fold: int, stage: str | None) -> Path:
     return path
 
 
-def _default(source: Path, fold: int, stage: str | None) -> Path:
+def _default(source: Path, fold: int, name: str) -> Path:
     if not source.is_dir():
-        return source.with_name("model.pseg")
-    return source / "model.pseg" if is_stage(source) else RunFolder(source).fold(fold) / f"{stage or 'model'}.pseg"
+        return source.with_name(f"{name}.pseg")
+    return (source if is_stage(source) else RunFolder(source).fold(fold)) / f"{name}.pseg"
 
 
-def _facts(source: Path, model: Model) -> dict[str, Any]:
+def _facts(source: Path, checkpoint: Path, model: Model) -> dict[str, Any]:
     """What a reader may know of the model; no path, no name of a case."""
     from pocketseg.nets import parameter_count
 
     facts: dict[str, Any] = {
+        **origin(checkpoint),
         "pocketseg": metadata.version("pocketseg"),
         "net": model.net_options,
         "parameters": parameter_count(model.net),
-        "precision": "f32" if model.quant is None else model.quant["scheme"],
+        "precision": model.precision,
     }
     if model.quant is not None:
         facts["quant"] = model.quant
@@ -140,18 +157,11 @@ def _facts(source: Path, model: Model) -> dict[str, Any]:
     return facts
 
 
-def _quantize(model: Model, folder: Path) -> None:
+def _quantize(model: Model, images: Sequence[NDArray[np.generic]]) -> None:
     import torch
 
     from pocketseg.training.model import logit_count
 
-    if model.quant is not None:
-        raise RecipeError("--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out")
-    files = image_files(folder) if folder.is_dir() else []
-    if not files:
-        raise DataError(
-            str(folder), "holds no images to calibrate with", "give a folder of images like those of training"
-        )
     batches: list[NDArray[np.float32]] = []
 
     def seen(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -159,9 +169,22 @@ def _quantize(model: Model, folder: Path) -> None:
         return np.zeros((len(batch), outputs, *batch.shape[2:]), np.float32)
 
     outputs = logit_count(len(model.pipeline.classes))
-    for file in files[:: -(-len(files) // CALIBRATION_IMAGES)]:
-        model.pipeline.predict(read_image(file), seen)
+    for image in images:
+        model.pipeline.predict(image, seen)
     model.quantize({"scheme": CALIBRATED}, (torch.from_numpy(batch) for batch in batches))
+
+
+def _calibration_images(given: str | Path | Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    """At most `CALIBRATION_IMAGES`, evenly from all that are given."""
+    if not isinstance(given, str | Path):
+        return list(given[:: -(-len(given) // CALIBRATION_IMAGES)])
+    folder = Path(given)
+    files = image_files(folder) if folder.is_dir() else []
+    if not files:
+        raise DataError(
+            str(folder), "holds no images to calibrate with", "give a folder of images like those of training"
+        )
+    return [read_image(file) for file in files[:: -(-len(files) // CALIBRATION_IMAGES)]]
 
 
 def _compared(source: Path, model: Model, session: Session, fold: int, rounds: bool) -> Parity:

@@ -34,7 +34,7 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import write_atomically
-from pocketseg.flows.loading import load_predictor
+from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
 
@@ -90,6 +90,7 @@ def predict(
         keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
             needs; without it they are left empty.
         fold, stage: of a run folder; default the first fold's last stage.
+        backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         progress: called with (done, of).
 
     Returns:
@@ -102,7 +103,7 @@ def predict(
         raise DataError(f"--to {to}", "is no format of masks", near(to, get_args(Form)))
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
-    predictor = load_predictor(model, fold, stage)
+    predictor = load_predictor(model, fold, stage, backend=backend)
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):
         try:

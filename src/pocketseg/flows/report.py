@@ -11,13 +11,14 @@ from typing import Any
 from pocketseg.data import Case, Cases, Split
 from pocketseg.errors import RunError
 from pocketseg.evaluation import CaseScore, read_scores, read_summaries
+from pocketseg.flows.backends import load_predictor
 from pocketseg.flows.inspect import read_inspection
-from pocketseg.flows.loading import best_checkpoint, load_predictor, open_cases
+from pocketseg.flows.loading import open_cases
 from pocketseg.flows.pictures import panel, read_history
 from pocketseg.flows.results import stage_summaries
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.tables import METRIC_COLUMNS, RESULT_COLUMNS, metric_rows, number, result_row, totals
-from pocketseg.predictors import Predictor
+from pocketseg.predictors import NetPredictor, Predictor
 from pocketseg.recipes import Recipe
 from pocketseg.reporting import Panel, Report, StageCurves, Table, write_report
 
@@ -93,16 +94,16 @@ def _shown_stage(recipe: Recipe) -> str:
 
 
 def _facts(
-    folder: RunFolder, recipe: Recipe, manifest: dict[str, Any], fold: int, cases: Cases, predictor: Predictor
+    folder: RunFolder, recipe: Recipe, manifest: dict[str, Any], fold: int, cases: Cases, predictor: NetPredictor
 ) -> list[tuple[str, str]]:
     plan = Split.read(folder.split_file).fold(fold)
-    checkpoint = best_checkpoint(folder, fold)
+    checkpoint = folder.best(fold, recipe.stages[-1].name)
     stage = manifest["stages"][f"fold-{fold}/{recipe.stages[-1].name}"]
     rules, machine = predictor.pipeline.postprocess, manifest["hardware"]
     versions = {"pocketseg": manifest["pocketseg"], **manifest["libraries"]}
     files = [
-        ("Checkpoint", checkpoint), ("Packed", checkpoint.with_name("packed.safetensors")),
-        ("ONNX file", folder.onnx_file(fold)),
+        ("Checkpoint", checkpoint), ("Packed weights", checkpoint.with_name("packed.safetensors")),
+        ("Packed model", folder.packed_file(fold)), ("ONNX file", folder.onnx_file(fold)),
     ]  # fmt: skip
     return [
         ("Classes", ", ".join(recipe.data.classes)),
@@ -125,8 +126,8 @@ def _facts(
     ]  # fmt: skip
 
 
-def _timing(cases: Cases, chosen: Sequence[Case], predictor: Predictor) -> str:
-    """Median time from decoded image to mask, one image at a time, in torch f32 on this machine."""
+def _timing(cases: Cases, chosen: Sequence[Case], predictor: NetPredictor) -> str:
+    """Median time from decoded image to mask, one image at a time, on this machine."""
     images = [(cases.image(case), case.spacing_mm) for case in chosen[:TIMED_IMAGES]]
     predictor.mask(*images[0])  # the first call sets things up
     times = []
@@ -134,7 +135,8 @@ def _timing(cases: Cases, chosen: Sequence[Case], predictor: Predictor) -> str:
         began = time.perf_counter()
         predictor.mask(image, spacing_mm)
         times.append(time.perf_counter() - began)
-    return f"{1000 * statistics.median(times):.1f} ms, image to mask, torch f32 (median of {len(times)}, this machine)"
+    median_ms = 1000 * statistics.median(times)
+    return f"{median_ms:.1f} ms, image to mask, {predictor.runtime} (median of {len(times)}, this machine)"
 
 
 def _drawings(folder: RunFolder, recipe: Recipe, fold: int) -> list[tuple[str, bytes]]:
@@ -215,6 +217,6 @@ def _commands(folder: RunFolder, fold: int, manifest: dict[str, Any], part: str)
     name = folder.path.name
     return [
         f"pocketseg train {name}/recipe.yaml --data DATA --split {name}/split.json --out AGAIN",
+        f"pocketseg evaluate {name} DATA --split {name}/split.json --part {part} --fold {fold}",
         f"pocketseg export {name} --to onnx --fold {fold}",
-        f"pocketseg evaluate {name}/fold-{fold}/model.onnx DATA --split {name}/split.json --part {part} --fold {fold}",
     ]

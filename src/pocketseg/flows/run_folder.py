@@ -66,6 +66,9 @@ class RunFolder:
         """Of the last stage, or of an earlier one."""
         return self.fold(fold) / (stage or "") / "summary.json"
 
+    def packed_file(self, fold: int) -> Path:
+        return self.fold(fold) / "model.pseg"
+
     def onnx_file(self, fold: int, stage: str | None = None) -> Path:
         return self.fold(fold) / f"{stage or 'model'}.onnx"
 

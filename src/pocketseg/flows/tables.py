@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pocketseg.evaluation import Comparison, Summary, class_means
+from pocketseg.flows.benchmark import Benchmark, Measured
+from pocketseg.flows.timing import Timing
 
 RESULT_COLUMNS = [
     "fold", "part", "class", "cases", "groups", "Dice", "95 % interval", "median", "IoU", "precision", "recall",
@@ -175,3 +177,37 @@ def number(value: float) -> str:
 
 def interval(low: float, high: float) -> str:
     return "–" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+BENCHMARK_COLUMNS = [
+    "model", "runs on", "bits", "KiB", "input", "load ms", "first ms", "net ms", "quartiles", "a second", "ratio",
+    "file to mask ms", "quartiles ", "a second ", "ratio ", "mask",
+]  # fmt: skip
+
+
+def benchmark_row(number: int, found: Benchmark) -> list[str]:
+    """The cells of BENCHMARK_COLUMNS for one of the models."""
+    each, first = found.models[number], found.models[0]
+    return [
+        each.model, each.runtime, each.precision, f"{each.size_bytes / 1024:,.0f}", "×".join(map(str, each.input)),
+        f"{each.load_ms:.1f}", f"{each.first_ms:.1f}", *_timing_cells(each.net, first.net),
+        *_timing_cells(each.whole, first.whole), _agreement(each, found),
+    ]  # fmt: skip
+
+
+def _timing_cells(timing: Timing, first: Timing) -> list[str]:
+    low, high = timing.quartiles_ms
+    return [
+        f"{timing.median_ms:.2f}", f"{low:.2f} to {high:.2f}", f"{1000 / timing.median_ms:.1f}",
+        f"{timing.ratio(first)[0]:.2f}",
+    ]  # fmt: skip
+
+
+def _agreement(each: Measured, found: Benchmark) -> str:
+    agreement = each.agreement
+    if agreement is None:
+        return "–"
+    other = found.models[agreement.other].runtime
+    if not agreement.pixels:
+        return f"that of {other}"
+    return f"{agreement.pixels} pixels ({agreement.share:.2%}) other than {other}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Case, Cases, CheckedData, Fold, Split
 from pocketseg.data.doctor.sets import split_findings
-from pocketseg.errors import DataError, RecipeError, RunError
+from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, RecipeError, RunError
 from pocketseg.evaluation import (
     Summary,
     asking,
@@ -33,6 +33,7 @@ from pocketseg.evaluation import (
 from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model
 from pocketseg.flows.loading import make_split, metric_choice, open_cases, reading_of, require_torch
+from pocketseg.flows.pack import pack
 from pocketseg.flows.pictures import draw_examples, draw_stage
 from pocketseg.flows.records import Labelled, check_logs, told
 from pocketseg.flows.results import list_run
@@ -392,7 +393,18 @@ class _Work:
     def _fold(self, number: int, fold: Fold) -> list[Summary]:
         for stage in self.recipe.stages:
             self._stage(number, fold, stage)
-        return self._judge(number, fold) if self.accelerator.is_main_process else []
+        if not self.accelerator.is_main_process:
+            return []
+        summaries = self._judge(number, fold)
+        self._pack_fold(number)
+        return summaries
+
+    def _pack_fold(self, number: int) -> None:
+        """The fold's last model as `model.pseg`, which then stands for the run wherever it predicts."""
+        try:
+            pack(self.run.path, fold=number)
+        except (ModelFileError, EnvironmentProblem) as error:
+            log.warning("fold %d is not packed, so that predicting needs torch: %s", number, error.problems[0])
 
     def _stage(self, number: int, fold: Fold, stage: StageSection) -> None:
         """Train a stage, choose its rules on validation, draw its pictures."""

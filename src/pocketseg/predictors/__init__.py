@@ -2,6 +2,16 @@
 
 from pocketseg.predictors.base import NetPredictor, Predictor
 from pocketseg.predictors.onnx import load_onnx
-from pocketseg.predictors.pseg import load_pseg, open_pseg
+from pocketseg.predictors.openvino import OpenVinoPrecision, load_openvino
+from pocketseg.predictors.pseg import default_threads, load_pseg, open_pseg
 
-__all__ = ["NetPredictor", "Predictor", "load_onnx", "load_pseg", "open_pseg"]
+__all__ = [
+    "NetPredictor",
+    "OpenVinoPrecision",
+    "Predictor",
+    "default_threads",
+    "load_onnx",
+    "load_openvino",
+    "load_pseg",
+    "open_pseg",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,15 @@ class NetPredictor:
         pipeline: everything but the net.
         forward: net input (n, c, h, w) to logits.
         name: how tables call it.
+        runtime: what runs the net, with what decides its speed or its numbers.
+        card: what its file says of the model; empty for torch.
     """
 
     pipeline: Pipeline
     forward: Forward
     name: str = "net"
+    runtime: str = "torch"
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
         return self.pipeline.predict(image, self.forward, spacing_mm)

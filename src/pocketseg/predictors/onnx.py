@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,22 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", "export it again") from error
-    card = _card(path, session.get_modelmeta().custom_metadata_map)
+    card = read_card(path, session.get_modelmeta().custom_metadata_map)
     name = session.get_inputs()[0].name
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = session.run(None, {name: batch})[0]
         return logits
 
-    return NetPredictor(Pipeline.from_dict(card["pipeline"], str(path)), forward, name=path.name)
+    return NetPredictor(Pipeline.from_dict(card["pipeline"], str(path)), forward, path.name, "onnxruntime", card)
 
 
-def _card(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The pipeline and the facts in the metadata of an ONNX file.
+
+    Raises:
+        ModelFileError: there is none, or it is damaged or too new.
+    """
     if METADATA_KEY not in metadata:
         raise ModelFileError(
             str(path),

@@ -28,12 +28,17 @@ def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
         ModelFileError: missing, damaged, of another kind, or too new.
         EnvironmentProblem: the native library is not there.
     """
-    session, card = open_pseg(path, threads or min(os.cpu_count() or 1, MOST_THREADS))
+    session, card = open_pseg(path, threads or default_threads())
     pipeline = Pipeline.from_dict(card.get("pipeline"), str(path))
     logits = 1 if len(pipeline.classes) == 1 else len(pipeline.classes) + 1
     if (session.in_channels, session.out_channels) != (pipeline.channels, logits):
         raise ModelFileError(str(path), "has a net and a pipeline that do not fit each other", "pack the model again")
-    return NetPredictor(pipeline, session, name=path.name)
+    return NetPredictor(pipeline, session, path.name, f"engine, {session.isa} kernels", card)
+
+
+def default_threads() -> int:
+    """How many threads a net gets that was given none."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 def open_pseg(path: Path, threads: int = 1) -> tuple[Session, Mapping[str, Any]]:

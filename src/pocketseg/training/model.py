@@ -65,6 +65,11 @@ class Model:
         """The net that is judged: on integers where it is quantised."""
         return self.net.core if self.quant is None or self.packed else integer_net(self.net.core)
 
+    @property
+    def precision(self) -> str:
+        """What it computes in: f32, or a scheme."""
+        return "f32" if self.quant is None else str(self.quant["scheme"])
+
     def save(self, path: Path, facts: Mapping[str, Any]) -> None:
         """Write weights and everything needed to run them; `facts` (stage, epoch, score) go along."""
         write_checkpoint(path, self.net.core.state_dict(), self._state("model", facts))
@@ -103,7 +108,13 @@ class Model:
     def predictor(self, device: torch.device | None = None, precision: Precision = "f32") -> NetPredictor:
         """The model as a predictor; f32 unless asked otherwise, and on integers where it is quantised."""
         net = self.net if self.quant is None or self.packed else AnySize(self.integer_core())
-        return NetPredictor(self.pipeline, torch_forward(net, device, precision), name="torch")
+        return NetPredictor(
+            self.pipeline,
+            torch_forward(net, device, precision),
+            "torch",
+            f"torch, {precision}",
+            {"precision": self.precision},
+        )
 
 
 def torch_forward(net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32") -> Forward:

@@ -1,0 +1,57 @@
+"""`pocketseg benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketseg.cli import console
+
+
+def command(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help=".pseg or .onnx files, best or packed.safetensors, run or stage folders."),
+    ],
+    backend: Annotated[
+        list[str],
+        typer.Option(help="torch, onnx, openvino or pseg; repeatable: each model with each (default: its own)."),
+    ] = [],  # noqa: B006
+    size: Annotated[tuple[int, int], typer.Option(min=1, help="Height and width of the image, a synthetic one.")] = (
+        256,
+        256,
+    ),
+    image: Annotated[Path | None, typer.Option(help="An image file to take instead.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="For each; 0: one for each core, at most 8.")] = 0,
+    fold: Annotated[int, typer.Option(help="Fold of run folders.")] = 0,
+    turns: Annotated[int, typer.Option(min=1, help="Of each model; they take turns.")] = 10,
+    turn_seconds: Annotated[float, typer.Option(help="How long a turn goes on.")] = 0.2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and milliseconds.")] = False,
+) -> None:
+    """Time models on this machine by turns: the net alone, and from the image file to the mask.
+
+    Before, the masks of models that were made of the same weights are compared; a difference is told.
+
+    Examples:
+
+        pocketseg benchmark model.pseg
+
+        pocketseg benchmark runs/first --backend torch --backend onnx --backend pseg --threads 1
+
+        pocketseg benchmark float.pseg int8.pseg model.onnx --image scan.png --json
+    """
+    from pocketseg.flows.benchmark import benchmark
+    from pocketseg.flows.tables import BENCHMARK_COLUMNS, benchmark_row
+
+    console.log_to_terminal()
+    found = benchmark(
+        models, backends=backend, size=size, image=image, threads=threads, fold=fold, turns=turns, turn_s=turn_seconds
+    )
+    if as_json:
+        print(found.json(), end="")
+        return
+    height, width = found.image
+    title = f"image {height}×{width}, {found.threads} threads, {found.machine}; ratios to the first, by turns"
+    console.table(title, BENCHMARK_COLUMNS, [benchmark_row(number, found) for number in range(len(found.models))])

@@ -1,0 +1,160 @@
+"""Which file of a model runs, and what runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pocketseg.errors import ModelFileError, RecipeError, near
+from pocketseg.flows.loading import BEST, WANTED, best_checkpoint, checkpoint_of, is_stage, require_torch
+from pocketseg.flows.run_folder import RunFolder
+from pocketseg.predictors import NetPredictor, load_onnx, load_openvino, load_pseg
+
+log = logging.getLogger("pocketseg")
+
+Backend = Literal["torch", "onnx", "openvino", "pseg"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+# What runs a file; the first unless another is asked for.
+RUNS: dict[str, tuple[Backend, ...]] = {".pseg": ("pseg",), ".onnx": ("onnx", "openvino"), ".safetensors": ("torch",)}
+# How a run gets the file that a backend runs.
+MADE_BY = {".pseg": "pocketseg pack {}", ".onnx": "pocketseg export {} --to onnx"}
+DIGEST = "weights_sha256"
+
+
+def load_predictor(
+    path: str | Path, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
+) -> NetPredictor:
+    """A predictor from a run folder, a stage's, a checkpoint, a packed model, or an ONNX file.
+
+    A run is predicted with by its packed model, where that was made of the weights the run has now and nothing was
+    rounded on the way; else by torch. The log tells which. Only torch needs torch.
+
+    Args:
+        path: of the model.
+        fold, stage: of a run folder; default the first fold's last stage.
+        backend: torch, onnx, openvino or pseg; default as above, and by the kind of a file.
+        threads: at most; 0 lets the backend choose.
+
+    Raises:
+        ModelFileError: nothing that can predict is there, or not what the backend runs.
+        RecipeError: there is no such backend.
+        EnvironmentProblem: the backend is not installed.
+        RunError: a stage that the run does not have, or of what is no run.
+    """
+    if stage is not None:
+        path = best_checkpoint(RunFolder.existing(path), fold, stage).parent
+    predictor, file = open_model(path, fold, backend=backend, threads=threads)
+    log.info("%s: %s", file, predictor.runtime)
+    return predictor
+
+
+def open_model(
+    path: str | Path, fold: int = 0, *, backend: str | None = None, threads: int = 0
+) -> tuple[NetPredictor, Path]:
+    """The same, and the file that it came from."""
+    path = Path(path)
+    if backend is not None and backend not in BACKENDS:
+        raise RecipeError(f"--backend {backend}", "is no backend", near(backend, BACKENDS))
+    return _of_folder(path, fold, backend, threads) if path.is_dir() else (_of_file(path, backend, threads), path)
+
+
+def _of_file(file: Path, backend: str | None, threads: int) -> NetPredictor:
+    if file.suffix not in RUNS:
+        raise ModelFileError(str(file), "is no model" if file.is_file() else "does not exist", WANTED)
+    able = RUNS[file.suffix]
+    if backend is not None and backend not in able:
+        raise ModelFileError(
+            str(file), f"is nothing that {backend} runs", f"choose {' or '.join(able)}, or give the run"
+        )
+    return LOADERS[backend or able[0]](file, threads)
+
+
+def _of_folder(folder: Path, fold: int, backend: str | None, threads: int) -> tuple[NetPredictor, Path]:
+    if backend in (None, "torch"):
+        if backend is None and (found := _packed(folder, fold, threads)):
+            return found
+        weights = checkpoint_of(folder, fold)
+        return _torch(weights, threads), weights
+    weights, place = _places(folder, fold)
+    suffix = next(suffix for suffix, able in RUNS.items() if backend in able)
+    file, fix = place / f"model{suffix}", f"make it with: {MADE_BY[suffix].format(folder)}"
+    if not file.is_file():
+        raise ModelFileError(str(file), "does not exist", fix)
+    predictor = LOADERS[backend](file, threads)
+    if wrong := _foreign(predictor.card, weights):
+        raise ModelFileError(str(file), wrong, fix)
+    return predictor, file
+
+
+def _packed(folder: Path, fold: int, threads: int) -> tuple[NetPredictor, Path] | None:
+    """The packed model of a run, where it is the run's model and no other."""
+    weights, place = _places(folder, fold)
+    file = place / "model.pseg"
+    if not file.is_file():
+        return None
+    try:
+        predictor = load_pseg(file, threads)
+        wrong = _foreign(predictor.card, weights) or _rounded(predictor.card)
+    except ModelFileError as error:
+        wrong = error.problems[0].what
+    if wrong is None:
+        return predictor, file
+    log.warning("%s is not used: it %s; `pocketseg pack %s` makes it anew", file, wrong, folder)
+    return None
+
+
+def _places(folder: Path, fold: int) -> tuple[Path, Path]:
+    """The best weights of a run or of a stage, and the folder of what was made of them."""
+    if is_stage(folder):
+        return folder / BEST, folder
+    run = RunFolder.existing(folder)
+    return run.best(fold, run.recipe().stages[-1].name), run.fold(fold)
+
+
+def _foreign(card: Mapping[str, Any], weights: Path) -> str | None:
+    """What is wrong with a file that should be made of these weights; where they are not there, it is all there is."""
+    if DIGEST not in card:
+        return "does not say which weights it was made of"
+    if weights.is_file() and card[DIGEST] != _digest(weights):
+        return f"was made of other weights than {weights.name} holds now"
+    return None
+
+
+def _rounded(card: Mapping[str, Any]) -> str | None:
+    """Why a packed model is another model than the run."""
+    return "was packed with fewer bits than the run was trained with" if card.get("rounded") else None
+
+
+def origin(weights: Path) -> dict[str, str]:
+    """What a file says of the weights it was made of."""
+    return {DIGEST: _digest(weights)}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _torch(weights: Path, threads: int) -> NetPredictor:
+    if not weights.is_file():
+        raise ModelFileError(str(weights), "does not exist", WANTED)
+    require_torch()
+    import torch
+
+    from pocketseg.training.model import Model
+
+    if threads:
+        torch.set_num_threads(threads)
+    return Model.load(weights).predictor()
+
+
+LOADERS: dict[str, Callable[[Path, int], NetPredictor]] = {
+    "torch": _torch,
+    "onnx": load_onnx,
+    "openvino": load_openvino,
+    "pseg": load_pseg,
+}

@@ -1,0 +1,278 @@
+"""`benchmark`: how long models take on this machine, by turns, once it is known that they answer alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pocketseg.data.phantom import phantom_case
+from pocketseg.data.readers import read_image
+from pocketseg.errors import DataError
+from pocketseg.flows.backends import DIGEST, open_model, origin
+from pocketseg.flows.timing import Timing, in_turns
+from pocketseg.predictors import NetPredictor, default_threads
+
+log = logging.getLogger("pocketseg")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a model's answer differs from that of the first one of the same net.
+
+    Attributes:
+        other: number of that model, from 0.
+        pixels: of the mask, whose class differs.
+        share: of all pixels.
+        largest: difference in probability.
+    """
+
+    other: int
+    pixels: int
+    share: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model with one backend.
+
+    Attributes:
+        model: as it was given.
+        file: what runs.
+        runtime: what runs it.
+        precision: as the file says; of torch, what it computes in.
+        size_bytes: of the file.
+        input: channels, height and width that the net is called with.
+        load_ms: from the file to a model that is ready.
+        first_ms: from there to the first logits: preprocessing and a call that sets things up.
+        net: the net alone, from its input to logits.
+        whole: from an image file to the mask: reading, preprocessing, net, resizing, threshold, component rules.
+        agreement: with the first model of the same net; None for that one.
+    """
+
+    model: str
+    file: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    input: tuple[int, int, int]
+    load_ms: float
+    first_ms: float
+    net: Timing
+    whole: Timing
+    agreement: Agreement | None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All models, timed by turns in one process.
+
+    Attributes:
+        models: in the order given.
+        image: height and width of the image.
+        threads: that each of them may use.
+    """
+
+    models: list[Measured]
+    image: tuple[int, int]
+    threads: int
+    machine: str = field(default_factory=lambda: f"{platform.machine()}, {platform.system()}")
+
+    def json(self) -> str:
+        """Numbers in full; ratios are to the first model."""
+        first = self.models[0]
+        content = {
+            "image": list(self.image),
+            "threads": self.threads,
+            "machine": self.machine,
+            "models": [_line(each, first) for each in self.models],
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+
+def _line(each: Measured, first: Measured) -> dict[str, Any]:
+    agreement = each.agreement
+    return {
+        **{key: getattr(each, key) for key in ("model", "file", "runtime", "precision", "size_bytes")},
+        "input": list(each.input),
+        "load_ms": each.load_ms,
+        "first_ms": each.first_ms,
+        "net": _figures(each.net, first.net),
+        "file_to_mask": _figures(each.whole, first.whole),
+        "agreement": None if agreement is None else vars(agreement),
+    }
+
+
+def _figures(timing: Timing, first: Timing) -> dict[str, Any]:
+    ratio, spread = timing.ratio(first)
+    return {
+        "median_ms": timing.median_ms,
+        "quartiles_ms": list(timing.quartiles_ms),
+        "per_second": 1000 / timing.median_ms,
+        "calls": len(timing.calls_ms),
+        "ratio": ratio,
+        "ratio_quartiles": list(spread),
+    }
+
+
+def benchmark(
+    models: str | Path | Sequence[str | Path],
+    *,
+    backends: Sequence[str] = (),
+    size: tuple[int, int] = (256, 256),
+    image: str | Path | None = None,
+    threads: int = 0,
+    fold: int = 0,
+    turns: int = 10,
+    turn_s: float = 0.2,
+) -> Benchmark:
+    """Time models on this machine.
+
+    Each is warmed up and then timed by turns with the others, so that a machine whose speed drifts treats all alike.
+    Before, all answer for the same image; models made of the same weights are compared.
+
+    Args:
+        models: packed models, ONNX files, checkpoints, run or stage folders.
+        backends: torch, onnx, openvino, pseg: each model is timed with each of them; default: its own.
+        size: height and width of a synthetic ultrasound image.
+        image: an image file to take instead.
+        threads: that each may use; 0 is one for each core, at most 8.
+        fold: of run folders.
+        turns: of each model.
+        turn_s: how long a turn goes on.
+
+    Raises:
+        ModelFileError: a model is not there, or nothing that the backend runs.
+        EnvironmentProblem: a backend is not installed; the error names the extra.
+        DataError: an image or number of threads that cannot be.
+    """
+    paths = [models] if isinstance(models, str | Path) else list(models)
+    if not paths or threads < 0 or turns < 1 or turn_s <= 0 or min(size) < 1:
+        what = f"has {len(paths)} models, {threads} threads, {turns} turns of {turn_s} s, an image of {size}"
+        raise DataError("benchmark", what, "give a model and positive numbers")
+    threads = threads or default_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(image) if image is not None else _phantom_file(Path(folder), size)
+        pixels = read_image(file)
+        ready = [_ready(path, backend, fold, threads, pixels) for path in paths for backend in (backends or (None,))]
+        agreements = [_agreement(index, ready) for index in range(len(ready))]
+        calls: dict[str, Callable[[], object]] = {}
+        for index, each in enumerate(ready):
+            calls[f"{index} net"] = partial(each.predictor.forward, each.net_input)
+            calls[f"{index} whole"] = partial(_file_to_mask, each.predictor, file)
+        times = in_turns(calls, turns=turns, turn_s=turn_s)
+    measured = [
+        each.measured(times[f"{index} net"], times[f"{index} whole"], agreement)
+        for index, (each, agreement) in enumerate(zip(ready, agreements, strict=True))
+    ]
+    return Benchmark(measured, (pixels.shape[0], pixels.shape[1]), threads)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A model that has answered for the image.
+
+    Attributes:
+        weights: digest of those it was made of; where that is not known, its own name.
+        net_input: f32 (1, c, h, w) that its net was given.
+    """
+
+    model: str
+    file: Path
+    predictor: NetPredictor
+    weights: str
+    load_ms: float
+    first_ms: float
+    net_input: NDArray[np.float32]
+    probability: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+
+    @property
+    def precision(self) -> str:
+        return str(self.predictor.card.get("precision", "unknown"))
+
+    def measured(self, net: Timing, whole: Timing, agreement: Agreement | None) -> Measured:
+        _, channels, height, width = self.net_input.shape
+        return Measured(
+            model=self.model,
+            file=str(self.file),
+            runtime=self.predictor.runtime,
+            precision=self.precision,
+            size_bytes=self.file.stat().st_size,
+            input=(channels, height, width),
+            load_ms=self.load_ms,
+            first_ms=self.first_ms,
+            net=net,
+            whole=whole,
+            agreement=agreement,
+        )
+
+
+def _ready(path: str | Path, backend: str | None, fold: int, threads: int, pixels: NDArray[np.generic]) -> _Ready:
+    began = time.perf_counter()
+    predictor, file = open_model(path, fold, backend=backend, threads=threads)
+    loaded = time.perf_counter()
+    seen: list[NDArray[np.float32]] = []
+    ended: list[float] = []
+
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(batch)
+        logits = predictor.forward(batch)
+        ended.append(time.perf_counter())
+        return logits
+
+    probability = predictor.pipeline.predict(pixels, forward, predictor.pipeline.spacing_mm)
+    known = origin(file) if file.suffix == ".safetensors" else predictor.card
+    return _Ready(
+        model=str(path),
+        file=file,
+        predictor=predictor,
+        weights=str(known.get(DIGEST, path)),
+        load_ms=1000 * (loaded - began),
+        first_ms=1000 * (ended[0] - loaded),
+        net_input=np.ascontiguousarray(seen[0][:1]),
+        probability=probability,
+        mask=predictor.pipeline.mask(probability),
+    )
+
+
+def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:
+    """How a model differs from the first one of the same weights; a difference is told."""
+    mine = ready[index]
+    number, its = next((number, each) for number, each in enumerate(ready) if each.weights == mine.weights)
+    if number == index:
+        return None
+    pixels = int((mine.mask != its.mask).sum())
+    found = Agreement(number, pixels, pixels / mine.mask.size, float(np.abs(mine.probability - its.probability).max()))
+    if pixels:
+        log.log(
+            logging.WARNING if mine.precision == its.precision else logging.INFO,
+            "%s (%s, %s) gives another class than %s (%s, %s) in %d pixels (%.3f %%)",
+            mine.file, mine.predictor.runtime, mine.precision, its.file, its.predictor.runtime, its.precision,
+            pixels, 100 * found.share,
+        )  # fmt: skip
+    return found
+
+
+def _file_to_mask(predictor: NetPredictor, file: Path) -> NDArray[np.uint8]:
+    return predictor.mask(read_image(file), predictor.pipeline.spacing_mm)
+
+
+def _phantom_file(folder: Path, size: tuple[int, int]) -> Path:
+    """A synthetic ultrasound image as PNG."""
+    height, width = size
+    file = folder / "phantom.png"
+    Image.fromarray(phantom_case(0, 1, 1, max(size)).image[:height, :width]).save(file)
+    return file
