@@ -239,7 +239,7 @@ def numeric(table: Table) -> list[bool]:
 
 
 def numbers(chart: Chart) -> Table:
-    """What a chart draws as a table: a row a point where points have names, else a row for each x."""
+    """What a chart draws as a table: a row for each x where all series share them, else a row for each point."""
     labelled = [one for one in chart.series if one.labels]
     if labelled:
         columns = ["", chart.x.label, chart.y.label, "95 % interval"]
@@ -249,10 +249,13 @@ def numbers(chart: Chart) -> Table:
             for label, (x, y), interval in zip_longest(one.labels, one.points, one.intervals)
         ]
         return Table(chart.title, [Column(columns[0]), Column(columns[1], 1), *map(Column, columns[2:])], rows)
-    known = [dict(one.points) for one in chart.series]
-    places = sorted({x for points in known for x in points})
-    rows = [[f"{x:g}", *(points.get(x) for points in known)] for x in places]
-    return Table(chart.title, [Column(name) for name in (chart.x.label, *(one.name for one in chart.series))], rows)
+    drawn = [one for one in chart.series if one.look not in ("guide", "front")]
+    places = [[x for x, _ in one.points] for one in drawn]
+    if all(each == places[0] for each in places) and len(set(places[0])) == len(places[0]):
+        rows = [[f"{x:g}", *(one.points[at][1] for one in drawn)] for at, x in enumerate(places[0])]
+        return Table(chart.title, [Column(name) for name in (chart.x.label, *(one.name for one in drawn))], rows)
+    rows = [[one.name, x, y] for one in drawn for x, y in one.points]
+    return Table(chart.title, [Column(""), Column(chart.x.label), Column(chart.y.label)], rows)
 
 
 def class_name(index: int, class_names: Sequence[str]) -> str:

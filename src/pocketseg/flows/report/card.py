@@ -53,7 +53,7 @@ def model_facts(model: Judged, rules: str) -> Facts:
         [
             ("Net", f"{net}; {model.precision}"),
             ("Classes", ", ".join(data.classes)),
-            ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel(s), {data.fit}"),
+            ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels > 1)}, {data.fit}"),
             ("From probability to mask", rules),
             ("Trained from", _start(model.facts)),
             ("Parameters", f"{model.facts.get('parameters', 0):,}"),
@@ -79,6 +79,7 @@ def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
     stored, split = model.manifest["data"], Split.read(model.run.split_file)
     shapes = np.array([shape for one in seen for shape in one.shapes])
     smallest, middle, largest = (f"{h:.0f}×{w:.0f}" for h, w in np.quantile(shapes, [0, 0.5, 1], axis=0))
+    sizes = smallest if smallest == largest else f"{smallest} to {largest}, median {middle}"
     spacings = {f"{h:g}×{w:g} mm" for one in seen for h, w in one.spacings}
     known = sorted(spacings)
     groups = len(set(split.groups.values()))
@@ -93,7 +94,7 @@ def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
                 f"{stored['cases']:,} images with masks, {stored.get('empty_masks', 0):,} of them without foreground",
             ),
             ("Groups", f"{groups:,} (patients, clusters); none lies in two parts"),
-            ("Image sizes", f"{smallest} to {largest}, in the middle {middle} ({len(shapes)} images looked at)"),
+            ("Image sizes", f"{sizes} ({len(shapes)} images looked at)"),
             ("Pixel size", "not known" if not known else known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"),
             ("Size of objects", f"{objects}, in the {model.part} part"),
             ("Layout", str(stored["layout"])),
@@ -107,7 +108,7 @@ def split_facts(model: Judged) -> Facts:
     fold = split.fold(model.folds[0])
     sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in ("train", "validation", "test"))
     # A split file that was given may say anything else.
-    rule = {key: split.rule[key] for key in RULE if key in split.rule}
+    rule = {key: split.rule[key] for key in RULE if split.rule.get(key, False) is not False}
     return Facts(
         "Split",
         [
@@ -257,7 +258,7 @@ def _about_model(model: Judged, seen: Sequence[Curves]) -> Iterator[str]:
     for one in model.summaries:
         about = f" of {one.class_name}" if len(model.recipe.data.classes) > 1 else ""
         if one.misses:
-            yield f"misses {one.misses} of {one.positive} objects{about} altogether."
+            yield f"misses {one.misses} of {one.positive} cases with foreground{about} altogether."
         if one.false_alarms:
             yield f"raises {one.false_alarms} false alarms on {one.negative} cases without foreground{about}."
     yield from _by_size(model.rows)

@@ -17,7 +17,9 @@ Seen = Mapping[str, Sequence[Curves]]
 def histograms(models: Sequence[Judged]) -> list[Chart]:
     """How the Dice of each model is spread over cases with foreground."""
     found = [
-        histogram(model.name, [row.dice if row.outcome in POSITIVE else math.nan for row in model.rows])
+        histogram(
+            f"Spread of Dice, {model.name}", [row.dice if row.outcome in POSITIVE else math.nan for row in model.rows]
+        )
         for model in models
     ]
     return [chart for chart in found if chart is not None]
