@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -118,7 +119,7 @@ def test_names_beside_points_do_not_cover_each_other() -> None:
     chart = trade_off("Dice", "KiB", some)
     assert chart is not None
     heights = sorted(float(one["y"]) for one in elements(chart, "text", "halo"))
-    assert len(heights) == 5 and min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 12
+    assert len(heights) == 5 and min(b - a for a, b in pairwise(heights)) >= 12
 
 
 def test_numbers_hold_every_point() -> None:

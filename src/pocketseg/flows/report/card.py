@@ -260,7 +260,7 @@ def _about_model(model: Judged, seen: Sequence[Curves]) -> Iterator[str]:
         if one.misses:
             yield f"misses {one.misses} of {one.positive} cases with foreground{about} altogether."
         if one.false_alarms:
-            yield f"raises {one.false_alarms} false alarms on {one.negative} cases without foreground{about}."
+            yield f"raises a false alarm in {one.false_alarms} of {one.negative} cases without foreground{about}."
     yield from _by_size(model.rows)
     for curve in seen:
         error = curve.calibration.expected_error
