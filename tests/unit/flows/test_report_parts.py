@@ -153,7 +153,10 @@ def test_limits_come_from_the_results(tmp_path):
 def test_limits_tell_misses_alarms_sizes_and_one_large_group(tmp_path):
     rows = [row(f"s{n}", 0.2, group="big", reference_pixels=10 + n) for n in range(10)]
     rows += [row(f"l{n}", 0.9, reference_pixels=1000 + n) for n in range(20)]
-    rows += [row("m", 0.0, outcome="miss", reference_pixels=900), row("f", 0.0, outcome="false alarm", reference_pixels=0)]
+    rows += [
+        row("m", 0.0, outcome="miss", reference_pixels=900),
+        row("f", 0.0, outcome="false alarm", reference_pixels=0),
+    ]
     text = said([judged(tmp_path, rows)])
     for words in ("Misses 1 of 31", "a false alarm in 1 of 1", "Dice differs by size: 0.2", "One group holds 31%"):
         assert words in text, (words, text)
