@@ -109,7 +109,9 @@ def test_dicom_tags_are_in_no_report(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(5):
         pixels = rng.integers(0, 200, (4, 24, 24)).astype(np.int16)
-        folder = write_series(tmp_path / f"data/images/p{number}", pixels, series=str(number))
+        folder = write_series(
+            tmp_path / f"data/images/p{number}", pixels, series=str(number), PatientID=f"{IDENTITY}{number}"
+        )
         mask = np.zeros((24, 24, 4), np.uint8)
         mask[6:16, 6:16] = 1
         write_nifti(tmp_path / f"data/masks/p{number}.nii.gz", mask, open_volume(folder).grid.affine)
