@@ -167,7 +167,8 @@ def _stage(stage: StageSection) -> str:
 def _augmentation(recipe: Recipe) -> Iterator[str]:
     for name, value in recipe.augment.model_dump(mode="json").items():
         if value and name not in ("border", "copies"):
-            yield name if isinstance(value, dict | bool) else f"{name} {value}"
+            told = " and ".join(map(str, value)) if isinstance(value, list) else value
+            yield name if isinstance(value, dict | bool) else f"{name} {told}"
 
 
 def digests(models: Sequence[Judged]) -> Facts:

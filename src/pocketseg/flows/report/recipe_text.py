@@ -17,9 +17,8 @@ NAMED = {"imagenet"}
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """YAML of a recipe without paths, patterns of names, and the card, which stands on top of the report."""
-    values = recipe.model_dump(mode="json")
-    del values["card"]
+    """YAML of what differs from the defaults, without paths, patterns of names, and the card, which stands on top."""
+    values = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"card"})
     return dump_values({key: _shown(key, value) for key, value in values.items()})
 
 

@@ -394,7 +394,7 @@ def _reproduce(about: Sequence[Judged]) -> Section:
         ]
         items += [
             Code(f"Commands for {run.run.path.name}", "\n".join(lines) + "\n"),
-            Code(f"Recipe of {run.run.path.name}, without paths", recipe_text(run.recipe)),
+            Code(f"Recipe of {run.run.path.name}", recipe_text(run.recipe)),
         ]
-    lead = "DATA is the folder with the digest above. Paths and patterns of names are left out of the recipe here."
+    lead = "DATA is the folder with the digest above. The recipe shows what differs from defaults, without paths."
     return Section("reproduce", "Reproduce", items, lead)
