@@ -10,7 +10,7 @@ from html import escape
 from pocketseg.reporting.document import Axis, Chart, Series
 
 WIDTH, HEIGHT = 360, 216
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
 # Letters of labels are about so wide and high, in units of the view box.
 LETTER, LINE = 6.2, 13.0
 LOOKS = 8
@@ -114,6 +114,8 @@ def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> lis
 def decades(low: float, high: float) -> list[float]:
     """Round numbers on a logarithmic axis: 1, 2 and 5 times powers of ten, only powers where there are many.
 
+    Where hardly one of them lies inside, round numbers of any kind.
+
     Example:
         >>> decades(3, 60), decades(0.5, 20_000)
         ([5.0, 10.0, 20.0, 50.0], [1.0, 10.0, 100.0, 1000.0, 10000.0])
@@ -121,7 +123,8 @@ def decades(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     times = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
     found = [float(f"{many * 10.0**power:.6g}") for power in powers for many in times]
-    return [value for value in found if low <= value <= high]
+    inside = [value for value in found if low <= value <= high]
+    return inside if len(inside) > 1 else ticks(low, high, 4)
 
 
 def _axes(chart: Chart, x: Scale, y: Scale) -> Iterator[str]:
@@ -137,7 +140,7 @@ def _axes(chart: Chart, x: Scale, y: Scale) -> Iterator[str]:
     middle = (LEFT + WIDTH - RIGHT) / 2
     yield f'<text x="{middle:g}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x.label)}</text>'
     if chart.y.label:
-        turn = f"translate(12 {(TOP + HEIGHT - BOTTOM) / 2:g}) rotate(-90)"
+        turn = f"translate(11 {(TOP + HEIGHT - BOTTOM) / 2:g}) rotate(-90)"
         yield f'<text transform="{turn}" text-anchor="middle">{escape(chart.y.label)}</text>'
 
 

@@ -44,7 +44,7 @@ def judged(tmp_path: Path, rows: list[CaseScore], name: str = "a", part: str = "
 
 
 def said(models: list[Judged]) -> str:
-    return "\n".join(card.limits(models, {}, "").lines)
+    return "\n".join(card.limits(models, {}, ()).lines)
 
 
 def test_ids_stay_and_tell_nothing(tmp_path):
@@ -83,8 +83,16 @@ def test_only_cases_that_all_models_have_are_compared(tmp_path):
     two = judged(tmp_path, [row("y", 0.8), row("z", 0.8), row("w", 0.1)], "two")
     (first, second), stated = on_common_cases([one, two])
     assert first.cases == second.cases == ["y", "z"] and set(first.fold_of) == {"y", "z"}
-    assert "3 of one, 3 of two" in stated and "the 2 cases" in stated
-    assert on_common_cases([one, one])[1] == ""
+    assert "3 of one, 3 of two" in stated[0] and "the 2 cases" in stated[0] and len(stated) == 1
+    assert on_common_cases([one, one])[1] == []
+
+
+def test_all_models_are_compared_in_the_groups_of_the_first(tmp_path):
+    one = judged(tmp_path, [row("x", 0.5, group="p"), row("y", 0.7, group="p")], "one")
+    two = judged(tmp_path, [row("x", 0.5), row("y", 0.7)], "two")
+    kept, stated = on_common_cases([one, two])
+    assert [each.group for model in kept for each in model.rows] == ["p"] * 4
+    assert stated == ["The runs put the cases into other groups; those of one are used for all."]
 
 
 def test_nothing_in_common_is_refused(tmp_path):
@@ -154,7 +162,7 @@ def test_limits_tell_misses_alarms_sizes_and_one_large_group(tmp_path):
     rows = [row(f"s{n}", 0.2, group="big", reference_pixels=10 + n) for n in range(10)]
     rows += [row(f"l{n}", 0.9, reference_pixels=1000 + n) for n in range(20)]
     rows += [
-        row("m", 0.0, outcome="miss", reference_pixels=900),
+        row("m", 0.0, outcome="miss", reference_pixels=2000),
         row("f", 0.0, outcome="false alarm", reference_pixels=0),
     ]
     text = said([judged(tmp_path, rows)])

@@ -144,4 +144,4 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
 @pytest.mark.parametrize(("low", "high"), [(8, 13), (0.3, 0.9), (3, 60), (1, 1e6)])
 def test_logarithmic_ticks_lie_inside(low: float, high: float) -> None:
     found = decades(low, high)
-    assert 1 <= len(found) <= 9 and all(low <= value <= high for value in found)
+    assert 2 <= len(found) <= 9 and all(low <= value <= high for value in found)

@@ -200,9 +200,9 @@ def versions(model: Judged) -> Facts:
     return Facts("Versions", list(found.items()))
 
 
-def limits(models: Sequence[Judged], seen: Mapping[str, Sequence[Curves]], stated: str) -> Notes:
+def limits(models: Sequence[Judged], seen: Mapping[str, Sequence[Curves]], stated: Sequence[str]) -> Notes:
     """What these results do not tell, found in the results themselves; what the author says comes first."""
-    lines = [*models[-1].recipe.card.limits, *([stated] if stated else []), *_about_data(models)]
+    lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models)]
     told: dict[str, list[str]] = {}
     for model in models:
         for line in _about_model(model, seen.get(model.name, ())):
@@ -266,7 +266,7 @@ def _about_model(model: Judged, seen: Sequence[Curves]) -> Iterator[str]:
     for curve in seen:
         error = curve.calibration.expected_error
         if curve.part == model.part and error > UNSURE:
-            yield f"its probabilities are off by {error:.2f} on average (calibration error): they are no chances."
+            yield f"its probabilities are off by {error:.2f} on average (calibration error): not to be read as chances."
 
 
 def _by_size(rows: Sequence[CaseScore]) -> Iterator[str]:

@@ -159,8 +159,8 @@ def _rows(run: RunFolder, folds: Sequence[int], part: str, place: str | None) ->
     return rows, fold_of
 
 
-def on_common_cases(models: Sequence[Judged]) -> tuple[list[Judged], str]:
-    """The models with the rows that all of them have, and a sentence that says so where some were left out.
+def on_common_cases(models: Sequence[Judged]) -> tuple[list[Judged], list[str]]:
+    """The models with the rows that all of them have, in the groups of the first; sentences tell what that changes.
 
     Raises:
         DataError: no case is common to all, or parts differ.
@@ -175,17 +175,20 @@ def on_common_cases(models: Sequence[Judged]) -> tuple[list[Judged], str]:
     if not common:
         names = ", ".join(model.name for model in models)
         raise DataError(names, "have no case in common", "train on the same data with the same split (--split)")
+    group = {row.case: row.group for row in first.rows}
     kept = []
     for model in models:
-        rows = [row for row in model.rows if (row.case, row.class_name) in common]
+        rows = [replace(row, group=group[row.case]) for row in model.rows if (row.case, row.class_name) in common]
         inside = {row.case for row in rows}
         folds = {name: fold for name, fold in model.fold_of.items() if name in inside}
         kept.append(replace(model, rows=rows, fold_of=folds))
-    if all(found == common for found in keys):
-        return kept, ""
-    counts = ", ".join(f"{len(model.cases)} of {model.name}" for model in models)
-    said = (
-        f"The models were not judged on the same cases ({counts}). Every figure of this report is over the "
-        f"{len(kept[0].cases)} cases that all of them were judged on."
-    )
+    said = []
+    if any(found != common for found in keys):
+        counts = ", ".join(f"{len(model.cases)} of {model.name}" for model in models)
+        said.append(
+            f"The models were not judged on the same cases ({counts}). Every figure of this report is over the "
+            f"{len(kept[0].cases)} cases that all of them were judged on."
+        )
+    if any(row.group != group.get(row.case, row.group) for model in models for row in model.rows):
+        said.append(f"The runs put the cases into other groups; those of {first.name} are used for all.")
     return kept, said

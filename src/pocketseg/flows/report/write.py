@@ -224,7 +224,7 @@ def _card(
     measured: Sequence[tables.Measured],
     asked: dict[str, Asked],
     seen: dict[str, list[Curves]],
-    stated: str,
+    stated: Sequence[str],
     *,
     one_run: bool,
 ) -> Section:
