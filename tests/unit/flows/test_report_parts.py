@@ -11,7 +11,7 @@ import pytest
 from pocketseg.data.split import Fold, Split
 from pocketseg.errors import DataError, RunError
 from pocketseg.evaluation import CaseScore
-from pocketseg.flows.report import card, tables
+from pocketseg.flows.report import card, tables, write
 from pocketseg.flows.report.asked import Speed, ranked
 from pocketseg.flows.report.judged import Judged, on_common_cases
 from pocketseg.flows.report.names import Pseudonyms
@@ -150,6 +150,7 @@ def test_limits_come_from_the_results(tmp_path):
     for words in ("Few cases were judged (5 of 5 groups)", "lesion occurs in 5 judged", "false alarms on images",
                   "own group", "in pixels", "Trained once, with seed 0"):  # fmt: skip
         assert words in few, words
+    assert "Few cases were judged (29 of 29 groups)" in said([judged(tmp_path, [row(f"c{n}", 0.9) for n in range(29)])])
     many = [row(f"c{number}", 0.9, group=f"g{number // 2}", unit="mm") for number in range(60)]
     many += [row("n", math.nan, outcome="true negative", unit="mm")]
     enough = said([judged(tmp_path, many)])
@@ -183,6 +184,16 @@ def test_what_the_author_says_stands_in_the_card(tmp_path):
     assert said([model]).startswith("One probe only.")
     assert dict(card.use(model.recipe).entries)["Intended use"] == "thyroid research"
     assert "not stated" in dict(card.use(load_recipe({"stages": [STAGE]})).entries)["Intended use"]
+
+
+def test_what_the_doctor_found_is_told_without_names(tmp_path):
+    model = judged(tmp_path, [row("c", 0.5)])
+    assert "recorded no findings" in write.data_check(model).items[0].lines[0]
+    found = [{"code": "duplicate", "level": "warning", "why": "it weighs twice", "files": 2}]
+    told = replace(model, manifest=MANIFEST | {"doctor": found})
+    assert write.data_check(told).items[0].lines == ["warning: duplicate (2 files): it weighs twice"]
+    clean = replace(model, manifest=MANIFEST | {"doctor": []})
+    assert write.data_check(clean).items[0].lines == ["Nothing was found."]
 
 
 def test_a_recipe_is_shown_without_paths_and_patterns_of_names():

@@ -115,7 +115,8 @@ def test_dice_against_size_is_on_a_logarithmic_axis_with_names_and_intervals() -
 
 
 def test_names_beside_points_do_not_cover_each_other() -> None:
-    some = [Rated(f"model {n}", 100 + n / 10, 0.7 + n / 1000, NOTHING) for n in range(5)]
+    some = [Rated(f"model {n}", 100 + n / 10, 0.7 + n / 1000, NOTHING) for n in range(4)]
+    some.append(Rated("far below", 100, 0.1, NOTHING))
     chart = trade_off("Dice", "KiB", some)
     assert chart is not None
     heights = sorted(float(one["y"]) for one in elements(chart, "text", "halo"))

@@ -122,7 +122,7 @@ def report(
         *([_examples(about, asked, order, names)] if pictures else []),
         _behaviour(about, asked, seen),
         _training(about if not one_run else models[-1:], one_run=one_run),
-        _checks(subject),
+        data_check(subject),
         _cases(about, order, names),
         _nets(about),
         _reproduce(about),
@@ -356,8 +356,8 @@ def _training(about: Sequence[Judged], *, one_run: bool) -> Section:
     return Section("training", "Training", items)
 
 
-def _checks(model: Judged) -> Section:
-    """What the doctor found when the run began, where the run recorded it; never with names of files."""
+def data_check(model: Judged) -> Section:
+    """What the doctor found when the run began, where the manifest has it; never with names of files."""
     found = model.manifest.get("doctor")
     if found is None:
         line = "This run recorded no findings. “pocketseg doctor DATA” examines the data."
