@@ -102,7 +102,7 @@ def _tell_run(result: TrainResult) -> None:
     found = [row for row in stage_summaries(RunFolder(result.run)) if row[0] in result.summaries]
     rows = [[str(number), stage, *short_row(summary)] for number, stage, summary in found]
     console.table("Results", ["fold", "stage", *SHORT_COLUMNS], rows)
-    page = report(result.run, fold=next(iter(result.summaries)))
+    page = report(result.run)
     console.speak(f"report: {page}")
     console.speak(f"next:   pocketseg predict {result.run} IMAGES --out masks --overlay")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pocketseg.data.case import BoundedCache, Case, Source, open_array
 from pocketseg.data.doctor.facts import Facts, Look, facts_of
+from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.names import links_outside, same_names
 from pocketseg.data.doctor.quick import quick_findings, twins
 from pocketseg.data.filters import Only
@@ -64,6 +65,7 @@ class CheckedData:
         empty: names of the cases whose mask holds no foreground.
         channels: the channel counts of the images.
         notes: what is odd but not wrong.
+        findings: the same, one by one.
         blank: names of the cases whose image holds a single value.
         twins: names of cases whose images are the same, pixel by pixel.
     """
@@ -73,6 +75,7 @@ class CheckedData:
     empty: frozenset[str]
     channels: frozenset[int]
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     blank: frozenset[str] = frozenset()
     twins: tuple[tuple[str, ...], ...] = ()
 
@@ -258,6 +261,7 @@ class Cases(Sequence[Case]):
             empty=frozenset(fact.name for fact in facts if not fact.foreground),
             channels=frozenset(fact.channels for fact in facts),
             notes=tuple(lines([finding.problem for finding in findings], SHOWN_PROBLEMS)),
+            findings=tuple(findings),
             blank=frozenset(fact.name for fact in facts if fact.constant),
             twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
         )

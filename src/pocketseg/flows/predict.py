@@ -72,6 +72,7 @@ def predict(
     keep_identity: bool = False,
     fold: int = 0,
     stage: str | None = None,
+    backend: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Segment images.

@@ -293,6 +293,7 @@ def _begin(
                 "empty_masks": len(checked.empty),
                 "sha256": checked.digest,
             },
+            "doctor": _told(checked),
             "recipe_sha256": hashlib.sha256(text.encode()).hexdigest(),
             "seed": recipe.seed,
             "processes": accelerator.num_processes,
@@ -305,6 +306,15 @@ def _begin(
     log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
     for note in checked.notes:
         log.warning("%s", note)
+
+
+def _told(checked: CheckedData) -> list[dict[str, Any]]:
+    """What the check of the data found, kind by kind, without names of files."""
+    by_code: dict[str, dict[str, Any]] = {}
+    for found in checked.findings:
+        kind = by_code.setdefault(found.code, {"code": found.code, "level": found.level, "why": found.why, "files": 0})
+        kind["files"] += len(found.files)
+    return list(by_code.values())
 
 
 def same_as_before(run: RunFolder, recipe: Recipe, checked: CheckedData) -> None:

@@ -17,7 +17,7 @@ from pocketseg.files import write_atomically
 from pocketseg.flows.inspect import inspect_model, trained_model
 from pocketseg.flows.loading import require_torch
 from pocketseg.flows.tables import bytes_text
-from pocketseg.reporting import Distribution, Table, WeightPages
+from pocketseg.reporting import Column, Distribution, Table, WeightPages
 from pocketseg.reporting import draw_weights as draw_pages
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def weight_pages(model: Model, images: Sequence[Path] = ()) -> WeightPages:
     layers = _layers(model.net.core)
     stage = f"stage {model.facts['stage']} · " if "stage" in model.facts else ""
     note = f"{stage}{found.totals['parameters']:,} parameters · {bytes_text(found.totals['bytes'])} in all"
-    table = Table(found.title, note, COLUMNS, [_cells(name, layer, rows[name]) for name, layer in layers.items()])
+    cells = [_cells(name, layer, rows[name]) for name, layer in layers.items()]
+    table = Table(found.title, [Column(name) for name in COLUMNS], cells, note)
     weights = [_weights(name, layer, rows[name]) for name, layer in layers.items()]
     return WeightPages(table, weights, _activations(model, layers, images) if images else (), len(images))
 

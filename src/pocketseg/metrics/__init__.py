@@ -23,6 +23,7 @@ from pocketseg.metrics.statistics import (
     seed_spread,
 )
 from pocketseg.metrics.surface import SurfaceDistances, diagonal, surface_distances, surface_pixels
+from pocketseg.metrics.thresholds import dice_at_thresholds
 
 __all__ = [
     "Calibration",
@@ -43,6 +44,7 @@ __all__ = [
     "describe",
     "detect",
     "diagonal",
+    "dice_at_thresholds",
     "free_response",
     "overlap",
     "paired_difference",

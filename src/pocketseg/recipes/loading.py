@@ -190,8 +190,11 @@ def validated(
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """YAML with every key, defaults included; loads back to an equal recipe."""
-    return dump_values(recipe.model_dump(mode="json"))
+    """YAML with every key, defaults included but for an empty card; loads back to an equal recipe."""
+    values = recipe.model_dump(mode="json")
+    if not any(values["card"].values()):
+        del values["card"]  # it decides nothing
+    return dump_values(values)
 
 
 def dump_values(values: Any) -> str:

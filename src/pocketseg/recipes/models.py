@@ -538,8 +538,22 @@ class EvaluateSection(Section):
     lesion_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
+class CardSection(Section):
+    """What the report's model card says and no run can know; it decides no result.
+
+    `folders`: names of class folders (benign, malignant) that the report may show; others are numbered there, since
+    folders may be called like patients.
+    """
+
+    intended_use: str = ""
+    not_intended_use: str = ""
+    limits: list[str] = []
+    contact: str = ""
+    folders: list[str] = []
+
+
 class Recipe(Section):
-    """Everything that decides a result, apart from the data itself."""
+    """Everything that decides a result, apart from the data itself; and what the report says of its use."""
 
     description: str = ""
     data: DataSection = DataSection()
@@ -550,6 +564,7 @@ class Recipe(Section):
     postprocess: PostprocessSection = PostprocessSection()
     evaluate: EvaluateSection = EvaluateSection()
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    card: CardSection = CardSection()
 
     @field_validator("stages")
     @classmethod

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import missing_package
 from pocketseg.files import write_atomically
-from pocketseg.reporting.charts import Group, best_epoch, groups
+from pocketseg.reporting.charts import StageCurves, training_charts
+from pocketseg.reporting.document import Chart, Panel, class_name
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import (
     PALETTE,
@@ -26,15 +27,13 @@ from pocketseg.reporting.overlay import (
     stretch,
     truth_look,
 )
-from pocketseg.reporting.tables import Panel, StageCurves, class_name
 
 INK, QUIET = "#1f2933", "#7b8794"
-LOOKS = {
-    "first": {"color": PALETTE[6], "linewidth": 1.6},
-    "second": {"color": PALETTE[5], "linewidth": 1.6},
-    "part": {"color": QUIET, "linewidth": 0.9},
-}
-PART_DASHES = ("--", ":", "-.")
+# Colour and dashes both tell lines apart.
+LOOKS = (
+    (PALETTE[6], "-"), (PALETTE[5], "-"), (PALETTE[4], "--"), (PALETTE[3], ":"), (PALETTE[0], "-."),
+    (PALETTE[1], (0, (5, 1))), ("#7a5c00", (0, (1, 2))), (QUIET, (0, (7, 2, 1, 2))),
+)  # fmt: skip
 STYLE = {
     "font.size": 9,
     "text.color": INK,
@@ -58,11 +57,11 @@ CELL_INCHES = 2.6
 
 def save_curves(curves: StageCurves, path: Path) -> None:
     """Write a PNG of a stage's loss, validation scores and learning rate over the epochs."""
-    drawn = groups(curves.history)
+    drawn = training_charts(curves.history)
     with looks():
-        figure = figure_of(3.6 * max(1, len(drawn)), 3.0)
-        for axes, group in zip(_row(figure, len(drawn)), drawn, strict=True):
-            _draw_group(axes, group, best_epoch(curves.history))
+        figure = figure_of(3.6 * max(1, len(drawn)), 3.4)
+        for axes, chart in zip(_row(figure, len(drawn)), drawn, strict=True):
+            _draw_chart(axes, chart)
         if not drawn:
             figure.text(0.5, 0.45, "no finished epoch", ha="center", color=QUIET)
         figure.suptitle(printable(curves.title), x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -127,28 +126,23 @@ def write_figure(figure: Any, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _draw_group(axes: Any, group: Group, best: tuple[float, float] | None) -> None:
+def _draw_chart(axes: Any, chart: Chart) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    dashes = iter(PART_DASHES * len(group.series))
-    marker = "o" if len(group.epochs) == 1 else ""
-    for one in group.series:
-        style = next(dashes) if one.kind == "part" else "-"
-        axes.plot(
-            group.epochs, one.values, label=printable(one.name), marker=marker, linestyle=style, **LOOKS[one.kind]
-        )
-    if best is not None:
-        axes.axvline(best[0], color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
-    axes.set_title(group.title, loc="left")
-    axes.set_xlabel("epoch")
+    for number, one in enumerate(chart.series):
+        colour, dashes = LOOKS[number % len(LOOKS)]
+        marker = "o" if len(one.points) == 1 else ""
+        x, y = zip(*one.points, strict=True)
+        axes.plot(x, y, label=printable(one.name), marker=marker, linestyle=dashes, color=colour, linewidth=1.5)
+    if chart.mark is not None:
+        axes.axvline(chart.mark[0], color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+    axes.set_title(chart.title, loc="left")
+    axes.set_xlabel(chart.x.label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if _any_negative(group) else 0.0, top=group.ceiling)
-    if len(group.series) > 1:
-        axes.legend(fontsize=8)
-
-
-def _any_negative(group: Group) -> bool:
-    return any(value < 0 for one in group.series for value in one.values)
+    axes.set_ylim(bottom=None if chart.y.low else 0.0, top=chart.y.high)
+    if len(chart.series) > 1:
+        # Below the axes, where it covers no line.
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
 def _draw_panel(axes: Any, panel: Panel, classes: int) -> None:

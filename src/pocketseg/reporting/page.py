@@ -1,15 +1,14 @@
-"""The report as one HTML file that needs nothing else: no network, no fonts, no other file."""
+"""The report as one HTML file that needs nothing else: no network, no fonts, no script, no other file."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pocketseg.errors import missing_package
-from pocketseg.files import write_atomically
-from pocketseg.reporting.charts import Chart, best_epoch, curve_chart, groups, histogram, show
+from pocketseg.reporting import document, svg
+from pocketseg.reporting.document import Chart, Gallery, Panel, Report, Table, class_name, numbers, numeric, shown
 from pocketseg.reporting.outlines import svg_path
 from pocketseg.reporting.overlay import check_shapes, class_colour, count_classes, stretch, truth_look
-from pocketseg.reporting.tables import Panel, Report, StageCurves, Table, class_name
 
-# Larger images are shrunk by a whole factor: the page shows them at about half of this.
-LONGEST_SIDE = 640
-NUMBER = re.compile(r"[-−+]?\d[\d.,\s]*(e[-+]?\d+)?(%|ms|s|min|h|mm|px|B|KiB|MiB|GiB)?(\s*[\[(±].*)?", re.IGNORECASE)
-SPECIAL = {"nan": "–", "inf": "∞", "-inf": "−∞"}
+# Larger images are shrunk by a whole factor: the page shows them at about half of this, and smaller where many stand
+# in a row.
+LONGEST_SIDE, LONGEST_IN_ROW = 640, 400
 
 
 @dataclass(frozen=True)
@@ -52,58 +49,25 @@ class Picture:
     outlines: list[Outline]
 
 
-@dataclass(frozen=True)
-class Column:
-    name: str
-    numeric: bool
-
-
-@dataclass(frozen=True)
-class Score:
-    """The Dice of one part in a few numbers."""
-
-    part: str
-    median: str
-    quartiles: str
-    cases: int
-    without: int
-    chart: Chart | None
-
-
-@dataclass(frozen=True)
-class Stage:
-    title: str
-    epochs: int
-    best: str
-    charts: list[Chart]
-
-
-def write_report(report: Report, path: Path) -> None:
-    """Write the page, whole or not at all.
-
-    The same report gives the same bytes. Whatever stands in names and notes is shown as text; characters that UTF-8
-    cannot hold (parts of undecodable file names) become "?".
-    """
-    write_atomically(path, render(report).encode("utf-8", "replace"))
-
-
 def render(report: Report) -> str:
-    """The page as text."""
-    panels = [*report.worst, *report.median, *report.best]
-    masks = (mask for panel in panels for mask in (panel.truth, panel.prediction))
-    classes = max(count_classes(*masks), len(report.class_names), 1)
-    galleries = [("Worst", report.worst), ("Median", report.median), ("Best", report.best)]
+    """The page as text. Whatever stands in names and notes is shown as text."""
+    classes = max((_classes(item) for section in report.sections for item in section.items), default=1)
+    keys = (f"c{number}" for number in count())
     page: str = _template().render(
         report=report,
-        scores=[score(part, values) for part, values in report.dice.items()],
-        tables=[(table, columns(table), cells(table)) for table in report.tables],
-        galleries=[(name, [picture(panel, classes) for panel in some]) for name, some in galleries if some],
-        legend=[(class_name(index, report.class_names), class_colour(index)) for index in range(1, classes + 1)],
+        kind=lambda item: type(item).__name__,
+        cells=cells,
+        numeric=numeric,
+        numbers=numbers,
+        picture=lambda panel, columns: picture(panel, classes, LONGEST_IN_ROW if columns else LONGEST_SIDE),
+        legend=lambda gallery: [
+            (class_name(index, gallery.class_names), class_colour(index)) for index in range(1, classes + 1)
+        ],
         truth_colour=truth_look(1, 1)[0],
-        stages=[stage(curves) for curves in report.curves],
-        nets=[(name, png_uri(png)) for name, png in report.nets],
-        case_columns=columns(report.cases),
-        case_rows=cells(report.cases),
+        draw=lambda chart: _markup(svg.draw(chart, next(keys))),
+        chart_legend=lambda chart: [(_markup(line), name) for line, name in svg.legend(chart)],
+        png_uri=png_uri,
+        rows_of_charts=rows_of_charts,
     )
     return page
 
@@ -118,15 +82,45 @@ def _template() -> Any:
     return environment.from_string(files("pocketseg.reporting").joinpath("page.html.j2").read_text("utf-8"))
 
 
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
 def digest(text: str) -> str:
-    """How a content security policy names the one inline style or script that it allows."""
+    """How a content security policy names the one inline style that it allows."""
     return "sha256-" + base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
 
 
-def picture(panel: Panel, classes: int) -> Picture:
+def cells(table: Table) -> list[list[str]]:
+    """The rows as they read."""
+    return [[shown(cell, column) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
+
+
+def rows_of_charts(items: Sequence[document.Item]) -> Iterator[list[document.Item]]:
+    """Items one by one, but charts that follow each other together: they stand side by side."""
+    together: list[document.Item] = []
+    for item in items:
+        if together and not (isinstance(item, Chart) and isinstance(together[-1], Chart)):
+            yield together
+            together = []
+        together.append(item)
+    if together:
+        yield together
+
+
+def _classes(item: document.Item) -> int:
+    if not isinstance(item, Gallery):
+        return 1
+    masks = (mask for panel in item.panels for mask in (panel.truth, panel.prediction))
+    return max(count_classes(*masks), len(item.class_names), 1)
+
+
+def picture(panel: Panel, classes: int, longest: int = LONGEST_SIDE) -> Picture:
     """The image as a data URI, its contours as paths over it, and a text for those who do not see it."""
     check_shapes(panel.image, panel.prediction, panel.truth)
-    stride = max(1, -(-max(panel.prediction.shape) // LONGEST_SIDE))
+    stride = max(1, -(-max(panel.prediction.shape) // longest))
     outlines = []
     # The reference first: it is the broader line, and the prediction is drawn over it.
     for role, mask in (("truth", panel.truth), ("prediction", panel.prediction)):
@@ -134,7 +128,7 @@ def picture(panel: Panel, classes: int) -> Picture:
             outlines += _outlines(role, mask[::stride, ::stride], classes)
     height, width = panel.prediction[::stride, ::stride].shape
     source = data_uri(stretch(panel.image), stride)
-    return Picture(panel.title, panel.caption, _alt(panel), source, width, height, outlines)
+    return Picture(panel.title, panel.caption, describe(panel), source, width, height, outlines)
 
 
 def _outlines(role: str, mask: NDArray[np.uint8], classes: int) -> list[Outline]:
@@ -146,7 +140,8 @@ def _outlines(role: str, mask: NDArray[np.uint8], classes: int) -> list[Outline]
     return found
 
 
-def _alt(panel: Panel) -> str:
+def describe(panel: Panel) -> str:
+    """A picture in words."""
     covered = [f"prediction covers {_percent(panel.prediction)} of the picture"]
     if panel.truth is not None:
         covered.append(f"reference {_percent(panel.truth)}")
@@ -167,41 +162,3 @@ def data_uri(pixels: NDArray[np.uint8], stride: int = 1) -> str:
 
 def png_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def score(part: str, dice: Sequence[float]) -> Score:
-    """The Dice of a part in a few numbers, and its histogram."""
-    values = np.array([value for value in dice if np.isfinite(value)])
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else [float("nan")] * 3
-    quartiles = f"{show(float(low))} – {show(float(high))}"
-    return Score(part, show(float(median)), quartiles, len(values), len(dice) - len(values), histogram(part, dice))
-
-
-def stage(curves: StageCurves) -> Stage:
-    """The charts of a stage and the sentence about its best epoch."""
-    best = best_epoch(curves.history)
-    text = "no validation Dice" if best is None else f"best validation Dice {show(best[1])} in epoch {best[0]:g}"
-    charts = [curve_chart(group, best) for group in groups(curves.history)]
-    return Stage(curves.title, len(curves.history), text, charts)
-
-
-def columns(table: Table) -> list[Column]:
-    """Columns of which every filled cell is a number stand to the right and sort as numbers.
-
-    The first column names the row and is text; it sorts naturally, 2 before 10.
-    """
-    found = []
-    for index, name in enumerate(table.columns):
-        filled = [row[index].strip() for row in table.rows if row[index].strip() not in ("", "–")]
-        numbers = [cell for cell in filled if cell.lower() in SPECIAL or NUMBER.fullmatch(cell)]
-        found.append(Column(name, index > 0 and len(numbers) == len(filled)))
-    return found
-
-
-def cells(table: Table) -> list[list[str]]:
-    """The rows with nan as a dash and inf as ∞, in columns of numbers only: a case may be called "nan"."""
-    numeric = [column.numeric for column in columns(table)]
-    return [
-        [SPECIAL.get(cell.strip().lower(), cell) if number else cell for cell, number in zip(row, numeric, strict=True)]
-        for row in table.rows
-    ]

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from pocketseg.reporting.document import Cell, Table
 from pocketseg.reporting.figures import QUIET, looks, printable
 from pocketseg.reporting.overlay import PALETTE
-from pocketseg.reporting.tables import Table
 
 BEFORE, AFTER = PALETTE[5], PALETTE[6]
 # Inches: A4 on its side.
@@ -112,19 +112,20 @@ def _text(figure: Any, x: float, y: float, text: str, **style: Any) -> None:
     figure.text(x / WIDTH, y / HEIGHT, printable(text), **style)
 
 
-def _list_page(content: WeightPages, rows: Sequence[Sequence[str]], start: int) -> Any:
+def _list_page(content: WeightPages, rows: Sequence[Sequence[Cell]], start: int) -> Any:
     table = content.list
     figure = _page(table.title + (", continued" if start else ""), table.note)
-    lengths = [max(len(row[index]) for row in [table.columns, *table.rows]) for index in range(len(table.columns))]
+    names = [column.name for column in table.columns]
+    lengths = [max(len(str(row[index])) for row in [names, *table.rows]) for index in range(len(names))]
     x = MARGIN
-    for index, (column, length) in enumerate(zip(table.columns, lengths, strict=True)):
+    for index, (column, length) in enumerate(zip(names, lengths, strict=True)):
         # Words stand left, numbers right.
         words = index < 2
         at, x = (x if words else x + length * 0.075), x + length * 0.075 + 0.3
         align = "left" if words else "right"
         _text(figure, at, HEIGHT - TOP - LINE, column, fontsize=8.5, fontweight="bold", ha=align)
         for number, row in enumerate(rows, start=2):
-            _text(figure, at, HEIGHT - TOP - number * LINE, row[index], fontsize=8.5, ha=align)
+            _text(figure, at, HEIGHT - TOP - number * LINE, str(row[index]), fontsize=8.5, ha=align)
     if not start:
         _explain(figure, HEIGHT - TOP - (len(rows) + 3) * LINE, any(one.levels for one in content.weights))
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketseg.reporting import Distribution, Table, WeightPages, draw_weights
+from pocketseg.reporting import Column, Distribution, Table, WeightPages, draw_weights
 from pocketseg.reporting.weights import _pages
 
 
@@ -20,9 +20,8 @@ def distribution(name: str = "encoder.0", levels: int = 3, bins: int = 10) -> Di
 
 
 def content(layers: int, activations: int = 0, levels: int = 3) -> WeightPages:
-    table = Table(
-        "net, w2a8", "9 parameters", ["layer", "kind", "bits"], [[f"l{n}", "conv", "2"] for n in range(layers)]
-    )
+    columns = [Column(name) for name in ("layer", "kind", "bits")]
+    table = Table("net, w2a8", columns, [[f"l{n}", "conv", "2"] for n in range(layers)], "9 parameters")
     panels = [distribution(f"l{n}", levels) for n in range(layers)]
     return WeightPages(table, panels, panels[:activations], images=2)
 

@@ -1,0 +1,5 @@
+"""`report`: what runs found, on one page that a reader can trust."""
+
+from pocketseg.flows.report.write import report
+
+__all__ = ["report"]

@@ -1,0 +1,185 @@
+"""What a report measures itself: pictures, probabilities at other thresholds, calibration, and time per image."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketseg.data import Case, Cases
+from pocketseg.errors import EnvironmentProblem
+from pocketseg.evaluation import CaseScore
+from pocketseg.flows.backends import load_predictor
+from pocketseg.flows.report.judged import FORMS, Judged
+from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
+from pocketseg.predictors import NetPredictor
+from pocketseg.reporting import Panel
+
+# Curves and time are taken on some cases of a part, evenly drawn from it.
+CURVE_CASES, TIMED_CASES = 50, 10
+# A form of a model is timed for so long at most; slow ones see fewer images.
+TIMED_SECONDS = 1.5
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+TORCH = "PyTorch"
+RUNTIMES = {FORMS["model.pseg"]: "engine", FORMS["model.onnx"]: "ONNX Runtime", FORMS["best.safetensors"]: TORCH}
+
+Image = tuple[NDArray[np.generic], tuple[float, float] | None]
+
+
+@dataclass
+class Asked:
+    """A judged model with its data, ready to be asked; the predictor of a fold is loaded when it is needed."""
+
+    model: Judged
+    cases: Cases
+    predictors: dict[int, NetPredictor] = field(default_factory=dict)
+
+    def predictor(self, fold: int) -> NetPredictor:
+        if fold not in self.predictors:
+            # The last stage is the run: its packed model runs where it is up to date.
+            last = self.model.place is None
+            self.predictors[fold] = load_predictor(self.model.run.path if last else self.model.best(fold), fold)
+        return self.predictors[fold]
+
+    def image(self, case: Case) -> Image:
+        return self.cases.image(case), case.spacing_mm
+
+    def panel(self, name: str, title: str, caption: str) -> Panel:
+        """A case with its reference and the prediction of the fold that judged it."""
+        (case,) = self.cases.named([name])
+        prediction = self.predictor(self.model.fold_of[name]).mask(*self.image(case))
+        return Panel(title, caption, self.cases.image(case), self.cases.mask(case), prediction)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Probabilities of some cases of a part.
+
+    Attributes:
+        part: its name.
+        cases: how many.
+        calibration: of all their pixels and classes.
+        dice: mean Dice of cases with foreground at each of `THRESHOLDS`, before component rules; empty with several
+            classes, which no threshold decides.
+        shapes, spacings: (height, width) of the images, and their pixel sizes in mm where they are known.
+    """
+
+    part: str
+    cases: int
+    calibration: Calibration
+    dice: list[float]
+    shapes: list[tuple[int, int]]
+    spacings: list[tuple[float, float]]
+
+
+def curves(asked: Asked, part: str, names: Sequence[str], fold_of: Callable[[str], int]) -> Curves:
+    """Ask a model about some cases of a part.
+
+    Args:
+        names: all cases of the part.
+        fold_of: whose predictor is asked about a case.
+    """
+    step = -(-len(names) // CURVE_CASES)
+    chosen = asked.cases.named(list(names)[::step])
+    parts: list[Calibration] = []
+    dice: list[NDArray[np.float64]] = []
+    for case in chosen:
+        predictor = asked.predictor(fold_of(case.name))
+        probability, truth = predictor.predict(*asked.image(case)), asked.cases.mask(case)
+        classes = probability.shape[2]
+        parts += [calibration(probability[:, :, index], truth == index + 1) for index in range(classes)]
+        if classes == 1 and truth.any():
+            dice.append(dice_at_thresholds(probability[:, :, 0], truth == 1, THRESHOLDS))
+    total = parts[0]
+    for one in parts[1:]:
+        total = total + one
+    shapes = [asked.cases.image(case).shape[:2] for case in chosen]
+    return Curves(
+        part,
+        len(chosen),
+        total,
+        np.mean(dice, axis=0).tolist() if dice else [],
+        [(height, width) for height, width in shapes],
+        [case.spacing_mm for case in chosen if case.spacing_mm],
+    )
+
+
+def ranked(rows: Sequence[CaseScore]) -> list[str]:
+    """Case names from worst to best mean Dice over rows (classes, models); a miss and a false alarm count 0.
+
+    Cases in which nothing is to be found and nothing was are left out.
+    """
+    scores: dict[str, list[float]] = {}
+    told = {row.case for row in rows if row.outcome != "true negative"}
+    for row in rows:
+        if row.case in told:
+            scores.setdefault(row.case, []).append(with_empty(row.dice))
+    return sorted(scores, key=lambda name: (statistics.mean(scores[name]), name))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Milliseconds from a decoded image to its mask, one image at a time."""
+
+    ms: float
+    fastest: float
+    slowest: float
+    images: int
+
+
+def speeds(models: Sequence[Asked]) -> dict[tuple[str, str], Speed]:
+    """(model, runtime) -> how fast it is here, for every form that can run; models take turns on each image.
+
+    A runtime that is not installed is left out.
+    """
+    runs: dict[tuple[str, str], NetPredictor] = {}
+    for one in models:
+        fold = one.model.folds[0]
+        for form, path in one.model.files(fold).items():
+            if form in RUNTIMES and (loaded := _load(path)):
+                runs[one.model.name, RUNTIMES[form]] = loaded
+    first = models[0]
+    names = first.model.cases
+    images = [first.image(case) for case in first.cases.named(names[:: -(-len(names) // TIMED_CASES)])]
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for predictor in runs.values():
+        _time(predictor, images[0])  # the first call sets things up
+    for image in images:
+        for key, predictor in runs.items():
+            if sum(times[key]) < TIMED_SECONDS * 1000:
+                times[key].append(_time(predictor, image))
+    return {key: Speed(statistics.median(each), min(each), max(each), len(each)) for key, each in times.items()}
+
+
+def _load(path: Path) -> NetPredictor | None:
+    try:
+        return load_predictor(path)
+    except EnvironmentProblem:
+        return None
+
+
+def _time(predictor: NetPredictor, image: Image) -> float:
+    began = time.perf_counter()
+    predictor.mask(*image)
+    return 1000 * (time.perf_counter() - began)
+
+
+def common_runtime(models: Sequence[Judged], found: dict[tuple[str, str], Speed]) -> str:
+    """The runtime that the models are compared in: the first that all of them have of engine, ONNX Runtime, PyTorch."""
+    wanted = ("engine", "ONNX Runtime", TORCH)
+    return next(name for name in wanted if all((model.name, name) in found for model in models))
+
+
+def threads() -> str:
+    """How many threads each runtime takes here."""
+    try:
+        import torch
+    except ImportError:
+        return f"up to {os.cpu_count()}"
+    return f"{torch.get_num_threads()} for PyTorch, up to {os.cpu_count()} for the others"

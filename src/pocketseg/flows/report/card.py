@@ -1,0 +1,288 @@
+"""The model card: what the model is, what it is for, what it was made from, where it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pocketseg.data import Split
+from pocketseg.evaluation import CaseScore, by_size
+from pocketseg.files import sha256_of
+from pocketseg.flows.report.asked import Curves
+from pocketseg.flows.report.judged import Judged
+from pocketseg.flows.tables import bytes_text
+from pocketseg.recipes import Recipe, StageSection
+from pocketseg.reporting import Facts, Notes
+
+# Below these, a result says little.
+FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10
+# Of the test cases: from here on a single group rules the mean.
+MUCH_OF_ONE = 0.2
+# In Dice and in calibration error: what a reader should be told of.
+GAP, UNSURE = 0.1, 0.05
+RULE = ("kind", "test", "validation", "folds", "seed", "contiguous")
+BLANK = "not stated (recipe key card.{})"
+
+
+def use(recipe: Recipe) -> Facts:
+    """What only its author knows."""
+    card = recipe.card
+    return Facts(
+        "Use",
+        [
+            ("Intended use", card.intended_use or BLANK.format("intended_use")),
+            (
+                "Not intended for",
+                card.not_intended_use
+                or "diagnosis or treatment: not a medical device, validated on the data below only",
+            ),
+            ("Contact", card.contact or BLANK.format("contact")),
+        ],
+    )
+
+
+def model_facts(model: Judged, rules: str) -> Facts:
+    """The net and the rules that make a mask of its answer."""
+    data = model.recipe.data
+    net = ", ".join(f"{key} {value}" for key, value in model.facts.get("net", {"arch": model.stage.net.arch}).items())
+    return Facts(
+        f"Model {model.name}",
+        [
+            ("Net", f"{net}; {model.precision}"),
+            ("Classes", ", ".join(data.classes)),
+            ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels > 1)}, {data.fit}"),
+            ("From probability to mask", rules),
+            ("Trained from", _start(model.facts)),
+            ("Parameters", f"{model.facts.get('parameters', 0):,}"),
+        ],
+    )
+
+
+def _start(facts: Mapping[str, Any]) -> str:
+    """Where weights and knowledge came from, by digest; a path may name a person."""
+    start, teacher = facts.get("start"), facts.get("teacher")
+    said = "random weights" if not start else "other weights" + _digest(start)
+    return said + (f", with a teacher{_digest(teacher)}" if teacher else "")
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    found = facts.get("sha256")
+    first = found[0] if isinstance(found, list) and found else found
+    return f" (SHA-256 {str(first)[:16]}…)" if first else ""
+
+
+def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
+    """The data in numbers."""
+    stored, split = model.manifest["data"], Split.read(model.run.split_file)
+    shapes = np.array([shape for one in seen for shape in one.shapes])
+    smallest, middle, largest = (f"{h:.0f}×{w:.0f}" for h, w in np.quantile(shapes, [0, 0.5, 1], axis=0))
+    sizes = smallest if smallest == largest else f"{smallest} to {largest}, median {middle}"
+    spacings = {f"{h:g}×{w:g} mm" for one in seen for h, w in one.spacings}
+    known = sorted(spacings)
+    groups = len(set(split.groups.values()))
+    unit = {"mm": "mm²", "px": "px"}[model.rows[0].unit]
+    areas = [row.reference_pixels * row.pixel_area for row in model.rows if row.reference_pixels]
+    objects = f"{np.median(areas):,.0f} {unit} (median), {min(areas):,.0f} to {max(areas):,.0f}" if areas else "none"
+    return Facts(
+        "Data",
+        [
+            (
+                "Cases",
+                f"{stored['cases']:,} images with masks, {stored.get('empty_masks', 0):,} of them without foreground",
+            ),
+            ("Groups", f"{groups:,} (patients, clusters); none lies in two parts"),
+            ("Image sizes", f"{sizes} ({len(shapes)} images looked at)"),
+            ("Pixel size", "not known" if not known else known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"),
+            ("Size of objects", f"{objects}, in the {model.part} part"),
+            ("Layout", str(stored["layout"])),
+        ],
+    )
+
+
+def split_facts(model: Judged) -> Facts:
+    """How the data was dealt, and what of it was judged."""
+    recipe, split = model.recipe, Split.read(model.run.split_file)
+    fold = split.fold(model.folds[0])
+    sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in ("train", "validation", "test"))
+    # A split file that was given may say anything else.
+    rule = {key: split.rule[key] for key in RULE if split.rule.get(key, False) is not False}
+    return Facts(
+        "Split",
+        [
+            ("Rule", ", ".join(f"{key} {value}" for key, value in rule.items()) or "a split file that was given"),
+            ("Parts", f"{sizes} cases" + (f" in fold {model.folds[0]}" if len(split.folds) > 1 else "")),
+            (
+                "Judged here",
+                f"{len(model.cases):,} {model.part} cases of {len({row.group for row in model.rows}):,} groups"
+                + (f", {len(model.folds)} folds together" if len(model.folds) > 1 else ""),
+            ),
+            ("Seeds", f"{recipe.seed} (training), {rule.get('seed', '–')} (split)"),
+        ],
+    )
+
+
+def training_facts(model: Judged) -> Facts:
+    """The recipe in short; the whole of it stands further down."""
+    recipe, manifest = model.recipe, model.manifest
+    machine = manifest["hardware"]
+    return Facts(
+        "Training",
+        [
+            *((f"Stage {stage.name}", _stage(stage)) for stage in recipe.stages),
+            ("Augmentation", ", ".join(_augmentation(recipe)) or "none"),
+            ("Normalisation", recipe.normalize.kind),
+            (
+                "Trained in",
+                f"{manifest['wall_time_s'] / 60:.1f} min on {machine['device']} ({machine['machine']}, "
+                f"{machine['cpu_capability']}, {machine['threads']} threads)",
+            ),
+            ("Repeatability", manifest["determinism"]),
+            ("Finished", manifest.get("finished", "not finished")),
+        ],
+    )
+
+
+def _stage(stage: StageSection) -> str:
+    loss = (
+        {} if stage.loss is None else {k: v for k, v in stage.loss.model_dump().items() if isinstance(v, int | float)}
+    )
+    parts = " + ".join(f"{weight:g} {name}" for name, weight in loss.items() if weight and name != "dice_smoothing")
+    words = [
+        stage.net.arch,
+        f"from stage {stage.init.stage}" if stage.init and stage.init.stage and not stage.init.run else "",
+        "with a teacher" if stage.teacher else "",
+        "with hints" if stage.hints else "",
+        f"quantised {stage.quant.scheme}" if stage.quant else "",
+        f"{stage.epochs} epochs of batches of {stage.batch}",
+        f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
+        f"loss {parts}" if parts else "no loss of labels",
+        f"best epoch by {stage.best_by}",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _augmentation(recipe: Recipe) -> Iterator[str]:
+    for name, value in recipe.augment.model_dump(mode="json").items():
+        if value and name not in ("border", "copies"):
+            told = " and ".join(map(str, value)) if isinstance(value, list) else value
+            yield name if isinstance(value, dict | bool) else f"{name} {told}"
+
+
+def digests(models: Sequence[Judged]) -> Facts:
+    """What a reader can hold other files against; what several models share stands once."""
+    owners: dict[tuple[str, str], list[str]] = {}
+    for model in models:
+        run = [
+            ("data", model.manifest["data"]["sha256"]),
+            ("split", sha256_of(model.run.split_file)),
+            ("recipe", model.manifest["recipe_sha256"]),
+        ]
+        for what, digest in [*run, *model.digests()]:
+            owners.setdefault((what, digest), []).append(model.name)
+    return Facts(
+        "Digests (SHA-256)",
+        [
+            (what if len(names) == len(models) else f"{what} of {', '.join(names)}", digest)
+            for (what, digest), names in owners.items()
+        ],
+    )
+
+
+def versions(model: Judged) -> Facts:
+    found = {
+        "pocketseg": model.manifest["pocketseg"],
+        "python": model.manifest["python"],
+        **model.manifest["libraries"],
+    }
+    return Facts("Versions", list(found.items()))
+
+
+def limits(models: Sequence[Judged], seen: Mapping[str, Sequence[Curves]], stated: Sequence[str]) -> Notes:
+    """What these results do not tell, found in the results themselves; what the author says comes first."""
+    lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models)]
+    told: dict[str, list[str]] = {}
+    for model in models:
+        for line in _about_model(model, seen.get(model.name, ())):
+            told.setdefault(line, []).append(model.name)
+    for line, names in told.items():
+        who = "" if len(models) == 1 else "Each model: " if len(names) == len(models) else f"{', '.join(names)}: "
+        lines.append(who + line if who else line[0].upper() + line[1:])
+    return Notes("Limits", lines)
+
+
+def _about_data(models: Sequence[Judged]) -> Iterator[str]:
+    model = models[0]
+    rows, part = model.rows, model.part
+    split = Split.read(model.run.split_file)
+    groups = [row.group for row in rows]
+    count, single = len(set(groups)), len(model.cases)
+    yield (
+        f"All {model.manifest['data']['cases']:,} cases come from one data set. Nothing tells how the model does on "
+        "another scanner, site or population: no external test was made."
+    )
+    if len({one.manifest["data"]["sha256"] for one in models}) > 1:
+        yield "The models were trained on different data: their digests differ."
+    if part != "test":
+        yield f"Judged on the {part} part, which was used to choose epochs and rules: the figures flatter."
+    if len(set(split.groups.values())) == len(split.groups):
+        yield "Every case is its own group. If several show one patient, the split leaks and intervals are too narrow."
+    if single < FEW_CASES or count < FEW_GROUPS:
+        yield f"Few cases were judged ({single} of {count} groups): the intervals are wide and a few cases decide."
+    largest = max(set(groups), key=groups.count)
+    if count > 1 and groups.count(largest) > MUCH_OF_ONE * len(groups):
+        yield f"One group holds {groups.count(largest) / len(groups):.0%} of the judged cases."
+    for name in model.recipe.data.classes:
+        positive = sum(row.class_name == name and row.outcome in ("scored", "miss") for row in rows)
+        if positive < FEW_PER_CLASS:
+            yield f"The class {name} occurs in {positive} judged cases" + (
+                " only." if positive else ": nothing is known."
+            )
+    if not any(row.outcome in ("false alarm", "true negative") for row in rows):
+        yield "Every judged case has foreground: false alarms on images without any were not measured."
+    if all(row.unit == "px" for row in rows):
+        yield "The pixel size is not known: distances are in pixels, and their meaning changes with the image."
+
+
+def _about_model(model: Judged, seen: Sequence[Curves]) -> Iterator[str]:
+    split = Split.read(model.run.split_file)
+    if len(model.folds) == 1:
+        yield f"trained once, with seed {model.recipe.seed}: how much a seed or a split changes is not known."
+    auto = [
+        name for name in ("threshold", "min_peak", "min_pixels") if getattr(model.recipe.postprocess, name) == "auto"
+    ]
+    cases = len(split.fold(model.folds[0]).validation)
+    if auto and cases < FEW_CASES:
+        yield f"{', '.join(auto)} chosen on {cases} validation cases only."
+    for one in model.summaries:
+        about = f" of {one.class_name}" if len(model.recipe.data.classes) > 1 else ""
+        if one.misses:
+            yield f"misses {one.misses} of {one.positive} cases with foreground{about} altogether."
+        if one.false_alarms:
+            yield f"raises a false alarm in {one.false_alarms} of {one.negative} cases without foreground{about}."
+    yield from _by_size(model.rows)
+    for curve in seen:
+        error = curve.calibration.expected_error
+        if curve.part == model.part and error > UNSURE:
+            yield f"its probabilities are off by {error:.2f} on average (calibration error): not to be read as chances."
+
+
+def _by_size(rows: Sequence[CaseScore]) -> Iterator[str]:
+    found = by_size(rows)
+    for name in dict.fromkeys(row["class_name"] for row in found):
+        inside = [row for row in found if row["class_name"] == name and not math.isnan(row["dice"])]
+        if len(inside) < 2:
+            continue
+        worst, best = (pick(inside, key=lambda row: row["dice"]) for pick in (min, max))
+        if best["dice"] - worst["dice"] > GAP:
+            yield (
+                f"Dice differs by size: {worst['dice']:.2f} on {worst['size']} {name}s, {best['dice']:.2f} on "
+                f"{best['size']} ones."
+            )
+
+
+def size_text(model: Judged) -> str:
+    form, count = model.size()
+    return f"{bytes_text(count)} ({form})"
