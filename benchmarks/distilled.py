@@ -16,9 +16,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from tables import append_line, difference, put_table
+
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
-from pocketseg.evaluation import compare_scores, read_scores
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.nets import parameter_count, skeleton
 from pocketseg.recipes import load_recipe
@@ -26,7 +27,6 @@ from pocketseg.recipes import load_recipe
 SPLIT = Path(__file__).parent / "results/busi_split.json"
 GROUPS = ["data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster"]
 OTHERS = ["stages.int8=null", "stages.ternary=null"]
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def overrides(kind: str, out: Path, seed: int, asked: argparse.Namespace) -> list[str]:
@@ -72,13 +72,6 @@ def one_run(kind: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def difference(first: Path, second: Path) -> list[float]:
-    """Mean of the Dice differences case by case, with its 95 % interval over groups."""
-    found = compare_scores(*(read_scores(run / "fold-0/cases-test.csv") for run in (first, second)), str(second))
-    dice = next(each.difference for each in found if each.metric == "dice")
-    return [round(value, 4) for value in (dice.mean, dice.low, dice.high)]
-
-
 def table(lines: list[dict[str, Any]]) -> str:
     """A row a kind: Dice of each seed, their mean, and what is lost to the teacher of the same seed."""
     found = {(line["kind"], line["seed"]): line for line in lines}
@@ -113,12 +106,9 @@ def main() -> None:
             lines.append(one_run(kind, seed, asked))
             print({key: lines[-1][key] for key in ("kind", "seed", "parameters", "dice", "to_teacher")}, flush=True)
             if asked.json:
-                with asked.json.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(lines[-1]) + "\n")
+                append_line(asked.json, lines[-1])
     if asked.markdown:
-        before, rest = asked.markdown.read_text(encoding="utf-8").split(BEGIN)
-        page = f"{before}{BEGIN}\n{table(lines)}\n{END}{rest.split(END)[1]}"
-        asked.markdown.write_text(page, encoding="utf-8")
+        put_table(asked.markdown, table(lines))
 
 
 if __name__ == "__main__":
