@@ -94,11 +94,12 @@ def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> d
     test = next(row for row in rows if row["part"] == "test")
     manifest = RunFolder(run).manifest()
     packed = run / "fold-0/tuned/packed.safetensors"
+    judged = ([each / "fold-0/cases-test.csv"] for each in (folder / "float", run))
     return {
         "benchmark": "quantised", "set": name, "net": net, "scheme": scheme or "start",
         "parameters": next(iter(manifest["stages"].values()))["parameters"],
         "dice": round(test["dice"], 4), "dice_interval": [round(test["dice_low"], 4), round(test["dice_high"], 4)],
-        "difference": None if scheme in (None, "float") else difference(folder / "float", run),
+        "difference": None if scheme in (None, "float") else difference(*judged),
         "misses": test["misses"], "false_alarms": test["false_alarms"],
         "bytes": packed.stat().st_size if packed.exists() else pocketseg.inspect(run).totals["bytes"],
         "epochs": SETS[name]["epochs"][scheme is not None], "wall_time_s": manifest["wall_time_s"],

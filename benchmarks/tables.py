@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pocketseg.evaluation import compare_scores, read_scores
+from pocketseg.evaluation import CaseScore, read_scores
+from pocketseg.metrics import paired_difference
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
-def difference(first: Path, second: Path) -> list[float]:
-    """Mean of the Dice differences of two runs case by case, second minus first, with its 95 % interval over groups."""
-    found = compare_scores(*(read_scores(run / "fold-0/cases-test.csv") for run in (first, second)), str(second))
-    dice = next(each.difference for each in found if each.metric == "dice")
-    return [round(value, 4) for value in (dice.mean, dice.low, dice.high)]
+def difference(first: Sequence[Path], second: Sequence[Path]) -> list[float]:
+    """Mean of the Dice differences case by case, second minus first, with its 95 % interval over groups.
+
+    Args:
+        first, second: tables of the same cases, one a seed; a case counts with its mean over the seeds.
+    """
+    groups = {row.case: row.group for row in read_scores(first[0])}
+    before, after = (_over_seeds([read_scores(file) for file in files]) for files in (first, second))
+    if before.keys() != after.keys():
+        raise SystemExit(f"{first[0]} and {second[0]} are tables of other cases")
+    found = paired_difference(
+        list(before.values()), [after[case] for case in before], [groups[case] for case in before]
+    )
+    return [round(value, 4) for value in (found.mean, found.low, found.high)]
+
+
+def _over_seeds(tables: Sequence[Sequence[CaseScore]]) -> dict[str, float]:
+    """The Dice of each case with foreground, the mean over tables."""
+    found: dict[str, list[float]] = {}
+    for row in itertools.chain(*tables):
+        if row.reference_pixels:
+            found.setdefault(row.case, []).append(row.dice)
+    return {case: statistics.fmean(values) for case, values in found.items()}
 
 
 def points(found: list[float] | None) -> str:
