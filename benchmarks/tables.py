@@ -12,8 +12,6 @@ from typing import Any
 from pocketseg.evaluation import CaseScore, read_scores
 from pocketseg.metrics import paired_difference
 
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-
 
 def difference(first: Sequence[Path], second: Sequence[Path]) -> list[float]:
     """Mean of the Dice differences case by case, second minus first, with its 95 % interval over groups.
@@ -57,7 +55,8 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines()]
 
 
-def put_table(page: Path, table: str) -> None:
-    """Write a table between its two marks in a page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+def put_table(page: Path, table: str, name: str = "table") -> None:
+    """Write a table between its two marks in a page: `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}", encoding="utf-8")
