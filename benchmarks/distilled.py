@@ -1,8 +1,9 @@
 """What a teacher is worth: the same small student with and without one, on breast ultrasound, several seeds.
 
-A teacher is trained once for each seed, then its student alone, with its soft targets, and with hints too; all on one
-split by near-duplicate cluster, by the recipe `pocket`. Every run that is finished is only read again, so the script
-can be stopped at any time.
+A teacher is trained once for each seed, then its student alone, with its soft targets, and with hints too; and, if
+asked for, with the soft targets of all teachers together (`ensemble`), asked once for every image. All on one split by
+near-duplicate cluster, by the recipe `pocket`. Every run that is finished is only read again, so the script can be
+stopped at any time.
 
     python benchmarks/distilled.py --data ../shared/data --out runs/distilled --json benchmarks/results/distilled.jsonl
     python benchmarks/distilled.py --out runs/distilled --teachers runs/busi/seed-{seed} --kinds teacher alone soft
@@ -58,6 +59,9 @@ class Runs:
         common += [f"stages.student.epochs={asked.epochs}", *asked.changes]
         if kind == "alone":
             common += [f"stages.student.{key}=null" for key in ("teacher", "distil", "hints")]
+        elif kind == "ensemble":
+            teachers = ", ".join(str(self.folder("teacher", each)) for each in asked.seeds)
+            common += [f"stages.student.teacher={{runs: [{teachers}], outputs: cached}}", "stages.student.hints=null"]
         else:
             common += [f"stages.student.teacher={{run: {self.folder('teacher', seed)}}}"]
             common += ["stages.student.hints=null"] if kind == "soft" else []
