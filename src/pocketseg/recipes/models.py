@@ -537,8 +537,12 @@ class EvaluateSection(Section):
 
 
 class Recipe(Section):
-    """Everything that decides a result, apart from the data itself."""
+    """Everything that decides a result, apart from the data itself.
 
+    `name` is for tables: a file's or shipped recipe's own, with its form, where the YAML does not say.
+    """
+
+    name: str = ""
     description: str = ""
     data: DataSection = DataSection()
     split: SplitSection = SplitSection()
