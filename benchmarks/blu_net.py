@@ -63,7 +63,7 @@ def binary(whole: Path, start: str, epochs: int) -> list[str]:
     """The binary stage alone, from the same student, at the learning rate of the first half of a longer training."""
     settings = [
         f"epochs={epochs}",
-        "schedule.constant=1",
+        "schedule={kind: constant}",
         f"quant.start={start}",
         f"init={{run: {whole}, stage: student}}",
     ]
