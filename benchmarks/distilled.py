@@ -122,8 +122,9 @@ def table(lines: list[dict[str, Any]]) -> str:
     head = ["net", "parameters", *(f"seed {seed}" for seed in seeds), "mean", "misses", "false alarms"]
     rows = [[*head, "to the teacher, points", "to the student alone, points"], ["---", *["---:"] * (len(head) + 1)]]
     for kind, whole in together.items():
+        dice = {seed: f"{runs[kind, seed]['dice']:.3f}" for seed in seeds if (kind, seed) in runs}
         rows.append([
-            kind, f"{runs[kind, seeds[0]]['parameters']:,}", *(f"{runs[kind, seed]['dice']:.3f}" for seed in seeds),
+            kind, f"{runs[kind, seeds[0]]['parameters']:,}", *(dice.get(seed, "") for seed in seeds),
             f"{whole['dice']:.3f}", f"{whole['misses']} of {whole['positive']}",
             f"{whole['false_alarms']} of {whole['negative']}",
             points(whole.get("to_teacher")), points(whole.get("to_alone")),
