@@ -11,7 +11,6 @@ from `busi.py --nets`, images a second from `net_speed.py`.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from tables import append_line, put_table, read_lines
 
 import pocketseg
 from pocketseg.exporters.onnx import export_onnx
@@ -33,7 +33,6 @@ from pocketseg.training.model import Model
 RESULTS = Path(__file__).parent / "results"
 SIZE = (256, 256)
 REFERENCE = "thin_unet"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def session(name: str, folder: Path) -> onnxruntime.InferenceSession:
@@ -86,7 +85,7 @@ def measure(name: str, reference: onnxruntime.InferenceSession, rounds: int) -> 
 def read(name: str) -> dict[str, dict]:
     """The last line of each net in a file of results."""
     path = RESULTS / name
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    lines = read_lines(path) if path.exists() else []
     return {line.get("name") or line["net"]: line for line in lines}
 
 
@@ -125,12 +124,9 @@ def main() -> None:
         line = measure(name, reference, options.rounds)
         print(f"{name:<32}{line['frame_ms']:>9} ms  ratio {line['frame_ratio']}", flush=True)
         if options.json:
-            with options.json.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(options.json, line)
     if options.markdown:
-        before, rest = options.markdown.read_text(encoding="utf-8").split(BEGIN)
-        page = f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
-        options.markdown.write_text(page, encoding="utf-8")
+        put_table(options.markdown, table())
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tables import append_line, difference, points, put_table, read_lines
+
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
-from pocketseg.evaluation import compare_scores, read_scores
 from pocketseg.flows.run_folder import RunFolder
 
 SPLIT = Path(__file__).parent / "results/busi_split.json"
 SCHEMES = [
     "float", "w8a8", "w4a8", "w2a8", "fixed Q0.4/Q6.0", "w1a1", "residual w2a2", "residual w3a3",
 ]  # fmt: skip
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 NETS: dict[str, dict[str, Any]] = {
     "thin": {"arch": "thin_unet", "width": 32, "blocks": 4, "norm": "block"},
@@ -94,24 +94,18 @@ def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> d
     test = next(row for row in rows if row["part"] == "test")
     manifest = RunFolder(run).manifest()
     packed = run / "fold-0/tuned/packed.safetensors"
+    judged = ([each / "fold-0/cases-test.csv"] for each in (folder / "float", run))
     return {
         "benchmark": "quantised", "set": name, "net": net, "scheme": scheme or "start",
         "parameters": next(iter(manifest["stages"].values()))["parameters"],
         "dice": round(test["dice"], 4), "dice_interval": [round(test["dice_low"], 4), round(test["dice_high"], 4)],
-        "difference": None if scheme in (None, "float") else difference(folder / "float", run),
+        "difference": None if scheme in (None, "float") else difference(*judged),
         "misses": test["misses"], "false_alarms": test["false_alarms"],
         "bytes": packed.stat().st_size if packed.exists() else pocketseg.inspect(run).totals["bytes"],
         "epochs": SETS[name]["epochs"][scheme is not None], "wall_time_s": manifest["wall_time_s"],
         "precision": next(iter(manifest["stages"].values()))["precision"], "hardware": manifest["hardware"],
         "torch": manifest["libraries"]["torch"], "pocketseg": manifest["pocketseg"],
     }  # fmt: skip
-
-
-def difference(start: Path, run: Path) -> list[float]:
-    """Mean of the Dice differences case by case, with its 95 % interval over groups."""
-    first, second = (read_scores(folder / "fold-0/cases-test.csv") for folder in (start, run))
-    found = next(each.difference for each in compare_scores(first, second, str(run)) if each.metric == "dice")
-    return [round(value, 4) for value in (found.mean, found.low, found.high)]
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -129,14 +123,6 @@ def table(lines: list[dict[str, Any]]) -> str:
             ]  # fmt: skip
         rows.append(f"| `{scheme}` | " + " | ".join(cells) + " |")
     return "\n".join(rows)
-
-
-def points(found: list[float] | None) -> str:
-    """A difference in Dice points with its interval."""
-    if found is None:
-        return ""
-    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found)
-    return f"{mean} ({low} to {high})"
 
 
 def main() -> None:
@@ -158,13 +144,9 @@ def main() -> None:
                     {key: line[key] for key in ("set", "net", "scheme", "dice", "dice_interval", "bytes")}, flush=True
                 )
                 if options.json:
-                    with options.json.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(line) + "\n")
+                    append_line(options.json, line)
     if options.markdown and options.json:
-        lines = [json.loads(text) for text in options.json.read_text(encoding="utf-8").splitlines()]
-        before, rest = options.markdown.read_text(encoding="utf-8").split(BEGIN)
-        page = f"{before}{BEGIN}\n{table(lines)}\n{END}{rest.split(END)[1]}"
-        options.markdown.write_text(page, encoding="utf-8")
+        put_table(options.markdown, table(read_lines(options.json)))
 
 
 if __name__ == "__main__":

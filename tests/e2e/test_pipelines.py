@@ -49,5 +49,11 @@ def test_a_pipeline_reaches_its_end_and_judges_its_stages(pipeline):
     mine = [row for row in table if row["name"].startswith(out.name)]
     assert [row["name"] for row in mine] == [*(f"{out.name}/{stage}" for stage in judged), out.name]
     assert all(0 <= float(row["test"]) <= 1 and float(row["KiB"]) > 0 for row in mine)
+    assert {row["recipe"] for row in mine} == {whole.variants[0].recipe.name}
+    seconds = [float(row["seconds"]) for row in mine]
+    for stage, taken in zip(judged, seconds, strict=False):
+        (timing,) = read_csv(out / "fold-0" / stage / "timings.csv")
+        assert taken == pytest.approx(float(timing["train_s"]) + float(timing["validation_s"]), abs=0.06)
+    assert sum(seconds[:-1]) < seconds[-1]
     assert all(stage in printed for stage in judged)
     assert all(stage in (out / "report.html").read_text(encoding="utf-8") for stage in judged)

@@ -99,8 +99,8 @@ def test_rows_of_a_sweep(swept):
     rows = read_csv(out / "results.csv")
     assert list(rows[0]) == [
         "name", "width", "seed", "fold-0", "test", "mean", "std", "with empty", "misses", "false alarms",
-        "iou", "precision", "recall", "hd95 [px]", "assd [px]", "parameters", "KiB", "MACs", "seconds",
-        "status", "error",
+        "parameters", "KiB", "MACs", "seconds", "status", "error",
+        "iou", "precision", "recall", "hd95 [px]", "assd [px]",
     ]  # fmt: skip
     assert [(row["name"], row["width"], row["seed"]) for row in rows] == [
         (f"width={width},seed={seed}", str(width), str(seed)) for width in (4, 8) for seed in (0, 1)

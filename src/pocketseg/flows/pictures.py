@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 EXAMPLES = 8
 
 
-def read_history(folder: Path) -> list[dict[str, float]]:
-    """Rows of a stage's history.csv."""
-    path = folder / "history.csv"
+def read_history(folder: Path, name: str = "history.csv") -> list[dict[str, float]]:
+    """Rows of a stage's history.csv, or of its timings.csv; none where it is not there."""
+    path = folder / name
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
 from pocketseg.flows.inspect import read_inspection
+from pocketseg.flows.pictures import read_history
 from pocketseg.flows.run_folder import RunFolder, add_result
 from pocketseg.flows.tables import metric_cells
 from pocketseg.recipes import Recipe, StageSection
@@ -23,7 +24,7 @@ def list_run(run: RunFolder) -> None:
     name = run.path.resolve().name
     for stage in (*judged_stages(run, recipe)[:-1], None):
         about = {
-            "recipe": recipe.description,
+            "recipe": recipe.name,
             "data": Path(manifest["data"]["path"]).name,
             "net": _section(recipe, stage).net.arch,
             "seed": recipe.seed,
@@ -67,7 +68,8 @@ def result_row(
 
     `fold-N` is the Dice of a fold's test part (of its first judged part where there is no test part), the mean over
     classes; `mean` and `std` are over folds. `test` is the Dice over the test cases of all folds together. These are
-    means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest.
+    means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest. The other metrics stand
+    last.
 
     Args:
         run: which may not be begun.
@@ -75,7 +77,7 @@ def result_row(
         name: first cell.
         about: cells between name and scores.
         stage: an earlier one than the last.
-        status, error: last cells.
+        status, error: how it ended.
     """
     judged = run.judged()
     found = fold_scores(run, recipe, stage)
@@ -92,11 +94,11 @@ def result_row(
         "with empty": _shown(_mean([one.dice_all for one in tested])),
         "misses": sum(one.misses for one in tested) if tested else "",
         "false alarms": sum(one.false_alarms for one in tested) if tested else "",
-        **_metrics(tested),
         **_costs(run, _section(recipe, stage).name, judged),
-        "seconds": run.manifest()["wall_time_s"] if run.manifest_file.exists() else "",
+        "seconds": _seconds(run, judged, stage),
         "status": status,
         "error": error,
+        **_metrics(tested),
     }
 
 
@@ -141,6 +143,14 @@ def _costs(run: RunFolder, stage: str, judged: Sequence[int]) -> dict[str, Any]:
             kib = files[0].stat().st_size / 1024
             return {"parameters": totals["parameters"], "KiB": f"{kib:.1f}", "MACs": totals["macs"]}
     return {"parameters": "", "KiB": "", "MACs": ""}
+
+
+def _seconds(run: RunFolder, judged: Sequence[int], stage: str | None) -> float | str:
+    """Of the whole run; of an earlier stage the seconds of its epochs."""
+    if stage is None:
+        return run.manifest()["wall_time_s"] if run.manifest_file.exists() else ""
+    epochs = [row for fold in judged for row in read_history(run.stage(fold, stage), "timings.csv")]
+    return round(sum(row["train_s"] + row["validation_s"] for row in epochs), 1)
 
 
 def _mean(values: Sequence[float]) -> float:

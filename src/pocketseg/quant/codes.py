@@ -174,7 +174,7 @@ class Spec(ABC):
 def on_grid(x: Tensor, state: State, lowest: int, highest: int) -> Tensor:
     """(clip(rint(x · inverse_scale), lowest − zero_point, highest − zero_point)) · scale, one scale for all of x."""
     zero = 0.0 if state.zero_point is None else float(state.zero_point)
-    values = x.float() if x.dtype != torch.float32 else x.clone()
+    values = x.to(torch.float32, copy=True)
     values.mul_(float(state.inverse_scale)).round_().clamp_(lowest - zero, highest - zero)
     return values.mul_(float(state.scale)).to(x.dtype)
 

@@ -124,6 +124,7 @@ def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) ->
         values = to_train(values, where)
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
+    values = {"name": _name(source, form), **values}
     problems = [
         problem
         for key, value in _form(values.pop(FORMS, {}), form, where).items()
@@ -156,6 +157,19 @@ def _form_apart(source: str | Path | dict[str, Any]) -> tuple[str | Path | dict[
     """
     found = re.fullmatch(r"(.+):([\w-]+)", source) if isinstance(source, str) and not Path(source).exists() else None
     return (found[1], found[2]) if found else (source, None)
+
+
+def _name(source: str | Path | dict[str, Any], form: str | None) -> str:
+    """What a recipe is called that has no name of its own.
+
+    Example:
+        >>> _name("pocket", "quick"), _name("mine/small.yaml", None), _name({}, None)
+        ('pocket:quick', 'small', '')
+    """
+    if isinstance(source, dict):
+        return ""
+    name = Path(source).name.removesuffix(".yaml").removesuffix(".yml")
+    return f"{name}:{form}" if form else name
 
 
 def _form(forms: Any, name: str | None, where: str) -> dict[str, Any]:

@@ -553,8 +553,12 @@ class CardSection(Section):
 
 
 class Recipe(Section):
-    """Everything that decides a result, apart from the data itself; and what the report says of its use."""
+    """Everything that decides a result, apart from the data itself; and what the report says of its use.
 
+    `name` is for tables: a file's or shipped recipe's own, with its form, where the YAML does not say.
+    """
+
+    name: str = ""
     description: str = ""
     data: DataSection = DataSection()
     split: SplitSection = SplitSection()

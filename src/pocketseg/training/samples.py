@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from pocketseg.training.pixel_weights import border_weights
 # First numbers of the generators' keys, so that order and augmentation never share a stream.
 ORDER, CROP, AUGMENT = 1, 2, 3
 UNLABELLED = 5
+
+# Images and maps in f32, masks in u8.
+Planes = NDArray[Any]
 
 
 @dataclass
@@ -101,33 +104,25 @@ class Samples:
 
     def batch(self, batch: Sequence[Case], epoch: int, first: int) -> tuple[Tensor, Tensor]:
         """Images (n, c, h, w) and masks (n, h, w) of cases at positions first, first + 1, … of the epoch."""
-        pairs = [self._cropped(case, epoch, first + offset) for offset, case in enumerate(batch)]
-        return (
-            torch.from_numpy(np.stack([image for image, _ in pairs])),
-            torch.from_numpy(np.stack([mask for _, mask in pairs])),
-        )
+        pairs = [self.prepared(case) for case in batch]
+        images = self._cut([image for image, _ in pairs], epoch, first)
+        masks = self._cut([mask[None] for _, mask in pairs], epoch, first)
+        return torch.from_numpy(images), torch.from_numpy(masks[:, 0])
 
     def teacher_maps(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The teacher's probabilities (n, k, h, w) of the same windows as `batch` gives."""
-        return self._windows(self._map, batch, epoch, first)
+        maps = [self._kept("map", self._map, case) for case in batch]
+        return torch.from_numpy(self._cut(maps, epoch, first))
 
     def pixel_weights(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The weights (n, 1, h, w) of the pixels of the same windows as `batch` gives."""
-        return self._windows(self._weights, batch, epoch, first)
+        weights = [self._kept("weights", self._weights, case) for case in batch]
+        return torch.from_numpy(self._cut(weights, epoch, first))
 
-    def _windows(
-        self, make: Callable[[Case], NDArray[np.float32]], batch: Sequence[Case], epoch: int, first: int
-    ) -> Tensor:
-        """Planes (k, h, w) that are made for each case on the grid of its net input and kept, cut as `batch` cuts."""
-        found = []
-        for offset, case in enumerate(batch):
-            (planes,) = self.cache.get((make.__name__, case.name), lambda case=case: (make(case),))  # type: ignore[misc]
-            if self.pipeline.fit == "tile":
-                planes = pad_to_size(planes, self.pipeline.size)
-                shape = (planes.shape[1], planes.shape[2])
-                planes = planes[(slice(None), *self._window(shape, epoch, first + offset))]
-            found.append(planes)
-        return torch.from_numpy(np.stack(found))
+    def _kept(self, what: str, make: Callable[[Case], NDArray[np.float32]], case: Case) -> NDArray[np.float32]:
+        """Planes (k, h, w) of a case on the grid of its net input, made once."""
+        (planes,) = self.cache.get((what, case.name), lambda: (make(case),))
+        return planes
 
     def _map(self, case: Case) -> NDArray[np.float32]:
         assert self.maps is not None
@@ -144,21 +139,20 @@ class Samples:
         place = self.pipeline.placement((weights.shape[0], weights.shape[1]), case.spacing_mm)
         return place.surround(place.cut(weights[None]))
 
-    def _cropped(self, case: Case, epoch: int, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """A random window of the net's size where the pipeline tiles, else the whole."""
-        image, mask = self.prepared(case)
+    def _cut(self, batch: Sequence[Planes], epoch: int, first: int) -> Planes:
+        """Planes (n, k, h, w) of cases at positions first, first + 1, …: random windows where the pipeline tiles."""
         if self.pipeline.fit != "tile":
-            return image, mask
-        image = pad_to_size(image, self.pipeline.size)
-        mask = pad_to_size(mask[None].astype(np.float32), self.pipeline.size)[0].astype(np.uint8)
-        window = self._window((mask.shape[0], mask.shape[1]), epoch, position)
-        return image[(slice(None), *window)], mask[window]
+            return np.stack(batch)
+        return np.stack([self._window(planes, epoch, first + offset) for offset, planes in enumerate(batch)])
 
-    def _window(self, shape: tuple[int, int], epoch: int, position: int) -> tuple[slice, slice]:
+    def _window(self, planes: Planes, epoch: int, position: int) -> Planes:
+        planes = pad_to_size(planes, self.pipeline.size)
         height, width = self.pipeline.size
         rng = sample_generator(CROP, self.seed, epoch, position)
-        top, left = (int(rng.integers(whole - part + 1)) for whole, part in zip(shape, (height, width), strict=True))
-        return slice(top, top + height), slice(left, left + width)
+        top, left = (
+            int(rng.integers(whole - part + 1)) for whole, part in zip(planes.shape[1:], (height, width), strict=True)
+        )
+        return planes[:, top : top + height, left : left + width]
 
 
 def no_weights(case: Case) -> DataError:

@@ -320,7 +320,7 @@ def test_what_is_no_file_of_the_study(values):
 def test_every_experiment_validates_and_builds(name, tmp_path):
     done = convert_config(name=name, out=tmp_path / "recipe.yaml")
     recipe = load_recipe(tmp_path / "recipe.yaml", check_stage=check_stage)
-    assert recipe == load_recipe(experiment(name), check_stage=check_stage)
+    assert recipe == load_recipe(experiment(name), ["name=recipe"], check_stage)
     assert done.text.startswith(f"# From experiment {name} ")
     (stage,) = recipe.stages
     core = build(stage.net.arch, recipe.data.channels, 1, width=4, **stage.net.options).core

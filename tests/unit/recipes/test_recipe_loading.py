@@ -120,7 +120,7 @@ def test_a_file_that_is_missing(tmp_path):
 def test_a_run_folder_of_the_same_name_is_not_in_the_way(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("thin-unet").mkdir()
-    assert load_recipe("thin-unet") == load_recipe(shipped_file())
+    assert load_recipe("thin-unet") == load_recipe({"name": "thin-unet", **shipped_file()})
 
 
 def shipped_file() -> dict:
@@ -128,8 +128,20 @@ def shipped_file() -> dict:
 
 
 def test_a_file_without_suffix(tmp_path):
-    (tmp_path / "recipe").write_text(shipped_text("thin-unet"))
-    assert load_recipe(tmp_path / "recipe") == load_recipe("thin-unet")
+    (tmp_path / "thin-unet").write_text(shipped_text("thin-unet"))
+    assert load_recipe(tmp_path / "thin-unet") == load_recipe("thin-unet")
+
+
+def test_a_recipe_is_called_as_it_says_or_as_its_file_is(tmp_path):
+    for name in ("small.yaml", "v1.2"):
+        (tmp_path / name).write_text(shipped_text("pocket"))
+    (tmp_path / "named.yaml").write_text("name: ours\n" + shipped_text("pocket"))
+    files = ("small.yaml", "small.yaml:smoke", "v1.2", "named.yaml", "named.yaml:smoke")
+    found = [load_recipe(f"{tmp_path}/{file}").name for file in files]
+    assert found == ["small", "small:smoke", "v1.2", "ours", "ours"]
+    assert load_recipe("pocket:quick").name == "pocket:quick"
+    assert load_recipe("pocket", ["name=mine"]).name == "mine"
+    assert load_recipe(shipped_file()).name == ""
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x89PNG\r\n"])

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.training.pixel_weights import border_weights
 from pocketseg.training.samples import Samples, learn_mean_std
 
 
@@ -104,6 +105,18 @@ def test_an_image_is_prepared_once(seven, monkeypatch):
 
 
 # --- windows ----------------------------------------------------------------------------------------------
+
+
+def test_maps_and_pixel_weights_are_cut_as_the_image_is(tmp_path):
+    samples = tiled(coordinates(tmp_path, (40, 31)), (16, 24))
+    samples.weighting, samples.maps = "borders", lambda case, shape: np.indices(shape).astype(np.float32)
+    (case,) = samples.part
+    weights = border_weights(samples.prepared(case)[1])
+    assert len(np.unique(weights)) > 1
+    for position in range(5):
+        rows, columns, _ = window(samples, 1, position)
+        assert np.array_equal(samples.teacher_maps([case], 1, position)[0], [rows, columns])
+        assert np.array_equal(samples.pixel_weights([case], 1, position)[0, 0], weights[rows, columns])
 
 
 def coordinates(tmp_path, size):
