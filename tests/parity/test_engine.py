@@ -26,6 +26,8 @@ from test_quantized_nets import NETS, SCHEMES, picture, trained
 every_net = pytest.mark.parametrize("name", NETS)
 every_scheme = pytest.mark.parametrize("text", [*SCHEMES, "w4", "residual w2", "w32a8"])
 
+pytestmark = pytest.mark.usefixtures("isa")
+
 
 def session(program, threads=1):
     return Session(file_of(program, {}), "here", threads)

@@ -16,6 +16,8 @@ from pocketseg.packing.writer import file_of, program_of
 from pocketseg.quant import Binary, Fixed, Int, PowerOfTwo, ResidualBinary, Ternary, integer_net
 from pocketseg.quant.layers import QuantConv2d
 
+pytestmark = pytest.mark.usefixtures("isa")
+
 WEIGHTS = [Int(8, axis=0), Int(4, axis=0), Int(2, axis=0), Ternary(axis=0), Binary(scale="mean", axis=0),
            ResidualBinary(2), Fixed(0, 4), PowerOfTwo(1, 8)]  # fmt: skip
 INPUTS = [Int(8, affine=True), Int(4, affine=True), Int(16, affine=True), Fixed(2, 4), Fixed(8, 8), PowerOfTwo(4, 4),

@@ -24,7 +24,8 @@ def image(height=16, width=24, seed=1):
 
 def test_facts():
     session = Session(packed(), "here")
-    assert (session.in_channels, session.out_channels, session.multiple, session.isa) == (1, 1, 4, "scalar")
+    assert (session.in_channels, session.out_channels, session.multiple) == (1, 1, 4)
+    assert session.isa in ("avx512", "avx2", "neon", "scalar")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_sessions_are_freed():
         Session(packed(), "here")
 
 
-@pytest.mark.parametrize(("value", "good"), [("scalar", True), ("", True), ("abacus", False)])
+@pytest.mark.parametrize(("value", "good"), [("scalar", True), ("abacus", False)])
 def test_forced_kernels(monkeypatch, value, good):
     monkeypatch.setenv("POCKETSEG_ISA", value)
     if good:
