@@ -41,7 +41,7 @@ def command(
 
         pocketseg report runs/first --format json --set card.intended_use='research on thyroid ultrasound'
     """
-    from pocketseg.flows.report import report
+    from pocketseg.flows.report import SUFFIXES, report
     from pocketseg.flows.run_folder import judged_runs
 
     console.log_to_terminal()
@@ -54,8 +54,6 @@ def command(
             "--out", f"names one file for {len(found)} reports", "leave it out, add --compare, or give one run"
         )
     if together and out is None and len(runs) == 1 and found != runs:
-        from pocketseg.reporting import SUFFIXES
-
         out = runs[0] / f"comparison{SUFFIXES[format]}"
     with console.bars() as bars:
         for some in [found] if together else [[each] for each in found]:
