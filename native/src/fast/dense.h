@@ -15,7 +15,7 @@ constexpr int PIXELS = 4;
 #else
 constexpr fast::Machine MACHINE{LANES, 4, WIDE, OFFSET};
 template <int V>
-constexpr int PIXELS = V == 4 ? 6 : 8;
+constexpr int PIXELS = V == 4 ? 6 : V == 2 ? 8 : 16;
 #endif
 
 constexpr uint32_t MOST_ROWS = 8;  // of a kernel

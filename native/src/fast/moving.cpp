@@ -150,32 +150,29 @@ private:
     }
 };
 
-// The largest of each channel, 32 bytes at a time.
+// The largest of some bytes of channels.
+template <class Number, uint32_t SIZE>
+inline void largest_part(const Tensor& in, const Seen& seen, size_t at, uint8_t* to) {
+    typedef Number Part __attribute__((vector_size(SIZE)));
+    Part most = load<Part>(in.at(seen.top, seen.left) + at);
+    for (uint32_t y = seen.top; y < seen.bottom; ++y) {
+        const uint8_t* from = in.at(y, seen.left) + at;
+        for (uint32_t x = seen.left; x < seen.right; ++x, from += in.pixel) {
+            const Part now = load<Part>(from);
+            most = now > most ? now : most;
+        }
+    }
+    store(to + at, most);
+}
+
+// The largest of each channel.
 template <class Number>
 void largest(const Tensor& in, const Seen& seen, uint8_t* to) {
-    constexpr uint32_t COUNT = 32 / sizeof(Number);
-    typedef Number Part __attribute__((vector_size(32)));
-    const auto over = [&](auto each) {
-        for (uint32_t y = seen.top; y < seen.bottom; ++y)
-            for (uint32_t x = seen.left; x < seen.right; ++x) each(in.at(y, x));
-    };
-    uint32_t c = 0;
-    for (; c + COUNT <= in.channels; c += COUNT) {
-        Part most = load<Part>(in.at(seen.top, seen.left) + c * sizeof(Number));
-        over([&](const uint8_t* from) {
-            const Part now = load<Part>(from + c * sizeof(Number));
-            most = now > most ? now : most;
-        });
-        store(to + c * sizeof(Number), most);
-    }
-    for (; c < in.channels; ++c) {
-        Number most = load<Number>(in.at(seen.top, seen.left) + c * sizeof(Number));
-        over([&](const uint8_t* from) {
-            const Number now = load<Number>(from + c * sizeof(Number));
-            if (now > most) most = now;
-        });
-        store(to + c * sizeof(Number), most);
-    }
+    const size_t bytes = in.channels * sizeof(Number);
+    size_t at = 0;
+    for (; at + 32 <= bytes; at += 32) largest_part<Number, 32>(in, seen, at, to);
+    for (; at + 16 <= bytes; at += 16) largest_part<Number, 16>(in, seen, at, to);
+    for (; at < bytes; at += sizeof(Number)) largest_part<Number, sizeof(Number)>(in, seen, at, to);
 }
 
 // One plane of signs: +1 wins.
