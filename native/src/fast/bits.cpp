@@ -19,7 +19,7 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
     };
     const size_t step = line.step;
     const uint32_t words = words_of(d.it);
-    uint32_t left = MOST_COUNTS;
+    [[maybe_unused]] uint32_t left = MOST_COUNTS;
     for (uint32_t i = 0; i < d.window.kernel[0]; ++i) {
         const uint8_t* from = line.from[i] + q * line.plane + x * step;
         for (uint32_t j = 0; j < d.window.kernel[1]; ++j, from += line.column) {
@@ -31,7 +31,9 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
                     const I u = all<I>(load<int32_t>(at + p * step));
                     times<V>([&](auto v) INLINE { counts[p][v] = plus(counts[p][v], counted(u ^ s[v])); });
                 });
-                if (--left == 0) carry(), left = MOST_COUNTS;
+                if constexpr (MOST_COUNTS < 256) {
+                    if (--left == 0) carry(), left = MOST_COUNTS;
+                }
             }
         }
     }
