@@ -277,7 +277,7 @@ INLINE inline B coded(const Depthwise& d, const Codes& codes, uint32_t block, F 
 void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, uint8_t* line, size_t pixel, uint32_t valid) {
     row_of(d, rows, y, width, quads, [&](uint32_t block, const Stretch& stretch, uint32_t x, F(&result)[4]) INLINE {
         const B bytes = coded<false>(d, codes, block, result);
-        uint8_t* to[MOST_PARTS];
+        uint8_t* to[4];
         for (uint32_t part = 0; part < d.parts; ++part) to[part] = line + (stretch.begin(part) + x) * pixel + block * BYTES;
         const uint32_t left = valid - block * BYTES, whole = d.parts > 1 ? d.pixel : BYTES;
         if (left >= whole) {
@@ -373,7 +373,7 @@ void around(const Depthwise& d, const Codes codes, const Around a) {
                 next[i] = dot(load<I>(constant(d.constants.start, i)), u[i], s[0][i]);
             });
             const B bytes = coded<true>(d, codes, block, result);
-            uint8_t* each[PARTS];
+            uint8_t* each[4];
             times<PARTS>([&](auto part) INLINE { each[part] = to[part] + x * a.pixel; });
             apart(bytes, each, PARTS);
         }

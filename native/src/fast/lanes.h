@@ -126,7 +126,7 @@ inline void interleaved(B a, B b, B c, B d, B* to) {
     to[2] = (B)_mm512_unpacklo_epi16(AB, CD), to[3] = (B)_mm512_unpackhi_epi16(AB, CD);
 }
 
-// A vector of parts of 16, 32 or 64 bytes, and back.
+// A vector of one, two or four equal parts, none under 16 bytes; and back, of any.
 inline B together(const uint8_t* const* at, uint32_t parts) {
     if (parts == 1) return load<B>(at[0]);
     if (parts == 2) return (B)_mm512_inserti64x4(_mm512_castsi256_si512(load<__m256i>(at[0])), load<__m256i>(at[1]), 1);
@@ -201,7 +201,10 @@ inline B together(const uint8_t* const* at, uint32_t parts) {
 }
 inline void apart(B x, uint8_t* const* to, uint32_t parts) {
     if (parts == 1) return store(to[0], x);
-    store(to[0], _mm256_castsi256_si128((__m256i)x)), store(to[1], _mm256_extracti128_si256((__m256i)x, 1));
+    const __m128i low = _mm256_castsi256_si128((__m256i)x), high = _mm256_extracti128_si256((__m256i)x, 1);
+    if (parts == 2) return store(to[0], low), store(to[1], high);
+    store(to[0], _mm_cvtsi128_si64(low)), store(to[1], _mm_extract_epi64(low, 1));
+    store(to[2], _mm_cvtsi128_si64(high)), store(to[3], _mm_extract_epi64(high, 1));
 }
 
 #elif defined(__ARM_NEON)
@@ -250,7 +253,14 @@ inline void interleaved(B a, B b, B c, B d, B* to) {
     to[0] = (B)low.val[0], to[1] = (B)low.val[1], to[2] = (B)high.val[0], to[3] = (B)high.val[1];
 }
 inline B together(const uint8_t* const* at, uint32_t) { return load<B>(at[0]); }
-inline void apart(B x, uint8_t* const* to, uint32_t) { store(to[0], x); }
+inline void apart(B x, uint8_t* const* to, uint32_t parts) {
+    if (parts == 1) return store(to[0], x);
+    const uint64x2_t two = vreinterpretq_u64_u8((uint8x16_t)x);
+    const uint32x4_t four = vreinterpretq_u32_u8((uint8x16_t)x);
+    if (parts == 2) return store(to[0], vgetq_lane_u64(two, 0)), store(to[1], vgetq_lane_u64(two, 1));
+    store(to[0], vgetq_lane_u32(four, 0)), store(to[1], vgetq_lane_u32(four, 1));
+    store(to[2], vgetq_lane_u32(four, 2)), store(to[3], vgetq_lane_u32(four, 3));
+}
 
 #endif
 

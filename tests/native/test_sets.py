@@ -1,0 +1,59 @@
+"""Every set of kernels, under sanitizers, and those for ARM in an emulator: the bytes of the plain kernels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from builds import ROOT, built
+from test_sanitizers import MODELS, packed
+
+NETS = [*MODELS, ("thin_unet_w32_n4_separable", "w8a8"), ("thin_unet", "w1a1"), ("mk_unet", "residual w3a3")]
+SIDE = 40
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("nets")
+    made = []
+    for index, net in enumerate(NETS):
+        made.append(folder / f"{index}.pseg")
+        made[-1].write_bytes(packed(*net))
+    return made
+
+
+def digests(command: list[str], files: list[Path], isa: str, threads: int = 1) -> list[str] | None:
+    """The logits of every net as digests; None where the machine lacks the set."""
+    done = subprocess.run(
+        [*command, str(SIDE), str(threads), *map(str, files)], capture_output=True, text=True,
+        env={**os.environ, "POCKETSEG_ISA": isa},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [line.split()[1:] for line in done.stdout.splitlines()]
+    if all(status == "5" for status, *_ in rows):
+        return None
+    assert all(status == "0" for status, *_ in rows), rows
+    return [digest for _, digest in rows]
+
+
+def test_sets_under_sanitizers(sanitized, files):
+    plain = digests([str(sanitized / "replay")], files, "scalar")
+    assert plain is not None and len(set(plain)) == len(files)
+    found = {isa: digests([str(sanitized / "replay")], files, isa, 3) for isa in ("avx512", "avx2", "neon")}
+    assert [isa for isa, each in found.items() if each], "this machine has no fast set"
+    assert all(each in (None, plain) for each in found.values()), found
+
+
+def test_arm_in_an_emulator(shipped, files, tmp_path):
+    emulator = shutil.which("qemu-aarch64")
+    if emulator is None or shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("missing tool: qemu-user and g++-aarch64-linux-gnu (scripts/system-packages installs them)")
+    folder = built(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/native/toolchains/aarch64.cmake")
+    arm = [emulator, "-L", "/usr/aarch64-linux-gnu", "-cpu", "max", str(folder / "replay")]
+    plain = digests([str(shipped / "replay")], files, "scalar")
+    assert plain is not None
+    assert digests(arm, files, "neon") == plain
+    assert digests(arm, files[:2], "scalar") == plain[:2]
