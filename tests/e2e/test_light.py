@@ -122,7 +122,7 @@ def test_predict_works_where_torch_is_not_installed(exported, trained_run, phant
     assert (tmp_path / "judged/cases.csv").read_text() == (trained_run / "fold-0/cases-test.csv").read_text()
     done = pocket("report", copy, "--out", "page.html")
     assert done.returncode == 0, done.stderr
-    assert "image to mask, engine" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "to its mask in engine on this machine" in (tmp_path / "page.html").read_text(encoding="utf-8")
     missing = subprocess.run([str(python), "-c", "import torch"], capture_output=True, text=True, env=clean)
     assert missing.returncode != 0, "torch is in the environment that should be without"
     refused = pocket("train", "demo", "--data", "x", "--out", "y")

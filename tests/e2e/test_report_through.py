@@ -139,8 +139,8 @@ def test_a_comparison_stands_on_its_numbers(runs, tmp_path):
         assert row["ms"] > 0
     assert rows[0]["difference to width 4"] is None
     assert rows[1]["difference to width 4"] == pytest.approx(rows[1]["Dice"] - rows[0]["Dice"])
-    packed = runs[2] / "fold-0/int8/packed.safetensors"
-    assert (rows[2]["KiB"], rows[2]["file"]) == (packed.stat().st_size / 1024, "packed weights")
+    packed = runs[2] / "fold-0/model.pseg"
+    assert (rows[2]["KiB"], rows[2]["file"]) == (packed.stat().st_size / 1024, "packed model")
     assert rows[2]["precision"] == "w8a8"
     charts = [item["title"] for section in page["sections"] for item in section["items"] if item["kind"] == "chart"]
     wanted = {"Dice against size", "Dice against time", "Calibration", "Dice against threshold"}
