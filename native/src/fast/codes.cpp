@@ -156,6 +156,16 @@ struct Stretch {
     }
 };
 
+// Calls each(a constant) with the number of parts.
+template <class Each>
+INLINE inline void by_parts(uint32_t parts, Each each) {
+    if (parts == 1) each(std::integral_constant<int, 1>{});
+    else if constexpr (MOST_PARTS > 1) {
+        if (parts == 2) each(std::integral_constant<int, 2>{});
+        else if constexpr (MOST_PARTS > 2) each(std::integral_constant<int, 4>{});
+    }
+}
+
 // The quads of some columns of a row: of each plane, of each four rows of the kernel.
 template <int PARTS>
 void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Stretch& stretch, uint32_t first, uint32_t seen, uint32_t block, uint8_t* quads) {
@@ -246,11 +256,7 @@ inline void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t wi
         for (uint32_t first = 0; first < stretch.length; first += COLUMNS) {
             const uint32_t count = stretch.length - first < COLUMNS ? stretch.length - first : COLUMNS;
             const uint32_t seen = (count - 1) * w.stride[1] + reach(w, 1);
-            if (d.parts == 1) gather<1>(d, rows, y, stretch, first, seen, block, quads);
-            else if constexpr (MOST_PARTS > 1) {
-                if (d.parts == 2) gather<2>(d, rows, y, stretch, first, seen, block, quads);
-                else if constexpr (MOST_PARTS > 2) gather<4>(d, rows, y, stretch, first, seen, block, quads);
-            }
+            by_parts(d.parts, [&](auto parts) { gather<parts>(d, rows, y, stretch, first, seen, block, quads); });
             const uint8_t* weights = d.weights + block * block_bytes;
             const size_t constants = size_t(block) * 4 * LANES;
             const auto each = [&](uint32_t x, F(&result)[4]) INLINE { take(block, stretch, first + x, result); };
@@ -380,35 +386,38 @@ void around(const Depthwise& d, const Codes codes, const Around a) {
     }
 }
 
+// Row ky of the kernel of the only channel, for every lane: byte ky of lane 0 of each column of what is laid out for many.
+void one_channel_weights(const Depthwise& d, uint32_t ky, uint8_t* to) {
+    constexpr uint32_t SIZE = WIDE ? 2 : 1;
+    const auto place = [](uint32_t j) { return WIDE ? (j % 2) * BYTES + j / 2 * 2 : j; };
+    for (uint32_t j = 0; j < 4; ++j) {
+        const uint8_t* from = d.weights + (j * d.rows + ky / 4) * 4 * QUADS + place(ky % 4);
+        for (uint32_t lane = 0; lane < LANES; ++lane)
+            for (uint32_t byte = 0; byte < SIZE; ++byte) to[place(j) + lane * 4 + byte] = j < d.it.window.kernel[1] ? from[byte] : 0;
+    }
+}
+
 // One channel, a kernel of at most four columns, along the row: neighbours in x are the quads.
 void one_channel(const Depthwise& d, const Codes codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* line, size_t pixel) {
-    const Window& w = d.it.window;
-    const auto first_of = [&](const auto* row) { return row[0]; };  // constants of the only channel
+    const uint32_t height = d.it.window.kernel[0];
+    const Constants& only = d.constants;
+    alignas(BYTES) uint8_t weights[MOST_ROWS][QUADS];
+    for (uint32_t ky = 0; ky < height; ++ky) one_channel_weights(d, ky, weights[ky]);
     for (uint32_t x = 0; x < width; x += BYTES) {
         I acc[4];
-        times<4>([&](auto i) INLINE { acc[i] = all<I>(first_of(d.constants.start)); });
-        for (uint32_t ky = 0; ky < w.kernel[0]; ++ky) {
+        times<4>([&](auto i) INLINE { acc[i] = all<I>(*only.start); });
+        for (uint32_t ky = 0; ky < height; ++ky) {
             const uint8_t* from = rows.at(y + ky) + x;
             B shifted[4], quads[4];
             times<4>([&](auto j) INLINE { shifted[j] = load<B>(from + j); });
             interleaved(shifted[0], shifted[1], shifted[2], shifted[3], quads);
-            alignas(BYTES) uint8_t weights[QUADS];
-            for (uint32_t j = 0; j < 4; ++j) {
-                // Byte ky of lane 0, column j, of what is laid out for many channels.
-                const size_t of_column = (j * d.rows + ky / 4) * 4 * QUADS;
-                constexpr uint32_t SIZE = WIDE ? 2 : 1;
-                const uint32_t at = WIDE ? (ky % 4 % 2) * BYTES + ky % 4 / 2 * 2 : ky % 4, to = WIDE ? (j % 2) * BYTES + j / 2 * 2 : j;
-                for (uint32_t lane = 0; lane < LANES; ++lane)
-                    for (uint32_t byte = 0; byte < SIZE; ++byte)
-                        weights[to + lane * 4 + byte] = j < w.kernel[1] ? d.weights[of_column + at + byte] : 0;
-            }
-            times<4>([&](auto i) INLINE { acc[i] = dot(acc[i], unsigned_of(quads[i]), signed_of(weights)); });
+            times<4>([&](auto i) INLINE { acc[i] = dot(acc[i], unsigned_of(quads[i]), signed_of(weights[ky])); });
         }
         F result[4];
         times<4>([&](auto i) INLINE {
-            result[i] = to_float(acc[i]) * first_of(d.constants.m) + first_of(d.constants.b);
+            result[i] = to_float(acc[i]) * *only.m + *only.b;
             if (d.ending.bound) result[i] = lower(higher(result[i], d.ending.low), d.ending.high);
-            if (d.ending.second) result[i] = result[i] * first_of(d.constants.second_m) + first_of(d.constants.second_b);
+            if (d.ending.second) result[i] = result[i] * *only.second_m + *only.second_b;
         });
         alignas(BYTES) uint8_t each[BYTES];
         store(each, packed_by_parts(code(codes, result[0]), code(codes, result[1]), code(codes, result[2]), code(codes, result[3]), codes.zero) ^ codes.flip);
@@ -463,11 +472,7 @@ public:
         }
         Around a{{}, memory_, to, in_.pixel, pixel, width_};
         for (uint32_t i = 0; i < 3; ++i) a.from[i] = y + i < 1 || y + i > in_.height ? memory_ : in_.at(y + i - 1, 0);
-        if (d_.parts == 1) around<1>(d_, codes, a);
-        else if constexpr (MOST_PARTS > 1) {
-            if (d_.parts == 2) around<2>(d_, codes, a);
-            else if constexpr (MOST_PARTS > 2) around<4>(d_, codes, a);
-        }
+        by_parts(d_.parts, [&](auto parts) { around<parts>(d_, codes, a); });
     }
 
     // Row y as f32, d.pixel numbers a pixel.

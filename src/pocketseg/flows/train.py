@@ -293,7 +293,7 @@ def _begin(
                 "empty_masks": len(checked.empty),
                 "sha256": checked.digest,
             },
-            "doctor": _told(checked),
+            "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(text.encode()).hexdigest(),
             "seed": recipe.seed,
             "processes": accelerator.num_processes,
@@ -308,7 +308,7 @@ def _begin(
         log.warning("%s", note)
 
 
-def _told(checked: CheckedData) -> list[dict[str, Any]]:
+def _findings(checked: CheckedData) -> list[dict[str, Any]]:
     """What the check of the data found, kind by kind, without names of files."""
     by_code: dict[str, dict[str, Any]] = {}
     for found in checked.findings:
