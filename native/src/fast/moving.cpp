@@ -26,6 +26,10 @@ struct Mover {
         if (type == Type::bits) bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
         else if (type == Type::s32 || type == Type::f32) bytes *= 4;
     }
+    // Whether a pixel is one piece of so many bytes.
+    template <size_t SIZE>
+    bool is_a() const { return bytes == SIZE && planes == 1 && !tail; }
+
     void operator()(uint8_t* to, const uint8_t* from) const {
         for (uint32_t q = 0; q < planes; ++q, to += to_plane, from += from_plane) {
             move(to, from, bytes);
@@ -33,6 +37,16 @@ struct Mover {
         }
     }
 };
+
+template <size_t SIZE>
+INLINE inline void moved(uint8_t* to, const uint8_t* from) { __builtin_memcpy(to, from, SIZE); }
+
+// A row of pixels, each `right` times.
+template <class Move>
+INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t right, size_t step, uint8_t* to, Move move) {
+    for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
+        for (uint32_t k = 0; k < right; ++k, to += step) move(to, from);
+}
 
 uint32_t factor(const Instruction& it, int side) { return it.kind == Kind::nearest ? it.factor[side] : 1; }
 
@@ -114,10 +128,11 @@ void run(Job& job) {
             const Tensor to = job.frame.tensor(view);
             const Mover mover(in, to);
             for (uint32_t y = job.first; y < job.last; ++y) {
-                uint8_t* out = to.at(y, 0);
                 const uint8_t* from = in.at(y / down, 0);
-                for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
-                    for (uint32_t k = 0; k < right; ++k, out += to.pixel) mover(out, from);
+                if (mover.is_a<16>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
+                else if (mover.is_a<32>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
+                else if (mover.is_a<64>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
+                else repeated(in, from, right, to.pixel, to.at(y, 0), mover);
             }
         }
         return;
