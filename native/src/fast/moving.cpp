@@ -190,6 +190,23 @@ void largest(const Tensor& in, const Seen& seen, uint8_t* to) {
     for (; at < bytes; at += sizeof(Number)) largest_part<Number, sizeof(Number)>(in, seen, at, to);
 }
 
+// The commonest pooling: of two by two pixels, side by side.
+template <class Number, uint32_t SIZE>
+void largest_of_four(const Tensor& in, uint32_t y, uint32_t width, uint8_t* to, size_t step) {
+    typedef Number Part __attribute__((vector_size(SIZE)));
+    const uint8_t *upper = in.at(2 * y, 0), *lower = in.at(2 * y + 1, 0);
+    const auto larger = [](Part a, Part b) INLINE { return a > b ? a : b; };
+    for (uint32_t x = 0; x < width; ++x, upper += 2 * in.pixel, lower += 2 * in.pixel, to += step)
+        for (uint32_t at = 0; at < in.channels; at += SIZE) {
+            const Part left = larger(load<Part>(upper + at), load<Part>(lower + at));
+            store(to + at, larger(left, larger(load<Part>(upper + in.pixel + at), load<Part>(lower + in.pixel + at))));
+        }
+}
+
+bool is_of_four(const Window& w) {
+    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+}
+
 // One plane of signs: +1 wins.
 void largest_signs(const Tensor& in, const Seen& seen, uint8_t* to) {
     std::memset(to, 0, in.channels / 8);
@@ -228,12 +245,21 @@ void run(Job& job) {
     };
     if (as_bytes(job.frame.program, it)) {
         const Tensor to = job.frame.tensor(it.writes[0]);
-        const bool tail = to.tail;
-        for (uint32_t y = job.first; y < job.last; ++y)
+        const bool tail = to.tail, of_four = is_of_four(it.window) && type == Type::u8;
+        for (uint32_t y = job.first; y < job.last; ++y) {
+            if (of_four && in.channels % 32 == 0) {
+                largest_of_four<uint8_t, 32>(in, y, job.shape.width, to.at(y, 0), to.pixel);
+                continue;
+            }
+            if (of_four && in.channels % 16 == 0) {
+                largest_of_four<uint8_t, 16>(in, y, job.shape.width, to.at(y, 0), to.pixel);
+                continue;
+            }
             for (uint32_t x = 0; x < job.shape.width; ++x) {
                 pixel(y, x, to.at(y, x));
                 if (tail) std::memset(to.at(y, x) + in.channels / 8, 0, to.tail);
             }
+        }
         for (size_t i = 1; i < it.writes.size(); ++i) {
             const Tensor other = job.frame.tensor(it.writes[i]);
             const Mover mover(to, other);
