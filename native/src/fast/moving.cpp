@@ -50,6 +50,9 @@ INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t righ
 
 uint32_t factor(const Instruction& it, int side) { return it.kind == Kind::nearest ? it.factor[side] : 1; }
 
+// Pixels that change between planes and channels side by side at a time, so that both stay in the nearest cache.
+constexpr uint32_t TURNED = 16;
+
 float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 
 }  // namespace
@@ -58,13 +61,14 @@ float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return TURNED * one_pixel(it); }
 
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
     Finish finish(job);
     F trace = {};
     const Instruction& it = job.it;
+    const uint32_t pixel = padded(it.channels);
     const bool bytes = it.channels == 1 && it.steps.empty() && it.writes.size() == 1 && is_bytes(job.frame.program.grid(it.writes[0]));
     for (uint32_t y = job.first; y < job.last; ++y) {
         const float* from = job.frame.image + size_t(y) * job.shape.width;
@@ -82,12 +86,14 @@ void run(Job& job) {
                 store(to.at(y, x), packed(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
             }
         }
-        for (; x < job.shape.width; ++x) {
+        for (uint32_t count; x < job.shape.width; x += count) {
+            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
             for (uint32_t c = 0; c < it.channels; ++c) {
-                row_of(job)[c] = from[c * plane + x];
-                trace += row_of(job)[c] * 0;
+                const float* row = from + c * plane + x;
+                for (uint32_t i = 0; i < count; ++i) row_of(job)[i * pixel + c] = row[i];
+                for (uint32_t i = 0; i < count; i += LANES) trace += some(row + i, count - i) * 0;
             }
-            finish(y, x, row_of(job));
+            for (uint32_t i = 0; i < count; ++i) finish(y, x + i, row_of(job) + i * pixel);
         }
     }
     job.finite &= all_zero(trace);
@@ -102,12 +108,18 @@ uint64_t scratch(const Program&, const Instruction&, Shape, Shape) { return 0; }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const size_t plane = size_t(job.shape.height) * job.shape.width;
-    for (uint32_t y = job.first; y < job.last; ++y)
-        for (uint32_t c = 0; c < in.channels; ++c) {
-            float* to = job.frame.logits + c * plane + size_t(y) * job.shape.width;
-            if (in.pixel == 4) std::memcpy(to, in.floats(y, 0), 4 * size_t(job.shape.width));
-            else for (uint32_t x = 0; x < job.shape.width; ++x) to[x] = in.floats(y, x)[c];
+    for (uint32_t y = job.first; y < job.last; ++y) {
+        float* to = job.frame.logits + size_t(y) * job.shape.width;
+        if (in.pixel == 4) {
+            std::memcpy(to, in.floats(y, 0), 4 * size_t(job.shape.width));
+            continue;
         }
+        for (uint32_t x = 0, count; x < job.shape.width; x += count) {
+            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
+            for (uint32_t c = 0; c < in.channels; ++c)
+                for (uint32_t i = 0; i < count; ++i) to[c * plane + x + i] = in.floats(y, x + i)[c];
+        }
+    }
 }
 }  // namespace logits
 
