@@ -9,6 +9,9 @@
 #endif
 
 #include "fault.h"
+#if defined(POCKETSEG_AMX)
+#include "tiles.h"
+#endif
 
 namespace pseg {
 
@@ -66,6 +69,10 @@ bool has(Isa isa) {
         case Isa::avx512:
             return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+#if defined(POCKETSEG_AMX)
+        case Isa::amx:
+            return has(Isa::avx512) && tiles_are_granted();
+#endif
 #elif defined(POCKETSEG_ARM) && defined(__linux__)
         case Isa::neon:
             return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
@@ -78,7 +85,7 @@ bool has(Isa isa) {
     }
 }
 
-constexpr Isa SETS[] = {Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
+constexpr Isa SETS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
 
 // Who touches a storage: how often, and the first one that reads it.
 struct Use {
@@ -144,6 +151,8 @@ Isa chosen_isa() {
 
 const char* isa_name(Isa isa) {
     switch (isa) {
+        case Isa::amx:
+            return "amx";
         case Isa::avx512:
             return "avx512";
         case Isa::avx2:

@@ -13,7 +13,8 @@
 
 namespace pseg {
 
-enum class Isa : uint8_t { scalar, neon, avx2, avx512 };
+// A machine that has a set has those before it that its processor knows at all: their kernels do what a set has none for.
+enum class Isa : uint8_t { scalar, neon, avx2, avx512, amx };
 
 // A view in memory. A pixel's channels lie side by side; of bits, plane by plane, `plane` bytes apart.
 struct Tensor {

@@ -1,4 +1,4 @@
-"""The library and its tools, built once with sanitizers and once as they are shipped."""
+"""The library and its tools, built once with sanitizers and once as they are shipped; with emulated tiles too."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from builds import built
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(tmp_path_factory.mktemp("sanitized"), "-DPOCKETSEG_SANITIZE=address,undefined")
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels for AMX on any machine that has AVX-512, with sanitizers."""
+    options = ["-DPOCKETSEG_SANITIZE=address,undefined", "-DPOCKETSEG_EMULATE_AMX=ON"]
+    return built(tmp_path_factory.mktemp("emulated"), *options)
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,15 @@ INLINE inline void tiles(uint32_t width, Each each) {
     for (uint32_t x = 0; width < P && x < width; ++x) each(std::integral_constant<int, 1>{}, x);
 }
 
+// Endings that are not plain, of rows whose values are all there.
+inline void finish_rows(const Dense& d, uint32_t begin, uint32_t count) {
+    if (d.ending.plain) return;
+    Finish finish(d.job);
+    for (uint32_t y = 0; y < count; ++y)
+        for (uint32_t x = 0; x < d.job.shape.width; ++x)
+            finish(begin + y, x, d.values + (size_t(y) * d.job.shape.width + x) * d.constants.outputs);
+}
+
 // Rows begin … begin + count − 1 of the output. Tiles<V>::run does V vectors of outputs, and says where the weights of the
 // next ones begin.
 template <template <int> class Tiles>
@@ -137,11 +146,7 @@ void compute(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count) {
         else if (now == 2) w = Tiles<2>::run(d, rows, begin, count, v * LANES, w);
         else if constexpr (MACHINE.vectors == 4) w = Tiles<4>::run(d, rows, begin, count, v * LANES, w);
     }
-    if (d.ending.plain) return;
-    Finish finish(d.job);
-    for (uint32_t y = 0; y < count; ++y)
-        for (uint32_t x = 0; x < d.job.shape.width; ++x)
-            finish(begin + y, x, d.values + (size_t(y) * d.job.shape.width + x) * d.constants.outputs);
+    finish_rows(d, begin, count);
 }
 
 // Bytes for values, where the ending needs them.
@@ -154,9 +159,9 @@ inline bool is_pointwise(const Window& w) {
     return w.kernel[0] == 1 && w.kernel[1] == 1 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
 }
 
-// All rows of a job, with lines of pixels of `pixel` bytes, or in place.
-template <template <int> class Tiles>
-void run_dense(Job& job, uint32_t pixel, bool in_place, bool words = false) {
+// All rows of a job, with lines of pixels of `pixel` bytes, or in place: each(dense, lines, first row, count) for some of them.
+template <class Each>
+void each_rows(Job& job, uint32_t pixel, bool in_place, bool words, Each each) {
     const Instruction& it = job.it;
     const Tensor in = job.frame.tensor(it.reads[0]);
     const uint32_t most = rows_at_once(job.shape);
@@ -166,8 +171,13 @@ void run_dense(Job& job, uint32_t pixel, bool in_place, bool words = false) {
     if (in_place) lines.view = {in.data, in.row, in.pixel, in.plane, in.ring ? in.ring : UINT32_MAX};
     for (uint32_t y = job.first; y < job.last; y += most) {
         const uint32_t count = job.last - y < most ? job.last - y : most;
-        compute<Tiles>(d, in_place ? lines.view : lines.see(y, count), y, count);
+        each(d, in_place ? lines.view : lines.see(y, count), y, count);
     }
+}
+
+template <template <int> class Tiles>
+void run_dense(Job& job, uint32_t pixel, bool in_place, bool words = false) {
+    each_rows(job, pixel, in_place, words, compute<Tiles>);
 }
 
 inline uint64_t dense_scratch(const Program& program, const Instruction& it, Shape in, Shape out, uint32_t pixel, bool in_place) {

@@ -190,6 +190,33 @@ void dense_codes(const Program& program, Instruction& it, const Machine& machine
         [&](uint32_t pair, uint32_t o) { return start_of_sum(program, it, machine, pair, o); });
 }
 
+Steps steps_of(const Instruction& it) {
+    constexpr uint32_t MOST = 16;
+    const uint32_t columns = it.window.dilation[1] == 1 ? it.window.kernel[1] : 1, quads = columns * (rounded_up(it.reads[0].channels, 4) / 4);
+    return {taps(it) / columns, columns, quads, std::min(quads, MOST), (quads + MOST - 1) / MOST};
+}
+
+void tile_codes(const Program& program, Instruction& it) {
+    const Machine machine{16, 1, false, 0};
+    const uint32_t in = it.reads[0].channels, inside = rounded_up(in, 4) / 4;
+    const std::vector<uint32_t> order = in_tiles(machine, it.channels);
+    const Steps steps = steps_of(it);
+    Quads packed(machine, order.size() / machine.lanes * it.weights.planes * steps.runs * steps.count * steps.length);
+    each_tile(machine, it.channels, [&](uint32_t first, uint32_t) {
+        for (uint32_t p = 0; p < it.weights.planes; ++p)
+            for (uint32_t run = 0; run < steps.runs; ++run)
+                for (uint32_t step = 0; step < steps.count; ++step)
+                    for (uint32_t quad = steps.begin(step); quad < steps.begin(step) + steps.length; ++quad)
+                        packed.add([&](uint32_t lane, uint32_t j) {
+                            const uint32_t o = first + lane, i = 4 * (quad % inside) + j;
+                            const bool fresh = quad >= step * steps.length;
+                            return fresh && o < it.channels && i < in ? it.weights.whole[place(it, p, o, run * steps.taps + quad / inside, i)] : 0;
+                        });
+    });
+    put(it, planes_of(program.grid(it.reads[0])), packed.bytes, order, largest_result(program, it),
+        [&](uint32_t pair, uint32_t o) { return start_of_sum(program, it, machine, pair, o); });
+}
+
 void depthwise_codes(const Program& program, Instruction& it, const Machine& machine) {
     const uint32_t pixel = depthwise_pixel(machine, it.channels), bytes = 4 * machine.lanes;
     const uint32_t blocks = rounded_up(pixel, bytes) / bytes, rows = it.window.kernel[0], columns = it.window.kernel[1];

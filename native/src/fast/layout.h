@@ -43,8 +43,22 @@ uint32_t depthwise_pixel(const Machine& machine, uint32_t channels);
 // Vectors of outputs of the tile that begins at vector `first` of `all`: as many as a tile has, or 2, or 1.
 uint32_t vectors_at(const Machine& machine, uint32_t first, uint32_t all);
 
+// How matrix tiles go through the sum of an output: in runs of quads that lie side by side (a row of the kernel, or a tap
+// where taps are spread), and through each in steps of equally many quads, at most 16. The last step ends with its run; what
+// it shares with the step before has weights of 0 there, so that nothing behind a run is read.
+struct Steps {
+    uint32_t runs, taps, quads;  // runs; taps of one, and its quads
+    uint32_t length, count;      // quads of a step; steps of a run
+
+    uint32_t begin(uint32_t step) const { return step + 1 < count ? step * length : quads - length; }
+    size_t bytes() const { return size_t(runs) * count * length * 64; }  // of the weights of 16 outputs and one plane
+};
+Steps steps_of(const Instruction& it);
+
 // (tile, plane, tap, quad of inputs, vector, lane, 4)
 void dense_codes(const Program& program, Instruction& it, const Machine& machine);
+// (vector of 16 outputs, plane, run, step, quad of inputs, lane, 4): see Steps
+void tile_codes(const Program& program, Instruction& it);
 // (block of channels, plane, column of the kernel, quad of its rows, part, lane, 4)
 void depthwise_codes(const Program& program, Instruction& it, const Machine& machine);
 // (tile, plane, tap, word of inputs, vector, lane); words of 32 bits
