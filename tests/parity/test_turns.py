@@ -1,4 +1,4 @@
-"""What is done together, some rows at a time, on one thread or on several: the bytes of torch's integers, in less memory."""
+"""What is done together, some rows at a time, on any number of threads: the bytes of torch's integers, in less memory."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def test_what_is_pooled_and_kept_is_computed_as_a_whole(height, kernel, stride, 
         ),
     )  # fmt: skip
     x = picture(1, 1, height, 20, seed=4)
-    expected = functional.conv2d(functional.conv2d(x, torch.from_numpy(kernels[0]), padding=1), torch.from_numpy(kernels[1]))
+    expected = functional.conv2d(
+        functional.conv2d(x, torch.from_numpy(kernels[0]), padding=1), torch.from_numpy(kernels[1])
+    )
     found = Session(file_of(program, {}), "here", threads)(x.numpy())
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
