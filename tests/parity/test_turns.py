@@ -1,4 +1,4 @@
-"""What is done together, some rows at a time, on any number of threads: the bytes of torch's integers, in less memory."""
+"""What is done together, some rows at a time, on any number of threads: the same bytes, in less memory."""
 
 from __future__ import annotations
 

@@ -6,6 +6,14 @@ namespace pseg::PSEG_SET {
 namespace floats {
 namespace {
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+template <int V>
+constexpr int PIXELS = V == 2 ? 6 : 12;
+#else
+template <int V>
+constexpr int PIXELS = V == 4 ? 6 : V == 2 ? 12 : 16;
+#endif
+
 // Sums of a tile, of the plane of the weights at w.
 template <bool EXACT, int V, int P>
 INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, F (&acc)[P][V]) {
@@ -28,6 +36,47 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
     }
 }
 
+// Whether an instruction ends in nothing but f32, by what vectors know.
+bool ends_in_floats(const Program& program, const Instruction& it, const Ending& ending) {
+    bool floats = ending.plain && it.weights.planes == 1;
+    for (const View& view : it.writes) floats &= !program.grid(view);
+    return floats;
+}
+
+// What vectors do to a result.
+INLINE inline F ended(const Ending& ending, const Constants& constants, size_t at, F y) {
+    if (ending.bound) y = y < ending.low ? ending.low : y > ending.high ? ending.high : y;
+    if (ending.second) y = y * load<F>(constants.second_m + at) + load<F>(constants.second_b + at);
+    return y;
+}
+
+// Writes what there is of a vector of channels.
+__attribute__((noinline)) void put_some(uint8_t* to, const F& y, uint32_t valid) { std::memcpy(to, &y, 4 * size_t(valid)); }
+
+template <int V, int P>
+void tile_of_floats(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w) {
+    F acc[P][V];
+    sum<false, V, P>(d, line, x, w, acc);
+    const bool scales = !d.it.m.empty();
+    times<V>([&](auto v) INLINE {
+        const size_t at = first + v * LANES;
+        const F m = load<F>(d.constants.m + at), b = load<F>(d.constants.b + at);
+        times<P>([&](auto p) INLINE { acc[p][v] = ended(d.ending, d.constants, at, (scales ? acc[p][v] * m : acc[p][v]) + b); });
+        const uint32_t valid = at < d.it.channels ? d.it.channels - uint32_t(at) : 0;
+        for (uint32_t t = 0; t < d.targets.count; ++t) {
+            const size_t pixel = d.targets.tensors[t].pixel;
+            uint8_t* to = line.to[t] + x * pixel + v * BYTES;
+            if (valid >= LANES) {
+                times<P>([&](auto p) INLINE { store(to + p * pixel, acc[p][v]); });
+                continue;
+            }
+            F some[P];
+            times<P>([&](auto p) INLINE { some[p] = acc[p][v]; });
+            for (int p = 0; p < P; ++p) put_some(to + p * pixel, some[p], valid);
+        }
+    });
+}
+
 template <bool EXACT, int V, int P>
 void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
     F y[P][V];
@@ -43,9 +92,12 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
 template <bool EXACT, int V>
 const uint8_t* rows_of(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
     const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * d.it.reads[0].channels * V * BYTES;
+    const uint32_t width = d.job.shape.width;
+    const bool floats = !EXACT && width >= PIXELS<V> && ends_in_floats(d.job.frame.program, d.it, d.ending);
     for (uint32_t row = 0; row < count; ++row) {
-        const Line line(d, rows, begin + row, row * d.job.shape.width, first);
-        tiles<6>(d.job.shape.width, [&](auto p, uint32_t x) { tile<EXACT, V, p>(d, line, x, first, w, plane); });
+        const Line line(d, rows, begin + row, row * width, first);
+        if (floats) tiles<PIXELS<V>>(width, [&](auto, uint32_t x) { tile_of_floats<V, PIXELS<V>>(d, line, x, first, w); });
+        else tiles<4>(width, [&](auto p, uint32_t x) { tile<EXACT, V, p>(d, line, x, first, w, plane); });
     }
     return w + d.it.weights.planes * plane;
 }
@@ -58,6 +110,35 @@ struct Tiles {
         return rows_of<false, V>(d, rows, begin, count, first, w);
     }
 };
+
+// A row of a depthwise convolution, one vector of channels: its weights stay in registers.
+template <int HEIGHT, int WIDTH>
+void depthwise_row(const Instruction& it, const Ending& ending, const Constants& constants, const uint8_t* const* from, size_t pixel,
+                   const uint8_t* weights, uint32_t channel, uint32_t width, uint8_t* to, size_t to_pixel) {
+    const size_t column = it.window.dilation[1] * pixel, step = it.window.stride[1] * pixel, row = pixel;
+    F w[HEIGHT][WIDTH];
+    times<HEIGHT>([&](auto i) INLINE {
+        times<WIDTH>([&](auto j) INLINE { w[i][j] = load<F>(weights + (i * WIDTH + j) * row + 4 * size_t(channel)); });
+    });
+    const bool scales = !it.m.empty();
+    const F m = load<F>(constants.m + channel), b = load<F>(constants.b + channel);
+    const uint32_t valid = it.channels - channel;
+    const uint8_t* at[HEIGHT];
+    times<HEIGHT>([&](auto i) INLINE { at[i] = from[i] + 4 * size_t(channel); });
+    to += 4 * size_t(channel);
+    for (size_t x = 0; x < width * step; x += step, to += to_pixel) {
+        F acc = {};
+        times<HEIGHT>([&](auto i) INLINE {
+            times<WIDTH>([&](auto j) INLINE {
+                const F u = load<F>(at[i] + x + j * column);
+                acc = fused(u, w[i][j], acc);
+            });
+        });
+        const F y = ended(ending, constants, channel, (scales ? acc * m : acc) + b);
+        if (valid >= LANES) store(to, y);
+        else put_some(to, y, valid);
+    }
+}
 
 uint32_t padded_channels(const Instruction& it) { return (it.channels + LANES - 1) / LANES * LANES; }
 
@@ -101,11 +182,19 @@ void run(Job& job) {
     const Constants constants = constants_of(it);
     const uint8_t* weights = fast::start_of(it) + fast::head_of(it).weights;
     const bool exact = job.frame.program.exact, scales = !it.m.empty();
+    const Ending ending = ending_of(job.frame.program, it);
+    const bool simple = !exact && w.kernel[0] == 3 && w.kernel[1] == 3 && it.writes.size() == 1 && ends_in_floats(job.frame.program, it, ending);
     Finish finish(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
         const Rows& rows = lines.see(y, 1);
         const uint8_t* from[MOST_ROWS];
         for (uint32_t i = 0; i < w.kernel[0]; ++i) from[i] = rows.at(y * w.stride[0] + i * w.dilation[0]);
+        if (simple) {
+            const Tensor to = job.frame.tensor(it.writes[0]);
+            for (uint32_t c = 0; c < it.channels; c += LANES)
+                depthwise_row<3, 3>(it, ending, constants, from, pixel, weights, c, job.shape.width, to.at(y, 0), to.pixel);
+            continue;
+        }
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             for (uint32_t c = 0; c < channels; c += LANES) {
                 F result = {};

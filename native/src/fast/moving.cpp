@@ -69,14 +69,20 @@ void run(Job& job) {
     F trace = {};
     const Instruction& it = job.it;
     const uint32_t pixel = padded(it.channels);
-    const bool bytes = it.channels == 1 && it.steps.empty() && it.writes.size() == 1 && is_bytes(job.frame.program.grid(it.writes[0]));
+    const bool one = it.channels == 1 && it.steps.empty() && it.writes.size() == 1;
     for (uint32_t y = job.first; y < job.last; ++y) {
         const float* from = job.frame.image + size_t(y) * job.shape.width;
         uint32_t x = 0;
-        if (bytes) {
+        if (one) {
             const Tensor to = job.frame.tensor(it.writes[0]);
-            const Codes codes = codes_of(*to.grid);
-            for (; to.pixel == 1 && x + BYTES <= job.shape.width; x += BYTES) {
+            const bool bytes = is_bytes(to.grid);
+            const Codes codes = bytes ? codes_of(*to.grid) : Codes{};
+            for (; !to.grid && to.pixel == 4 && x + LANES <= job.shape.width; x += LANES) {
+                const F v = load<F>(from + x);
+                trace += v * 0;
+                store(to.at(y, x), v);
+            }
+            for (; bytes && to.pixel == 1 && x + BYTES <= job.shape.width; x += BYTES) {
                 I four[4];
                 for (uint32_t i = 0; i < 4; ++i) {
                     const F v = load<F>(from + x + i * LANES);
@@ -144,6 +150,7 @@ void run(Job& job) {
                 if (mover.is_a<16>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
                 else if (mover.is_a<32>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
                 else if (mover.is_a<64>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
+                else if (mover.is_a<128>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<128>);
                 else repeated(in, from, right, to.pixel, to.at(y, 0), mover);
             }
         }
@@ -209,7 +216,7 @@ void largest_of_four(const Tensor& in, uint32_t y, uint32_t width, uint8_t* to, 
     const uint8_t *upper = in.at(2 * y, 0), *lower = in.at(2 * y + 1, 0);
     const auto larger = [](Part a, Part b) INLINE { return a > b ? a : b; };
     for (uint32_t x = 0; x < width; ++x, upper += 2 * in.pixel, lower += 2 * in.pixel, to += step)
-        for (uint32_t at = 0; at < in.channels; at += SIZE) {
+        for (uint32_t at = 0; at < in.channels * sizeof(Number); at += SIZE) {
             const Part left = larger(load<Part>(upper + at), load<Part>(lower + at));
             store(to + at, larger(left, larger(load<Part>(upper + in.pixel + at), load<Part>(lower + in.pixel + at))));
         }
@@ -257,14 +264,15 @@ void run(Job& job) {
     };
     if (as_bytes(job.frame.program, it)) {
         const Tensor to = job.frame.tensor(it.writes[0]);
-        const bool tail = to.tail, of_four = is_of_four(it.window) && type == Type::u8;
+        const bool tail = to.tail;
+        const auto of_four = !is_of_four(it.window)                          ? nullptr
+                             : type == Type::u8 && in.channels % 32 == 0     ? largest_of_four<uint8_t, 32>
+                             : type == Type::u8 && in.channels % 16 == 0     ? largest_of_four<uint8_t, 16>
+                             : type == Type::f32 && in.channels % LANES == 0 ? largest_of_four<float, BYTES>
+                                                                             : nullptr;
         for (uint32_t y = job.first; y < job.last; ++y) {
-            if (of_four && in.channels % 32 == 0) {
-                largest_of_four<uint8_t, 32>(in, y, job.shape.width, to.at(y, 0), to.pixel);
-                continue;
-            }
-            if (of_four && in.channels % 16 == 0) {
-                largest_of_four<uint8_t, 16>(in, y, job.shape.width, to.at(y, 0), to.pixel);
+            if (of_four) {
+                of_four(in, y, job.shape.width, to.at(y, 0), to.pixel);
                 continue;
             }
             for (uint32_t x = 0; x < job.shape.width; ++x) {
