@@ -167,7 +167,8 @@ const char* isa_name(Isa isa) {
 Tensor Frame::tensor(const View& view) const {
     const Storage& storage = program.storages[view.storage];
     const Shape shape = plan.storages[view.storage];
-    Tensor out{arena + plan.offsets[view.storage], storage.grid, shape.height, shape.width, view.channels, 0, 0, 0, 0};
+    const uint32_t kept = plan.rings[view.storage];
+    Tensor out{(kept ? rings : arena) + plan.offsets[view.storage], storage.grid, shape.height, shape.width, view.channels, kept, 0, 0, 0, 0};
     out.pixel = size_t(pixel_bytes(storage));
     out.row = out.pixel * shape.width;
     const Type type = program.type(view);

@@ -21,18 +21,20 @@ struct Tensor {
     uint8_t* data;
     const Grid* grid;
     uint32_t height, width, channels;
+    uint32_t ring;             // rows that are kept, a power of two; 0: all
     size_t pixel, row, plane;  // bytes from one to the next
     size_t tail;               // bytes behind the last channel's up to the end of its plane, if no other view has them
 
-    uint8_t* at(uint32_t y, uint32_t x) const { return data + y * row + x * pixel; }
+    uint8_t* at(uint32_t y, uint32_t x) const { return data + (y & (ring - 1)) * row + x * pixel; }
     float* floats(uint32_t y, uint32_t x) const { return reinterpret_cast<float*>(at(y, x)); }
 };
 
-// One run of a model.
+// One run of a model, as a thread sees it.
 struct Frame {
     const Program& program;
     const Plan& plan;
     uint8_t* arena;  // aligned
+    uint8_t* rings;  // of this thread
     const float* image;
     float* logits;
 

@@ -6,6 +6,7 @@
 
 #include "fault.h"
 #include "kernels.h"
+#include "turns.h"
 
 namespace pseg {
 namespace {
@@ -52,7 +53,7 @@ uint64_t storage_bytes(const Storage& storage, Shape shape) {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-// One storage in time (instructions) and memory.
+// One storage in time (turns) and memory.
 struct Block {
     size_t storage, first, last;
     uint64_t bytes, offset;
@@ -87,58 +88,80 @@ void check_arguments(const Program& program, uint32_t height, uint32_t width, ui
         throw Fault(PSEG_BAD_ARGUMENT, "an image of %u×%u: this net needs multiples of %u", height, width, program.multiple);
 }
 
+// Shapes of all results, and of the storages they are put into.
+void measure(const Program& program, uint32_t height, uint32_t width, Plan& plan) {
+    plan.storages.resize(program.storages.size());
+    for (size_t i = 0; i < program.instructions.size(); ++i) {
+        const Instruction& it = program.instructions[i];
+        const Shape in = it.reads.empty() ? Shape{height, width} : plan.storages[it.reads[0].storage];
+        const Shape out = result(it, in, i);
+        plan.results.push_back(out);
+        for (const Step& step : it.steps)
+            if ((step.kind == StepKind::add || step.kind == StepKind::multiply) && !fits(out, plan.storages[step.view.storage]))
+                throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu brings tensors of two sizes together", i);
+        for (const View& view : it.writes) {
+            Shape& shape = plan.storages[view.storage];
+            if (shape.height && (shape.height != out.height || shape.width != out.width))
+                throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu puts tensors of two sizes together", i);
+            shape = out;
+        }
+    }
+}
+
+// Bytes that a thread needs for a turn.
+uint64_t turn_bytes(const Program& program, const Plan& plan, const Turn& turn) {
+    uint64_t most = 0;
+    for (uint32_t i : turn.members) {
+        const Instruction& it = program.instructions[i];
+        const Instruction& first = reader(program, it);
+        const Shape in = first.reads.empty() ? plan.results[i] : plan.storages[first.reads[0].storage];
+        most = std::max(most, it.kernel->scratch(program, it, in, plan.results[i]));
+    }
+    return turn.ring_bytes + most;
+}
+
+// Storages that are no rings, from the turn that first writes them to the last one that reads them.
+std::vector<Block> blocks_of(const Program& program, const Plan& plan) {
+    std::vector<Block> blocks;
+    std::vector<size_t> block_of(program.storages.size(), SIZE_MAX);
+    for (size_t t = 0; t < plan.turns.size(); ++t)
+        for (uint32_t i : plan.turns[t].members) {
+            const Instruction& it = program.instructions[i];
+            const auto used = [&](const View& view) {
+                if (block_of[view.storage] != SIZE_MAX) blocks[block_of[view.storage]].last = t;
+            };
+            for (const View& view : reader(program, it).reads) used(view);
+            for (const Step& step : it.steps) used(step.view);
+            for (const View& view : it.writes) {
+                if (plan.rings[view.storage]) continue;
+                if (block_of[view.storage] == SIZE_MAX) {
+                    block_of[view.storage] = blocks.size();
+                    blocks.push_back({view.storage, t, t, storage_bytes(program.storages[view.storage], plan.storages[view.storage]), 0});
+                }
+                used(view);
+            }
+        }
+    return blocks;
+}
+
 }  // namespace
 
 Plan planned(const Program& program, uint32_t height, uint32_t width, uint32_t threads) {
     check_arguments(program, height, width, threads);
     Plan plan;
     plan.threads = threads;
-    plan.storages.resize(program.storages.size());
+    plan.rings.resize(program.storages.size());
     plan.offsets.resize(program.storages.size());
-    std::vector<Block> blocks;
-    std::vector<size_t> block_of(program.storages.size(), SIZE_MAX);
-    uint64_t scratch = 0;
-    for (size_t i = 0; i < program.instructions.size(); ++i) {
-        const Instruction& it = program.instructions[i];
-        const Shape in = it.reads.empty() ? Shape{height, width} : plan.storages[it.reads[0].storage];
-        const Shape out = result(it, in, i);
-        plan.results.push_back(out);
-        // What is done inside of the next instruction is stored nowhere, and reads as late as that one.
-        const bool inside = !it.kernel;
-        if (!inside) {
-            const Instruction& first = it.inside < i ? program.instructions[it.inside] : it;
-            const Shape seen = first.reads.empty() ? Shape{height, width} : plan.storages[first.reads[0].storage];
-            scratch = std::max<uint64_t>(scratch, it.kernel->scratch(program, it, seen, out));
-        }
-        const auto used = [&](const View& view) {
-            if (block_of[view.storage] != SIZE_MAX) blocks[block_of[view.storage]].last = i + inside;
-        };
-        std::for_each(it.reads.begin(), it.reads.end(), used);
-        for (const Step& step : it.steps) {
-            if (step.kind != StepKind::add && step.kind != StepKind::multiply) continue;
-            used(step.view);
-            if (!fits(out, plan.storages[step.view.storage]))
-                throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu brings tensors of two sizes together", i);
-        }
-        for (const View& view : it.writes) {
-            Shape& shape = plan.storages[view.storage];
-            if (inside) {
-                shape = out;
-            } else if (block_of[view.storage] == SIZE_MAX) {
-                shape = out;
-                block_of[view.storage] = blocks.size();
-                blocks.push_back({view.storage, i, i, storage_bytes(program.storages[view.storage], out), 0});
-            } else if (shape.height != out.height || shape.width != out.width) {
-                throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu puts tensors of two sizes together", i);
-            }
-            used(view);
-        }
-    }
+    measure(program, height, width, plan);
     const Shape last = plan.results.back();
     if (last.height != height || last.width != width)
         throw Fault(PSEG_DAMAGED, "the file is damaged: logits of %u×%u for an image of %u×%u", last.height, last.width, height, width);
+    take_turns(program, plan);
+    std::vector<Block> blocks = blocks_of(program, plan);
     const uint64_t tensors = placed(blocks);
     for (const Block& block : blocks) plan.offsets[block.storage] = size_t(block.offset);
+    uint64_t scratch = 0;
+    for (const Turn& turn : plan.turns) scratch = std::max(scratch, turn_bytes(program, plan, turn));
     scratch = (scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     const uint64_t total = tensors + threads * scratch + ALIGNMENT - 1;
     if (total > MOST_ARENA_BYTES || total > std::numeric_limits<size_t>::max())

@@ -1,6 +1,7 @@
 // The C interface: arguments are checked, and no exception passes.
 #include "pocketseg.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include "fault.h"
 #include "kernels.h"
 #include "reader.h"
+#include "turns.h"
 #if defined(POCKETSEG_THREADS)
 #include "pool.h"
 #endif
@@ -60,43 +62,57 @@ void check(bool good, const char* what) {
     if (!good) throw Fault(PSEG_BAD_ARGUMENT, "%s", what);
 }
 
-// One instruction in parts of its rows, each with scratch of its own.
-struct Turn {
+// One turn, in parts of the rows of its last result.
+struct Work {
     const Frame& frame;
-    const Instruction& it;
-    Shape shape;
-    std::atomic<bool> finite;
+    const Turn& turn;
+    std::atomic<uint32_t> failed;  // an instruction where a value is not finite
 };
 
-void run_part(void* context, uint32_t part) {
-    Turn& turn = *static_cast<Turn*>(context);
-    const Plan& plan = turn.frame.plan;
-    const uint32_t first = uint32_t(uint64_t(turn.shape.height) * part / plan.threads);
-    const uint32_t last = uint32_t(uint64_t(turn.shape.height) * (part + 1) / plan.threads);
-    uint8_t* scratch = turn.frame.arena + plan.scratch_offset + part * plan.scratch_bytes;
-    Job job{turn.frame, turn.it, turn.shape, first, last, scratch, true};
-    turn.it.kernel->run(job);
-    if (!job.finite) turn.finite = false;
+void do_rows(Work& work, const Frame& frame, uint32_t member, Span rows) {
+    if (rows.first >= rows.last) return;
+    const uint32_t i = work.turn.members[member];
+    const Instruction& it = frame.program.instructions[i];
+    Job job{frame, it, frame.plan.results[i], rows.first, rows.last, frame.rings + work.turn.ring_bytes, true};
+    it.kernel->run(job);
+    if (!job.finite) work.failed = i;
 }
 
-void run_parts(pseg_model& model, Turn& turn) {
-#if defined(POCKETSEG_THREADS)
-    if (model.pool) {
-        model.pool->run(run_part, &turn);
-        return;
+void do_part(void* context, uint32_t part) {
+    Work& work = *static_cast<Work*>(context);
+    const Plan& plan = work.frame.plan;
+    const Turn& turn = work.turn;
+    Frame frame = work.frame;
+    frame.rings = frame.arena + plan.scratch_offset + part * plan.scratch_bytes;
+    const uint32_t count = uint32_t(turn.members.size());
+    const Span all = part_of(plan.results[turn.members.back()].height, part, plan.threads);
+    if (count == 1) return do_rows(work, frame, 0, all);
+    Span need[MOST_MEMBERS];
+    uint32_t done[MOST_MEMBERS] = {};
+    for (uint32_t y = all.first; y < all.last; y += turn.rows) {
+        needed(frame.program, plan, turn, {y, std::min(y + turn.rows, all.last)}, need);
+        for (uint32_t m = 0; m < count; ++m) {
+            do_rows(work, frame, m, {std::max(need[m].first, done[m]), need[m].last});
+            done[m] = std::max(done[m], need[m].last);
+        }
     }
-#endif
-    for (uint32_t part = 0; part < model.plan.threads; ++part) run_part(&turn, part);
+    // Rows that no window saw, of what others see as well.
+    if (part + 1 < plan.threads) return;
+    for (uint32_t m = 0; m < count; ++m) do_rows(work, frame, m, {done[m], plan.results[turn.members[m]].height});
 }
 
 void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
-    const Frame frame{model.program, model.plan, arena, image, logits};
-    for (size_t i = 0; i < model.plan.results.size(); ++i) {
-        const Instruction& it = model.program.instructions[i];
-        if (!it.kernel) continue;  // done inside of the next one
-        Turn turn{frame, it, model.plan.results[i], {true}};
-        run_parts(model, turn);
-        if (!turn.finite) throw Fault(PSEG_NOT_FINITE, "instruction %zu (%s): a value is nan or inf", i, it.kernel->name);
+    const Frame frame{model.program, model.plan, arena, nullptr, image, logits};
+    for (const Turn& turn : model.plan.turns) {
+        Work work{frame, turn, {UINT32_MAX}};
+#if defined(POCKETSEG_THREADS)
+        if (model.pool) model.pool->run(do_part, &work);
+        else
+#endif
+            for (uint32_t part = 0; part < model.plan.threads; ++part) do_part(&work, part);
+        const uint32_t failed = work.failed;
+        if (failed == UINT32_MAX) continue;
+        throw Fault(PSEG_NOT_FINITE, "instruction %u (%s): a value is nan or inf", failed, model.program.instructions[failed].kernel->name);
     }
 }
 

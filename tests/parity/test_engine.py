@@ -78,7 +78,7 @@ def test_no_pass_changes_a_bit(name, text):
             program = scheduled(graph, fuse=fuse)
             assert np.array_equal(session(program)(images), plain), (step.__name__, fuse)
         shorter.append(len(program.instructions))
-    assert shorter[-1] < shorter[0] / 2
+    assert shorter[-1] <= shorter[0] / 2
 
 
 @every_net

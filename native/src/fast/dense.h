@@ -168,7 +168,7 @@ void each_rows(Job& job, uint32_t pixel, bool in_place, bool words, Each each) {
     const uint64_t lines_bytes = in_place ? 0 : aligned(Lines::bytes(it.window, planes_of(job.frame.program, it), pixel, {in.height, in.width}, job.shape, most));
     const Dense d(job, reinterpret_cast<float*>(job.scratch + lines_bytes));
     Lines lines(in, it.window, pixel, job.shape.width, most, job.first, in_place ? nullptr : job.scratch, words);
-    if (in_place) lines.view = {in.data, in.row, in.pixel, in.plane, UINT32_MAX};
+    if (in_place) lines.view = {in.data, in.row, in.pixel, in.plane, in.ring ? in.ring : UINT32_MAX};
     for (uint32_t y = job.first; y < job.last; y += most) {
         const uint32_t count = job.last - y < most ? job.last - y : most;
         each(d, in_place ? lines.view : lines.see(y, count), y, count);

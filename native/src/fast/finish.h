@@ -18,6 +18,14 @@ inline bool all_zero(F x) {
     return zero;
 }
 
+// `count` numbers, and zeros.
+inline F some(const float* from, uint32_t count) {
+    if (count >= LANES) return load<F>(from);
+    float numbers[LANES] = {};
+    std::memcpy(numbers, from, 4 * size_t(count));
+    return load<F>(numbers);
+}
+
 class Finish {
 public:
     explicit Finish(Job& job) : job_(job), it_(job.it), known_(it_.writes.size() <= MOST_WRITES && it_.steps.size() <= MOST_STEPS) {
@@ -54,14 +62,6 @@ private:
     static bool knows(const Step& step) {
         return step.kind == StepKind::affine || step.kind == StepKind::relu || step.kind == StepKind::clip || meets(step) ||
                (step.kind == StepKind::snap && is_bytes(step.grid));
-    }
-
-    // `count` numbers, and zeros.
-    static F some(const float* from, uint32_t count) {
-        if (count >= LANES) return load<F>(from);
-        float numbers[LANES] = {};
-        std::memcpy(numbers, from, 4 * size_t(count));
-        return load<F>(numbers);
     }
 
     void chunk(uint32_t y, uint32_t x, uint32_t first, const float* values) {

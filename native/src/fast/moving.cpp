@@ -26,6 +26,10 @@ struct Mover {
         if (type == Type::bits) bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
         else if (type == Type::s32 || type == Type::f32) bytes *= 4;
     }
+    // Whether a pixel is one piece of so many bytes.
+    template <size_t SIZE>
+    bool is_a() const { return bytes == SIZE && planes == 1 && !tail; }
+
     void operator()(uint8_t* to, const uint8_t* from) const {
         for (uint32_t q = 0; q < planes; ++q, to += to_plane, from += from_plane) {
             move(to, from, bytes);
@@ -34,7 +38,20 @@ struct Mover {
     }
 };
 
+template <size_t SIZE>
+INLINE inline void moved(uint8_t* to, const uint8_t* from) { __builtin_memcpy(to, from, SIZE); }
+
+// A row of pixels, each `right` times.
+template <class Move>
+INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t right, size_t step, uint8_t* to, Move move) {
+    for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
+        for (uint32_t k = 0; k < right; ++k, to += step) move(to, from);
+}
+
 uint32_t factor(const Instruction& it, int side) { return it.kind == Kind::nearest ? it.factor[side] : 1; }
+
+// Pixels that change between planes and channels side by side at a time, so that both stay in the nearest cache.
+constexpr uint32_t TURNED = 16;
 
 float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 
@@ -44,13 +61,14 @@ float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return TURNED * one_pixel(it); }
 
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
     Finish finish(job);
     F trace = {};
     const Instruction& it = job.it;
+    const uint32_t pixel = padded(it.channels);
     const bool bytes = it.channels == 1 && it.steps.empty() && it.writes.size() == 1 && is_bytes(job.frame.program.grid(it.writes[0]));
     for (uint32_t y = job.first; y < job.last; ++y) {
         const float* from = job.frame.image + size_t(y) * job.shape.width;
@@ -68,12 +86,14 @@ void run(Job& job) {
                 store(to.at(y, x), packed(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
             }
         }
-        for (; x < job.shape.width; ++x) {
+        for (uint32_t count; x < job.shape.width; x += count) {
+            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
             for (uint32_t c = 0; c < it.channels; ++c) {
-                row_of(job)[c] = from[c * plane + x];
-                trace += row_of(job)[c] * 0;
+                const float* row = from + c * plane + x;
+                for (uint32_t i = 0; i < count; ++i) row_of(job)[i * pixel + c] = row[i];
+                for (uint32_t i = 0; i < count; i += LANES) trace += some(row + i, count - i) * 0;
             }
-            finish(y, x, row_of(job));
+            for (uint32_t i = 0; i < count; ++i) finish(y, x + i, row_of(job) + i * pixel);
         }
     }
     job.finite &= all_zero(trace);
@@ -88,12 +108,18 @@ uint64_t scratch(const Program&, const Instruction&, Shape, Shape) { return 0; }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const size_t plane = size_t(job.shape.height) * job.shape.width;
-    for (uint32_t y = job.first; y < job.last; ++y)
-        for (uint32_t c = 0; c < in.channels; ++c) {
-            float* to = job.frame.logits + c * plane + size_t(y) * job.shape.width;
-            if (in.pixel == 4) std::memcpy(to, in.floats(y, 0), 4 * size_t(job.shape.width));
-            else for (uint32_t x = 0; x < job.shape.width; ++x) to[x] = in.floats(y, x)[c];
+    for (uint32_t y = job.first; y < job.last; ++y) {
+        float* to = job.frame.logits + size_t(y) * job.shape.width;
+        if (in.pixel == 4) {
+            std::memcpy(to, in.floats(y, 0), 4 * size_t(job.shape.width));
+            continue;
         }
+        for (uint32_t x = 0, count; x < job.shape.width; x += count) {
+            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
+            for (uint32_t c = 0; c < in.channels; ++c)
+                for (uint32_t i = 0; i < count; ++i) to[c * plane + x + i] = in.floats(y, x + i)[c];
+        }
+    }
 }
 }  // namespace logits
 
@@ -114,10 +140,11 @@ void run(Job& job) {
             const Tensor to = job.frame.tensor(view);
             const Mover mover(in, to);
             for (uint32_t y = job.first; y < job.last; ++y) {
-                uint8_t* out = to.at(y, 0);
                 const uint8_t* from = in.at(y / down, 0);
-                for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
-                    for (uint32_t k = 0; k < right; ++k, out += to.pixel) mover(out, from);
+                if (mover.is_a<16>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
+                else if (mover.is_a<32>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
+                else if (mover.is_a<64>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
+                else repeated(in, from, right, to.pixel, to.at(y, 0), mover);
             }
         }
         return;
@@ -175,6 +202,23 @@ void largest(const Tensor& in, const Seen& seen, uint8_t* to) {
     for (; at < bytes; at += sizeof(Number)) largest_part<Number, sizeof(Number)>(in, seen, at, to);
 }
 
+// The commonest pooling: of two by two pixels, side by side.
+template <class Number, uint32_t SIZE>
+void largest_of_four(const Tensor& in, uint32_t y, uint32_t width, uint8_t* to, size_t step) {
+    typedef Number Part __attribute__((vector_size(SIZE)));
+    const uint8_t *upper = in.at(2 * y, 0), *lower = in.at(2 * y + 1, 0);
+    const auto larger = [](Part a, Part b) INLINE { return a > b ? a : b; };
+    for (uint32_t x = 0; x < width; ++x, upper += 2 * in.pixel, lower += 2 * in.pixel, to += step)
+        for (uint32_t at = 0; at < in.channels; at += SIZE) {
+            const Part left = larger(load<Part>(upper + at), load<Part>(lower + at));
+            store(to + at, larger(left, larger(load<Part>(upper + in.pixel + at), load<Part>(lower + in.pixel + at))));
+        }
+}
+
+bool is_of_four(const Window& w) {
+    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+}
+
 // One plane of signs: +1 wins.
 void largest_signs(const Tensor& in, const Seen& seen, uint8_t* to) {
     std::memset(to, 0, in.channels / 8);
@@ -213,12 +257,21 @@ void run(Job& job) {
     };
     if (as_bytes(job.frame.program, it)) {
         const Tensor to = job.frame.tensor(it.writes[0]);
-        const bool tail = to.tail;
-        for (uint32_t y = job.first; y < job.last; ++y)
+        const bool tail = to.tail, of_four = is_of_four(it.window) && type == Type::u8;
+        for (uint32_t y = job.first; y < job.last; ++y) {
+            if (of_four && in.channels % 32 == 0) {
+                largest_of_four<uint8_t, 32>(in, y, job.shape.width, to.at(y, 0), to.pixel);
+                continue;
+            }
+            if (of_four && in.channels % 16 == 0) {
+                largest_of_four<uint8_t, 16>(in, y, job.shape.width, to.at(y, 0), to.pixel);
+                continue;
+            }
             for (uint32_t x = 0; x < job.shape.width; ++x) {
                 pixel(y, x, to.at(y, x));
                 if (tail) std::memset(to.at(y, x) + in.channels / 8, 0, to.tail);
             }
+        }
         for (size_t i = 1; i < it.writes.size(); ++i) {
             const Tensor other = job.frame.tensor(it.writes[i]);
             const Mover mover(to, other);

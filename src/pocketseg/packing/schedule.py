@@ -91,16 +91,22 @@ class _Schedule:
     # --- where tensors lie --------------------------------------------------------------------------------
 
     def place_concatenations(self) -> None:
-        """From the last one up, so that a concatenation of concatenations is one storage."""
+        """From the last one up, so that a concatenation of concatenations is one storage.
+
+        What meets an upsampled tensor is copied beside it: the engine brings both together row by row, and the
+        concatenation need not be there as a whole from the time the first of its parts is.
+        """
         for node in reversed(self.graph.nodes):
             if not isinstance(node.op, Concat):
                 continue
+            upsampled = any(isinstance(part.op, p.Nearest) for part in node.inputs)
             whole, first = self.view(node), 0
             for part in node.inputs:
                 place = p.View(whole.storage, whole.first + first, part.channels)
                 first += part.channels
                 once = node.inputs.count(part) == 1
-                if self.fuse and once and part not in self.views and not isinstance(part.op, Slice):
+                late = upsampled and not isinstance(part.op, p.Nearest)
+                if self.fuse and once and not late and part not in self.views and not isinstance(part.op, Slice):
                     self.views[part] = place
                 else:
                     self.copied.setdefault(node, []).append((part, place))

@@ -1,0 +1,228 @@
+#include "turns.h"
+
+#include <algorithm>
+
+#include "kernels.h"
+
+namespace pseg {
+namespace {
+
+// Rings of a turn stay in the cache that a core has for itself.
+constexpr uint64_t MOST_RING_BYTES = 768 << 10;
+// Rows of the last result that are done at a time, at most: with two or more around them they fill rings of powers of two.
+constexpr uint32_t ROWS[] = {62, 30, 14, 6, 2, 1};
+// What may be computed twice, because two threads need it, in parts of the whole.
+constexpr uint64_t MOST_TWICE = 8;
+
+bool has_window(const Instruction& it) { return it.kind == Kind::convolution || it.kind == Kind::max_pool || it.kind == Kind::average_pool; }
+
+// Whether windows of different rows see different rows, and all of them.
+bool tiles(const Instruction& it) {
+    if (it.kind == Kind::nearest) return false;
+    const Window& w = it.window;
+    return !has_window(it) || (w.kernel[0] == w.stride[0] && w.dilation[0] == 1 && !w.padding[0] && !w.padding[2]);
+}
+
+Span seen(const Instruction& it, Span rows, uint32_t height) {
+    int64_t first = rows.first, last = rows.last;
+    if (it.kind == Kind::nearest) {
+        first /= it.factor[0], last = (last - 1) / it.factor[0] + 1;
+    } else if (has_window(it)) {
+        const Window& w = it.window;
+        first = first * w.stride[0] - w.padding[0];
+        last = (last - 1) * w.stride[0] - w.padding[0] + w.dilation[0] * (w.kernel[0] - 1) + 1;
+    }
+    const auto inside = [&](int64_t row) { return uint32_t(std::clamp<int64_t>(row, 0, height)); };
+    return {inside(first), inside(last)};
+}
+
+Span both(Span a, Span b) {
+    if (a.first >= a.last) return b;
+    if (b.first >= b.last) return a;
+    return {std::min(a.first, b.first), std::max(a.last, b.last)};
+}
+
+uint32_t power_of_two(uint32_t least) {
+    uint32_t power = 1;
+    while (power < least) power *= 2;
+    return power;
+}
+
+class Finder {
+public:
+    Finder(const Program& program, Plan& plan) : program_(program), plan_(plan), users_(program.storages.size()) {
+        for (uint32_t i = 0; i < program.instructions.size(); ++i) {
+            const Instruction& it = program.instructions[i];
+            if (!it.kernel) continue;
+            executed_.push_back(i);
+            each_read(it, [&](const View& view, bool) { users_[view.storage].readers.push_back(i); });
+            for (const View& view : it.writes) users_[view.storage].writers.push_back(i);
+        }
+    }
+
+    void find() {
+        for (size_t first = 0; first < executed_.size();) {
+            size_t count = longest(first);
+            while (count > 1 && !together(first, count)) --count;
+            if (count <= 1) plan_.turns.push_back({{executed_[first]}, {}, UINT32_MAX, 0}), count = 1;
+            first += count;
+        }
+    }
+
+private:
+    struct Users {
+        std::vector<uint32_t> writers, readers;
+    };
+
+    // Calls each(view, whether through the window).
+    template <class Each>
+    void each_read(const Instruction& it, Each each) const {
+        for (const View& view : reader(program_, it).reads) each(view, true);
+        for (const Step& step : it.steps)
+            if (step.kind == StepKind::add || step.kind == StepKind::multiply) each(step.view, false);
+    }
+
+    uint32_t height(uint32_t instruction) const { return plan_.results[instruction].height; }
+    uint32_t height_read(const Instruction& it) const {
+        const Instruction& first = reader(program_, it);
+        return first.reads.empty() ? UINT32_MAX : plan_.storages[first.reads[0].storage].height;
+    }
+
+    // How many may be done together at most: up to one that makes rows fewer, and before one that makes them more.
+    size_t longest(size_t first) const {
+        size_t count = 0;
+        bool only_moved = true;
+        for (size_t i = first; i < executed_.size() && count < MOST_MEMBERS; ++i) {
+            const Instruction& it = program_.instructions[executed_[i]];
+            const bool moves = it.kind == Kind::copy || it.kind == Kind::nearest;
+            if (!moves && !has_window(it) && it.kind != Kind::input && it.kind != Kind::output) break;
+            if (it.kind == Kind::nearest && !only_moved) break;
+            only_moved &= moves;
+            ++count;
+            if (it.kind != Kind::nearest && height(executed_[i]) != height_read(it) && it.kind != Kind::input) break;
+        }
+        return count;
+    }
+
+    bool is_ring(uint32_t storage, uint32_t first, uint32_t last) const {
+        const Users& of = users_[storage];
+        const auto within = [&](uint32_t i) { return first <= i && i <= last; };
+        return !of.readers.empty() && std::all_of(of.readers.begin(), of.readers.end(), within) && std::all_of(of.writers.begin(), of.writers.end(), within);
+    }
+
+    // Makes a turn of `count` instructions, if they can be one and memory is saved.
+    bool together(size_t first, size_t count) {
+        Turn turn;
+        turn.members.assign(executed_.begin() + long(first), executed_.begin() + long(first + count));
+        std::vector<uint32_t> rings;
+        if (!connect(turn, rings)) return false;
+        uint64_t whole = 0;
+        for (uint32_t storage : rings) whole += pixel_bytes(program_.storages[storage]) * plan_.storages[storage].height * plan_.storages[storage].width;
+        for (uint32_t rows : ROWS) {
+            turn.rows = rows;
+            if (!place(turn, rings) || turn.ring_bytes > MOST_RING_BYTES || turn.ring_bytes * plan_.threads > whole) continue;
+            plan_.turns.push_back(turn);
+            return true;
+        }
+        for (uint32_t storage : rings) plan_.rings[storage] = 0;
+        return false;
+    }
+
+    // Finds rings and who reads whose. What others see as well must be computed once and as a whole: nothing that looks
+    // around itself may stand between it and the end.
+    bool connect(Turn& turn, std::vector<uint32_t>& rings) const {
+        const uint32_t begin = turn.members.front(), end = turn.members.back();
+        const size_t count = turn.members.size();
+        const auto member = [&](uint32_t i) { return size_t(std::find(turn.members.begin(), turn.members.end(), i) - turn.members.begin()); };
+        bool around[MOST_MEMBERS] = {}, useful[MOST_MEMBERS] = {};
+        useful[count - 1] = true;
+        for (size_t m = count; m-- > 0;) {
+            const Instruction& it = program_.instructions[turn.members[m]];
+            bool outside = false, same = true;
+            for (const View& view : it.writes) outside |= !is_ring(view.storage, begin, end);
+            if (!useful[m] || (outside && around[m] && m + 1 < count)) return false;
+            const bool looks = around[m] || !tiles(it) || !tiles(reader(program_, it));
+            each_read(it, [&](const View& view, bool window) {
+                if (!is_ring(view.storage, begin, end)) return;
+                same &= window || plan_.storages[view.storage].height == height(turn.members[m]);
+                if (std::find(rings.begin(), rings.end(), view.storage) == rings.end()) rings.push_back(view.storage);
+                for (uint32_t writer : users_[view.storage].writers) {
+                    const size_t from = member(writer);
+                    turn.edges.push_back({uint8_t(from), uint8_t(m), window});
+                    around[from] |= window ? looks : around[m];
+                    useful[from] = true;
+                }
+            });
+            if (!same) return false;
+        }
+        return true;
+    }
+
+    // Goes through all rows as a run will: how many rows rings need, and what is computed twice. Gives rings their places.
+    bool place(Turn& turn, const std::vector<uint32_t>& rings) {
+        const size_t count = turn.members.size();
+        const uint32_t rows = height(turn.members.back());
+        std::vector<uint32_t> most(count, 1);
+        std::vector<uint64_t> made(count, 0);
+        for (uint32_t part = 0; part < plan_.threads; ++part) {
+            const Span all = part_of(rows, part, plan_.threads);
+            uint32_t done[MOST_MEMBERS] = {};
+            for (uint32_t y = all.first; y < all.last; y += turn.rows) {
+                Span need[MOST_MEMBERS];
+                needed(program_, plan_, turn, {y, std::min(y + turn.rows, all.last)}, need);
+                for (size_t m = 0; m < count; ++m) {
+                    most[m] = std::max(most[m], need[m].last - need[m].first);
+                    made[m] += need[m].last - std::min(need[m].last, std::max(need[m].first, done[m]));
+                    done[m] = std::max(done[m], need[m].last);
+                }
+            }
+        }
+        for (size_t m = 0; m < count; ++m)
+            if (made[m] > height(turn.members[m]) + height(turn.members[m]) / MOST_TWICE) return false;
+        turn.ring_bytes = 0;
+        for (uint32_t storage : rings) {
+            uint32_t kept = 1;
+            for (uint32_t writer : users_[storage].writers)
+                for (size_t m = 0; m < count; ++m)
+                    if (turn.members[m] == writer) kept = std::max(kept, most[m]);
+            plan_.rings[storage] = power_of_two(kept);
+            plan_.offsets[storage] = size_t(turn.ring_bytes);
+            const uint64_t bytes = pixel_bytes(program_.storages[storage]) * plan_.storages[storage].width * plan_.rings[storage];
+            turn.ring_bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        }
+        return true;
+    }
+
+    const Program& program_;
+    Plan& plan_;
+    std::vector<Users> users_;
+    std::vector<uint32_t> executed_;
+};
+
+}  // namespace
+
+const Instruction& reader(const Program& program, const Instruction& it) { return it.inside == UINT32_MAX ? it : program.instructions[it.inside]; }
+
+Span part_of(uint32_t rows, uint32_t part, uint32_t parts) {
+    return {uint32_t(uint64_t(rows) * part / parts), uint32_t(uint64_t(rows) * (part + 1) / parts)};
+}
+
+void needed(const Program& program, const Plan& plan, const Turn& turn, Span last, Span* of_members) {
+    const size_t count = turn.members.size();
+    std::fill(of_members, of_members + count, Span{0, 0});
+    of_members[count - 1] = last;
+    // Edges lie in the order of their readers, the last one first.
+    for (const Turn::Edge& edge : turn.edges) {
+        const Instruction& it = program.instructions[turn.members[edge.to]];
+        Span rows = of_members[edge.to];
+        if (edge.window && rows.first < rows.last) {
+            if (it.inside != UINT32_MAX) rows = seen(it, rows, plan.results[it.inside].height);
+            rows = seen(reader(program, it), rows, plan.results[turn.members[edge.from]].height);
+        }
+        of_members[edge.from] = both(of_members[edge.from], rows);
+    }
+}
+
+void take_turns(const Program& program, Plan& plan) { Finder(program, plan).find(); }
+
+}  // namespace pseg
