@@ -94,7 +94,7 @@ RUNTIMES = (
 EQUAL = 1e-4
 LARGEST_BF16 = 0.4
 LARGEST_INT8 = 1.5  # times what the integers' own distance is
-PEER_ISA = {"avx2": "AVX2", "avx512": "AVX512_CORE_BF16"}
+PEER_ISA = {"avx2": "AVX2", "avx512": "AVX512_CORE_BF16", "amx": "AVX512_CORE_AMX"}
 WITHOUT_BF16 = {"AVX2"}
 SIDES = (128, 256, 512, 1024, 2048)
 

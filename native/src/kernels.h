@@ -13,7 +13,7 @@
 
 namespace pseg {
 
-// A machine that has a set has those before it that its processor knows at all: their kernels do what a set has none for.
+// In order: what a set has no kernel for is done by those of the sets before it.
 enum class Isa : uint8_t { scalar, neon, avx2, avx512, amx };
 
 // A view in memory. A pixel's channels lie side by side; of bits, plane by plane, `plane` bytes apart.

@@ -1,4 +1,7 @@
-"""Kernels for matrix tiles (AMX), their instructions emulated, under sanitizers: the bytes of the plain kernels."""
+"""Kernels for matrix tiles (AMX), their instructions emulated, under sanitizers: the bytes of the plain kernels.
+
+The machine code is the one that is shipped: what a processor does not know ends in a signal, and that is caught.
+"""
 
 from __future__ import annotations
 
@@ -100,15 +103,15 @@ def packed_layers(channels: int, core: nn.Module) -> bytes:
     return file_of(program, {})
 
 
-def replayed(folder: Path, file: Path, side: int, isa: str, threads: int = 1) -> tuple[list[str], int]:
-    """Status and digest of the logits, and the products of tiles; none are counted where none are emulated."""
+def replayed(folder: Path, file: Path, side: int, isa: str, threads: int = 1) -> tuple[list[str], int | None]:
+    """Status and digest of the logits, and the products of tiles; None where they are real, and nobody counts."""
     done = subprocess.run(
         [folder / "replay", str(side), str(threads), str(file)], capture_output=True, text=True,
         env={**os.environ, "POCKETSEG_ISA": isa},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     counted = re.search(r"emulated AMX: (\d+) products", done.stderr)
-    return done.stdout.split()[1:], int(counted[1]) if counted else 0
+    return done.stdout.split()[1:], int(counted[1]) if counted else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -140,7 +143,8 @@ def test_what_tiles_do(emulated, shipped, tmp_path, channels, layer, products):
     file.write_bytes(packed_layers(channels, nn.Sequential(layer)))
     for threads in (1, 3):
         found, done = replayed(emulated, file, 40, "amx", threads)
-        assert (found, done) == (replayed(shipped, file, 40, "scalar")[0], products)
+        assert found == replayed(shipped, file, 40, "scalar")[0]
+        assert done in (products, None)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -153,4 +157,4 @@ def test_layers(emulated, shipped, tmp_path, name):
         for threads in (1, 3):
             found, products = replayed(emulated, file, side, "amx", threads)
             assert found == plain, (side, threads)
-            assert products > 0
+            assert products != 0
