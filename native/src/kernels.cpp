@@ -106,7 +106,8 @@ std::vector<Use> uses(const Program& program) {
 
 void choose_kernel(const Program& program, Instruction& it, Isa isa) {
     const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
-    it.alone = it.kernel && fits(*it.kernel);
+    // Of the image there is nothing that a kernel could look at.
+    it.alone = it.kernel && !it.reads.empty() && fits(*it.kernel);
     if (!it.alone) it.kernel = std::find_if(KERNELS, std::end(KERNELS), fits);
     if (it.kernel == std::end(KERNELS)) throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
     it.kernel->prepare(program, it);

@@ -107,7 +107,8 @@ private:
     std::string_view name() {
         const size_t length = in_.u8();
         const char* text = reinterpret_cast<const char*>(in_.take(length));
-        require(length > 0 && length <= MOST_NAME_BYTES, "a name of no length");
+        require(length > 0, "a name of no length");
+        require(length <= MOST_NAME_BYTES, "a name of too many bytes");
         for (size_t i = 0; i < length; ++i) require(text[i] > ' ' && text[i] <= '~', "a name that cannot be read");
         return {text, length};
     }

@@ -148,12 +148,15 @@ class _Writer:
         return bytes(self.out)
 
     def asked(self, asked: Asked) -> None:
+        numbers = range(len(self.program.instructions))
+        if not asked.kernels or not set(asked.kernels) <= set(numbers):
+            raise ModelFileError("model", "asks for kernels of instructions that are not there", "leave them out")
         names = list(dict.fromkeys(asked.kernels.values()))
         self.name(asked.machine)
         self.put("B", len(names))
         for name in names:
             self.name(name)
-        wanted = (asked.kernels.get(number) for number in range(len(self.program.instructions)))
+        wanted = (asked.kernels.get(number) for number in numbers)
         self.out += bytes(0 if name is None else 1 + names.index(name) for name in wanted)
 
     def name(self, name: str) -> None:

@@ -29,8 +29,10 @@ log = logging.getLogger("pocketseg")
 # The net must take less than this part of its time in each of the looks, which have so many turns. Most kernels are out
 # after the first.
 CLEARLY = 0.98
-LOOKS = (3, 5, 9)
+LOOKS = (1, 3, 5, 9)
 TURN_S = 0.03
+# Where a call takes longer, a turn is one call, and there are a few of them.
+SLOW_S = 0.15
 # After this the search ends with what it has.
 MOST_S = 300.0
 SCALAR = "scalar"
@@ -177,6 +179,6 @@ class _Search:
 def _ratio(rival: Session, best: Session, image: Array, turns: int) -> float:
     """How many times the best one's time the rival takes."""
     calls: dict[str, Callable[[], object]] = {"rival": lambda: rival(image), "best": lambda: best(image)}
-    timings = in_turns(calls, turns=turns, turn_s=TURN_S)
+    timings = in_turns(calls, turns=turns, turn_s=TURN_S, slow_s=SLOW_S)
     ratio, _ = timings["rival"].ratio(timings["best"])
     return ratio
