@@ -63,8 +63,8 @@ PSEG_API int pseg_describe(const pseg_model *model, pseg_facts *facts);
 /* The instruction set whose kernels were chosen; "" for a model that failed to open. */
 PSEG_API const char *pseg_isa(const pseg_model *model);
 
-/* The kernel that runs an instruction, such as "avx512/convolution_codes"; "" for one that is done inside of its neighbour, and for
- * one that is not there. */
+/* The kernel that runs an instruction, such as "avx512/convolution_codes"; "" for one that is done inside of its neighbour,
+ * and for one that is not there. */
 PSEG_API const char *pseg_kernel(const pseg_model *model, uint32_t instruction);
 
 /* Names of the kernels that a file may ask for, those for other machines too, from 0 on; "" behind the last. */

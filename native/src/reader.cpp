@@ -430,8 +430,8 @@ private:
     Isa isa_;
     Program program_;
     std::vector<std::vector<bool>> written_;
-    const Kernel* named_[256] = {};      // by their numbers in the file, from 1 on
-    const uint8_t* asked_ = nullptr;     // of each instruction, such a number or 0
+    const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
+    const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
     uint64_t weights_ = 0, constants_ = 0;
 };
 

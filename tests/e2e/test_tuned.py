@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,10 @@ from pocketseg.engine.verification import generated
 from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.flows import tuning as flow
 from pocketseg.flows.inspect_packed import JOINED, inspect_packed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
+from packed_models import asking
+from packed_models import packed as small_net
 
 TIMED = re.compile(r"tuned: (0\.\d\d of the time on this machine|\d+ other kernels were tried)")
 
@@ -142,6 +147,19 @@ def test_changes_must_pay_together(packed, monkeypatch, tmp_path, together):
         assert len(done.tuning.changes) > 1 and done.tuning.ratio == together
     else:
         assert done.tuning.changes == () and done.file.read_bytes() == packed["int8"].read_bytes()
+
+
+def test_the_clock():
+    """Plain kernels for wide codes beside those of this machine, on signs: more than one and a half times as slow."""
+    plain = small_net("thin_unet", "w1a1")
+    count = len(Session(plain, "here").kernels)
+    slow, quick = (
+        Session(asking(plain, dict.fromkeys(range(count), "scalar/convolution_wide")), "x"),
+        Session(plain, "x"),
+    )
+    image = generated(1, 64, 64)[None]
+    assert flow._ratio(slow, quick, image, 3) > 1.5
+    assert flow._ratio(quick, slow, image, 3) < 0.67
 
 
 def test_one_look_is_not_enough(packed, monkeypatch, tmp_path):
