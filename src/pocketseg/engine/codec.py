@@ -292,8 +292,8 @@ class _Reader:
         machine, count = self.name(), *self.take("B")
         names = [self.name() for _ in range(count)]
         numbers = self.take(f"{instructions}B")
-        if not names or max(numbers, default=0) > count:
-            raise self.wrong("a kernel that is not there")
+        if not names:
+            raise self.wrong("no kernel is asked for")
         return Asked(machine, {place: names[number - 1] for place, number in enumerate(numbers) if number})
 
     def name(self) -> str:

@@ -89,7 +89,7 @@ def tuned(content: bytes, where: str, progress: Callable[[int, int], None] | Non
     """
     program, container = program_in(content, where)
     size = Pipeline.from_dict(container.card.get("pipeline"), where).net_size
-    search = _Search(replace(program, asked=None), container.card, where, size)
+    search = _Search(program, container.card, where, size)
     search.run(progress)
     ratio = _ratio(search.best, search.untuned, search.image, LOOKS[-1]) if search.changes else 1.0
     if search.changes and ratio >= CLEARLY:
