@@ -149,6 +149,18 @@ def test_what_is_inside_of_its_neighbour_waits_for_it(joined, clock):
     assert all(found[number].before == JOINED for number in inside)
 
 
+def test_a_run_is_tuned_as_it_is_packed(trained_run, packed, clock, tmp_path):
+    clock |= set(kernel_names())
+    done = pocketseg.pack(trained_run, tmp_path / "a.pseg", tune=True)
+    program, container = program_in(done.file.read_bytes(), "here")
+    assert done.parity.holds and done.tuning.tried > 0
+    assert (program.asked.kernels if program.asked else {}) == {
+        each.instruction: each.after for each in done.tuning.changes
+    }
+    assert program.asked or done.tuning.machine != "avx512"
+    assert container.card == program_in(packed["f32"].read_bytes(), "here")[1].card
+
+
 def test_nothing_faster_is_the_file_as_it_was(packed, clock, tmp_path):
     done = pocketseg.pack(packed["int8"], tmp_path / "a.pseg", tune=True)
     assert done.tuning.changes == () and done.tuning.ratio == 1 and done.tuning.tried > 0

@@ -167,6 +167,19 @@ def test_the_kernel_that_is_asked_for_runs_alone():
     assert ("" in plain.kernels[1:5]) == (plain.isa != "scalar")
 
 
+@pytest.mark.parametrize("behind", [0, 1])
+def test_asking_for_what_would_run_anyway_is_not_to_be_joined(behind):
+    """Either of two neighbours, each by the best kernel of its own."""
+    plain = Session(packed(*MODEL), "here")
+    joined = [number + behind for number, name in enumerate(plain.kernels) if not name]
+    assert bool(joined) == (plain.isa != "scalar")
+    for number in joined:
+        tried = ((name, Session(asking(packed(*MODEL), {number: name}), "here")) for name in kernel_names())
+        name, session = next(each for each in tried if each[1].kernels != plain.kernels)
+        assert session.kernels[number] == name and name.startswith(f"{plain.isa}/")
+        assert session.kernels[number - behind] != ""
+
+
 def test_other_machines_choose_for_themselves():
     assert Session(tuned("abacus"), "here").kernels == Session(packed(*MODEL), "here").kernels
 
