@@ -51,7 +51,7 @@ typedef struct pseg_facts {
     uint32_t instructions;
 } pseg_facts;
 
-/* Version of the file format that this library reads. */
+/* The newest version of the file format that this library reads; it reads all before it. */
 PSEG_API uint32_t pseg_version(void);
 
 /* Reads a model; the bytes may be freed afterwards. On failure *model is still set (unless there was no memory for it,
@@ -62,6 +62,13 @@ PSEG_API int pseg_describe(const pseg_model *model, pseg_facts *facts);
 
 /* The instruction set whose kernels were chosen; "" for a model that failed to open. */
 PSEG_API const char *pseg_isa(const pseg_model *model);
+
+/* The kernel that runs an instruction, such as "avx512/convolution_codes"; "" for one that is done inside of its neighbour,
+ * and for one that is not there. */
+PSEG_API const char *pseg_kernel(const pseg_model *model, uint32_t instruction);
+
+/* Names of the kernels that a file may ask for, those for other machines too, from 0 on; "" behind the last. */
+PSEG_API const char *pseg_kernel_name(uint32_t number);
 
 /* Prepares for images of height × width and tells how many bytes pseg_run needs. */
 PSEG_API int pseg_plan(pseg_model *model, uint32_t height, uint32_t width, uint32_t threads, size_t *arena_bytes);

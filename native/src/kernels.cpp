@@ -1,8 +1,10 @@
 #include "kernels.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <vector>
 #if defined(POCKETSEG_ARM) && defined(__linux__)
 #include <sys/auxv.h>
@@ -35,7 +37,7 @@ namespace pseg {
 namespace {
 
 constexpr Kernel KERNELS[] = {
-#define KERNEL(set, name) {#name "__" #set, Isa::set, set::name::fits, set::name::prepare, set::name::scratch, set::name::run},
+#define KERNEL(set, name) {#set "/" #name, Isa::set, set::name::fits, set::name::prepare, set::name::scratch, set::name::run},
 #define JOINED(set, name, first, second)
 #include "kernels.inc"
 #undef KERNEL
@@ -51,7 +53,7 @@ struct Joined {
 const Joined JOINS[] = {
 #define KERNEL(set, name)
 #define JOINED(set, name, first, second) \
-    {#first "__" #set, #second "__" #set, set::name::joins, {#name "__" #set, Isa::set, nullptr, nullptr, set::name::scratch, set::name::run}},
+    {#set "/" #first, #set "/" #second, set::name::joins, {#set "/" #name, Isa::set, nullptr, nullptr, set::name::scratch, set::name::run}},
 #include "kernels.inc"
 #undef KERNEL
 #undef JOINED
@@ -110,21 +112,22 @@ std::vector<Use> uses(const Program& program) {
 }  // namespace
 
 void choose_kernel(const Program& program, Instruction& it, Isa isa) {
-    for (const Kernel& kernel : KERNELS) {
-        if (kernel.isa > isa || !kernel.fits(program, it)) continue;
-        it.kernel = &kernel;
-        kernel.prepare(program, it);
-        it.weights.f32 = {}, it.weights.whole = {};
-        return;
-    }
-    throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
+    const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
+    // Of the image there is nothing that a kernel could look at.
+    it.alone = it.kernel && !it.reads.empty() && fits(*it.kernel);
+    if (!it.alone) it.kernel = std::find_if(KERNELS, std::end(KERNELS), fits);
+    if (it.kernel == std::end(KERNELS)) throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
+    it.kernel->prepare(program, it);
+    it.weights.f32 = {}, it.weights.whole = {};
 }
+
+const Kernel* kernel_at(size_t number) { return number < std::size(KERNELS) ? &KERNELS[number] : nullptr; }
 
 void join_kernels(Program& program, Isa isa) {
     const std::vector<Use> use = uses(program);
     for (size_t i = 0; i + 1 < program.instructions.size(); ++i) {
         Instruction &first = program.instructions[i], &second = program.instructions[i + 1];
-        if (!first.kernel || first.writes.size() != 1) continue;
+        if (!first.kernel || first.alone || second.alone || first.writes.size() != 1) continue;
         const Use& between = use[first.writes[0].storage];
         if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
         for (const Joined* join = JOINS; join->first; ++join) {

@@ -52,7 +52,7 @@ struct Job {
 };
 
 struct Kernel {
-    const char* name;
+    const char* name;  // set/name
     Isa isa;
     bool (*fits)(const Program&, const Instruction&);
     // Lays weights out as run wants them, in `packed`.
@@ -62,8 +62,12 @@ struct Kernel {
     void (*run)(Job&);
 };
 
-// Sets the instruction's kernel and its packed weights.
+// Sets the instruction's kernel and its packed weights. The kernel that is set beforehand is taken if it fits, and then runs
+// alone: it is joined with no other. Else the best one is.
 void choose_kernel(const Program& program, Instruction& it, Isa isa);
+
+// The kernels of the library, as kernels.inc lists them; null behind the last.
+const Kernel* kernel_at(size_t number);
 
 // Pairs of instructions that one kernel does at once: what lies between them is never stored.
 void join_kernels(Program& program, Isa isa);

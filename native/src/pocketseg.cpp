@@ -155,6 +155,17 @@ int pseg_describe(const pseg_model* model, pseg_facts* facts) {
 
 const char* pseg_isa(const pseg_model* model) { return model && model->open ? isa_name(model->isa) : ""; }
 
+const char* pseg_kernel(const pseg_model* model, uint32_t instruction) {
+    if (!model || !model->open || instruction >= model->program.instructions.size()) return "";
+    const Kernel* kernel = model->program.instructions[instruction].kernel;
+    return kernel ? kernel->name : "";
+}
+
+const char* pseg_kernel_name(uint32_t number) {
+    const Kernel* kernel = kernel_at(number);
+    return kernel ? kernel->name : "";
+}
+
 int pseg_plan(pseg_model* model, uint32_t height, uint32_t width, uint32_t threads, size_t* arena_bytes) {
     if (!model) return PSEG_BAD_ARGUMENT;
     return guarded(model, [&] {

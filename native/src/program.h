@@ -1,6 +1,7 @@
 // What a file holds, checked and in memory. docs/format.md has the bytes, src/pocketseg/engine/program.py the meaning.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -15,6 +16,7 @@ constexpr uint32_t MOST_SIDE = 1u << 15;
 constexpr uint64_t MOST_ARENA_BYTES = uint64_t(1) << 34;
 constexpr uint32_t MOST_THREADS = 256;
 constexpr int MOST_PLANES = 8;
+constexpr size_t MOST_NAME_BYTES = 63;  // of a kernel or a set
 // Sums stay exact in f64, as the references compute them.
 constexpr double LARGEST_SUM = 9007199254740992.0;
 
@@ -90,6 +92,7 @@ struct Instruction {
     // One that is done inside of the next has no kernel; the next one knows it.
     const Kernel* kernel = nullptr;
     std::vector<uint8_t> packed;
+    bool alone = false;  // the file asked for its kernel
     uint32_t inside = UINT32_MAX;
 };
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string_view>
 
 #include "fault.h"
 #include "sha256.h"
@@ -60,7 +61,7 @@ void require(bool good, const char* what) {
 
 class Reader {
 public:
-    Reader(Cursor program, Cursor data, Isa isa) : in_(program), data_(data), isa_(isa) {}
+    Reader(Cursor program, Cursor data, uint32_t version, Isa isa) : in_(program), data_(data), version_(version), isa_(isa) {}
 
     Program read() {
         program_.in_channels = in_.u16(), program_.out_channels = in_.u16(), program_.multiple = in_.u16();
@@ -68,6 +69,7 @@ public:
         const size_t grids = in_.u16(), storages = in_.u16(), instructions = in_.u16();
         // What is reserved is in proportion to the bytes that are there.
         require(3 * grids + 4 * storages + 4 * instructions <= in_.left(), "a section ends too soon");
+        if (version_ > 1) asked(instructions);
         // Pointers to grids are kept: the vector does not grow later.
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
@@ -88,6 +90,29 @@ public:
     }
 
 private:
+    // Which kernels the file asks for, and on machines of which set; what this one does not know is not asked for.
+    void asked(size_t instructions) {
+        const bool here = name() == isa_name(isa_);
+        const size_t names = in_.u8();
+        require(names > 0, "no kernel is asked for");
+        for (size_t i = 1; i <= names; ++i) {
+            const std::string_view wanted = name();
+            for (size_t n = 0; here && kernel_at(n); ++n)
+                if (wanted == kernel_at(n)->name) named_[i] = kernel_at(n);
+        }
+        asked_ = in_.take(instructions);
+        for (size_t i = 0; i < instructions; ++i) require(asked_[i] <= names, "a kernel that is not there");
+    }
+
+    std::string_view name() {
+        const size_t length = in_.u8();
+        const char* text = reinterpret_cast<const char*>(in_.take(length));
+        require(length > 0, "a name of no length");
+        require(length <= MOST_NAME_BYTES, "a name of too many bytes");
+        for (size_t i = 0; i < length; ++i) require(text[i] > ' ' && text[i] <= '~', "a name that cannot be read");
+        return {text, length};
+    }
+
     Grid grid() {
         Grid grid;
         grid.kind = GridKind(in_.u8());
@@ -175,6 +200,7 @@ private:
         const uint8_t kind = in_.u8();
         require(kind < KINDS, "an unknown operation");
         it.kind = Kind(kind);
+        if (asked_) it.kernel = named_[asked_[index]];
         const size_t reads = in_.u8(), steps = in_.u8(), writes = in_.u8();
         require(reads == (it.kind == Kind::input ? 0 : 1), "an operation of other inputs");
         for (size_t i = 0; i < reads; ++i) it.reads.push_back(read_view());
@@ -400,9 +426,12 @@ private:
     }
 
     Cursor in_, data_;
+    uint32_t version_;
     Isa isa_;
     Program program_;
     std::vector<std::vector<bool>> written_;
+    const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
+    const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
     uint64_t weights_ = 0, constants_ = 0;
 };
 
@@ -415,7 +444,7 @@ Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
     Cursor header(bytes + sizeof MAGIC, DIGEST_AT - sizeof MAGIC);
     const uint32_t version = header.u32(), zero = header.u32();
     if (version > FORMAT_VERSION) throw Fault(PSEG_TOO_NEW, "the file is of version %u, newer than %u", version, FORMAT_VERSION);
-    require(version == FORMAT_VERSION && zero == 0, "its header is wrong");
+    require(version > 0 && zero == 0, "its header is wrong");
     uint64_t sizes[4];
     for (uint64_t& size : sizes) size = header.number(8);
     require(sizes[0] == length, "it is torn");
@@ -431,7 +460,7 @@ Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
     const auto found = digest.digest();
     require(std::memcmp(found.data(), bytes + DIGEST_AT, found.size()) == 0, "its digest is wrong");
     const uint8_t* program = bytes + HEADER_BYTES + sizes[1];
-    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), isa).read();
+    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version, isa).read();
 }
 
 }  // namespace pseg

@@ -8,7 +8,7 @@
 
 namespace pseg {
 
-constexpr uint32_t FORMAT_VERSION = 1;
+constexpr uint32_t FORMAT_VERSION = 2;
 
 // The program of a file, with the kernels of an instruction set chosen and its weights laid out for them. Throws Fault;
 // reads nothing outside of the bytes and allocates nothing above the limits.

@@ -18,6 +18,8 @@ from pocketseg.engine.container import read_container
 MODELS = [
     ("thin_unet", "w2a8"), ("thin_unet_w32_n4_separable", "residual w2a2"), ("mk_unet", "w1a1"), ("mk_unet", "w4"),
     ("fixed_point_unet", "power-of-two Q1.8/Q4.4"), ("thin_unet", "fixed Q8.8/Q8.8", "f16"),
+    ("mk_unet", "residual w2a2", "f32", "scalar/convolution_codes"),
+    ("mk_unet", "w8a8", "f16", "avx2/convolution_codes"),
 ]  # fmt: skip
 EACH = 150
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketseg.cli import console
+
+if TYPE_CHECKING:
+    from pocketseg.flows.tuning import Tuning
 
 
 class FloatWeights(StrEnum):
@@ -26,7 +29,7 @@ class Constants(StrEnum):
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="Run or stage folder, best or packed.safetensors.")],
+    model: Annotated[Path, typer.Argument(help="Run or stage folder, best or packed.safetensors; with --tune .pseg.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.pseg).")] = None,
     fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Which stage's model (default: the last).")] = None,
@@ -35,6 +38,9 @@ def command(
     ] = None,
     weights: Annotated[FloatWeights, typer.Option(help="How f32 weights are stored.")] = FloatWeights.f32,
     constants: Annotated[Constants, typer.Option(help="How scales, biases and norms are stored.")] = Constants.f32,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time this machine's kernels and ask for the fastest; results stay the same.")
+    ] = False,
 ) -> None:
     """Pack a model into one small file that runs without PyTorch, checked against torch.
 
@@ -45,14 +51,33 @@ def command(
         pocketseg pack runs/low --stage ternary --constants f16 --out lesion.pseg
 
         pocketseg pack runs/first/fold-0/float/best.safetensors --calibrate scans/images --out int8.pseg
+
+        pocketseg pack model.pseg --tune --out model-for-this-machine.pseg
     """
     from pocketseg.flows.pack import pack
 
     console.log_to_terminal()
-    done = pack(
-        model, out, fold=fold, stage=stage, calibrate=calibrate, weights=weights.value, constants=constants.value
-    )
+    with console.bars() as bars:
+        done = pack(
+            model, out, fold=fold, stage=stage, calibrate=calibrate, weights=weights.value, constants=constants.value,
+            tune=tune, progress=bars.of("tuning"),
+        )  # fmt: skip
+    if done.tuning:
+        _tell(done.tuning)
     console.speak(
         f"{done.file}: {done.size_bytes / 1024:.1f} KiB; {done.arena_bytes / 2**20:.1f} MiB of memory an image"
     )
     console.speak(f"next:   pocketseg predict {done.file} IMAGES --out masks --overlay")
+
+
+def _tell(tuning: Tuning) -> None:
+    if not tuning.changes:
+        console.speak(f"tuned: {tuning.tried} other kernels were tried for {tuning.machine}, none is clearly faster")
+        return
+    rows = [
+        [str(each.instruction), each.operation, each.before, each.after, f"{each.ratio:.2f}"] for each in tuning.changes
+    ]
+    console.table("other kernels", ["instruction", "operation", "before", "after", "net's time"], rows)
+    console.speak(
+        f"tuned: {tuning.ratio:.2f} of the time on this machine ({tuning.machine} kernels, {tuning.tried} others tried)"
+    )

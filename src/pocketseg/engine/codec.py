@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from pocketseg.engine.container import ANEW
+from pocketseg.engine.container import ANEW, Container, read_container
 from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.program import (
     Add,
     Affine,
     Array,
+    Asked,
     AveragePool,
     Bilinear,
     Clip,
@@ -56,6 +58,28 @@ WEIGHTS = ("f32", "bf16", "integers", "powers", "signs")
 UNIFORM, POWERS, SIGNS = 1, 2, 3
 # How a row of constants is stored: each f32, one f32 for all, or halves with a shared exponent.
 EACH, ONE, HALVES = 0, 1, 2
+# Since version 2 a program may ask for kernels.
+PLAIN, ASKING = 1, 2
+NAME = re.compile(r"[!-~]{1,63}")
+
+
+def file_of(program: Program, card: Mapping[str, Any]) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ModelFileError: as `encode`.
+    """
+    return Container(card, *encode(program), ASKING if program.asked else PLAIN).to_bytes()
+
+
+def program_in(content: bytes, where: str) -> tuple[Program, Container]:
+    """The program of a file, and the sections that it is in.
+
+    Raises:
+        ModelFileError: as `read_container` and `decode`.
+    """
+    found = read_container(content, where)
+    return decode(found.program, found.data, where, found.version), found
 
 
 def encode(program: Program) -> tuple[bytes, bytes]:
@@ -71,13 +95,13 @@ def encode(program: Program) -> tuple[bytes, bytes]:
         raise ModelFileError("model", f"is too large for this format ({error})", "take a smaller net") from error
 
 
-def decode(section: bytes, data: bytes, where: str) -> Program:
+def decode(section: bytes, data: bytes, where: str, version: int = PLAIN) -> Program:
     """The inverse of `encode`.
 
     Raises:
         ModelFileError: the bytes are no program.
     """
-    reader = _Reader(section, data, where)
+    reader = _Reader(section, data, where, version)
     try:
         return reader.program()
     except (struct.error, IndexError) as error:
@@ -105,6 +129,8 @@ class _Writer:
         program = self.program
         counts = len(self.grids), len(program.storages), len(program.instructions)
         self.put("6H", program.in_channels, program.out_channels, program.multiple, *counts)
+        if program.asked:
+            self.asked(program.asked)
         for grid in self.grids:
             self.grid(grid)
         for storage in program.storages:
@@ -120,6 +146,24 @@ class _Writer:
             for view in each.writes:
                 self.view(view)
         return bytes(self.out)
+
+    def asked(self, asked: Asked) -> None:
+        numbers = range(len(self.program.instructions))
+        if not asked.kernels or not set(asked.kernels) <= set(numbers):
+            raise ModelFileError("model", "asks for kernels of instructions that are not there", "leave them out")
+        names = list(dict.fromkeys(asked.kernels.values()))
+        self.name(asked.machine)
+        self.put("B", len(names))
+        for name in names:
+            self.name(name)
+        wanted = (asked.kernels.get(number) for number in numbers)
+        self.out += bytes(0 if name is None else 1 + names.index(name) for name in wanted)
+
+    def name(self, name: str) -> None:
+        if not NAME.fullmatch(name):
+            raise ModelFileError("model", f"asks for a kernel {name!r}", "take a name that the library has")
+        self.put("B", len(name))
+        self.out += name.encode()
 
     def grid_number(self, grid: Grid | None) -> int:
         return 0 if grid is None else 1 + self.grids.index(grid)
@@ -195,8 +239,8 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, section: bytes, data: bytes, where: str) -> None:
-        self.section, self.data, self.where = section, data, where
+    def __init__(self, section: bytes, data: bytes, where: str, version: int) -> None:
+        self.section, self.data, self.where, self.version = section, data, where, version
         self.at = self.data_at = self.in_channels = 0
         self.grids: list[Grid] = []
         self.storages: tuple[Storage, ...] = ()
@@ -236,12 +280,29 @@ class _Reader:
 
     def program(self) -> Program:
         self.in_channels, out_channels, multiple, grids, storages, instructions = self.take("6H")
+        asked = self.asked(instructions) if self.version >= ASKING else None
         self.grids = [self.grid() for _ in range(grids)]
         self.storages = tuple(self.storage() for _ in range(storages))
         done = tuple(self.instruction() for _ in range(instructions))
         if self.at != len(self.section) or self.data_at != len(self.data):
             raise self.wrong("bytes are left over")
-        return Program(self.in_channels, out_channels, multiple, self.storages, done)
+        return Program(self.in_channels, out_channels, multiple, self.storages, done, asked)
+
+    def asked(self, instructions: int) -> Asked:
+        machine, count = self.name(), *self.take("B")
+        names = [self.name() for _ in range(count)]
+        numbers = self.take(f"{instructions}B")
+        if not names:
+            raise self.wrong("no kernel is asked for")
+        return Asked(machine, {place: names[number - 1] for place, number in enumerate(numbers) if number})
+
+    def name(self) -> str:
+        (length,) = self.take("B")
+        (text,) = self.take(f"{length}s")
+        name: str = text.decode("latin-1")
+        if not NAME.fullmatch(name):
+            raise self.wrong("a name that cannot be read")
+        return name
 
     def grid(self) -> Grid:
         (kind,) = self.take("B")

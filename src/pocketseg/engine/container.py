@@ -12,7 +12,8 @@ from typing import Any
 from pocketseg.errors import ModelFileError
 
 MAGIC = b"\x89pseg\r\n\x1a"
-VERSION = 1
+# The newest that is read; what an older one can say is written as that.
+VERSION = 2
 # magic, version, 0, file length, card length, program length, data length; the digest follows.
 HEADER = struct.Struct("<8sIIQQQQ")
 DIGEST_BYTES = 32
@@ -28,17 +29,19 @@ class Container:
         card: what Python reads: pipeline, model card, verification. The engine skips it.
         program: instructions.
         data: weights and constants, in the order in which the program names them.
+        version: of the program section.
     """
 
     card: Mapping[str, Any]
     program: bytes
     data: bytes
+    version: int = 1
 
     def to_bytes(self) -> bytes:
         card = json.dumps(self.card, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
         body = card + self.program + self.data
         lengths = (len(card), len(self.program), len(self.data))
-        head = HEADER.pack(MAGIC, VERSION, 0, HEADER_BYTES + len(body), *lengths)
+        head = HEADER.pack(MAGIC, self.version, 0, HEADER_BYTES + len(body), *lengths)
         return head + _digest(head, body) + body
 
 
@@ -59,7 +62,7 @@ def read_container(content: bytes, where: str) -> Container:
     _, version, zero, length, *lengths = HEADER.unpack_from(content)
     if version > VERSION:
         raise ModelFileError(where, f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
-    if version != VERSION or zero:
+    if version < 1 or zero:
         raise ModelFileError(where, "has a damaged header", ANEW)
     if length != len(content) or HEADER_BYTES + sum(lengths) != length:
         raise ModelFileError(where, f"is torn: its header says {length} bytes, it has {len(content)}", ANEW)
@@ -73,7 +76,7 @@ def read_container(content: bytes, where: str) -> Container:
         raise ModelFileError(where, f"its card is no JSON ({error})", ANEW) from None
     if not isinstance(card, dict):
         raise ModelFileError(where, "its card is no JSON object", ANEW)
-    return Container(card, body[card_end:program_end], body[program_end:])
+    return Container(card, body[card_end:program_end], body[program_end:], version)
 
 
 def _digest(head: bytes, body: bytes) -> bytes:

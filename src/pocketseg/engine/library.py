@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,8 @@ def library() -> ctypes.CDLL:
     found.pseg_open.argtypes = [ctypes.c_char_p, size, ctypes.POINTER(model)]
     found.pseg_describe.argtypes = [model, ctypes.POINTER(Facts)]
     found.pseg_isa.argtypes, found.pseg_isa.restype = [model], ctypes.c_char_p
+    found.pseg_kernel.argtypes, found.pseg_kernel.restype = [model, ctypes.c_uint32], ctypes.c_char_p
+    found.pseg_kernel_name.argtypes, found.pseg_kernel_name.restype = [ctypes.c_uint32], ctypes.c_char_p
     found.pseg_plan.argtypes = [model, *[ctypes.c_uint32] * 3, ctypes.POINTER(size)]
     found.pseg_run.argtypes = [model, floats, floats, ctypes.c_void_p, size]
     found.pseg_error.argtypes, found.pseg_error.restype = [model], ctypes.c_char_p
@@ -52,3 +55,9 @@ def library() -> ctypes.CDLL:
     if found.pseg_version() != VERSION:
         raise EnvironmentProblem(str(file), f"reads version {found.pseg_version()}, not {VERSION}", REBUILD)
     return found
+
+
+def kernel_names() -> list[str]:
+    """Every kernel that a file may ask for, such as `avx512/convolution_codes`, best first; also for other machines."""
+    names = map(library().pseg_kernel_name, itertools.count())
+    return [name.decode() for name in itertools.takewhile(bool, names)]

@@ -10,6 +10,7 @@ writes, as f32 or as codes of that storage's grid. `Copy`, `MaxPool`, `Nearest` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -270,6 +271,19 @@ class Instruction:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Kernels that instructions are to be run with; they change the time only.
+
+    Attributes:
+        machine: the set of kernels of the machine that they were timed on; others do as if nothing was asked for.
+        kernels: names by the instructions' numbers; the library chooses for those that are not here.
+    """
+
+    machine: str
+    kernels: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class Program:
     """A net.
 
@@ -279,6 +293,7 @@ class Program:
         multiple: height and width of the image are multiples of it.
         storages: tensors.
         instructions: in the order in which they run.
+        asked: kernels that were found to be the fastest, see `flows.tuning`.
     """
 
     in_channels: int
@@ -286,6 +301,7 @@ class Program:
     multiple: int
     storages: tuple[Storage, ...]
     instructions: tuple[Instruction, ...]
+    asked: Asked | None = None
 
     @property
     def exact(self) -> bool:

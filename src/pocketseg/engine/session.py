@@ -35,6 +35,7 @@ class Session:
         out_channels: planes of logits.
         multiple: height and width are multiples of it.
         isa: whose kernels run.
+        kernels: of each instruction, such as `avx512/convolution_codes`; "" where it is done inside of its neighbour.
     """
 
     def __init__(self, content: bytes, where: str, threads: int = 1) -> None:
@@ -53,6 +54,8 @@ class Session:
         self._check(self._library.pseg_describe(self._model, ctypes.byref(facts)))
         self.in_channels, self.out_channels, self.multiple = facts.in_channels, facts.out_channels, facts.multiple
         self.isa: str = self._library.pseg_isa(self._model).decode()
+        kernels = (self._library.pseg_kernel(self._model, number) for number in range(facts.instructions))
+        self.kernels: tuple[str, ...] = tuple(name.decode() for name in kernels)
 
     def arena_bytes(self, height: int, width: int) -> int:
         """Memory that one image of this size needs, weights apart.

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketseg.engine import program as p
-from pocketseg.engine.codec import decode
-from pocketseg.engine.container import Container, read_container
+from pocketseg.engine.codec import program_in
+from pocketseg.engine.container import Container
 from pocketseg.flows.tables import bytes_text
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import open_pseg
 
-COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as"]
+COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "kernel"]
+JOINED = "within its neighbour"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ def inspect_packed(path: str | Path) -> PackedInspection:
     path = Path(path)
     session, card = open_pseg(path)
     content = path.read_bytes()
-    container = read_container(content, str(path))
-    program = decode(container.program, container.data, str(path))
+    program, container = program_in(content, str(path))
     height, width = Pipeline.from_dict(card.get("pipeline"), str(path)).net_size
     facts = [
         ("precision", str(card.get("precision", "not told"))),
@@ -42,8 +42,18 @@ def inspect_packed(path: str | Path) -> PackedInspection:
         ("file", f"{len(content):,} bytes: {_parts(container)}"),
         ("memory", f"{bytes_text(session.arena_bytes(height, width))} for {height}×{width}, weights apart"),
         ("on every machine", "the same bytes" if program.exact else "the same within rounding"),
+        ("tuned for", _tuned(program, session.isa)),
     ]
-    return PackedInspection(list(_rows(program)), facts)
+    rows = [[*row, kernel or JOINED] for row, kernel in zip(_rows(program), session.kernels, strict=True)]
+    return PackedInspection(rows, facts)
+
+
+def _tuned(program: p.Program, isa: str) -> str:
+    if program.asked is None:
+        return "no machine: the first kernel that fits runs"
+    machine, count = program.asked.machine, len(program.asked.kernels)
+    here = "" if machine == isa else f", and not for {isa}, which runs here"
+    return f"{machine}, in {count} instruction{'s' * (count != 1)}{here}"
 
 
 def _parts(container: Container) -> str:
@@ -56,10 +66,18 @@ def _rows(program: p.Program) -> Iterator[list[str]]:
         out = [str(view.channels) for view in each.writes[:1]] or [str(program.out_channels)]
         forms = [_form(program.storages[view.storage].grid) for view in each.writes]
         steps = ", ".join(p.name_of(step) for step in each.steps)
-        yield [_name(each.operation), *into, *out, *_weights(each.operation), steps or "–", ", ".join(forms) or "–"]
+        yield [
+            operation_text(each.operation),
+            *into,
+            *out,
+            *_weights(each.operation),
+            steps or "–",
+            ", ".join(forms) or "–",
+        ]
 
 
-def _name(operation: p.Operation) -> str:
+def operation_text(operation: p.Operation) -> str:
+    """An operation with what is read of its window, such as `convolution 3×3 /2`."""
     window = getattr(operation, "window", None)
     if not isinstance(window, p.Window):
         return p.name_of(operation)

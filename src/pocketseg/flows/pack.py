@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,8 +22,10 @@ from pocketseg.files import write_atomically
 from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import BEST, best_checkpoint, checkpoint_of, is_stage, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
+from pocketseg.flows.tuning import Tuning, tuned
+from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
-from pocketseg.predictors import default_threads
+from pocketseg.predictors import default_threads, open_pseg
 
 if TYPE_CHECKING:
     from pocketseg.exporters import Parity
@@ -45,13 +47,15 @@ class Packed:
         file: where it is.
         size_bytes: of the whole file.
         arena_bytes: memory for one image of the pipeline's size, weights apart.
-        parity: how it compares with torch.
+        parity: how it compares with torch; None where a packed model was tuned.
+        tuning: which kernels it asks for; None where it was not tuned.
     """
 
     file: Path
     size_bytes: int
     arena_bytes: int
-    parity: Parity
+    parity: Parity | None
+    tuning: Tuning | None = None
 
 
 def pack(
@@ -63,6 +67,8 @@ def pack(
     calibrate: str | Path | Sequence[NDArray[np.generic]] | None = None,
     weights: Literal["f32", "bf16"] = "f32",
     constants: Literal["f32", "f16"] = "f32",
+    tune: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Pack a model: pipeline, net, weights in the bits they need, threshold, class names, facts.
 
@@ -70,26 +76,34 @@ def pack(
     says which weights it was made of, so that it stands for the run only as long as the run has them.
 
     Args:
-        source: run folder, a stage's folder, best.safetensors or packed.safetensors.
+        source: run folder, a stage's folder, best.safetensors or packed.safetensors; to be tuned, also a packed model,
+            which needs no torch.
         out: the file; default `RUN/fold-N/model.pseg` (`RUN/fold-N/STAGE.pseg` where a stage is named), or
-            `model.pseg` beside a checkpoint; `model-w8a8.pseg`, `model-bf16.pseg`, `model-f16.pseg` where the next
-            options make another model of it.
+            `model.pseg` beside a checkpoint; a packed model itself; `model-w8a8.pseg`, `model-bf16.pseg`,
+            `model-f16.pseg` where the next options make another model of it.
         fold: of a run folder.
         stage: of a run folder; default the last.
         calibrate: images, or a folder of them, from which a float net's activation ranges are taken: it is packed with
             8 by 8 bits.
         weights: how weights that are f32 are stored.
         constants: how scales, biases and norms are; f16 halves them.
+        tune: time every kernel of this machine that fits, and let the file ask for those that are faster than the
+            library's choice. Results stay the same; machines of other sets ignore it.
+        progress: of tuning, called with (done, of).
 
     Raises:
         ModelFileError: there is no such model, or the engine computes something else than torch; no file is left.
-        RecipeError: the model to calibrate is quantised already.
+        RecipeError: the model to calibrate is quantised already, or an option is for what is not packed so far.
     """
+    source = Path(source)
+    if source.suffix == ".pseg":
+        if not tune or stage is not None or calibrate is not None or fold or (weights, constants) != ("f32", "f32"):
+            raise RecipeError(str(source), "is packed already: it can be tuned only", "give --tune alone, or the run")
+        return _tuned(source, Path(out) if out is not None else source, progress)
     require_torch()
     from pocketseg.packing.writer import file_of, program_of
     from pocketseg.training.model import Model
 
-    source = Path(source)
     checkpoint = _checkpoint(source, fold, stage)
     model = Model.load(checkpoint)
     if calibrate is not None:
@@ -117,10 +131,23 @@ def pack(
             "this net cannot be packed faithfully; nothing was written",
         )
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
-    write_atomically(path, content)
-    height, width = model.pipeline.net_size
+    tuning = tuned(content, str(path), progress) if tune else None
     log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
-    return Packed(path, len(content), session.arena_bytes(height, width), parity)
+    return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
+
+
+def _tuned(source: Path, out: Path, progress: Callable[[int, int], None] | None) -> Packed:
+    """A packed model, with no other change than the kernels that it asks for."""
+    _, card = open_pseg(source)
+    pipeline = Pipeline.from_dict(card.get("pipeline"), str(source))
+    tuning = tuned(source.read_bytes(), str(source), progress)
+    return _written(out, tuning.content, pipeline, None, tuning)
+
+
+def _written(path: Path, content: bytes, pipeline: Pipeline, parity: Parity | None, tuning: Tuning | None) -> Packed:
+    memory = Session(content, str(path), default_threads()).arena_bytes(*pipeline.net_size)
+    write_atomically(path, content)
+    return Packed(path, len(content), memory, parity, tuning)
 
 
 def _checkpoint(source: Path, fold: int, stage: str | None) -> Path:

@@ -1,17 +1,16 @@
-"""A torch net as a program, and as the bytes of a file."""
+"""A torch net as a program; `file_of` makes the bytes of a file of it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from pocketseg.engine import program as p
-from pocketseg.engine.codec import encode
-from pocketseg.engine.container import Container
+from pocketseg.engine.codec import file_of
 from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.packing.lower import lowered
 from pocketseg.packing.passes import optimized
@@ -20,6 +19,8 @@ from pocketseg.packing.weights import rounded_to_bf16
 
 FloatWeights = Literal["f32", "bf16"]
 Constants = Literal["f32", "f16"]
+
+__all__ = ["Constants", "FloatWeights", "changed", "file_of", "program_of"]
 
 
 def program_of(
@@ -74,8 +75,3 @@ def _in_halves(part: Part) -> Part:
 def _halved(values: p.Array) -> p.Array:
     rows = [from_halves(*to_halves(row)) for row in values.reshape(-1, values.shape[-1])]
     return np.stack(rows).reshape(values.shape)
-
-
-def file_of(program: p.Program, card: Mapping[str, Any]) -> bytes:
-    """The bytes of a file."""
-    return Container(card, *encode(program)).to_bytes()

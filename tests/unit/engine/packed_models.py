@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.container import Container, read_container
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.engine.program import Asked
+from pocketseg.engine.session import Session
+from pocketseg.packing.writer import program_of
 from pocketseg.quant import integer_net
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))
@@ -17,10 +21,20 @@ from test_quantized_nets import trained
 
 
 @cache
-def packed(name: str = "thin_unet", text: str = "w2a8", constants: Literal["f32", "f16"] = "f32") -> bytes:
-    """A net of the quantised contract under a scheme."""
+def packed(
+    name: str = "thin_unet", text: str = "w2a8", constants: Literal["f32", "f16"] = "f32", kernel: str | None = None
+) -> bytes:
+    """A net of the quantised contract under a scheme; it may ask for a kernel, wherever that fits, on this machine."""
     program = program_of(integer_net(trained(name, text).core), 1, constants=constants)
-    return file_of(program, {"hello": "world"})
+    plain = file_of(program, {"hello": "world"})
+    return plain if kernel is None else asking(plain, dict.fromkeys(range(len(program.instructions)), kernel))
+
+
+def asking(content: bytes, kernels: Mapping[int, str], machine: str | None = None) -> bytes:
+    """The file, asking for kernels; on machines like this one where none is named."""
+    program, container = program_in(content, "here")
+    asked = Asked(machine or Session(content, "here").isa, kernels)
+    return file_of(dataclasses.replace(program, asked=asked), container.card)
 
 
 def changed(content: bytes, **sections: bytes) -> bytes:
@@ -28,4 +42,4 @@ def changed(content: bytes, **sections: bytes) -> bytes:
     return dataclasses.replace(read_container(content, "here"), **sections).to_bytes()
 
 
-__all__ = ["Container", "changed", "packed"]
+__all__ = ["Container", "asking", "changed", "packed"]

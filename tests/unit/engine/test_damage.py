@@ -7,7 +7,7 @@ import struct
 import pytest
 from packed_models import changed, packed
 
-from pocketseg.engine.codec import decode
+from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import HEADER, HEADER_BYTES, read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
@@ -16,8 +16,7 @@ from pocketseg.errors import ModelFileError
 def refused(content: bytes) -> str:
     """What both readers say."""
     with pytest.raises(ModelFileError) as python:
-        found = read_container(content, "here")
-        decode(found.program, found.data, "here")
+        program_in(content, "here")
     with pytest.raises(ModelFileError) as native:
         Session(content, "here")
     assert str(native.value).startswith("here: ")
@@ -55,8 +54,8 @@ def test_every_byte_behind_it_counts():
 
 
 def test_a_newer_version_is_told():
-    head = struct.pack("<I", 2)
-    assert "newer than 1 → upgrade" in refused(packed()[:8] + head + packed()[12:])
+    head = struct.pack("<I", 3)
+    assert "newer than 2 → upgrade" in refused(packed()[:8] + head + packed()[12:])
 
 
 @pytest.mark.parametrize("lengths", [(2**63, 0, 2**63), (2**64 - 1, 1, 0), (0, 0, 0), (1, 2**64 - 1, 1)])

@@ -122,6 +122,19 @@ def test_run_before_plan_and_null_pointers():
     library.pseg_close(None)
 
 
+def test_kernels_of_what_is_not_there():
+    library, model = native.library(), ctypes.c_void_p()
+    assert library.pseg_open(b"x", 1, ctypes.byref(model)) == native.NOT_A_MODEL
+    assert library.pseg_kernel(model, 0) == library.pseg_kernel(None, 0) == b""
+    library.pseg_close(model)
+    count = len(Session(packed(), "here").kernels)
+    assert library.pseg_open(packed(), len(packed()), ctypes.byref(model)) == 0
+    assert library.pseg_kernel(model, count - 1) == library.pseg_isa(model) + b"/logits"
+    assert library.pseg_kernel(model, count) == library.pseg_kernel(model, 2**32 - 1) == b""
+    library.pseg_close(model)
+    assert library.pseg_kernel_name(2**32 - 1) == b""
+
+
 def test_memory_grows_with_the_image():
     session = Session(packed(), "here")
     sizes = [session.arena_bytes(side, side) for side in (32, 64, 128, 512, 1024)]

@@ -1,0 +1,185 @@
+"""The kernels that run a packed model fastest on this machine: each that fits is timed beside the one that runs.
+
+What is timed is the whole net: a kernel that is quick by itself may leave the caches in a worse state to the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pocketseg.engine.codec import file_of, program_in
+from pocketseg.engine.library import kernel_names
+from pocketseg.engine.program import Asked, Program
+from pocketseg.engine.session import Session
+from pocketseg.engine.verification import TOLERANCE, Array, generated, verified
+from pocketseg.errors import ModelFileError
+from pocketseg.flows.inspect_packed import JOINED, operation_text
+from pocketseg.flows.timing import in_turns
+from pocketseg.pipeline import Pipeline
+from pocketseg.predictors import default_threads
+
+log = logging.getLogger("pocketseg")
+
+# The net must take less than this part of its time.
+CLEARLY = 0.98
+# How many turns a look has, and the part of its time that the net must take less of to get to the next look. Short ones
+# are noisy: they throw out what is hopeless, which is most.
+LOOKS = {1: 1.02, 3: 0.99, 5: CLEARLY, 9: CLEARLY}
+TURN_S = 0.03
+# Where a call takes longer, a turn is one call, and there are a few of them.
+SLOW_S = 0.15
+# After this the search ends with what it has.
+MOST_S = 300.0
+SCALAR = "scalar"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An instruction that has another kernel than the library would choose.
+
+    Attributes:
+        instruction: its number, from 0 on.
+        operation: in words.
+        before: the kernel that the library chooses.
+        after: the kernel it is run with.
+        ratio: of the time of the whole net with and without it.
+    """
+
+    instruction: int
+    operation: str
+    before: str
+    after: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found.
+
+    Attributes:
+        content: the file; without what it asked for before, where nothing is faster.
+        machine: the set of kernels it was tuned for.
+        tried: how many kernels were tried, of all instructions together.
+        changes: in the order of the instructions.
+        ratio: of the time with all changes and without any, measured afresh; 1 where nothing is faster.
+    """
+
+    content: bytes
+    machine: str
+    tried: int
+    changes: tuple[Change, ...]
+    ratio: float
+
+
+def tuned(content: bytes, where: str, progress: Callable[[int, int], None] | None = None) -> Tuning:
+    """Choose kernels by their time on this machine, with as many threads as `predict` takes.
+
+    Args:
+        content: a whole file.
+        where: what errors call it.
+        progress: called with (done, of).
+
+    Raises:
+        ModelFileError: the file is damaged, or a kernel gives other results.
+    """
+    program, container = program_in(content, where)
+    size = Pipeline.from_dict(container.card.get("pipeline"), where).net_size
+    search = _Search(program, container.card, where, size)
+    search.run(progress)
+    ratio = _ratio(search.best, search.untuned, search.image, max(LOOKS)) if search.changes else 1.0
+    if search.changes and ratio >= CLEARLY:
+        log.info("%s: all changes together take %.3f of the time; none is kept", where, ratio)
+        search.changes, search.asked, ratio = {}, {}, 1.0
+    found = search.content(search.asked)
+    if "verification" in container.card:
+        verified(Session(found, where, default_threads()), container.card["verification"])
+    changes = tuple(search.changes[number] for number in sorted(search.changes))
+    return Tuning(found, search.untuned.isa, search.tried, changes, ratio)
+
+
+class _Search:
+    """One instruction after the other, the last first: one that is freed from its neighbour comes after it."""
+
+    def __init__(self, program: Program, card: Mapping[str, Any], where: str, size: tuple[int, int]) -> None:
+        self.program, self.card, self.where = program, card, where
+        self.asked: dict[int, str] = {}
+        self.changes: dict[int, Change] = {}
+        self.tried = 0
+        self.untuned = self.best = Session(self.content({}), where, default_threads())
+        self.image = generated(program.in_channels, *size)[None]
+        self.logits = self.untuned(self.image)
+
+    def content(self, asked: Mapping[int, str]) -> bytes:
+        wanted = Asked(self.untuned.isa, asked) if asked else None
+        return file_of(replace(self.program, asked=wanted), self.card)
+
+    def session(self, asked: Mapping[int, str]) -> Session:
+        return Session(self.content(asked), self.where, default_threads())
+
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        ends = time.monotonic() + MOST_S
+        choices = self.choices()
+        for done, (number, name) in enumerate(choices, 1):
+            if time.monotonic() > ends:
+                log.warning("%s: %d of %d kernels were tried in %.0f s", self.where, done - 1, len(choices), MOST_S)
+                return
+            # What is done inside of its neighbour waits until the neighbour is better off alone.
+            if self.best.kernels[number] not in ("", name):
+                self.attempt(number, name)
+            if progress:
+                progress(done, len(choices))
+
+    def choices(self) -> list[tuple[int, str]]:
+        """Instructions, the last first, and every kernel that fits them.
+
+        Scalar kernels are there for what no other one does: where others are, they are not tried.
+        """
+        numbers = range(len(self.program.instructions))
+        scalar = self.untuned.isa == SCALAR
+        found: list[tuple[int, str]] = []
+        for name in kernel_names():
+            if name.startswith(f"{SCALAR}/") == scalar:
+                kernels = self.session(dict.fromkeys(numbers, name)).kernels
+                found += [(number, name) for number in numbers if kernels[number] == name]
+        return sorted(found, key=lambda choice: -choice[0])
+
+    def attempt(self, number: int, name: str) -> None:
+        """Take the kernel if it is faster in every look."""
+        self.tried += 1
+        asked = {**self.asked, number: name}
+        rival = self.session(asked)
+        for turns, most in LOOKS.items():
+            ratio = _ratio(rival, self.best, self.image, turns)
+            if ratio >= most:
+                return
+        self.compare(rival, name)
+        earlier = self.changes[number].ratio if number in self.changes else 1.0
+        operation = operation_text(self.program.instructions[number].operation)
+        before = self.untuned.kernels[number] or JOINED
+        self.changes[number] = Change(number, operation, before, name, earlier * ratio)
+        self.asked, self.best = asked, rival
+
+    def compare(self, rival: Session, name: str) -> None:
+        found = rival(self.image)
+        allowed = 0.0 if self.program.exact else TOLERANCE * max(1.0, float(np.abs(self.logits).max()))
+        difference = float(np.abs(found - self.logits).max())
+        if not difference <= allowed:
+            raise ModelFileError(
+                self.where,
+                f"gives logits that differ by {difference:.1e} with the kernel {name} (allowed {allowed:.1e})",
+                "pack without --tune, and report this machine",
+            )
+
+
+def _ratio(rival: Session, best: Session, image: Array, turns: int) -> float:
+    """How many times the best one's time the rival takes."""
+    calls: dict[str, Callable[[], object]] = {"rival": lambda: rival(image), "best": lambda: best(image)}
+    timings = in_turns(calls, turns=turns, turn_s=TURN_S, slow_s=SLOW_S)
+    ratio, _ = timings["rival"].ratio(timings["best"])
+    return ratio
