@@ -163,7 +163,7 @@ namespace depthwise_float {
 using namespace floats;
 
 bool fits(const Program& program, const Instruction& it) {
-    return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == it.channels && it.reads[0].channels == it.channels &&
+    return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == it.channels && it.channels > 1 && it.reads[0].channels == it.channels &&
            it.window.kernel[0] <= MOST_ROWS;
 }
 void prepare(const Program& program, Instruction& it) { fast::depthwise_floats(program, it, MACHINE); }
