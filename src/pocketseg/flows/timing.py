@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 # Thread pools of other runtimes go on looking for work for some milliseconds after a call.
 REST_S = 0.02
@@ -50,8 +53,8 @@ class Timing:
 
 
 def in_turns(
-    rivals: Mapping[str, Callable[[], object]], *, turns: int = 10, turn_s: float = 0.1, slow_s: float = 1.0
-) -> dict[str, Timing]:
+    rivals: Mapping[Name, Callable[[], object]], *, turns: int = 10, turn_s: float = 0.1, slow_s: float = 1.0
+) -> dict[Name, Timing]:
     """Time every rival by turns.
 
     Args:

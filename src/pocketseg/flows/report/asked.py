@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,15 @@ from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
 from pocketseg.flows.backends import load_predictor
 from pocketseg.flows.report.judged import FORMS, Judged
+from pocketseg.flows.timing import in_turns
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
 from pocketseg.predictors import NetPredictor
 from pocketseg.reporting import Panel
 
 # Curves and time are taken on some cases of a part, evenly drawn from it.
 CURVE_CASES, TIMED_CASES = 50, 10
-# A form of a model is timed for so long at most; slow ones see fewer images.
-TIMED_SECONDS = 1.5
+# Time is taken in so many turns of each form of a model; one that takes longer for a call has a few calls.
+TURNS, TURN_S, SLOW_S = 5, 0.2, 0.5
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 TORCH = "PyTorch"
 RUNTIMES = {FORMS["model.pseg"]: "engine", FORMS["model.onnx"]: "ONNX Runtime", FORMS["best.safetensors"]: TORCH}
@@ -125,16 +126,16 @@ def ranked(rows: Sequence[CaseScore]) -> list[str]:
 
 @dataclass(frozen=True)
 class Speed:
-    """Milliseconds from a decoded image to its mask, one image at a time."""
+    """Milliseconds from a decoded image to its mask, one image at a time: the median, and what was found how often."""
 
     ms: float
     fastest: float
     slowest: float
-    images: int
+    calls: int
 
 
 def speeds(models: Sequence[Asked]) -> dict[tuple[str, str], Speed]:
-    """(model, runtime) -> how fast it is here, for every form that can run; models take turns on each image.
+    """(model, runtime) -> how fast it is here, for every form that can run; they take turns.
 
     A runtime that is not installed is left out.
     """
@@ -147,14 +148,12 @@ def speeds(models: Sequence[Asked]) -> dict[tuple[str, str], Speed]:
     first = models[0]
     names = first.model.cases
     images = [first.image(case) for case in first.cases.named(names[:: -(-len(names) // TIMED_CASES)])]
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    for predictor in runs.values():
-        _time(predictor, images[0])  # the first call sets things up
-    for image in images:
-        for key, predictor in runs.items():
-            if sum(times[key]) < TIMED_SECONDS * 1000:
-                times[key].append(_time(predictor, image))
-    return {key: Speed(statistics.median(each), min(each), max(each), len(each)) for key, each in times.items()}
+    calls = {key: _on_each(predictor, images) for key, predictor in runs.items()}
+    found = in_turns(calls, turns=TURNS, turn_s=TURN_S, slow_s=SLOW_S)
+    return {
+        key: Speed(timing.median_ms, min(timing.calls_ms), max(timing.calls_ms), len(timing.calls_ms))
+        for key, timing in found.items()
+    }
 
 
 def _load(path: Path) -> NetPredictor | None:
@@ -164,10 +163,10 @@ def _load(path: Path) -> NetPredictor | None:
         return None
 
 
-def _time(predictor: NetPredictor, image: Image) -> float:
-    began = time.perf_counter()
-    predictor.mask(*image)
-    return 1000 * (time.perf_counter() - began)
+def _on_each(predictor: NetPredictor, images: Sequence[Image]) -> Callable[[], object]:
+    """Segments the next image whenever it is called, the first one after the last."""
+    following = cycle(images)
+    return lambda: predictor.mask(*next(following))
 
 
 def common_runtime(models: Sequence[Judged], found: dict[tuple[str, str], Speed]) -> str:

@@ -166,7 +166,7 @@ def file_table(models: Sequence[Judged], speed: dict[tuple[str, str], Speed], ru
     """Every form of every model: bytes, and time where something here runs it."""
     columns = [
         Column("model"), Column("form"), Column("bytes"), Column("KiB", 1), Column("runtime"), Column("ms", 1),
-        Column("fastest to slowest", 1), Column("images"),
+        Column("fastest to slowest", 1), Column("calls"),
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for model in models:
@@ -176,7 +176,7 @@ def file_table(models: Sequence[Judged], speed: dict[tuple[str, str], Speed], ru
             found = speed.get((model.name, runtime))
             time: list[Cell] = [None, None, None]
             if found is not None:
-                time = [found.ms, Interval(found.fastest, found.slowest), found.images]
+                time = [found.ms, Interval(found.fastest, found.slowest), found.calls]
             rows.append([model.name, form, size, size / 1024, runtime or "–", *time])
     note = (
         "Median time from a decoded image to its mask, one image at a time, on the machine that wrote this report. "
