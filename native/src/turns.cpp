@@ -11,6 +11,8 @@ namespace {
 constexpr uint64_t MOST_RING_BYTES = 768 << 10;
 // Rows of the last result that are done at a time, at most: with two or more around them they fill rings of powers of two.
 constexpr uint32_t ROWS[] = {62, 30, 14, 6, 2, 1};
+// A file may have steps without number; those of nets are few.
+constexpr size_t MOST_EDGES = 64;
 // What may be computed twice, because two threads need it, in parts of the whole.
 constexpr uint64_t MOST_TWICE = 8;
 
@@ -153,7 +155,7 @@ private:
                     useful[from] = true;
                 }
             });
-            if (!same) return false;
+            if (!same || turn.edges.size() > MOST_EDGES) return false;
         }
         return true;
     }
