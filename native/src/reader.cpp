@@ -293,7 +293,7 @@ private:
         require(!codes || !transposed, "a transposed convolution of codes");
         const Grid* grid = program_.grid(it.reads[0]);
         program_.exact |= codes;
-        if (codes) it.m = constants(uint64_t(it.weights.planes) * uint32_t(grid ? grid->planes : 1), it.channels);
+        if (codes) it.m = constants(it.weights.planes * uint32_t(grid ? grid->planes : 1), it.channels);
         it.b = constants(1, it.channels);
         if (grid && it.weights.largest_sum * double(grid->largest()) > LARGEST_SUM)
             throw Fault(PSEG_TOO_LARGE, "the sums of a convolution do not fit 53 bits");
@@ -310,31 +310,32 @@ private:
         require(planes >= 1 && planes <= (to.kind == WeightKind::signs ? MOST_PLANES : 1), "too many planes");
         // At most 2^16 · 2^16 · 2^16 · planes: no overflow.
         const uint64_t of_channel = uint64_t(it.window.kernel[0]) * it.window.kernel[1] * (it.reads[0].channels / it.groups);
-        const uint64_t count = of_channel * it.channels;
-        weights_ += count * planes;
+        const uint64_t all = of_channel * it.channels;
+        weights_ += all * planes;
         if (weights_ > MOST_WEIGHTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MOST_WEIGHTS);
+        const size_t count = size_t(all);
         if (to.kind == WeightKind::f32) {
             to.f32 = floats(count);
         } else if (to.kind == WeightKind::bf16) {
             const uint8_t* from = data_.take(2 * count);
             to.f32.resize(count);
-            for (uint64_t j = 0; j < count; ++j) {
+            for (size_t j = 0; j < count; ++j) {
                 const uint32_t wide = uint32_t(from[2 * j]) << 16 | uint32_t(from[2 * j + 1]) << 24;
                 std::memcpy(&to.f32[j], &wide, 4);
                 require(std::isfinite(to.f32[j]), "a weight is nan or inf");
             }
         } else {
             for (uint32_t plane = 0; plane < planes; ++plane) codes(to, bits, count);
-            for (uint64_t first = 0; first < to.whole.size(); first += of_channel) {
+            for (size_t first = 0; first < to.whole.size(); first += size_t(of_channel)) {
                 double sum = 0;
-                for (uint64_t j = 0; j < of_channel; ++j) sum += std::fabs(double(to.whole[first + j]));
+                for (size_t j = 0; j < of_channel; ++j) sum += std::fabs(double(to.whole[first + j]));
                 if (sum > to.largest_sum) to.largest_sum = sum;
             }
         }
     }
 
     // One plane of n-bit numbers, least significant bit first.
-    void codes(Weights& to, int bits, uint64_t count) {
+    void codes(Weights& to, int bits, size_t count) {
         const uint64_t size = (count * uint64_t(bits) + 7) / 8;
         const uint8_t* from = data_.take(size);
         for (uint64_t bit = count * uint64_t(bits); bit < 8 * size; ++bit)
@@ -359,28 +360,30 @@ private:
         return number < 0 ? -(int32_t(1) << power) : int32_t(1) << power;
     }
 
-    std::vector<float> floats(uint64_t count) {
-        Cursor values(data_.take(4 * count), size_t(4 * count));
+    std::vector<float> floats(size_t count) {
+        Cursor values(data_.take(4 * uint64_t(count)), 4 * count);
         std::vector<float> out(count);
         for (float& value : out) value = values.f32();
         return out;
     }
 
     // Rows of constants: each f32, one f32 for a whole row, or halves with an exponent that the row shares.
-    std::vector<float> constants(uint64_t rows, uint64_t channels) {
+    std::vector<float> constants(uint32_t rows, uint32_t channels) {
         const uint8_t form = in_.u8();
-        constants_ += rows * channels;
+        const uint64_t all = uint64_t(rows) * channels;
+        constants_ += all;
         if (constants_ > MOST_CONSTANTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MOST_CONSTANTS);
-        if (form == 0) return floats(rows * channels);
-        std::vector<float> out(rows * channels);
-        for (uint64_t row = 0; row < rows; ++row) {
-            float* to = out.data() + row * channels;
+        const size_t count = size_t(all);
+        if (form == 0) return floats(count);
+        std::vector<float> out(count);
+        for (uint32_t row = 0; row < rows; ++row) {
+            float* to = out.data() + size_t(row) * channels;
             if (form == 1) {
                 std::fill(to, to + channels, data_.f32());
             } else {
                 require(form == 2, "constants of unknown form");
                 const int exponent = int16_t(data_.u16());
-                for (uint64_t c = 0; c < channels; ++c) to[c] = half(data_.u16(), exponent);
+                for (uint32_t c = 0; c < channels; ++c) to[c] = half(data_.u16(), exponent);
             }
         }
         return out;
