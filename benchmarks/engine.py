@@ -377,7 +377,7 @@ def example(settings: Settings, name: str, folder: Path) -> Iterator[dict[str, A
     (folder / "launcher.c").write_text(LAUNCHER, encoding="utf-8")
     compiler = os.environ.get("CC", "cc")
     source = [ROOT / "examples/c/segment_pgm.c", "-I", ROOT / "native/include"]
-    linked = [*source, library, f"-Wl,-rpath,{library.parent}"]
+    linked = [*source, library, f"-Wl,-rpath,{library.parent}", "-lm"]
     for arguments in (["launcher.c", "-o", "launcher"], [*linked, "-o", "segment_pgm"]):
         subprocess.run([compiler, "-O2", *map(str, arguments)], cwd=folder, check=True)
     (folder / "model.pseg").write_bytes(forms.packed("int8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from helpers import run_cli
 import pocketseg
 from pocketseg.data import Cases
 from pocketseg.engine.container import read_container
+from pocketseg.engine.session import Session
 from pocketseg.errors import DataError, ModelFileError, RecipeError
 from pocketseg.flows import pack as flow
 from pocketseg.training.model import Model
@@ -139,6 +141,38 @@ def test_a_float_net_packed_with_eight_bits(packed, trained_run, phantom_data, i
         pocketseg.pack(best, tmp_path / "x.pseg", calibrate=tmp_path / "nowhere")
     half = pocketseg.pack(best, tmp_path / "bf16.pseg", weights="bf16")
     assert small.size_bytes < half.size_bytes < packed.size_bytes
+
+
+def test_eight_bits_are_told_beside_the_float_net(trained_run, phantom_data, tmp_path, caplog):
+    with caplog.at_level("INFO", "pocketseg"):
+        pocketseg.pack(trained_run, tmp_path / "model.pseg", calibrate=phantom_data / "images")
+    count = len(list((phantom_data / "images").iterdir()))
+    assert f"ranges of activations from {count} images" in caplog.text
+    told = next(line for line in caplog.text.splitlines() if "another class than by the float net" in line)
+    assert 0 <= float(told.split(": ")[-1].split(" %")[0]) < 20
+    with pytest.raises(RecipeError, match="changes nothing: no weights of this model are f32"):
+        pocketseg.pack(trained_run, tmp_path / "b.pseg", calibrate=phantom_data / "images", weights="bf16")
+    assert not (tmp_path / "b.pseg").exists()
+
+
+def test_nothing_but_a_packed_model_is_replaced(packed, trained_run, tmp_path):
+    picture = tmp_path / "scan.png"
+    picture.write_bytes(b"my scan")
+    for source, tune in ((trained_run, False), (packed.file, True)):
+        with pytest.raises(ModelFileError, match="is there already and is no packed model"):
+            pocketseg.pack(source, picture, tune=tune)
+    assert picture.read_bytes() == b"my scan"
+    (tmp_path / "old.pseg").write_bytes(packed.file.read_bytes()[:100])
+    assert pocketseg.pack(trained_run, tmp_path / "old.pseg").size_bytes == packed.size_bytes
+
+
+def test_verify_takes_a_run_and_inspect_gives_json(packed, trained_run):
+    done = run_cli("verify", trained_run)
+    assert done.returncode == 0 and "equal within" in done.stdout, done.stderr
+    done = run_cli("inspect", packed.file, "--json")
+    found = json.loads(done.stdout)
+    assert found["precision"] == "f32" and found["instructions"][0]["operation"] == "input"
+    assert len(found["instructions"]) == len(Session(packed.file.read_bytes(), "here").kernels)
 
 
 def test_quantised_twice_is_refused(trained_run, phantom_data, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
 from packed_models import changed, packed
 
 from pocketseg.engine.container import read_container
+from pocketseg.engine.session import Session
+from pocketseg.pipeline import Normalization, Pipeline
 
 MODELS = [
     ("thin_unet", "w2a8"), ("thin_unet_w32_n4_separable", "residual w2a2"), ("mk_unet", "w1a1"), ("mk_unet", "w4"),
@@ -82,22 +85,42 @@ def test_damaged_programs_with_a_right_digest(sanitized, tmp_path, model):
 
 
 def test_the_example_in_c(shipped, sanitized, tmp_path):
-    """A mask of the image's size, the same as the session's."""
+    """The session's mask: normalised as the card says, cut at its threshold; what it cannot do is refused."""
     import numpy as np
     from PIL import Image
 
-    from pocketseg.engine.session import Session
-
     image = np.random.default_rng(3).integers(0, 256, (24, 16)).astype(np.uint8)
     Image.fromarray(image).save(tmp_path / "image.pgm")
-    (tmp_path / "model.pseg").write_bytes(packed("thin_unet", "w8a8"))
-    logits = Session(packed("thin_unet", "w8a8"), "here")((image / np.float32(255))[None, None].astype(np.float32))
-    for folder in (shipped, sanitized):
-        subprocess.run([folder / "segment_pgm", "model.pseg", "image.pgm", "mask.pgm"], check=True, cwd=tmp_path)
-        mask = np.asarray(Image.open(tmp_path / "mask.pgm"))
-        assert np.array_equal(mask, np.where(logits[0, 0] >= 0, 255, 0))
-    assert 0 < mask.mean() < 255
-    wrong = subprocess.run(
-        [shipped / "segment_pgm", "image.pgm", "image.pgm", "x.pgm"], cwd=tmp_path, capture_output=True, text=True
+    plain = read_container(packed("thin_unet", "w8a8"), "here")
+
+    def run(program, **normalization):
+        fields = asdict(Pipeline((24, 16), 1, normalization=Normalization(**normalization))) if normalization else {}
+        fields = fields and {**fields, "postprocess": {**fields["postprocess"], "threshold": 0.6}}
+        card = {"pipeline": fields} if fields else {}
+        (tmp_path / "model.pseg").write_bytes(replace(plain, card=card).to_bytes())
+        return subprocess.run(
+            [program, "model.pseg", "image.pgm", "mask.pgm"], capture_output=True, text=True, cwd=tmp_path
+        )
+
+    session = Session(plain.to_bytes(), "here")
+    learned = {"kind": "train-mean-std", "mean": (0.4,), "std": (0.25,)}
+    for normalization, mean, std, least in (({}, 0, 1, 0), (learned, 0.4, 0.25, np.log(0.6 / 0.4))):
+        logits = session(
+            (((image / np.float32(255)) - np.float32(mean)) / np.float32(std))[None, None].astype(np.float32)
+        )
+        for folder in (shipped, sanitized):
+            done = run(folder / "segment_pgm", **normalization)
+            assert done.returncode == 0, done.stderr
+            mask = np.asarray(Image.open(tmp_path / "mask.pgm"))
+            assert np.array_equal(mask, np.where(logits[0, 0] >= least, 255, 0))
+        assert 0 < mask.mean() < 255
+    refused = run(shipped / "segment_pgm", kind="z-score")
+    assert refused.returncode == 1 and "model.pseg: prepares images in a way" in refused.stderr
+    Image.fromarray(image.T.copy()).save(tmp_path / "image.pgm")
+    refused = run(shipped / "segment_pgm", **learned)
+    assert refused.returncode == 1 and "image.pgm: has 16x24 pixels, the model is made for 24x16" in refused.stderr
+    (tmp_path / "text").write_text("hello")
+    refused = subprocess.run(
+        [shipped / "segment_pgm", "text", "image.pgm", "x"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert wrong.returncode == 1 and "no packed model" in wrong.stderr
+    assert refused.returncode == 1 and "text: the bytes are no packed model" in refused.stderr

@@ -38,7 +38,7 @@ def command(
 
         pocketseg benchmark model.pseg
 
-        pocketseg benchmark runs/first --backend torch --backend onnx --backend pseg --threads 1
+        pocketseg benchmark runs/first --backend torch --backend pseg --threads 1
 
         pocketseg benchmark float.pseg int8.pseg model.onnx --image scan.png --json
     """

@@ -50,9 +50,9 @@ def command(
 
     console.log_to_terminal()
     if net.endswith(".pseg"):
-        if size or in_channels or classes or set_ or out or weights or images or as_json:
+        if size or in_channels or classes or set_ or out or weights or images:
             raise RecipeError(net, "is packed: nothing of it can be chosen or drawn", "inspect the run it came from")
-        _packed(net)
+        _packed(net, as_json)
         return
     if images and weights is None:
         raise RecipeError("--images", "is for the drawing of the weights", "add --weights weights.pdf")
@@ -69,10 +69,13 @@ def command(
         console.speak(f"written: {path}")
 
 
-def _packed(path: str) -> None:
+def _packed(path: str, as_json: bool) -> None:
     from pocketseg.flows.inspect_packed import COLUMNS, inspect_packed
 
     found = inspect_packed(path)
+    if as_json:
+        print(found.json(), end="")
+        return
     console.table(Path(path).name, COLUMNS, found.rows)
     for name, value in found.facts:
         console.speak(f"{name + ':':<18}{value}")

@@ -10,12 +10,14 @@ import typer
 from pocketseg.cli import console
 
 
-def command(model: Annotated[Path, typer.Argument(help="Packed model, model.pseg.")]) -> None:
+def command(model: Annotated[Path, typer.Argument(help="Packed model, model.pseg, or a run folder.")]) -> None:
     """Tell whether a packed model computes here what it computed where it was packed. Needs no image.
 
     Examples:
 
         pocketseg verify model.pseg
+
+        pocketseg verify runs/first
     """
     from pocketseg.flows.verify import verify
 

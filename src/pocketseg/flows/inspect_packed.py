@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import Container
 from pocketseg.flows.tables import bytes_text
 from pocketseg.pipeline import Pipeline
-from pocketseg.predictors import open_pseg
+from pocketseg.predictors import default_threads, open_pseg
 
 COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "kernel"]
 JOINED = "within its neighbour"
@@ -24,6 +25,11 @@ class PackedInspection:
     rows: list[list[str]]
     facts: list[tuple[str, str]]
 
+    def json(self) -> str:
+        """Both as one object: `instructions`, each by the names of `COLUMNS`, and the facts by theirs."""
+        instructions = [dict(zip(COLUMNS, row, strict=True)) for row in self.rows]
+        return json.dumps({**dict(self.facts), "instructions": instructions}, indent=1, ensure_ascii=False) + "\n"
+
 
 def inspect_packed(path: str | Path) -> PackedInspection:
     """What is in a packed model.
@@ -32,7 +38,7 @@ def inspect_packed(path: str | Path) -> PackedInspection:
         ModelFileError: missing, damaged, of another kind, or too new.
     """
     path = Path(path)
-    session, card = open_pseg(path)
+    session, card = open_pseg(path, default_threads())
     content = path.read_bytes()
     program, container = program_in(content, str(path))
     height, width = Pipeline.from_dict(card.get("pipeline"), str(path)).net_size
@@ -40,7 +46,10 @@ def inspect_packed(path: str | Path) -> PackedInspection:
         ("precision", str(card.get("precision", "not told"))),
         ("parameters", f"{card['parameters']:,}" if isinstance(card.get("parameters"), int) else "not told"),
         ("file", f"{len(content):,} bytes: {_parts(container)}"),
-        ("memory", f"{bytes_text(session.arena_bytes(height, width))} for {height}×{width}, weights apart"),
+        (
+            "memory",
+            f"{bytes_text(session.arena_bytes(height, width))} for {height}×{width} and {session.threads} threads",
+        ),
         ("on every machine", "the same bytes" if program.exact else "the same within rounding"),
         ("tuned for", _tuned(program, session.isa)),
     ]

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pocketseg.data import Split
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.data.readers import read_image
+from pocketseg.engine.container import MAGIC
+from pocketseg.engine.program import Convolution, Transposed
 from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated, recorded
 from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
@@ -93,13 +95,16 @@ def pack(
 
     Raises:
         ModelFileError: there is no such model, or the engine computes something else than torch; no file is left.
-        RecipeError: the model to calibrate is quantised already, or an option is for what is not packed so far.
+        RecipeError: the model to calibrate is quantised already, or an option is for what is not packed so far, or
+            changes nothing.
     """
     source = Path(source)
     if source.suffix == ".pseg":
         if not tune or stage is not None or calibrate is not None or fold or (weights, constants) != ("f32", "f32"):
             raise RecipeError(str(source), "is packed already: it can be tuned only", "give --tune alone, or the run")
-        return _tuned(source, Path(out) if out is not None else source, progress)
+        path = Path(out) if out is not None else source
+        _check_target(path)
+        return _tuned(source, path, progress)
     require_torch()
     from pocketseg.packing.writer import file_of, program_of
     from pocketseg.training.model import Model
@@ -111,11 +116,18 @@ def pack(
             raise RecipeError(
                 "--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out"
             )
-        _quantize(model, _calibration_images(calibrate))
+        pictures = _calibration_images(calibrate)
+        log.info("%s: ranges of activations from %d images", source, len(pictures))
+        _quantize(model, pictures)
     changes = [*([] if calibrate is None else [CALIBRATED]), *(each for each in (weights, constants) if each != "f32")]
     path = Path(out) if out is not None else _default(source, fold, "-".join([stage or "model", *changes]))
+    _check_target(path)
     core = model.integer_core()
     program = program_of(core, model.pipeline.channels, float_weights=weights, constants=constants)
+    operations = [each.operation for each in program.instructions]
+    kinds = {each.weights.kind for each in operations if isinstance(each, Convolution | Transposed)}
+    if weights != "f32" and weights not in kinds:
+        raise RecipeError(f"--weights {weights}", "changes nothing: no weights of this model are f32", "leave it out")
     card = {
         "version": FORMAT_VERSION,
         "pipeline": asdict(model.pipeline),
@@ -133,6 +145,9 @@ def pack(
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
     tuning = tuned(content, str(path), progress) if tune else None
     log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
+    if calibrate is not None:
+        beside = _compared(source, Model.load(checkpoint), session, fold, rounds=True)
+        log.info("%s: %.2f %% of their pixels have another class than by the float net", path, 100 * beside.share)
     return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
 
 
@@ -148,6 +163,12 @@ def _written(path: Path, content: bytes, pipeline: Pipeline, parity: Parity | No
     memory = Session(content, str(path), default_threads()).arena_bytes(*pipeline.net_size)
     write_atomically(path, content)
     return Packed(path, len(content), memory, parity, tuning)
+
+
+def _check_target(path: Path) -> None:
+    """Nothing but a packed model may be replaced."""
+    if path.is_file() and not path.read_bytes().startswith(MAGIC):
+        raise ModelFileError(str(path), "is there already and is no packed model", "give another name with --out")
 
 
 def _checkpoint(source: Path, fold: int, stage: str | None) -> Path:

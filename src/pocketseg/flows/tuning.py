@@ -184,8 +184,8 @@ class _Search:
 
 
 def _ratio(rival: Session, best: Session, image: Array, turns: int) -> float:
-    """How many times the best one's time the rival takes."""
+    """How many times the best one's time the rival takes; no less than 1 where a turn in four says it is slower."""
     calls: dict[str, Callable[[], object]] = {"rival": lambda: rival(image), "best": lambda: best(image)}
     timings = in_turns(calls, turns=turns, turn_s=TURN_S, slow_s=SLOW_S)
-    ratio, _ = timings["rival"].ratio(timings["best"])
-    return ratio
+    ratio, (_, most) = timings["rival"].ratio(timings["best"])
+    return ratio if most < 1 else max(ratio, most)
