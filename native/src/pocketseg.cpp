@@ -1,7 +1,6 @@
 // The C interface: arguments are checked, and no exception passes.
 #include "pocketseg.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -87,15 +86,8 @@ void do_part(void* context, uint32_t part) {
     const uint32_t count = uint32_t(turn.members.size());
     const Span all = part_of(plan.results[turn.members.back()].height, part, plan.threads);
     if (count == 1) return do_rows(work, frame, 0, all);
-    Span need[MOST_MEMBERS];
     uint32_t done[MOST_MEMBERS] = {};
-    for (uint32_t y = all.first; y < all.last; y += turn.rows) {
-        needed(frame.program, plan, turn, {y, std::min(y + turn.rows, all.last)}, need);
-        for (uint32_t m = 0; m < count; ++m) {
-            do_rows(work, frame, m, {std::max(need[m].first, done[m]), need[m].last});
-            done[m] = std::max(done[m], need[m].last);
-        }
-    }
+    each_stretch(frame.program, plan, turn, all, done, [&](uint32_t m, Span, Span fresh) { do_rows(work, frame, m, fresh); });
     // Rows that no window saw, of what others see as well.
     if (part + 1 < plan.threads) return;
     for (uint32_t m = 0; m < count; ++m) do_rows(work, frame, m, {done[m], plan.results[turn.members[m]].height});

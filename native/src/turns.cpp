@@ -1,6 +1,6 @@
 #include "turns.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "kernels.h"
 
@@ -167,17 +167,11 @@ private:
         std::vector<uint32_t> most(count, 1);
         std::vector<uint64_t> made(count, 0);
         for (uint32_t part = 0; part < plan_.threads; ++part) {
-            const Span all = part_of(rows, part, plan_.threads);
             uint32_t done[MOST_MEMBERS] = {};
-            for (uint32_t y = all.first; y < all.last; y += turn.rows) {
-                Span need[MOST_MEMBERS];
-                needed(program_, plan_, turn, {y, std::min(y + turn.rows, all.last)}, need);
-                for (size_t m = 0; m < count; ++m) {
-                    most[m] = std::max(most[m], need[m].last - need[m].first);
-                    made[m] += need[m].last - std::min(need[m].last, std::max(need[m].first, done[m]));
-                    done[m] = std::max(done[m], need[m].last);
-                }
-            }
+            each_stretch(program_, plan_, turn, part_of(rows, part, plan_.threads), done, [&](uint32_t m, Span need, Span fresh) {
+                most[m] = std::max(most[m], need.last - need.first);
+                made[m] += fresh.last - std::min(fresh.first, fresh.last);
+            });
         }
         for (size_t m = 0; m < count; ++m)
             if (made[m] > height(turn.members[m]) + height(turn.members[m]) / MOST_TWICE) return false;

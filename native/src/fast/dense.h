@@ -98,10 +98,7 @@ __attribute__((noinline)) void write_others(const Dense& d, const Line& line, ui
             std::memcpy(d.values + size_t(line.index + x + p) * d.constants.outputs + first, y, sizeof(F) * V);
             continue;
         }
-        for (int v = 0; v < V; ++v) {
-            if (d.ending.bound) y[v] = y[v] < d.ending.low ? d.ending.low : y[v] > d.ending.high ? d.ending.high : y[v];
-            if (d.ending.second) y[v] = y[v] * load<F>(d.constants.second_m + first + v * LANES) + load<F>(d.constants.second_b + first + v * LANES);
-        }
+        for (int v = 0; v < V; ++v) y[v] = ended(d.ending, d.constants, first + v * LANES, y[v]);
         for (uint32_t t = 0; t < d.targets.count; ++t) {
             const Tensor& to = d.targets.tensors[t];
             uint8_t* pixel = line.to[t] + (x + p) * to.pixel;

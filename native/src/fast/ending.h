@@ -90,6 +90,13 @@ inline Constants constants_of(const Instruction& it) {
     return {reinterpret_cast<const int32_t*>(at + head.starts), floats(head.m), floats(head.b), floats(head.second_m), floats(head.second_b), head.outputs};
 }
 
+// What vectors do to a result, before it is f32, signs or codes.
+INLINE inline F ended(const Ending& ending, const Constants& constants, size_t at, F y) {
+    if (ending.bound) y = y < ending.low ? ending.low : y > ending.high ? ending.high : y;
+    if (ending.second) y = y * load<F>(constants.second_m + at) + load<F>(constants.second_b + at);
+    return y;
+}
+
 // Where an instruction writes, looked up once.
 struct Targets {
     uint32_t count = 0;

@@ -43,13 +43,6 @@ bool ends_in_floats(const Program& program, const Instruction& it, const Ending&
     return floats;
 }
 
-// What vectors do to a result.
-INLINE inline F ended(const Ending& ending, const Constants& constants, size_t at, F y) {
-    if (ending.bound) y = y < ending.low ? ending.low : y > ending.high ? ending.high : y;
-    if (ending.second) y = y * load<F>(constants.second_m + at) + load<F>(constants.second_b + at);
-    return y;
-}
-
 // Writes what there is of a vector of channels.
 __attribute__((noinline)) void put_some(uint8_t* to, const F& y, uint32_t valid) { std::memcpy(to, &y, 4 * size_t(valid)); }
 
@@ -115,10 +108,10 @@ struct Tiles {
 template <int HEIGHT, int WIDTH>
 void depthwise_row(const Instruction& it, const Ending& ending, const Constants& constants, const uint8_t* const* from, size_t pixel,
                    const uint8_t* weights, uint32_t channel, uint32_t width, uint8_t* to, size_t to_pixel) {
-    const size_t column = it.window.dilation[1] * pixel, step = it.window.stride[1] * pixel, row = pixel;
+    const size_t column = it.window.dilation[1] * pixel, step = it.window.stride[1] * pixel;
     F w[HEIGHT][WIDTH];
     times<HEIGHT>([&](auto i) INLINE {
-        times<WIDTH>([&](auto j) INLINE { w[i][j] = load<F>(weights + (i * WIDTH + j) * row + 4 * size_t(channel)); });
+        times<WIDTH>([&](auto j) INLINE { w[i][j] = load<F>(weights + (i * WIDTH + j) * pixel + 4 * size_t(channel)); });
     });
     const bool scales = !it.m.empty();
     const F m = load<F>(constants.m + channel), b = load<F>(constants.b + channel);

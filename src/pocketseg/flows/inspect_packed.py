@@ -10,9 +10,10 @@ from pathlib import Path
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import Container
+from pocketseg.engine.session import Session
 from pocketseg.flows.tables import bytes_text
 from pocketseg.pipeline import Pipeline
-from pocketseg.predictors import default_threads, open_pseg
+from pocketseg.predictors import default_threads, read_pseg
 
 COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "kernel"]
 JOINED = "within its neighbour"
@@ -38,9 +39,9 @@ def inspect_packed(path: str | Path) -> PackedInspection:
         ModelFileError: missing, damaged, of another kind, or too new.
     """
     path = Path(path)
-    session, card = open_pseg(path, default_threads())
-    content = path.read_bytes()
+    content = read_pseg(path)
     program, container = program_in(content, str(path))
+    session, card = Session(content, str(path), default_threads()), container.card
     height, width = Pipeline.from_dict(card.get("pipeline"), str(path)).net_size
     facts = [
         ("precision", str(card.get("precision", "not told"))),

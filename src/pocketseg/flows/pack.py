@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pocketseg.data import Split
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.data.readers import read_image
-from pocketseg.engine.container import MAGIC
+from pocketseg.engine.container import MAGIC, read_container
 from pocketseg.engine.program import Convolution, Transposed
 from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated, recorded
@@ -27,7 +27,7 @@ from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.tuning import Tuning, tuned
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
-from pocketseg.predictors import default_threads, open_pseg
+from pocketseg.predictors import default_threads, read_pseg
 
 if TYPE_CHECKING:
     from pocketseg.exporters import Parity
@@ -153,9 +153,9 @@ def pack(
 
 def _tuned(source: Path, out: Path, progress: Callable[[int, int], None] | None) -> Packed:
     """A packed model, with no other change than the kernels that it asks for."""
-    _, card = open_pseg(source)
-    pipeline = Pipeline.from_dict(card.get("pipeline"), str(source))
-    tuning = tuned(source.read_bytes(), str(source), progress)
+    content = read_pseg(source)
+    pipeline = Pipeline.from_dict(read_container(content, str(source)).card.get("pipeline"), str(source))
+    tuning = tuned(content, str(source), progress)
     return _written(out, tuning.content, pipeline, None, tuning)
 
 
@@ -167,7 +167,11 @@ def _written(path: Path, content: bytes, pipeline: Pipeline, parity: Parity | No
 
 def _check_target(path: Path) -> None:
     """Nothing but a packed model may be replaced."""
-    if path.is_file() and not path.read_bytes().startswith(MAGIC):
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        packed = file.read(len(MAGIC)) == MAGIC
+    if not packed:
         raise ModelFileError(str(path), "is there already and is no packed model", "give another name with --out")
 
 

@@ -47,11 +47,20 @@ def open_pseg(path: Path, threads: int = 1) -> tuple[Session, Mapping[str, Any]]
     Raises:
         ModelFileError: missing, damaged, of another kind, or too new.
     """
+    content = read_pseg(path)
+    card = read_container(content, str(path)).card
+    return Session(content, str(path), threads), card
+
+
+def read_pseg(path: Path) -> bytes:
+    """The bytes of a file that should be a packed model.
+
+    Raises:
+        ModelFileError: it is not there, or cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except OSError as error:
         raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None
-    card = read_container(content, str(path)).card
-    return Session(content, str(path), threads), card
