@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,10 @@ from torch import nn
 
 from pocketseg.engine import program as p
 from pocketseg.engine.session import Session
-from pocketseg.nets import NETS, build
+from pocketseg.nets import NETS, build, parameter_count
 from pocketseg.packing.writer import file_of, program_of
+from pocketseg.pipeline import Pipeline
+from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
 
 # Logits; torch and the engine sum convolutions in different orders.
 TOLERANCE = 1e-4
@@ -70,6 +74,30 @@ def test_what_a_net_becomes(name):
         if isinstance(each.operation, p.Copy) and each.writes[0].storage in upsampled
     ]
     assert names.count("Copy") - len(late) == copies.get(name, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "scheme", "most_kib"),
+    [
+        ("separable_unet", {}, Scheme("residual w3a3"), 1.45 * 1024),
+        (
+            "thin_unet",
+            {"width": 32, "blocks": 6, "conv": "separable"},
+            Scheme("w2a8", layers={"depthwise": "w8a8"}),
+            32,
+        ),
+        ("thin_unet", {"width": 15, "blocks": 4, "conv": "plain"}, Scheme("w2a8"), 20),
+    ],
+)
+def test_low_bit_nets_are_as_small_as_they_should_be(name, options, scheme, most_kib):
+    """With constants in f32, and a card of the usual length."""
+    net = build(name, 1, 1, seed=1, **options)
+    assert name != "thin_unet" or 42_000 < parameter_count(net) < 44_000
+    quantize_net(net.core, scheme)
+    calibrate(net.core, [picture(1, 1, 64, 64)])
+    program = program_of(integer_net(net.core), 1)
+    card = {"pipeline": asdict(Pipeline((256, 256))), "description": "A sentence. " * 8, "weights_sha256": "0" * 64}
+    assert most_kib / 2 < len(file_of(program, card)) / 1024 <= most_kib
 
 
 @pytest.mark.parametrize("options", [
