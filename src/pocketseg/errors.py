@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Self
 
+from pocketseg.names import printable
+
 SHOWN_PROBLEMS = 50
 NAMED = 3
 
@@ -31,10 +33,7 @@ class Problem:
     code: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        # A file name must neither forge a second line in the log nor steer the terminal, and bytes of it that are no
-        # text must be printable too.
-        text = f"{self.where}: {self.what}" + (f" → {self.fix}" if self.fix else "")
-        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+        return printable(f"{self.where}: {self.what}" + (f" → {self.fix}" if self.fix else ""))
 
 
 def named(places: Sequence[str]) -> str:

@@ -1,85 +1,245 @@
-"""Files written whole or not at all, and what they hold in one number."""
+"""Files: read only where they are files, written whole or not at all, never outside of the folder they belong to."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pocketseg.errors import EnvironmentProblem, ModelFileError
+from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
+
+if sys.platform != "win32":
+    import fcntl
+
+# What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
+# no holder was left by one that was killed, and is removed by the next that writes there.
+PART = ".pocketseg-part"
+
+_tidied: set[tuple[int, str]] = set()
+
+
+def inside(folder: Path, *names: str | Path) -> Path:
+    """The path of a name in a folder.
+
+    Raises:
+        DataError: it would lie outside: by `..`, as an absolute path, or through a link.
+
+    Example:
+        >>> inside(Path("masks"), "a/b.png").as_posix()
+        'masks/a/b.png'
+    """
+    path = folder.joinpath(*names)
+    below = any(Path(name).is_absolute() or ".." in Path(name).parts or "\0" in str(name) for name in names)
+    if below or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise DataError(str(Path(*names)), f"would be written outside of {folder}", "choose another name or folder")
+    return path
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading; what is none (a pipe, a device, a folder) is refused and not waited for.
+
+    Raises:
+        OSError: it is not there, no file, or cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    handle = os.open(path, flags)
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is a pipe or a device, no file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """All bytes of a file of bounded length.
+
+    Raises:
+        OSError: it is not there, no file, too long, or cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > most_bytes else file.read(most_bytes + 1)
+    if max(size, len(content)) > most_bytes:
+        raise OSError(errno.EFBIG, f"has {max(size, len(content)):,} bytes, more than {most_bytes:,}", str(path))
+    return content
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write to a temporary name in the same folder, flush, rename: a reader sees the old file or the new one.
 
+    A file name in text that is no UTF-8 keeps its bytes.
+
     Raises:
         EnvironmentProblem: no space, no permission, or another fault; the old file is still there.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary: str | None = None
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    with whole_file(path, len(data)) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
+    """An empty temporary file beside `path`, to be filled; it becomes `path` when the block ends without an error.
+
+    Raises:
+        EnvironmentProblem: it cannot be written; what was at `path` is still there.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A character takes up to four bytes, and file systems take 255 bytes.
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        temporary = None
-        _sync_folder(path.parent)
+        with _part(path, lambda part: part.touch(exist_ok=False)) as temporary:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
     except OSError as error:
-        raise disk_problem(path, error, len(data)) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        raise disk_problem(path, error, needed_bytes) from error
 
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out`, which becomes it when the block ends without an error; `out` is new or empty.
 
+    Files are to be put into it by `write_atomically` or `whole_file`, which make them durable.
+
     Raises:
         EnvironmentProblem: it cannot be written.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name[:50]}.", dir=out.parent))
-        try:
+        with _part(out, Path.mkdir) as temporary:
             yield temporary
-            temporary.chmod(0o755)
-            if out.exists():
+            if os.name != "posix" and out.exists():  # elsewhere a folder takes the place of an empty one
                 out.rmdir()
             temporary.replace(out)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _sync(out.parent)
     except OSError as error:
         raise disk_problem(out, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as durable as the files in them.
+
+    Raises:
+        EnvironmentProblem: it cannot be made.
+    """
+    try:
+        _make_folder(folder)
+    except OSError as error:
+        raise disk_problem(folder, error) from error
+
+
+def _make_folder(folder: Path) -> None:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        _sync(each.parent)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+@contextmanager
+def _part(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new temporary beside `path`, held while the block runs and removed after it where it is still there."""
+    _make_folder(path.parent)
+    _tidy(path.parent)
+    while True:
+        # A character takes up to four bytes, and file systems take 255 bytes.
+        temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{PART}")
+        try:
+            make(temporary)
+        except FileExistsError:
+            continue
+        lock = _hold(temporary)
+        if lock is not None:
+            break
+    try:
+        yield temporary
+    finally:
+        # Whatever interrupts: an unfinished part is nobody's.
+        _remove(temporary)
+        if lock >= 0:
+            os.close(lock)
+
+
+def _hold(part: Path) -> int | None:
+    """A lock on a part; None where it is gone or another has it, -1 where the system has no such locks.
+
+    On Windows a file that is open cannot be removed, which is lock enough.
+    """
+    if sys.platform == "win32":
+        return -1
+    try:
+        handle = os.open(part, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink > 0:
+            return handle
+    except BlockingIOError:
+        pass
+    except OSError:
+        os.close(handle)
+        return -1
+    os.close(handle)
+    return None
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left in a folder, once for each process and folder."""
+    key = os.getpid(), str(folder.absolute())
+    if key in _tidied:
+        return
+    _tidied.add(key)
+    parts: list[Path] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        parts = [Path(entry.path) for entry in entries if entry.name.startswith(".") and entry.name.endswith(PART)]
+    for part in parts:
+        lock = None
+        with suppress(OSError):
+            lock = _hold(part)
+        if lock is None or (lock < 0 and sys.platform != "win32"):
+            continue
+        _remove(part)
+        if lock >= 0:
+            os.close(lock)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            part.unlink()
 
 
 def disk_problem(path: Path, error: OSError, needed_bytes: int = 0) -> EnvironmentProblem:
     """The error to show when the operating system refuses to write."""
     what = f"cannot be written ({error.strerror or error})"
-    if error.errno == errno.ENOSPC:
-        return EnvironmentProblem(
-            str(path), f"{what}; needed are {needed_bytes:,} bytes", "free some space, then resume"
-        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        needed = f"; needed are {needed_bytes:,} bytes" if needed_bytes else ""
+        return EnvironmentProblem(str(path), f"{what}{needed}", "free some space, then resume")
     if isinstance(error, PermissionError):
         return EnvironmentProblem(str(path), what, "choose a folder that this user may write to")
     return EnvironmentProblem(str(path), what, "check the disk and the path")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; where folders cannot be opened (Windows) there is nothing to do."""
-    if os.name != "posix":
+def _sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, durable; Windows has no such thing for folders."""
+    if os.name != "posix" and path.is_dir():
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
@@ -93,7 +253,7 @@ def sha256_of(path: Path) -> str:
         ModelFileError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None

@@ -1,12 +1,23 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pocketseg import files
-from pocketseg.errors import EnvironmentProblem
-from pocketseg.files import disk_problem, write_atomically
+from pocketseg.errors import DataError, EnvironmentProblem
+from pocketseg.files import (
+    PART,
+    disk_problem,
+    inside,
+    open_regular,
+    read_file,
+    whole_file,
+    whole_folder,
+    write_atomically,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -19,7 +30,6 @@ def test_writes_what_it_is_given(tmp_path, content):
     write_atomically(path, content)
     assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode("utf-8"))
     assert names(path.parent) == ["a.txt"]
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_replaces_an_old_file_whole(tmp_path):
@@ -79,3 +89,120 @@ def test_an_interruption_leaves_no_litter(tmp_path, monkeypatch):
 def test_permission_is_told_apart():
     problem = disk_problem(Path("x"), PermissionError(errno.EACCES, "Permission denied"))
     assert str(problem) == "x: cannot be written (Permission denied) → choose a folder that this user may write to"
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002, 0o000])
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.row("S24")
+def test_the_mask_of_the_user_holds_for_files_and_folders(tmp_path, umask):
+    write_atomically(tmp_path / "new/a", b"")
+    with whole_folder(tmp_path / "out") as part:
+        write_atomically(part / "b", b"")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"new": 0o777 & ~umask, "out": 0o777 & ~umask, "a": 0o666 & ~umask, "b": 0o666 & ~umask}
+
+
+def test_a_name_that_is_no_text_keeps_its_bytes(tmp_path):
+    write_atomically(tmp_path / "a", "bad\udcff0")
+    assert (tmp_path / "a").read_bytes() == b"bad\xff0"
+
+
+def test_a_link_is_replaced_and_not_written_through(tmp_path):
+    (tmp_path / "original").write_text("kept")
+    (tmp_path / "out").symlink_to("original")
+    write_atomically(tmp_path / "out", b"new")
+    assert (tmp_path / "original").read_text() == "kept" and not (tmp_path / "out").is_symlink()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from pocketseg.files import whole_file, whole_folder
+with (whole_file if sys.argv[2] == "file" else whole_folder)(Path(sys.argv[1]) / "a") as part:
+    print(part.name, flush=True)
+    sys.stdin.read(1) if sys.argv[3] == "wait" else os._exit(9)
+"""
+
+
+@pytest.mark.row("S24")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path, kind):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind, "die"], stdout=subprocess.PIPE)
+    assert len(names(tmp_path)) == 1 and names(tmp_path)[0].endswith(PART)
+    (tmp_path / ".mine.part").write_text("of somebody else")
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path), kind, "wait"], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    ) as living:
+        held = living.stdout.readline().decode().strip()
+        assert names(tmp_path) == sorted([held, ".mine.part"])
+        write_atomically(tmp_path / "b", b"")
+        assert names(tmp_path) == sorted([held, ".mine.part", "b"])
+        living.communicate(b"x")
+    assert names(tmp_path) == [".mine.part", "a", "b"]
+
+
+@pytest.mark.row("F04")
+def test_a_file_is_durable_before_its_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle):
+        done.append(("sync", Path(f"/proc/self/fd/{handle}").readlink().name))
+        fsync(handle)
+
+    def replaced(source, target):
+        done.append(("name", target.name))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    write_atomically(tmp_path / "new/a", b"1")
+    part = done[1][1]
+    assert part.endswith(PART)
+    assert done == [("sync", tmp_path.name), ("sync", part), ("name", "a"), ("sync", "new")]
+
+
+ESCAPES = ["../x", "/etc/x", "a/../../x", "a/..", "link/x", "loop/x", "nul\0", Path("/"), Path("..")]
+
+
+@pytest.mark.row("S04")
+@pytest.mark.parametrize("name", ESCAPES, ids=str)
+def test_nothing_is_named_outside_of_its_folder(tmp_path, name):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "loop").symlink_to("/")
+    with pytest.raises(DataError, match="would be written outside of"):
+        inside(folder, name)
+
+
+def test_what_lies_inside_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    assert inside(tmp_path / "out", "a", "b..c/.d") == tmp_path / "out/a/b..c/.d"
+
+
+@pytest.mark.row("A14")
+def test_only_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero", "."):
+        with pytest.raises(OSError):
+            open_regular(tmp_path / name)
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_file(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(OSError, match="has 5 bytes, more than 4"):
+        read_file(tmp_path / "a", 4)
+
+
+def test_an_interrupted_block_leaves_the_old_file(tmp_path):
+    write_atomically(tmp_path / "a", b"old")
+    with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "a") as part:
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from pocketseg.errors import DataError, ModelFileError
+from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
 from pocketseg.pipeline.intensity import Normalization, to_channels, unit_range
 from pocketseg.pipeline.postprocess import Postprocess
@@ -47,7 +48,7 @@ class Pipeline:
 
     size: tuple[int, int]
     channels: int = 1
-    classes: tuple[str, ...] = ("foreground",)
+    classes: tuple[Annotated[str, AfterValidator(check_name)], ...] = ("foreground",)
     fit: geometry.Fit = "resize"
     multiple: int = 1
     intensity_range: tuple[float, float] | None = None

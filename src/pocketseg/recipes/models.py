@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pocketseg.names import check_name
+
+# Becomes part of file names.
+Name = Annotated[str, AfterValidator(check_name)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -64,7 +68,7 @@ class DataSection(Section):
     drop_empty: Literal["train"] | None = None
     only: OnlySection = OnlySection()
     raters: Literal["majority", "staple", "each"] = "majority"
-    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=255)] = ["lesion"]
+    classes: Annotated[list[Name], Field(min_length=1, max_length=255)] = ["lesion"]
     mask: MaskSection = MaskSection()
     range: tuple[float, float] | None = None
     layout: str = "auto"
@@ -469,7 +473,7 @@ class StageSection(Section):
     stay as they are, norms included. `loss: null` learns from hints (and soft targets) alone.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[Name, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     net: NetSection
     init: InitSection | None = None
     teacher: TeacherSection | None = None
