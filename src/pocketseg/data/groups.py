@@ -11,6 +11,7 @@ from pathlib import Path
 from pocketseg.data.case import Case
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, near
+from pocketseg.names import from_cell
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     """The name of the first column, and groups by the entry in it."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            rows = [[from_cell(cell) for cell in row] for row in csv.reader(file)]
     except FileNotFoundError:
         raise DataError(
             str(path), "does not exist", "data.group_csv is relative to the data folder, or absolute"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from pocketseg.data.cases import Cases
 from pocketseg.data.doctor.checkup import Checkup
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
-from pocketseg.files import whole_folder
+from pocketseg.files import inside, open_regular, whole_file, whole_folder, write_atomically
+from pocketseg.names import cell
 
 GROUPS = "groups.csv"
 SIDE_FILES = (".csv", ".json", ".txt", ".md")
@@ -47,6 +49,9 @@ class Repaired:
 def repair(cases: Cases, found: Checkup, out: Path, progress: Callable[[int, int], None] | None = None) -> Repaired:
     """Write a repaired copy in the layout of the original; the original is only read.
 
+    A folder that lies outside of the data set becomes one of its name in the copy. What a link leads to outside of the
+    data set is left out, unless links were to be followed.
+
     Images are turned as their EXIF says; masks of one class are stored as 0 and 255, transposed ones turned; of equal
     images with equal masks one is kept; what cannot be read is left out; a group file keeps alike images together.
 
@@ -55,7 +60,7 @@ def repair(cases: Cases, found: Checkup, out: Path, progress: Callable[[int, int
         out: new or empty folder outside of the data set.
 
     Raises:
-        DataError: out exists, or lies in the data set.
+        DataError: out exists, or lies in the data set; or two files would become one.
         EnvironmentProblem: it cannot be written.
     """
     check_out(cases.root, out)
@@ -79,7 +84,10 @@ class _Copy:
     def __init__(self, cases: Cases, found: Checkup, out: Path, made: Repaired) -> None:
         self.cases, self.found, self.out, self.made = cases, found, out, made
         self.base = cases.root if cases.root.is_dir() else cases.root.parent
+        self.links = {Path(file) for each in found.findings if each.code == "link" for file in each.files}
         self.written: set[Path] = set()
+        self.sources: dict[Path, Path] = {}
+        self.folders: dict[Path, str] = {}
 
     def write(self, progress: Callable[[int, int], None] | None) -> None:
         dropped = dict(self._superfluous())
@@ -87,6 +95,8 @@ class _Copy:
         for done, case in enumerate(self.cases, start=1):
             if case.name in dropped:
                 self.made.left_out.append((case.image.where, f"the same image and mask as {dropped[case.name]}"))
+            elif self._linked(case):
+                self.made.left_out.append((case.image.where, "is reached by a link to a place outside of the data set"))
             elif self._case(case):
                 kept.append(case.name)
             if progress:
@@ -109,6 +119,11 @@ class _Copy:
                     kept.append(case)
                 else:
                     yield case.name, first.name
+
+    def _linked(self, case: Case) -> bool:
+        """Whether a link that is not to be followed leads to a file of the case."""
+        files = (file for source in (case.image, *case.masks) for file in source.files)
+        return any(not self.links.isdisjoint((file, file.parent)) for file in files)
 
     def _case(self, case: Case) -> bool:
         """Copy one case, mended where that takes no guess; whether it is whole."""
@@ -167,30 +182,64 @@ class _Copy:
             told.append("turned to its image")
         return mask, ", ".join(told)
 
-    def _target(self, path: Path) -> Path:
-        inside = path.relative_to(self.base) if path.is_relative_to(self.base) else Path(path.parent.name) / path.name
-        return self.out / inside
+    def _target(self, path: Path, suffix: str | None = None) -> Path:
+        """Where a file goes in the copy: as it lies in the data set, or in a folder that is called as its own.
+
+        Raises:
+            DataError: another file goes there too.
+        """
+        place = self._place(path)
+        target = inside(self.out, place if suffix is None else place.with_suffix(suffix))
+        other = self.sources.setdefault(target, path)
+        if other != path:
+            raise DataError(str(path), f"would replace {other} in the copy", "rename one of them")
+        return target
+
+    def _place(self, path: Path) -> Path:
+        # A folder may be given as `../masks`, which lies in the data set by its letters alone.
+        real = Path(os.path.realpath(path.parent)) / path.name
+        for file, base in ((path, self.base), (real, Path(os.path.realpath(self.base)))):
+            if file.is_relative_to(base) and ".." not in file.relative_to(base).parts:
+                return file.relative_to(base)
+        return Path(self._folder(real.parent)) / path.name
+
+    def _folder(self, folder: Path) -> str:
+        """What a folder outside of the data set is called in the copy: its name, with a number where that is taken."""
+        if folder not in self.folders:
+            stem, number = folder.name or "outside", 1
+            name = stem
+            while name in self.folders.values() or (self.base / name).exists():
+                number += 1
+                name = f"{stem}-{number}"
+            self.folders[folder] = name
+            self.made.done.append(
+                (str(folder), f"is the folder {name} of the copy; name it in data.images or data.masks")
+            )
+        return self.folders[folder]
 
     def _copy(self, files: tuple[Path, ...]) -> None:
         for path in files:
-            target = self._target(path)
             if path not in self.written and path.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                target = self._target(path)
+                with open_regular(path) as original, whole_file(target) as part, part.open("wb") as copy:
+                    shutil.copyfileobj(original, copy)
             self.written.add(path)
 
     def _png(self, path: Path, pixels: NDArray[np.generic]) -> None:
         content = io.BytesIO()
         Image.fromarray(pixels).save(content, format="PNG")
-        target = self._target(path).with_suffix(".png")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.getvalue())
+        write_atomically(self._target(path, ".png"), content.getvalue())
         self.written.add(path)
 
     def _side_files(self) -> None:
         """Tables and notes beside the cases."""
+        base = self.base.resolve()
         for path in sorted(self.base.rglob("*")) if self.cases.root.is_dir() else ():
-            if path.suffix.lower() in SIDE_FILES and not path.name.startswith("."):
+            if path.suffix.lower() not in SIDE_FILES or path.name.startswith("."):
+                continue
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(base):
+                self.made.left_out.append((str(path), "is a link to a place outside of the data set"))
+            else:
                 self._copy((path,))
 
     def _groups(self, kept: list[str]) -> None:
@@ -198,8 +247,8 @@ class _Copy:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         groups = self.found.groups()
-        table.writerows([("case", "group"), *((case, groups[case]) for case in kept)])
-        (self.out / name).write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
+        table.writerows([("case", "group"), *((cell(case), cell(groups[case])) for case in kept)])
+        write_atomically(self.out / name, text.getvalue())
         self.made.groups = self.out / name
 
 
