@@ -69,3 +69,5 @@ def convert(
         done = convert(what, source, out, options, bars.of("reading"), set_)
     left = f", {done.left_out} empty ones left out" if done.left_out else ""
     console.speak(f"{done.written} written to {out}{left}")
+    if done.groups is not None:
+        console.speak(f"next:   add --set data.group_csv={done.groups.name} --set data.group_column=group")

@@ -83,7 +83,7 @@ def _row_of(case: Case, table: dict[str, str]) -> str | None:
 def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     """The name of the first column, and groups by the entry in it."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = [[from_cell(cell) for cell in row] for row in csv.reader(file)]
     except FileNotFoundError:
         raise DataError(

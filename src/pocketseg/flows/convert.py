@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pocketseg.data import Cases, MaskCoding
+from pocketseg.data import Case, Cases, MaskCoding
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import fill, read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, RecipeError, near
-from pocketseg.files import whole_folder, write_atomically
+from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.flows.loading import data_recipe, opening
+from pocketseg.names import cell
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
 
+log = logging.getLogger("pocketseg")
+
 Mask = NDArray[np.uint8]
+GROUPS = "groups.csv"
+PNG_HOLDS = {("bool", 1), ("uint8", 1), ("uint8", 3), ("uint16", 1)}
 PROBABILITY = re.compile(r"_probability(?=_|$)")
 
 
@@ -53,10 +62,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Converted:
-    """How many cases or files were written, and how many were left out as empty."""
+    """What was written.
+
+    Attributes:
+        written: number of cases or files.
+        left_out: number of cases that were left out as empty.
+        groups: the table of groups beside the folders, where cases share one.
+    """
 
     written: int
     left_out: int = 0
+    groups: Path | None = None
 
 
 def known_layouts() -> list[tuple[str, str]]:
@@ -109,27 +125,80 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
     kept = [case for case in cases if case.name not in dropped]
     if not kept:
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
+    arrays = out.suffix == ".npz"
+    stems = {} if arrays else _stems(cases.root, kept)
+    _tell_lost(kept, arrays)
     pairs = [_resized(cases.image(case), cases.mask(case), options.size, cases.classes) for case in kept]
-    if out.suffix == ".npz":
-        shapes = {image.shape for image, _ in pairs}
-        if len(shapes) > 1:
-            what = f"has images of {len(shapes)} sizes, and arrays hold one"
-            raise DataError(str(cases.root), what, "give --size HEIGHT WIDTH, or a folder as output")
-        content = io.BytesIO()
-        images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-        names = np.array([case.name for case in kept])
-        groups = np.array([case.group for case in kept])
-        np.savez_compressed(content, images=images, masks=masks, names=names, groups=groups)
-        write_atomically(out, content.getvalue())
+    if arrays:
+        _write_arrays(cases.root, kept, pairs, out)
+        table = None
     else:
         with whole_folder(out) as temporary:
             for case, (image, mask) in zip(kept, pairs, strict=True):
-                name = case.name.replace("/", "_")
-                _write(temporary / "images" / f"{name}.png", image)
-                _write(temporary / "masks" / f"{name}.png", mask * np.uint8(255) if cases.classes == 1 else mask)
-            rows = "".join(f"{case.name.replace('/', '_')},{case.group}\n" for case in kept)
-            write_atomically(temporary / "groups.csv", f"case,group\n{rows}")
-    return Converted(len(kept), len(cases) - len(kept))
+                name = f"{stems[case.name]}.png"
+                _write(inside(temporary, "images", name), image, case.image.where)
+                shown = mask * np.uint8(255) if cases.classes == 1 else mask
+                _write(inside(temporary, "masks", name), shown, case.image.where)
+            write_atomically(temporary / GROUPS, _table((stems[case.name], case.group) for case in kept))
+        table = out / GROUPS if len({case.group for case in kept}) < len(kept) else None
+    return Converted(len(kept), len(cases) - len(kept), table)
+
+
+def _stems(root: Path, cases: Sequence[Case]) -> dict[str, str]:
+    """The name of each case's files, without folders.
+
+    Raises:
+        DataError: two cases would get one.
+    """
+    names: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        names[case.name.replace("/", "_")].append(case.name)
+    twice = [same for same in names.values() if len(same) > 1]
+    if twice:
+        fix = "rename one of them, or convert to an .npz file, which keeps names as they are"
+        whats = (f"the cases {' and '.join(map(repr, same))} would be written to one file" for same in twice)
+        raise DataError.of([Problem(str(root), what, fix) for what in whats])
+    return {name: stem for stem, (name,) in names.items()}
+
+
+def _tell_lost(cases: Sequence[Case], arrays: bool) -> None:
+    """What is known of the cases, and has no place in what is written."""
+    lost = {
+        "pixel sizes": any(case.spacing_mm for case in cases) and not arrays,
+        "class folders": any(case.label for case in cases),
+        "the split that the data came with": any(case.part for case in cases),
+        "weights of pixels": any(case.weights for case in cases),
+    }
+    if any(lost.values()):
+        log.warning(
+            "not kept, since there is no place for it: %s", ", ".join(name for name, is_lost in lost.items() if is_lost)
+        )
+
+
+def _write_arrays(
+    root: Path, cases: Sequence[Case], pairs: Sequence[tuple[NDArray[np.generic], Mask]], out: Path
+) -> None:
+    kinds = {(image.shape, image.dtype.name) for image, _ in pairs}
+    if len(kinds) > 1:
+        found = ", ".join(f"{'×'.join(map(str, shape))} {dtype}" for shape, dtype in sorted(kinds)[:5])
+        what = f"has images of {len(kinds)} sizes or types ({found}), and an array holds one"
+        raise DataError(str(root), what, "give --size HEIGHT WIDTH, or a folder as output")
+    images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    content = io.BytesIO()
+    facts: dict[str, Any] = {
+        "names": np.array([case.name for case in cases]),
+        "groups": np.array([case.group for case in cases]),
+        "spacing_mm": np.array([case.spacing_mm or (np.nan, np.nan) for case in cases]),
+    }
+    np.savez_compressed(content, images=images, masks=masks, **facts)
+    write_atomically(out, content.getvalue())
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("case", "group"), *((cell(name), cell(group)) for name, group in rows)])
+    return text.getvalue()
 
 
 def _resized(
@@ -169,22 +238,26 @@ def _files(
     if not files:
         raise DataError(str(source), "holds no files of that kind", "check the path")
     problems: list[Problem] = []
-    written = 0
+    written: dict[str, Path] = {}
     for done, path in enumerate(files, start=1):
         try:
             for name, result in change(path, options):
+                if name in written:
+                    raise DataError(
+                        str(path), f"would be written over what {written[name]} became", "rename one of them"
+                    )
+                written[name] = path
                 if isinstance(result, list):
-                    write_rois(out / f"{name}.zip", result)
+                    write_rois(inside(out, f"{name}.zip"), result)
                 else:
-                    _write(out / f"{name}.png", result)
-                written += 1
+                    _write(inside(out, f"{name}.png"), result, str(path))
         except DataError as error:
             problems += error.problems
         if progress:
             progress(done, len(files))
     if problems:
         raise DataError.of(problems)
-    return Converted(written)
+    return Converted(len(written))
 
 
 def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
@@ -238,9 +311,11 @@ def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_
     return Postprocess(min_pixels=options.min_pixels).clean(mask, mask.astype(np.float32))
 
 
-def _write(path: Path, pixels: NDArray[np.generic]) -> None:
-    if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
-        raise DataError(str(path), f"cannot hold pixels of the type {pixels.dtype}", "write an .npz file instead")
+def _write(path: Path, pixels: NDArray[np.generic], source: str) -> None:
+    kind = pixels.dtype.name, 1 if pixels.ndim == 2 else pixels.shape[2]
+    if kind not in PNG_HOLDS:
+        what = f"has {kind[1]} channels of {kind[0]}, which no PNG that can be read again holds"
+        raise DataError(source, what, "write an .npz file instead")
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, format="PNG")
     write_atomically(path, content.getvalue())

@@ -122,5 +122,5 @@ def test_an_empty_table(root, text, message):
 
 def test_what_is_no_table_is_told(root):
     assert "relative to the data folder" in refusal(root, csv="gone.csv", column="patient")[0]
-    (root / "b.csv").write_bytes(b"case,patient\n\xff\xfe\xff,1\n")
+    (root / "b.csv").mkdir()
     assert "cannot be read as CSV" in refusal(root, csv="b.csv", column="patient")[0]

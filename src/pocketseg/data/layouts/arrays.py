@@ -1,8 +1,15 @@
-"""Arrays (B, H, W, 1): one `.npz` with `images, masks` or `arr_0, arr_1`, or `images.npy` and `masks.npy`."""
+"""Arrays (B, H, W, 1): one `.npz` with `images, masks` or `arr_0, arr_1`, or `images.npy` and `masks.npy`.
+
+An `.npz` may also hold, for each row: `names` (unique) and `groups`, both text or integers, and `spacing_mm` (B, 2; nan
+is unknown).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +19,13 @@ from pocketseg.errors import DataError, Problem
 
 NAME = "npz"
 LOOKS_LIKE = "FILE.npz with arrays images, masks (or arr_0, arr_1), or images.npy + masks.npy"
+FACTS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+    ("names", "Uiu", ()),
+    ("groups", "Uiu", ()),
+    ("spacing_mm", "f", (2,)),
+)
+# Of a file system, in bytes.
+LONGEST_PART = 255
 MEMBERS = (("images", "masks"), ("arr_0", "arr_1"))
 
 
@@ -22,20 +36,25 @@ def matches(root: Path) -> bool:
 def find(root: Path, images: str | None = None, masks: str | None = None) -> Listing:
     """Cases of a file `root.npz`, or of two `.npy` files in the folder `root`."""
     if root.suffix == ".npz":
-        return _pair((root, root), _members(root))
+        held = _held(root)
+        return _with_facts(_pair((root, root), _members(root, held)), root, held)
     files = root / (images or "images.npy"), root / (masks or "masks.npy")
     missing = [Problem(str(file), "the file does not exist", "check the name") for file in files if not file.is_file()]
     return Listing(problems=missing) if missing else _pair(files, (None, None))
 
 
-def _members(path: Path) -> tuple[str, str]:
+def _held(path: Path) -> set[str]:
+    """Names of the arrays in an `.npz` file."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = set(archive.files)
+            return set(archive.files)
     except Exception as error:
         raise DataError(
             str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"
         ) from error
+
+
+def _members(path: Path, names: set[str]) -> tuple[str, str]:
     for pair in MEMBERS:
         if names.issuperset(pair):
             return pair
@@ -44,6 +63,45 @@ def _members(path: Path) -> tuple[str, str]:
         f"holds the arrays {', '.join(sorted(names)) or '(none)'}",
         "name them `images` and `masks`",
     )
+
+
+def _with_facts(listing: Listing, path: Path, held: set[str]) -> Listing:
+    """The cases with the names, groups and pixel sizes that the file holds for them."""
+    count = len(listing.cases)
+    for member, kinds, shape in FACTS:
+        if not count or member not in held:
+            continue
+        found = open_array(path, member)
+        if found.dtype.kind not in kinds or found.shape != (count, *shape):
+            wanted = f"{'floats' if kinds == 'f' else 'text or integers'} of the shape {(count, *shape)}"
+            what = f"holds {member} of the type {found.dtype} and shape {found.shape}; needed are {wanted}"
+            return Listing(problems=[Problem(str(path), what, f"correct {member}, or leave it out")])
+        listing.cases = [_with_fact(case, member, value) for case, value in zip(listing.cases, found, strict=True)]
+    twice = [name for name, times in Counter(case.name for case in listing.cases).items() if times > 1]
+    faults = [f"the name {name!r} stands twice" for name in twice]
+    faults += [f"the name {case.name!r} is no name of a file" for case in listing.cases if not _is_name(case.name)]
+    faults += [f"{case.name!r} has no pixel size above 0" for case in listing.cases if not _is_size(case.spacing_mm)]
+    return Listing(problems=[Problem(str(path), what, "correct it") for what in faults]) if faults else listing
+
+
+def _with_fact(case: Case, member: str, value: Any) -> Case:
+    if member == "names":
+        return replace(case, name=str(value))
+    if member == "groups":
+        return replace(case, group=str(value))
+    return case if np.isnan(value).all() else replace(case, spacing_mm=(float(value[0]), float(value[1])))
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is a relative path that leads downward, as names of cases are: they become names of files."""
+    parts = name.split("/")
+    return "\0" not in name and all(
+        part not in ("", ".", "..") and len(part.encode("utf-8", "surrogateescape")) <= LONGEST_PART for part in parts
+    )
+
+
+def _is_size(spacing_mm: tuple[float, float] | None) -> bool:
+    return spacing_mm is None or all(0 < size < np.inf for size in spacing_mm)
 
 
 def _pair(files: tuple[Path, Path], members: tuple[str | None, str | None]) -> Listing:
