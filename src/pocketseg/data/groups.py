@@ -11,7 +11,10 @@ from pathlib import Path
 from pocketseg.data.case import Case
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, near
-from pocketseg.names import from_cell
+from pocketseg.files import read_file
+from pocketseg.tables import csv_rows
+
+LARGEST_TABLE = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,12 @@ def _row_of(case: Case, table: dict[str, str]) -> str | None:
 def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     """The name of the first column, and groups by the entry in it."""
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = [[from_cell(cell) for cell in row] for row in csv.reader(file)]
+        rows = csv_rows(read_file(path, LARGEST_TABLE).decode("utf-8-sig", "surrogateescape"))
     except FileNotFoundError:
         raise DataError(
             str(path), "does not exist", "data.group_csv is relative to the data folder, or absolute"
         ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise DataError(str(path), f"cannot be read as CSV ({error})", "check data.group_csv") from error
     if len(rows) < 2:
         raise DataError(str(path), "has no rows", "it needs a header, then one row a case")

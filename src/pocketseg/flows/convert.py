@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from pocketseg.data.rois import fill, read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, RecipeError, near
 from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.flows.loading import data_recipe, opening
-from pocketseg.names import cell
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
+from pocketseg.tables import csv_text
 
 log = logging.getLogger("pocketseg")
 
@@ -139,7 +138,8 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
                 _write(inside(temporary, "images", name), image, case.image.where)
                 shown = mask * np.uint8(255) if cases.classes == 1 else mask
                 _write(inside(temporary, "masks", name), shown, case.image.where)
-            write_atomically(temporary / GROUPS, _table((stems[case.name], case.group) for case in kept))
+            rows = [("case", "group"), *((stems[case.name], case.group) for case in kept)]
+            write_atomically(temporary / GROUPS, csv_text(rows))
         table = out / GROUPS if len({case.group for case in kept}) < len(kept) else None
     return Converted(len(kept), len(cases) - len(kept), table)
 
@@ -192,13 +192,6 @@ def _write_arrays(
     }
     np.savez_compressed(content, images=images, masks=masks, **facts)
     write_atomically(out, content.getvalue())
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("case", "group"), *((cell(name), cell(group)) for name, group in rows)])
-    return text.getvalue()
 
 
 def _resized(

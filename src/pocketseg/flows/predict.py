@@ -33,7 +33,7 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.errors import DataError, Problem, near
-from pocketseg.files import write_atomically
+from pocketseg.files import inside, write_atomically
 from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
@@ -105,6 +105,7 @@ def predict(
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     predictor = load_predictor(model, fold, stage, backend=backend)
+    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes))
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):
         try:
@@ -134,13 +135,12 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
             jobs += [(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
     if not jobs:
         raise DataError(", ".join(inputs), "no images were found", "give image files, a folder, or a quoted pattern")
-    _refuse_collisions(jobs)
     return jobs
 
 
 def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
     """What lies directly in a folder: images, and DICOM files as one series where they are one."""
-    place = out / folder.relative_to(root)
+    place = inside(out, folder.relative_to(root))
     slices = dicom_files(folder)
     series = series_in(slices)
     if len(slices) > len(series):
@@ -157,15 +157,20 @@ def _below(folder: Path, out: Path) -> list[Path]:
     return [path for path in inside if not path.resolve().is_relative_to(out.resolve())]
 
 
-def _refuse_collisions(jobs: Sequence[tuple[Path, Path]]) -> None:
+def _additions(wanted: Wanted, classes: Sequence[str]) -> list[str]:
+    """What is added to an image's name in the names of what is written for it."""
+    return ["", *["_overlay"] * wanted.with_overlay, *(_probability_names(classes) if wanted.probabilities else [])]
+
+
+def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[str]) -> None:
     problems = []
-    by_target: dict[Path, Path] = {}
+    by_target: dict[str, Path] = {}
     for source, target in jobs:
-        other = by_target.setdefault(target, source)
-        if other != source:
-            problems.append(
-                Problem(str(source), f"would be written over the mask of {other}", "predict them into two folders")
-            )
+        others = {by_target.setdefault(f"{target}{addition}", source) for addition in additions} - {source}
+        problems += [
+            Problem(str(source), f"would be written over what is made of {other}", "predict them into two folders")
+            for other in sorted(others)
+        ]
         if any(Path(f"{target}{ending}").resolve() == source.resolve() for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
     if problems:
@@ -185,7 +190,7 @@ def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -
     if wanted.probabilities:
         for index, name in enumerate(_probability_names(classes)):
             files[name] = _sixteen_bits(probability[:, :, index])
-    return [_write_png(Path(f"{target}{suffix}.png"), pixels) for suffix, pixels in files.items()]
+    return [_write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()]
 
 
 def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
@@ -208,23 +213,22 @@ def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) ->
     if form == "png":
         written += _write_pages(target, [_shown(mask, classes) for mask in masks])
     elif form == "tiff":
-        written.append(write_stack(Path(f"{target}.tif"), _shown(volume.grid.rebuild(masks, axis), classes)))
+        written.append(write_stack(_beside(target, ".tif"), _shown(volume.grid.rebuild(masks, axis), classes)))
     elif form == "dicom-seg":
         whole = volume.grid.rebuild(masks, axis)
         written.append(
-            write_segmentation(Path(f"{target}.dcm"), whole, volume, classes, keep_identity=wanted.keep_identity)
+            write_segmentation(_beside(target, ".dcm"), whole, volume, classes, keep_identity=wanted.keep_identity)
         )
     else:
-        written.append(write_nifti(Path(f"{target}{ending}"), volume.grid.rebuild(masks, axis), volume))
+        written.append(write_nifti(_beside(target, ending), volume.grid.rebuild(masks, axis), volume))
     for index, name in enumerate(_probability_names(classes) if chances else []):
         whole = volume.grid.rebuild([chance[:, :, index] for chance in chances], axis)
-        path = Path(f"{target}{name}")
         if form in ("tiff", "png"):
-            written.append(write_stack(path.with_name(f"{path.name}.tif"), _sixteen_bits(whole)))
+            written.append(write_stack(_beside(target, f"{name}.tif"), _sixteen_bits(whole)))
         else:
-            written.append(write_nifti(path.with_name(path.name + ending), whole, volume))
+            written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
     if wanted.with_overlay:
-        written += _write_pages(Path(f"{target}_overlay"), _overlays(slices, masks, len(classes)))
+        written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes)))
     return written
 
 
@@ -245,8 +249,14 @@ def _write_pages(target: Path, pages: Sequence[NDArray[np.uint8]] | Iterator[NDA
     """One picture a slice in a folder; of a single slice a picture in its place."""
     whole = list(pages)
     if len(whole) == 1:
-        return [_write_png(Path(f"{target}.png"), whole[0])]
-    return [_write_png(target / f"{index:03d}.png", page) for index, page in enumerate(whole)]
+        return [_write_png(_beside(target, ".png"), whole[0])]
+    folder = _beside(target, "")
+    return [_write_png(inside(folder, f"{index:03d}.png"), page) for index, page in enumerate(whole)]
+
+
+def _beside(target: Path, ending: str) -> Path:
+    """A file that is called as its target and more, such as the name of a class."""
+    return inside(target.parent, f"{target.name}{ending}")
 
 
 def _shown(mask: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:

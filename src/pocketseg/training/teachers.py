@@ -19,7 +19,7 @@ from pocketseg.data import Case
 from pocketseg.data.case import open_array
 from pocketseg.data.readers import SUFFIXES, read_image
 from pocketseg.errors import DataError, Problem, RecipeError
-from pocketseg.files import sha256_of, write_atomically
+from pocketseg.files import inside, sha256_of, write_atomically
 from pocketseg.nets.points import tapped
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_multiple, pad_to_size, resize
@@ -318,4 +318,4 @@ def write_map(folder: Path, case: Case, probabilities: NDArray[np.float32]) -> N
     """Keep probabilities (h, w, k) as 16-bit numbers where `MapFolder` finds them."""
     content = io.BytesIO()
     np.save(content, np.rint(probabilities * 65535).astype(np.uint16), allow_pickle=False)
-    write_atomically(folder / f"{case.name}.npy", content.getvalue())
+    write_atomically(inside(folder, f"{case.name}.npy"), content.getvalue())

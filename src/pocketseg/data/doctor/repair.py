@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shutil
@@ -20,7 +19,7 @@ from pocketseg.data.doctor.checkup import Checkup
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
 from pocketseg.files import inside, open_regular, whole_file, whole_folder, write_atomically
-from pocketseg.names import cell
+from pocketseg.tables import csv_text
 
 GROUPS = "groups.csv"
 SIDE_FILES = (".csv", ".json", ".txt", ".md")
@@ -244,11 +243,9 @@ class _Copy:
 
     def _groups(self, kept: list[str]) -> None:
         name = GROUPS if not (self.out / GROUPS).exists() else f"doctor_{GROUPS}"
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
         groups = self.found.groups()
-        table.writerows([("case", "group"), *((cell(case), cell(groups[case])) for case in kept)])
-        write_atomically(self.out / name, text.getvalue())
+        rows = [("case", "group"), *((case, groups[case]) for case in kept)]
+        write_atomically(self.out / name, csv_text(rows))
         self.made.groups = self.out / name
 
 
