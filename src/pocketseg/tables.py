@@ -17,8 +17,10 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Rows as CSV. Texts are guarded as `cell` does; None is an empty field.
 
     Example:
-        >>> csv_text([("case", "dice"), ("=1+1", 0.5), ("a,b", None)])
-        "case,dice\\n'=1+1,0.5\\n\\"a,b\\",\\n"
+        >>> print(csv_text([("case", "dice"), ("=1+1", 0.5), ("a,b", None)]), end="")
+        case,dice
+        '=1+1,0.5
+        "a,b",
     """
     text = io.StringIO()
     plain = csv.writer(text, lineterminator="\n")
