@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,13 +27,35 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from pocketseg.names import printable
+
+ESCAPED = "pocketseg.escaped"
+
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
+def any_encoding() -> None:
+    """What the encoding of standard output or error does not have is shown as JSON writes it; so JSON stays JSON."""
+    codecs.register_error(ESCAPED, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def _shown(text: str, keep: str = "") -> str:
+    """Text for a terminal: names of files, classes and models neither steer it nor are read as markup."""
+    return escape(printable(text, keep))
+
+
 def speak(message: str) -> None:
-    """A line of result; nothing in it is read as markup."""
-    out.print(escape(message))
+    """A line of result, or several."""
+    out.print(_shown(message, keep="\n"))
     logging.getLogger("pocketseg").debug("%s", message)
 
 
@@ -49,16 +75,16 @@ class _Handler(logging.Handler):
         if err.is_terminal and record.name == "pocketseg.epochs":
             return
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        err.print(escape(level + record.getMessage().replace("\n", "\\n")))
+        err.print(_shown(level + record.getMessage()))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table as wide as its cells: nothing is cut, whatever the terminal says of its width."""
-    grid = Table(title=title, title_justify="left")
+    grid = Table(title=_shown(title), title_justify="left")
     for index, column in enumerate(columns):
-        grid.add_column(escape(column), justify="left" if index == 0 else "right", no_wrap=True)
+        grid.add_column(_shown(column), justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        grid.add_row(*map(escape, row))
+        grid.add_row(*map(_shown, row))
     needed = Console(width=1000).measure(grid).maximum
     console = Console(width=max(needed, out.width), highlight=False)
     console.print(grid)
@@ -77,7 +103,7 @@ class Bars:
     def __call__(self, what: str, done: int, of: int) -> None:
         """One bar for each thing that takes long."""
         if what not in self.tasks:
-            self.tasks[what] = self.progress.add_task(escape(what), total=of)
+            self.tasks[what] = self.progress.add_task(_shown(what), total=of)
         self.progress.update(self.tasks[what], completed=done, total=of)
         if done >= of:
             self.progress.remove_task(self.tasks.pop(what))
@@ -161,7 +187,7 @@ class StageTable(Bars):
         for index, column in enumerate(self.COLUMNS):
             grid.add_column(column, justify="left" if index in (0, 3) else "right", no_wrap=True)
         for row in self.rows[-self.ROWS :]:
-            grid.add_row(*map(escape, row.cells()))
+            grid.add_row(*map(_shown, row.cells()))
         return Group(*([grid] if self.rows else []), self.progress)
 
 

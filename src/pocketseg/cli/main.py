@@ -8,8 +8,10 @@ import traceback
 
 import typer
 
+from pocketseg.cli.console import any_encoding
 from pocketseg.cli.verbs import app
 from pocketseg.errors import PocketsegError
+from pocketseg.names import printable
 
 BUG = 4
 DEBUG = "POCKETSEG_DEBUG"
@@ -17,6 +19,7 @@ DEBUG = "POCKETSEG_DEBUG"
 
 def main() -> None:
     """Run a verb; an error is told in its three parts, with the exit code of its kind, and no traceback."""
+    any_encoding()
     debug = "--debug" in sys.argv or bool(os.environ.get(DEBUG))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -45,7 +48,7 @@ def main() -> None:
         if debug:
             raise
         print(
-            f"InternalError {type(error).__name__}: {error} → this is a bug of pocketseg; "
+            f"InternalError {type(error).__name__}: {printable(str(error))} → this is a bug of pocketseg; "
             "run the command again with --debug and report what it prints",
             file=sys.stderr,
         )
