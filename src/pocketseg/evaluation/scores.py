@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
-from pocketseg.errors import DataError, Problem
+from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation.measures import Choice, Pair, metric
-from pocketseg.files import write_atomically
+from pocketseg.files import write_atomically, write_json
 from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
+from pocketseg.names import cell, from_cell
 from pocketseg.predictors import Predictor
 
 ALWAYS = ("dice", "iou", "precision", "recall")
@@ -299,13 +300,17 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "" if _is_nan(value) else value for key, value in row.items()})
+        writer.writerow({key: _cell(value) for key, value in row.items()})
     write_atomically(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    return cell(value) if isinstance(value, str) else "" if _is_nan(value) else value
 
 
 def read_scores(path: Path) -> list[CaseScore]:
     """The rows that `write_scores` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return [_row(cells) for cells in csv.DictReader(file)]
 
 
@@ -318,16 +323,24 @@ def _row(cells: Mapping[str, str]) -> CaseScore:
 def write_summaries(summaries: Iterable[Summary], path: Path) -> None:
     """Summaries as JSON; nan becomes null."""
     plain = [_with_null(asdict(summary)) for summary in summaries]
-    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_json(path, plain)
 
 
 def read_summaries(path: Path) -> list[Summary]:
-    """The summaries that `write_summaries` wrote; those of version 0.1 have no `metrics`."""
-    summaries = []
-    for row in json.loads(path.read_text(encoding="utf-8")):
-        metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
-        summaries.append(Summary(**_with_nan(row), metrics=metrics))
-    return summaries
+    """The summaries that `write_summaries` wrote; those of version 0.1 have no `metrics`.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        return [_summary_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(str(path), f"is damaged ({error})", "remove it, and --resume judges again") from error
+
+
+def _summary_of(row: dict[str, Any]) -> Summary:
+    metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
+    return Summary(**_with_nan(row), metrics=metrics)
 
 
 def _with_null(value: Any) -> Any:
@@ -344,7 +357,7 @@ def _parsed(key: str, value: str) -> Any:
     if key.endswith("_pixels"):
         return int(value)
     if key in TEXTS:
-        return value
+        return from_cell(value)
     return float(value) if value else math.nan
 
 

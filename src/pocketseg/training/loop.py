@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pocketseg.data import Case
 from pocketseg.errors import Interrupted, ModelFileError, RunError, TrainingError
-from pocketseg.files import write_atomically
+from pocketseg.files import rename_file, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
@@ -53,6 +53,7 @@ log = logging.getLogger("pocketseg")
 
 # A long epoch is also saved in the middle.
 SECONDS_BETWEEN_SAVES = 600
+TIMINGS = "epoch,train_s,validation_s,images_per_s"
 DROPOUT = 4
 VALIDATION_BATCH = 16
 # Columns of history.csv; the parts of the loss stand between them, by name.
@@ -470,7 +471,7 @@ class StageTraining:
                 log.warning("%s; trying the one before", error)
                 if self.accelerator.is_main_process:
                     # Out of the way: the next save must not rotate it over the good one.
-                    path.replace(path.with_suffix(".torn"))
+                    rename_file(path, path.with_suffix(".torn"))
                 continue
             self._restore(path, tensors, state)
             log.info("resumed from %s: epoch %d, step %d", path, self.position.epoch + 1, self.position.step)
@@ -506,6 +507,5 @@ class StageTraining:
     def _write_timing(self, epoch: int, train_s: float, validation_s: float, images: int) -> None:
         """Times stay out of history.csv, so that equal runs are equal bytes; a repeated epoch is listed again."""
         path = self.folder / "timings.csv"
-        header = "" if path.exists() else "epoch,train_s,validation_s,images_per_s\n"
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{header}{epoch},{train_s:.3f},{validation_s:.3f},{images / train_s:.2f}\n")
+        before = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else TIMINGS
+        write_atomically(path, f"{before}\n{epoch},{train_s:.3f},{validation_s:.3f},{images / train_s:.2f}\n")
