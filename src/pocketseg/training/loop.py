@@ -41,6 +41,7 @@ from pocketseg.training.checkpoint import (
     unpack_optimizer,
     write_checkpoint,
 )
+from pocketseg.training.collapse import CAUSES, collapse
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.hints import Student, frozen_layers
 from pocketseg.training.lesson import Inputs, Lesson, labels_loss
@@ -163,6 +164,7 @@ class StageTraining:
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         self.position = Position()
         self.batch: Sequence[Case] = ()
+        self.warned = False
         self.saved_at = time.monotonic()
 
     def _student(self) -> Student | None:
@@ -199,6 +201,7 @@ class StageTraining:
             self._epoch(steps)
             trained = time.perf_counter()
             self._end_epoch(began, trained, images, steps)
+        self._warn(ended=True)
 
     def _finished(self) -> bool:
         scores = self.position.scores(self.stage.best_by)
@@ -367,6 +370,7 @@ class StageTraining:
         if better:
             position.best_epoch, position.best_score = int(row["epoch"]), score
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+        self._warn()
         if not self.accelerator.is_main_process:
             return
         if better:
@@ -381,6 +385,13 @@ class StageTraining:
         self._write_history()
         if self.listener:
             self.listener.epoch_ends(row)
+
+    def _warn(self, *, ended: bool = False) -> None:
+        """Tell once that the training comes to nothing; of what learns no labels, masks tell nothing."""
+        found = "" if self.stage.loss is None else collapse(self.position.history, ended=ended)
+        if found and not self.warned and self.accelerator.is_main_process:
+            log.warning("stage %s, epoch %d: %s; %s", self.stage.name, self.position.epoch, found, CAUSES)
+        self.warned = self.warned or bool(found)
 
     def validate(self) -> dict[str, float]:
         """Mean loss, Dice and IoU over the validation cases on their own grids, at threshold 0.5, no component rules.
@@ -491,6 +502,7 @@ class StageTraining:
                 {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
             )
         unpack_optimizer(self.inner_optimizer, tensors)
+        self.warned = bool(collapse(self.position.history))
         if self.accelerator.is_main_process and self.position.history:
             self._write_history()
 
