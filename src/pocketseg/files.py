@@ -136,6 +136,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         EnvironmentProblem: it cannot be written.
     """
     try:
+        out = Path(os.path.realpath(out))  # a link to an empty folder stays one
         with _part(out, Path.mkdir) as temporary:
             yield temporary
             if os.name != "posix" and out.exists():  # elsewhere a folder takes the place of an empty one

@@ -9,8 +9,6 @@ LONGEST = 64
 LONGEST_BYTES = 200
 # They show a name in another order than it is stored.
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-# What a spreadsheet takes for the start of a formula (OWASP, CSV injection), behind any quotes we put there.
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def check_name(name: str) -> str:
@@ -57,23 +55,3 @@ def printable(text: str, keep: str = "") -> str:
         'a\\\\x1b[31mb'
     """
     return "".join(sign if sign.isprintable() or sign in keep else repr(sign)[1:-1] for sign in text)
-
-
-def cell(text: str) -> str:
-    """Text for a table that a spreadsheet may open: a quote stands before what would be taken for a formula.
-
-    Example:
-        >>> cell("=1+1"), cell("plain")
-        ("'=1+1", 'plain')
-    """
-    return f"'{text}" if FORMULA.match(text) else text
-
-
-def from_cell(text: str) -> str:
-    """The text that `cell` was given.
-
-    Example:
-        >>> from_cell(cell("-2"))
-        '-2'
-    """
-    return text[1:] if text.startswith("'") and FORMULA.match(text) else text

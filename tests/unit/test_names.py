@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pocketseg.names import cell, check_name, from_cell, name_fault, printable
+from pocketseg.names import check_name, name_fault, printable
 
 OUTWARD = [
     "../x",
@@ -48,9 +48,3 @@ def test_what_is_shown_steers_nothing(text):
 
 def test_line_breaks_stay_where_they_are_ours():
     assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"
-
-
-@given(st.text(st.sampled_from("'=+-@\t\r1a"), max_size=6))
-def test_a_cell_is_no_formula_and_comes_back(text):
-    assert not cell(text).startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert from_cell(cell(text)) == text

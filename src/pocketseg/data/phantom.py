@@ -20,7 +20,6 @@ patient, view, size) and on nothing else: a case is the same in a set of 5 and o
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from PIL import Image
 
 from pocketseg.errors import DataError, Problem
 from pocketseg.files import whole_folder, write_atomically
+from pocketseg.tables import csv_text
 
 Field = NDArray[np.floating]  # float32; (rows, beams) of the acoustic grid, or what broadcasts to it
 Echo = NDArray[np.complexfloating]  # complex64; the same for the demodulated echo: in-phase + i quadrature
@@ -612,9 +612,7 @@ def views(seed: int) -> Iterator[tuple[int, int]]:
 
 
 def write_notes(out: Path, rows: list[tuple[str, str]], size: int, seed: int) -> None:
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("case", "patient"), *rows])
-    write_atomically(out / "patients.csv", table.getvalue())
+    write_atomically(out / "patients.csv", csv_text([("case", "patient"), *rows]))
     patients = len({patient for _, patient in rows})
     text = README.format(cases=len(rows), patients=patients, seed=seed, size=size, pixel_mm=VIEW_MM / size)
     write_atomically(out / "README.md", text)

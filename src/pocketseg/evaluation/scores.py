@@ -8,8 +8,6 @@ no distance, its area is told instead. Both means are always given, with the num
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +23,8 @@ from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation.measures import Choice, Pair, metric
 from pocketseg.files import write_atomically, write_json
 from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
-from pocketseg.names import cell, from_cell
 from pocketseg.predictors import Predictor
+from pocketseg.tables import csv_rows, csv_text
 
 ALWAYS = ("dice", "iou", "precision", "recall")
 MIXED = "mm and px"
@@ -296,22 +294,15 @@ def _flat(row: CaseScore) -> dict[str, Any]:
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Rows of one form as CSV; nan is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-    write_atomically(path, text.getvalue())
-
-
-def _cell(value: Any) -> Any:
-    return cell(value) if isinstance(value, str) else "" if _is_nan(value) else value
+    columns = list(rows[0]) if rows else []
+    cells = [["" if _is_nan(row[column]) else row[column] for column in columns] for row in rows]
+    write_atomically(path, csv_text([columns, *cells]))
 
 
 def read_scores(path: Path) -> list[CaseScore]:
     """The rows that `write_scores` wrote."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [_row(cells) for cells in csv.DictReader(file)]
+    columns, *rows = csv_rows(path.read_bytes().decode("utf-8", "surrogateescape")) or [[]]
+    return [_row(dict(zip(columns, cells, strict=True))) for cells in rows if cells]
 
 
 def _row(cells: Mapping[str, str]) -> CaseScore:
@@ -357,7 +348,7 @@ def _parsed(key: str, value: str) -> Any:
     if key.endswith("_pixels"):
         return int(value)
     if key in TEXTS:
-        return from_cell(value)
+        return value
     return float(value) if value else math.nan
 
 

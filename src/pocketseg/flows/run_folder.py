@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import logging
 import os
@@ -17,8 +16,8 @@ from typing import Any
 from pocketseg.data.layouts.listing import natural_key
 from pocketseg.errors import EnvironmentProblem, PocketsegError, RunError
 from pocketseg.files import PART, disk_problem, locked, make_folder, write_atomically, write_json
-from pocketseg.names import cell
 from pocketseg.recipes import Recipe, load_recipe
+from pocketseg.tables import csv_rows, csv_text
 
 log = logging.getLogger("pocketseg")
 
@@ -245,10 +244,9 @@ def add_result(path: Path, row: Mapping[str, Any]) -> None:
         RunError: there is a file of that name which is no table of runs.
         EnvironmentProblem: it cannot be written.
     """
-    row = _cells(row)
     with locked(path.with_name(f".{path.name}.lock")):
         rows = [old for old in read_rows(path) if old["name"] != row["name"]]
-        _write_rows(path, [*rows, row])
+        write_table(path, [*rows, row])
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -259,27 +257,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """
     if not path.exists():
         return []
-    try:
-        # A spreadsheet may have saved it in another encoding: what it wrote keeps its bytes.
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file, restkey="", restval=""))
-    except (OSError, csv.Error) as error:
-        raise RunError(str(path), f"cannot be read ({error})", "rename it, and a new one is begun") from error
-    if any("name" not in row or "" in row for row in rows):
+    columns, rows = read_table(path)
+    if "name" not in columns:
         raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
-    return rows
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows as CSV; a column that only some of them have stands where it first comes, after its left neighbour."""
-    _write_rows(path, [_cells(row) for row in rows])
-
-
-def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: cell(value) if isinstance(value, str) else value for key, value in row.items()}
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns: list[str] = []
     for row in rows:
         at = 0
@@ -287,15 +272,20 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             if key not in columns:
                 columns.insert(at, key)
             at = columns.index(key) + 1
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_atomically(path, csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)]))
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells of what `write_table` wrote."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        columns, *rows = csv.reader(file)
+    """Columns and cells of what `write_table` wrote.
+
+    Raises:
+        RunError: it cannot be read, or its rows are not of one length.
+    """
+    try:
+        # A spreadsheet may have saved it in another encoding: what it wrote keeps its bytes.
+        columns, *rows = csv_rows(path.read_bytes().decode("utf-8-sig", "surrogateescape")) or [[]]
+    except (OSError, csv.Error) as error:
+        raise RunError(str(path), f"cannot be read ({error})", "rename it, and a new one is begun") from error
+    if any(len(row) != len(columns) for row in rows):
+        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
     return columns, rows

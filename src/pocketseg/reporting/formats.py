@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -32,6 +30,7 @@ from pocketseg.reporting.document import (
     numeric,
 )
 from pocketseg.reporting.page import cells, describe, render
+from pocketseg.tables import csv_text
 
 Format = Literal["html", "markdown", "json", "csv"]
 SUFFIXES: dict[Format, str] = {"html": ".html", "markdown": ".md", "json": ".json", "csv": ""}
@@ -190,13 +189,10 @@ def _name(section: Section, title: str, used: set[str]) -> str:
 def as_csv(table: Table) -> str:
     """A table as CSV: an empty field where there is no value, two columns for an interval."""
     wide = [any(isinstance(row[index], Interval) for row in table.rows) for index in range(len(table.columns))]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [column.name for column in table.columns]
-    writer.writerow([part for name, pair in zip(names, wide, strict=True) for part in _pair(name, pair)])
-    for row in table.rows:
-        writer.writerow([part for cell, pair in zip(row, wide, strict=True) for part in _fields(cell, pair)])
-    return text.getvalue()
+    head = [part for name, pair in zip(names, wide, strict=True) for part in _pair(name, pair)]
+    rows = ([part for cell, pair in zip(row, wide, strict=True) for part in _fields(cell, pair)] for row in table.rows)
+    return csv_text([head, *rows])
 
 
 def _pair(name: str, pair: bool) -> list[str]:
