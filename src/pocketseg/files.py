@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
+import logging
 import os
 import secrets
 import shutil
+import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 
@@ -24,6 +29,8 @@ if sys.platform != "win32":
 PART = ".pocketseg-part"
 
 _tidied: set[tuple[int, str]] = set()
+
+log = logging.getLogger("pocketseg")
 
 
 def inside(folder: Path, *names: str | Path) -> Path:
@@ -90,6 +97,18 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(data)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON as `write_atomically` does.
+
+    Bytes of a file name that are no UTF-8 stand as escapes (`\\udcff`), as which every JSON reader gives them back.
+
+    Raises:
+        EnvironmentProblem: as `write_atomically`.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
 @contextmanager
 def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
     """An empty temporary file beside `path`, to be filled; it becomes `path` when the block ends without an error.
@@ -126,6 +145,34 @@ def whole_folder(out: Path) -> Iterator[Path]:
             _sync(out.parent)
     except OSError as error:
         raise disk_problem(out, error) from error
+
+
+def rename_file(path: Path, target: Path) -> None:
+    """Give a file another name in its folder, durably; what had that name is gone.
+
+    Raises:
+        EnvironmentProblem: it cannot be renamed.
+    """
+    try:
+        path.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise disk_problem(path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all in it, where it is there.
+
+    Raises:
+        EnvironmentProblem: it cannot be removed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_problem(path, error) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -217,6 +264,52 @@ def _tidy(folder: Path) -> None:
             os.close(lock)
 
 
+@contextmanager
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
+    """Hold a lock file for the length of the block. It goes with the process, so a killed one leaves none behind.
+
+    Args:
+        path: the file, which stays; it tells who holds it.
+        wait: for another process; else it is an error.
+        shared: with others who share it.
+
+    Raises:
+        BlockingIOError: another process holds it, whose words the error has.
+        EnvironmentProblem: the file cannot be written.
+    """
+    try:
+        _make_folder(path.parent)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise disk_problem(path, error) from error
+    try:
+        if not _lock(handle, path, wait=wait, shared=shared):
+            holder = os.read(handle, 1000).decode("utf-8", "replace").strip() or "another process"
+            raise BlockingIOError(errno.EAGAIN, holder, str(path))
+        try:
+            os.ftruncate(handle, 0)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode(), 0)
+        except OSError as error:
+            raise disk_problem(path, error) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path, *, wait: bool, shared: bool) -> bool:
+    """Whether the lock is ours now."""
+    if sys.platform == "win32":  # the place for msvcrt.locking, once training runs there
+        raise EnvironmentProblem(str(path), "cannot be locked on Windows so far", "train on Linux or macOS")
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning("%s: this disk has no locks (%s); start nothing else in that folder", path, error.strerror)
+    return True
+
+
 def _remove(part: Path) -> None:
     if part.is_dir() and not part.is_symlink():
         shutil.rmtree(part, ignore_errors=True)
@@ -229,11 +322,18 @@ def disk_problem(path: Path, error: OSError, needed_bytes: int = 0) -> Environme
     """The error to show when the operating system refuses to write."""
     what = f"cannot be written ({error.strerror or error})"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        needed = f"; needed are {needed_bytes:,} bytes" if needed_bytes else ""
+        needed = f"; needed are {needed_bytes:,} bytes{_free(path)}" if needed_bytes else ""
         return EnvironmentProblem(str(path), f"{what}{needed}", "free some space, then resume")
     if isinstance(error, PermissionError):
         return EnvironmentProblem(str(path), what, "choose a folder that this user may write to")
     return EnvironmentProblem(str(path), what, "check the disk and the path")
+
+
+def _free(path: Path) -> str:
+    """What is left on the disk; a quota may leave less to this user."""
+    with suppress(OSError):
+        return f", free on the disk {shutil.disk_usage(path.parent).free:,}"
+    return ""
 
 
 def _sync(path: Path) -> None:

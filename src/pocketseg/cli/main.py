@@ -3,27 +3,64 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 
 import typer
 
 from pocketseg.cli.console import any_encoding
 from pocketseg.cli.verbs import app
-from pocketseg.errors import PocketsegError
+from pocketseg.errors import PocketsegError, Problem
 from pocketseg.names import printable
 
 BUG = 4
 DEBUG = "POCKETSEG_DEBUG"
+# What ends a verb from outside: a polite kill, a lost terminal, Slurm's warning. A training hears them itself.
+ENDS = ("SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 def main() -> None:
+    """Run a verb. A signal that ends it lets it unwind, so that nothing half written is left."""
+    _on_signals(_unwind)
+    try:
+        _run()
+    except KeyboardInterrupt:  # once more, while the first was told
+        sys.exit(130)
+    finally:
+        _on_signals(_leave)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Signals that are ignored (under nohup, say) stay so."""
+    for name in ENDS if handler is _unwind else (*ENDS, "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _unwind(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """Everything is done and told: there is nothing to unwind."""
+    os._exit(128 + number)
+
+
+def _run() -> None:
     """Run a verb; an error is told in its three parts, with the exit code of its kind, and no traceback."""
     any_encoding()
     debug = "--debug" in sys.argv or bool(os.environ.get(DEBUG))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        sys.exit(app(arguments, prog_name="pocketseg"))
+        try:
+            sys.exit(app(arguments, prog_name="pocketseg"))
+        finally:
+            sys.stdout.flush()
     except PocketsegError as error:
         if debug:
             traceback.print_exc()
@@ -36,8 +73,14 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        _drop_output()
+        print(f"EnvironmentProblem {_system_problem(error)}", file=sys.stderr)
+        sys.exit(3)
     except MemoryError:
         print(
             "EnvironmentProblem memory: not enough for this job → use a smaller batch, size or cache",
@@ -53,6 +96,18 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(BUG)
+
+
+def _system_problem(error: OSError) -> Problem:
+    """What the operating system refused where nobody expected it; without a name it was the output."""
+    where = str(error.filename) if error.filename is not None else "standard output"
+    return Problem(where, f"cannot be used ({error.strerror or error})", "check the disk and who may use it")
+
+
+def _drop_output() -> None:
+    """What waits for standard output goes nowhere: it cannot be written, and Python would try again at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

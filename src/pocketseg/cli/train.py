@@ -25,6 +25,13 @@ def command(
     fold: Annotated[int | None, typer.Option(help="Train only this fold of a k-fold split.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run was left.")] = False,
+    allow_changed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed",
+            help="Resume though data, or versions of pocketseg, torch or NumPy, changed; the manifest lists what.",
+        ),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(help="Trials and folds that train side by side, the threads divided among them.")
     ] = None,
@@ -81,8 +88,8 @@ def command(
     with console.bars() as bars:
         result = train(
             recipe, data, out,
-            overrides=overrides, fold=fold, split=split, device=device, resume=resume, jobs=jobs, cluster=cluster,
-            logs=log, listener=bars, progress=bars,
+            overrides=overrides, fold=fold, split=split, device=device, resume=resume, allow_changed=allow_changed,
+            jobs=jobs, cluster=cluster, logs=log, listener=bars, progress=bars,
         )  # fmt: skip
     if not any(result.summaries.values()) and not result.trials:
         return  # one of several processes; the first one reports

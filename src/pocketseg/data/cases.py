@@ -254,10 +254,9 @@ class Cases(Sequence[Case]):
         problems += [finding.problem for finding in findings if finding.level == "error"]
         if problems:
             raise DataError.of(problems)
-        digest, files = self._digest()
         return CheckedData(
-            digest,
-            files,
+            self.digest(),
+            len(self.files()),
             empty=frozenset(fact.name for fact in facts if not fact.foreground),
             channels=frozenset(fact.channels for fact in facts),
             notes=tuple(lines([finding.problem for finding in findings], SHOWN_PROBLEMS)),
@@ -279,17 +278,21 @@ class Cases(Sequence[Case]):
                 progress(done, len(self.cases))
         return facts, problems
 
-    def _digest(self) -> tuple[str, int]:
+    def files(self) -> list[Path]:
+        """Every file of every case, in order."""
         paths = {file for case in self.cases for source in (case.image, *case.masks) for file in source.files}
-        paths |= {case.weights for case in self.cases if case.weights}
+        return sorted(paths | {case.weights for case in self.cases if case.weights})
+
+    def digest(self) -> str:
+        """SHA-256 over all files' names and contents, as they are now."""
         whole = hashlib.sha256()
         base = self.root if self.root.is_dir() else self.root.parent
-        for path in sorted(paths):
+        for path in self.files():
             name = path.relative_to(base) if path.is_relative_to(base) else path
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             whole.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
-        return whole.hexdigest(), len(paths)
+        return whole.hexdigest()
 
 
 def _together(reads: Iterable[Callable[[], Any]]) -> list[Any]:

@@ -20,7 +20,7 @@ patient, view, size) and on nothing else: a case is the same in a set of 5 and o
 
 from __future__ import annotations
 
-import csv
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pocketseg.errors import DataError, Problem
+from pocketseg.files import whole_folder, write_atomically
+from pocketseg.tables import csv_text
 
 Field = NDArray[np.floating]  # float32; (rows, beams) of the acoustic grid, or what broadcasts to it
 Echo = NDArray[np.complexfloating]  # complex64; the same for the demodulated echo: in-phase + i quadrature
@@ -566,20 +568,26 @@ def write_phantom(
 
     Raises:
         DataError: `out` is in use, or a number makes no sense; all problems at once.
+        EnvironmentProblem: it cannot be written; nothing is left of it.
     """
     refuse_bad_input(out, cases=cases, size=size, seed=seed)
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    rows = []
-    for done, (patient, view) in enumerate(islice(views(seed), cases), start=1):
-        case = phantom_case(seed, patient, view, size)
-        Image.fromarray(case.image).save(out / "images" / f"{case.name}.png")
-        Image.fromarray(case.mask * np.uint8(255)).save(out / "masks" / f"{case.name}.png")
-        rows.append((case.name, case.patient))
-        if progress is not None:
-            progress(done, cases)
-    write_notes(out, rows, size, seed)
+    with whole_folder(out) as part:
+        rows = []
+        for done, (patient, view) in enumerate(islice(views(seed), cases), start=1):
+            case = phantom_case(seed, patient, view, size)
+            _write_png(part / "images" / f"{case.name}.png", case.image)
+            _write_png(part / "masks" / f"{case.name}.png", case.mask * np.uint8(255))
+            rows.append((case.name, case.patient))
+            if progress is not None:
+                progress(done, cases)
+        write_notes(part, rows, size, seed)
     return out
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    write_atomically(path, content.getvalue())
 
 
 def refuse_bad_input(out: Path, *, cases: int, size: int, seed: int) -> None:
@@ -604,8 +612,7 @@ def views(seed: int) -> Iterator[tuple[int, int]]:
 
 
 def write_notes(out: Path, rows: list[tuple[str, str]], size: int, seed: int) -> None:
-    with (out / "patients.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("case", "patient"), *rows])
+    write_atomically(out / "patients.csv", csv_text([("case", "patient"), *rows]))
     patients = len({patient for _, patient in rows})
     text = README.format(cases=len(rows), patients=patients, seed=seed, size=size, pixel_mm=VIEW_MM / size)
-    (out / "README.md").write_text(text, encoding="utf-8")
+    write_atomically(out / "README.md", text)

@@ -13,6 +13,7 @@ import numpy as np
 
 from pocketseg.data.case import Case
 from pocketseg.errors import DataError, Problem
+from pocketseg.files import write_json
 
 PARTS = ("train", "validation", "test")
 
@@ -58,9 +59,7 @@ class Split:
     def write(self, path: Path) -> None:
         folds = [{part: list(fold.part(part)) for part in PARTS} for fold in self.folds]
         content = {"rule": dict(self.rule), "folds": folds, "groups": dict(self.groups)}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        # Bytes of a file name that are no UTF-8 become \udcXX, which is how JSON writes them.
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_json(path, content)
 
     @classmethod
     def read(cls, path: Path, cases: Sequence[Case] | None = None) -> Split:

@@ -8,8 +8,6 @@ no distance, its area is told instead. Both means are always given, with the num
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
-from pocketseg.errors import DataError, Problem
+from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation.measures import Choice, Pair, metric
-from pocketseg.files import write_atomically
+from pocketseg.files import write_atomically, write_json
 from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
 from pocketseg.predictors import Predictor
+from pocketseg.tables import csv_rows, csv_text
 
 ALWAYS = ("dice", "iou", "precision", "recall")
 MIXED = "mm and px"
@@ -295,18 +294,15 @@ def _flat(row: CaseScore) -> dict[str, Any]:
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Rows of one form as CSV; nan is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: "" if _is_nan(value) else value for key, value in row.items()})
-    write_atomically(path, text.getvalue())
+    columns = list(rows[0]) if rows else []
+    cells = [["" if _is_nan(row[column]) else row[column] for column in columns] for row in rows]
+    write_atomically(path, csv_text([columns, *cells]))
 
 
 def read_scores(path: Path) -> list[CaseScore]:
     """The rows that `write_scores` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_row(cells) for cells in csv.DictReader(file)]
+    columns, *rows = csv_rows(path.read_bytes().decode("utf-8", "surrogateescape")) or [[]]
+    return [_row(dict(zip(columns, cells, strict=True))) for cells in rows if cells]
 
 
 def _row(cells: Mapping[str, str]) -> CaseScore:
@@ -318,16 +314,24 @@ def _row(cells: Mapping[str, str]) -> CaseScore:
 def write_summaries(summaries: Iterable[Summary], path: Path) -> None:
     """Summaries as JSON; nan becomes null."""
     plain = [_with_null(asdict(summary)) for summary in summaries]
-    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_json(path, plain)
 
 
 def read_summaries(path: Path) -> list[Summary]:
-    """The summaries that `write_summaries` wrote; those of version 0.1 have no `metrics`."""
-    summaries = []
-    for row in json.loads(path.read_text(encoding="utf-8")):
-        metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
-        summaries.append(Summary(**_with_nan(row), metrics=metrics))
-    return summaries
+    """The summaries that `write_summaries` wrote; those of version 0.1 have no `metrics`.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        return [_summary_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(str(path), f"is damaged ({error})", "remove it, and --resume judges again") from error
+
+
+def _summary_of(row: dict[str, Any]) -> Summary:
+    metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
+    return Summary(**_with_nan(row), metrics=metrics)
 
 
 def _with_null(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from pocketseg.data import Split
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import RunError
 from pocketseg.evaluation import Summary
+from pocketseg.files import PART, remove, write_atomically
 from pocketseg.flows.benchmark import benchmark
 from pocketseg.flows.evaluate import evaluate
 from pocketseg.flows.export import export
@@ -131,9 +131,10 @@ def _compared(
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier demo left; anything else is not touched."""
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(not path.name.endswith(PART) for path in folder.iterdir()):
         if not (folder / MARKER).exists():
             raise RunError(str(folder), "is not empty and was not made by the demo", "choose another --out")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text("made by pocketseg demo; it may be replaced by the next one\n", encoding="utf-8")
+        # The marker stays: of a demo that is killed here, the next one knows what it may remove.
+        for path in [path for path in folder.iterdir() if path.name != MARKER]:
+            remove(path)
+    write_atomically(folder / MARKER, "made by pocketseg demo; it may be replaced by the next one\n")

@@ -35,6 +35,7 @@ from pocketseg.evaluation import (
     write_summaries,
     write_table,
 )
+from pocketseg.files import remove
 from pocketseg.flows.backends import load_predictor
 from pocketseg.flows.loading import is_stage, metric_choice, open_cases
 from pocketseg.flows.run_folder import RunFolder
@@ -147,7 +148,7 @@ def _write(found: Evaluation) -> None:
         if rows:
             write_table(rows, file)
         else:
-            file.unlink(missing_ok=True)  # of an earlier evaluation, which measured more
+            remove(file)  # of an earlier evaluation, which measured more
 
 
 def _comparison(found: Comparison) -> dict[str, object]:

@@ -63,9 +63,18 @@ def make_split(
     file: str | Path | None = None,
     resumed: RunFolder | None = None,
 ) -> Split:
-    """The split of the resumed run, a given one, or by the recipe's rule, which keeps equal images together."""
+    """The split of the resumed run, a given one, or by the recipe's rule, which keeps equal images together.
+
+    Raises:
+        DataError: it does not fit the data.
+        RunError: another split is given than that of the run.
+    """
     if resumed is not None and resumed.split_file.exists():
-        return Split.read(resumed.split_file, cases)
+        found = Split.read(resumed.split_file, cases)
+        if file is not None and Split.read(Path(file), cases).folds != found.folds:
+            what = f"differs from the split that {resumed.path} was begun with"
+            raise RunError(str(file), what, "leave out --split, or begin a new run")
+        return found
     if file is not None:
         return Split.read(Path(file), cases)
     rule = recipe.split
@@ -106,6 +115,15 @@ def require_torch() -> None:
             __import__(package)
         except Exception as error:  # broken installations raise more than ImportError
             raise missing_package(package, "train", error) from error
+
+
+def require_report() -> None:
+    """Tell how to install what draws a training and reports it: before it is trained, not after."""
+    for package in ("matplotlib", "jinja2"):
+        try:
+            __import__(package)
+        except Exception as error:  # broken installations raise more than ImportError
+            raise missing_package(package, "report", error) from error
 
 
 def checkpoint_of(path: Path, fold: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
+from pocketseg.errors import RunError
 from pocketseg.metrics import overlap
 from pocketseg.predictors import Predictor
 from pocketseg.reporting import Panel, StageCurves, overlay, save_curves, save_examples
@@ -24,12 +26,18 @@ EXAMPLES = 8
 
 
 def read_history(folder: Path, name: str = "history.csv") -> list[dict[str, float]]:
-    """Rows of a stage's history.csv, or of its timings.csv; none where it is not there."""
+    """Rows of a stage's history.csv, or of its timings.csv; none where it is not there.
+
+    Raises:
+        RunError: it is damaged.
+    """
     path = folder / name
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    try:
+        # Version 0.1 appended its timings, and a kill could cut off the last line.
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else ""
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(whole))]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(str(path), f"is damaged ({error})", "restore it from a copy, or remove it") from error
 
 
 def panel(cases: Cases, case: Case, predictor: Predictor) -> Panel:

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pocketseg.errors import PocketsegError
 from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
+from pocketseg.files import locked
 from pocketseg.flows.inspect import read_inspection
 from pocketseg.flows.pictures import read_history
-from pocketseg.flows.run_folder import RunFolder, add_result
+from pocketseg.flows.run_folder import RunFolder, add_result, read_rows
 from pocketseg.flows.tables import metric_cells
 from pocketseg.recipes import Recipe, StageSection
 
+log = logging.getLogger("pocketseg")
+
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+
+
+def table_of(run: RunFolder) -> Path:
+    """The table beside the run."""
+    return run.path.resolve().parent / "results.csv"
+
+
+def can_list(run: RunFolder) -> bool:
+    """Whether the run can be listed in `results.csv`. Where not, that is told now and not when all is trained.
+
+    A run is complete without: its folder may be the only one that this user may write to.
+    """
+    path = table_of(run)
+    try:
+        with locked(path.with_name(f".{path.name}.lock")):
+            read_rows(path)
+    except PocketsegError as error:
+        log.warning("%s: this run will not be listed there; it has all in its own folder", error.problems[0])
+        return False
+    return True
 
 
 def list_run(run: RunFolder) -> None:
@@ -30,7 +55,7 @@ def list_run(run: RunFolder) -> None:
             "seed": recipe.seed,
         }
         row = result_row(run, recipe, f"{name}/{stage}" if stage else name, about, stage)
-        add_result(run.path.resolve().parent / "results.csv", row)
+        add_result(table_of(run), row)
 
 
 def judged_stages(run: RunFolder, recipe: Recipe) -> list[str]:

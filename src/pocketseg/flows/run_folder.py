@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import csv
-import fcntl
-import io
 import json
 import logging
 import os
-import socket
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pocketseg.data.layouts.listing import natural_key
-from pocketseg.errors import PocketsegError, RunError
-from pocketseg.files import disk_problem, write_atomically
+from pocketseg.errors import EnvironmentProblem, PocketsegError, RunError
+from pocketseg.files import PART, disk_problem, locked, make_folder, write_atomically, write_json
 from pocketseg.recipes import Recipe, load_recipe
+from pocketseg.tables import csv_rows, csv_text
 
 log = logging.getLogger("pocketseg")
 
 # Of a sweep: its run folders.
 TRIALS = "trials"
+# What a training has written before its manifest says that it has begun.
+FIRST = ("log.txt", "recipe.yaml", "split.json")
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,13 @@ class RunFolder:
         """
         try:
             content: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-            return content
-        except (OSError, ValueError) as error:
+            missing = [name for name in ("pocketseg", "libraries", "data", "hardware") if not content.get(name)]
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(str(self.manifest_file), f"cannot be read ({error})", "restore it from a copy") from error
-
-    def write_manifest(self, content: Mapping[str, Any]) -> None:
-        write_atomically(self.manifest_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        if missing:
+            what = f"does not say what it must ({', '.join(missing)})"
+            raise RunError(str(self.manifest_file), what, "restore it from a copy")
+        return content
 
     @contextmanager
     def manifest_changed(self) -> Iterator[dict[str, Any]]:
@@ -114,15 +115,15 @@ class RunFolder:
 
         It is empty where there is none so far.
         """
-        with (self.path / ".manifest.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.path / ".manifest.lock"):
             content = self.manifest() if self.manifest_file.exists() else {}
             yield content
-            self.write_manifest(content)
+            write_json(self.manifest_file, content)
 
     def folds(self) -> list[int]:
         """Folds that have been started."""
-        return sorted(int(path.name.removeprefix("fold-")) for path in self.path.glob("fold-*"))
+        names = [path.name for path in self.path.glob("fold-*")]
+        return sorted(int(name.removeprefix("fold-")) for name in names if re.fullmatch(r"fold-[0-9]{1,9}", name))
 
     def judged(self) -> list[int]:
         """Folds that have been trained to the end and scored."""
@@ -138,9 +139,9 @@ class RunFolder:
             RunError: another process holds it; it is named.
         """
         with ExitStack() as locks:
-            locks.enter_context(self._locked(".lock", fcntl.LOCK_EX if fold is None else fcntl.LOCK_SH))
+            locks.enter_context(self._alone(".lock", shared=fold is not None))
             if fold is not None:
-                locks.enter_context(self._locked(f".fold-{fold}.lock", fcntl.LOCK_EX))
+                locks.enter_context(self._alone(f".fold-{fold}.lock"))
             yield
 
     @contextmanager
@@ -150,41 +151,40 @@ class RunFolder:
         Raises:
             RunError: another process has it; it is named.
         """
-        with self._locked(".jobs.lock", fcntl.LOCK_EX):
+        with self._alone(".jobs.lock"):
             yield
 
     @contextmanager
-    def _locked(self, name: str, kind: int) -> Iterator[None]:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / name).open("a+", encoding="utf-8")
-        except OSError as error:
-            raise disk_problem(self.path, error) from error
-        with handle:
+    def _alone(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                holder = handle.read().strip() or "another process"
-                raise RunError(
-                    str(self.path), f"is in use by {holder}", "wait for it, or choose another --out"
-                ) from None
-            handle.truncate(0)
-            started = datetime.now(UTC).isoformat(timespec="seconds")
-            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
-            handle.flush()
+                stack.enter_context(locked(self.path / name, wait=False, shared=shared))
+            except BlockingIOError as error:
+                what = f"is in use by {error.strerror}"
+                raise RunError(str(self.path), what, "wait for it, or choose another --out") from None
             yield
 
     def is_empty(self) -> bool:
-        """Whether there is nothing but locks."""
-        return not self.path.is_file() and (
-            not self.path.is_dir() or all(path.name.endswith(".lock") for path in self.path.iterdir())
-        )
+        """Whether there is nothing, or only what a training left that was ended before it began."""
+        if not self.path.is_dir():
+            return not os.path.lexists(self.path)
+        names = [path.name for path in self.path.iterdir()]
+        left = [name for name in names if not name.endswith((".lock", PART))]
+        return not left or (self.was_begun() and set(left) <= set(FIRST))
+
+    def was_begun(self) -> bool:
+        """Whether a training has ever held this folder, whatever became of it."""
+        return any(self.path.glob(".*.lock")) or (self.path / ".lock").exists()
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """Everything that is logged meanwhile goes to `log.txt` too, details included."""
-        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        """Everything that is logged meanwhile goes to `log.txt` too, details included.
+
+        Raises:
+            EnvironmentProblem: it cannot be written, at the beginning or later.
+        """
+        make_folder(self.path)
+        handler = _LogFile(self.path / "log.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("pocketseg")
         before = logger.level
@@ -193,13 +193,38 @@ class RunFolder:
         try:
             yield
         except BaseException as error:
-            # Who catches it prints it too; below INFO it is for the file alone.
-            logger.debug("%s %s", type(error).__name__, error, exc_info=not isinstance(error, PocketsegError))
+            with suppress(EnvironmentProblem):
+                # Who catches it prints it too; below INFO it is for the file alone.
+                logger.debug("%s %s", type(error).__name__, error, exc_info=not isinstance(error, PocketsegError))
             raise
         finally:
             logger.removeHandler(handler)
             logger.setLevel(before)
             handler.close()
+
+
+class _LogFile(logging.Handler):
+    """Lines at the end of a file, each written at once: several processes may, and nothing waits in a buffer."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        try:
+            self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise disk_problem(path, error) from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = memoryview(f"{self.format(record)}\n".encode("utf-8", "surrogateescape"))
+            while line:
+                line = line[os.write(self.file, line) :]
+        except OSError as error:
+            raise disk_problem(self.path, error) from error
+
+    def close(self) -> None:
+        os.close(self.file)
+        super().close()
 
 
 def judged_runs(path: Path) -> list[Path]:
@@ -214,14 +239,28 @@ def add_result(path: Path, row: Mapping[str, Any]) -> None:
     """Add a run's row to the table beside the runs; a row of the same name is replaced, new columns are added.
 
     Runs that end at the same moment wait for one another.
+
+    Raises:
+        RunError: there is a file of that name which is no table of runs.
+        EnvironmentProblem: it cannot be written.
     """
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        rows: list[Mapping[str, Any]] = []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [old for old in csv.DictReader(file) if old.get("name") != row["name"]]
+    with locked(path.with_name(f".{path.name}.lock")):
+        rows = [old for old in read_rows(path) if old["name"] != row["name"]]
         write_table(path, [*rows, row])
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Cells of the table beside the runs by column; none where there is no such file.
+
+    Raises:
+        RunError: it is no table of runs, which have a name.
+    """
+    if not path.exists():
+        return []
+    columns, rows = read_table(path)
+    if "name" not in columns:
+        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -233,15 +272,20 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             if key not in columns:
                 columns.insert(at, key)
             at = columns.index(key) + 1
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_atomically(path, csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)]))
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells of what `write_table` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        columns, *rows = csv.reader(file)
+    """Columns and cells of what `write_table` wrote.
+
+    Raises:
+        RunError: it cannot be read, or its rows are not of one length.
+    """
+    try:
+        # A spreadsheet may have saved it in another encoding: what it wrote keeps its bytes.
+        columns, *rows = csv_rows(path.read_bytes().decode("utf-8-sig", "surrogateescape")) or [[]]
+    except (OSError, csv.Error) as error:
+        raise RunError(str(path), f"cannot be read ({error})", "rename it, and a new one is begun") from error
+    if any(len(row) != len(columns) for row in rows):
+        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
     return columns, rows

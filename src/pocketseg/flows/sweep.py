@@ -17,14 +17,14 @@ from pocketseg.files import write_atomically
 from pocketseg.flows.loading import make_split, open_cases
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.records import Labelled
-from pocketseg.flows.results import FAILED, FINISHED, UNFINISHED, fold_scores, list_run, result_row
+from pocketseg.flows.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
 from pocketseg.flows.run_folder import TRIALS, RunFolder, write_table
 from pocketseg.flows.train import (
     Progress,
     TrainResult,
     Trial,
+    changed_since,
     check_run,
-    same_as_before,
     stop_on_signals,
     train_run,
 )
@@ -74,6 +74,7 @@ def train_many(
     split: str | Path | None,
     device: str,
     resume: bool,
+    allow_changed: bool,
     jobs: int | None,
     cluster: str | None,
     logs: Sequence[str],
@@ -88,10 +89,18 @@ def train_many(
         raise EnvironmentProblem(f"--jobs {jobs}", "is no number of trainings", "use 1 or more")
     home = RunFolder(out)
     _check_out(home, bool(sweep.keys), resume)
-    prepared = _prepare(sweep, data, home, fold, split, progress)
+    prepared = _prepare(sweep, data, home, fold, split, allow_changed, progress)
     trials = [trial for trial, _ in prepared]
     tasks = [
-        Task(str(trial.run.path.resolve()), number, str(Path(data).resolve()), device, tuple(logs), str(Path.cwd()))
+        Task(
+            str(trial.run.path.resolve()),
+            number,
+            str(Path(data).resolve()),
+            device,
+            tuple(logs),
+            str(Path.cwd()),
+            allow_changed,
+        )
         for trial in trials
         for number in trial.left()
     ]
@@ -100,6 +109,7 @@ def train_many(
         workers = stack.enter_context(closing(_workers(cluster, jobs, device, len(tasks)))) if side_by_side else None
         stack.enter_context(home.led())
         stack.enter_context(home.logged())
+        listed = not sweep.keys and can_list(home)
         _begin(home, sweep, prepared)
         folds = sum(len(trial.folds) for trial in trials)
         log.info("%d of %d trainings to do, %s", len(tasks), folds, workers.said if workers else "one by one")
@@ -108,7 +118,7 @@ def train_many(
             work.one_by_one(tasks, listener)
         else:
             do_all(tasks, workers, stack.enter_context(stop_on_signals()), work.ended, work.watch)
-        return work.finish()
+        return work.finish(listed)
 
 
 def _check_out(home: RunFolder, several: bool, resume: bool) -> None:
@@ -117,6 +127,8 @@ def _check_out(home: RunFolder, several: bool, resume: bool) -> None:
         if not home.is_empty():
             raise RunError(str(home.path), "is not empty", "go on with --resume, or choose another --out")
         return
+    if not home.path.joinpath(TRIALS).is_dir() and home.was_begun() and home.is_empty():
+        return  # ended before it began
     if several and not (home.path / TRIALS).is_dir():
         raise RunError(str(home.path), "holds no sweep to resume", "check the path, or train without --resume")
     if not several and not home.recipe_file.exists():
@@ -131,6 +143,7 @@ def _prepare(
     home: RunFolder,
     fold: int | None,
     split: str | Path | None,
+    allow_changed: bool,
     progress: Progress | None,
 ) -> list[tuple[_Trial, Split]]:
     """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
@@ -147,7 +160,7 @@ def _prepare(
         plan = make_split(recipe, cases, checked.twins, split, run)
         folds = check_run(recipe, plan, cases, checked, fold)
         if run.manifest_file.exists():
-            same_as_before(run, recipe, checked)
+            changed_since(run, recipe, checked, allow_changed)
         trials.append((_Trial(variant, run, list(folds)), plan))
     return trials
 
@@ -163,7 +176,6 @@ def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split
         log.info("%d trials vary %s", len(prepared), ", ".join(sweep.keys))
     for trial, plan in prepared:
         if not trial.run.manifest_file.exists():
-            trial.run.path.mkdir(parents=True, exist_ok=True)
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
             plan.write(trial.run.split_file)
 
@@ -197,7 +209,8 @@ class _Work:
             try:
                 train_run(
                     trial.variant.recipe, task.data, trial.run.path, fold=task.fold, device=task.device, trial=True,
-                    logs=task.logs, listener=None if listener is None else Labelled(self._label(task), listener),
+                    allow_changed=task.allow_changed, logs=task.logs,
+                    listener=None if listener is None else Labelled(self._label(task), listener),
                 )  # fmt: skip
             except Interrupted:
                 raise
@@ -250,8 +263,8 @@ class _Work:
         variant = trial.variant
         return result_row(trial.run, variant.recipe, variant.name, values, status=trial.status, error=trial.error)
 
-    def finish(self) -> TrainResult:
-        """Draw the plot, and say what failed.
+    def finish(self, listed: bool) -> TrainResult:
+        """Draw the plot, or list the run where it can be, and say what failed.
 
         Raises:
             TrainingError: of a run that is no sweep, when one of its folds failed.
@@ -264,7 +277,8 @@ class _Work:
                 raise TrainingError.of([
                     Problem(f"{where}, fold {fold}", text, fix) for fold, text in trial.errors.items()
                 ])  # fmt: skip
-            list_run(self.home)
+            if listed:
+                list_run(self.home)
             return TrainResult(self.home.path, _summaries(trial))
         self._draw()
         results = tuple(

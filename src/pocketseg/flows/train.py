@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Case, Cases, CheckedData, Fold, Split
 from pocketseg.data.doctor.sets import split_findings
-from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, RecipeError, RunError
+from pocketseg.engine.library import library
+from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, RecipeError, RunError, named
 from pocketseg.evaluation import (
     Summary,
     asking,
@@ -30,13 +31,20 @@ from pocketseg.evaluation import (
     write_scores,
     write_summaries,
 )
-from pocketseg.files import write_atomically
+from pocketseg.files import make_folder, write_atomically
 from pocketseg.flows.inspect import inspect_model
-from pocketseg.flows.loading import make_split, metric_choice, open_cases, reading_of, require_torch
+from pocketseg.flows.loading import (
+    make_split,
+    metric_choice,
+    open_cases,
+    reading_of,
+    require_report,
+    require_torch,
+)
 from pocketseg.flows.pack import pack
 from pocketseg.flows.pictures import draw_examples, draw_stage
 from pocketseg.flows.records import Labelled, check_logs, told
-from pocketseg.flows.results import list_run
+from pocketseg.flows.results import can_list, list_run
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.starting import Start, check_starts, start
 from pocketseg.flows.teaching import Teaching, check_teachers, prepare
@@ -55,6 +63,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("pocketseg")
 
 LIBRARIES = ("accelerate", "numpy", "pillow", "pydantic", "safetensors", "torch")
+# Of other versions of these a resumed training would not end in the same bytes.
+COMPUTE = ("numpy", "torch")
+# What asks a training to save and stop: Ctrl-C, a polite kill, a lost terminal, Slurm's warning.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 # Told (what, done, of) while something long goes on that is no training.
 Progress = Callable[[str, int, int], None]
 
@@ -100,6 +112,7 @@ def train(
     split: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
+    allow_changed: bool = False,
     jobs: int | None = None,
     cluster: str | None = None,
     logs: Sequence[str] = (),
@@ -119,6 +132,8 @@ def train(
         split: a split file to use instead of the recipe's rule.
         device: auto, cpu, cuda, cuda:N or mps.
         resume: go on where the run was left; a sweep trains what is not finished.
+        allow_changed: resume though the data, or the versions of pocketseg, torch or NumPy, are not those that the run
+            was begun with; the manifest lists what changed.
         jobs: trials and folds that run side by side, each in a process of its own; default 1, on a cluster all.
         cluster: `local` or `ray://HOST:PORT`; its machines must see data and out under the same paths.
         logs: further records of the training: `tensorboard`.
@@ -130,6 +145,7 @@ def train(
             that fails is told in the result and in results.csv.
     """
     require_torch()
+    require_report()
     from pocketseg.flows.stages import check_stage
     from pocketseg.flows.sweep import train_many
 
@@ -139,12 +155,12 @@ def train(
         metric_choice(variant.recipe.evaluate)
     if sweep.keys or cluster is not None or (jobs or 1) > 1:
         return train_many(
-            sweep, data, Path(out), fold=fold, split=split, device=device, resume=resume, jobs=jobs, cluster=cluster,
-            logs=logs, listener=listener, progress=progress,
+            sweep, data, Path(out), fold=fold, split=split, device=device, resume=resume, allow_changed=allow_changed,
+            jobs=jobs, cluster=cluster, logs=logs, listener=listener, progress=progress,
         )  # fmt: skip
     return train_run(
-        sweep.variants[0].recipe, data, Path(out), fold=fold, split=split, device=device, resume=resume, logs=logs,
-        listener=listener, progress=progress,
+        sweep.variants[0].recipe, data, Path(out), fold=fold, split=split, device=device, resume=resume,
+        allow_changed=allow_changed, logs=logs, listener=listener, progress=progress,
     )  # fmt: skip
 
 
@@ -157,6 +173,7 @@ def train_run(
     split: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
+    allow_changed: bool = False,
     trial: bool = False,
     logs: Sequence[str] = (),
     listener: Listener | None = None,
@@ -177,6 +194,7 @@ def train_run(
         _check_out(run, resume)
     accelerator = open_accelerator(device)
     cases = open_cases(data, recipe.data)
+    found = _stamps(cases)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
     plan = make_split(recipe, cases, checked.twins, split, run if resume or trial else None)
     folds = check_run(recipe, plan, cases, checked, fold)
@@ -186,12 +204,16 @@ def train_run(
         run.logged() if main else nullcontext(),
         stop_on_signals() as stop,
     ):
+        listed = main and not trial and can_list(run)
         if main:
-            _begin(run, recipe, cases, checked, plan, accelerator, resume)
+            _begin(run, recipe, cases, checked, plan, accelerator, resume, allow_changed)
         accelerator.wait_for_everyone()
-        work = _Work(run, recipe, cases, accelerator, stop, checked.digest, resume, logs, listener, progress)
+        begun_with = run.manifest()["data"]["sha256"]
+        work = _Work(run, recipe, cases, accelerator, stop, begun_with, resume, logs, listener, progress)
         result = work.all_folds(folds)
-        if main and not trial:
+        if main:
+            _finish(run, cases, found, checked.digest)
+        if listed:
             list_run(run)
     return result
 
@@ -218,10 +240,10 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
 def _check_out(run: RunFolder, resume: bool) -> None:
     if resume:
         # A run that was killed before its first checkpoint begins again.
-        if not run.recipe_file.exists():
+        if not run.recipe_file.exists() and not run.was_begun():
             raise RunError(str(run.path), "holds no run to resume", "check the path, or train without --resume")
     elif not run.is_empty():
-        what = "already holds a run" if run.recipe_file.exists() else "is not empty"
+        what = "already holds a run" if run.manifest_file.exists() else "is not empty"
         raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
 
 
@@ -262,25 +284,29 @@ def _begin(
     plan: Split,
     accelerator: Accelerator,
     resume: bool,
+    allow_changed: bool,
 ) -> None:
-    """Write what is known before the first step, or hold a resumed run against it."""
+    """Write what is known before the first step, or hold a resumed run against it. The manifest comes last."""
     from pocketseg.training.device import hardware
 
     text = dump_recipe(recipe)
     with run.manifest_changed() as manifest:
         if manifest:
-            same_as_before(run, recipe, checked)
-        if manifest and not resume:
-            return  # another fold has begun the run
-        if manifest:
+            changed = changed_since(run, recipe, checked, allow_changed)
+            if changed or resume:
+                manifest.setdefault("resumed", []).append(
+                    ": ".join([_now(), *([", ".join(changed)] if changed else [])])
+                )
+            if changed:
+                log.warning("what changed since the run began: %s", ", ".join(changed))
+            if not resume:
+                return  # another fold has begun the run
             if manifest["hardware"]["threads"] != hardware(accelerator.device)["threads"]:
                 log.warning("another number of threads than before: the result will not be the same to the byte")
-            manifest.setdefault("resumed", []).append(_now())
             log.info("resuming %s", run.path)
             return
         write_atomically(run.recipe_file, text)
-        if not run.split_file.exists():
-            plan.write(run.split_file)
+        plan.write(run.split_file)
         manifest |= {
             "pocketseg": metadata.version("pocketseg"),
             "python": platform.python_version(),
@@ -294,7 +320,7 @@ def _begin(
                 "sha256": checked.digest,
             },
             "doctor": _findings(checked),
-            "recipe_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "recipe_sha256": hashlib.sha256(_bytes(text)).hexdigest(),
             "seed": recipe.seed,
             "processes": accelerator.num_processes,
             "hardware": hardware(accelerator.device),
@@ -317,11 +343,11 @@ def _findings(checked: CheckedData) -> list[dict[str, Any]]:
     return list(by_code.values())
 
 
-def same_as_before(run: RunFolder, recipe: Recipe, checked: CheckedData) -> None:
-    """Hold a run against the recipe and the data it is to go on with.
+def changed_since(run: RunFolder, recipe: Recipe, checked: CheckedData, allowed: bool) -> list[str]:
+    """What is not as it was when the run began: data, and versions of what computes.
 
     Raises:
-        RunError: another recipe, or other data.
+        RunError: another recipe; or a change that is not allowed.
     """
     if run.recipe_file.read_text(encoding="utf-8") != dump_recipe(recipe):
         raise RunError(
@@ -329,8 +355,45 @@ def same_as_before(run: RunFolder, recipe: Recipe, checked: CheckedData) -> None
             "differs from the recipe given now",
             "resume with the same recipe and --set values",
         )
-    if run.manifest()["data"]["sha256"] != checked.digest:
-        raise RunError(str(run.path), "was trained on other data than this", "resume with the same data")
+    manifest = run.manifest()
+    then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}
+    now = {name: metadata.version(name) for name in then}
+    changed = [f"{name} {then[name]} → {now[name]}" for name in then if then[name] != now[name]]
+    if manifest["data"]["sha256"] != checked.digest:
+        changed.append(f"other data (SHA-256 {manifest['data']['sha256'][:12]}… → {checked.digest[:12]}…)")
+    if changed and not allowed:
+        what = f"was begun with something else: {', '.join(changed)}"
+        raise RunError(str(run.path), what, "resume with the same; or with --allow-changed, and the manifest tells")
+    return changed
+
+
+def _stamps(cases: Cases) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file; those that are gone are left out."""
+    found = {}
+    for path in cases.files():
+        with suppress(OSError):
+            status = path.stat()
+            found[path] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def _finish(run: RunFolder, cases: Cases, found: Mapping[Path, tuple[int, int]], digest: str) -> None:
+    """Tell of data that changed while it was trained on: nobody knows which of its states the run has seen."""
+    now = _stamps(cases)
+    touched = [str(path) for path in cases.files() if now.get(path) != found.get(path)]
+    seen: str | None = digest
+    if touched:
+        try:
+            seen = cases.digest()
+        except OSError:
+            seen = None  # a file is gone
+    with run.manifest_changed() as manifest:
+        if seen != digest:
+            manifest["data"]["changed_while_training"] = {"files": len(touched), "sha256": seen}
+            log.warning(
+                "the data changed while it was trained on: %s; train again to know what was learned", named(touched)
+            )
+        manifest["finished"] = _now()
 
 
 def determinism(accelerator: Accelerator) -> str:
@@ -345,7 +408,7 @@ def determinism(accelerator: Accelerator) -> str:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM ask training to save and stop; a second one ends the process at once."""
+    """The first of `SIGNALS` asks training to save and stop; a second one of its kind ends the process at once."""
     from pocketseg.training.loop import StopRequest
 
     stop = StopRequest()
@@ -357,12 +420,20 @@ def stop_on_signals() -> Iterator[StopRequest]:
         stop.signal_number = number
         signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    # What is ignored (under nohup, in the background of a script) stays so.
+    heard = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _bytes(text: str) -> bytes:
+    """Text with names of files in it, which may be no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _now() -> str:
@@ -394,9 +465,6 @@ class _Work:
             if self.accelerator.is_main_process:
                 with self.run.manifest_changed() as manifest:
                     manifest["wall_time_s"] = round(manifest["wall_time_s"] + time.monotonic() - began, 1)
-        if self.accelerator.is_main_process:
-            with self.run.manifest_changed() as manifest:
-                manifest["finished"] = _now()
         self.accelerator.wait_for_everyone()
         return TrainResult(self.run.path, summaries)
 
@@ -412,8 +480,13 @@ class _Work:
     def _pack_fold(self, number: int) -> None:
         """The fold's last model as `model.pseg`, which then stands for the run wherever it predicts."""
         try:
+            library()
+        except EnvironmentProblem as error:
+            log.warning("fold %d is not packed, so that predicting needs torch: %s", number, error.problems[0])
+            return
+        try:
             pack(self.run.path, fold=number)
-        except (ModelFileError, EnvironmentProblem) as error:
+        except ModelFileError as error:
             log.warning("fold %d is not packed, so that predicting needs torch: %s", number, error.problems[0])
 
     def _stage(self, number: int, fold: Fold, stage: StageSection) -> None:
@@ -423,7 +496,7 @@ class _Work:
         from pocketseg.training.samples import Samples
 
         folder = self.run.stage(number, stage.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         model, begin = self._start(number, fold, stage)
         precision, why = choose_precision(stage.precision, self.accelerator.device)
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
@@ -553,7 +626,7 @@ class _Work:
             *(begin.identity(stage) if begin else []),
             *(teaching.identity if teaching else []),
         ):
-            whole.update(part.encode() + b"\0")
+            whole.update(_bytes(part) + b"\0")
         return whole.hexdigest()
 
     def _announce(

@@ -43,6 +43,7 @@ class Task:
     device: str
     logs: tuple[str, ...] = ()
     folder: str = ""
+    allow_changed: bool = False
 
 
 def work(task: Task) -> None:
@@ -53,7 +54,8 @@ def work(task: Task) -> None:
     """
     run = RunFolder(Path(task.run))
     train_run(
-        run.recipe(), task.data, run.path, fold=task.fold, device=task.device, trial=True, logs=task.logs
+        run.recipe(), task.data, run.path, fold=task.fold, device=task.device, trial=True, logs=task.logs,
+        allow_changed=task.allow_changed,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import ModelFileError
-from pocketseg.files import disk_problem, write_atomically
+from pocketseg.files import rename_file, write_atomically
 
 VERSION = 1
 # safetensors writes its metadata in no fixed order; a single key keeps equal contents equal bytes.
@@ -31,12 +31,8 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
 
 def rotate_checkpoint(path: Path) -> None:
     """Keep the present file as the one before: what is left to resume from if the next write is killed."""
-    if not path.exists():
-        return
-    try:
-        path.replace(previous(path))
-    except OSError as error:
-        raise disk_problem(path, error) from error
+    if path.exists():
+        rename_file(path, previous(path))
 
 
 def previous(path: Path) -> Path:

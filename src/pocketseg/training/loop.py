@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pocketseg.data import Case
 from pocketseg.errors import Interrupted, ModelFileError, RunError, TrainingError
-from pocketseg.files import write_atomically
+from pocketseg.files import rename_file, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
@@ -41,6 +41,7 @@ from pocketseg.training.checkpoint import (
     unpack_optimizer,
     write_checkpoint,
 )
+from pocketseg.training.collapse import CAUSES, collapse
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.hints import Student, frozen_layers
 from pocketseg.training.lesson import Inputs, Lesson, labels_loss
@@ -53,6 +54,7 @@ log = logging.getLogger("pocketseg")
 
 # A long epoch is also saved in the middle.
 SECONDS_BETWEEN_SAVES = 600
+TIMINGS = "epoch,train_s,validation_s,images_per_s"
 DROPOUT = 4
 VALIDATION_BATCH = 16
 # Columns of history.csv; the parts of the loss stand between them, by name.
@@ -162,6 +164,7 @@ class StageTraining:
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         self.position = Position()
         self.batch: Sequence[Case] = ()
+        self.warned = False
         self.saved_at = time.monotonic()
 
     def _student(self) -> Student | None:
@@ -198,6 +201,7 @@ class StageTraining:
             self._epoch(steps)
             trained = time.perf_counter()
             self._end_epoch(began, trained, images, steps)
+        self._warn(ended=True)
 
     def _finished(self) -> bool:
         scores = self.position.scores(self.stage.best_by)
@@ -366,6 +370,7 @@ class StageTraining:
         if better:
             position.best_epoch, position.best_score = int(row["epoch"]), score
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+        self._warn()
         if not self.accelerator.is_main_process:
             return
         if better:
@@ -380,6 +385,13 @@ class StageTraining:
         self._write_history()
         if self.listener:
             self.listener.epoch_ends(row)
+
+    def _warn(self, *, ended: bool = False) -> None:
+        """Tell once that the training comes to nothing; of what learns no labels, masks tell nothing."""
+        found = "" if self.stage.loss is None else collapse(self.position.history, ended=ended)
+        if found and not self.warned and self.accelerator.is_main_process:
+            log.warning("stage %s, epoch %d: %s; %s", self.stage.name, self.position.epoch, found, CAUSES)
+        self.warned = self.warned or bool(found)
 
     def validate(self) -> dict[str, float]:
         """Mean loss, Dice and IoU over the validation cases on their own grids, at threshold 0.5, no component rules.
@@ -470,7 +482,7 @@ class StageTraining:
                 log.warning("%s; trying the one before", error)
                 if self.accelerator.is_main_process:
                     # Out of the way: the next save must not rotate it over the good one.
-                    path.replace(path.with_suffix(".torn"))
+                    rename_file(path, path.with_suffix(".torn"))
                 continue
             self._restore(path, tensors, state)
             log.info("resumed from %s: epoch %d, step %d", path, self.position.epoch + 1, self.position.step)
@@ -490,6 +502,7 @@ class StageTraining:
                 {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
             )
         unpack_optimizer(self.inner_optimizer, tensors)
+        self.warned = bool(collapse(self.position.history))
         if self.accelerator.is_main_process and self.position.history:
             self._write_history()
 
@@ -506,6 +519,5 @@ class StageTraining:
     def _write_timing(self, epoch: int, train_s: float, validation_s: float, images: int) -> None:
         """Times stay out of history.csv, so that equal runs are equal bytes; a repeated epoch is listed again."""
         path = self.folder / "timings.csv"
-        header = "" if path.exists() else "epoch,train_s,validation_s,images_per_s\n"
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{header}{epoch},{train_s:.3f},{validation_s:.3f},{images / train_s:.2f}\n")
+        before = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else TIMINGS
+        write_atomically(path, f"{before}\n{epoch},{train_s:.3f},{validation_s:.3f},{images / train_s:.2f}\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 from pocketseg.errors import RunError
 from pocketseg.files import write_atomically
+from pocketseg.tables import csv_rows, csv_text
 
 FILE = "case-ids.csv"
 KINDS = ("case", "group", "folder")
@@ -30,9 +30,9 @@ class Pseudonyms:
         if not path.exists():
             return
         try:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            self.ids = {(row["kind"], row["name"]): row["id"] for row in csv.DictReader(io.StringIO(text))}
-        except (OSError, KeyError, csv.Error) as error:
+            _, *rows = csv_rows(path.read_bytes().decode("utf-8", "surrogateescape"))
+            self.ids = {(kind, name): number for kind, number, name in rows}
+        except (OSError, ValueError, csv.Error) as error:
             raise RunError(
                 str(path), f"is no table of ids ({error})", "restore it, or remove it for new ids"
             ) from error
@@ -48,11 +48,8 @@ class Pseudonyms:
 
     def save(self) -> None:
         """Write the table; it is not to be given away with the report."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["kind", "id", "name"])
-        writer.writerows(sorted((kind, each, name) for (kind, name), each in self.ids.items()))
-        content = text.getvalue().encode("utf-8", "surrogateescape")
+        rows = sorted((kind, each, name) for (kind, name), each in self.ids.items())
+        content = csv_text([("kind", "id", "name"), *rows]).encode("utf-8", "surrogateescape")
         if not self.path.exists() or self.path.read_bytes() != content:
             write_atomically(self.path, content)
 

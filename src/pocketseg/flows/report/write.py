@@ -43,6 +43,7 @@ from pocketseg.reporting import (
     training_charts,
     write_report,
 )
+from pocketseg.training.collapse import CAUSES, collapse
 
 SHOWN, SHOWN_SIDE_BY_SIDE, MOST_SIDE_BY_SIDE = 6, 8, 4
 Progress = Callable[[int, int], None]
@@ -345,6 +346,7 @@ def _behaviour(about: Sequence[Judged], asked: dict[str, Asked], seen: dict[str,
 
 def _training(about: Sequence[Judged], *, one_run: bool) -> Section:
     items: list[Item] = []
+    warnings = []
     for model in about:
         for fold in model.folds:
             for stage in model.recipe.stages:
@@ -352,8 +354,10 @@ def _training(about: Sequence[Judged], *, one_run: bool) -> Section:
                 where = stage.name if one_run else f"{model.name}, {stage.name}"
                 where += f", fold {fold}" if len(model.folds) > 1 else ""
                 curve = StageCurves(where, history)
+                if stage.loss is not None and (found := collapse(history, ended=True)):
+                    warnings.append(f"{where}: {found}; {CAUSES}.")
                 items += [replace(chart, title=f"{where}: {chart.title}") for chart in training_charts(curve.history)]
-    return Section("training", "Training", items)
+    return Section("training", "Training", [*([Notes("Warnings", warnings)] if warnings else []), *items])
 
 
 def data_check(model: Judged) -> Section:
