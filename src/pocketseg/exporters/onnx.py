@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], pa
     proto = program.model_proto
     entry = proto.metadata_props.add()
     entry.key = METADATA_KEY
-    entry.value = json.dumps({"version": FORMAT_VERSION, "pipeline": asdict(pipeline), **card}, sort_keys=True)
+    entry.value = json.dumps({"version": FORMAT_VERSION, "pipeline": pipeline.to_dict(), **card}, sort_keys=True)
     _drop_source_lines(proto)
     write_atomically(path, proto.SerializeToString())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -130,7 +130,7 @@ def pack(
         raise RecipeError(f"--weights {weights}", "changes nothing: no weights of this model are f32", "leave it out")
     card = {
         "version": FORMAT_VERSION,
-        "pipeline": asdict(model.pipeline),
+        "pipeline": model.pipeline.to_dict(),
         "rounded": bool(changes),
         **_facts(source, checkpoint, model),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Model:
 
     def _state(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         quant = {} if self.quant is None else {"quant": self.quant}
-        return {"kind": kind, "net": self.net_options, "pipeline": asdict(self.pipeline), **quant, **facts}
+        return {"kind": kind, "net": self.net_options, "pipeline": self.pipeline.to_dict(), **quant, **facts}
 
     @classmethod
     def load(cls, path: Path) -> Model:

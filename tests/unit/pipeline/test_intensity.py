@@ -10,9 +10,9 @@ def planes(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("dtype", "top"),
-    [(np.uint8, 255), (np.uint16, 65535), (np.int16, 32767), (np.int32, 2**31 - 1), (">u2", 65535), (bool, 1)],
+    [(np.uint8, 255), (np.uint16, 65535), (">u2", 65535), (bool, 1)],
 )
-def test_integers_are_divided_by_the_maximum_of_their_type(dtype, top):
+def test_integers_of_files_are_divided_by_the_maximum_of_their_type(dtype, top):
     image = np.array([[0, 1, top // 2, top]]).astype(dtype)
     out = unit_range(image)
     assert out.dtype == np.float32
