@@ -26,15 +26,10 @@ def json_object(content: str | bytes) -> dict[str, Any]:
 
 
 def newer(version: object, newest: int) -> bool:
-    """Whether a file's version is above the newest that is known.
-
-    Raises:
-        ValueError: it is no version.
+    """Whether a file is of a version above the newest that is known, or of none that is a number.
 
     Example:
-        >>> newer(2, 1)
-        True
+        >>> newer(2, 1), newer(True, 1), newer(1, 1)
+        (True, True, False)
     """
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError("without a version")
-    return version > newest
+    return not (type(version) is int and version <= newest)

@@ -125,6 +125,9 @@ class Parity:
 
     @property
     def holds(self) -> bool:
+        """Whether they are the same model; they are not where nothing was compared, or something is nan."""
+        if not self.images or not np.isfinite(self.largest):
+            return False
         if self.quantised:
             return self.share <= LARGEST_SHARE
         return self.largest <= LARGEST_DIFFERENCE and self.wrong == 0
@@ -146,7 +149,7 @@ def compare(
         differs = threshold_or_argmax(a, threshold) != threshold_or_argmax(b, threshold)
         near = _margin(a, threshold) <= LARGEST_DIFFERENCE
         count += 1
-        largest = max(largest, float(np.abs(a - b).max()))
+        largest = float(np.maximum(largest, np.abs(a - b).max()))  # Python's max may lose a nan
         ties += int((differs & near).sum())
         wrong += int((differs & ~near).sum())
         pixels += differs.size

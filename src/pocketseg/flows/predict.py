@@ -111,10 +111,7 @@ def predict(
             make = _volume if is_volume(source) else _picture
             done.written += make(predictor, source, target, wanted)
         except DataError as error:
-            done.problems += [
-                Problem(str(source), problem.what, problem.fix) if problem.where == "image" else problem
-                for problem in error.problems
-            ]
+            done.problems += error.about(str(source)).problems
         if progress:
             progress(number, len(jobs))
     return done

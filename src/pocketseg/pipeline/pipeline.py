@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from pocketseg.errors import DataError, ModelFileError
+from pocketseg.errors import DataError, ModelFileError, NotFiniteError
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
 from pocketseg.pipeline.fields import Channels, Number, Positive, Side
@@ -168,11 +168,15 @@ class Pipeline:
     def _probabilities(self, inputs: list[Array], forward: Forward) -> Array:
         height, width = inputs[0].shape[1:]
         padded = np.stack([self._pad(planes) for planes in inputs])
-        # The one place where what a net gives is looked at, whatever runs it: nan is below every threshold. OpenVINO
-        # may make finite numbers of a nan that it is given.
-        if not (np.isfinite(padded).all() and np.isfinite(logits := forward(padded)).all()):
+        # The one place where what goes into a net and what it gives is looked at, whatever runs it: nan is below every
+        # threshold, and some runtimes make numbers of it.
+        logits = forward(padded) if np.isfinite(padded).all() else np.full_like(padded[:, :1], np.nan)
+        if not np.isfinite(logits).all():
             fix = "check the image's intensities, and the model with `pocketseg verify`"
-            raise DataError("image", "makes the net give NaN or infinite numbers", fix)
+            raise NotFiniteError("image", "makes the net give NaN or infinite numbers", fix)
+        if logits.shape[:2] != (len(inputs), self.logits):
+            what = f"gives {logits.shape[1]} logits a pixel; {len(self.classes)} classes need {self.logits}"
+            raise ModelFileError("the net", what, "export it again")
         return to_probabilities(logits[:, :, :height, :width])
 
     def _pad(self, planes: Array) -> Array:
@@ -183,6 +187,11 @@ class Pipeline:
     def net_size(self) -> tuple[int, int]:
         """(height, width) of the tensors the net is called with."""
         return self.size[0] + -self.size[0] % self.multiple, self.size[1] + -self.size[1] % self.multiple
+
+    @property
+    def logits(self) -> int:
+        """How many the net gives for a pixel: one for one class; background and classes for several."""
+        return logit_count(len(self.classes))
 
     def mask(self, probabilities: Array) -> NDArray[np.uint8]:
         """uint8 (h, w) of class indices, post-processed."""
@@ -235,6 +244,11 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
 
 
 _STORED: TypeAdapter[Pipeline] = TypeAdapter(Annotated[Pipeline, AfterValidator(_consistent)])
+
+
+def logit_count(classes: int) -> int:
+    """One logit for one class; background and classes for several."""
+    return 1 if classes == 1 else classes + 1
 
 
 def to_probabilities(logits: Array) -> Array:

@@ -80,11 +80,10 @@ def _card(path: Path, metadata: bytes | None) -> dict[str, Any]:
         raise ModelFileError(str(path), "holds no pocketseg pipeline in its metadata", fix)
     try:
         card = json_object(metadata)
-        too_new = newer(card.get("version"), FORMAT_VERSION)
     except ValueError as error:
         raise ModelFileError(str(path), f"its metadata is damaged ({error})", ANEW) from None
-    if too_new:
-        what = f"is of version {card['version']}, newer than {FORMAT_VERSION}"
+    if newer(card.get("version"), FORMAT_VERSION):
+        what = f"is of version {card.get('version')!r}, newer than {FORMAT_VERSION}"
         raise ModelFileError(str(path), what, "upgrade pocketseg")
     return card
 

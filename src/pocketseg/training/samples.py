@@ -65,7 +65,10 @@ class Samples:
         def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
             image, spacing = self.cases.image(case), case.spacing_mm
             mask = self.cases.mask(case) if case.masks else np.zeros(image.shape[:2], np.uint8)
-            return self.pipeline.prepare(image, spacing), self.pipeline.fit_mask(mask, spacing)
+            try:
+                return self.pipeline.prepare(image, spacing), self.pipeline.fit_mask(mask, spacing)
+            except DataError as error:
+                raise error.about(case.image.where) from None
 
         image, mask = self.cache.get(case.name, make)
         return image, mask
