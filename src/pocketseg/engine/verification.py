@@ -97,7 +97,10 @@ def verified(session: Session, record: Mapping[str, Any]) -> Verified:
         if record["kind"] != "tolerance":
             raise ValueError(record["kind"])
         wanted = [np.array(each, np.float32) for each in record["logits"]]
-        return _near(session, [_some(each) for each in logits], wanted, float(record["tolerance"]))
+        tolerance = float(record["tolerance"])
+        if tolerance > 2 * TOLERANCE * _largest(logits):  # twice: those of the other machine may be larger a little
+            raise ValueError("tolerance")
+        return _near(session, [_some(each) for each in logits], wanted, tolerance)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(session.where, f"holds no valid verification ({error!r})", ANEW) from error
 
@@ -111,8 +114,6 @@ def _same_bytes(session: Session, logits: list[Array], wanted: str) -> Verified:
 def _near(session: Session, found: list[Array], wanted: list[Array], tolerance: float) -> Verified:
     if [each.shape for each in found] != [each.shape for each in wanted]:
         raise ValueError("logits")
-    if tolerance > 1.001 * TOLERANCE * _largest(wanted):
-        raise ValueError("tolerance")
     # NumPy's max keeps nan, Python's may lose it.
     difference = float(np.max([np.abs(a - b).max() for a, b in zip(found, wanted, strict=True)]))
     if not difference <= tolerance:
