@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pocketseg.errors import ModelFileError, missing_package
+from pocketseg.errors import ModelFileError, NotFiniteError, missing_package
 from pocketseg.exporters.qdq import is_quantized, with_qdq
 from pocketseg.files import write_atomically
 from pocketseg.pipeline import Forward, Pipeline
@@ -145,10 +145,14 @@ def compare(
     count, largest, ties, wrong, pixels = 0, 0.0, 0, 0, 0
     threshold = pipeline.postprocess.threshold
     for image, spacing_mm in images:
-        a, b = (pipeline.predict(image, forward, spacing_mm) for forward in (first, second))
+        count += 1
+        try:
+            a, b = (pipeline.predict(image, forward, spacing_mm) for forward in (first, second))
+        except NotFiniteError:
+            largest = np.nan
+            continue
         differs = threshold_or_argmax(a, threshold) != threshold_or_argmax(b, threshold)
         near = _margin(a, threshold) <= LARGEST_DIFFERENCE
-        count += 1
         largest = float(np.maximum(largest, np.abs(a - b).max()))  # Python's max may lose a nan
         ties += int((differs & near).sum())
         wrong += int((differs & ~near).sum())

@@ -42,6 +42,8 @@ def as_image(given: Any) -> NDArray[np.generic]:
 
 
 def _converted(given: Any) -> NDArray[np.generic]:
+    if given is None:
+        raise DataError("image", "is None", WANTED)
     if isinstance(given, str | bytes | PurePath):
         raise DataError("image", f"is a path ({given!s})", "read it first, or use pocketseg.predict, which reads files")
     if np.ma.is_masked(given):

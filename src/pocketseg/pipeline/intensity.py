@@ -22,7 +22,7 @@ SMALLEST_STD = 1e-6
 # Types of integers whose maximum is white.
 FULL_SCALE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}
 # What most pixels are not brighter than, in percent, and from about how many of them that is taken.
-BRIGHTEST, SAMPLED = 99.5, 16384
+BRIGHTEST, SAMPLED = 99.5, 4096
 # An image is unlike those of training where its range of intensities is so many times smaller or larger.
 FAR = 4
 
@@ -177,7 +177,8 @@ class TrainedOn:
         """How the intensities of unit-range planes differ from those of training; empty where they do not much."""
         low, high = bounds(planes)
         width = high - low
-        apart = low > self.high or high < self.low
+        slack = self.widest / FAR
+        apart = low > self.high + slack or high < self.low - slack
         if not (apart or 0 < width * FAR < self.narrowest or width > self.widest * FAR):
             return ""
         theirs = f"those of training from {self.low:.3g} to {self.high:.3g}"

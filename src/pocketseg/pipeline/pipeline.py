@@ -103,7 +103,8 @@ class Pipeline:
         try:
             planes = to_channels(unit_range(image, self.intensity_range, numbers), self.channels)
         except ValueError as error:
-            raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
+            fix = "give images (h, w) or (h, w, c) of that kind, or train with data.channels set"
+            raise DataError("image", str(error), fix) from error
         return self.placement((image.shape[0], image.shape[1]), spacing_mm).cut(planes)
 
     def prepare(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
@@ -117,16 +118,23 @@ class Pipeline:
         return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_labels(mask, len(self.classes))
 
     def predict(
-        self, image: NDArray[np.generic], forward: Forward, spacing_mm: geometry.Spacing | None = None
+        self,
+        image: NDArray[np.generic],
+        forward: Forward,
+        spacing_mm: geometry.Spacing | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Array:
-        """Foreground probabilities (h, w, k) on the image's own grid.
+        """Foreground probabilities (h, w, k) on the image's own grid; `told` gets what is odd about its intensities.
 
         Raises:
             DataError: it is no image, or does not fit; or the net gives numbers for it that are not finite.
         """
         image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
-        return self.predict_prepared(self.prepare(image, spacing_mm), place, forward)
+        planes = self.fitted(image, spacing_mm)
+        if told and (odd := self._odd(planes)):
+            told(odd)
+        return self.predict_prepared(place.surround(self.normalization(planes)), place, forward)
 
     def predict_prepared(self, prepared: Array, place: geometry.Placement, forward: Forward) -> Array:
         """The same from net input that `prepare` made of an image with this placement."""
@@ -197,14 +205,13 @@ class Pipeline:
         """uint8 (h, w) of class indices, post-processed."""
         return self.postprocess(probabilities)
 
-    def unlike_training(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> str:
-        """How an image's intensities differ from those of training; empty where they do not, or it is not known.
+    def _odd(self, planes: Array) -> str:
+        """How the intensities of unit-range planes differ from those of training; empty where they do not much.
 
         Normalisation by an image's own numbers makes all alike.
         """
-        if self.trained_on is None or self.normalization.kind in ("min-max", "z-score"):
-            return ""
-        return self.trained_on.unlike(self.fitted(image, spacing_mm))
+        by_image = self.normalization.kind in ("min-max", "z-score")
+        return "" if self.trained_on is None or by_image else self.trained_on.unlike(planes)
 
     def to_dict(self) -> dict[str, Any]:
         """What model files hold of it."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from pocketseg.names import check_name
 
@@ -26,9 +26,25 @@ Auto = Literal["auto"]
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that knows all its keys."""
+    """A frozen part of a recipe that knows all its keys; true and false stand only where a key asks for them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bool_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if _has_bool(value) and not _takes_bool(cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("true and false are no numbers; write the number")
+        return value
+
+
+def _has_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_has_bool, value)))
+
+
+def _takes_bool(annotation: Any) -> bool:
+    """Whether a type names bool anywhere, as in `bool | None`."""
+    return annotation is bool or isinstance(annotation, bool) or any(map(_takes_bool, get_args(annotation)))
 
 
 class MaskSection(Section):
