@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pocketseg.names import check_name
 
@@ -30,12 +30,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _bool_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if _has_bool(value) and not _takes_bool(cls.model_fields[info.field_name or ""].annotation):
-            raise ValueError("true and false are no numbers; write the number")
-        return value
+    def _bool_is_no_number(cls, values: Any) -> Any:
+        fields = cls.model_fields.items() if isinstance(values, dict) else ()
+        wrong = [name for name, field in fields if _has_bool(values.get(name)) and not _takes_bool(field.annotation)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: true and false are no numbers and no names; write what is meant")
+        return values
 
 
 def _has_bool(value: Any) -> bool:
