@@ -14,6 +14,8 @@ from pocketseg.names import printable
 
 SHOWN_PROBLEMS = 50
 NAMED = 3
+# Where a problem is that an image has which came without a name.
+IMAGE = "image"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ class PocketsegError(Exception):
         self.problems = [replace(problem, code=problem.code or code) for problem in self.problems]
         return self
 
+    def about(self, image: str) -> Self:
+        """This error, what it says of "image", as one that is given without a name is called, said of this one."""
+        self.problems = [replace(each, where=image) if each.where == IMAGE else each for each in self.problems]
+        self.args = (str(self),)
+        return self
+
     def __str__(self) -> str:
         return "\n".join(lines(self.problems, SHOWN_PROBLEMS))
 
@@ -102,6 +110,10 @@ class DataError(PocketsegError):
     """Images, masks, groups or splits that cannot be used."""
 
     exit_code = 2
+
+
+class NotFiniteError(DataError):
+    """An image for which a net gives NaN or infinite numbers."""
 
 
 class RecipeError(PocketsegError):

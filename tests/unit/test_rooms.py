@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
-LEAVES = {"errors", "files", "names", "tables"}
+LEAVES = {"cards", "errors", "files", "names", "tables"}
 MAY_USE = {
     "pipeline": set(),
     "metrics": set(),

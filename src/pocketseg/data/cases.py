@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,7 @@ class CheckedData:
         findings: the same, one by one.
         blank: names of the cases whose image holds a single value.
         twins: names of cases whose images are the same, pixel by pixel.
+        stored: NumPy's name of each type of the images -> the lowest and the highest value in them.
     """
 
     digest: str
@@ -78,6 +79,7 @@ class CheckedData:
     findings: tuple[Finding, ...] = ()
     blank: frozenset[str] = frozenset()
     twins: tuple[tuple[str, ...], ...] = ()
+    stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -263,6 +265,7 @@ class Cases(Sequence[Case]):
             findings=tuple(findings),
             blank=frozenset(fact.name for fact in facts if fact.constant),
             twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
+            stored=_stored(facts),
         )
 
     def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Facts], list[Problem]]:
@@ -293,6 +296,15 @@ class Cases(Sequence[Case]):
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             whole.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
+
+
+def _stored(facts: Iterable[Facts]) -> dict[str, tuple[float, float]]:
+    """Which types images are stored as, and between which values."""
+    found: dict[str, tuple[float, float]] = {}
+    for fact in facts:
+        low, high = found.get(fact.kind, (fact.low, fact.high))
+        found[fact.kind] = min(low, fact.low), max(high, fact.high)
+    return found
 
 
 def _together(reads: Iterable[Callable[[], Any]]) -> list[Any]:

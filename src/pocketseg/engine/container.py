@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pocketseg.cards import json_object
 from pocketseg.errors import ModelFileError
 
 MAGIC = b"\x89pseg\r\n\x1a"
@@ -71,11 +72,9 @@ def read_container(content: bytes, where: str) -> Container:
         raise ModelFileError(where, "was altered: its digest is wrong", ANEW)
     card_end, program_end = lengths[0], lengths[0] + lengths[1]
     try:
-        card = json.loads(body[:card_end])
+        card = json_object(body[:card_end])
     except ValueError as error:
-        raise ModelFileError(where, f"its card is no JSON ({error})", ANEW) from None
-    if not isinstance(card, dict):
-        raise ModelFileError(where, "its card is no JSON object", ANEW)
+        raise ModelFileError(where, f"its card cannot be read ({error})", ANEW) from None
     return Container(card, body[card_end:program_end], body[program_end:], version)
 
 

@@ -25,6 +25,8 @@ SEED = 1
 SMALLEST_SIDE = 32
 KEPT = 64
 LARGEST_SIDE = 1024
+# Of all generated images together: they are made one value after the other.
+MOST_VALUES = 2**22
 # Of the largest logit, or of 1 where that is smaller.
 TOLERANCE = 1e-4
 
@@ -66,9 +68,14 @@ def recorded(session: Session, exact: bool) -> dict[str, Any]:
     logits = _logits(session, sizes)
     if exact:
         return {"kind": "exact", "seed": SEED, "sizes": sizes, "sha256": _digest(logits)}
-    largest = max(1.0, max(float(np.abs(each).max()) for each in logits))
     kept = [[float(value) for value in _some(each)] for each in logits]
-    return {"kind": "tolerance", "seed": SEED, "sizes": sizes, "tolerance": TOLERANCE * largest, "logits": kept}
+    return {
+        "kind": "tolerance",
+        "seed": SEED,
+        "sizes": sizes,
+        "tolerance": TOLERANCE * _largest(logits),
+        "logits": kept,
+    }
 
 
 def verified(session: Session, record: Mapping[str, Any]) -> Verified:
@@ -78,8 +85,9 @@ def verified(session: Session, record: Mapping[str, Any]) -> Verified:
         ModelFileError: the results differ, or the file holds no valid record.
     """
     try:
-        sizes, seed = [(int(height), int(width)) for height, width in record["sizes"]], int(record["seed"])
-        if not sizes or any(max(size) > LARGEST_SIDE for size in sizes):
+        sizes, seed = [(_whole(height), _whole(width)) for height, width in record["sizes"]], _whole(record["seed"])
+        pixels = sum(height * width for height, width in sizes)
+        if not sizes or any(max(size) > LARGEST_SIDE for size in sizes) or pixels * session.in_channels > MOST_VALUES:
             raise ValueError("sizes")
         logits = _logits(session, sizes, seed)
         if record["kind"] == "exact":
@@ -87,8 +95,11 @@ def verified(session: Session, record: Mapping[str, Any]) -> Verified:
         if record["kind"] != "tolerance":
             raise ValueError(record["kind"])
         wanted = [np.array(each, np.float32) for each in record["logits"]]
-        return _near(session, [_some(each) for each in logits], wanted, float(record["tolerance"]))
-    except (KeyError, TypeError, ValueError) as error:
+        tolerance = float(record["tolerance"])
+        if tolerance > 2 * TOLERANCE * _largest(logits):  # twice: those of the other machine may be larger a little
+            raise ValueError("tolerance")
+        return _near(session, [_some(each) for each in logits], wanted, tolerance)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(session.where, f"holds no valid verification ({error!r})", ANEW) from error
 
 
@@ -99,11 +110,24 @@ def _same_bytes(session: Session, logits: list[Array], wanted: str) -> Verified:
 
 
 def _near(session: Session, found: list[Array], wanted: list[Array], tolerance: float) -> Verified:
+    if [each.shape for each in found] != [each.shape for each in wanted]:
+        raise ValueError("logits")
     # NumPy's max keeps nan, Python's may lose it.
     difference = float(np.max([np.abs(a - b).max() for a, b in zip(found, wanted, strict=True)]))
     if not difference <= tolerance:
         raise _other(session, f"logits that differ by {difference:.1e} (allowed {tolerance:.1e})")
     return Verified(False, difference, session.isa)
+
+
+def _whole(number: Any) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(number)
+    return number
+
+
+def _largest(logits: list[Array]) -> float:
+    """The largest logit, or 1 where that is smaller; nan where one is."""
+    return float(np.max([1.0, *(np.abs(each).max() for each in logits)]))
 
 
 def _other(session: Session, what: str) -> ModelFileError:
@@ -115,7 +139,10 @@ def _other(session: Session, what: str) -> ModelFileError:
 
 
 def _logits(session: Session, sizes: Any, seed: int = SEED) -> list[Array]:
-    return [session(generated(session.in_channels, height, width, seed)[None])[0] for height, width in sizes]
+    found = [session(generated(session.in_channels, height, width, seed)[None])[0] for height, width in sizes]
+    if not all(np.isfinite(each).all() for each in found):
+        raise ModelFileError(session.where, "gives NaN or infinite numbers", "train with a lower optimizer.lr")
+    return found
 
 
 def _digest(logits: list[Array]) -> str:

@@ -173,7 +173,7 @@ def score_cases(
             for index, name in enumerate(classes, start=1):
                 rows.append(_score(case, truth, answer, index, name, choice or Choice()))
         except DataError as error:
-            problems += error.problems
+            problems += error.about(case.image.where).problems
         if progress:
             progress(done, len(part))
     if problems:

@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pocketseg.errors import ModelFileError, missing_package
+from pocketseg.errors import ModelFileError, NotFiniteError, missing_package
 from pocketseg.exporters.qdq import is_quantized, with_qdq
 from pocketseg.files import write_atomically
 from pocketseg.pipeline import Forward, Pipeline
@@ -28,6 +28,9 @@ OPSET = 18
 LARGEST_DIFFERENCE = 1e-4
 # Share of pixels. Runtimes divide by a scale and round the bias: beside a tie a code may differ by 1, and so may masks.
 LARGEST_SHARE = 0.002
+# How many times the foreground of one form that of the other may be, above this share of all pixels: a small object can
+# vanish within `LARGEST_SHARE`.
+FOREGROUND_RATIO, FEW_PIXELS = (0.5, 2.0), 0.0005
 
 
 def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path: Path) -> None:
@@ -66,7 +69,7 @@ def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], pa
     proto = program.model_proto
     entry = proto.metadata_props.add()
     entry.key = METADATA_KEY
-    entry.value = json.dumps({"version": FORMAT_VERSION, "pipeline": asdict(pipeline), **card}, sort_keys=True)
+    entry.value = json.dumps({"version": FORMAT_VERSION, "pipeline": pipeline.to_dict(), **card}, sort_keys=True)
     _drop_source_lines(proto)
     write_atomically(path, proto.SerializeToString())
 
@@ -109,6 +112,8 @@ class Parity:
         pixels: how many were compared.
         quantised: whether one form may round to other codes. Then the share of pixels whose class differs counts, and
             `largest` only informs.
+        foreground: pixels of each form.
+        constant: whether the second gives one probability everywhere, and the first does not.
     """
 
     images: int
@@ -117,6 +122,8 @@ class Parity:
     wrong: int
     pixels: int
     quantised: bool = False
+    foreground: tuple[int, int] = (0, 0)
+    constant: bool = False
 
     @property
     def share(self) -> float:
@@ -124,9 +131,25 @@ class Parity:
         return (self.ties + self.wrong) / max(self.pixels, 1)
 
     @property
+    def ratio(self) -> float:
+        """Of the second's foreground to the first's; few pixels beside all count as none."""
+        few = FEW_PIXELS * self.pixels
+        first, second = self.foreground
+        return (second + few) / (first + few) if few else 1.0
+
+    @property
+    def sees_as_much(self) -> bool:
+        """Whether the second finds foreground where the first does, roughly: it did not break down."""
+        low, high = FOREGROUND_RATIO
+        return bool(np.isfinite(self.largest)) and not self.constant and low <= self.ratio <= high
+
+    @property
     def holds(self) -> bool:
+        """Whether they are the same model; they are not where nothing was compared, or something is nan."""
+        if not self.images or not np.isfinite(self.largest):
+            return False
         if self.quantised:
-            return self.share <= LARGEST_SHARE
+            return self.share <= LARGEST_SHARE and self.sees_as_much
         return self.largest <= LARGEST_DIFFERENCE and self.wrong == 0
 
 
@@ -140,17 +163,30 @@ def compare(
 ) -> Parity:
     """Run both on the same images, given with their pixel sizes, through the same pipeline."""
     count, largest, ties, wrong, pixels = 0, 0.0, 0, 0, 0
+    foreground, varies = np.zeros(2, int), np.zeros(2, bool)
+    before: list[NDArray[np.float32]] = []
     threshold = pipeline.postprocess.threshold
     for image, spacing_mm in images:
-        a, b = (pipeline.predict(image, forward, spacing_mm) for forward in (first, second))
-        differs = threshold_or_argmax(a, threshold) != threshold_or_argmax(b, threshold)
-        near = _margin(a, threshold) <= LARGEST_DIFFERENCE
         count += 1
-        largest = max(largest, float(np.abs(a - b).max()))
+        try:
+            a, b = (pipeline.predict(image, forward, spacing_mm) for forward in (first, second))
+        except NotFiniteError:
+            largest = np.nan
+            continue
+        masks = [threshold_or_argmax(each, threshold) for each in (a, b)]
+        differs = masks[0] != masks[1]
+        foreground += [np.count_nonzero(mask) for mask in masks]
+        # Of one value within an image and over all of them.
+        before = before or [a[0, 0], b[0, 0]]
+        varies |= [bool((each != value).any()) for each, value in zip((a, b), before, strict=True)]
+        near = _margin(a, threshold) <= LARGEST_DIFFERENCE
+        largest = float(np.maximum(largest, np.abs(a - b).max()))  # Python's max may lose a nan
         ties += int((differs & near).sum())
         wrong += int((differs & ~near).sum())
         pixels += differs.size
-    return Parity(count, largest, ties, wrong, pixels, quantised)
+    first_pixels, second_pixels = foreground.tolist()
+    constant = bool(varies[0] and not varies[1])
+    return Parity(count, largest, ties, wrong, pixels, quantised, (first_pixels, second_pixels), constant)
 
 
 def _margin(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:

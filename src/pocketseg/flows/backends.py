@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pocketseg.errors import ModelFileError, RecipeError, near
+from pocketseg.engine.session import MOST_THREADS
+from pocketseg.errors import DataError, ModelFileError, RecipeError, near
 from pocketseg.flows.loading import BEST, WANTED, best_checkpoint, checkpoint_of, is_stage, require_torch
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import NetPredictor, load_onnx, load_openvino, load_pseg
@@ -49,7 +50,12 @@ def load_predictor(
         path = best_checkpoint(RunFolder.existing(path), fold, stage).parent
     predictor, file = open_model(path, fold, backend=backend, threads=threads)
     log.info("%s: %s", file, predictor.runtime)
+    predictor.told = _warn
     return predictor
+
+
+def _warn(odd: str) -> None:
+    log.warning("image: %s", odd)
 
 
 def open_model(
@@ -57,6 +63,8 @@ def open_model(
 ) -> tuple[NetPredictor, Path]:
     """The same, and the file that it came from."""
     path = Path(path)
+    if type(threads) is not int or not 0 <= threads <= MOST_THREADS:
+        raise DataError(f"threads {threads!r}", "cannot be", f"give a whole number from 0 to {MOST_THREADS}")
     if backend is not None and backend not in BACKENDS:
         raise RecipeError(f"--backend {backend}", "is no backend", near(backend, BACKENDS))
     return _of_folder(path, fold, backend, threads) if path.is_dir() else (_of_file(path, backend, threads), path)

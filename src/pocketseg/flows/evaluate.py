@@ -105,7 +105,12 @@ def evaluate(
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).recipe_file.exists():
         log.warning("all cases are judged, with those %s learned from; --split %s/split.json tells apart", model, model)
+    odd: list[str] = []
+    if predictor is not None:
+        predictor.told = odd.append
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
+    if odd:
+        log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
     found = Evaluation(rows, summaries, Path(out) if out is not None else _beside(model), comparisons)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +25,9 @@ from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import BEST, best_checkpoint, checkpoint_of, is_stage, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.tuning import Tuning, tuned
-from pocketseg.pipeline import Pipeline
+from pocketseg.metrics import class_overlaps, with_empty
+from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
 from pocketseg.predictors import default_threads, read_pseg
 
@@ -39,6 +41,8 @@ CALIBRATED = "w8a8"
 CALIBRATION_IMAGES = 64
 COMPARED_CASES = 8
 PROBES = 2
+# Of the mean Dice, by what `pack` itself rounds.
+LARGEST_DROP = 0.02
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ def pack(
         progress: of tuning, called with (done, of).
 
     Raises:
-        ModelFileError: there is no such model, or the engine computes something else than torch; no file is left.
+        ModelFileError: there is no such model, or the engine computes something else than torch; or what is rounded
+            here finds less than half or more than twice the foreground of the float net, or loses more than 0.02 of its
+            mean Dice on validation images. No file is left.
         RecipeError: the model to calibrate is quantised already, or an option is for what is not packed so far, or
             changes nothing.
     """
@@ -111,6 +117,7 @@ def pack(
 
     checkpoint = _checkpoint(source, fold, stage)
     model = Model.load(checkpoint)
+    pictures: list[NDArray[np.generic]] = []
     if calibrate is not None:
         if model.quant is not None:
             raise RecipeError(
@@ -130,24 +137,25 @@ def pack(
         raise RecipeError(f"--weights {weights}", "changes nothing: no weights of this model are f32", "leave it out")
     card = {
         "version": FORMAT_VERSION,
-        "pipeline": asdict(model.pipeline),
+        "pipeline": model.pipeline.to_dict(),
         "rounded": bool(changes),
         **_facts(source, checkpoint, model),
     }
     session = Session(file_of(program, card), str(path), default_threads())
-    parity = _compared(source, model, session, fold, rounds=bool(changes) or model.quant is not None)
+    images = _images(source, model.pipeline, fold, pictures)
+    parity = _compared(images, model, session, rounds=bool(changes) or model.quant is not None)
     if not parity.holds:
         raise ModelFileError(
             str(path),
-            f"differs from torch: by {parity.largest:.1e} in probability, {parity.share:.3%} of the pixels in class",
+            f"differs from torch: by {parity.largest:.1e} in probability, {parity.share:.3%} of the pixels in class, "
+            f"{parity.ratio:.2f} times the foreground",
             "this net cannot be packed faithfully; nothing was written",
         )
+    if changes:
+        _gate(path, images, Model.load(checkpoint), session)
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
     tuning = tuned(content, str(path), progress) if tune else None
     log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
-    if calibrate is not None:
-        beside = _compared(source, Model.load(checkpoint), session, fold, rounds=True)
-        log.info("%s: %.2f %% of their pixels have another class than by the float net", path, 100 * beside.share)
     return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
 
 
@@ -229,6 +237,8 @@ def _quantize(model: Model, images: Sequence[NDArray[np.generic]]) -> None:
 def _calibration_images(given: str | Path | Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
     """At most `CALIBRATION_IMAGES`, evenly from all that are given."""
     if not isinstance(given, str | Path):
+        if not len(given):
+            raise DataError("calibrate", "holds no images", "give images like those of training")
         return list(given[:: -(-len(given) // CALIBRATION_IMAGES)])
     folder = Path(given)
     files = image_files(folder) if folder.is_dir() else []
@@ -239,29 +249,72 @@ def _calibration_images(given: str | Path | Sequence[NDArray[np.generic]]) -> li
     return [read_image(file) for file in files[:: -(-len(files) // CALIBRATION_IMAGES)]]
 
 
-def _compared(source: Path, model: Model, session: Session, fold: int, rounds: bool) -> Parity:
+@dataclass(frozen=True)
+class _Seen:
+    """An image to compare models on, and its mask where it is known."""
+
+    image: NDArray[np.generic]
+    spacing_mm: Spacing | None
+    truth: NDArray[np.uint8] | None = None
+
+
+def _compared(images: Sequence[_Seen], model: Model, session: Session, rounds: bool) -> Parity:
     from pocketseg.exporters import compare
 
-    images = _validation_images(source, fold)
-    if not images:
-        height, width = model.pipeline.size
-        for seed in range(PROBES):
-            image = np.moveaxis(generated(model.pipeline.channels, height, width, seed), 0, -1)
-            images.append((image if model.pipeline.channels > 1 else image[:, :, 0], model.pipeline.spacing_mm))
-    return compare(model.pipeline, model.predictor().forward, session, images, quantised=rounds)
+    pairs = [(each.image, each.spacing_mm) for each in images]
+    return compare(model.pipeline, model.predictor().forward, session, pairs, quantised=rounds)
 
 
-def _validation_images(source: Path, fold: int) -> list[tuple[NDArray[np.generic], tuple[float, float] | None]]:
-    """Some of a run's validation images with their pixel sizes; none where it is no run, or its data are gone."""
+def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -> None:
+    """Hold a model that `pack` rounded against the float net, before it is written.
+
+    Raises:
+        ModelFileError: it finds less than half or more than twice the foreground, the same everywhere, or where masks
+            are known loses more than `LARGEST_DROP` of the mean Dice.
+    """
+    found = _compared(images, exact, session, rounds=True)
+    dice = [_mean_dice(exact.pipeline, forward, images) for forward in (exact.predictor().forward, session)]
+    lost = f", and {dice[0] - dice[1]:.4f} of the Dice ({dice[0]:.4f}) is lost" if np.isfinite(dice[0]) else ""
+    told = f"{100 * found.share:.2f} % of the pixels have another class than by the float net{lost}"
+    if not found.sees_as_much or dice[0] - dice[1] > LARGEST_DROP:
+        told += f"; it finds {found.ratio:.2f} times the foreground (allowed 0.5 to 2, and {LARGEST_DROP} of the Dice)"
+        fix = "nothing was written; calibrate with other images, or train a stage with quant"
+        raise ModelFileError(str(path), told, fix)
+    log.info("%s: %s", path, told)
+
+
+def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[_Seen]) -> float:
+    """Over images whose mask is known and classes; an empty mask left empty counts 1. nan where no mask is known."""
+    found = [
+        with_empty(overlap.dice)
+        for each in images
+        if each.truth is not None
+        for overlap in class_overlaps(
+            pipeline.mask(pipeline.predict(each.image, forward, each.spacing_mm)), each.truth, len(pipeline.classes)
+        )
+    ]
+    return float(np.mean(found)) if found else np.nan
+
+
+def _images(source: Path, pipeline: Pipeline, fold: int, pictures: Sequence[NDArray[np.generic]]) -> list[_Seen]:
+    """Some of a run's validation images; where it is no run, or its data are gone, the given pictures; else noise."""
+    found = _validation_images(source, fold) or [_Seen(each, None) for each in pictures[:COMPARED_CASES]]
+    if found:
+        return found
+    height, width = pipeline.size
+    noise = [np.moveaxis(generated(pipeline.channels, height, width, seed), 0, -1) for seed in range(PROBES)]
+    return [_Seen(each if pipeline.channels > 1 else each[:, :, 0], pipeline.spacing_mm) for each in noise]
+
+
+def _validation_images(source: Path, fold: int) -> list[_Seen]:
+    """Some of a run's validation images; none where it is no run, or its data are gone."""
     if not RunFolder(source).recipe_file.is_file():
         return []
     run = RunFolder.existing(source)
     try:
         cases = open_cases(run.manifest()["data"]["path"], run.recipe().data)
         chosen = cases.named(Split.read(run.split_file).fold(fold).validation)[:COMPARED_CASES]
-        return [(cases.image(case), case.spacing_mm) for case in chosen]
+        return [_Seen(cases.image(case), case.spacing_mm, cases.mask(case)) for case in chosen]
     except PocketsegError as error:
-        log.info(
-            "the run's data cannot be read (%s): the model is compared on generated images", error.problems[0].what
-        )
+        log.info("the run's data cannot be read (%s): the model is compared on other images", error.problems[0].what)
         return []

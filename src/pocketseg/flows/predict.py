@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ from pocketseg.files import inside, write_atomically
 from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
+
+log = logging.getLogger("pocketseg")
 
 # What masks are written as, for the check that none replaces an image.
 ENDINGS = (".png", ".nii", ".nii.gz", ".dcm", ".tif")
@@ -106,16 +109,18 @@ def predict(
     jobs = _jobs([str(path) for path in inputs], Path(out))
     predictor = load_predictor(model, fold, stage, backend=backend)
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes))
+    odd: list[str] = []
+    predictor.told = odd.append
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):
         try:
             make = _volume if is_volume(source) else _picture
             done.written += make(predictor, source, target, wanted)
         except DataError as error:
-            done.problems += [
-                Problem(str(source), problem.what, problem.fix) if problem.where == "image" else problem
-                for problem in error.problems
-            ]
+            done.problems += error.about(str(source)).problems
+        if odd:
+            log.warning("%s: %s", source, odd[0] if len(odd) == 1 else f"{len(odd)} slices; of the first, {odd[0]}")
+            odd.clear()
         if progress:
             progress(number, len(jobs))
     return done

@@ -48,8 +48,8 @@ from pocketseg.flows.results import can_list, list_run
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.starting import Start, check_starts, start
 from pocketseg.flows.teaching import Teaching, check_teachers, prepare
-from pocketseg.pipeline import Normalization, Pipeline, Postprocess
-from pocketseg.pipeline.intensity import converts
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess, TrainedOn
+from pocketseg.pipeline.intensity import Numbers, converts, numbers_of
 from pocketseg.recipes import Recipe, StageSection, dump_recipe, load_sweep
 
 if TYPE_CHECKING:
@@ -210,6 +210,7 @@ def train_run(
         accelerator.wait_for_everyone()
         begun_with = run.manifest()["data"]["sha256"]
         work = _Work(run, recipe, cases, accelerator, stop, begun_with, resume, logs, listener, progress)
+        work.numbers = _numbers(recipe, checked)
         result = work.all_folds(folds)
         if main:
             _finish(run, cases, found, checked.digest)
@@ -231,6 +232,7 @@ def check_run(recipe: Recipe, plan: Split, cases: Cases, checked: CheckedData, f
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe, checked)
+    _numbers(recipe, checked)
     _check_weights(recipe, [case for found in folds.values() for case in cases.named(found.train)])
     check_starts(recipe, folds, plan.groups, checked.digest)
     check_teachers(recipe, folds, plan.groups, checked.digest, cases)
@@ -256,6 +258,11 @@ def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
+
+
+def _numbers(recipe: Recipe, checked: CheckedData) -> Numbers | None:
+    """What kind of numbers the images hold, where no declared range says what they mean."""
+    return None if recipe.data.range is not None else numbers_of(checked.stored)
 
 
 def _check_weights(recipe: Recipe, cases: Sequence[Case]) -> None:
@@ -455,6 +462,7 @@ class _Work:
     listener: Listener | None
     progress: Progress | None
     several: bool = False
+    numbers: Numbers | None = None
 
     def all_folds(self, folds: dict[int, Fold]) -> TrainResult:
         began = time.monotonic()
@@ -580,7 +588,7 @@ class _Work:
         return teaching
 
     def _pipeline(self, fold: Fold) -> Pipeline:
-        from pocketseg.training.samples import learn_mean_std
+        from pocketseg.training.samples import learn_intensities, learn_mean_std
 
         data, normalize = self.recipe.data, self.recipe.normalize
         pipeline = Pipeline(
@@ -593,10 +601,13 @@ class _Work:
             reading=reading_of(data),
             normalization=Normalization(normalize.kind, normalize.clip),
             postprocess=self._first_rules(),
+            trained_on=TrainedOn(self.numbers),
         )
+        part = self.cases.named(fold.train)
+        pipeline = replace(pipeline, trained_on=learn_intensities(self.cases, part, pipeline))
         if normalize.kind != "train-mean-std":
             return pipeline
-        mean, std = learn_mean_std(self.cases, self.cases.named(fold.train), pipeline)
+        mean, std = learn_mean_std(self.cases, part, pipeline)
         return replace(pipeline, normalization=Normalization("train-mean-std", mean=mean, std=std))
 
     def _first_rules(self) -> Postprocess:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pocketseg.errors import DataError
+from pocketseg.pipeline.fields import Number, Positive, Width
 
 Array = NDArray[np.float32]
 
@@ -15,6 +19,15 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Below this standard deviation an image counts as constant and is only centred.
 SMALLEST_STD = 1e-6
 
+# Types of integers whose maximum is white.
+FULL_SCALE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}
+# What most pixels are not brighter than, in percent, and from about how many of them that is taken.
+BRIGHTEST, SAMPLED = 99.5, 4096
+# An image is unlike those of training where its range of intensities is so many times smaller or larger.
+FAR = 4
+
+Numbers = Literal["uint8", "uint16", "float"]
+NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 NormalizationKind = Literal["unit-range", "min-max", "z-score", "train-mean-std"]
 
 
@@ -31,9 +44,9 @@ class Normalization:
     """
 
     kind: NormalizationKind = "unit-range"
-    clip: float | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    clip: Positive | None = None
+    mean: tuple[Number, ...] = ()
+    std: tuple[Positive, ...] = ()
 
     def __call__(self, planes: Array) -> Array:
         """Normalise (c, h, w) planes of unit range; a constant image gives zeros, no division by zero."""
@@ -50,30 +63,126 @@ class Normalization:
         return (planes - mean) / std
 
 
-def unit_range(image: NDArray[np.generic], declared: tuple[float, float] | None = None) -> Array:
-    """Scale an image to [0, 1]: by the declared range, else integers by their dtype's maximum, floats by their own.
+def unit_range(
+    image: NDArray[np.generic],
+    declared: tuple[float, float] | None = None,
+    numbers: Numbers | None = None,
+) -> Array:
+    """Scale an image to [0, 1]; which stored values become 0 and 1 is one rule for files and arrays, in this order.
+
+    1. The declared range, whatever the type.
+    2. bool by 0 and 1, uint8 by 255, uint16 by 65535, whatever the image's own values are.
+    3. Every other type has no full scale of its own. Where training saw uint8 or uint16 only, that type's holds, if no
+       value lies outside of it; floats that all lie in 0 to 1 are shares of it.
+    4. Other floats run from their own lowest to their highest value; other integers too where training saw floats only,
+       and else they are refused.
 
     Args:
         image: (h, w) or (h, w, c), any integer, bool or float dtype.
         declared: the values that become 0 and 1.
+        numbers: what training saw, if it is known and of one type.
+
+    Raises:
+        DataError: nothing says what the integers mean; or a value is nan or inf, or too far from the others for f32.
 
     Example:
         >>> unit_range(np.array([[0, 255]], np.uint8)).tolist()
         [[0.0, 1.0]]
+        >>> unit_range(np.array([[0, 51]]), numbers="uint8").round(3).tolist()
+        [[0.0, 0.2]]
     """
-    values = image.astype(np.float32)
-    if declared is None:
-        declared = _natural_range(image)
-    low, high = declared
-    return (values - np.float32(low)) / np.float32(max(high - low, SMALLEST_STD))
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        raise DataError("image", f"{count} pixels are NaN or infinite", "replace them by numbers")
+    low, high = declared or _scale(image, numbers)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        span = np.float32(high - low)
+        scaled: Array = (image.astype(np.float32) - np.float32(low)) / (span if high > low else np.float32(1))
+    if not np.isfinite(scaled).all() or (high > low and not 0 < span < np.inf):
+        what = f"holds {image.dtype} from {image.min():g} to {image.max():g}, which f32 cannot tell apart or hold"
+        raise DataError("image", what, "bring it to a usual range")
+    return scaled
 
 
-def _natural_range(image: NDArray[np.generic]) -> tuple[float, float]:
-    if image.dtype == np.bool_:
-        return 0.0, 1.0
-    if np.issubdtype(image.dtype, np.integer):
-        return 0.0, float(np.iinfo(image.dtype.name).max)
-    return float(image.min()), float(image.max())
+def _scale(image: NDArray[np.generic], numbers: Numbers | None) -> tuple[float, float]:
+    """The values that become 0 and 1 where none are declared."""
+    own = FULL_SCALE.get(image.dtype.name)
+    if own is not None:
+        return 0.0, own
+    low, high = float(image.min()), float(image.max())
+    top, whole = FULL_SCALE.get(numbers or ""), image.dtype.kind in "ui"
+    if top is not None and low >= 0 and high <= top:
+        return 0.0, 1.0 if high <= 1 and not whole else top
+    if not whole or numbers == "float":
+        return low, high
+    known = f"the model was trained on {numbers}, 0 to {top:g}" if top else "the model does not say what they mean"
+    what = f"holds {image.dtype} from {low:g} to {high:g}; {known}"
+    raise DataError("image", what, "convert it to uint8 or uint16, as files of the training data would be read")
+
+
+def numbers_of(stored: Mapping[str, tuple[float, float]]) -> Numbers | None:
+    """What kind of numbers images hold, as `unit_range` wants to know it; None where they are of several kinds.
+
+    Integers of other types count as uint8 where none of them lies outside of 0 to 255, and nothing else is there.
+
+    Args:
+        stored: NumPy's name of each type -> the lowest and highest value of it.
+
+    Raises:
+        DataError: integers of other types that are no uint8.
+
+    Example:
+        >>> numbers_of({"int64": (0, 255)}), numbers_of({"uint8": (0, 3), "uint16": (0, 3)})
+        ('uint8', None)
+    """
+    kinds = {name: np.dtype(name).kind for name in stored}
+    others = [name for name, kind in kinds.items() if kind in "ui" and name not in FULL_SCALE]
+    if not others:
+        found = {"float" if kind == "f" else name for name, kind in kinds.items()}
+        return next((each for each in NUMBERS if found == {each}), None)
+    low, high = (end(stored[name][at] for name in others) for at, end in ((0, min), (1, max)))
+    if low >= 0 and high <= FULL_SCALE["uint8"] and set(stored) <= {*others, "uint8"}:
+        return "uint8"
+    raise DataError(
+        "images",
+        f"hold {' and '.join(others)} from {low:g} to {high:g}, and nothing says which of them are black and white",
+        f"set data.range=[{low:g}, {high:g}], or save them as uint8 or uint16",
+    )
+
+
+def bounds(planes: Array) -> tuple[float, float]:
+    """Between which values nearly all pixels of planes lie: the 0.5th and the 99.5th percentile, of a part of them."""
+    some = planes.reshape(-1)[:: max(1, planes.size // SAMPLED)]
+    low, high = np.percentile(some, [100 - BRIGHTEST, BRIGHTEST])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What the training images held, by which others are read and judged.
+
+    Attributes:
+        numbers: their type, if it is one; None where they are of several, or a declared range scales them.
+        low, high: after scaling, the lowest and the highest of the images' `bounds`.
+        narrowest, widest: the smallest and the largest distance of an image's two bounds; images of one value apart.
+    """
+
+    numbers: Numbers | None = None
+    low: Number = 0.0
+    high: Number = 1.0
+    narrowest: Width = 1.0
+    widest: Width = 1.0
+
+    def unlike(self, planes: Array) -> str:
+        """How the intensities of unit-range planes differ from those of training; empty where they do not much."""
+        low, high = bounds(planes)
+        width = high - low
+        slack = self.widest / FAR
+        apart = low > self.high + slack or high < self.low - slack
+        if not (apart or 0 < width * FAR < self.narrowest or width > self.widest * FAR):
+            return ""
+        theirs = f"those of training from {self.low:.3g} to {self.high:.3g}"
+        return f"its intensities run from {low:.3g} to {high:.3g} of full scale, {theirs}"
 
 
 def converts(have: int, wanted: int) -> bool:

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from pocketseg.errors import DataError, ModelFileError
+from pocketseg.errors import DataError, ModelFileError, NotFiniteError
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
-from pocketseg.pipeline.intensity import Normalization, to_channels, unit_range
+from pocketseg.pipeline.fields import Channels, Number, Positive, Side
+from pocketseg.pipeline.given import as_image, as_spacing
+from pocketseg.pipeline.intensity import Normalization, TrainedOn, to_channels, unit_range
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.pipeline.reading import Reading
 
@@ -23,6 +25,12 @@ Array = NDArray[np.float32]
 Forward = Callable[[Array], Array]
 
 TILES_AT_ONCE = 8
+# Smaller ones would be as many calls of the net as pixels. That of `data.size` in recipes.
+SMALLEST_TILE = 8
+# Pixels of an image on the net's grid: as many as a file may have.
+LARGEST_PIXELS = 144_000_000
+# Masks hold a byte a pixel.
+MOST_CLASSES = 255
 
 # Exported files carry the pipeline as JSON under this key, in this version of its form.
 METADATA_KEY = "pocketseg"
@@ -44,31 +52,43 @@ class Pipeline:
         spacing_mm: pixel size (row, column) that images are resampled to first, for `pad`, `crop` and `tile`.
         reading: how volumes are cut into images.
         intensity_range: the stored values that become 0 and 1; None: by dtype (see `intensity.unit_range`).
+        trained_on: what training images held; None in files of before, which say nothing of it: then floats run over
+            their own range, integers that are neither uint8 nor uint16 are refused, and no image is called unlike.
     """
 
-    size: tuple[int, int]
-    channels: int = 1
-    classes: tuple[Annotated[str, AfterValidator(check_name)], ...] = ("foreground",)
+    size: tuple[Side, Side]
+    channels: Channels = 1
+    classes: Annotated[
+        tuple[Annotated[str, AfterValidator(check_name)], ...], Field(min_length=1, max_length=MOST_CLASSES)
+    ] = ("foreground",)
     fit: geometry.Fit = "resize"
-    multiple: int = 1
-    intensity_range: tuple[float, float] | None = None
+    multiple: Side = 1
+    intensity_range: tuple[Number, Number] | None = None
     normalization: Normalization = field(default_factory=Normalization)
     postprocess: Postprocess = field(default_factory=Postprocess)
-    spacing_mm: geometry.Spacing | None = None
+    spacing_mm: tuple[Positive, Positive] | None = None
     reading: Reading = field(default_factory=Reading)
+    trained_on: TrainedOn | None = None
 
     def placement(self, shape: geometry.Shape, spacing_mm: geometry.Spacing | None = None) -> geometry.Placement:
         """How an image of this (height, width) and pixel size comes to the net's grid.
 
         Raises:
-            DataError: its pixel size is needed and not known, or it is too large to be padded.
+            DataError: its pixel size is needed and not known, or no pixel size; or it is too large to be padded, or at
+                the model's pixel size to be held.
         """
-        scale = (1.0, 1.0)
+        scale, spacing_mm = (1.0, 1.0), as_spacing(spacing_mm)
         if self.spacing_mm is not None:
             if spacing_mm is None:
                 what = "its pixel size is not known, but the model works at {:g} × {:g} mm".format(*self.spacing_mm)
                 raise DataError("image", what, "give images with a pixel size, or train without data.spacing_mm")
             scale = spacing_mm[0] / self.spacing_mm[0], spacing_mm[1] / self.spacing_mm[1]
+            sides = shape[0] * scale[0], shape[1] * scale[1]
+            if not sides[0] * sides[1] <= LARGEST_PIXELS or max(sides) > LARGEST_PIXELS:
+                what = "would have {:.3g} × {:.3g} pixels of the model's {:g} × {:g} mm".format(
+                    *sides, *self.spacing_mm
+                )
+                raise DataError("image", what, "check its pixel size, or cut it into parts")
         try:
             return geometry.place(shape, self.size, self.fit, scale)
         except ValueError as error:
@@ -78,14 +98,18 @@ class Pipeline:
 
     def fitted(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
         """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalised and without surroundings."""
+        image = as_image(image)
+        numbers = None if self.trained_on is None else self.trained_on.numbers
         try:
-            planes = to_channels(unit_range(image, self.intensity_range), self.channels)
+            planes = to_channels(unit_range(image, self.intensity_range, numbers), self.channels)
         except ValueError as error:
-            raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
+            fix = "give images (h, w) or (h, w, c) of that kind, or train with data.channels set"
+            raise DataError("image", str(error), fix) from error
         return self.placement((image.shape[0], image.shape[1]), spacing_mm).cut(planes)
 
     def prepare(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
-        """Net input (c, h, w) of an image (h, w) or (h, w, c)."""
+        """Net input (c, h, w) of an image (h, w) or (h, w, c); what is taken for one, `given.as_image` says."""
+        image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
         return place.surround(self.normalization(self.fitted(image, spacing_mm)))
 
@@ -94,11 +118,23 @@ class Pipeline:
         return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_labels(mask, len(self.classes))
 
     def predict(
-        self, image: NDArray[np.generic], forward: Forward, spacing_mm: geometry.Spacing | None = None
+        self,
+        image: NDArray[np.generic],
+        forward: Forward,
+        spacing_mm: geometry.Spacing | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Array:
-        """Foreground probabilities (h, w, k) on the image's own grid."""
+        """Foreground probabilities (h, w, k) on the image's own grid; `told` gets what is odd about its intensities.
+
+        Raises:
+            DataError: it is no image, or does not fit; or the net gives numbers for it that are not finite.
+        """
+        image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
-        return self.predict_prepared(self.prepare(image, spacing_mm), place, forward)
+        planes = self.fitted(image, spacing_mm)
+        if told and (odd := self._odd(planes)):
+            told(odd)
+        return self.predict_prepared(place.surround(self.normalization(planes)), place, forward)
 
     def predict_prepared(self, prepared: Array, place: geometry.Placement, forward: Forward) -> Array:
         """The same from net input that `prepare` made of an image with this placement."""
@@ -140,7 +176,16 @@ class Pipeline:
     def _probabilities(self, inputs: list[Array], forward: Forward) -> Array:
         height, width = inputs[0].shape[1:]
         padded = np.stack([self._pad(planes) for planes in inputs])
-        return to_probabilities(forward(padded)[:, :, :height, :width])
+        # The one place where what goes into a net and what it gives is looked at, whatever runs it: nan is below every
+        # threshold, and some runtimes make numbers of it.
+        logits = forward(padded) if np.isfinite(padded).all() else np.full_like(padded[:, :1], np.nan)
+        if not np.isfinite(logits).all():
+            fix = "check the image's intensities, and the model with `pocketseg verify`"
+            raise NotFiniteError("image", "makes the net give NaN or infinite numbers", fix)
+        if logits.shape[:2] != (len(inputs), self.logits):
+            what = f"gives {logits.shape[1]} logits a pixel; {len(self.classes)} classes need {self.logits}"
+            raise ModelFileError("the net", what, "export it again")
+        return to_probabilities(logits[:, :, :height, :width])
 
     def _pad(self, planes: Array) -> Array:
         whole = geometry.pad_to_size(planes, self.size) if self.fit == "tile" else planes
@@ -151,24 +196,66 @@ class Pipeline:
         """(height, width) of the tensors the net is called with."""
         return self.size[0] + -self.size[0] % self.multiple, self.size[1] + -self.size[1] % self.multiple
 
+    @property
+    def logits(self) -> int:
+        """How many the net gives for a pixel: one for one class; background and classes for several."""
+        return logit_count(len(self.classes))
+
     def mask(self, probabilities: Array) -> NDArray[np.uint8]:
         """uint8 (h, w) of class indices, post-processed."""
         return self.postprocess(probabilities)
 
+    def _odd(self, planes: Array) -> str:
+        """How the intensities of unit-range planes differ from those of training; empty where they do not much.
+
+        Normalisation by an image's own numbers makes all alike.
+        """
+        by_image = self.normalization.kind in ("min-max", "z-score")
+        return "" if self.trained_on is None or by_image else self.trained_on.unlike(planes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What model files hold of it."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_dict(cls, fields: Any, file: str) -> Pipeline:
-        """The pipeline stored in a model file; `file` is named in the error."""
+        """The pipeline stored in a model file; `file` is named in the error.
+
+        Raises:
+            ModelFileError: a field is missing, of another type, or outside of its bounds; or they contradict.
+        """
         try:
-            return TypeAdapter(cls).validate_python(fields)
+            return _STORED.validate_python(fields)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ModelFileError(
-                file, f"its pipeline is not valid ({where}: {first['msg']})", "export the model again"
-            ) from error
+            where = ".".join(str(part) for part in first["loc"]) or "together"
+            what = f"its pipeline is not valid ({where}: {first['msg'].removeprefix('Value error, ')})"
+            raise ModelFileError(file, what, "export the model again") from error
+
+
+def _consistent(pipeline: Pipeline) -> Pipeline:
+    """The pipeline, where its fields go together."""
+    normalization, channels = pipeline.normalization, pipeline.channels
+    if len(set(pipeline.classes)) < len(pipeline.classes):
+        raise ValueError("a class stands twice")
+    if pipeline.intensity_range is not None and pipeline.intensity_range[0] >= pipeline.intensity_range[1]:
+        raise ValueError("intensity_range does not rise")
+    if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:
+        raise ValueError(f"mean and std are not of {channels} channels")
+    if pipeline.fit == "tile" and min(pipeline.size) < SMALLEST_TILE:
+        raise ValueError(f"tiles of {pipeline.size[0]}×{pipeline.size[1]} pixels; {SMALLEST_TILE} a side are needed")
+    return pipeline
+
+
+_STORED: TypeAdapter[Pipeline] = TypeAdapter(Annotated[Pipeline, AfterValidator(_consistent)])
+
+
+def logit_count(classes: int) -> int:
+    """One logit for one class; background and classes for several."""
+    return 1 if classes == 1 else classes + 1
 
 
 def to_probabilities(logits: Array) -> Array:

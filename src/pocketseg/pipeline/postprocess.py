@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.pipeline.components import fill_holes, label_components
+from pocketseg.pipeline.fields import Count, Flag, Share
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Postprocess:
         keep: `all` components or only the `largest` (the first one in a tie).
     """
 
-    threshold: float = 0.5
-    fill_holes: bool = False
-    min_peak: float = 0.0
-    min_pixels: int = 0
+    threshold: Share = 0.5
+    fill_holes: Flag = False
+    min_peak: Share = 0.0
+    min_pixels: Count = 0
     keep: Literal["all", "largest"] = "all"
 
     def __call__(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

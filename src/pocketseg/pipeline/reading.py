@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pocketseg.pipeline.fields import Flag, Number, Positive
+
 Axis = Literal["auto", "axial", "coronal", "sagittal"]
-Window = tuple[float, float] | Literal["stored"] | None
+Window = tuple[Number, Positive] | Literal["stored"] | None
 
 
 @dataclass(frozen=True)
@@ -22,4 +24,4 @@ class Reading:
 
     axis: Axis = "auto"
     window: Window = None
-    raw: bool = False
+    raw: Flag = False

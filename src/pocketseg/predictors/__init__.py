@@ -3,7 +3,7 @@
 from pocketseg.predictors.base import NetPredictor, Predictor
 from pocketseg.predictors.onnx import load_onnx
 from pocketseg.predictors.openvino import OpenVinoPrecision, load_openvino
-from pocketseg.predictors.pseg import default_threads, load_pseg, open_pseg, read_pseg
+from pocketseg.predictors.pseg import default_threads, load_pseg, open_pseg, pipeline_of, read_pseg
 
 __all__ = [
     "NetPredictor",
@@ -14,5 +14,6 @@ __all__ = [
     "load_openvino",
     "load_pseg",
     "open_pseg",
+    "pipeline_of",
     "read_pseg",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class NetPredictor:
         name: how tables call it.
         runtime: what runs the net, with what decides its speed or its numbers.
         card: what its file says of the model; empty for torch.
+        told: gets a line for an image whose intensities are very different from those of training; None: nobody.
     """
 
     pipeline: Pipeline
@@ -45,9 +46,10 @@ class NetPredictor:
     name: str = "net"
     runtime: str = "torch"
     card: Mapping[str, Any] = field(default_factory=dict)
+    told: Callable[[str], None] | None = None
 
     def predict(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
-        return self.pipeline.predict(image, self.forward, spacing_mm)
+        return self.pipeline.predict(image, self.forward, spacing_mm, self.told)
 
     def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         return self.pipeline.mask(self.predict(image, spacing_mm))

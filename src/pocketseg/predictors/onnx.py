@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.errors import ModelFileError, missing_package
-from pocketseg.pipeline import Pipeline
-from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
 
 
 def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
@@ -24,49 +20,26 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
         threads: 0 lets onnxruntime choose.
 
     Raises:
-        ModelFileError: missing, damaged, or without a pipeline.
+        ModelFileError: missing, damaged, without a pipeline, or with weights that are not finite.
         EnvironmentProblem: onnxruntime is not installed.
     """
     try:
         import onnxruntime
     except Exception as error:  # a broken installation raises more than ImportError
         raise missing_package("onnxruntime", "onnx", error) from error
-    if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", "check the path")
+    content, card, pipeline = read_onnx(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", "export it again") from error
-    card = read_card(path, session.get_modelmeta().custom_metadata_map)
-    name = session.get_inputs()[0].name
+        raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW) from error
+    (image, *others) = session.get_inputs()
+    check_input(path, pipeline, () if others else tuple(image.shape))
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(None, {name: batch})[0]
+        logits: NDArray[np.float32] = session.run(None, {image.name: batch})[0]
         return logits
 
-    return NetPredictor(Pipeline.from_dict(card["pipeline"], str(path)), forward, path.name, "onnxruntime", card)
-
-
-def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The pipeline and the facts in the metadata of an ONNX file.
-
-    Raises:
-        ModelFileError: there is none, or it is damaged or too new.
-    """
-    if METADATA_KEY not in metadata:
-        raise ModelFileError(
-            str(path),
-            "holds no pocketseg pipeline in its metadata",
-            "export it with `pocketseg export RUN --to onnx`",
-        )
-    try:
-        card: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        version = card["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(str(path), f"its metadata is damaged ({error})", "export it again") from error
-    if version > FORMAT_VERSION:
-        raise ModelFileError(str(path), f"is of version {version}, newer than {FORMAT_VERSION}", "upgrade pocketseg")
-    return card
+    return NetPredictor(pipeline, forward, path.name, "onnxruntime", card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.errors import ModelFileError, missing_package
-from pocketseg.pipeline import Pipeline
-from pocketseg.pipeline.pipeline import METADATA_KEY
 from pocketseg.predictors.base import NetPredictor
-from pocketseg.predictors.onnx import read_card
+from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
 
 OpenVinoPrecision = Literal["f32", "bf16"]
 
@@ -27,34 +26,30 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
             something else than torch.
 
     Raises:
-        ModelFileError: missing, damaged, or without a pipeline.
+        ModelFileError: missing, damaged, without a pipeline, or with weights that are not finite.
         EnvironmentProblem: OpenVINO is not installed.
     """
     try:
         import openvino
     except Exception as error:  # a broken installation raises more than ImportError
         raise missing_package("openvino", "openvino", error) from error
-    if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", "check the path")
+    content, card, pipeline = read_onnx(path)
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     try:
         core = openvino.Core()
-        model = core.read_model(path)
-        has_card = model.has_rt_info(["framework", METADATA_KEY])
-        metadata = {METADATA_KEY: model.get_rt_info(["framework", METADATA_KEY]).astype(str)} if has_card else {}
-        card = read_card(path, metadata)
+        model = core.read_model(io.BytesIO(content))
+        check_input(path, pipeline, (1, *(side.get_length() for side in list(model.input().partial_shape)[1:])))
         # Fixed sizes are faster, so images go one by one.
-        model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
+        model.reshape([1, pipeline.channels, *pipeline.net_size])
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     except RuntimeError as error:
-        raise ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", "export it again") from error
+        raise ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", ANEW) from error
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         images = np.ascontiguousarray(batch)
         logits = [np.array(request.infer([image[None]], share_inputs=True, share_outputs=True)[0]) for image in images]
         return np.concatenate(logits)
 
-    pipeline = Pipeline.from_dict(card["pipeline"], str(path))
     return NetPredictor(pipeline, forward, path.name, f"OpenVINO, {precision}", card)

@@ -10,11 +10,14 @@ from typing import Any
 from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
+from pocketseg.files import read_file
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors.base import NetPredictor
 
 # More do not pay for one image of a small net.
 MOST_THREADS = 8
+# Of a file: far above every small net.
+LARGEST_BYTES = 2**31
 
 
 def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
@@ -29,11 +32,24 @@ def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
         EnvironmentProblem: the native library is not there.
     """
     session, card = open_pseg(path, threads or default_threads())
-    pipeline = Pipeline.from_dict(card.get("pipeline"), str(path))
-    logits = 1 if len(pipeline.classes) == 1 else len(pipeline.classes) + 1
-    if (session.in_channels, session.out_channels) != (pipeline.channels, logits):
-        raise ModelFileError(str(path), "has a net and a pipeline that do not fit each other", "pack the model again")
+    pipeline = pipeline_of(card, session)
     return NetPredictor(pipeline, session, path.name, f"engine, {session.isa} kernels", card)
+
+
+def pipeline_of(card: Mapping[str, Any], session: Session) -> Pipeline:
+    """The pipeline in the card of a packed model, held against its net.
+
+    Raises:
+        ModelFileError: it is not valid, or for another net, or needs more than the engine has.
+    """
+    pipeline = Pipeline.from_dict(card.get("pipeline"), session.where)
+    height, width = pipeline.net_size
+    wanted = (session.in_channels, session.out_channels, 0, 0)
+    if (pipeline.channels, pipeline.logits, height % session.multiple, width % session.multiple) != wanted:
+        what = "has a net and a pipeline that do not fit each other"
+        raise ModelFileError(session.where, what, "pack the model again")
+    session.arena_bytes(height, width)  # before images of that size are made
+    return pipeline
 
 
 def default_threads() -> int:
@@ -59,7 +75,7 @@ def read_pseg(path: Path) -> bytes:
         ModelFileError: it is not there, or cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_file(path, LARGEST_BYTES)
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except OSError as error:

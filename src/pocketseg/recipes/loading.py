@@ -317,7 +317,7 @@ def expand_steps(values: dict[str, Any]) -> dict[str, Any]:
 
 def _steps(stage: Any) -> list[Any]:
     steps = stage.get("quant") if isinstance(stage, dict) else None
-    if not isinstance(steps, list) or not steps or not isinstance(stage.get("epochs", 0), int):
+    if not isinstance(steps, list) or not steps or type(stage.get("epochs", 0)) is not int:
         return [stage]
     name, last = str(stage.get("name")), len(steps) - 1
     each = stage.get("epochs", 60) // len(steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -26,9 +26,27 @@ Auto = Literal["auto"]
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that knows all its keys."""
+    """A frozen part of a recipe that knows all its keys; true and false stand only where a key asks for them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bool_is_no_number(cls, values: Any) -> Any:
+        fields = cls.model_fields.items() if isinstance(values, dict) else ()
+        wrong = [name for name, field in fields if _has_bool(values.get(name)) and not _takes_bool(field.annotation)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: true and false are no numbers and no names; write what is meant")
+        return values
+
+
+def _has_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_has_bool, value)))
+
+
+def _takes_bool(annotation: Any) -> bool:
+    """Whether a type names bool anywhere, as in `bool | None`."""
+    return annotation is bool or isinstance(annotation, bool) or any(map(_takes_bool, get_args(annotation)))
 
 
 class MaskSection(Section):

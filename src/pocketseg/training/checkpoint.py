@@ -13,8 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pocketseg.cards import json_object, newer
 from pocketseg.errors import ModelFileError
-from pocketseg.files import rename_file, write_atomically
+from pocketseg.files import open_regular, rename_file, write_atomically
 
 VERSION = 1
 # safetensors writes its metadata in no fixed order; a single key keeps equal contents equal bytes.
@@ -47,20 +48,23 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ModelFileError: missing, torn, altered, of another kind, or made by a newer version.
     """
     try:
+        open_regular(path).close()  # safetensors would wait for a pipe
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        envelope = json.loads(metadata[KEY])
-        version, state, digest = envelope["version"], envelope["state"], envelope["digest"]
+        envelope = json_object(metadata[KEY])
+        too_new, state, digest = newer(envelope["version"], VERSION), envelope["state"], envelope["digest"]
+        altered = not too_new and digest != _digest(tensors, state)
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except KeyError:
         raise ModelFileError(str(path), "was not written by pocketseg", "give a checkpoint of a run") from None
     except Exception as error:  # safetensors raises its own error types for torn files
         raise ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint") from None
-    if not isinstance(version, int) or version > VERSION:
-        raise ModelFileError(str(path), f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
-    if digest != _digest(tensors, state):
+    if too_new:
+        what = f"is of version {envelope['version']}, newer than {VERSION}"
+        raise ModelFileError(str(path), what, "upgrade pocketseg")
+    if altered or not isinstance(state, dict):
         raise ModelFileError(str(path), "was altered: its digest is wrong", "use another checkpoint")
     return tensors, state
 

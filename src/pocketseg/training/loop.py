@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pocketseg.data import Case
-from pocketseg.errors import Interrupted, ModelFileError, RunError, TrainingError
+from pocketseg.errors import Interrupted, ModelFileError, NotFiniteError, RunError, TrainingError
 from pocketseg.files import rename_file, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
@@ -353,7 +353,10 @@ class StageTraining:
         count, labelled = sums.pop("images"), sums.pop("labelled")
         row = {"epoch": position.epoch + 1.0, "lr": self._rate((steps - 1) / steps)}
         row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
-        row |= self.validate()
+        try:
+            row |= self.validate()
+        except NotFiniteError:
+            raise self._not_finite("a validation image gives NaN, after the last step of the epoch") from None
         for name in ("val_loss", "val_hint"):
             if not math.isfinite(row.get(name, 0.0)):
                 raise self._not_finite(f"{name}={row[name]}, after the last step of the epoch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pocketseg.errors import ModelFileError
-from pocketseg.nets import AnySize, build
+from pocketseg.errors import ModelFileError, named
+from pocketseg.nets import AnySize, build, skeleton
 from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline.pipeline import logit_count as logit_count
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.quant import Scheme, calibrate, integer_net, integer_skeleton, pack_net, quantize_net, unpack_net
 from pocketseg.training.checkpoint import read_checkpoint, write_checkpoint
@@ -22,11 +23,6 @@ from pocketseg.training.device import Precision, autocast
 
 # What a model's file always says; the rest are facts.
 STATE_KEYS = ("kind", "net", "pipeline", "quant")
-
-
-def logit_count(classes: int) -> int:
-    """One logit for one class; background and classes for several."""
-    return 1 if classes == 1 else classes + 1
 
 
 @dataclass
@@ -80,28 +76,48 @@ class Model:
 
     def _state(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         quant = {} if self.quant is None else {"quant": self.quant}
-        return {"kind": kind, "net": self.net_options, "pipeline": asdict(self.pipeline), **quant, **facts}
+        return {"kind": kind, "net": self.net_options, "pipeline": self.pipeline.to_dict(), **quant, **facts}
 
     @classmethod
     def load(cls, path: Path) -> Model:
         """A model from `best.safetensors`, or one that runs only from `packed.safetensors`.
 
         Raises:
-            ModelFileError: torn, altered, or no model.
+            ModelFileError: torn, altered, or no model; its net and its weights do not go together, or a weight is nan
+                or infinite.
         """
         tensors, state = read_checkpoint(path)
         if state.get("kind") not in ("model", "packed"):
             raise ModelFileError(str(path), "holds a training state, not a model", "give best.safetensors")
-        model = cls.fresh(state["net"], Pipeline.from_dict(state["pipeline"], str(path)), seed=0)
-        model.quant, model.packed = state.get("quant"), state["kind"] == "packed"
+        pipeline = Pipeline.from_dict(state.get("pipeline"), str(path))
+        try:
+            model = cls._filled(tensors, state, pipeline, str(path))
+        except ModelFileError:
+            raise
+        except Exception as error:  # options of another type raise what a net makes of them
+            what = f"holds no net that fits its weights ({type(error).__name__}: {str(error)[:200]})"
+            raise ModelFileError(str(path), what, "use another checkpoint") from error
         model.facts = {key: value for key, value in state.items() if key not in STATE_KEYS}
+        strange = [name for name, tensor in model.net.core.state_dict().items() if not tensor.isfinite().all()]
+        if strange:
+            what = f"holds weights that are NaN or infinite ({named(strange)})"
+            raise ModelFileError(str(path), what, "use a checkpoint from before the training went wrong")
+        return model
+
+    @classmethod
+    def _filled(cls, tensors: Mapping[str, Tensor], state: Mapping[str, Any], pipeline: Pipeline, where: str) -> Model:
+        """The model that a state describes, with its weights."""
+        options, quant = dict(state["net"]), state.get("quant")
+        _check_size(options, pipeline, tensors, where)
+        model = cls.fresh(options, pipeline, seed=0)
+        model.quant, model.packed = quant, state["kind"] == "packed"
         if model.packed:
-            core = integer_skeleton(model.net.core, Scheme.of(model.quant or {}))
-            unpack_net(core, tensors["weights"], str(path))
+            core = integer_skeleton(model.net.core, Scheme.of(quant or {}))
+            unpack_net(core, tensors["weights"], where)
             model.net.core = core
             return model
-        if model.quant is not None:
-            quantize_net(model.net.core, Scheme.of(model.quant))
+        if quant is not None:
+            quantize_net(model.net.core, Scheme.of(quant))
         model.net.core.load_state_dict(tensors)
         return model
 
@@ -115,6 +131,15 @@ class Model:
             f"torch, {precision}",
             {"precision": self.precision},
         )
+
+
+def _check_size(options: Mapping[str, Any], pipeline: Pipeline, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a net that has more weights than the file, one bit each, could hold, before it takes memory."""
+    core = skeleton(in_channels=pipeline.channels, out_channels=pipeline.logits, **options)
+    needed = sum(parameter.numel() for parameter in core.parameters())
+    held = 8 * sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if needed > held:
+        raise ModelFileError(where, f"describes a net of {needed:,} weights, more than it holds", "use another file")
 
 
 def torch_forward(net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32") -> Forward:

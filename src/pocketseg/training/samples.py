@@ -14,8 +14,9 @@ from torch import Tensor
 from pocketseg.data import BoundedCache, Case, Cases
 from pocketseg.data.cases import CACHE_MIB
 from pocketseg.errors import DataError
-from pocketseg.pipeline import Pipeline
+from pocketseg.pipeline import Pipeline, TrainedOn
 from pocketseg.pipeline.geometry import pad_to_size
+from pocketseg.pipeline.intensity import bounds
 from pocketseg.training.augment import sample_generator
 from pocketseg.training.pixel_weights import border_weights
 
@@ -65,7 +66,10 @@ class Samples:
         def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
             image, spacing = self.cases.image(case), case.spacing_mm
             mask = self.cases.mask(case) if case.masks else np.zeros(image.shape[:2], np.uint8)
-            return self.pipeline.prepare(image, spacing), self.pipeline.fit_mask(mask, spacing)
+            try:
+                return self.pipeline.prepare(image, spacing), self.pipeline.fit_mask(mask, spacing)
+            except DataError as error:
+                raise error.about(case.image.where) from None
 
         image, mask = self.cache.get(case.name, make)
         return image, mask
@@ -164,13 +168,29 @@ def no_weights(case: Case) -> DataError:
     )
 
 
+def learn_intensities(cases: Cases, part: Sequence[Case], pipeline: Pipeline) -> TrainedOn:
+    """What the images of a part hold, after `pipeline` scaled them, for `trained_on` of the finished pipeline."""
+    found = [bounds(_fitted(cases, case, pipeline)) for case in part]
+    widths = [high - low for low, high in found if high > low] or [0.0]
+    lows, highs = zip(*found, strict=True)
+    numbers = None if pipeline.trained_on is None else pipeline.trained_on.numbers
+    return TrainedOn(numbers, min(lows), max(highs), min(widths), max(widths))
+
+
+def _fitted(cases: Cases, case: Case, pipeline: Pipeline) -> NDArray[np.float32]:
+    try:
+        return pipeline.fitted(cases.image(case), case.spacing_mm)
+    except DataError as error:
+        raise error.about(case.image.where) from None
+
+
 def learn_mean_std(
     cases: Cases, part: Sequence[Case], pipeline: Pipeline
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels of a part, on the net's grid, in f64."""
     count, total, squares = 0, np.zeros(pipeline.channels), np.zeros(pipeline.channels)
     for case in part:
-        planes = pipeline.fitted(cases.image(case), case.spacing_mm).astype(np.float64)
+        planes = _fitted(cases, case, pipeline).astype(np.float64)
         count += planes.shape[1] * planes.shape[2]
         total += planes.sum((1, 2))
         squares += (planes**2).sum((1, 2))

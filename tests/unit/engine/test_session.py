@@ -245,3 +245,41 @@ def test_records_that_are_none(change):
     session = Session(packed(), "here")
     with pytest.raises(ModelFileError, match="no valid verification"):
         verified(session, {**recorded(session, exact=False), **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tolerance": float("inf")},
+        {"tolerance": 1.0},
+        {"tolerance": float("nan")},
+        {"tolerance": -1.0},
+        {"sizes": [[float("inf"), 32]]},
+        {"sizes": [[-32, 32]]},
+        {"sizes": [[True, 32]]},
+        {"sizes": [["32", 32]]},
+        {"sizes": [[1024, 1024]] * 5},
+        {"seed": float("nan")},
+        {"seed": "1"},
+        {"logits": [[1.0], [1.0]]},
+        {"logits": [[float("nan")] * 64] * 2},
+    ],
+    ids=lambda change: str(change)[:50],
+)
+def test_a_record_cannot_make_everything_equal(change):
+    session = Session(packed(), "here")
+    with pytest.raises(ModelFileError):
+        verified(session, {**recorded(session, exact=False), **change})
+
+
+@pytest.mark.row("P13")
+def test_a_net_that_gives_nan_gets_no_record():
+    class Broken:
+        where, in_channels, multiple = "here", 1, 4
+
+        def __call__(self, batch):
+            return np.full_like(batch, np.nan)
+
+    for exact in (True, False):
+        with pytest.raises(ModelFileError, match="NaN"):
+            recorded(Broken(), exact)

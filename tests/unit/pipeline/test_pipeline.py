@@ -1,12 +1,13 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketseg.errors import DataError, ModelFileError
-from pocketseg.pipeline import Normalization, Pipeline, Postprocess, to_probabilities
+from pocketseg.errors import DataError, ModelFileError, NotFiniteError
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess, TrainedOn, to_probabilities
 
 SIZES = [(1, 1), (3, 5), (1, 40), (32, 32), (31, 33), (20, 90), (97, 130)]
 
@@ -14,7 +15,7 @@ SIZES = [(1, 1), (3, 5), (1, 40), (32, 32), (31, 33), (20, 90), (97, 130)]
 def identity(x: np.ndarray) -> np.ndarray:
     """A net whose probability is its input."""
     with np.errstate(divide="ignore"):
-        return (np.log(x) - np.log1p(-x)).astype(np.float32)
+        return (np.log(x) - np.log1p(-x)).clip(-200, 200).astype(np.float32)
 
 
 def pipeline(fit: str, **changes) -> Pipeline:
@@ -229,3 +230,121 @@ def test_a_stored_pipeline_that_makes_no_sense_is_told(change, place):
 def test_what_is_no_pipeline_at_all_is_told(fields):
     with pytest.raises(ModelFileError, match=r"model\.pseg: its pipeline is not valid"):
         Pipeline.from_dict(fields, "model.pseg")
+
+
+BAD_FIELDS = [
+    {"size": [0, 32]},
+    {"size": [-8, 32]},
+    {"size": [32768, 32768]},
+    {"size": [1e30, 32]},
+    {"size": [32.5, 32]},
+    {"size": [True, 32]},
+    {"size": ["32", 32]},
+    {"size": [1, 1]},
+    {"multiple": 0},
+    {"multiple": -16},
+    {"multiple": True},
+    {"multiple": 10**9},
+    {"channels": 0},
+    {"channels": 10**6},
+    {"channels": "3"},
+    {"classes": []},
+    {"classes": ["a", "a"]},
+    {"classes": ["a"] * 300},
+    {"classes": ["../a"]},
+    {"classes": [3]},
+    {"classes": "lesion"},
+    {"intensity_range": [1, 0]},
+    {"intensity_range": [0, 0]},
+    {"intensity_range": [0, float("nan")]},
+    {"intensity_range": [0, float("inf")]},
+    {"intensity_range": [False, True]},
+    {"spacing_mm": [0, 1]},
+    {"spacing_mm": [float("inf"), 1]},
+    {"spacing_mm": [1e-30, 1]},
+    {"postprocess": {"threshold": float("nan")}},
+    {"postprocess": {"threshold": float("inf")}},
+    {"postprocess": {"threshold": -0.1}},
+    {"postprocess": {"threshold": True}},
+    {"postprocess": {"min_pixels": -1}},
+    {"postprocess": {"min_pixels": 1.5}},
+    {"postprocess": {"min_peak": 2}},
+    {"postprocess": {"fill_holes": "no"}},
+    {"normalization": {"kind": "train-mean-std"}},
+    {"normalization": {"kind": "train-mean-std", "mean": [0.1], "std": [0.1]}},
+    {"normalization": {"kind": "train-mean-std", "mean": [0.1] * 3, "std": [0.1, 0.1, 0]}},
+    {"normalization": {"kind": "train-mean-std", "mean": [0.1] * 3, "std": [0.1, 0.1, float("nan")]}},
+    {"normalization": {"kind": "train-mean-std", "mean": [0.1, 0.1, float("inf")], "std": [0.1] * 3}},
+    {"normalization": {"kind": "z-score", "clip": -1}},
+    {"reading": {"window": [0, 0]}},
+    {"reading": {"window": [float("nan"), 1]}},
+    {"reading": {"raw": 1}},
+    {"trained_on": {"numbers": "int8"}},
+    {"trained_on": {"low": float("nan")}},
+    {"trained_on": {"widest": -1}},
+]
+
+
+@pytest.mark.parametrize("change", BAD_FIELDS, ids=str)
+def test_numbers_of_a_card_have_bounds(change):
+    fields = json.loads(FULL.to_json()) | change
+    with pytest.raises(ModelFileError, match=r"^model\.pseg: its pipeline is not valid \(.*→ "):
+        Pipeline.from_dict(fields, "model.pseg")
+
+
+def test_what_training_saw_is_an_additional_field():
+    """Files of before lack it, and theirs lack it still when they are written anew."""
+    assert "trained_on" not in json.loads(FULL.to_json())
+    seen = replace(FULL, trained_on=TrainedOn("uint8", 0.0, 0.9, 0.4, 0.8))
+    assert Pipeline.from_dict(json.loads(seen.to_json()), "m.pseg") == seen
+
+
+# --- nan and inf --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("P13")
+@pytest.mark.parametrize("fit", ["resize", "tile"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("classes", [("a",), ("a", "b")], ids=len)
+def test_logits_that_are_not_finite_are_no_empty_mask(fit, odd, classes):
+    def broken(batch):
+        logits = np.zeros((len(batch), len(classes) + (len(classes) > 1), *batch.shape[2:]), np.float32)
+        logits[-1, -1, -1, -1] = odd
+        return logits
+
+    with pytest.raises(NotFiniteError, match="image: makes the net give NaN or infinite"):
+        pipeline(fit, classes=classes).predict(noise((40, 50)), broken)
+
+
+def test_nan_never_reaches_a_net():
+    def asked(batch):
+        raise AssertionError
+
+    with pytest.raises(NotFiniteError):
+        pipeline("resize").predict_batch([np.full((1, 32, 32), np.nan, np.float32)], [], asked)
+
+
+def test_a_net_of_other_classes_is_told():
+    with pytest.raises(ModelFileError, match="gives 1 logits a pixel; 2 classes need 3"):
+        pipeline("resize", classes=("a", "b")).predict(noise((40, 50)), identity)
+
+
+@pytest.mark.parametrize("spacing", [(1e300, 1), (1e5, 1e5), (1e9, 1e-9)], ids=str)
+def test_a_pixel_size_cannot_ask_for_all_memory(spacing):
+    with pytest.raises(DataError, match="check its pixel size"):
+        pipeline("tile", spacing_mm=(0.5, 0.5)).predict(noise((40, 50)), identity, spacing)
+
+
+@pytest.mark.row("P15")
+def test_intensities_unlike_those_of_training_are_told():
+    told: list[str] = []
+    seen = Pipeline((32, 32), trained_on=TrainedOn("uint8", 0.0, 0.9, 0.4, 0.8))
+    dark = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint16)
+    for image in (dark.astype(np.uint8), dark * 257):
+        seen.predict(image, lambda batch: batch, told=told.append)
+    assert not told
+    seen.predict(dark, lambda batch: batch, told=told.append)
+    assert len(told) == 1 and "of full scale" in told[0]
+    by_itself = replace(seen, normalization=Normalization("z-score"))
+    by_itself.predict(dark, lambda batch: batch, told=told.append)
+    assert len(told) == 1

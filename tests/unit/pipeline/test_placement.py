@@ -18,7 +18,7 @@ FITS = ("resize", "letterbox", "pad", "crop", "tile")
 
 def identity(x: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
-        return (np.log(x) - np.log1p(-x)).astype(np.float32)
+        return (np.log(x) - np.log1p(-x)).clip(-200, 200).astype(np.float32)
 
 
 def pipeline(fit: str, size=(32, 24), **changes) -> Pipeline:
