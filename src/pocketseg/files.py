@@ -71,7 +71,8 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > most_bytes else file.read(most_bytes + 1)
+        # As much room is made as is asked for.
+        content = b"" if size > most_bytes else file.read(min(size, most_bytes) + 1)
     if max(size, len(content)) > most_bytes:
         raise OSError(errno.EFBIG, f"has {max(size, len(content)):,} bytes, more than {most_bytes:,}", str(path))
     return content

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
-LEAVES = {"errors", "files", "names"}
+LEAVES = {"archives", "errors", "files", "memory", "names"}
 MAY_USE = {
     "pipeline": set(),
     "metrics": set(),

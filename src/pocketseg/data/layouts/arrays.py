@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from pocketseg.data.case import ArraySource, Case, open_array
+from pocketseg.data.case import ArraySource, Case, array_names, open_array
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.errors import DataError, Problem
 
@@ -29,13 +27,7 @@ def find(root: Path, images: str | None = None, masks: str | None = None) -> Lis
 
 
 def _members(path: Path) -> tuple[str, str]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = set(archive.files)
-    except Exception as error:
-        raise DataError(
-            str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"
-        ) from error
+    names = array_names(path)
     for pair in MEMBERS:
         if names.issuperset(pair):
             return pair
