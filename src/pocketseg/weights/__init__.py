@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pocketseg.errors import ModelFileError
 from pocketseg.weights.download import fetch
-from pocketseg.weights.keras import KerasLayer, put_keras, read_keras
+from pocketseg.weights.hdf5 import KerasLayer
+from pocketseg.weights.keras import put_keras, read_keras
 from pocketseg.weights.pth import read_pth
 from pocketseg.weights.take import Taken, take
 
