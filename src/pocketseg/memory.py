@@ -15,8 +15,6 @@ LARGEST_VOLUME = 4 * 2**30
 # masks to a hundredth, and deflate takes zeros to a thousandth.
 FREE_BYTES = 256 * 2**20
 MOST_TIMES = 256
-# Recipes, tables, split files: text that people write, and lists of cases.
-LARGEST_TEXT = 64 * 2**20
 # Files that are read whole before they are decoded.
 LARGEST_FILE = 4 * 2**30
 

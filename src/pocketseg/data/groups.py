@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from pocketseg.data.case import Case
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, near
+from pocketseg.files import read_text
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,12 @@ def _row_of(case: Case, table: dict[str, str]) -> str | None:
 def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     """The name of the first column, and groups by the entry in it."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+        rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
     except FileNotFoundError:
         raise DataError(
             str(path), "does not exist", "data.group_csv is relative to the data folder, or absolute"
         ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(str(path), f"cannot be read as CSV ({error})", "check data.group_csv") from error
     if len(rows) < 2:
         raise DataError(str(path), "has no rows", "it needs a header, then one row a case")

@@ -13,8 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError
-from pocketseg.files import disk_problem, write_atomically
+from pocketseg.files import disk_problem, open_regular, write_atomically
 
 VERSION = 1
 # safetensors writes its metadata in no fixed order; a single key keeps equal contents equal bytes.
@@ -51,6 +52,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ModelFileError: missing, torn, altered, of another kind, or made by a newer version.
     """
     try:
+        open_regular(path).close()
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -61,7 +63,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except KeyError:
         raise ModelFileError(str(path), "was not written by pocketseg", "give a checkpoint of a run") from None
     except Exception as error:  # safetensors raises its own error types for torn files
-        raise ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint") from None
+        otherwise = ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint")
+        raise memory.told(error, otherwise) from None
     if not isinstance(version, int) or version > VERSION:
         raise ModelFileError(str(path), f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
     if digest != _digest(tensors, state):

@@ -7,7 +7,6 @@ import http.client
 import logging
 import os
 import re
-import tempfile
 import threading
 import urllib.error
 import urllib.parse
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.errors import EnvironmentProblem, ModelFileError
-from pocketseg.files import disk_problem, sha256_of
+from pocketseg.files import sha256_of, whole_file
 
 log = logging.getLogger("pocketseg")
 
@@ -33,7 +32,10 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "pocketseg"
+    try:
+        return (Path(user) if user else Path.home() / ".cache") / "pocketseg"
+    except RuntimeError as error:  # neither HOME nor an account says where it is
+        raise EnvironmentProblem("POCKETSEG_CACHE", f"is not set ({error})", "set it to a folder") from None
 
 
 def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | None = None) -> Path:
@@ -61,23 +63,10 @@ def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | N
         raise EnvironmentProblem(
             url, "is no address of a download", "set POCKETSEG_WEIGHTS_URL to https://… or file://…"
         )
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{file_name[:50]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+    with whole_file(path) as temporary:
+        with temporary.open("wb") as file:
             digest = _download(url, file, path)
-            file.flush()
-            os.fsync(file.fileno())
         _check(Path(url), digest, digits, _advice(path), shown=url)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        temporary = None
-    except OSError as error:
-        raise disk_problem(path, error) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
     return path
 
 
