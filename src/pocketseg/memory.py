@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
 
 from pocketseg.errors import EnvironmentProblem, PocketsegError
 
@@ -18,6 +19,9 @@ MOST_TIMES = 256
 # Files that are read whole before they are decoded.
 LARGEST_FILE = 4 * 2**30
 
+# An image of 2048 x 2048 pixels is done at once.
+BAND_PIXELS = 2**22
+
 CODE = "memory"
 # How libraries say it that raise no MemoryError: torch, ONNX Runtime, OpenVINO, Pillow, zlib, the system's loader,
 # threads whose stacks find no room.
@@ -27,6 +31,17 @@ SAID = re.compile(
     r"|can't start new thread|memoryerror",
     re.IGNORECASE,
 )
+
+
+def bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an image (h, w, …), some millions of pixels at a time, for what needs more memory than the image.
+
+    Example:
+        >>> list(bands((3000, 2048)))
+        [slice(0, 2048, None), slice(2048, 4096, None)]
+    """
+    step = max(1, BAND_PIXELS // max(shape[1], 1))
+    return (slice(top, top + step) for top in range(0, shape[0], step))
 
 
 def most_decoded(stored_bytes: int) -> int:

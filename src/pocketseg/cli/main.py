@@ -8,6 +8,7 @@ import traceback
 
 import typer
 
+from pocketseg import memory
 from pocketseg.cli.verbs import app
 from pocketseg.errors import PocketsegError
 
@@ -35,15 +36,13 @@ def main() -> None:
         # The reader of a pipe left; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except MemoryError:
-        print(
-            "EnvironmentProblem memory: not enough for this job → use a smaller batch, size or cache",
-            file=sys.stderr,
-        )
-        sys.exit(3)
     except Exception as error:
         if debug:
             raise
+        if memory.ended(error):
+            problem = memory.problem("memory", fix="use a smaller batch, size or cache")
+            print(f"{type(problem).__name__} {problem}", file=sys.stderr)
+            sys.exit(problem.exit_code)
         print(
             f"InternalError {type(error).__name__}: {error} → this is a bug of pocketseg; "
             "run the command again with --debug and report what it prints",

@@ -61,8 +61,8 @@ def read_image(path: Path) -> NDArray[np.generic]:
         DataError: the file is missing, empty, torn, too large, no allowed format, or would be decoded wrongly.
     """
     with _opened(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        image = _as_array(upright)
+        ImageOps.exif_transpose(picture, in_place=True)
+        image = _as_array(picture)
     if image.dtype == np.float32 and not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
         raise DataError(str(path), f"{count} pixels are NaN or infinite", "replace them before training")
@@ -93,6 +93,18 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
         # The index of a palette is the class; its colours are only for the eye.
         values = np.asarray(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
     return values if values.ndim == 2 else _collapse(values, path)
+
+
+def size_in_header(path: Path) -> tuple[int, int]:
+    """(height, width) that the header of an image tells.
+
+    Raises:
+        OSError: it cannot be read, or is no image.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as picture:
+            return picture.height, picture.width
 
 
 def exif_turn(path: Path) -> Image.Transpose | None:

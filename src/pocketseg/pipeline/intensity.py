@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.memory import bands
+
 Array = NDArray[np.float32]
 
 # ITU-R BT.601 luma.
@@ -61,11 +63,13 @@ def unit_range(image: NDArray[np.generic], declared: tuple[float, float] | None 
         >>> unit_range(np.array([[0, 255]], np.uint8)).tolist()
         [[0.0, 1.0]]
     """
-    values = image.astype(np.float32)
+    values: Array = image.astype(np.float32)
     if declared is None:
         declared = _natural_range(image)
     low, high = declared
-    return (values - np.float32(low)) / np.float32(max(high - low, SMALLEST_STD))
+    values -= np.float32(low)
+    values /= np.float32(max(high - low, SMALLEST_STD))
+    return values
 
 
 def _natural_range(image: NDArray[np.generic]) -> tuple[float, float]:
@@ -79,6 +83,19 @@ def _natural_range(image: NDArray[np.generic]) -> tuple[float, float]:
 def converts(have: int, wanted: int) -> bool:
     """Whether `to_channels` has a rule for it."""
     return have in (1, wanted) or (have, wanted) == (3, 1)
+
+
+def to_planes(image: NDArray[np.generic], channels: int, declared: tuple[float, float] | None = None) -> Array:
+    """`unit_range` and `to_channels`, of large images some rows at a time.
+
+    Raises:
+        ValueError: as `to_channels`.
+    """
+    declared = _natural_range(image) if declared is None else declared
+    planes = np.empty((channels, *image.shape[:2]), np.float32)
+    for rows in bands(image.shape):
+        planes[:, rows] = to_channels(unit_range(image[rows], declared), channels)
+    return planes
 
 
 def to_channels(image: Array, channels: int) -> Array:

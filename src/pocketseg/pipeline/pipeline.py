@@ -14,7 +14,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pocketseg.errors import DataError, ModelFileError
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
-from pocketseg.pipeline.intensity import Normalization, to_channels, unit_range
+from pocketseg.pipeline.intensity import Normalization, to_planes
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.pipeline.reading import Reading
 
@@ -79,7 +79,7 @@ class Pipeline:
     def fitted(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
         """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalised and without surroundings."""
         try:
-            planes = to_channels(unit_range(image, self.intensity_range), self.channels)
+            planes = to_planes(image, self.channels, self.intensity_range)
         except ValueError as error:
             raise DataError("image", str(error), "give images of that kind, or train with data.channels set") from error
         return self.placement((image.shape[0], image.shape[1]), spacing_mm).cut(planes)
@@ -135,7 +135,8 @@ class Pipeline:
                 window = geometry.blending_window(place.height, place.width)
                 total[(slice(None), *place.window)] += probability * window
                 weight[place.window] += window
-        return total / weight
+        total /= weight
+        return total
 
     def _probabilities(self, inputs: list[Array], forward: Forward) -> Array:
         height, width = inputs[0].shape[1:]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
@@ -39,7 +40,8 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", "export it again") from error
+        otherwise = ModelFileError(str(path), f"cannot be opened as ONNX ({error})", "export it again")
+        raise memory.told(error, otherwise) from error
     card = read_card(path, session.get_modelmeta().custom_metadata_map)
     name = session.get_inputs()[0].name
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import METADATA_KEY
@@ -49,7 +50,8 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     except RuntimeError as error:
-        raise ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", "export it again") from error
+        otherwise = ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", "export it again")
+        raise memory.told(error, otherwise) from error
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         images = np.ascontiguousarray(batch)
