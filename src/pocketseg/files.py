@@ -24,6 +24,8 @@ from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 if sys.platform != "win32":
     import fcntl
 
+# Recipes, tables, split files: what people write, and lists of cases.
+LARGEST_TEXT = 64 * 2**20
 # What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
 # no holder was left by one that was killed, and is removed by the next that writes there.
 PART = ".pocketseg-part"
@@ -78,10 +80,21 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > most_bytes else file.read(most_bytes + 1)
+        # As much room is made as is asked for.
+        content = b"" if size > most_bytes else file.read(min(size, most_bytes) + 1)
     if max(size, len(content)) > most_bytes:
         raise OSError(errno.EFBIG, f"has {max(size, len(content)):,} bytes, more than {most_bytes:,}", str(path))
     return content
+
+
+def read_text(path: Path, most_bytes: int = LARGEST_TEXT) -> str:
+    """The text of a file, UTF-8 with or without a mark at its beginning; its lines end as they do in the file.
+
+    Raises:
+        OSError: as `read_file`.
+        UnicodeDecodeError: it is no text.
+    """
+    return read_file(path, most_bytes).decode("utf-8-sig")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -120,7 +120,7 @@ def link_to_itself(folder: Path) -> Iterator[Try]:
 def pipe_instead_of_a_file(folder: Path) -> Iterator[Try]:
     save(good(folder) / "masks/x.png", truth(50))
     os.mkfifo(folder / "images/x.png")
-    yield Try(folder, "error", "image", ("images/x.png", "not a regular file"))
+    yield Try(folder, "error", "image", ("images/x.png", "a pipe or a device"))
 
 
 @row("A15")

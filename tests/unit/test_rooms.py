@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
-LEAVES = {"cards", "errors", "files", "names", "tables"}
+LEAVES = {"archives", "cards", "errors", "files", "memory", "names", "tables"}
 MAY_USE = {
     "pipeline": set(),
     "metrics": set(),

@@ -12,9 +12,10 @@ from types import FrameType
 
 import typer
 
+from pocketseg import memory
 from pocketseg.cli.console import any_encoding
 from pocketseg.cli.verbs import app
-from pocketseg.errors import PocketsegError, Problem
+from pocketseg.errors import EnvironmentProblem, PocketsegError, Problem
 from pocketseg.names import printable
 
 BUG = 4
@@ -75,27 +76,27 @@ def _run() -> None:
         # The reader of a pipe left; there is nobody to tell.
         _drop_output()
         sys.exit(1)
-    except OSError as error:
-        if debug:
-            traceback.print_exc()
-        _drop_output()
-        print(f"EnvironmentProblem {_system_problem(error)}", file=sys.stderr)
-        sys.exit(3)
-    except MemoryError:
-        print(
-            "EnvironmentProblem memory: not enough for this job → use a smaller batch, size or cache",
-            file=sys.stderr,
-        )
-        sys.exit(3)
     except Exception as error:
         if debug:
-            raise
-        print(
-            f"InternalError {type(error).__name__}: {printable(str(error))} → this is a bug of pocketseg; "
-            "run the command again with --debug and report what it prints",
-            file=sys.stderr,
-        )
-        sys.exit(BUG)
+            traceback.print_exc()
+        line, code = _line_and_code(error)
+        print(line, file=sys.stderr)
+        sys.exit(code)
+
+
+def _line_and_code(error: Exception) -> tuple[str, int]:
+    """What is said of an error that nobody expected, and the exit code of its kind."""
+    if memory.ended(error):
+        problem = memory.problem("memory", fix="use a smaller batch, size or cache")
+        return f"{type(problem).__name__} {problem}", problem.exit_code
+    if isinstance(error, OSError):
+        _drop_output()
+        return f"EnvironmentProblem {_system_problem(error)}", EnvironmentProblem.exit_code
+    return (
+        f"InternalError {type(error).__name__}: {printable(str(error))} → this is a bug of pocketseg; "
+        "run the command again with --debug and report what it prints",
+        BUG,
+    )
 
 
 def _system_problem(error: OSError) -> Problem:

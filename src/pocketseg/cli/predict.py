@@ -35,7 +35,8 @@ def command(
     Volumes come back in their own format and geometry: NIfTI as NIfTI, a folder with a DICOM series as a DICOM
     segmentation without the patient's name, TIFF pages as pages.
 
-    Files that cannot be read are listed at the end, the others are done; the exit code is then 2.
+    Files that cannot be read are listed at the end, the others are done; the exit code is then 2, or 3 where memory
+    was too small for one.
 
     Examples:
 
@@ -49,7 +50,6 @@ def command(
 
         pocketseg predict model.onnx one.png two.tif "more/*.png" --out masks --overlay --probabilities
     """
-    from pocketseg.errors import DataError
     from pocketseg.flows.predict import Form, predict
 
     console.log_to_terminal()
@@ -60,5 +60,5 @@ def command(
             stage=stage, backend=backend, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"{len(done.written)} files in {out}")
-    if done.problems:
-        raise DataError.of(done.problems)
+    if error := done.error():
+        raise error

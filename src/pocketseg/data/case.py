@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +15,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import archives, memory
 from pocketseg.data import readers
-from pocketseg.errors import DataError
+from pocketseg.errors import DataError, PocketsegError
 from pocketseg.pipeline.components import fill_outline
 
 Pixels = NDArray[np.generic]
+
+# By version of the format; a third has arrays of fields with names, which are no images.
+READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class Source(Protocol):
@@ -135,19 +141,52 @@ class ArraySource:
 @lru_cache(maxsize=4)
 def open_array(path: Path, member: str | None) -> Pixels:
     """An array of an `.npz` (read whole) or `.npy` (mapped, read row by row). Objects are never unpickled."""
-    try:
+    with _numpy_told(path):
         if member is None:
+            readers.size_of(path)
             array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an NPZ file")
             return array
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            inside: Pixels = archive[member]
-            return inside
-    except KeyError:
-        raise DataError(str(path), f"holds no array named {member}", "store the arrays `images` and `masks`") from None
+        with archives.opened(path) as archive:
+            names = archive.namelist()
+            if f"{member}.npy" not in names:
+                what = f"holds no array named {member}"
+                raise DataError(str(path), what, "store the arrays `images` and `masks`")
+            return _unpacked(archive, archive.getinfo(f"{member}.npy"))
+
+
+def array_names(path: Path) -> set[str]:
+    """Names of the arrays in an `.npz` file."""
+    with _numpy_told(path), archives.opened(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
+@contextmanager
+def _numpy_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PocketsegError:
+        raise
     except Exception as error:  # NumPy, zipfile and zlib raise errors that have no other common base
-        raise DataError(
-            str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"
-        ) from error
+        what = f"is not a readable NumPy file ({error})"
+        raise memory.told(error, DataError(str(path), what, "save it again with numpy.savez")) from error
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Pixels:
+    """An array of a member, if it is not larger than it may be; what it says of itself is held against what it is."""
+    with archives.member(archive, entry) as stream:
+        read_header = READ_HEADER[np.lib.format.read_magic(stream)]
+        shape, _, dtype = read_header(stream)
+    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if needed > entry.file_size:
+        raise ValueError(f"{entry.filename!r} declares {needed:,} bytes, more than it has")
+    if needed > archives.most_unpacked(archive, entry):
+        what = f"{entry.filename!r} unpacks to {needed:,} bytes, more than {memory.MOST_TIMES} times its size"
+        raise ValueError(f"{what}; numpy.savez stores it as it is, and masks of uint8 are smaller")
+    with archives.member(archive, entry) as stream:
+        array: Pixels = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,13 @@ from pocketseg.data.groups import Grouping
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
-from pocketseg.errors import SHOWN_PROBLEMS, DataError, Problem, lines
+from pocketseg.data.readers import unreadable
+from pocketseg.errors import SHOWN_PROBLEMS, DataError, EnvironmentProblem, Problem, lines
+from pocketseg.files import open_regular
 from pocketseg.pipeline.reading import Reading
 
-CACHE_MIB = int(os.environ.get("POCKETSEG_CACHE_MIB", "1024"))
+CACHE = "POCKETSEG_CACHE_MIB"
+CACHE_MIB = 1024
 
 
 class Opening(TypedDict, total=False):
@@ -100,7 +103,7 @@ class Cases(Sequence[Case]):
     grouped: bool = False
     fusion: Fusion = "majority"
     class_folders: tuple[str, ...] = ()
-    cache: BoundedCache = field(default_factory=lambda: BoundedCache(CACHE_MIB * 2**20))
+    cache: BoundedCache = field(default_factory=lambda: BoundedCache(cache_bytes()))
 
     @classmethod
     def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> Cases:
@@ -292,8 +295,11 @@ class Cases(Sequence[Case]):
         base = self.root if self.root.is_dir() else self.root.parent
         for path in self.files():
             name = path.relative_to(base) if path.is_relative_to(base) else path
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with open_regular(path) as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise unreadable(path, error) from None
             whole.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
 
@@ -305,6 +311,18 @@ def _stored(facts: Iterable[Facts]) -> dict[str, tuple[float, float]]:
         low, high = found.get(fact.kind, (fact.low, fact.high))
         found[fact.kind] = min(low, fact.low), max(high, fact.high)
     return found
+
+
+def cache_bytes() -> int:
+    """How much of decoded images and masks is kept.
+
+    Raises:
+        EnvironmentProblem: the environment says something that is no number.
+    """
+    given = os.environ.get(CACHE, str(CACHE_MIB))
+    if not given.isdecimal():
+        raise EnvironmentProblem(f"{CACHE}={given}", "is no number of MiB", f"for example {CACHE}={CACHE_MIB}")
+    return int(given) * 2**20
 
 
 def _together(reads: Iterable[Callable[[], Any]]) -> list[Any]:

@@ -5,8 +5,8 @@ Only PNG, JPEG, TIFF and BMP are decoded, whatever the file is called; the forma
 
 from __future__ import annotations
 
+import errno
 import io
-import stat
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pocketseg.errors import DataError
+from pocketseg import memory
+from pocketseg.errors import DataError, PocketsegError
+from pocketseg.files import open_regular, read_file
+from pocketseg.memory import LARGEST_PIXELS
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-# 12,000 x 12,000 pixels: above every scanner's frame, below what fills a small machine's memory.
-LARGEST_PIXELS = 144_000_000
+
+MOST_PAGES = 2**16
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
@@ -58,8 +61,8 @@ def read_image(path: Path) -> NDArray[np.generic]:
         DataError: the file is missing, empty, torn, too large, no allowed format, or would be decoded wrongly.
     """
     with _opened(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        image = _as_array(upright)
+        ImageOps.exif_transpose(picture, in_place=True)
+        image = _as_array(picture)
     if image.dtype == np.float32 and not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
         raise DataError(str(path), f"{count} pixels are NaN or infinite", "replace them before training")
@@ -92,6 +95,18 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
     return values if values.ndim == 2 else _collapse(values, path)
 
 
+def size_in_header(path: Path) -> tuple[int, int]:
+    """(height, width) that the header of an image tells.
+
+    Raises:
+        OSError: it cannot be read, or is no image.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as picture:
+            return picture.height, picture.width
+
+
 def exif_turn(path: Path) -> Image.Transpose | None:
     """How an image that can be read is turned by what a camera stored beside its pixels; None if it is upright."""
     with _opened(path) as picture:
@@ -114,38 +129,72 @@ def read_pages(path: Path) -> list[NDArray[np.generic]]:
     Raises:
         DataError: as `read_image`.
     """
-    with _opened(path, pages=True) as picture:
+    content = _content(path)
+    left = memory.most_decoded(len(content))
+    with decode(content, path, pages=True) as picture:
         try:
-            pages = []
-            for number in range(getattr(picture, "n_frames", 1)):
+            pages: list[NDArray[np.generic]] = []
+            for number in range(page_count(picture)):
                 picture.seek(number)
+                left -= _decoded_bytes(picture)
+                if left < 0 or picture.width * picture.height > LARGEST_PIXELS:
+                    raise _unpacks_to_much(path)
                 pages.append(_as_array(picture))
+        except DataError:
+            raise
         except Exception as error:  # Pillow's decoders raise many kinds of errors on torn files
             what = f"page {number + 1} is damaged or cut off ({error})"
-            raise DataError(str(path), what, "copy the file again from its source") from error
+            raise memory.told(error, DataError(str(path), what, "copy the file again from its source")) from error
     return pages
 
 
-def _opened(path: Path, pages: bool = False) -> Image.Image:
+def _opened(path: Path) -> Image.Image:
+    return decode(_content(path), path)
+
+
+def _content(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
-            raise DataError(str(path), "is not a regular file", "remove it, or put an image in its place")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(str(path), "the file does not exist", "check the path") from None
-    except PermissionError:
-        raise DataError(
-            str(path), "the file cannot be read (permission denied)", "make it readable for this user"
-        ) from None
-    except OSError as error:
-        raise DataError(str(path), f"the file cannot be read ({error.strerror})", "check the disk") from error
-    return decode(content, path, pages)
+        return read_file(path, memory.LARGEST_FILE)
+    except (OSError, ValueError, MemoryError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> PocketsegError:
+    """What to say of a file of data that cannot even be opened; the path itself may be at fault."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(str(path), "the file does not exist", "check the path")
+    if isinstance(error, PermissionError):
+        return DataError(str(path), "the file cannot be read (permission denied)", "make it readable for this user")
+    what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, OSError) and error.errno in (errno.EISDIR, errno.EINVAL, errno.EFBIG):
+        return DataError(str(path), what, "remove it, or put an image in its place")
+    return memory.told(error, DataError(str(path), f"the file cannot be read ({what})", "check the path and the disk"))
+
+
+def size_of(path: Path) -> int:
+    """Size in bytes of a file of data that can be opened.
+
+    Raises:
+        DataError: it is missing, empty, no regular file, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            size = file.seek(0, io.SEEK_END)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+    if size == 0:
+        raise empty(path)
+    return size
+
+
+def empty(path: Path) -> DataError:
+    return DataError(str(path), "the file is empty (0 bytes)", "copy it again from its source")
 
 
 def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
     """Decode the bytes of one allowed file to a loaded picture; `pages` allows several."""
     if not content:
-        raise DataError(str(path), "the file is empty (0 bytes)", "copy it again from its source")
+        raise empty(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata that is not used here
@@ -159,9 +208,8 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors on torn files
-        raise DataError(
-            str(path), f"the image is damaged or cut off ({error})", "copy it again from its source"
-        ) from error
+        what = f"the image is damaged or cut off ({error})"
+        raise memory.told(error, DataError(str(path), what, "copy it again from its source")) from error
     return picture
 
 
@@ -180,13 +228,42 @@ def _too_large(path: Path, what: str) -> DataError:
     return DataError(str(path), f"{what} is above the limit of {LARGEST_PIXELS:,} pixels", "cut it into parts")
 
 
+def page_count(picture: Image.Image) -> int:
+    """Pages of a TIFF file, or frames, counted no further than a file may have.
+
+    Raises:
+        ValueError: there are more.
+    """
+    if not getattr(picture, "is_animated", False):
+        return 1
+    count = 1
+    try:
+        while count <= MOST_PAGES:
+            picture.seek(count)
+            count += 1
+    except EOFError:
+        picture.seek(0)
+        return count
+    raise ValueError(f"more than {MOST_PAGES:,} pages")
+
+
+def _unpacks_to_much(path: Path) -> DataError:
+    what = f"its pages unpack to more than {memory.MOST_TIMES} times its size"
+    return DataError(str(path), what, "cut it into parts, or save it uncompressed")
+
+
+def _decoded_bytes(picture: Image.Image) -> int:
+    """What a page takes in the memory."""
+    return picture.width * picture.height * (4 if picture.mode in ("I", "F") else len(picture.getbands()))
+
+
 def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: bool) -> None:
     width, height = picture.size
     if width * height > LARGEST_PIXELS:
         raise _too_large(path, f"{width}×{height}")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and not pages:
-        raise DataError(str(path), f"the file holds {frames} pages or frames", "save each as a file of its own")
+    if getattr(picture, "is_animated", False) and not pages:
+        what = f"the file holds {page_count(picture)} pages or frames"
+        raise DataError(str(path), what, "save each as a file of its own")
     if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
         raise DataError(
             str(path),

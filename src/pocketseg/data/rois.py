@@ -9,14 +9,15 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import archives, memory
 from pocketseg.errors import DataError
-from pocketseg.files import write_atomically
+from pocketseg.files import read_file, write_atomically
 
 Corners = NDArray[np.float64]  # (n, 2): row, column
 
@@ -29,6 +30,9 @@ MOVE, LINE, CLOSE = 0, 1, 4
 # Corners of a circle's polygon, per pixel of its circumference.
 OVAL_CORNERS = 4
 LARGEST_BYTES = 64 * 2**20
+# Rows that the edges of one region may cross; an outline around a picture of the largest size has some ten thousand.
+MOST_CROSSINGS = 20_000_000
+CROSSINGS_AT_ONCE = 500_000
 # A fixed time in zip archives, so that equal regions are equal bytes.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -41,17 +45,28 @@ def read_rois(path: Path) -> list[list[Corners]]:
     """
     try:
         if path.suffix.lower() != ".zip":
-            return [_region(path.read_bytes(), str(path))]
-        with zipfile.ZipFile(path) as archive:
-            members = [entry for entry in archive.infolist() if entry.filename.lower().endswith(".roi")]
-            if sum(entry.file_size for entry in members) > LARGEST_BYTES:
-                raise DataError(str(path), f"unpacks to more than {LARGEST_BYTES:,} bytes", "cut it into parts")
-            return [_region(archive.read(entry), f"{path} ({entry.filename})") for entry in members]
-    except (OSError, zipfile.BadZipFile, ValueError, struct.error) as error:
-        raise DataError(str(path), f"is no readable ImageJ ROI file ({error})", "save it again in ImageJ") from error
+            return [_region(read_file(path, LARGEST_BYTES), str(path))]
+        regions, left = [], LARGEST_BYTES
+        with archives.opened(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.lower().endswith(".roi"):
+                    content = archives.read_member(archive, entry, left)
+                    left -= len(content)
+                    regions.append(_region(content, f"{path} ({entry.filename})"))
+        return regions
+    except (OSError, ValueError, LookupError, struct.error, MemoryError) as error:
+        what = f"is no readable ImageJ ROI file ({error})"
+        raise memory.told(error, DataError(str(path), what, "save it again in ImageJ")) from error
 
 
 def _region(content: bytes, where: str) -> list[Corners]:
+    lines = _lines(content, where)
+    if not all(np.isfinite(corners).all() for corners in lines):
+        raise DataError(where, "has corners that are not finite", "draw it again in ImageJ")
+    return lines
+
+
+def _lines(content: bytes, where: str) -> list[Corners]:
     if content[:4] != MAGIC or len(content) < HEADER_BYTES:
         raise DataError(where, "is no ImageJ ROI", "save it again in ImageJ")
     kind = content[6]
@@ -77,10 +92,12 @@ def _shape(numbers: NDArray[np.float64]) -> list[Corners]:
     lines: list[list[tuple[float, float]]] = []
     at = 0
     while at < len(numbers):
-        kind = int(numbers[at])
+        kind = numbers[at]
         if kind in (MOVE, LINE) and at + 2 < len(numbers):
             if kind == MOVE:
                 lines.append([])
+            if not lines:
+                raise ValueError("a line without a beginning")
             lines[-1].append((numbers[at + 2], numbers[at + 1]))
             at += 3
         elif kind == CLOSE:
@@ -105,18 +122,51 @@ def fill(lines: Sequence[Corners], shape: tuple[int, int]) -> NDArray[np.bool_]:
         [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     """
     inside = np.zeros(shape, bool)
-    columns = np.arange(shape[1]) + 0.5
-    for corners in lines:
-        for (row, column), (next_row, next_column) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            low, high = sorted((row, next_row))
-            first, last = max(0, int(np.ceil(low - 0.5))), min(shape[0], int(np.ceil(high - 0.5)))
-            if first >= last:
-                continue
-            centres = np.arange(first, last) + 0.5
-            crossing = column + (centres - row) / (next_row - row) * (next_column - column)
-            # Everything to the right of an edge changes sides.
-            inside[first:last] ^= columns > crossing[:, None]
+    _fill(inside, lines)
     return inside
+
+
+def fill_all(regions: Iterable[Sequence[Corners]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels that lie inside any of several regions, bool (h, w)."""
+    inside = np.zeros(shape, bool)
+    for lines in regions:
+        _fill(inside, lines)
+    return inside
+
+
+def _fill(mask: NDArray[np.bool_], lines: Sequence[Corners]) -> None:
+    """Set the pixels inside a region; only its bounds are looked at.
+
+    Raises:
+        ValueError: its edges cross more rows than those of any outline that was drawn.
+    """
+    corners = np.concatenate([np.zeros((0, 2)), *lines])
+    if not len(corners):
+        return
+    after = np.concatenate([np.roll(line, -1, axis=0) for line in lines])
+    top, left = (int(np.floor(low.clip(0, most))) for low, most in zip(corners.min(axis=0), mask.shape, strict=True))
+    bottom, right = (
+        int(np.ceil(high.clip(0, most))) for high, most in zip(corners.max(axis=0), mask.shape, strict=True)
+    )
+    box = mask[top:bottom, left:right]
+    centres = np.arange(box.shape[1]) + 0.5 + left
+    # Everything to the right of an edge changes sides: a change where the first such centre lies, summed from the left.
+    changes = np.zeros((box.shape[0], box.shape[1] + 1), np.uint8)
+    low, high = np.minimum(corners[:, 0], after[:, 0]), np.maximum(corners[:, 0], after[:, 0])
+    first, last = (np.ceil(end - 0.5).clip(top, bottom).astype(np.int64) for end in (low, high))
+    crossed = (last - first).clip(0)
+    if crossed.sum() > MOST_CROSSINGS:
+        raise ValueError("its outline crosses too many rows")
+    crossing_edges = np.flatnonzero(crossed)
+    parts = np.flatnonzero(np.diff(np.cumsum(crossed[crossing_edges]) // CROSSINGS_AT_ONCE)) + 1
+    for edges in np.split(crossing_edges, parts):
+        count = crossed[edges]
+        edge = np.repeat(edges, count)
+        rows = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+        (row, column), (next_row, next_column) = corners[edge].T, after[edge].T
+        crossing = column + (rows + 0.5 - row) / (next_row - row) * (next_column - column)
+        np.bitwise_xor.at(changes, (rows - top, np.searchsorted(centres, crossing, side="right")), 1)
+    box |= np.bitwise_xor.accumulate(changes, axis=1)[:, :-1].view(bool)
 
 
 def roi_bytes(lines: Sequence[Sequence[tuple[int, int]]]) -> bytes:

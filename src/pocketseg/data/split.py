@@ -13,7 +13,7 @@ import numpy as np
 
 from pocketseg.data.case import Case
 from pocketseg.errors import DataError, Problem
-from pocketseg.files import write_json
+from pocketseg.files import read_text, write_json
 
 PARTS = ("train", "validation", "test")
 
@@ -78,7 +78,7 @@ class Split:
     @classmethod
     def _parse(cls, path: Path) -> Split:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
             folds = tuple(Fold(**{part: _names(fold, part) for part in PARTS}) for fold in content["folds"])
             groups = {str(name): str(group) for name, group in content.get("groups", {}).items()}
             return cls(folds, groups, dict(content.get("rule", {})))

@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import memory
 from pocketseg.engine import library as native
 from pocketseg.engine.container import ANEW
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, PocketsegError
@@ -112,7 +113,7 @@ class Session:
             case native.TOO_NEW:
                 return ModelFileError(self.where, what, "upgrade pocketseg")
             case native.NO_MEMORY:
-                return EnvironmentProblem(self.where, what, "take a smaller image, or tiles")
+                return EnvironmentProblem(self.where, what, "take a smaller image, or tiles").coded(memory.CODE)
             case native.TOO_LARGE:
                 return ModelFileError(self.where, what, "take a smaller image, or a smaller net")
             case native.NOT_FINITE:

@@ -19,7 +19,7 @@ from pocketseg.data import Case, Cases, MaskCoding
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_image, read_mask, stem_of
-from pocketseg.data.rois import fill, read_rois, roi_bytes, write_rois
+from pocketseg.data.rois import fill_all, read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, RecipeError, near
 from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.flows.loading import data_recipe, opening
@@ -274,9 +274,10 @@ def _from_regions(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
     if path.stem not in images:
         raise DataError(str(path), f"has no image in {options.images}", f"add an image with the stem {path.stem!r}")
     shape = read_image(images[path.stem]).shape
-    inside = np.zeros(shape[:2], bool)
-    for region in read_rois(path):
-        inside |= fill(region, (shape[0], shape[1]))
+    try:
+        inside = fill_all(read_rois(path), (shape[0], shape[1]))
+    except ValueError as error:
+        raise DataError(str(path), f"cannot be filled ({error})", "draw it again in ImageJ") from None
     yield path.stem, inside * np.uint8(255)
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pocketseg import memory
 from pocketseg.data.layouts.listing import has_pixels, image_files
-from pocketseg.data.readers import read_image, stem_of
+from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.volumes import (
     Dicom,
     Nifti,
@@ -33,7 +34,7 @@ from pocketseg.data.volumes import (
     write_segmentation,
     write_stack,
 )
-from pocketseg.errors import DataError, Problem, near
+from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import inside, write_atomically
 from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
@@ -41,6 +42,8 @@ from pocketseg.reporting.overlay import overlay
 
 log = logging.getLogger("pocketseg")
 
+# What a grey picture of one class takes at most, for each of its pixels: itself, probabilities, and components.
+BYTES_A_PIXEL = 16
 # What masks are written as, for the check that none replaces an image.
 ENDINGS = (".png", ".nii", ".nii.gz", ".dcm", ".tif")
 Form = Literal["same", "nifti", "dicom-seg", "tiff", "png"]
@@ -58,10 +61,17 @@ class Wanted:
 
 @dataclass
 class Predictions:
-    """What was written, and what could not be read."""
+    """What was written, and what could not be done."""
 
     written: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def error(self) -> PocketsegError | None:
+        """All problems in one; of the environment where memory was too small for a file."""
+        if not self.problems:
+            return None
+        kind = EnvironmentProblem if any(each.code == memory.CODE for each in self.problems) else DataError
+        return kind.of(self.problems)
 
 
 def predict(
@@ -118,6 +128,10 @@ def predict(
             done.written += make(predictor, source, target, wanted)
         except DataError as error:
             done.problems += error.about(str(source)).problems
+        except Exception as error:
+            if not memory.ended(error):
+                raise
+            done.problems += memory.problem(str(source), _needed(source), "free some, or cut it into parts").problems
         if odd:
             log.warning("%s: %s", source, odd[0] if len(odd) == 1 else f"{len(odd)} slices; of the first, {odd[0]}")
             odd.clear()
@@ -196,6 +210,15 @@ def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -
         for index, name in enumerate(_probability_names(classes)):
             files[name] = _sixteen_bits(probability[:, :, index])
     return [_write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()]
+
+
+def _needed(source: Path) -> str:
+    """What an image would take, as far as its header tells."""
+    try:
+        height, width = size_in_header(source)
+    except (DataError, OSError):
+        return ""
+    return f"{height}×{width} pixels take about {height * width * BYTES_A_PIXEL / 2**30:.1g} GiB"
 
 
 def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.memory import bands
+
 # A region without holes that covers less of its bounding box is taken for an open line.
 LEAST_COVER = 0.4
 
@@ -35,19 +37,23 @@ def label_components(mask: NDArray[np.bool_], *, diagonal: bool = True) -> tuple
     rows, starts, ends = _runs(mask)
     labels = _join(np.arange(len(rows)), *_touching(rows, starts, ends, mask.shape[1], reach=int(diagonal)))
     _, labels = np.unique(labels, return_inverse=True)
-    out = np.zeros(mask.size, np.int32)
-    lengths = ends - starts
-    first = np.repeat(rows * mask.shape[1] + starts, lengths)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    out[first + within] = np.repeat(labels + 1, lengths)
+    # Background and runs by turns: where each ends on the line of all rows, and its label.
+    bounds = np.stack([rows * mask.shape[1] + starts, rows * mask.shape[1] + ends], axis=1).ravel()
+    values = np.stack([np.zeros_like(labels), labels + 1], axis=1).ravel().astype(np.int32)
+    lengths = np.diff(bounds, prepend=0, append=mask.size)
+    out = np.repeat(np.append(values, np.int32(0)), lengths)
     return out.reshape(mask.shape), int(labels.max(initial=-1)) + 1
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Row, first column and end column (exclusive) of every horizontal run, in reading order."""
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    return rows, starts, np.nonzero(edges == -1)[1]
+    found = []
+    for band in bands(mask.shape):
+        edges = np.diff(np.pad(mask[band], ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        rows, starts = np.nonzero(edges == 1)
+        found.append((rows + band.start, starts, np.nonzero(edges == -1)[1]))
+    rows, starts, ends = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, starts, ends
 
 
 def _touching(
@@ -92,7 +98,10 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     outside = np.zeros(count + 1, bool)
     outside[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     outside[0] = False
-    return mask | ((labels > 0) & ~outside[labels])
+    filled = mask.copy()
+    for band in bands(mask.shape):
+        filled[band] |= (labels[band] > 0) & ~outside[labels[band]]
+    return filled
 
 
 def fill_outline(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
+from pocketseg.memory import bands
 from pocketseg.pipeline.fields import Number, Positive, Width
 
 Array = NDArray[np.float32]
@@ -91,17 +92,23 @@ def unit_range(
         >>> unit_range(np.array([[0, 51]]), numbers="uint8").round(3).tolist()
         [[0.0, 0.2]]
     """
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        count = int((~np.isfinite(image)).sum())
-        raise DataError("image", f"{count} pixels are NaN or infinite", "replace them by numbers")
+    _refuse_not_finite(image)
     low, high = declared or _scale(image, numbers)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         span = np.float32(high - low)
-        scaled: Array = (image.astype(np.float32) - np.float32(low)) / (span if high > low else np.float32(1))
+        scaled: Array = image.astype(np.float32)
+        scaled -= np.float32(low)
+        scaled /= span if high > low else np.float32(1)
     if not np.isfinite(scaled).all() or (high > low and not 0 < span < np.inf):
         what = f"holds {image.dtype} from {image.min():g} to {image.max():g}, which f32 cannot tell apart or hold"
         raise DataError("image", what, "bring it to a usual range")
     return scaled
+
+
+def _refuse_not_finite(image: NDArray[np.generic]) -> None:
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        raise DataError("image", f"{count} pixels are NaN or infinite", "replace them by numbers")
 
 
 def _scale(image: NDArray[np.generic], numbers: Numbers | None) -> tuple[float, float]:
@@ -188,6 +195,26 @@ class TrainedOn:
 def converts(have: int, wanted: int) -> bool:
     """Whether `to_channels` has a rule for it."""
     return have in (1, wanted) or (have, wanted) == (3, 1)
+
+
+def to_planes(
+    image: NDArray[np.generic],
+    channels: int,
+    declared: tuple[float, float] | None = None,
+    numbers: Numbers | None = None,
+) -> Array:
+    """`unit_range` and `to_channels`, of large images some rows at a time.
+
+    Raises:
+        DataError: as `unit_range`.
+        ValueError: as `to_channels`.
+    """
+    _refuse_not_finite(image)
+    scale = declared or _scale(image, numbers)
+    planes = np.empty((channels, *image.shape[:2]), np.float32)
+    for rows in bands(image.shape):
+        planes[:, rows] = to_channels(unit_range(image[rows], scale), channels)
+    return planes
 
 
 def to_channels(image: Array, channels: int) -> Array:

@@ -16,7 +16,7 @@ from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
 from pocketseg.pipeline.fields import Channels, Number, Positive, Side
 from pocketseg.pipeline.given import as_image, as_spacing
-from pocketseg.pipeline.intensity import Normalization, TrainedOn, to_channels, unit_range
+from pocketseg.pipeline.intensity import Normalization, TrainedOn, to_planes
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.pipeline.reading import Reading
 
@@ -101,7 +101,7 @@ class Pipeline:
         image = as_image(image)
         numbers = None if self.trained_on is None else self.trained_on.numbers
         try:
-            planes = to_channels(unit_range(image, self.intensity_range, numbers), self.channels)
+            planes = to_planes(image, self.channels, self.intensity_range, numbers)
         except ValueError as error:
             fix = "give images (h, w) or (h, w, c) of that kind, or train with data.channels set"
             raise DataError("image", str(error), fix) from error
@@ -171,7 +171,8 @@ class Pipeline:
                 window = geometry.blending_window(place.height, place.width)
                 total[(slice(None), *place.window)] += probability * window
                 weight[place.window] += window
-        return total / weight
+        total /= weight
+        return total
 
     def _probabilities(self, inputs: list[Array], forward: Forward) -> Array:
         height, width = inputs[0].shape[1:]

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.memory import bands
 from pocketseg.pipeline.components import fill_holes, label_components
 from pocketseg.pipeline.fields import Count, Flag, Share
 
@@ -53,7 +54,11 @@ class Postprocess:
             return mask
         sizes, peaks = component_sizes_and_peaks(labels, count, probability)
         kept = self.kept(sizes, peaks)
-        return np.concatenate([[False], kept])[labels]
+        table = np.concatenate([[False], kept])
+        clean = np.empty_like(mask)
+        for band in bands(mask.shape):
+            clean[band] = table[labels[band]]
+        return clean
 
     def kept(self, sizes: NDArray[np.int64], peaks: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which components stay, given their sizes in pixels and highest probabilities."""
@@ -67,8 +72,10 @@ def threshold_or_argmax(probabilities: NDArray[np.float32], threshold: float) ->
     """Class index of each pixel before any component rule, uint8 (h, w)."""
     if probabilities.shape[2] == 1:
         return (probabilities[:, :, 0] >= np.float32(threshold)).astype(np.uint8)
-    background = 1 - probabilities.sum(axis=2, keepdims=True)
-    out: NDArray[np.uint8] = np.concatenate([background, probabilities], 2).argmax(2).astype(np.uint8)
+    out = np.empty(probabilities.shape[:2], np.uint8)
+    for band in bands(out.shape):
+        background = 1 - probabilities[band].sum(axis=2, keepdims=True)
+        out[band] = np.concatenate([background, probabilities[band]], 2).argmax(2)
     return out
 
 
@@ -76,7 +83,11 @@ def component_sizes_and_peaks(
     labels: NDArray[np.int32], count: int, probability: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Pixels and highest probability of components 1..count."""
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    sizes = np.zeros(count + 1, np.int64)
     peaks = np.zeros(count + 1, np.float32)
-    np.maximum.at(peaks, labels.ravel(), probability.ravel())
-    return sizes, peaks[1:]
+    for band in bands(labels.shape):
+        inside = labels[band] > 0
+        of_pixels = labels[band][inside]
+        sizes += np.bincount(of_pixels, minlength=count + 1)
+        np.maximum.at(peaks, of_pixels, probability[band][inside])
+    return sizes[1:], peaks[1:]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
@@ -34,7 +35,7 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW) from error
+        raise memory.told(error, ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW)) from error
     (image, *others) = session.get_inputs()
     check_input(path, pipeline, () if others else tuple(image.shape))
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
@@ -45,7 +46,8 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         model.reshape([1, pipeline.channels, *pipeline.net_size])
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     except RuntimeError as error:
-        raise ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", ANEW) from error
+        otherwise = ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", ANEW)
+        raise memory.told(error, otherwise) from error
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         images = np.ascontiguousarray(batch)

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pocketseg.errors import Problem, RecipeError, near
+from pocketseg.files import read_text
 from pocketseg.recipes.fixed_point import is_fixed_point, to_train
 from pocketseg.recipes.models import Recipe
 
@@ -232,11 +233,12 @@ def read_values(source: str | Path | dict[str, Any]) -> tuple[str, Any]:
     if path.suffix not in (".yaml", ".yml") and (not path.exists() or path.is_dir()):
         return f"recipe {source}", parse_yaml(shipped_text(str(source)), str(source))
     try:
-        return str(path), parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        return str(path), parse_yaml(read_text(path), str(path))
     except FileNotFoundError:
         raise RecipeError(str(path), "the recipe file does not exist", "check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(str(path), f"cannot be read ({error})", "give a YAML text file") from None
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        raise RecipeError(str(path), f"cannot be read ({what})", "give a YAML text file") from None
 
 
 def _override(values: dict[str, Any], override: str) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pocketseg.memory import bands
+
 # Okabe and Ito (2008), distinguishable with any kind of colour vision; in the order in which classes use them.
 PALETTE = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 TRUTH_COLOUR = PALETTE[1]
@@ -49,17 +51,18 @@ def overlay(
     """
     check_shapes(image, mask, truth)
     picture = as_rgb(stretch(image))
-    colours = class_colours(mask)
-    tinted = mask > 0
-    picture[tinted] = np.rint((1 - alpha) * picture[tinted] + alpha * colours[tinted]).astype(np.uint8)
+    if alpha > 0:
+        tinted = mask > 0
+        mixed = (1 - alpha) * picture[tinted] + alpha * class_colours(mask[tinted])
+        picture[tinted] = np.rint(mixed).astype(np.uint8)
     edge = contour_pixels(mask)
-    picture[edge] = colours[edge]
+    picture[edge] = class_colours(mask[edge])
     if truth is None:
         return picture
     dash = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // DASH_PIXELS % 2 == 0
     if (count_classes(mask, truth) if classes is None else classes) > 1:
         shown = contour_pixels(truth) & dash
-        picture[shown] = class_colours(truth)[shown]
+        picture[shown] = class_colours(truth[shown])
     else:
         picture[contour_pixels(truth) & (dash | ~edge)] = rgb(TRUTH_COLOUR)
     return picture
@@ -133,15 +136,19 @@ def stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
         >>> stretch(np.array([[-1.0, 0.0, 1.0]])).tolist()
         [[0, 128, 255]]
     """
-    values = np.asarray(image, np.float64)
+    values = np.asarray(image)
     if values.ndim == 3:
         values = values[..., :3] if values.shape[-1] >= 3 else values[..., 0]
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    stretched = np.zeros(values.shape, np.uint8)
+    finite = (values[rows][np.isfinite(values[rows])] for rows in bands(values.shape))
+    ends = [(float(part.min()), float(part.max())) for part in finite if part.size]
+    low, high = min((end[0] for end in ends), default=0.0), max((end[1] for end in ends), default=0.0)
     if low == high:
-        return np.zeros(values.shape, np.uint8)
-    shares = np.nan_to_num((values - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0)
-    return np.rint(255 * shares).astype(np.uint8)
+        return stretched
+    for rows in bands(values.shape):
+        shares = (values[rows].astype(np.float64) - low) / (high - low)
+        stretched[rows] = np.rint(255 * np.nan_to_num(shares, nan=0.0, posinf=1.0, neginf=0.0))
+    return stretched
 
 
 def enlarge(pixels: NDArray[Any], longest: int = 512) -> NDArray[Any]:
@@ -185,7 +192,7 @@ def truth_look(index: int, classes: int) -> tuple[str, tuple[float, float] | Non
 
 
 def class_colours(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (h, w, 3): the colour of every pixel's class; that of the background means nothing."""
+    """uint8 (…, 3): the colour of every pixel's class; that of the background means nothing."""
     table = np.array([rgb(colour) for colour in PALETTE], np.uint8)
     return table[(mask.astype(np.intp) - 1) % len(PALETTE)]
 

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pocketseg import memory
 from pocketseg.cards import json_object, newer
 from pocketseg.errors import ModelFileError
 from pocketseg.files import open_regular, rename_file, write_atomically
@@ -60,7 +61,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except KeyError:
         raise ModelFileError(str(path), "was not written by pocketseg", "give a checkpoint of a run") from None
     except Exception as error:  # safetensors raises its own error types for torn files
-        raise ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint") from None
+        otherwise = ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint")
+        raise memory.told(error, otherwise) from None
     if too_new:
         what = f"is of version {envelope['version']}, newer than {VERSION}"
         raise ModelFileError(str(path), what, "upgrade pocketseg")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pocketseg.data import BoundedCache, Case, Cases
-from pocketseg.data.cases import CACHE_MIB
+from pocketseg.data.cases import cache_bytes
 from pocketseg.errors import DataError
 from pocketseg.pipeline import Pipeline, TrainedOn
 from pocketseg.pipeline.geometry import pad_to_size
@@ -53,7 +53,7 @@ class Samples:
 
     @classmethod
     def of(cls, cases: Cases, part: Sequence[Case], pipeline: Pipeline, seed: int) -> Samples:
-        return cls(cases, part, pipeline, seed, BoundedCache(CACHE_MIB * 2**20))
+        return cls(cases, part, pipeline, seed, BoundedCache(cache_bytes()))
 
     def length(self, copies: int) -> int:
         """Samples of an epoch: no more unlabelled ones than others."""

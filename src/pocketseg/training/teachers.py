@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pocketseg.data import Case
-from pocketseg.data.case import open_array
+from pocketseg.data.case import array_names, open_array
 from pocketseg.data.readers import SUFFIXES, read_image
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.files import inside, sha256_of, write_atomically
@@ -306,12 +306,11 @@ def _probabilities(path: Path) -> NDArray[np.float32]:
 def _array(path: Path) -> NDArray[np.generic]:
     if path.suffix.lower() == ".npy":
         return np.asarray(open_array(path, None))
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            (name,) = archive.files
-    except Exception as error:  # NumPy, zipfile and zlib raise errors that have no other common base
-        raise DataError(str(path), f"is no NPZ file of one array ({error})", "save it with numpy.savez") from None
-    return open_array(path, name)
+    names = sorted(array_names(path))
+    if len(names) != 1:
+        what = f"is no NPZ file of one array, but of {len(names)}"
+        raise DataError(str(path), what, "save it with numpy.savez")
+    return open_array(path, names[0])
 
 
 def write_map(folder: Path, case: Case, probabilities: NDArray[np.float32]) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import safetensors
 from torch import Tensor
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError
+from pocketseg.files import open_regular
 from pocketseg.weights.download import fetch
-from pocketseg.weights.keras import KerasLayer, put_keras, read_keras
+from pocketseg.weights.hdf5 import KerasLayer
+from pocketseg.weights.keras import put_keras, read_keras
 from pocketseg.weights.pth import read_pth
 from pocketseg.weights.take import Taken, take
 
@@ -28,7 +31,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ModelFileError: missing, torn, or of another kind.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(9)
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
@@ -48,6 +51,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             ours = "pocketseg" in (file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except Exception as error:  # safetensors raises its own error types for torn files
-        raise ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another copy") from None
+        otherwise = ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another copy")
+        raise memory.told(error, otherwise) from None
     state = {name.removeprefix(OUR_STATE): value for name, value in tensors.items() if name.startswith(OUR_STATE)}
     return state if ours and state else tensors

@@ -32,7 +32,10 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "pocketseg"
+    try:
+        return (Path(user) if user else Path.home() / ".cache") / "pocketseg"
+    except RuntimeError as error:  # neither HOME nor an account says where it is
+        raise EnvironmentProblem("POCKETSEG_CACHE", f"is not set ({error})", "set it to a folder") from None
 
 
 def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | None = None) -> Path:

@@ -6,138 +6,59 @@ layers in that order, and a tiny zero image shows ours.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
+from pocketseg.files import open_regular
+from pocketseg.weights.hdf5 import Array, KerasLayer, RefusedError, read_apart
 
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
-# Keras writes its weights as they are; a file whose weights are larger than itself wants to fill the memory.
-MOST_TIMES_LARGER = 4
 
-Array = NDArray[np.float32]
 # A module of ours and how to bring Keras' array into its form; by the name that Keras has for the weight.
 Places = dict[str, tuple[Tensor, Callable[[Array], Array]]]
-
-
-@dataclass(frozen=True)
-class KerasLayer:
-    """A layer with weights.
-
-    Args:
-        name: as the file has it.
-        weights: by the last part of their names: kernel, bias, gamma, …
-        epsilon: of a norm, where the file tells.
-    """
-
-    name: str
-    weights: dict[str, Array]
-    epsilon: float | None = None
 
 
 def read_keras(path: Path) -> list[KerasLayer]:
     """Layers with weights in the file's order, from `save_weights` of Keras 2 or a whole model in HDF5.
 
-    Nothing in the file is executed; but HDF5 is a large C library, in which an altered file can loop or crash. Give it
-    files of people you trust.
+    Nothing in the file is executed, and a process of its own reads it, with a limit of time and memory.
 
     Raises:
         ModelFileError: missing, torn, no Keras weights, or in a form that has no layer order.
-        EnvironmentProblem: h5py is not installed.
+        EnvironmentProblem: h5py is not installed, or memory ended.
     """
     try:
-        import h5py
+        import h5py  # noqa: F401 - that it is there
     except Exception as error:  # broken installations raise more than ImportError
         raise missing_package("h5py", "keras-weights", error) from error
-    if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", "check the path")
-    with path.open("rb") as start:
-        if start.read(2) == b"PK":
-            _refuse(path, "is a zip of Keras 3")
     try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if not _texts(root, "layer_names"):
-                _refuse(path, "has no list of layers")
-            epsilons = _epsilons(file.attrs.get("model_config"))
-            return list(_layers(path, root, epsilons))
-    except (OSError, LookupError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
-        raise ModelFileError(
-            str(path), f"is torn or no Keras file ({error})", "use another copy, or save the model anew"
-        ) from None
+        with open_regular(path) as file:
+            start = file.read(2)
+    except FileNotFoundError:
+        raise ModelFileError(str(path), "does not exist", "check the path") from None
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        raise ModelFileError(str(path), f"cannot be read ({what})", "check the path") from None
+    if start == b"PK":
+        _refuse(path, "is a zip of Keras 3")
+    try:
+        return read_apart(path)
+    except RefusedError as error:
+        _refuse(path, str(error))
+    except (OSError, MemoryError, ValueError) as error:
+        what = f"cannot be read ({error})"
+        raise memory.told(error, ModelFileError(str(path), what, "use another copy")) from None
 
 
 def _refuse(path: Path, what: str) -> NoReturn:
     raise ModelFileError(str(path), what, 'load it in Keras and save it with model.save("name.h5")')
-
-
-def _layers(path: Path, root: Any, epsilons: dict[str, float]) -> Iterator[KerasLayer]:
-    left = MOST_TIMES_LARGER * path.stat().st_size
-    for layer in _texts(root, "layer_names"):
-        # The layers of a model within the model lie in one group; the rest of a weight's name tells them apart.
-        inner: dict[str, dict[str, Array]] = {}
-        for weight in _texts(root[layer], "weight_names"):
-            above, _, last = weight.rpartition("/")
-            data = _dataset(path, root[layer], weight)
-            left -= 4 * data.size
-            if left < 0:
-                _refuse(path, f"promises more than {MOST_TIMES_LARGER} times its bytes")
-            weights = inner.setdefault(above, {})
-            role = last.split(":")[0]
-            if role in weights:
-                _refuse(path, f"has two weights {role!r} in the layer {layer!r}")
-            weights[role] = np.asarray(data[()], np.float32)
-        for above, weights in inner.items():
-            name = layer if len(inner) == 1 else above
-            yield KerasLayer(name, weights, epsilons.get(name.rpartition("/")[2]))
-
-
-def _texts(group: Any, attribute: str) -> list[str]:
-    """A list of names. Keras cuts one that is longer than 64 kB into NAME0, NAME1, …"""
-    if attribute in group.attrs:
-        parts = [group.attrs[attribute]]
-    else:
-        parts = [group.attrs[f"{attribute}{i}"] for i in range(len(group.attrs)) if f"{attribute}{i}" in group.attrs]
-    return [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
-
-
-def _dataset(path: Path, group: Any, name: str) -> Any:
-    """The numbers of a weight; never those of another file, to which HDF5 could point."""
-    import h5py
-
-    link = group
-    for part in name.split("/"):
-        if not isinstance(link.get(part, getlink=True), h5py.HardLink):
-            _refuse(path, f"points elsewhere for {name!r}")
-        link = link[part]
-    if not isinstance(link, h5py.Dataset) or link.external or link.is_virtual or link.dtype.kind != "f":
-        _refuse(path, f"has no plain numbers in {name!r}")
-    return link
-
-
-def _epsilons(config: Any) -> dict[str, float]:
-    """The norms' epsilons by layer name, from the description that a whole model has."""
-    if config is None:
-        return {}
-    found: dict[str, float] = {}
-    waiting = [json.loads(config)]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += value.values()
-            if isinstance(value.get("name"), str) and isinstance(value.get("epsilon"), float):
-                found[value["name"]] = value["epsilon"]
-    return found
 
 
 # --- ours -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError
+from pocketseg.files import open_regular
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -29,6 +31,8 @@ LEGACY_PROTOCOL = 1001
 MOST_INSTRUCTIONS = 2_000_000
 MOST_TENSORS = 50_000
 MOST_AXES = 16
+# Above every offset; sums of numbers of a million digits would take for ever.
+LARGEST_NUMBER = 2**128
 # Tensors may share a storage, but not so often that a small file fills the memory.
 MOST_TIMES_SHARED = 4
 
@@ -111,7 +115,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         ModelFileError: missing, torn, no state dict, or a pickle that asks for anything else than tensors.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(4)
             file.seek(0)
@@ -120,12 +124,11 @@ def read_pth(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except (
-        OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, RuntimeError, struct.error,
+        OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, RuntimeError, MemoryError, struct.error,
         zipfile.BadZipFile,
     ) as error:  # fmt: skip
-        raise ModelFileError(
-            str(path), f"is torn or no PyTorch file ({error})", "use another copy, or save the state dict anew"
-        ) from None
+        what, fix = f"is torn or no PyTorch file ({error})", "use another copy, or save the state dict anew"
+        raise memory.told(error, ModelFileError(str(path), what, fix)) from None
 
 
 def _read_zip(path: Path, file: BinaryIO, size: int) -> dict[str, Tensor]:
@@ -338,7 +341,7 @@ class _Machine:
         if word != "storage" or not isinstance(kind, _Global) or not isinstance(key, str) or any(view):
             raise ValueError("a storage of an unknown form")
         dtype = STORAGES[kind.name.removeprefix("torch.")]
-        if type(numel) is not int or numel < 0:
+        if type(numel) is not int or not 0 <= numel < LARGEST_NUMBER:
             raise ValueError("a storage without a size")
         storage = _Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
@@ -348,7 +351,7 @@ class _Machine:
     def _lazy(self, storage: Any, offset: Any, shape: Any, stride: Any) -> _Lazy:
         if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple):
             raise ValueError("a tensor without storage, shape or strides")
-        if not all(type(number) is int for number in (offset, *shape, *stride)):
+        if not all(type(number) is int and abs(number) < LARGEST_NUMBER for number in (offset, *shape, *stride)):
             raise ValueError("a tensor whose shape is not of whole numbers")
         return _Lazy(storage, offset, shape, stride)
 

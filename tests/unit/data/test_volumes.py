@@ -396,13 +396,13 @@ def test_no_value_of_a_file_is_cited(tmp_path, capfd):
 
 
 def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
-    from pocketseg.data.volumes import dicom
+    from pocketseg import memory
 
     made = dicom_image(np.zeros((2000, 2000), np.int16), series="x", number=1, position=(0, 0, 0))
     made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     path = save_dicom(made, tmp_path / "a.dcm")
     assert open_volume(path).voxels().shape == (2000, 2000, 1)
-    monkeypatch.setattr(dicom, "LARGEST_BYTES", 8_000_000)
+    monkeypatch.setattr(memory, "most_decoded", lambda _: 2_000_000)
     assert "unpacks to more than 1,000,000 bytes" in refusal(path)
 
 

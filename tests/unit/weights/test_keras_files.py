@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -13,7 +16,7 @@ from torch import nn
 
 from pocketseg.errors import ModelFileError
 from pocketseg.nets import build
-from pocketseg.weights import KerasLayer, put_keras, read_keras
+from pocketseg.weights import KerasLayer, hdf5, put_keras, read_keras
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -262,6 +265,79 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path):
     assert "promises more than" in refusal(path)
 
 
+def pointed_layer(path: Path, link: object) -> Path:
+    """A file whose layer lies where a link says; beside it one with a layer of that name."""
+    write(path.with_name("secret.h5"), [KerasLayer("conv", {"kernel": np.full((3, 3, 1, 4), 7.0)})])
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        file["conv"] = link
+    return path
+
+
+@pytest.mark.row("S04")
+@pytest.mark.parametrize(
+    "link", [h5py.ExternalLink("secret.h5", "/conv"), h5py.SoftLink("/other")], ids=["file", "soft"]
+)
+def test_a_layer_is_no_link(tmp_path, link):
+    assert "points elsewhere for 'conv'" in refusal(pointed_layer(tmp_path / "net.h5", link))
+
+
+def test_the_whole_model_is_no_link(tmp_path):
+    write(tmp_path / "secret.h5", [KerasLayer("conv", {"kernel": np.ones((3, 3, 1, 4))})], whole=True)
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file["model_weights"] = h5py.ExternalLink("secret.h5", "/model_weights")
+    assert "points elsewhere for 'model_weights'" in refusal(tmp_path / "net.h5")
+
+
+def test_numbers_of_other_files_are_not_read(tmp_path):
+    (tmp_path / "numbers").write_bytes(bytes(144))
+    source = h5py.VirtualSource(str(tmp_path / "secret.h5"), "x", (3, 3, 1, 4))
+    virtual = h5py.VirtualLayout((3, 3, 1, 4), "f4")
+    virtual[:] = source
+    for number in range(2):
+        with h5py.File(tmp_path / "net.h5", "w") as file:
+            file.attrs["layer_names"] = [b"conv"]
+            group = file.create_group("conv")
+            group.attrs["weight_names"] = [b"kernel:0"]
+            if number:
+                group.create_virtual_dataset("kernel:0", virtual)
+            else:
+                group.create_dataset("kernel:0", (3, 3, 1, 4), "f4", external=[(str(tmp_path / "numbers"), 0, 144)])
+        assert "no plain numbers" in refusal(tmp_path / "net.h5")
+
+
+@pytest.mark.row("S05", "S07")
+def test_one_huge_chunk_of_few_numbers_is_not_unpacked(tmp_path):
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        group = file.create_group("conv")
+        group.attrs["weight_names"] = [b"bias:0"]
+        bias = group.create_dataset("bias:0", (4,), "f4", chunks=(10**8,), maxshape=(None,), compression="gzip")
+        bias[:] = 1
+    assert (tmp_path / "net.h5").stat().st_size < 2**20
+    assert "promises more than" in refusal(tmp_path / "net.h5")
+
+
+def test_a_library_that_hangs_or_crashes_is_told(tmp_path, monkeypatch):
+    path = write(tmp_path / "net.h5", keras_layers(thin()))
+    child = tmp_path / "child.py"
+    monkeypatch.setattr(hdf5, "__file__", str(child))
+    child.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    assert "the HDF5 library failed on it (exit code -11)" in refusal(path)
+    child.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(hdf5, "BUSY", 0.1)
+    assert "takes too long" in refusal(path)
+
+
+def test_what_the_child_may_take(tmp_path):
+    """A loop ends by the processor's time, and memory by the size of the file."""
+    child = "import sys; from pocketseg.weights import hdf5; hdf5.SECONDS = 0.0; hdf5.limit_this_process(0)\n"
+    loop = subprocess.run([sys.executable, "-c", child + "while True: pass"], check=False, timeout=60)
+    assert loop.returncode == -signal.SIGKILL or loop.returncode == -signal.SIGXCPU
+    hungry = subprocess.run([sys.executable, "-c", child + "x = bytearray(2**30)"], check=False, capture_output=True)
+    assert b"MemoryError" in hungry.stderr
+
+
 def test_long_lists_of_names_are_cut_by_keras(tmp_path):
     layers = keras_layers(thin())
     path = write(tmp_path / "net.h5", layers)
@@ -291,6 +367,6 @@ def test_a_model_within_the_model(tmp_path):
 def test_truncated_files(tmp_path):
     path = write(tmp_path / "net.h5", keras_layers(thin()), whole=True)
     content = path.read_bytes()
-    for length in range(0, len(content), len(content) // 60):
+    for length in range(0, len(content), len(content) // 12):
         path.write_bytes(content[:length])
         refusal(path)

@@ -15,6 +15,7 @@ from pocketseg.data.readers import FORMATS, SUFFIXES
 from pocketseg.data.volumes import SliceSource, VolumeFile
 from pocketseg.data.volumes.dicom import Dicom, says_annotated
 from pocketseg.data.volumes.nifti import Nifti
+from pocketseg.files import open_regular
 
 SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib")}
 TOLD = {
@@ -52,7 +53,7 @@ def _of_picture(path: Path, *, is_image: bool) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as picture:
+            with open_regular(path) as file, Image.open(file, formats=FORMATS) as picture:
                 if path.suffix.lower() not in SUFFIXES_OF[picture.format or ""]:
                     yield "wrong-suffix"
                 if is_image and picture.mode == "CMYK":

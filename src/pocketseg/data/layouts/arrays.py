@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pocketseg.data.case import ArraySource, Case, open_array
+from pocketseg.data.case import ArraySource, Case, array_names, open_array
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.errors import DataError, Problem
 
@@ -36,22 +36,11 @@ def matches(root: Path) -> bool:
 def find(root: Path, images: str | None = None, masks: str | None = None) -> Listing:
     """Cases of a file `root.npz`, or of two `.npy` files in the folder `root`."""
     if root.suffix == ".npz":
-        held = _held(root)
+        held = array_names(root)
         return _with_facts(_pair((root, root), _members(root, held)), root, held)
     files = root / (images or "images.npy"), root / (masks or "masks.npy")
     missing = [Problem(str(file), "the file does not exist", "check the name") for file in files if not file.is_file()]
     return Listing(problems=missing) if missing else _pair(files, (None, None))
-
-
-def _held(path: Path) -> set[str]:
-    """Names of the arrays in an `.npz` file."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return set(archive.files)
-    except Exception as error:
-        raise DataError(
-            str(path), f"is not a readable NumPy file ({error})", "save it again with numpy.savez"
-        ) from error
 
 
 def _members(path: Path, names: set[str]) -> tuple[str, str]:

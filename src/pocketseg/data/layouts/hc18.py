@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from pocketseg.data.case import Case, FileSource, OutlineSource
 from pocketseg.data.layouts.listing import Listing, image_files
 from pocketseg.errors import DataError, Problem
+from pocketseg.files import read_text
 
 NAME = "hc18"
 LOOKS_LIKE = "NNN_HC.png + NNN_HC_Annotation.png, pixel sizes in training_set_pixel_size_and_HC.csv"
@@ -45,8 +47,8 @@ def _pixel_sizes(root: Path) -> dict[str, float]:
     if not tables:
         return {}
     try:
-        with tables[0].open(newline="", encoding="utf-8-sig") as file:
-            return {row[0]: float(row[1]) for row in list(csv.reader(file))[1:] if len(row) > 1}
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        rows = list(csv.reader(io.StringIO(read_text(tables[0]), newline="")))
+        return {row[0]: float(row[1]) for row in rows[1:] if len(row) > 1}
+    except (OSError, csv.Error, ValueError) as error:
         what = f"is no table of file names and pixel sizes ({error})"
         raise DataError(str(tables[0]), what, "restore it from a copy") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,8 +14,6 @@ from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError
 from pocketseg.pipeline.reading import Reading
 
-# 4 GiB of voxels: above every usual scan, below what fills a workstation.
-LARGEST_BYTES = 4 * 2**30
 DARKEST, BRIGHTEST = 0.5, 99.5
 # Percentiles are taken from about this many voxels.
 SAMPLED = 1_000_000
@@ -54,14 +51,35 @@ class VolumeFile(ABC):
         """
 
 
+def layers(values: Pixels) -> Pixels:
+    """A view of voxels whose first axis is the slowest in memory: done one by one, they need little of it."""
+    return values if values.strides[0] >= values.strides[-1] else values.T
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which voxel values become 0 and 65535; where there is none, they stay as they are."""
+
+    low: float
+    high: float
+
+    def __call__(self, values: Pixels) -> Pixels:
+        shares = (values.astype(np.float32) - np.float32(self.low)) / np.float32(max(self.high - self.low, 1e-30))
+        scaled: Pixels = np.rint(shares.clip(0, 1) * 65535).astype(np.uint16)
+        return scaled
+
+
 @lru_cache(maxsize=VOLUMES_KEPT)
-def canonical_image(volume: VolumeFile, reading: Reading) -> Pixels:
-    """An image volume in canonical order, its intensities as `Reading` says; the last ones are kept."""
+def canonical_image(volume: VolumeFile, reading: Reading) -> tuple[Pixels, Scale | None]:
+    """An image volume in canonical order, and how `Reading` scales its intensities; the last ones are kept.
+
+    Slices are scaled when they are taken: a volume lies in the memory once, in its own type.
+    """
     values = volume.voxels()
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
+    count = sum(int((~np.isfinite(layer)).sum()) for layer in layers(values)) if values.dtype.kind == "f" else 0
+    if count:
         raise DataError(str(volume.path), f"{count} voxels are NaN or infinite", "replace them before training")
-    return volume.grid.canonical(_scaled(volume, values, reading))
+    return volume.grid.canonical(values), _scale(volume, values, reading)
 
 
 @lru_cache(maxsize=VOLUMES_KEPT)
@@ -73,44 +91,21 @@ def canonical_labels(volume: VolumeFile) -> Pixels:
     return volume.grid.canonical(values)
 
 
-def _scaled(volume: VolumeFile, values: Pixels, reading: Reading) -> Pixels:
-    """Voxels as uint16 over the window or the volume's own range; pictures and declared ranges stay as they are."""
+def _scale(volume: VolumeFile, values: Pixels, reading: Reading) -> Scale | None:
+    """To uint16 over the window or the volume's own range; pictures and declared ranges stay as they are."""
     window = volume.window if reading.window == "stored" else reading.window
     if reading.window == "stored" and window is None:
         raise DataError(str(volume.path), "proposes no window", "set data.window to a centre and a width, or to null")
     if values.ndim > 3 or (window is None and (reading.raw or not volume.measured)):
-        return values
+        return None
     if window is not None:
-        low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
-    else:
-        low, high = _own_range(values)
-    shares = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-30))
-    scaled: Pixels = np.rint(shares.clip(0, 1) * 65535).astype(np.uint16)
-    return scaled
+        return Scale(window[0] - window[1] / 2, window[0] + window[1] / 2)
+    return Scale(*_own_range(values))
 
 
 def _own_range(values: Pixels) -> tuple[float, float]:
-    some = values.ravel()[:: max(1, values.size // SAMPLED)]
+    some = values.flat[:: max(1, values.size // SAMPLED)]
     low, high = np.percentile(some, [DARKEST, BRIGHTEST])
     if low == high:  # nearly everything is background
         low, high = values.min(), values.max()
     return float(low), float(high)
-
-
-def regular_file(path: Path) -> int:
-    """Size in bytes of a file that can be opened without waiting for ever.
-
-    Raises:
-        DataError: it is missing, empty, no regular file, or cannot be read.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(str(path), "is not a regular file", "remove it, or put an image in its place")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "check the path and its permissions") from None
-    if status.st_size == 0:
-        raise DataError(str(path), "the file is empty (0 bytes)", "copy it again from its source")
-    return status.st_size

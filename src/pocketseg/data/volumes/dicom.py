@@ -22,9 +22,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
+from pocketseg import memory
+from pocketseg.data.readers import size_of
+from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError, PocketsegError, Problem, missing_package
+from pocketseg.files import open_regular
+from pocketseg.memory import LARGEST_VOLUME
 
 Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
@@ -72,9 +76,9 @@ def is_dicom(path: Path) -> bool:
     if path.suffix and not path.suffix[1:].isdecimal():
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(132)[128:] == b"DICM"
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -102,7 +106,7 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
     Raises:
         DataError: no DICOM, or one that unpacks to more than the limit.
     """
-    regular_file(path)
+    size_of(path)
     with quiet() as pydicom:
         try:
             _refuse_bomb(path, pydicom)
@@ -111,15 +115,20 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
             raise
         except Exception as error:  # torn files raise what their parsing raises, with values in the message
             what = f"is no readable DICOM file ({type(error).__name__})"
-            raise DataError(str(path), what, "export it again from its source") from None
+            raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
     if "SOPClassUID" not in found:
         raise DataError(str(path), "is no DICOM file (it names no SOP class)", "export it again from its source")
     return found
 
 
+def _most_decoded(path: Path) -> int:
+    """Half of what a file may unpack to, since a data set and its pixels lie in the memory side by side."""
+    return memory.most_decoded(size_of(path)) // 2
+
+
 def _refuse_bomb(path: Path, pydicom: Any) -> None:
     """Unpack a deflated file piece by piece and stop at the limit, before pydicom unpacks it whole."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(132)[128:] != b"DICM":
             return
         file.seek(0)
@@ -128,12 +137,13 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
             return
         # Preamble and mark, the group length's element of 12 bytes, and what it counts.
         file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
+        most = _most_decoded(path)
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         pending = file.read(CHUNK)
         while pending and not inflate.eof:
             total += len(inflate.decompress(pending, CHUNK))
-            if total > LARGEST_BYTES // 8:
-                what = f"unpacks to more than {LARGEST_BYTES // 8:,} bytes"
+            if total > most:
+                what = f"unpacks to more than {most:,} bytes"
                 raise DataError(str(path), what, "save it without the deflated transfer syntax")
             pending = inflate.unconsumed_tail or file.read(CHUNK)
 
@@ -149,11 +159,11 @@ def _damage_told(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Co
         try:
             with quiet():
                 return read(path, *rest, **named)
-        except (PocketsegError, MemoryError):
+        except PocketsegError:
             raise
         except Exception as error:
             what = f"has a damaged header ({type(error).__name__})"
-            raise DataError(str(path), what, "export it again from its source") from None
+            raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
 
     return reading
 
@@ -168,9 +178,12 @@ def _check(path: Path, header: Any) -> None:
     rows, columns, frames = (int(header.get(key) or 0) for key in ("Rows", "Columns", "NumberOfFrames"))
     samples = int(header.get("SamplesPerPixel") or 1)
     needed = rows * columns * max(frames, 1) * samples * (int(header.get("BitsAllocated") or 8) // 8 or 1)
-    if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE) or needed > LARGEST_BYTES:
-        sides = f"{rows}×{columns}×{max(frames, 1)}"
+    sides = f"{rows}×{columns}×{max(frames, 1)}"
+    if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE) or needed > LARGEST_VOLUME:
         raise DataError(str(path), f"declares {sides} pixels", "export it again from its source")
+    if needed > _most_decoded(path):
+        what = f"declares {sides} pixels, {needed:,} bytes, more than {memory.MOST_TIMES // 2} times its size"
+        raise DataError(str(path), what, "save it uncompressed")
 
 
 def _kind(header: Any) -> str:
@@ -206,10 +219,10 @@ def _decoded(path: Path) -> Pixels:
             name = syntax.name if syntax is not None else "an unknown transfer syntax"
             what = f"is stored as {name}, which no installed decoder reads ({type(error).__name__})"
             fix = "save it uncompressed, or install a decoder that pydicom can use (for example pyjpegls for JPEG-LS)"
-            raise DataError(str(path), what, fix) from None
+            raise memory.told(error, DataError(str(path), what, fix)) from None
         except Exception as error:
             what = f"the pixels are damaged or cut off ({type(error).__name__})"
-            raise DataError(str(path), what, "export it again from its source") from None
+            raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
     if values.ndim == (2 if int(found.get("SamplesPerPixel") or 1) == 1 and not _is_palette(found) else 3):
         values = values[None]
     if values.dtype == np.float64:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
+from pocketseg import memory
+from pocketseg.data.readers import size_of
+from pocketseg.data.volumes.base import VolumeFile, layers
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError, missing_package
-from pocketseg.files import write_atomically
+from pocketseg.files import open_regular, write_atomically
+from pocketseg.memory import LARGEST_VOLUME
 
 SUFFIXES = (".nii", ".nii.gz")
 # No gzip file unpacks to more than this many times its size.
@@ -30,16 +36,29 @@ class Nifti(VolumeFile):
     measured = True
 
     def voxels(self) -> Pixels:
-        proxy = _opened(self.path).dataobj
+        _, header = _header(self.path)
+        proxy = _nibabel().arrayproxy.ArrayProxy(str(self.path), header)
         try:
-            values = np.asanyarray(proxy)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
+            values = proxy.get_unscaled()
+        except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error) as error:
             what = f"the volume is damaged or cut off ({error})"
-            raise DataError(str(self.path), what, "copy it again from its source") from error
-        values = values.reshape(self.grid.shape)
+            raise memory.told(error, DataError(str(self.path), what, "copy it again from its source")) from error
+        values = _scaled(values.reshape(self.grid.shape), proxy.slope, proxy.inter)
         kind = np.dtype(np.float32) if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
-        native: Pixels = values.astype(kind, copy=False)
+        with np.errstate(over="ignore"):  # what is infinite is told by whoever uses it
+            native: Pixels = values.astype(kind, copy=False)
         return native
+
+
+def _scaled(values: Pixels, slope: float, inter: float) -> Pixels:
+    """Voxels in the file's units: in f64, as nibabel has them, but a layer at a time and kept as f32."""
+    if (slope, inter) == (1, 0):
+        return values
+    scaled = np.empty_like(values, np.float32, subok=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for layer, stored in zip(layers(scaled), layers(values), strict=True):
+            layer[...] = _nibabel().volumeutils.apply_read_scaling(stored, np.float64(slope), np.float64(inter))
+    return scaled
 
 
 def _nibabel() -> Any:
@@ -50,19 +69,31 @@ def _nibabel() -> Any:
     return nibabel
 
 
-def _opened(path: Path) -> Any:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
+    with open_regular(path) as file:
+        yield gzip.GzipFile(fileobj=file) if path.name.lower().endswith(".gz") else file
+
+
+def _header(path: Path, *, mended: bool = True) -> tuple[Any, Any]:
+    """The class of image that a file holds, and its header, as it is stored or with zeros mended.
+
+    The extensions behind the header are never read: they may be of any size, and nothing here needs them.
+    """
     nibabel = _nibabel()
     nibabel.imageglobals.logger.disabled = True
-    compressed = path.name.lower().endswith(".gz")
     try:
-        if compressed:
-            with gzip.open(path) as file:
-                file.read(HEADER_BYTES)
-        return nibabel.load(path)
+        with _unpacked(path) as file:
+            start = file.read(HEADER_BYTES)
+        for image in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+            kind = image.header_class
+            if kind.may_contain_header(start):
+                return image, kind.from_fileobj(io.BytesIO(start[: kind.sizeof_hdr]), check=mended)
     except Exception as error:  # torn headers raise what their parsing raises
-        kind = "gzip file" if compressed and isinstance(error, gzip.BadGzipFile) else "NIfTI file"
-        what = f"is no readable {kind} ({type(error).__name__})"
-        raise DataError(str(path), what, "copy it again from its source") from error
+        what = f"is no readable {'gzip' if isinstance(error, gzip.BadGzipFile) else 'NIfTI'} file"
+        otherwise = DataError(str(path), f"{what} ({type(error).__name__})", "copy it again from its source")
+        raise memory.told(error, otherwise) from error
+    raise DataError(str(path), "is no NIfTI file", "convert it to NIfTI")
 
 
 def open_nifti(path: Path) -> Nifti:
@@ -72,11 +103,9 @@ def open_nifti(path: Path) -> Nifti:
         DataError: no NIfTI, more than one volume, colour voxels, dimensions that the file cannot hold, voxel sizes of
             zero or below, directions that are no directions, or two that disagree.
     """
-    size = regular_file(path)
-    image = _opened(path)
-    if not isinstance(image, _nibabel().Nifti1Image):  # Nifti2Image is one
-        raise DataError(str(path), "is no NIfTI file", "convert it to NIfTI")
-    shape, dtype = tuple(int(side) for side in image.shape), image.get_data_dtype()
+    size = size_of(path)
+    _, header = _header(path)
+    shape, dtype = tuple(int(side) for side in header.get_data_shape()), header.get_data_dtype()
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     shape = shape + (1,) * (3 - len(shape))
@@ -84,21 +113,38 @@ def open_nifti(path: Path) -> Nifti:
         raise DataError(str(path), f"holds a series of {shape[3]} volumes", "save each as a file of its own")
     if dtype.kind not in "uif":
         raise DataError(str(path), f"has voxels of the type {dtype}", "save it with one number a voxel")
-    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    held = size * DEFLATE_LIMIT if path.name.lower().endswith(".gz") else size
-    if min(shape) < 1 or needed > held:
+    _check_size(path, size, header, shape, dtype.itemsize)
+    return Nifti(path, (path,), _grid(path, header, (shape[0], shape[1], shape[2])))
+
+
+def _check_size(path: Path, size: int, header: Any, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse voxels that the file cannot hold, or that are too many for the memory."""
+    begin, count = float(header["vox_offset"]), int(np.prod(shape, dtype=object))
+    compressed = path.name.lower().endswith(".gz")
+    held = size * DEFLATE_LIMIT if compressed else size
+    if min(shape) < 1 or not 0 <= begin <= held or begin + count * itemsize > held:
         sides = "×".join(map(str, shape))
-        what = f"declares {sides} voxels ({needed:,} bytes), more than the file can hold"
+        what = (
+            f"declares {sides} voxels ({count * itemsize:,} bytes) from byte {begin:.0f}, more than the file can hold"
+        )
         raise DataError(str(path), what, "copy it again from its source")
-    if needed > LARGEST_BYTES:
-        raise DataError(str(path), f"unpacks to {needed:,} bytes, the limit is {LARGEST_BYTES:,}", "cut it into parts")
-    return Nifti(path, (path,), _grid(path, image.header, (shape[0], shape[1], shape[2])))
+    try:
+        scaled = header.get_slope_inter() not in ((1.0, 0.0), (None, None))
+    except Exception as error:  # an infinite intercept
+        what = f"scales its voxels by numbers that are not finite ({error})"
+        raise DataError(str(path), what, "repair the header's scl_slope and scl_inter") from None
+    needed = int(begin) + count * (itemsize + (4 if scaled else 0))
+    if needed > LARGEST_VOLUME:
+        what = f"unpacks to {needed:,} bytes, the limit is {LARGEST_VOLUME:,}"
+        raise DataError(str(path), what, "cut it into parts")
+    if compressed and needed > memory.most_decoded(size):
+        what = f"unpacks to {needed:,} bytes, {needed // size:,} times its size; the limit is {memory.MOST_TIMES}"
+        raise DataError(str(path), what, "unpack it with gunzip, or save it with a smaller type of voxels")
 
 
 def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
     # As it is stored: nibabel mends zeros in silence.
-    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
-        declared = np.asarray(type(header).from_fileobj(file, check=False)["pixdim"][1:4], np.float64)
+    declared = np.asarray(_header(path, mended=False)[1]["pixdim"][1:4], np.float64)
     if not np.isfinite(declared).all() or (declared[: int(header["dim"][0])] <= 0).any():
         sizes = ", ".join(f"{size:g}" for size in declared)
         raise DataError(str(path), f"declares voxels of {sizes} mm", "repair the header's pixdim")
@@ -130,14 +176,14 @@ def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
     nibabel = _nibabel()
     grid = like.grid
     if isinstance(like, Nifti):
-        source = _opened(like.path)
-        header = source.header.copy()
-        header.extensions.clear()
+        kind, header = _header(like.path)
+        shape, affine = header.get_data_shape(), header.get_best_affine()
+        header["vox_offset"] = 0  # the voxels follow at once, wherever they were
         for key in FREE_TEXT:
             header[key] = b""
         header.set_data_dtype(voxels.dtype)
         header["cal_min"] = header["cal_max"] = 0
-        made = type(source)(voxels.reshape(source.shape), source.affine, header)
+        made = kind(voxels.reshape(shape), affine, header)
     else:
         affine = grid.affine
         if affine is None:

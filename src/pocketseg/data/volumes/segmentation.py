@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pocketseg import __version__
+from pocketseg import __version__, memory
 from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, header_text, quiet, read_dataset
 from pocketseg.data.volumes.grid import Pixels
@@ -51,9 +51,8 @@ class Segmentation(VolumeFile):
                 )  # fmt: skip
         except Exception as error:
             what = f"cannot be laid over its images ({type(error).__name__})"
-            raise DataError(
-                str(self.path), what, "give the images it was drawn on; segments must not overlap"
-            ) from None
+            fix = "give the images it was drawn on; segments must not overlap"
+            raise memory.told(error, DataError(str(self.path), what, fix)) from None
         labels = np.asarray(labels)
         return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16).swapaxes(0, 2)
 
@@ -141,7 +140,7 @@ def write_segmentation(
         )
     except Exception as error:  # highdicom checks what the standard wants of the images
         what = f"images of this kind cannot be segmented in DICOM ({type(error).__name__})"
-        raise DataError(str(like.path), what, "write nifti or png instead") from None
+        raise memory.told(error, DataError(str(like.path), what, "write nifti or png instead")) from None
     content = io.BytesIO()
     made.save_as(content)
     write_atomically(path, content.getvalue())

@@ -39,7 +39,9 @@ class SliceSource:
         return self.volume.files
 
     def image(self) -> Pixels:
-        return plane(canonical_image(self.volume, self.reading), self.axis, self.index)
+        values, scale = canonical_image(self.volume, self.reading)
+        flat = plane(values, self.axis, self.index)
+        return flat if scale is None else scale(flat)
 
     def mask(self, *, grey: bool) -> Pixels:
         return plane(canonical_labels(self.volume), self.axis, self.index)

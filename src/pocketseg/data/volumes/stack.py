@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pocketseg import memory
 from pocketseg.data import readers
-from pocketseg.data.volumes.base import LARGEST_BYTES, VolumeFile, regular_file
+from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError
-from pocketseg.files import write_atomically
+from pocketseg.files import open_regular, write_atomically
+from pocketseg.memory import LARGEST_VOLUME
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -33,26 +35,28 @@ class Stack(VolumeFile):
 def page_count(path: Path) -> int:
     """Pages of a TIFF file; one for a file that cannot be read, so that its fault is told when it is."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=["TIFF"]) as picture:
-                return int(getattr(picture, "n_frames", 1))
+        return _pages(path)[0]
     except Exception:  # whatever is wrong, reading it tells
         return 1
 
 
+def _pages(path: Path) -> tuple[int, tuple[int, int]]:
+    """How many pages a file has, and (width, height) of the first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_regular(path) as file, Image.open(file, formats=["TIFF"]) as picture:
+            return readers.page_count(picture), picture.size
+
+
 def open_stack(path: Path) -> Stack:
     """The pages of a file, counted and measured by the first."""
-    regular_file(path)
+    readers.size_of(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=["TIFF"]) as picture:
-                (width, height), pages = picture.size, int(getattr(picture, "n_frames", 1))
+        pages, (width, height) = _pages(path)
     except Exception as error:  # Pillow raises many kinds of errors on torn files
         what = f"the TIFF file is damaged or cut off ({error})"
-        raise DataError(str(path), what, "copy it again from its source") from error
-    if width * height * pages > LARGEST_BYTES // 4:
+        raise memory.told(error, DataError(str(path), what, "copy it again from its source")) from error
+    if width * height * pages > LARGEST_VOLUME // 4:
         raise DataError(str(path), f"declares {pages} pages of {height}×{width} pixels", "cut it into parts")
     return Stack(path, (path,), Grid((width, height, pages)))
 
