@@ -12,7 +12,8 @@ from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import METADATA_KEY
 from pocketseg.predictors.base import NetPredictor
-from pocketseg.predictors.onnx import read_card
+from pocketseg.predictors.onnx import read_card, read_onnx
+from pocketseg.predictors.runtime import Runtime
 
 OpenVinoPrecision = Literal["f32", "bf16"]
 
@@ -31,30 +32,40 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         EnvironmentProblem: OpenVINO is not installed.
     """
     try:
-        import openvino
+        import openvino  # noqa: F401 - whether it is there
     except Exception as error:  # a broken installation raises more than ImportError
         raise missing_package("openvino", "openvino", error) from error
-    if not path.is_file():
-        raise ModelFileError(str(path), "does not exist", "check the path")
-    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = str(threads)
+    content = read_onnx(path)
     try:
-        core = openvino.Core()
-        model = core.read_model(path)
-        has_card = model.has_rt_info(["framework", METADATA_KEY])
-        metadata = {METADATA_KEY: model.get_rt_info(["framework", METADATA_KEY]).astype(str)} if has_card else {}
-        card = read_card(path, metadata)
-        # Fixed sizes are faster, so images go one by one.
-        model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
-        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        forward = Runtime(OpenVinoSession, content, threads, precision)
     except RuntimeError as error:
         raise ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", "export it again") from error
-
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        images = np.ascontiguousarray(batch)
-        logits = [np.array(request.infer([image[None]], share_inputs=True, share_outputs=True)[0]) for image in images]
-        return np.concatenate(logits)
-
+    card = read_card(path, forward.session.metadata)
     pipeline = Pipeline.from_dict(card["pipeline"], str(path))
     return NetPredictor(pipeline, forward, path.name, f"OpenVINO, {precision}", card)
+
+
+class OpenVinoSession:
+    """A compiled model; only its metadata where it is no file of ours."""
+
+    def __init__(self, content: bytes, threads: int, precision: OpenVinoPrecision) -> None:
+        import openvino
+
+        settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        core = openvino.Core()
+        model = core.read_model(content)
+        place = ["framework", METADATA_KEY]
+        self.metadata = {METADATA_KEY: model.get_rt_info(place).astype(str)} if model.has_rt_info(place) else {}
+        if not self.metadata:
+            return
+        # Fixed sizes are faster, so images go one by one.
+        model.reshape([1, *(side.get_length() for side in list(model.input().partial_shape)[1:])])
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        infer, images = self._request.infer, np.ascontiguousarray(batch)
+        return np.concatenate(
+            [np.array(infer([image[None]], share_inputs=True, share_outputs=True)[0]) for image in images]
+        )
