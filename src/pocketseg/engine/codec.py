@@ -56,6 +56,8 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Input, Output, Copy, Convolution, Transposed, MaxPool, AveragePool, Nearest, Bilinear, Pad, Mean,
 )  # fmt: skip
 STEPS: tuple[type[Step], ...] = (Affine, Relu, Clip, Sigmoid, TernaryTanh, Add, Multiply, Snap, Softmax)
+# Those without fields, by number.
+PLAIN_STEPS: dict[int, Step] = {STEPS.index(kind): kind() for kind in (Relu, Sigmoid, Softmax)}
 WEIGHTS = ("f32", "bf16", "integers", "powers", "signs")
 UNIFORM, POWERS, SIGNS = 1, 2, 3
 # How a row of constants is stored: each f32, one f32 for all, or halves with a shared exponent.
@@ -390,7 +392,10 @@ class _Reader:
         return Convolution(window, groups, channels, weights, m, self.floats(channels))
 
     def step(self, channels: int) -> Step:
-        kind: Any = STEPS[self.take("B")[0]]
+        (number,) = self.take("B")
+        if number in PLAIN_STEPS:
+            return PLAIN_STEPS[number]
+        kind: Any = STEPS[number]
         if kind is Affine:
             return Affine(self.floats(channels), self.floats(channels))
         if kind is Clip:
@@ -399,10 +404,7 @@ class _Reader:
             return TernaryTanh(*self.take("f"))
         if kind is Add or kind is Multiply:
             return kind(self.view())
-        if kind is Snap:
-            grid = self.grid_of(self.take("H")[0])
-            if grid is None:
-                raise self.wrong("a step without its grid")
-            return Snap(grid)
-        plain: Step = kind()
-        return plain
+        grid = self.grid_of(self.take("H")[0])
+        if grid is None:
+            raise self.wrong("a step without its grid")
+        return Snap(grid)
