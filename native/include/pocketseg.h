@@ -9,9 +9,12 @@
  *     pseg_close(model);
  *
  * The library reads no file and keeps no global state. Threads, if more than one is asked for, live from pseg_plan until the
- * model is closed or planned with another number; after a fork, the child must not use models of its parent that have them.
- * Functions never throw. A model may be used by one thread at a time; different models are independent. POCKETSEG_ISA forces the kernels of an
- * instruction set, where they are there; it is read by pseg_open.
+ * model is closed or planned with another number, and belong to their process: after a fork, the child may use and close the
+ * models of its parent, and its first pseg_run or pseg_plan of each starts threads of its own. What was being opened, planned or
+ * closed by another thread at that moment is lost to the child; what was run needs nothing but another run.
+ * Functions never throw. A model may be used by one thread at a time; different models are independent. POCKETSEG_ISA forces the
+ * kernels of an instruction set, where they are there; it is read by pseg_open. Opening and planning take a time in proportion to
+ * the bytes of the file, whatever it says.
  */
 #ifndef POCKETSEG_H
 #define POCKETSEG_H
@@ -74,7 +77,7 @@ PSEG_API const char *pseg_kernel_name(uint32_t number);
 PSEG_API int pseg_plan(pseg_model *model, uint32_t height, uint32_t width, uint32_t threads, size_t *arena_bytes);
 
 /* Computes logits (out_channels × height × width) of one image (in_channels × height × width), both f32, row by row and
- * plane by plane. Nothing is allocated: all work happens in the arena, of which exactly arena_bytes are used, whose
+ * plane by plane. Nothing is allocated (but threads, by the first run after a fork): all work happens in the arena, of which exactly arena_bytes are used, whose
  * content and alignment do not matter. Results do not depend on the number of threads. */
 PSEG_API int pseg_run(pseg_model *model, const float *image, float *logits, void *arena, size_t arena_bytes);
 

@@ -63,18 +63,16 @@ struct Block {
 uint64_t placed(std::vector<Block>& blocks) {
     std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
     uint64_t end = 0;
-    std::vector<const Block*> neighbours;
-    for (size_t i = 0; i < blocks.size(); ++i) {
-        Block& block = blocks[i];
-        neighbours.clear();
-        for (size_t j = 0; j < i; ++j)
-            if (blocks[j].first <= block.last && block.first <= blocks[j].last) neighbours.push_back(&blocks[j]);
-        std::sort(neighbours.begin(), neighbours.end(), [](const Block* a, const Block* b) { return a->offset < b->offset; });
+    std::vector<const Block*> upward;  // what has its place, the lowest first
+    upward.reserve(blocks.size());
+    for (Block& block : blocks) {
         block.offset = 0;
-        for (const Block* other : neighbours) {
+        for (const Block* other : upward) {
+            if (other->last < block.first || block.last < other->first) continue;
             if (block.offset + block.bytes <= other->offset) break;
             block.offset = std::max(block.offset, other->offset + other->bytes);
         }
+        upward.insert(std::upper_bound(upward.begin(), upward.end(), &block, [](const Block* a, const Block* b) { return a->offset < b->offset; }), &block);
         end = std::max(end, block.offset + block.bytes);
     }
     return end;

@@ -17,6 +17,16 @@
 #endif
 
 struct pseg_model {
+    ~pseg_model() { leave_pool(); }
+
+    // The threads of another process are not there to be waited for: the few hundred bytes that were theirs are left behind.
+    void leave_pool() {
+#if defined(POCKETSEG_THREADS)
+        if (pool && !pool->is_of_this_process()) (void)pool.release();
+        pool.reset();
+#endif
+    }
+
     pseg::Program program;
     pseg::Plan plan;
     pseg::Isa isa = pseg::Isa::scalar;
@@ -108,11 +118,11 @@ void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     }
 }
 
-// The threads that a plan needs; those of the plan before stay where their number does.
+// The threads that a plan needs; those that are there stay where their number does, and their process.
 void make_pool(pseg_model& model, uint32_t threads) {
 #if defined(POCKETSEG_THREADS)
-    if (model.pool && model.pool_parts == threads) return;
-    model.pool.reset();
+    if (model.pool && model.pool_parts == threads && model.pool->is_of_this_process()) return;
+    model.leave_pool();
     if (threads > 1) model.pool = std::make_unique<Pool>(threads);
     model.pool_parts = threads;
 #else
@@ -177,6 +187,7 @@ int pseg_run(pseg_model* model, const float* image, float* logits, void* arena, 
         check(model->plan.arena_bytes != 0, "pseg_plan comes first");
         check(image && logits && arena, "there is no image, no place for logits, or no arena");
         check(arena_bytes >= model->plan.arena_bytes, "the arena is smaller than pseg_plan said");
+        make_pool(*model, model->plan.threads);
         const size_t skip = (ALIGNMENT - reinterpret_cast<uintptr_t>(arena) % ALIGNMENT) % ALIGNMENT;
         run(*model, image, logits, static_cast<uint8_t*>(arena) + skip);
     });

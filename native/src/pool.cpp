@@ -1,5 +1,9 @@
 #include "pool.h"
 
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
+
 namespace pseg {
 namespace {
 
@@ -23,6 +27,14 @@ bool looked(Ready ready) {
 }
 
 }  // namespace
+
+long Pool::this_process() {
+#if defined(_WIN32)
+    return 0;  // nothing forks there
+#else
+    return long(getpid());
+#endif
+}
 
 Pool::Pool(uint32_t parts) {
     threads_.reserve(parts);

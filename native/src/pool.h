@@ -12,6 +12,10 @@ namespace pseg {
 
 class Pool {
 public:
+    // Threads live in the process that made them: after a fork, the child has the pool's memory and none of its threads. There
+    // it can neither be run nor be destroyed, which would wait for them for ever, and is to be abandoned.
+    bool is_of_this_process() const { return process_ == this_process(); }
+
     // The calling thread does part 0 of everything, `parts` − 1 threads the others.
     explicit Pool(uint32_t parts);
     ~Pool();
@@ -22,8 +26,11 @@ public:
     void run(void (*work)(void*, uint32_t), void* context);
 
 private:
+    static long this_process();
     void serve(uint32_t part);
     void stop();
+
+    const long process_ = this_process();
 
     std::vector<std::thread> threads_;
     std::mutex mutex_;

@@ -12,6 +12,7 @@ constexpr uint64_t MOST_FILE_BYTES = uint64_t(1) << 31;
 constexpr uint64_t MOST_WEIGHTS = uint64_t(1) << 27;   // numbers of all convolutions together
 constexpr uint64_t MOST_CONSTANTS = uint64_t(1) << 24;  // scales, biases and norms of all operations together
 constexpr uint64_t MOST_CHANNELS = uint64_t(1) << 22;  // of all tensors together
+constexpr uint64_t MOST_STORAGES = uint64_t(1) << 14;  // each is compared with each when they are given their places
 constexpr uint32_t MOST_SIDE = 1u << 15;
 constexpr uint64_t MOST_ARENA_BYTES = uint64_t(1) << 34;
 constexpr uint32_t MOST_THREADS = 256;

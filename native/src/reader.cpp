@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
+#include <map>
 #include <string_view>
 
 #include "fault.h"
@@ -59,6 +61,30 @@ void require(bool good, const char* what) {
     if (!good) damaged(what);
 }
 
+// Which channels of a tensor are written: spans from first to end that neither touch nor overlap, so that a file takes a time
+// in proportion to its bytes and not to the channels that it names.
+class Written {
+public:
+    bool all(uint32_t first, uint32_t end) const {
+        const auto next = spans_.upper_bound(first);
+        return next != spans_.begin() && end <= std::prev(next)->second;
+    }
+
+    // False where one of them was written before.
+    bool add(uint32_t first, uint32_t end) {
+        auto next = spans_.lower_bound(first);
+        if (next != spans_.end() && next->first < end) return false;
+        if (next != spans_.begin() && std::prev(next)->second > first) return false;
+        if (next != spans_.end() && next->first == end) end = next->second, next = spans_.erase(next);
+        if (next != spans_.begin() && std::prev(next)->second == first) std::prev(next)->second = end;
+        else spans_.emplace_hint(next, first, end);
+        return true;
+    }
+
+private:
+    std::map<uint32_t, uint32_t> spans_;
+};
+
 class Reader {
 public:
     Reader(Cursor program, Cursor data, uint32_t version, Isa isa) : in_(program), data_(data), version_(version), isa_(isa) {}
@@ -74,13 +100,13 @@ public:
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
         program_.exact = grids > 0;
+        if (storages > MOST_STORAGES) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MOST_STORAGES);
         program_.storages.reserve(storages);
         for (size_t i = 0; i < storages; ++i) program_.storages.push_back(storage());
         uint64_t channels = 0;
         for (const Storage& each : program_.storages) channels += each.channels;
         if (channels > MOST_CHANNELS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MOST_CHANNELS);
         written_.resize(storages);
-        for (size_t i = 0; i < storages; ++i) written_[i].resize(program_.storages[i].channels);
         program_.instructions.reserve(instructions);
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
         require(in_.left() == 0 && data_.left() == 0, "bytes are left over");
@@ -179,18 +205,14 @@ private:
 
     View read_view() {
         const View found = view();
-        for (uint32_t c = 0; c < found.channels; ++c)
-            require(written_[found.storage][found.first + c], "a tensor is read before it is written");
+        require(written_[found.storage].all(found.first, uint32_t(found.first) + found.channels), "a tensor is read before it is written");
         return found;
     }
 
     View written_view(uint32_t channels) {
         const View found = view();
         require(found.channels == channels, "a result in a tensor of other channels");
-        for (uint32_t c = 0; c < channels; ++c) {
-            require(!written_[found.storage][found.first + c], "a tensor is written twice");
-            written_[found.storage][found.first + c] = true;
-        }
+        require(written_[found.storage].add(found.first, uint32_t(found.first) + channels), "a tensor is written twice");
         return found;
     }
 
@@ -432,7 +454,7 @@ private:
     uint32_t version_;
     Isa isa_;
     Program program_;
-    std::vector<std::vector<bool>> written_;
+    std::vector<Written> written_;  // of each storage
     const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
     const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
     uint64_t weights_ = 0, constants_ = 0;

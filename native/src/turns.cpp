@@ -15,6 +15,9 @@ constexpr uint32_t ROWS[] = {62, 30, 14, 6, 2, 1};
 constexpr size_t MOST_EDGES = 64;
 // What may be computed twice, because two threads need it, in parts of the whole.
 constexpr uint64_t MOST_TWICE = 8;
+// Rows looked at, each by every member and edge of a turn, until no more turns are looked for: a small part of a second. Nets
+// need a hundredth of it at 2048 × 2048 pixels.
+constexpr uint64_t MOST_WORK = uint64_t(1) << 24;
 
 bool has_window(const Instruction& it) { return it.kind == Kind::convolution || it.kind == Kind::max_pool || it.kind == Kind::average_pool; }
 
@@ -57,8 +60,11 @@ public:
             const Instruction& it = program.instructions[i];
             if (!it.kernel) continue;
             executed_.push_back(i);
-            each_read(it, [&](const View& view, bool) { users_[view.storage].readers.push_back(i); });
-            for (const View& view : it.writes) users_[view.storage].writers.push_back(i);
+            const auto once = [&](std::vector<uint32_t>& users) {
+                if (users.empty() || users.back() != i) users.push_back(i);
+            };
+            each_read(it, [&](const View& view, bool) { once(users_[view.storage].readers); });
+            for (const View& view : it.writes) once(users_[view.storage].writers);
         }
     }
 
@@ -73,7 +79,7 @@ public:
 
 private:
     struct Users {
-        std::vector<uint32_t> writers, readers;
+        std::vector<uint32_t> writers, readers;  // each once, in order
     };
 
     // Calls each(view, whether through the window).
@@ -108,8 +114,8 @@ private:
 
     bool is_ring(uint32_t storage, uint32_t first, uint32_t last) const {
         const Users& of = users_[storage];
-        const auto within = [&](uint32_t i) { return first <= i && i <= last; };
-        return !of.readers.empty() && std::all_of(of.readers.begin(), of.readers.end(), within) && std::all_of(of.writers.begin(), of.writers.end(), within);
+        const auto within = [&](const std::vector<uint32_t>& users) { return first <= users.front() && users.back() <= last; };
+        return !of.readers.empty() && within(of.readers) && within(of.writers);
     }
 
     // Makes a turn of `count` instructions, if they can be one and memory is saved.
@@ -121,6 +127,9 @@ private:
         uint64_t whole = 0;
         for (uint32_t storage : rings) whole += pixel_bytes(program_.storages[storage]) * plan_.storages[storage].height * plan_.storages[storage].width;
         for (uint32_t rows : ROWS) {
+            const uint64_t work = (height(turn.members.back()) / rows + plan_.threads) * (count + turn.edges.size());
+            if (work > left_) break;
+            left_ -= work;
             turn.rows = rows;
             if (!place(turn, rings) || turn.ring_bytes > MOST_RING_BYTES || turn.ring_bytes * plan_.threads > whole) continue;
             plan_.turns.push_back(turn);
@@ -145,7 +154,7 @@ private:
             if (!useful[m] || (outside && around[m] && m + 1 < count)) return false;
             const bool looks = around[m] || !tiles(it) || !tiles(reader(program_, it));
             each_read(it, [&](const View& view, bool window) {
-                if (!is_ring(view.storage, begin, end)) return;
+                if (turn.edges.size() > MOST_EDGES || !is_ring(view.storage, begin, end)) return;
                 same &= window || plan_.storages[view.storage].height == height(turn.members[m]);
                 if (std::find(rings.begin(), rings.end(), view.storage) == rings.end()) rings.push_back(view.storage);
                 for (uint32_t writer : users_[view.storage].writers) {
@@ -193,6 +202,7 @@ private:
     Plan& plan_;
     std::vector<Users> users_;
     std::vector<uint32_t> executed_;
+    uint64_t left_ = MOST_WORK;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,15 @@ from pocketseg.engine.program import (
     Weights,
     Window,
 )
+from pocketseg.engine.rules import MOST_CONSTANTS, RuleError, check, checked, require
 from pocketseg.errors import ModelFileError
 
 OPERATIONS: tuple[type[Operation], ...] = (
     Input, Output, Copy, Convolution, Transposed, MaxPool, AveragePool, Nearest, Bilinear, Pad, Mean,
 )  # fmt: skip
 STEPS: tuple[type[Step], ...] = (Affine, Relu, Clip, Sigmoid, TernaryTanh, Add, Multiply, Snap, Softmax)
+# Those without fields, by number.
+PLAIN_STEPS: dict[int, Step] = {STEPS.index(kind): kind() for kind in (Relu, Sigmoid, Softmax)}
 WEIGHTS = ("f32", "bf16", "integers", "powers", "signs")
 UNIFORM, POWERS, SIGNS = 1, 2, 3
 # How a row of constants is stored: each f32, one f32 for all, or halves with a shared exponent.
@@ -104,7 +108,7 @@ def decode(section: bytes, data: bytes, where: str, version: int = PLAIN) -> Pro
     reader = _Reader(section, data, where, version)
     try:
         return reader.program()
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, RuleError) as error:
         raise ModelFileError(where, f"holds no valid program ({error})", ANEW) from error
 
 
@@ -238,10 +242,15 @@ class _Writer:
                 self.put("H", self.grid_number(step.grid))
 
 
+@cache
+def _fields(form: str) -> struct.Struct:
+    return struct.Struct("<" + form)
+
+
 class _Reader:
     def __init__(self, section: bytes, data: bytes, where: str, version: int) -> None:
         self.section, self.data, self.where, self.version = section, data, where, version
-        self.at = self.data_at = self.in_channels = 0
+        self.at = self.data_at = self.in_channels = self.constants = 0
         self.grids: list[Grid] = []
         self.storages: tuple[Storage, ...] = ()
 
@@ -249,8 +258,9 @@ class _Reader:
         return ModelFileError(self.where, f"holds no valid program ({what})", ANEW)
 
     def take(self, form: str) -> tuple[Any, ...]:
-        values = struct.unpack_from("<" + form, self.section, self.at)
-        self.at += struct.calcsize("<" + form)
+        fields = _fields(form)
+        values = fields.unpack_from(self.section, self.at)
+        self.at += fields.size
         return values
 
     def bytes(self, count: int) -> bytes:
@@ -261,6 +271,9 @@ class _Reader:
 
     def floats(self, *shape: int) -> Array:
         channels, rows = shape[-1], math.prod(shape[:-1])
+        self.constants += channels * rows
+        require(rows > 0, "no planes")
+        require(self.constants <= MOST_CONSTANTS, f"more than {MOST_CONSTANTS} constants")
         (form,) = self.take("B")
         if form == EACH:
             values = np.frombuffer(self.bytes(4 * rows * channels), "<f4")
@@ -281,12 +294,14 @@ class _Reader:
     def program(self) -> Program:
         self.in_channels, out_channels, multiple, grids, storages, instructions = self.take("6H")
         asked = self.asked(instructions) if self.version >= ASKING else None
-        self.grids = [self.grid() for _ in range(grids)]
+        self.grids = [checked(self.grid()) for _ in range(grids)]
         self.storages = tuple(self.storage() for _ in range(storages))
         done = tuple(self.instruction() for _ in range(instructions))
         if self.at != len(self.section) or self.data_at != len(self.data):
             raise self.wrong("bytes are left over")
-        return Program(self.in_channels, out_channels, multiple, self.storages, done, asked)
+        program = Program(self.in_channels, out_channels, multiple, self.storages, done, asked)
+        check(program)
+        return program
 
     def asked(self, instructions: int) -> Asked:
         machine, count = self.name(), *self.take("B")
@@ -349,10 +364,15 @@ class _Reader:
             MaxPool: lambda: MaxPool(self.window()),
             AveragePool: lambda: AveragePool(self.window()),
             Nearest: lambda: Nearest(self.take("2B")),
-            Bilinear: lambda: Bilinear(self.take("2B"), bool(self.take("B")[0])),
+            Bilinear: lambda: Bilinear(self.take("2B"), self.switch()),
             Pad: lambda: Pad(self.take("4B")),
         }
         return fields.get(kind, kind)()
+
+    def switch(self) -> bool:
+        (value,) = self.take("B")
+        require(value <= 1, "a switch that is neither on nor off")
+        return bool(value)
 
     def convolution(self, kind: type[Operation], view: View) -> Operation:
         window = self.window()
@@ -372,7 +392,10 @@ class _Reader:
         return Convolution(window, groups, channels, weights, m, self.floats(channels))
 
     def step(self, channels: int) -> Step:
-        kind: Any = STEPS[self.take("B")[0]]
+        (number,) = self.take("B")
+        if number in PLAIN_STEPS:
+            return PLAIN_STEPS[number]
+        kind: Any = STEPS[number]
         if kind is Affine:
             return Affine(self.floats(channels), self.floats(channels))
         if kind is Clip:
@@ -381,10 +404,7 @@ class _Reader:
             return TernaryTanh(*self.take("f"))
         if kind is Add or kind is Multiply:
             return kind(self.view())
-        if kind is Snap:
-            grid = self.grid_of(self.take("H")[0])
-            if grid is None:
-                raise self.wrong("a step without its grid")
-            return Snap(grid)
-        plain: Step = kind()
-        return plain
+        grid = self.grid_of(self.take("H")[0])
+        if grid is None:
+            raise self.wrong("a step without its grid")
+        return Snap(grid)

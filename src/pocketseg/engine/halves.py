@@ -22,5 +22,6 @@ def to_halves(row: NDArray[np.float32]) -> tuple[int, NDArray[np.float16]]:
 
 
 def from_halves(exponent: int, halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """The inverse, in f32."""
-    return np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)
+    """The inverse, in f32; inf where that holds no such number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)

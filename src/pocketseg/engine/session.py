@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pocketseg import memory
 from pocketseg.engine import library as native
 from pocketseg.engine.container import ANEW
+from pocketseg.engine.forks import told_of_forks
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, PocketsegError
 
 MOST_THREADS = 256
@@ -20,7 +21,9 @@ MOST_THREADS = 256
 class Session:
     """A model that runs.
 
-    Calls from several threads wait for one another; other Python threads go on meanwhile.
+    Calls from several threads wait for one another; other Python threads go on meanwhile. In a forked child it goes on
+    with threads of its own and the weights of its parent. Copies, and what pickles bring to another process, are opened
+    anew from the same bytes, which are kept for that.
 
     Args:
         content: a whole file.
@@ -39,24 +42,37 @@ class Session:
         kernels: of each instruction, such as `avx512/convolution_codes`; "" where it is done inside of its neighbour.
     """
 
+    _model: ctypes.c_void_p
+    _lock: threading.Lock
+    _closing: weakref.finalize[[ctypes.c_void_p], Session]
+    _shape: tuple[int, int] | None
+    _arena: NDArray[np.uint8] | None
+
     def __init__(self, content: bytes, where: str, threads: int = 1) -> None:
         if not 1 <= threads <= MOST_THREADS:
             raise DataError(f"{threads} threads", "cannot be", f"take 1 to {MOST_THREADS}")
         self.where, self.threads = where, threads
+        self._content = content
         self._library = native.library()
-        self._lock = threading.Lock()
-        self._shape: tuple[int, int] | None = None
-        self._arena: NDArray[np.uint8] | None = None
-        self._model = ctypes.c_void_p()
-        status = self._library.pseg_open(content, len(content), ctypes.byref(self._model))
-        weakref.finalize(self, self._library.pseg_close, self._model)
-        self._check(status)
+        self._open()
+        told_of_forks(self)
         facts = native.Facts()
         self._check(self._library.pseg_describe(self._model, ctypes.byref(facts)))
         self.in_channels, self.out_channels, self.multiple = facts.in_channels, facts.out_channels, facts.multiple
         self.isa: str = self._library.pseg_isa(self._model).decode()
         kernels = (self._library.pseg_kernel(self._model, number) for number in range(facts.instructions))
         self.kernels: tuple[str, ...] = tuple(name.decode() for name in kernels)
+
+    def __reduce__(self) -> tuple[type[Session], tuple[bytes, str, int]]:
+        return Session, (self._content, self.where, self.threads)
+
+    def forked(self) -> None:
+        """What another thread was at when the process forked is lost in the child: opened anew, never waited for."""
+        if self._lock.locked():
+            self._closing.detach()
+            self._open()
+        else:
+            self._lock = threading.Lock()
 
     def arena_bytes(self, height: int, width: int) -> int:
         """Memory that one image of this size needs, weights apart.
@@ -92,6 +108,14 @@ class Session:
                     )
                 )
         return logits
+
+    def _open(self) -> None:
+        self._lock = threading.Lock()
+        self._shape, self._arena = None, None
+        self._model = ctypes.c_void_p()
+        status = self._library.pseg_open(self._content, len(self._content), ctypes.byref(self._model))
+        self._closing = weakref.finalize(self, self._library.pseg_close, self._model)
+        self._check(status)
 
     def _plan(self, height: int, width: int) -> int:
         if self._shape != (height, width):

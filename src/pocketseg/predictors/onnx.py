@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
+from pocketseg.predictors.runtime import Runtime
 
 
 def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
@@ -25,22 +27,32 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
         EnvironmentProblem: onnxruntime is not installed.
     """
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401 - whether it is there
     except Exception as error:  # a broken installation raises more than ImportError
         raise missing_package("onnxruntime", "onnx", error) from error
     content, card, pipeline = read_onnx(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        forward = Runtime(OnnxSession, content, threads)
     except Exception as error:
         raise memory.told(error, ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW)) from error
-    (image, *others) = session.get_inputs()
-    check_input(path, pipeline, () if others else tuple(image.shape))
-
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(None, {image.name: batch})[0]
-        return logits
-
+    check_input(path, pipeline, forward.session.shape)
     return NetPredictor(pipeline, forward, path.name, "onnxruntime", card)
+
+
+class OnnxSession:
+    """A session of onnxruntime."""
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        (image, *others) = self._session.get_inputs()
+        self._name = image.name
+        self.shape: tuple[Any, ...] = () if others else tuple(image.shape)
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self._session.run(None, {self._name: batch})[0]
+        return logits

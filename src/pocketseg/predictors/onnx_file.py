@@ -15,12 +15,14 @@ import numpy as np
 
 from pocketseg.cards import json_object, newer
 from pocketseg.errors import ModelFileError
-from pocketseg.files import read_file
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
+from pocketseg.predictors.reading import read_model
 
+# The first field of every ONNX file is a number, the version of its form; such files have no longer magic.
+BEGIN = b"\x08"
 # Protocol Buffers hold no more.
-LARGEST_BYTES = 2**31
+LARGEST_BYTES = 2**31 - 1
 # Message -> field -> the message that it holds.
 INSIDE = {
     "model": {7: "graph", 14: "entry", 25: "function"},
@@ -44,12 +46,7 @@ def read_onnx(path: Path) -> tuple[bytes, dict[str, Any], Pipeline]:
         ModelFileError: missing, damaged, without a pipeline or with one that is not valid, too new, with constants that
             are nan or infinite, or that lie in other files.
     """
-    try:
-        content = read_file(path, LARGEST_BYTES)
-    except FileNotFoundError:
-        raise ModelFileError(str(path), "does not exist", "check the path") from None
-    except OSError as error:
-        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None
+    content = read_model(path, BEGIN, LARGEST_BYTES, "cannot be opened as ONNX (it is another file)", ANEW)
     try:
         metadata: dict[bytes, bytes] = {}
         for kind, message in _messages(memoryview(content), "model"):

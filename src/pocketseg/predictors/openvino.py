@@ -13,6 +13,7 @@ from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
+from pocketseg.predictors.runtime import Runtime
 
 OpenVinoPrecision = Literal["f32", "bf16"]
 
@@ -31,27 +32,40 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         EnvironmentProblem: OpenVINO is not installed.
     """
     try:
-        import openvino
+        import openvino  # noqa: F401 - whether it is there
     except Exception as error:  # a broken installation raises more than ImportError
         raise missing_package("openvino", "openvino", error) from error
     content, card, pipeline = read_onnx(path)
-    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = str(threads)
+    shape = (pipeline.channels, *pipeline.net_size)
     try:
-        core = openvino.Core()
-        model = core.read_model(io.BytesIO(content))
-        check_input(path, pipeline, (1, *(side.get_length() for side in list(model.input().partial_shape)[1:])))
-        # Fixed sizes are faster, so images go one by one.
-        model.reshape([1, pipeline.channels, *pipeline.net_size])
-        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        forward = Runtime(OpenVinoSession, content, threads, precision, shape)
     except RuntimeError as error:
         otherwise = ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", ANEW)
         raise memory.told(error, otherwise) from error
-
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        images = np.ascontiguousarray(batch)
-        logits = [np.array(request.infer([image[None]], share_inputs=True, share_outputs=True)[0]) for image in images]
-        return np.concatenate(logits)
-
+    check_input(path, pipeline, forward.session.shape)
     return NetPredictor(pipeline, forward, path.name, f"OpenVINO, {precision}", card)
+
+
+class OpenVinoSession:
+    """A compiled model for images (c, h, w) of one size; not compiled where the file's net takes others."""
+
+    def __init__(self, content: bytes, threads: int, precision: OpenVinoPrecision, size: tuple[int, int, int]) -> None:
+        import openvino
+
+        settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        core = openvino.Core()
+        model = core.read_model(io.BytesIO(content))
+        self.shape = (1, *(side.get_length() for side in list(model.input().partial_shape)[1:]))
+        if self.shape[1:] != size:
+            return
+        # Fixed sizes are faster, so images go one by one.
+        model.reshape([1, *size])
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        infer, images = self._request.infer, np.ascontiguousarray(batch)
+        return np.concatenate(
+            [np.array(infer([image[None]], share_inputs=True, share_outputs=True)[0]) for image in images]
+        )

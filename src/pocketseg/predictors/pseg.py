@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pocketseg.engine.container import read_container
+from pocketseg.engine.container import MAGIC, read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
-from pocketseg.files import read_file
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.predictors.reading import read_model
 
 # More do not pay for one image of a small net.
 MOST_THREADS = 8
-# Of a file: far above every small net.
-LARGEST_BYTES = 2**31
+# docs/format.md, as in native/src/program.h.
+MOST_FILE_BYTES = 2**31
 
 
 def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
@@ -72,11 +72,6 @@ def read_pseg(path: Path) -> bytes:
     """The bytes of a file that should be a packed model.
 
     Raises:
-        ModelFileError: it is not there, or cannot be read.
+        ModelFileError: it is not there, is no packed model, or cannot be read.
     """
-    try:
-        return read_file(path, LARGEST_BYTES)
-    except FileNotFoundError:
-        raise ModelFileError(str(path), "does not exist", "check the path") from None
-    except OSError as error:
-        raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None
+    return read_model(path, MAGIC, MOST_FILE_BYTES, "is no packed model", "make one with `pocketseg pack`")

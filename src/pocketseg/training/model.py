@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from pocketseg.quant import Scheme, calibrate, integer_net, integer_skeleton, pa
 from pocketseg.training.checkpoint import read_checkpoint, write_checkpoint
 from pocketseg.training.device import Precision, autocast
 
+# Threads of OpenMP belong to the process that started them: a forked child would wait for them for ever, and takes one.
+PROCESS = os.getpid()
 # What a model's file always says; the rest are facts.
 STATE_KEYS = ("kind", "net", "pipeline", "quant")
 
@@ -145,17 +148,26 @@ def _check_size(options: Mapping[str, Any], pipeline: Pipeline, tensors: Mapping
 def torch_forward(net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32") -> Forward:
     """NumPy in, NumPy out, in inference mode; the net's own mode comes back after each call."""
     device = device or torch.device("cpu")
-    net = net.to(device)
+    return _TorchForward(net.to(device), device, precision)
 
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        training = net.training
-        net.eval()
+
+@dataclass
+class _TorchForward:
+    """A function that can be pickled."""
+
+    net: torch.nn.Module
+    device: torch.device
+    precision: Precision
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if os.getpid() != PROCESS:
+            torch.set_num_threads(1)
+        training = self.net.training
+        self.net.eval()
         try:
-            with torch.inference_mode(), autocast(device, precision):
-                images = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
-                logits: NDArray[np.float32] = net(images).float().cpu().contiguous().numpy()
+            with torch.inference_mode(), autocast(self.device, self.precision):
+                images = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+                logits: NDArray[np.float32] = self.net(images).float().cpu().contiguous().numpy()
         finally:
-            net.train(training)
+            self.net.train(training)
         return logits
-
-    return forward
