@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.predictors.int8 import saturates
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
 
 
@@ -31,6 +32,8 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if "quant" in card and saturates():
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

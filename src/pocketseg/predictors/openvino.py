@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.predictors.int8 import saturates
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
 
 OpenVinoPrecision = Literal["f32", "bf16"]
@@ -35,6 +36,8 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         raise missing_package("openvino", "openvino", error) from error
     content, card, pipeline = read_onnx(path)
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if "quant" in card and saturates():
+        settings["LP_TRANSFORMS_MODE"] = "NO"
     if threads:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     try:
