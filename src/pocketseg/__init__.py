@@ -55,7 +55,16 @@ def load(
         path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder.
         fold, stage: of a run folder; default the first fold's last stage.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
-        threads: at most; 0 lets the backend choose.
+        threads: at most, up to 256; 0 lets the backend choose.
+
+    Raises:
+        PocketsegError: nothing that can predict is there, it is damaged, or the arguments make no sense.
+
+    Images are arrays (h, w) or (h, w, c), or what plainly is one: nested lists of numbers, torch tensors, Pillow
+    pictures. uint8 and uint16 count from 0 to 255 and 65535, as in files. Other integers, and floats from 0 to 255, are
+    read as the type of the training images where they fit it; floats from 0 to 1 are shares of full scale; what cannot
+    be meant, and nan, is a DataError. docs/data.md has the whole rule. An image whose intensities are very different
+    from those of training is told in the log.
     """
     from pocketseg.flows.backends import load_predictor
 

@@ -148,7 +148,7 @@ def test_a_backend_that_is_not_installed_names_the_extra(exported, monkeypatch, 
 
 def test_openvino_refuses_what_it_cannot_read(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"no net")
-    with pytest.raises(ModelFileError, match=r"a\.onnx.*cannot be opened by OpenVINO"):
+    with pytest.raises(ModelFileError, match=r"a\.onnx.*cannot be opened as ONNX"):
         pocketseg.load(tmp_path / "a.onnx", backend="openvino")
 
 

@@ -21,7 +21,13 @@ class Predictor(Protocol):
     def predict(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
         """Foreground probabilities (h, w, k) on the grid of an image (h, w) or (h, w, c).
 
-        A model with a pixel size of its own (`pipeline.spacing_mm`) needs that of the image, (row, column).
+        Args:
+            image: what `pipeline.given.as_image` takes; which values are black and white says
+                `pipeline.intensity.unit_range`.
+            spacing_mm: pixel size (row, column); a model with one of its own (`pipeline.spacing_mm`) needs it.
+
+        Raises:
+            DataError: it is no image, cannot be meant as one, holds nan or inf, or the net gives such numbers for it.
         """
 
     def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
@@ -31,6 +37,8 @@ class Predictor(Protocol):
 @dataclass
 class NetPredictor:
     """A pipeline around any function that runs the net: torch, ONNX Runtime, or the engine.
+
+    What an image may be, and what is refused, is the pipeline's rule and the same for all of them (see `Predictor`).
 
     Attributes:
         pipeline: everything but the net.

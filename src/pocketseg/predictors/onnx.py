@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.predictors.int8 import saturates
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
 from pocketseg.predictors.runtime import Runtime
 
@@ -32,7 +33,7 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
         raise missing_package("onnxruntime", "onnx", error) from error
     content, card, pipeline = read_onnx(path)
     try:
-        forward = Runtime(OnnxSession, content, threads)
+        forward = Runtime(OnnxSession, content, threads, "quant" in card)
     except Exception as error:
         raise memory.told(error, ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW)) from error
     check_input(path, pipeline, forward.session.shape)
@@ -40,14 +41,16 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
 
 
 class OnnxSession:
-    """A session of onnxruntime."""
+    """A session of onnxruntime; `quantized` is what its net is."""
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    def __init__(self, content: bytes, threads: int, quantized: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        if quantized and saturates():
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         (image, *others) = self._session.get_inputs()
         self._name = image.name

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.predictors.base import NetPredictor
+from pocketseg.predictors.int8 import saturates
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
 from pocketseg.predictors.runtime import Runtime
 
@@ -38,7 +39,7 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
     content, card, pipeline = read_onnx(path)
     shape = (pipeline.channels, *pipeline.net_size)
     try:
-        forward = Runtime(OpenVinoSession, content, threads, precision, shape)
+        forward = Runtime(OpenVinoSession, content, threads, precision, shape, "quant" in card)
     except RuntimeError as error:
         otherwise = ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", ANEW)
         raise memory.told(error, otherwise) from error
@@ -47,12 +48,29 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
 
 
 class OpenVinoSession:
-    """A compiled model for images (c, h, w) of one size; not compiled where the file's net takes others."""
+    """A compiled model for images (c, h, w) of one size; not compiled where the file's net takes others.
 
-    def __init__(self, content: bytes, threads: int, precision: OpenVinoPrecision, size: tuple[int, int, int]) -> None:
+    Args:
+        content: the ONNX file.
+        threads: 0 lets OpenVINO choose.
+        precision: of what is not quantised.
+        size: (c, h, w) of images.
+        quantized: whether the net is.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        threads: int,
+        precision: OpenVinoPrecision,
+        size: tuple[int, int, int],
+        quantized: bool,
+    ) -> None:
         import openvino
 
         settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        if quantized and saturates():
+            settings["LP_TRANSFORMS_MODE"] = "NO"
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         core = openvino.Core()

@@ -535,3 +535,42 @@ def test_faults_in_a_list_of_schemes_are_told():
     assert any(p.startswith("stages.1.quant.scheme: 'w44'") for p in problems)
     assert any(p.startswith("stages.2.quant.sceme: is no key") for p in problems)
     assert any("stages.0.quant" in p for p in refusal({"stages": [{"name": "low", "net": NET, "quant": []}]}))
+
+
+@pytest.mark.row("P07")
+@pytest.mark.parametrize(
+    "override",
+    [
+        "stages.0.optimizer.lr=true",
+        "stages.0.epochs=true",
+        "stages.0.batch=yes",
+        "stages.0.net.width=true",
+        "stages.0.schedule.warmup=true",
+        "stages.0.quant={scheme: w8a8, calibrate: true}",
+        "stages.0.quant=[{scheme: w4}, {scheme: w4a4}]\0stages.0.epochs=true",
+        "stages.0.loss.bce=true",
+        "seed=true",
+        "data.size=[true, 64]",
+        "data.range=[false, true]",
+        "data.mask.values=[true]",
+        "postprocess.threshold=true",
+        "augment.affine.scale=[true, 2]",
+        "stages.0.optimizer.lr=0",
+        "stages.0.optimizer.lr=-1",
+        "stages.0.optimizer.lr=1e9",
+        "stages.0.optimizer.lr=.nan",
+        "stages.0.optimizer.lr=.inf",
+        "stages.0.epochs=1.5",
+    ],
+)
+def test_what_is_no_number_for_its_key(override):
+    from pocketseg.flows.stages import check_stage
+
+    with pytest.raises(RecipeError):
+        load_recipe("thin-unet", override.split("\0"), check_stage)
+
+
+@pytest.mark.row("P07")
+@pytest.mark.parametrize("text", ["1e-3", "'1e-3'", "0.001", "1.0e-3"])
+def test_a_rate_is_a_number_however_it_is_written(text):
+    assert load_recipe("thin-unet", [f"stages.0.optimizer.lr={text}"]).stages[0].optimizer.lr == 1e-3
