@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +254,23 @@ def test_data_that_is_only_touched_is_the_same(data, tmp_path, caplog):
     assert (
         "changed while" not in caplog.text and "changed_while_training" not in read_json(out / "manifest.json")["data"]
     )
+
+
+@pytest.mark.row("F15")
+def test_a_clock_that_jumps_changes_nothing(data, finished, tmp_path, monkeypatch):
+    """Days forth and back, 1970, and behind 2038."""
+    jumps = itertools.cycle([0.0, 86400.0, -86400.0, -time.time(), 3e9 - time.time()])
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    out = train(data, tmp_path / "out")
+    for name in ("best.safetensors", "last.safetensors", "history.csv"):
+        assert (out / "fold-0/float" / name).read_bytes() == (finished / "fold-0/float" / name).read_bytes()
+
+
+def test_durations_are_taken_from_a_clock_that_does_not_jump():
+    """What times, waits or saves now and then asks `time.monotonic` or `time.perf_counter`."""
+    source = Path(pocketseg.__file__).parent
+    assert not [path.name for path in source.rglob("*.py") if re.search(r"\btime\.time\(|st_mtime\b", path.read_text())]
 
 
 # --- files of a run that are damaged ----------------------------------------------------------------------------
