@@ -6,12 +6,13 @@ FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-long lint clean help
+.PHONY: demo test test-long kills lint clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
 	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
+	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make clean          remove .venv and the demo"
 
 $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
@@ -38,6 +39,9 @@ endif
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests
+
+kills: $(STAMP)
+	OMP_NUM_THREADS=1 POCKETSEG_KILLS=$(or $(EACH),1) $(PYTEST) -s -m "not slow" tests/e2e/test_kill_points.py
 
 clean:
 	rm -rf .venv demo build

@@ -4,7 +4,7 @@ It reads a line of JSON a command and answers with one:
 
     {"root": FOLDER, "args": [...], "act": "kill", "at": 7}  →  {"code": -9, "output": "...", "operations": [...]}
 
-`act` is what happens at operation `at`: null (nothing), kill, cut (see `Cut`), or the name of an error number.
+`act` is what happens at operation `at`: null (nothing), kill, cut (see `Cut`), the name of a signal or of an error.
 Operations are all that change something below the root, counted from 1.
 """
 
@@ -142,6 +142,10 @@ class Watch:
             self.active = True
 
     def happen(self, name: str, path: Path, *, first: bool) -> None:
+        if str(self.act).startswith("SIG"):
+            if first:
+                os.kill(os.getpid(), getattr(signal, str(self.act)))
+            return
         if self.act in ("kill", "cut"):
             if self.cut is not None:
                 self.cut.fall()
@@ -169,6 +173,36 @@ def warm_up() -> None:
     # A report times the model for seconds; what it finds is not looked at here.
     asked = importlib.import_module("pocketseg.flows.report.asked")
     asked.TURNS, asked.TURN_S, asked.SLOW_S = 1, 0.001, 0.01
+
+
+def practise(root: Path, args: list[str]) -> None:
+    """Train once in this process, and let torch make its ONNX program, so that the commands find all in memory.
+
+    Nothing may start a thread here, which a fork would not have: nothing is packed, no runtime is asked.
+    """
+    from pocketseg.cli.verbs import app
+    from pocketseg.exporters import export_onnx
+    from pocketseg.flows import train
+    from pocketseg.training.model import Model
+
+    os.chdir(root)
+    pack, train.pack = train.pack, lambda *_, **__: None
+    report = importlib.import_module("pocketseg.cli.train")
+    tell, report._tell_run = report._tell_run, lambda _: None
+    app(args, standalone_mode=False)
+    train.pack, report._tell_run = pack, tell
+    model = Model.load(Path(args[args.index("--out") + 1], "fold-0/float/best.safetensors"))
+    kept: list[Any] = []
+    export = torch.onnx.export
+
+    def once(*given: Any, **options: Any) -> Any:
+        if not kept:
+            kept.append(export(*given, **options))
+        return kept[0]
+
+    torch.onnx.export = once
+    export_onnx(model.integer_core(), model.pipeline, {}, root / "practice.onnx")
+    (root / "practice.onnx").unlink()
 
 
 def run(watch: Watch, root: str, args: list[str], act: str | None, at: int) -> dict[str, Any]:
@@ -213,6 +247,9 @@ def main() -> None:
     watch = Watch()
     for line in sys.stdin:
         asked = json.loads(line)
+        if asked.get("act") == "practise":
+            practise(Path(asked["root"]), asked["args"])
+            asked = {"root": asked["root"], "args": ["nets"]}
         print(json.dumps(run(watch, asked["root"], asked["args"], asked.get("act"), asked.get("at", 0))), file=answers)
         answers.flush()
 

@@ -96,10 +96,12 @@ def check(undisturbed, data: Path, out: Path, precision: str, kills: int, seed: 
     print(f"{precision}: {hits} kills, all bytes equal")
 
 
+@pytest.mark.row("F01")
 def test_few_kills(undisturbed, phantom_data, tmp_path):
     check(undisturbed, phantom_data, tmp_path / "run", "f32", kills=4, seed=1)
 
 
+@pytest.mark.row("F01")
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "seed"), [("f32", 2), ("f32", 3), ("bf16", 4), ("bf16", 5)])
 def test_many_kills(undisturbed, phantom_data, tmp_path, precision, seed):
@@ -118,6 +120,7 @@ postprocess: {threshold: auto}
 """
 
 
+@pytest.mark.row("F01")
 def test_killed_in_the_second_stage(phantom_data, tmp_path):
     """The stage that was under way goes on, the one before is left as it was, and all ends in the same bytes."""
     recipe = tmp_path / "two.yaml"
@@ -151,7 +154,8 @@ def test_killed_in_the_second_stage(phantom_data, tmp_path):
     assert len(content(out)) == 9 and content(out) == content(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.row("F05")
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_signals_save_and_leave(phantom_data, tmp_path, signal_number, code):
     out = tmp_path / "run"
     with subprocess.Popen(command(phantom_data, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -167,6 +171,39 @@ def test_signals_save_and_leave(phantom_data, tmp_path, signal_number, code):
     assert has_checkpoint(out)
 
 
+@pytest.mark.row("F05")
+def test_ctrl_c_twice_ends_at_once_and_what_is_ignored_stays_so(phantom_data, tmp_path):
+    """Under nohup a lost terminal is no reason to stop."""
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        command(phantom_data, out, "stages.0.epochs=3000"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as process:  # fmt: skip
+        wait_for_training(process, out)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 130 and "Traceback" not in output
+
+
+@pytest.mark.row("F07")
+@pytest.mark.slow
+def test_a_training_that_was_stopped_for_a_while_goes_on(undisturbed, phantom_data, tmp_path):
+    out = tmp_path / "run"
+    with subprocess.Popen(command(phantom_data, out, "stages.0.precision=f32"), stderr=subprocess.DEVNULL) as process:
+        wait_for_training(process, out)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(60)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(120) == 0
+    assert final_bytes(out) == final_bytes(undisturbed("f32"))
+
+
+@pytest.mark.row("F16")
 def test_second_training_is_refused_and_names_the_holder(phantom_data, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(command(phantom_data, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -182,6 +219,7 @@ def test_second_training_is_refused_and_names_the_holder(phantom_data, tmp_path)
     assert "differs from the recipe" in third.stderr
 
 
+@pytest.mark.row("F11", "F12")
 def test_torn_checkpoint_is_told_and_the_one_before_used(undisturbed, phantom_data, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(
@@ -207,6 +245,7 @@ def test_torn_checkpoint_is_told_and_the_one_before_used(undisturbed, phantom_da
     assert final_bytes(out) == final_bytes(undisturbed("f32"))
 
 
+@pytest.mark.row("F13")
 def test_resume_without_checkpoint(phantom_data, tmp_path):
     done = run_cli(*command(phantom_data, tmp_path / "nothing")[3:], "--resume")
     assert done.returncode == 2
@@ -214,6 +253,7 @@ def test_resume_without_checkpoint(phantom_data, tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.row("F14")
 def test_resume_with_other_data(phantom_data, tmp_path):
     data = tmp_path / "data"
     subprocess.run(["cp", "-r", str(phantom_data), str(data)], check=True)

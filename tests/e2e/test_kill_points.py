@@ -39,7 +39,7 @@ VERBS = {
     "report": ["report", "run"],
     "fix": ["doctor", "data", "--fix", "fixed"],
     "evaluate": ["evaluate", "run", "data", "--out", "evaluation"],
-    "phantom": ["phantom", "ph", "--cases", "3", "--size", "32"],
+    "phantom": ["phantom", "--cases", "3", "--size", "32", "ph"],
 }
 # Results of before, which a command that is ended may leave as they were.
 BEFORE = [
@@ -50,6 +50,8 @@ BEFORE = [
 # Times, dates and chance stand in these, and the log ends where the disk did.
 VARYING = ("manifest.json", "timings.csv", "report.html", "results.csv", "case-ids.csv", "log.txt")
 APPENDED = ("log.txt",)
+# These make a folder whole or not at all, and refuse one that is there.
+WHOLE = ("convert", "fix", "phantom")
 
 
 class Killer:
@@ -72,8 +74,8 @@ class Killer:
 def killer() -> Iterator[Killer]:
     server = Killer()
     yield server
-    server.process.stdin.close()
-    assert server.process.wait(60) == 0
+    server.process.communicate(timeout=60)
+    assert server.process.returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,8 @@ def template(killer, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("template")
     pocketseg.phantom(root / "data", cases=14, size=32, seed=3)
     arguments = ["run" if word == "new" else word for word in VERBS["train"]]
+    killer(root, [*arguments[:5], "practice", *arguments[6:]], "practise")
+    shutil.rmtree(root / "practice")
     for each in (arguments, *BEFORE):
         done = killer(root, each)
         assert done["code"] == 0, done["output"]
@@ -128,6 +132,12 @@ class Campaign:
         first = self.killer(self.root, VERBS[self.verb], act, at)
         if act in ("kill", "cut"):
             self.fault(first["code"] == -9, place, f"code {first['code']}: {first['output'][-300:]}")
+        elif act in SIGNALS:
+            # The last moments of a command are not interrupted any more.
+            good = first["code"] in (0, SIGNALS[act]) and "Traceback" not in first["output"]
+            self.fault(good, place, f"code {first['code']}: {first['output'][-300:]}")
+            parts = [name for name in digests(self.root) if PART in name]
+            self.fault(not parts, place, f"left: {parts}")
         else:
             told = "Traceback" not in first["output"] and "Logging error" not in first["output"]
             named = first["code"] == 0 or "EnvironmentProblem" in first["output"]
@@ -135,14 +145,19 @@ class Campaign:
                 first["code"] in (0, 3) and told and named, place, f"code {first['code']}: {first['output'][-300:]}"
             )
         self.whole(clean, place, act)
-        again = self.again(at)
-        self.fault(again["code"] == 0, place, f"again: code {again['code']}: {again['output'][-300:]}")
+        if first["code"] != 0 and not self.done():
+            again = self.again(at)
+            self.fault(again["code"] == 0, place, f"again: code {again['code']}: {again['output'][-300:]}")
         found = digests(self.root)
         differ = [name for name in clean.after if name in found and found[name] != clean.after[name]]
         differ = [name for name in differ if not varies(name)]
         missing = [name for name in clean.after if name not in found]
         extra = [name for name in found if name not in clean.after and not name.endswith((".lock", ".torn"))]
         self.fault(not differ and not missing and not extra, place, f"again: {differ=} {missing=} {extra=}")
+
+    def done(self) -> bool:
+        """Whether it was ended when the folder that it makes as a whole had its name already."""
+        return self.verb in WHOLE and (self.root / VERBS[self.verb][-1]).exists()
 
     def again(self, at: int) -> dict:
         """The same command; a training that has begun is resumed, and one that was ended before takes either."""
@@ -212,6 +227,7 @@ def campaign(killer, template, tmp_path, request) -> Iterator[Callable[..., None
     return run
 
 
+SIGNALS = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130, "SIGUSR1": 138}
 KILLS, FAULTS = ["kill", "cut"], ["ENOSPC", "EDQUOT", "EIO", "EMFILE", "EACCES", "EROFS"]
 
 
@@ -225,6 +241,21 @@ def test_killed_or_without_power(campaign, verb):
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_the_disk_refuses(campaign, verb):
     campaign(verb, FAULTS if STEP else random.Random(verb).sample(FAULTS, 2), SAMPLE - 1)
+
+
+@pytest.mark.row("F05", "S24")
+@pytest.mark.parametrize("verb", VERBS)
+def test_signals(campaign, verb):
+    campaign(verb, list(SIGNALS) if STEP or verb == "train" else random.Random(verb).sample([*SIGNALS], 1), SAMPLE - 1)
+
+
+@pytest.mark.row("F10")
+@pytest.mark.parametrize("act", ["EROFS", "EACCES", "ENOSPC"])
+def test_a_training_that_cannot_write_ends_before_its_first_epoch(killer, template, tmp_path, act):
+    root = tmp_path / "root"
+    shutil.copytree(template, root)
+    done = killer(root, VERBS["train"], act, 1)
+    assert done["code"] == 3 and "EnvironmentProblem new" in done["output"] and "epoch 1/" not in done["output"]
 
 
 @pytest.mark.slow

@@ -239,6 +239,7 @@ def whole(phantom_data, tmp_path_factory):
     return out
 
 
+@pytest.mark.row("F05", "F06")
 def test_interrupted_and_resumed(whole, phantom_data, tmp_path):
     """Ctrl-C stops all, with the state saved; what was under way goes on to the same bytes."""
     out = tmp_path / "sweep"
@@ -259,6 +260,7 @@ def test_interrupted_and_resumed(whole, phantom_data, tmp_path):
         assert trained_bytes(out / trial) == trained_bytes(whole / trial)
 
 
+@pytest.mark.row("F06")
 def test_children_stop_when_the_parent_is_killed(phantom_data, tmp_path):
     out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--jobs", "2")) as process:
@@ -273,6 +275,7 @@ def test_children_stop_when_the_parent_is_killed(phantom_data, tmp_path):
     assert not any(out.glob("trials/*/fold-0/summary.json"))
 
 
+@pytest.mark.row("F18")
 @pytest.mark.slow
 def test_a_killed_child_is_started_again(whole, phantom_data, tmp_path):
     out = tmp_path / "sweep"

@@ -34,14 +34,19 @@ FOREGROUND_RATIO, FEW_PIXELS = (0.5, 2.0), 0.0005
 
 
 def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path: Path) -> None:
-    """Write the net and its pipeline; height and width are fixed, the number of images is free.
+    """Write what `onnx_file` gives."""
+    write_atomically(path, onnx_file(core, pipeline, card, path))
+
+
+def onnx_file(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path: Path) -> bytes:
+    """The net and its pipeline as ONNX; height and width are fixed, the number of images is free.
 
     Args:
         core: the net without its size wrapper, on the CPU, in f32; of a quantised model its integer net, which is
             written with uint8 activations and int8 weights.
         pipeline: goes into the metadata, so that prediction needs nothing else.
         card: facts about the model for its reader; must hold no path, no case name, no patient's data.
-        path: the file to write.
+        path: what errors call it.
     """
     try:
         import onnx  # noqa: F401
@@ -71,7 +76,8 @@ def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], pa
     entry.key = METADATA_KEY
     entry.value = json.dumps({"version": FORMAT_VERSION, "pipeline": pipeline.to_dict(), **card}, sort_keys=True)
     _drop_source_lines(proto)
-    write_atomically(path, proto.SerializeToString())
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def _drop_source_lines(proto: Any) -> None:

@@ -274,5 +274,6 @@ def _phantom_file(folder: Path, size: tuple[int, int]) -> Path:
     """A synthetic ultrasound image as PNG."""
     height, width = size
     file = folder / "phantom.png"
-    Image.fromarray(phantom_case(0, 1, 1, max(size)).image[:height, :width]).save(file)
+    picture = Image.fromarray(phantom_case(0, 1, 1, max(size)).image[:height, :width])
+    picture.save(file)
     return file

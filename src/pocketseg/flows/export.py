@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pocketseg.data import Cases, Split
 from pocketseg.errors import ModelFileError, RecipeError, near
-from pocketseg.exporters import Parity, compare, export_onnx
+from pocketseg.exporters import Parity, compare, onnx_file
 from pocketseg.exporters.onnx import LARGEST_DIFFERENCE, LARGEST_SHARE
+from pocketseg.files import whole_file
 from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import best_checkpoint, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
@@ -79,13 +80,10 @@ def export(
         **({} if model.quant is None else {"quant": model.quant}),
         "trained_on_sha256": manifest["data"]["sha256"],
     }
-    temporary = path.with_name(f".{path.name}.unchecked.onnx")
-    export_onnx(model.integer_core(), model.pipeline, card, temporary)
-    try:
+    content = onnx_file(model.integer_core(), model.pipeline, card, path)
+    with whole_file(path, len(content)) as temporary:
+        temporary.write_bytes(content)
         parity = _compared(model, temporary, path, cases, Split.read(folder.split_file), fold)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     log.info("%s: %s", path, _said(parity))
     return Export(path, path.stat().st_size, parity)
 

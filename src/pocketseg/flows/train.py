@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pocketseg.data import Case, Cases, CheckedData, Fold, Split
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.engine.library import library
-from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, RecipeError, RunError, named
+from pocketseg.errors import DataError, EnvironmentProblem, Interrupted, ModelFileError, RecipeError, RunError, named
 from pocketseg.evaluation import (
     Summary,
     asking,
@@ -478,12 +478,34 @@ class _Work:
 
     def _fold(self, number: int, fold: Fold) -> list[Summary]:
         for stage in self.recipe.stages:
+            self._obey()
             self._stage(number, fold, stage)
         if not self.accelerator.is_main_process:
             return []
         summaries = self._judge(number, fold)
+        self._obey()
         self._pack_fold(number)
         return summaries
+
+    def _obey(self) -> None:
+        """Stop where a signal asked to, between two things that are kept.
+
+        Raises:
+            Interrupted: it did.
+        """
+        if self.stop.signal_number and self.accelerator.num_processes == 1:
+            what, fix = "stopped; the state is saved", "go on with the same command and --resume"
+            raise Interrupted(self.stop.signal_number, str(self.run.path), what, fix)
+
+    def _progress(self, what: str) -> Callable[[int, int], None]:
+        """Tells how far something is, and stops there where a signal asked to."""
+
+        def tell(done: int, of: int) -> None:
+            self._obey()
+            if self.progress is not None:
+                self.progress(what, done, of)
+
+        return tell
 
     def _pack_fold(self, number: int) -> None:
         """The fold's last model as `model.pseg`, which then stands for the run wherever it predicts."""
@@ -731,14 +753,10 @@ class _Work:
                 chosen,
                 asking(predictor),
                 self.recipe.data.classes,
-                None if self.progress is None else _named(self.progress, f"judging {stage.name}, {part}"),
+                self._progress(f"judging {stage.name}, {part}"),
                 metric_choice(self.recipe.evaluate),
             )
             write_scores(rows, self.run.scores_file(number, part, place))
             summaries += summarize(rows, part)
         write_summaries(summaries, self.run.summary_file(number, place))
         return summaries
-
-
-def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
-    return lambda done, of: progress(what, done, of)

@@ -134,6 +134,7 @@ def harmless_or_refused(path: Path, good) -> bool:
     return False
 
 
+@pytest.mark.row("F11")
 def test_single_bits_that_flip(file):
     good, content = read_checkpoint(file), file.read_bytes()
     rng = np.random.default_rng(1)
@@ -149,6 +150,7 @@ def test_single_bits_that_flip(file):
     assert refused > 290
 
 
+@pytest.mark.row("F11")
 def test_files_that_are_cut(file):
     good, content = read_checkpoint(file), file.read_bytes()
     rng = np.random.default_rng(2)
@@ -159,6 +161,7 @@ def test_files_that_are_cut(file):
     assert harmless_or_refused(file, good)
 
 
+@pytest.mark.row("F11")
 @pytest.mark.parametrize(
     "change",
     [
@@ -173,6 +176,7 @@ def test_an_altered_envelope(file, change):
     assert refusal(file) == "was altered: its digest is wrong"
 
 
+@pytest.mark.row("F11")
 @pytest.mark.parametrize("change", ["value", "name", "dtype", "shape", "missing", "added"])
 def test_altered_tensors(file, change):
     held = tensors()
@@ -248,6 +252,7 @@ def test_a_folder(tmp_path):
 # --- writing ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("F02")
 def test_rotation_keeps_the_one_before(file):
     first = file.read_bytes()
     rotate_checkpoint(file)
@@ -262,12 +267,14 @@ def test_rotation_keeps_the_one_before(file):
     assert previous(file).name == "previous.last.safetensors"
 
 
+@pytest.mark.row("F02")
 def test_nothing_else_is_left_in_the_folder(file):
     rotate_checkpoint(file)
     write_checkpoint(file, tensors(), STATE)
     assert sorted(p.name for p in file.parent.iterdir()) == ["last.safetensors", "previous.last.safetensors"]
 
 
+@pytest.mark.row("F02", "F08")
 @pytest.mark.parametrize("step", ["write", "rename"])
 def test_a_full_disk_leaves_the_old_file(file, monkeypatch, step):
     before = file.read_bytes()
@@ -281,6 +288,7 @@ def test_a_full_disk_leaves_the_old_file(file, monkeypatch, step):
     assert file.read_bytes() == before and [p.name for p in file.parent.iterdir()] == [file.name]
 
 
+@pytest.mark.row("F09")
 def test_a_rotation_that_fails_is_a_problem_of_the_environment(file, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")

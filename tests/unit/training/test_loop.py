@@ -466,6 +466,7 @@ def twice_stopped(start) -> Path:
     return training.folder
 
 
+@pytest.mark.row("F11", "F12")
 def test_a_torn_file_falls_back_to_the_one_before(start, caplog):
     expected = undisturbed(start)
     folder = twice_stopped(start)
@@ -478,6 +479,7 @@ def test_a_torn_file_falls_back_to_the_one_before(start, caplog):
     assert contents(run(resumed)) == expected
 
 
+@pytest.mark.row("F02")
 def test_a_kill_between_rotation_and_writing(start):
     expected = undisturbed(start)
     folder = twice_stopped(start)
@@ -487,6 +489,7 @@ def test_a_kill_between_rotation_and_writing(start):
     assert contents(run(resumed)) == expected
 
 
+@pytest.mark.row("F12")
 def test_both_torn_is_a_new_start(start):
     expected = undisturbed(start)
     folder = twice_stopped(start)
@@ -497,6 +500,7 @@ def test_both_torn_is_a_new_start(start):
     assert contents(run(again)) == expected
 
 
+@pytest.mark.row("F02", "F12")
 def test_a_torn_file_never_replaces_the_good_one(start, monkeypatch):
     """Torn last, good previous; the next save is killed between rotation and writing: the good one must be left."""
     folder = twice_stopped(start)
@@ -558,6 +562,7 @@ def breaking(monkeypatch, at: int, value: float = math.nan) -> None:
     monkeypatch.setattr(lesson, "segmentation_loss", loss)
 
 
+@pytest.mark.row("F22")
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_names_the_files(start, monkeypatch, value):
     breaking(monkeypatch, 5, value)
@@ -571,6 +576,7 @@ def test_a_loss_that_is_not_finite_names_the_files(start, monkeypatch, value):
         assert (case.image.where in text) == (case in order[2:4])
 
 
+@pytest.mark.row("F22")
 def test_the_state_before_a_loss_that_is_not_finite_is_kept(start, monkeypatch):
     expected = undisturbed(start)
     with monkeypatch.context() as patch:
@@ -589,6 +595,7 @@ def test_a_rate_that_is_far_too_high_ends_in_a_training_error(start):
         start(net=net, epochs=50, optimizer={"kind": "sgd", "lr": 100}, schedule={"kind": "constant"}).run()
 
 
+@pytest.mark.row("F22")
 def test_a_net_that_breaks_in_the_last_step_of_an_epoch_is_not_saved(start, monkeypatch):
     """The loss of the last step was finite and its update was not: only validation can notice it."""
     training = start()

@@ -1,0 +1,351 @@
+"""A run's life beside its kills: odd names, folders that cannot be written to, other versions, data that changes."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import SMALL, overrides, read_csv, read_json, run_cli
+from PIL import Image
+
+import pocketseg
+from pocketseg import files
+from pocketseg.cli.verbs import app
+from pocketseg.data import Cases, Split
+from pocketseg.errors import EnvironmentProblem, RunError
+from pocketseg.evaluation import read_scores
+from pocketseg.flows import results
+from pocketseg.flows import train as train_flow
+from pocketseg.flows.pictures import read_history
+from pocketseg.flows.report import asked
+from pocketseg.flows.results import can_list, list_run
+from pocketseg.flows.run_folder import RunFolder, add_result, read_rows
+from pocketseg.flows.train import SIGNALS
+
+TINY = (*SMALL, "data.size=[16, 16]", "stages.0.net.width=4", "stages.0.net.blocks=2", "stages.0.epochs=2")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return pocketseg.phantom(tmp_path_factory.mktemp("life") / "data", cases=14, size=32, seed=3)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> Path:
+    return train(data, tmp_path_factory.mktemp("life") / "run")
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A finished run that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def train(data: Path, out: Path, **options) -> Path:
+    return pocketseg.train("demo", data, out, overrides=TINY, device="cpu", **options).run
+
+
+# --- names that are no UTF-8 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("A21")
+def test_names_that_are_no_text_go_through_everything(data, tmp_path, monkeypatch):
+    odd = tmp_path / "odd"
+    for kind in ("images", "masks"):
+        (odd / kind).mkdir(parents=True)
+        for number, path in enumerate(sorted((data / kind).iterdir())):
+            name = (b"caf\xe9", b"bad\xff", b"\xe6\x97\xa5")[number % 3] + f"-{number}.png".encode()
+            shutil.copyfile(path, odd / kind / os.fsdecode(name))
+    names = {case.name for case in Cases.open(odd)}
+    assert any("\udcff" in name for name in names)
+    out = tmp_path / "run"
+    options = [
+        *("--out", str(out), "--device", "cpu", "--set", "data.group_csv=null", "--set", "data.group_column=null"),
+        *overrides(*TINY[len(SMALL) :], "evaluate.parts=[train, validation, test]"),
+    ]
+    here = str(odd)
+    verb("train", "demo", "--data", here, *options)
+    split = Split.read(out / "split.json", Cases.open(odd))
+    found = {row.case for file in out.glob("fold-0/cases-*.csv") for row in read_scores(file)}
+    assert found == names == set(split.groups)
+    verb("train", "demo", "--data", here, *options, "--resume")
+    part = ("--split", str(out / "split.json"))
+    verb("evaluate", str(out), here, *part, "--out", str(tmp_path / "one"))
+    verb("evaluate", str(out), here, *part, "--out", str(tmp_path / "two"), "--against", str(tmp_path / "one"))
+    # What a report times for seconds is not looked at here.
+    monkeypatch.setattr(asked, "TURN_S", 0.001)
+    for form in ("html", "json", "csv"):
+        verb("report", str(out), "--format", form)
+    verb("data", "convert", "auto", here, str(tmp_path / "converted"))
+    verb("predict", str(out), f"{here}/images", "--out", str(tmp_path / "masks"), "--overlay")
+    assert {row.case for row in read_scores(tmp_path / "one/cases.csv")} == set(split.folds[0].test)
+    assert {case.name for case in Cases.open(tmp_path / "converted")} == names
+    for file in tmp_path.rglob("*.json"):
+        json.loads(file.read_bytes().decode("utf-8"))
+
+
+def verb(*arguments: str) -> None:
+    """The command line in this process."""
+    app(list(arguments), standalone_mode=False)
+
+
+# --- folders that cannot be written to --------------------------------------------------------------------------
+
+
+def refuse(monkeypatch, where: str, number: int) -> None:
+    """No file whose path has `where` in it can be opened for writing."""
+    real = os.open
+
+    def opened(path, flags, *more, **options):
+        if where in str(path) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(files.os, "open", opened)
+
+
+@pytest.mark.row("F10", "P16")
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_run_whose_parent_is_closed_is_trained_and_said_to_be_unlisted(data, tmp_path, monkeypatch, caplog, number):
+    refuse(monkeypatch, ".results.csv.lock", number)
+    with caplog.at_level(logging.WARNING):
+        out = train(data, tmp_path / "mounted/out")
+    assert (out / "fold-0/model.pseg").exists() and not (tmp_path / "mounted/results.csv").exists()
+    warned = [record.message for record in caplog.records if "will not be listed" in record.message]
+    assert len(warned) == 1 and "results.csv" in warned[0]
+    told = (out / "log.txt").read_text()
+    assert told.index("will not be listed") < told.index("epoch 1/2")
+
+
+@pytest.mark.row("P16")
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_a_package_of_the_report_is_missed_before_training(data, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        EnvironmentProblem, match=rf"{package}: cannot be imported .* pip install 'pocketseg\[report\]'"
+    ):
+        train(data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "fits"),
+    [
+        (b"name,recipe\nalt,gr\xfcn\n", True),  # as a spreadsheet saves it in Latin-1
+        (b"\xef\xbb\xbfname,recipe\nalt,demo\n", True),
+        (b"name;recipe\nalt;demo\n", False),
+        (b"patient,age\n1,2\n", False),
+        (b"name,recipe\nalt,demo,more\n", False),
+        (b"\x00\xff\xfe", False),
+    ],
+)
+def test_a_table_of_somebody_else_is_left_alone(run, caplog, content, fits):
+    table = run.parent / "results.csv"
+    table.write_bytes(content)
+    assert can_list(RunFolder(run)) == fits
+    if fits:
+        list_run(RunFolder(run))
+        assert [row["name"] for row in read_rows(table)] == ["alt", "run"]
+        assert content.splitlines()[1].split(b",")[1] in table.read_bytes()
+    else:
+        assert table.read_bytes() == content and "is no table of runs" in caplog.text
+
+
+@pytest.mark.row("F17")
+def test_runs_that_end_together_are_all_listed(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from pocketseg.flows.run_folder import add_result, RunFolder\n"
+        "for i in range(25):\n"
+        "    add_result(Path(sys.argv[1]) / 'results.csv', {'name': f'{sys.argv[2]}-{i}', 'x': i})\n"
+    )
+    racers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(number)]) for number in range(3)]
+    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
+    assert len({row["name"] for row in read_csv(tmp_path / "results.csv")}) == 75
+
+
+def test_a_name_that_is_a_formula_is_none_in_the_table(tmp_path):
+    add_result(tmp_path / "results.csv", {"name": "=1+1", "dice": -0.5})
+    add_result(tmp_path / "results.csv", {"name": "b", "dice": 0.5})
+    assert (tmp_path / "results.csv").read_text() == "name,dice\n'=1+1,-0.5\nb,0.5\n"
+    assert [row["name"] for row in read_rows(tmp_path / "results.csv")] == ["=1+1", "b"]
+
+
+# --- what changes between two starts ----------------------------------------------------------------------------
+
+
+@pytest.mark.row("F14")
+@pytest.mark.parametrize("what", ["pocketseg", "torch", "numpy"])
+def test_other_versions_are_told_and_taken_when_allowed(data, run, what):
+    manifest = read_json(run / "manifest.json")
+    place = manifest if what == "pocketseg" else manifest["libraries"]
+    now, place[what] = place[what], "0.0.1"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=rf"{what} 0\.0\.1 → {re.escape(now)} → .*--allow-changed"):
+        train(data, run, resume=True)
+    train(data, run, resume=True, allow_changed=True)
+    assert f"{what} 0.0.1 → {now}" in read_json(run / "manifest.json")["resumed"][-1]
+
+
+@pytest.mark.row("F14")
+def test_other_data_is_told_and_taken_when_allowed(data, run, tmp_path):
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    image, another = sorted((other / "images").iterdir())[:2]
+    image.write_bytes(another.read_bytes())
+    before = read_json(run / "manifest.json")["data"]["sha256"]
+    done = run_cli("train", "demo", "--data", other, "--out", run, "--device", "cpu", "--resume", *overrides(*TINY))
+    assert done.returncode == 2 and "other data" in done.stderr
+    train(other, run, resume=True, allow_changed=True)
+    manifest = read_json(run / "manifest.json")
+    assert "other data" in manifest["resumed"][-1] and manifest["data"]["sha256"] == before
+
+
+@pytest.mark.row("F14")
+def test_another_split_or_recipe_is_refused_always(data, run, tmp_path):
+    content = read_json(run / "split.json")
+    fold = content["folds"][0]
+    fold["train"], fold["test"] = fold["test"], fold["train"]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="differs from the split that"):
+        train(data, run, resume=True, allow_changed=True, split=tmp_path / "other.json")
+    train(data, run, resume=True, split=run / "split.json")
+    with pytest.raises(RunError, match="differs from the recipe"):
+        pocketseg.train("demo", data, run, overrides=[*TINY, "seed=5"], device="cpu", resume=True, allow_changed=True)
+
+
+class Meddler:
+    """A listener that changes the data while it is trained on."""
+
+    def __init__(self, change) -> None:
+        self.change = change
+
+    def stage_begins(self, *_) -> None:
+        self.change()
+
+    def step_ends(self, *_) -> None: ...
+    def epoch_ends(self, *_) -> None: ...
+
+
+def test_data_that_changes_while_it_is_trained_on_is_noticed(data, tmp_path, caplog):
+    mine = Path(shutil.copytree(data, tmp_path / "mine"))
+    image = sorted((mine / "images").iterdir())[0]
+    pixels = np.asarray(Image.open(image)).copy()
+    pixels[0, 0] ^= 1
+    out = train(mine, tmp_path / "out", listener=Meddler(lambda: Image.fromarray(pixels).save(image)))
+    assert f"the data changed while it was trained on: {image}" in caplog.text
+    found = read_json(out / "manifest.json")["data"]
+    assert found["changed_while_training"] == {"files": 1, "sha256": Cases.open(mine).digest()} and found["sha256"]
+
+
+def test_data_that_is_only_touched_is_the_same(data, tmp_path, caplog):
+    mine = Path(shutil.copytree(data, tmp_path / "mine"))
+    image = sorted((mine / "images").iterdir())[0]
+    out = train(mine, tmp_path / "out", listener=Meddler(image.touch))
+    assert (
+        "changed while" not in caplog.text and "changed_while_training" not in read_json(out / "manifest.json")["data"]
+    )
+
+
+@pytest.mark.row("F15")
+def test_a_clock_that_jumps_changes_nothing(data, finished, tmp_path, monkeypatch):
+    """Days forth and back, 1970, and behind 2038."""
+    jumps = itertools.cycle([0.0, 86400.0, -86400.0, -time.time(), 3e9 - time.time()])
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    out = train(data, tmp_path / "out")
+    for name in ("best.safetensors", "last.safetensors", "history.csv"):
+        assert (out / "fold-0/float" / name).read_bytes() == (finished / "fold-0/float" / name).read_bytes()
+
+
+def test_durations_are_taken_from_a_clock_that_does_not_jump():
+    """What times, waits or saves now and then asks `time.monotonic` or `time.perf_counter`."""
+    source = Path(pocketseg.__file__).parent
+    assert not [path.name for path in source.rglob("*.py") if re.search(r"\btime\.time\(|st_mtime\b", path.read_text())]
+
+
+# --- files of a run that are damaged ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", "3", '{"data": {}}', "[" * 100000])
+def test_a_damaged_manifest_is_told(data, run, content):
+    (run / "manifest.json").write_text(content)
+    with pytest.raises(RunError, match=r"manifest\.json: (cannot be read|does not say)"):
+        RunFolder(run).manifest()
+    with pytest.raises(RunError, match=r"manifest\.json"):
+        train(data, run, resume=True)
+
+
+@pytest.mark.parametrize("content", ["", "[{", '[{"part": 1}]', "3", "[3]"])
+def test_a_damaged_summary_is_told_and_judged_again(data, run, content):
+    file = run / "fold-0/summary.json"
+    before = file.read_bytes()
+    file.write_text(content)
+    with pytest.raises(RunError, match=r"summary\.json: is damaged"):
+        results.stage_summaries(RunFolder(run))
+    train(data, run, resume=True)
+    assert file.read_bytes() == before
+
+
+def test_a_folder_beside_the_folds_is_none(run):
+    shutil.copytree(run / "fold-0", run / "fold-0.bak")
+    (run / "fold-x").mkdir()
+    assert RunFolder(run).folds() == [0]
+
+
+def test_timings_that_a_kill_cut_off_are_mended(data, run):
+    file = run / "fold-0/float/timings.csv"
+    whole = file.read_text()
+    file.write_text(whole[:-9])
+    assert len(read_history(file.parent, "timings.csv")) == 1
+    file.write_text(whole.replace("1,", "one,"))
+    with pytest.raises(RunError, match=r"timings\.csv: is damaged"):
+        read_history(file.parent, "timings.csv")
+
+
+def test_a_full_disk_under_the_log_is_one_line_and_code_3(data, tmp_path, monkeypatch, capsys):
+    real = os.write
+    lines = []
+
+    def write(handle, content):
+        lines.append(handle)
+        if len(lines) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, content)
+
+    monkeypatch.setattr(train_flow.RunFolder.logged.__globals__["os"], "write", write)
+    with pytest.raises(EnvironmentProblem, match=r"log\.txt: cannot be written \(No space left"):
+        train(data, tmp_path / "out")
+    assert "Logging error" not in capsys.readouterr().err
+
+
+def test_what_slurm_and_a_lost_terminal_send_is_heard():
+    assert SIGNALS == ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+
+
+@pytest.mark.parametrize("verb", [["phantom", "--cases", "2"], ["demo", "--out"]])
+def test_a_place_that_no_folder_can_be_made_in(tmp_path, verb):
+    (tmp_path / "file").write_text("")
+    done = run_cli(*verb, tmp_path / "file/out")
+    assert done.returncode == 3 and "file" in done.stderr and "cannot be written" in done.stderr
+
+
+def test_output_that_nobody_can_take():
+    done = run_cli_to("/dev/full", "nets")
+    assert done.returncode == 3 and "standard output: cannot be used" in done.stderr and "Traceback" not in done.stderr
+
+
+def run_cli_to(place: str, *arguments: str):
+    with Path(place).open("w") as output:
+        return subprocess.run(
+            [sys.executable, "-m", "pocketseg.cli.main", *arguments], stdout=output, stderr=subprocess.PIPE, text=True
+        )
