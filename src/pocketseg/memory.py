@@ -25,6 +25,7 @@ LARGEST_FILE = 4 * 2**30
 BAND_PIXELS = 2**22
 
 CODE = "memory"
+SMALLER = "take a smaller image, batch or size, or free some"
 # How libraries say it that raise no MemoryError: torch, ONNX Runtime, OpenVINO, Pillow, zlib, the system's loader,
 # threads whose stacks find no room.
 SAID = re.compile(
@@ -74,9 +75,7 @@ def ended(error: BaseException | None) -> bool:
     return bool(SAID.search(str(error))) or ended(error.__cause__)
 
 
-def problem(
-    where: str, needed: str = "", fix: str = "take a smaller image, batch or size, or free some"
-) -> PocketsegError:
+def problem(where: str, needed: str = "", fix: str = SMALLER) -> PocketsegError:
     """The error to show where memory ended.
 
     Args:
@@ -89,7 +88,7 @@ def problem(
 
 
 @contextmanager
-def named(where: str, needed: str, fix: str) -> Iterator[None]:
+def named(where: str, needed: str = "", fix: str = SMALLER) -> Iterator[None]:
     """Memory that ends inside of the block is told with what was done there."""
     try:
         yield
