@@ -34,6 +34,10 @@ class Slow(BaseException):
     """An input took too long."""
 
 
+def ring(*_: object) -> None:
+    raise Slow
+
+
 def outcome(target: Target, path: Path) -> str:
     """`read`, `refused`, or what went against the contract."""
     signal.alarm(SECONDS)
@@ -107,9 +111,6 @@ def main() -> None:
     given = parser.parse_args()
     given.failures.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
-
-    def ring(*_: object) -> None:
-        raise Slow
 
     signal.signal(signal.SIGALRM, ring)
     print(json.dumps(fuzz(given.kind, given.seconds, given.seed, given.failures)))

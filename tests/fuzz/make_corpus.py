@@ -15,9 +15,10 @@ import nibabel
 import numpy as np
 import onnx
 import torch
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 HERE = Path(__file__).parent
+# ruff: noqa: E402
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "corpus"), str(HERE.parent / "unit/engine")]
 from packed_models import packed
 
@@ -57,7 +58,6 @@ def pictures() -> None:
     pages = [Image.fromarray(GREY), Image.fromarray(MASK), Image.fromarray(GREY)]
     for name, compression in (("plain", None), ("deflate", "tiff_deflate")):
         pages[0].save(place("stack", f"{name}.tif"), save_all=True, append_images=pages[1:], compression=compression)
-    assert TiffImagePlugin
 
 
 def volumes() -> None:
@@ -109,7 +109,8 @@ def models() -> None:
             for role, shape in shapes.items():
                 group[f"{layer}/{role}:0"] = np.ones(shape, np.float32)
     pipeline = Pipeline(
-        (32, 32), multiple=8, classes=("lesion",), normalization=Normalization("train-mean-std", mean=(0.4,), std=(0.2,)),
+        (32, 32), multiple=8, classes=("lesion",),
+        normalization=Normalization("train-mean-std", mean=(0.4,), std=(0.2,)),
         postprocess=Postprocess(0.6, min_peak=0.7, fill_holes=True),
     )  # fmt: skip
     place("pipeline", "one.json").write_text(pipeline.to_json())

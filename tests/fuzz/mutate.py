@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -95,7 +96,7 @@ def of_json(content: bytes, rng: random.Random) -> bytes:
             source, other = rng.choice(places)
             parent[key] = json.loads(json.dumps(source[other]))
         else:
-            parent[key] = rng.choice(ODD_VALUES)
+            parent[key] = copy.deepcopy(rng.choice(ODD_VALUES))
     return json.dumps(whole[0]).encode()
 
 
