@@ -6,13 +6,14 @@ FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-long kills lint clean help
+.PHONY: demo test test-long kills fuzz lint clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
 	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
+	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS)"
 	@echo "make clean          remove .venv and the demo"
 
 $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
@@ -36,6 +37,9 @@ ifeq ($(FAST),)
 else
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m "not slow and not real_data" --doctest-modules src tests/unit tests/contract tests/parity
 endif
+
+fuzz: $(STAMP)
+	POCKETSEG_FUZZ_SECONDS=$${POCKETSEG_FUZZ_SECONDS:-600} OMP_NUM_THREADS=1 $(PYTEST) -m fuzz tests
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests

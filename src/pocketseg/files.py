@@ -26,6 +26,7 @@ if sys.platform != "win32":
 
 # Recipes, tables, split files: what people write, and lists of cases.
 LARGEST_TEXT = 64 * 2**20
+LARGE_READ = 2**16
 # What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
 # no holder was left by one that was killed, and is removed by the next that writes there.
 PART = ".pocketseg-part"
@@ -52,7 +53,16 @@ def inside(folder: Path, *names: str | Path) -> Path:
     return path
 
 
-def open_regular(path: Path) -> io.BufferedReader:
+class RegularFile(io.BufferedReader):
+    """A file that never makes room for more than it has left, however much is asked for: lengths in files may lie."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > LARGE_READ:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
+def open_regular(path: Path) -> RegularFile:
     """Open a file for reading; what is none (a pipe, a device, a folder) is refused and not waited for.
 
     Raises:
@@ -66,7 +76,7 @@ def open_regular(path: Path) -> io.BufferedReader:
             raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "is a pipe or a device, no file", str(path))
-        return os.fdopen(handle, "rb")
+        return RegularFile(io.FileIO(handle, "rb"))
     except BaseException:
         os.close(handle)
         raise
@@ -80,8 +90,7 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # As much room is made as is asked for.
-        content = b"" if size > most_bytes else file.read(min(size, most_bytes) + 1)
+        content = b"" if size > most_bytes else file.read(most_bytes + 1)
     if max(size, len(content)) > most_bytes:
         raise OSError(errno.EFBIG, f"has {max(size, len(content)):,} bytes, more than {most_bytes:,}", str(path))
     return content

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pocketseg.errors import EnvironmentProblem, PocketsegError
 
@@ -23,6 +25,7 @@ LARGEST_FILE = 4 * 2**30
 BAND_PIXELS = 2**22
 
 CODE = "memory"
+SMALLER = "take a smaller image, batch or size, or free some"
 # How libraries say it that raise no MemoryError: torch, ONNX Runtime, OpenVINO, Pillow, zlib, the system's loader,
 # threads whose stacks find no room.
 SAID = re.compile(
@@ -72,9 +75,7 @@ def ended(error: BaseException | None) -> bool:
     return bool(SAID.search(str(error))) or ended(error.__cause__)
 
 
-def problem(
-    where: str, needed: str = "", fix: str = "take a smaller image, batch or size, or free some"
-) -> PocketsegError:
+def problem(where: str, needed: str = "", fix: str = SMALLER) -> PocketsegError:
     """The error to show where memory ended.
 
     Args:
@@ -84,6 +85,43 @@ def problem(
     """
     what = "there is not enough memory for it" + (f"; {needed}" if needed else "")
     return EnvironmentProblem(where, what, fix).coded(CODE)
+
+
+@contextmanager
+def named(where: str, needed: str = "", fix: str = SMALLER) -> Iterator[None]:
+    """Memory that ends inside of the block is told with what was done there."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, PocketsegError) or not ended(error):
+            raise
+        raise problem(where, needed, fix) from None
+
+
+def free_bytes() -> int | None:
+    """What this process may still take: of the machine, of its container, of its own limit; None where none says."""
+    found = [value * 1024 for value in _numbers(Path("/proc/meminfo"), r"MemAvailable:\s+(\d+)")]
+    group = Path("/sys/fs/cgroup")
+    for most, used in zip(_numbers(group / "memory.max"), _numbers(group / "memory.current"), strict=False):
+        found.append(most - used)
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        pages = _numbers(Path("/proc/self/statm"))
+        found += [limit - number * resource.getpagesize() for number in pages if limit != resource.RLIM_INFINITY]
+    except ImportError:  # Windows
+        pass
+    return max(0, min(found)) if found else None
+
+
+def _numbers(file: Path, pattern: str = r"(\d+)") -> list[int]:
+    """The number that a file of the system tells, if it does."""
+    try:
+        found = re.search(pattern, file.read_text())
+    except OSError:
+        return []
+    return [int(found[1])] if found else []
 
 
 def told(error: BaseException, otherwise: PocketsegError) -> PocketsegError:

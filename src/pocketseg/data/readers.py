@@ -18,12 +18,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pocketseg import memory
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.files import open_regular, read_file
-from pocketseg.memory import LARGEST_PIXELS
+from pocketseg.memory import LARGEST_PIXELS, bands
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 MOST_PAGES = 2**16
+# Nothing that is deflated unpacks to more than this many times its size.
+DEFLATE_LIMIT = 1032
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
@@ -60,7 +62,7 @@ def read_image(path: Path) -> NDArray[np.generic]:
     Raises:
         DataError: the file is missing, empty, torn, too large, no allowed format, or would be decoded wrongly.
     """
-    with _opened(path) as picture:
+    with memory.named(str(path)), _opened(path) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         image = _as_array(picture)
     if image.dtype == np.float32 and not np.isfinite(image).all():
@@ -80,7 +82,7 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
         DataError: as `read_image`, or the file is a JPEG, its channels differ, transparency carries the mask, or
             white is stored as 0.
     """
-    with _opened(path) as picture:
+    with memory.named(str(path)), _opened(path) as picture:
         if picture.format == "JPEG" and not grey:
             raise DataError(
                 str(path),
@@ -91,7 +93,7 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
             what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
             raise DataError(str(path), what, "save the mask as PNG")
         # The index of a palette is the class; its colours are only for the eye.
-        values = np.asarray(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
+        values = _pixels(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
     return values if values.ndim == 2 else _collapse(values, path)
 
 
@@ -119,7 +121,7 @@ def stored_pixels(path: Path) -> NDArray[np.generic]:
     Raises:
         DataError: as `read_image`.
     """
-    with _opened(path) as picture:
+    with memory.named(str(path)), _opened(path) as picture:
         return _as_array(picture, keep_alpha=True)
 
 
@@ -264,6 +266,9 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
     if getattr(picture, "is_animated", False) and not pages:
         what = f"the file holds {page_count(picture)} pages or frames"
         raise DataError(str(path), what, "save each as a file of its own")
+    if picture.format == "PNG" and width * height * content[24] // 8 > DEFLATE_LIMIT * len(content):
+        what = f"the image is cut off: it declares {width}×{height} pixels, more than the file can hold"
+        raise DataError(str(path), what, "copy it again from its source")
     if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
         raise DataError(
             str(path),
@@ -291,18 +296,38 @@ def _as_array(picture: Image.Image, keep_alpha: bool = False) -> NDArray[np.gene
     """Pixels of any mode as grey (h, w) or colour (h, w, c)."""
     mode = picture.mode
     if mode in ("LA", "RGBA") and keep_alpha:
-        return np.asarray(picture)
+        return _pixels(picture)
     if mode == "P":
-        colour = np.asarray(picture.convert("RGB"))
+        colour = _pixels(picture, "RGB")
         grey = (colour == colour[:, :, :1]).all()
         return colour[:, :, 0] if grey else colour
     if mode == "LA":
-        return np.asarray(picture.convert("L"))
+        return _pixels(picture, "L")
     if mode in ("RGBA", "CMYK", "YCbCr", "RGBX", "PA", "La", "RGBa", "HSV", "LAB"):
-        return np.asarray(picture.convert("RGB"))
-    values = np.asarray(picture)
+        return _pixels(picture, "RGB")
+    values = _pixels(picture)
     # Pillow gives 16-bit big-endian files in their own byte order.
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+def _pixels(picture: Image.Image, mode: str | None = None) -> NDArray[np.generic]:
+    """Pixels in a mode; of a large picture some rows at a time, since Pillow makes several copies of them."""
+
+    def part(rows: slice) -> NDArray[np.generic]:
+        whole = rows.stop >= height and not rows.start
+        band = picture if whole else picture.crop((0, rows.start, width, min(rows.stop, height)))
+        return np.asarray(band.convert(mode) if mode else band)
+
+    width, height = picture.size
+    first, *others = bands((height, width))
+    top = part(first)
+    if not others:
+        return top
+    pixels = np.empty((height, *top.shape[1:]), top.dtype)
+    pixels[first] = top
+    for rows in others:
+        pixels[rows] = part(rows)
+    return pixels
 
 
 def _collapse(values: NDArray[np.generic], path: Path) -> NDArray[np.generic]:

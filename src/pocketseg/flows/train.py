@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import platform
 import signal
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from pocketseg import memory
 from pocketseg.data import Case, Cases, CheckedData, Fold, Split
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.engine.library import library
@@ -32,7 +34,7 @@ from pocketseg.evaluation import (
     write_summaries,
 )
 from pocketseg.files import make_folder, write_atomically
-from pocketseg.flows.inspect import inspect_model
+from pocketseg.flows.inspect import Inspection, inspect_model
 from pocketseg.flows.loading import (
     make_split,
     metric_choice,
@@ -47,6 +49,7 @@ from pocketseg.flows.records import Labelled, check_logs, told
 from pocketseg.flows.results import can_list, list_run
 from pocketseg.flows.run_folder import RunFolder
 from pocketseg.flows.starting import Start, check_starts, start
+from pocketseg.flows.tables import bytes_text
 from pocketseg.flows.teaching import Teaching, check_teachers, prepare
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess, TrainedOn
 from pocketseg.pipeline.intensity import Numbers, converts, numbers_of
@@ -443,6 +446,21 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _warn_of_memory(stage: StageSection, net: Inspection) -> None:
+    """Say so where the memory is too small for a step, since the system may end the process without a word.
+
+    Every layer's output is kept for the way back, and a weight has a gradient and two averages beside it.
+    """
+    outputs = 4 * sum(math.prod(layer["shape"]) for layer in net.layers)
+    needed = stage.batch * outputs + 4 * int(net.totals["bytes"])
+    free = memory.free_bytes()
+    if free is not None and needed > free:
+        log.warning(
+            "stage %s: a step needs about %s, and %s of memory are free, so the system may end it; a smaller batch, "
+            "data.size or net needs less", stage.name, bytes_text(needed), bytes_text(free),
+        )  # fmt: skip
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -554,10 +572,15 @@ class _Work:
         if self.accelerator.is_main_process and not begun:
             self._announce(number, fold, stage, model, begin, teaching, precision, why)
         if self.accelerator.is_main_process:
-            inspect_model(model).save(folder, ("json", "svg"))
+            inspected = inspect_model(model)
+            inspected.save(folder, ("json", "svg"))
+            _warn_of_memory(stage, inspected)
         examples = partial(draw_examples, self.cases, validation, model, self.accelerator.device)
         listener = Labelled(f"fold {number}", self.listener) if self.listener and self.several else self.listener
-        with told(number, folder, self.logs, examples, listener) as training.listener:
+        with told(number, folder, self.logs, examples, listener) as training.listener, memory.named(
+            f"stage {stage.name!r}", "a batch of {} at {}×{}".format(stage.batch, *model.pipeline.size),
+            f"--set stages.*.batch={max(1, stage.batch // 2)}, or a smaller data.size or net",
+        ):  # fmt: skip
             training.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:

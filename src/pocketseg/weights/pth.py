@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import torch
@@ -165,15 +165,14 @@ def _read_legacy(path: Path, file: BinaryIO, size: int) -> dict[str, Tensor]:
     if file.read(1) != b"\x80":
         _refuse(path, "is no PyTorch file")
     file.seek(0)
-    pickles = _Clamped(file, size)
-    if _Machine(path, pickles).run() != LEGACY_MAGIC:
+    if _Machine(path, file).run() != LEGACY_MAGIC:
         _refuse(path, "is a pickle, but no PyTorch file")
-    if _Machine(path, pickles).run() != LEGACY_PROTOCOL:
+    if _Machine(path, file).run() != LEGACY_PROTOCOL:
         _refuse(path, "was written by an unknown version of PyTorch")
-    _Machine(path, pickles).run()  # facts of the machine that wrote it, which matter to nothing
-    machine = _Machine(path, pickles)
+    _Machine(path, file).run()  # facts of the machine that wrote it, which matter to nothing
+    machine = _Machine(path, file)
     names = _state_dict(path, machine.run())
-    keys = _Machine(path, pickles).run()
+    keys = _Machine(path, file).run()
     if not isinstance(keys, list) or len(set(keys)) < len(keys) or set(keys) != set(machine.storages):
         _refuse(path, "lists other storages than its tensors use")
     places: dict[str, int] = {}
@@ -196,26 +195,13 @@ def _refuse(path: Path, what: str) -> NoReturn:
     raise ModelFileError(str(path), what, "save the net's state dict anew: torch.save(net.state_dict(), path)")
 
 
-class _Clamped:
-    """A file that never makes room for more than it has left, however much is asked for."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file = file
-        self.size = size
-        self.tell = file.tell
-        self.readline = file.readline
-
-    def read(self, count: int) -> bytes:
-        return self.file.read(min(count, self.size - self.file.tell()))
-
-
 class _Machine:
     """Follows one pickle from where the file stands to its end.
 
     `storages` are those it named, by key.
     """
 
-    def __init__(self, path: Path, file: io.BytesIO | _Clamped) -> None:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self.file = file
         self.storages: dict[str, _Storage] = {}
@@ -224,7 +210,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(cast(BinaryIO, self.file))):
+        for count, (instruction, argument, _) in enumerate(pickletools.genops(self.file)):
             if count == MOST_INSTRUCTIONS:
                 _refuse(self.path, f"has more than {MOST_INSTRUCTIONS:,} instructions")
             if instruction.name == "STOP":

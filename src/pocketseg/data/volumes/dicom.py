@@ -110,7 +110,8 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
     with quiet() as pydicom:
         try:
             _refuse_bomb(path, pydicom)
-            found = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
+            with open_regular(path) as file:
+                found = pydicom.dcmread(file, stop_before_pixels=not pixels, force=True)
         except DataError:
             raise
         except Exception as error:  # torn files raise what their parsing raises, with values in the message
@@ -131,12 +132,10 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
     with open_regular(path) as file:
         if file.read(132)[128:] != b"DICM":
             return
-        file.seek(0)
-        meta = pydicom.filereader.read_file_meta_info(path)
+        # It stops where pydicom begins to unpack.
+        meta = pydicom.filereader._read_file_meta_info(file)
         if meta.get("TransferSyntaxUID") != DEFLATED:
             return
-        # Preamble and mark, the group length's element of 12 bytes, and what it counts.
-        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
         most = _most_decoded(path)
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         pending = file.read(CHUNK)

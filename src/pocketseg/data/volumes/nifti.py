@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pocketseg import memory
-from pocketseg.data.readers import size_of
+from pocketseg.data.readers import DEFLATE_LIMIT, size_of
 from pocketseg.data.volumes.base import VolumeFile, layers
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError, missing_package
@@ -22,8 +22,6 @@ from pocketseg.files import open_regular, write_atomically
 from pocketseg.memory import LARGEST_VOLUME
 
 SUFFIXES = (".nii", ".nii.gz")
-# No gzip file unpacks to more than this many times its size.
-DEFLATE_LIMIT = 1032
 HEADER_BYTES = 540
 # Fields that people write free text into.
 FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")

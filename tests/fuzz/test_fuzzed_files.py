@@ -1,0 +1,56 @@
+"""Everything that Python reads, fuzzed; and what fuzzing found, held."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+from harness import CORPUS, outcome, ring
+from targets import TARGETS
+
+SECONDS = float(os.environ.get("POCKETSEG_FUZZ_SECONDS", "5"))
+LARGEST_CORPUS = 300_000
+
+
+@pytest.mark.fuzz
+@pytest.mark.row("S02", "S05", "S07")
+@pytest.mark.parametrize("kind", TARGETS)
+def test_only_answers_and_refusals(kind, tmp_path):
+    """The seed is printed; the same seed gives the same files."""
+    seed = int(time.time())
+    told = subprocess.run(
+        [sys.executable, str(HERE / "harness.py"), kind, "--seconds", str(SECONDS), "--seed", str(seed),
+         "--failures", str(tmp_path)],
+        capture_output=True, text=True, timeout=3 * SECONDS + 120, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, f"{kind}, seed {seed}: {told.stderr[-3000:]}"
+    found = json.loads(told.stdout)
+    print(found)
+    assert not found["failures"], f"{kind}, seed {seed}: " + "\n\n".join(found["failures"].values())
+    assert found.get("read", 0) + found.get("refused", 0) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_corpus(kind):
+    """Seeds are read; what was found once ends in an answer or a refusal."""
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for path in sorted((CORPUS / kind).iterdir()):
+            told = outcome(TARGETS[kind], path)
+            assert told == "read" if path.name.startswith("seed") else told in ("read", "refused"), (path, told)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_corpus_is_small():
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < LARGEST_CORPUS
