@@ -208,6 +208,7 @@ def test_rates_of_the_history_are_those_of_the_last_step(start):
     assert [row["lr"] for row in history(folder)] == pytest.approx(expected)
 
 
+@pytest.mark.row("N14")
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_equal_runs_are_equal_bytes(start, precision):
     first, again = (run(start(name, precision=precision)) for name in "ab")
@@ -397,6 +398,7 @@ def test_a_plateau_slows_the_rate(start, monkeypatch):
 # --- stopping and going on --------------------------------------------------------------------------------
 
 
+@pytest.mark.row("N17")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_stopped_run_ends_with_the_same_bytes(start, name):
     witness = Witness()
@@ -412,6 +414,7 @@ def test_a_stopped_run_ends_with_the_same_bytes(start, name):
         assert contents(run(resumed)) == expected, stop_after
 
 
+@pytest.mark.row("N17")
 @pytest.mark.parametrize("stop_after", [3, 9])
 def test_a_run_stopped_at_the_end_of_an_epoch_ends_with_the_same_bytes(start, stop_after):
     expected = undisturbed(start)
@@ -421,6 +424,7 @@ def test_a_run_stopped_at_the_end_of_an_epoch_ends_with_the_same_bytes(start, st
     assert contents(run(resumed)) == expected
 
 
+@pytest.mark.row("N17")
 def test_a_run_stopped_after_every_step(start):
     expected = undisturbed(start)
     resumed = False
