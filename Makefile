@@ -6,18 +6,19 @@ FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-long lint clean help
+.PHONY: demo test test-long lint wheel sbom clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
 	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
+	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
 	@echo "make clean          remove .venv and the demo"
 
-$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
+$(STAMP): pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	scripts/install $(BIN)/python
 	@touch $@
 
 demo: $(STAMP)
@@ -39,5 +40,12 @@ endif
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests
 
+# Equal sources give an equal wheel: nothing in it tells when or where it was made.
+wheel: $(STAMP)
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
+
+sbom: wheel
+	$(BIN)/python scripts/sbom dist/pocketseg-*.whl
+
 clean:
-	rm -rf .venv demo build
+	rm -rf .venv demo build dist

@@ -1,12 +1,13 @@
 """The whole way through the command line, in a process of its own: DATA and OUT.
 
 Prints a digest of every file made, every attempt to reach the network, and every write into the package's own folder.
-Environment: TRY_LOCALE sets the C library's locale, as a program around may; TRY_JUMPS lets the clock jump by a day,
-forth and back, from look to look.
+Environment: TRY_LOCALE sets the C library's locale, as a program around may; TRY_CLOCK is where the clock stands, in
+seconds since 1970: it jumps by a day, forth and back, from look to look.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import itertools
 import json
@@ -15,23 +16,34 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from helpers import overrides
-from places import here
 
-import pocketseg
+class Clock(datetime.datetime):
+    """What the wall clock shows; nobody who measures a time may look at it."""
+
+    shown = itertools.cycle([float(os.environ.get("TRY_CLOCK") or 0) + day * 86_400 for day in (0, 1, -1)])
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return cls.fromtimestamp(next(cls.shown), tz)
+
+
+if os.environ.get("TRY_CLOCK"):  # before the package is imported, which is done below where it is used
+    time.time = lambda: next(Clock.shown)
+    time.time_ns = lambda: int(next(Clock.shown) * 1e9)
+    datetime.datetime = Clock  # type: ignore[misc]
 
 # They tell when and where a run was made and how long it took; ids of cases are drawn for each report.
 OF_THE_RUN = ("manifest.json", "log.txt", "timings.csv", "results.csv", ".lock", "report.html", "case-ids.csv")
 
 
 def main(data: Path, out: Path) -> None:
+    from helpers import overrides
+
     asked, written = watch()
     if os.environ.get("TRY_LOCALE"):
         locale.setlocale(locale.LC_ALL, "")
-    if os.environ.get("TRY_JUMPS"):
-        clock, days = time.time, itertools.cycle([0, 86_400, -86_400])
-        time.time = lambda: clock() + next(days)
     run, images = out / "run", data / "images"
     packed, onnx = run / "fold-0/model.pseg", out / "model.onnx"
     small = overrides("stages.0.epochs=2", "evaluate.metrics=[dice, hd95]")
@@ -54,12 +66,16 @@ def main(data: Path, out: Path) -> None:
 
 
 def do(*arguments: str | Path, codes: tuple[int, ...] = (0,)) -> None:
+    from places import here
+
     code, said = here(*arguments)
     assert code in codes, f"{arguments}: {code} {said}"
 
 
 def watch() -> tuple[list[str], list[str]]:
     """What asks the network from here on, and what is opened for writing in the package's folder."""
+    import pocketseg
+
     asked: list[str] = []
     written: list[str] = []
     package = str(Path(pocketseg.__file__).parent)

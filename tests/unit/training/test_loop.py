@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -488,6 +489,19 @@ def test_a_kill_between_rotation_and_writing(start):
     (folder / "last.safetensors").unlink()
     resumed = start("stopped")
     assert resumed.resume()
+    assert contents(run(resumed)) == expected
+
+
+@pytest.mark.row("F15")
+def test_checkpoints_are_told_apart_by_what_is_in_them_not_by_the_clock(start):
+    """The older one is of tomorrow, the newer one of 1970."""
+    expected = undisturbed(start)
+    folder = twice_stopped(start)
+    os.utime(previous(folder / "last.safetensors"), (2**32, 2**32))
+    os.utime(folder / "last.safetensors", (0, 0))
+    resumed = start("stopped")
+    assert resumed.resume()
+    assert (resumed.position.epoch, resumed.position.step) == (1, 2)
     assert contents(run(resumed)) == expected
 
 
