@@ -6,7 +6,7 @@ FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-long kills fuzz lint clean help
+.PHONY: demo test test-long kills fuzz lint wheel sbom clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
@@ -14,12 +14,13 @@ help:
 	@echo "make test-long      what takes longer: all kills, every export"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS)"
+	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
 	@echo "make clean          remove .venv and the demo"
 
-$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
+$(STAMP): pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	scripts/install $(BIN)/python
 	@touch $@
 
 demo: $(STAMP)
@@ -47,5 +48,12 @@ test-long: $(STAMP)
 kills: $(STAMP)
 	OMP_NUM_THREADS=1 POCKETSEG_KILLS=$(or $(EACH),1) $(PYTEST) -s -m "not slow" tests/e2e/test_kill_points.py
 
+# Equal sources give an equal wheel: nothing in it tells when or where it was made.
+wheel: $(STAMP)
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
+
+sbom: wheel
+	$(BIN)/python scripts/sbom dist/pocketseg-*.whl
+
 clean:
-	rm -rf .venv demo build
+	rm -rf .venv demo build dist

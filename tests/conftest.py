@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from reliability_rows import HELD, held
+
 MISSING_TOOL = "missing tool"
 
 
@@ -36,6 +38,14 @@ def tool():
         return path
 
     return find
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep which rows of the reliability matrix the tests hold, before some are left out; None of a part of them."""
+    home, start = Path(__file__).parent, config.invocation_params.dir
+    whole = any((start / each).resolve() == home for each in config.args) and not config.getoption("lf")
+    config.stash[HELD] = held(items) if whole else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

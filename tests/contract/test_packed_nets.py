@@ -50,6 +50,7 @@ def agrees(core: nn.Module, size: tuple[int, int], channels: int = 1) -> None:
     assert expected.std() > 1e-6
 
 
+@pytest.mark.row("N01")
 @every_net
 def test_every_net_packs_and_agrees(name):
     net = lived(make(name))

@@ -21,9 +21,11 @@ def processes():
     return context
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LIMITS else name for name in ROWS]
-)
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.row(name), *([pytest.mark.slow] if name in LIMITS else [])]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in ROWS])
 def test_row(name, processes, record_property):
     record_property("corpus", name)
     seconds, most = LIMITS.get(name, (SECONDS, BYTES))

@@ -40,6 +40,7 @@ def test_the_same_masks_as_torch(packed, trained_run, images):
     assert engine.pipeline == net.pipeline
 
 
+@pytest.mark.row("S28")
 def test_the_file_holds_what_its_reader_needs_and_no_more(packed, trained_run, phantom_data):
     content = packed.file.read_bytes()
     assert packed.size_bytes == len(content)
@@ -110,6 +111,7 @@ def test_an_altered_file_is_refused(packed, phantom_data, tmp_path):
         assert done.returncode == 2 and "was altered" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.row("P11")
 def test_a_pipeline_of_another_net_is_refused(packed, tmp_path):
     container = read_container(packed.file.read_bytes(), "here")
     card = {**container.card, "pipeline": {**container.card["pipeline"], "classes": ["a", "b"]}}

@@ -34,6 +34,7 @@ def session(program, threads=1):
     return Session(file_of(program, {}), "here", threads)
 
 
+@pytest.mark.row("N01")
 @every_net
 @every_scheme
 def test_the_engine_equals_the_integer_net(name, text):
@@ -47,6 +48,7 @@ def test_the_engine_equals_the_integer_net(name, text):
     assert len(np.unique(logits)) > 20 or "Q0.4" in text
 
 
+@pytest.mark.row("N01")
 @pytest.mark.parametrize("text", ["w8a8", "w1a1", "residual w2a2", "w4"])
 @pytest.mark.parametrize("up", ["nearest-conv", "transposed", "bilinear-corners"])
 def test_every_way_up(text, up):

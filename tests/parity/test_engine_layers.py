@@ -46,6 +46,7 @@ def layer(draw: random.Random, weights, inputs) -> tuple[QuantConv2d, int]:
     return QuantConv2d(conv, weights, inputs), inside
 
 
+@pytest.mark.row("N01")
 @pytest.mark.parametrize(("weights", "inputs"), list(itertools.product(WEIGHTS, INPUTS)), ids=str)
 def test_convolutions(weights, inputs):
     seed = random.SystemRandom().randrange(2**32)
@@ -82,6 +83,7 @@ class Framed(nn.Module):
         return F.pad(self.inner(F.max_pool2d(x, FRAME)), self.frame)
 
 
+@pytest.mark.row("N08")
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums(sign):
     """All weights and codes at their ends, the longest sum that a layer of the catalogue has."""
@@ -96,6 +98,7 @@ def test_the_largest_sums(sign):
     assert abs(logits[0, 0, 1, 1]) == pytest.approx(2048 * 9 * 1.5, rel=1e-3)
 
 
+@pytest.mark.row("N08")
 def test_sums_beyond_int32_take_wider_ones():
     conv = nn.Conv2d(64, 2, 3, padding=1, bias=False)
     nn.init.constant_(conv.weight, 0.5)

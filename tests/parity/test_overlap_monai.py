@@ -53,6 +53,7 @@ def expected(ours: float, outcome: str, ignore_empty: bool) -> float:
     return ours
 
 
+@pytest.mark.row("N18")
 @pytest.mark.parametrize("name", ["dice", "iou"])
 @pytest.mark.parametrize("ignore_empty", [True, False])
 def test_random_masks(monai, name, ignore_empty):

@@ -48,6 +48,7 @@ def blob(rng: np.random.Generator, shape) -> np.ndarray:
     return distance + rng.normal(0, 0.1, shape) < 1
 
 
+@pytest.mark.row("N18")
 def test_where_both_masks_have_something(monai):
     rng = np.random.default_rng(0)
     judged = 0

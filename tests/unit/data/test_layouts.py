@@ -324,6 +324,7 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.row("S02")
 def test_pickles_are_never_opened(tmp_path):
     bird = tmp_path / "it-sang"
     objects = np.empty((1, 2, 2), object)

@@ -71,6 +71,7 @@ def stored(order, signs):
 # --- orientations -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("N20")
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS, ids=str)
 def test_every_orientation_goes_there_and_back(tmp_path, order, signs):
     """The slices are the same whatever the order they are stored in, and the way back is exact."""
@@ -148,6 +149,7 @@ def test_slope_and_intercept_are_applied(tmp_path):
     np.testing.assert_allclose(open_volume(tmp_path / "a.nii").voxels(), 2 * np.arange(24).reshape(2, 3, 4) - 5)
 
 
+@pytest.mark.row("S26")
 def test_a_mask_keeps_the_header_but_no_free_text(tmp_path):
     image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.float32), np.diag([1, 2, 3, 1.0]))
     image.header["descrip"], image.header["db_name"] = b"Secret Person", b"Person"

@@ -23,12 +23,14 @@ def refused(content: bytes) -> str:
     return str(python.value)
 
 
+@pytest.mark.row("P10")
 def test_cut_anywhere_in_the_header():
     whole = packed()
     for length in range(HEADER_BYTES + 1):
         assert "no packed model" in refused(whole[:length]) or "torn" in refused(whole[:length])
 
 
+@pytest.mark.row("P10")
 def test_cut_or_longer_anywhere():
     whole = packed()
     for length in range(HEADER_BYTES, len(whole), 97):
@@ -36,6 +38,7 @@ def test_cut_or_longer_anywhere():
     assert "torn" in refused(whole + b"\0")
 
 
+@pytest.mark.row("P10")
 def test_every_bit_of_the_header_counts():
     whole = packed()
     for place in range(HEADER_BYTES):
@@ -45,6 +48,7 @@ def test_every_bit_of_the_header_counts():
             refused(bytes(altered))
 
 
+@pytest.mark.row("P10")
 def test_every_byte_behind_it_counts():
     whole = packed()
     for place in range(HEADER_BYTES, len(whole), 53):
@@ -53,6 +57,7 @@ def test_every_byte_behind_it_counts():
         assert "digest" in refused(bytes(altered))
 
 
+@pytest.mark.row("P12")
 def test_a_newer_version_is_told():
     head = struct.pack("<I", 3)
     assert "newer than 2 → upgrade" in refused(packed()[:8] + head + packed()[12:])
@@ -65,6 +70,7 @@ def test_section_lengths_that_overflow(lengths):
     refused(HEADER.pack(magic, version, zero, length, *lengths) + whole[HEADER.size :])
 
 
+@pytest.mark.row("P10")
 def test_sections_cut_behind_a_right_digest():
     """Every length of the program section: the reader in C++ has no other guard than its own counting."""
     whole = packed()

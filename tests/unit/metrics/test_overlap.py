@@ -14,6 +14,7 @@ pairs = hnp.array_shapes(min_dims=1, max_dims=3, max_side=8).flatmap(
 NONE, SOME = np.zeros((3, 4), bool), np.eye(3, 4, dtype=bool)
 
 
+@pytest.mark.row("N18")
 @given(pairs)
 def test_against_sets_of_pixels(pair):
     prediction, reference = pair
@@ -29,6 +30,7 @@ def test_against_sets_of_pixels(pair):
         assert all(math.isnan(x) for x in (found.dice, found.iou, found.precision, found.recall))
 
 
+@pytest.mark.row("N19")
 @given(pairs)
 def test_symmetry_and_bounds(pair):
     one, other = overlap(*pair), overlap(*pair[::-1])
@@ -39,6 +41,7 @@ def test_symmetry_and_bounds(pair):
         assert one.dice == pytest.approx(2 * one.iou / (1 + one.iou))
 
 
+@pytest.mark.row("N18")
 @pytest.mark.parametrize(
     ("prediction", "reference", "outcome", "ratio"),
     [

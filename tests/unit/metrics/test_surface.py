@@ -51,6 +51,7 @@ def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b)) or abs(a - b) <= 1e-9
 
 
+@pytest.mark.row("N18")
 @pytest.mark.parametrize(("reach", "sparse"), [(3, 0.2), (1, math.inf), (0, math.inf), (0, 0)])
 def test_ten_thousand_small_masks_equal_the_oracle(reach, sparse, monkeypatch):
     """Anisotropic spacing, images and volumes, all combinations of empty masks; every way to find the nearest pixel."""
@@ -85,6 +86,7 @@ def pairs(draw, empty=True):
     return *masks, tuple(draw(steps) for _ in shape)
 
 
+@pytest.mark.row("N19")
 @given(pairs())
 def test_symmetry(pair):
     prediction, reference, spacing = pair
@@ -94,6 +96,7 @@ def test_symmetry(pair):
     assert all(same(a[name], b[name]) for name in a if name != "asd"), (a, b)
 
 
+@pytest.mark.row("N19")
 @given(pairs(empty=False))
 def test_a_mask_is_no_distance_from_itself(pair):
     mask, _, spacing = pair
@@ -101,6 +104,7 @@ def test_a_mask_is_no_distance_from_itself(pair):
     assert found == {"hd": 0, "hd95": 0, "asd": 0, "assd": 0, "nsd": 1, "bf1": 1}
 
 
+@pytest.mark.row("N19")
 @given(pairs(empty=False), st.integers(0, 40), st.integers(0, 40))
 def test_moving_both_masks_changes_nothing(pair, before, after):
     prediction, reference, spacing = pair
@@ -109,6 +113,7 @@ def test_moving_both_masks_changes_nothing(pair, before, after):
     assert measured(there, 2.0) == pytest.approx(measured(here, 2.0), abs=1e-9)
 
 
+@pytest.mark.row("N19")
 @given(pairs(empty=False), st.floats(0.01, 100))
 def test_distances_scale_with_the_spacing(pair, factor):
     prediction, reference, spacing = pair
@@ -119,6 +124,7 @@ def test_distances_scale_with_the_spacing(pair, factor):
     assert (large["nsd"], large["bf1"]) == pytest.approx((small["nsd"], small["bf1"]))
 
 
+@pytest.mark.row("N19")
 @given(pairs(empty=False))
 def test_order_of_the_measures(pair):
     prediction, reference, spacing = pair
@@ -130,6 +136,7 @@ def test_order_of_the_measures(pair):
     assert found.boundary_f1(found.hd) == 1
 
 
+@pytest.mark.row("N18")
 @pytest.mark.parametrize(
     ("prediction", "reference", "distance", "share"),
     [(NONE, NONE, math.nan, math.nan), (SOME, NONE, math.inf, 0.0), (NONE, SOME, math.inf, 0.0)],

@@ -77,12 +77,14 @@ def test_learned_numbers_are_used_per_channel():
     np.testing.assert_allclose(out[1], (values[1] - 0.1) / 2.0, rtol=1e-5)
 
 
+@pytest.mark.row("P14")
 def test_colour_becomes_grey_by_bt601():
     colour = np.eye(3, dtype=np.float32)[None]  # one red, one green, one blue pixel
     np.testing.assert_allclose(to_channels(colour, 1), [[[0.299, 0.587, 0.114]]], rtol=1e-6)
     np.testing.assert_allclose(to_channels(np.full((2, 2, 3), 0.7, np.float32), 1), 0.7, rtol=1e-6)
 
 
+@pytest.mark.row("P14")
 def test_grey_becomes_colour_by_repetition():
     grey = planes(4, 5)
     np.testing.assert_array_equal(to_channels(grey, 3), np.stack([grey] * 3))

@@ -142,6 +142,7 @@ def test_a_recipe_is_called_as_it_says_or_as_its_file_is(tmp_path):
     assert load_recipe(shipped_file()).name == ""
 
 
+@pytest.mark.row("P06")
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x89PNG\r\n"])
 def test_what_is_no_text(tmp_path, content):
     path = tmp_path / "r.yaml"
@@ -149,6 +150,7 @@ def test_what_is_no_text(tmp_path, content):
     assert refusal(path)[0].startswith(f"{path}: cannot be read (")
 
 
+@pytest.mark.row("P06")
 @pytest.mark.parametrize("text", ["", "5", "- a\n- b", "just words"])
 def test_what_is_no_mapping(tmp_path, text):
     path = tmp_path / "r.yaml"
@@ -165,21 +167,25 @@ def yaml_refusal(text: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.row("P06")
 def test_duplicate_keys():
     assert yaml_refusal("a: 1\nb:\n  c: 2\n  c: 3\n").startswith("r.yaml, line 4, column 3: the key 'c' stands twice")
 
 
+@pytest.mark.row("P06")
 def test_tabs():
     text = yaml_refusal("a:\n\tb: 1\n")
     assert text.startswith("r.yaml, line 2, column 1: ") and text.endswith("→ indent with spaces, not tabs")
 
 
+@pytest.mark.row("P06")
 def test_aliases_are_refused_before_they_grow():
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
     assert yaml_refusal(bomb).startswith("r.yaml, line 2, column 10: aliases (*name) are not allowed")
     assert "aliases" in yaml_refusal("a: &x {b: 1}\nc: {<<: *x}\n")
 
 
+@pytest.mark.row("P06", "S02")
 @pytest.mark.parametrize(
     "text",
     [
@@ -196,6 +202,7 @@ def test_nothing_is_executed(text, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.row("P06")
 @pytest.mark.parametrize(
     "text",
     [
@@ -223,6 +230,7 @@ def test_what_is_no_yaml_is_told(text):
     assert yaml_refusal(text).startswith("r.yaml")
 
 
+@pytest.mark.row("P06")
 def test_a_file_too_large_to_be_a_recipe():
     assert "1,000,001 characters" in yaml_refusal(" " * 1_000_001)
 
@@ -230,6 +238,7 @@ def test_a_file_too_large_to_be_a_recipe():
 # --- unknown keys, types, values --------------------------------------------------------------------------
 
 
+@pytest.mark.row("P06")
 @pytest.mark.parametrize(
     ("key", "near"),
     [
@@ -341,6 +350,7 @@ BAD_VALUES = [
 ]
 
 
+@pytest.mark.row("P09")
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=lambda x: repr(x)[:30])
 def test_impossible_values_are_told_by_their_key(key, value):
     problems = refusal(with_value(key, value))

@@ -197,6 +197,7 @@ def test_altered_tensors(file, change):
     assert refusal(file) == "was altered: its digest is wrong"
 
 
+@pytest.mark.row("P12")
 def test_a_newer_version(file):
     rewrite(file, version=2)
     assert refusal(file) == "is of version 2, newer than 1"
@@ -232,6 +233,7 @@ class Canary:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.row("S02")
 @pytest.mark.parametrize("writer", [pickle.dump, torch.save], ids=["pickle", "torch"])
 def test_a_pickle_is_refused_and_not_executed(tmp_path, writer):
     path, canary = tmp_path / "model.safetensors", tmp_path / "canary"

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,6 +209,7 @@ def test_rates_of_the_history_are_those_of_the_last_step(start):
     assert [row["lr"] for row in history(folder)] == pytest.approx(expected)
 
 
+@pytest.mark.row("N14")
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_equal_runs_are_equal_bytes(start, precision):
     first, again = (run(start(name, precision=precision)) for name in "ab")
@@ -397,6 +399,7 @@ def test_a_plateau_slows_the_rate(start, monkeypatch):
 # --- stopping and going on --------------------------------------------------------------------------------
 
 
+@pytest.mark.row("N17")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_stopped_run_ends_with_the_same_bytes(start, name):
     witness = Witness()
@@ -412,6 +415,7 @@ def test_a_stopped_run_ends_with_the_same_bytes(start, name):
         assert contents(run(resumed)) == expected, stop_after
 
 
+@pytest.mark.row("N17")
 @pytest.mark.parametrize("stop_after", [3, 9])
 def test_a_run_stopped_at_the_end_of_an_epoch_ends_with_the_same_bytes(start, stop_after):
     expected = undisturbed(start)
@@ -421,6 +425,7 @@ def test_a_run_stopped_at_the_end_of_an_epoch_ends_with_the_same_bytes(start, st
     assert contents(run(resumed)) == expected
 
 
+@pytest.mark.row("N17")
 def test_a_run_stopped_after_every_step(start):
     expected = undisturbed(start)
     resumed = False
@@ -486,6 +491,19 @@ def test_a_kill_between_rotation_and_writing(start):
     (folder / "last.safetensors").unlink()
     resumed = start("stopped")
     assert resumed.resume()
+    assert contents(run(resumed)) == expected
+
+
+@pytest.mark.row("F15")
+def test_checkpoints_are_told_apart_by_what_is_in_them_not_by_the_clock(start):
+    """The older one is of tomorrow, the newer one of 1970."""
+    expected = undisturbed(start)
+    folder = twice_stopped(start)
+    os.utime(previous(folder / "last.safetensors"), (2**32, 2**32))
+    os.utime(folder / "last.safetensors", (0, 0))
+    resumed = start("stopped")
+    assert resumed.resume()
+    assert (resumed.position.epoch, resumed.position.step) == (1, 2)
     assert contents(run(resumed)) == expected
 
 

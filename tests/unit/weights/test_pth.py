@@ -201,6 +201,7 @@ class Runs:
         return self.call
 
 
+@pytest.mark.row("S02")
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize(
@@ -215,6 +216,7 @@ def test_calls_are_refused_by_name(tmp_path, container, protocol, name, function
     assert not trace.exists()
 
 
+@pytest.mark.row("S02")
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(
     "body",
