@@ -5,14 +5,17 @@ STAMP := .venv/.installed
 FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
+DOCS := .venv-docs/bin
+DOCS_STAMP := .venv-docs/.installed
 
-.PHONY: demo test test-long lint clean help
+.PHONY: demo test test-long lint docs clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
 	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
-	@echo "make clean          remove .venv and the demo"
+	@echo "make docs           the documentation site in build/site; a link that leads nowhere is an error"
+	@echo "make clean          remove what was set up and built"
 
 $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
@@ -39,5 +42,16 @@ endif
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests
 
+# Has an environment of its own: nothing of it is needed to run or test pocketseg.
+$(DOCS_STAMP): pyproject.toml scripts/requirements.py
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/python scripts/requirements.py docs > .venv-docs/requirements.txt
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -r .venv-docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(DOCS)/python scripts/reference.py docs/reference
+	$(DOCS)/zensical build --clean --strict
+
 clean:
-	rm -rf .venv demo build
+	rm -rf .venv .venv-docs .cache demo build

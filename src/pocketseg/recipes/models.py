@@ -228,7 +228,7 @@ class AugmentSection(Section):
     blur: Annotated[float, Field(ge=0, le=8)] = 0
     """Largest sigma of a Gaussian blur, in pixels; each sample draws its own up to this."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
-    """How often an epoch goes through every case, each time changed anew by chance. Raise it for few or large images,
+    """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
     above all with `data.fit: tile`, where a copy is one random window."""
 
 
