@@ -50,7 +50,7 @@ $(DOCS_STAMP): pyproject.toml scripts/requirements.py
 	@touch $@
 
 docs: $(DOCS_STAMP)
-	$(DOCS)/python scripts/reference.py docs/reference
+	$(DOCS)/python scripts/reference.py
 	$(DOCS)/zensical build --clean --strict
 
 clean:

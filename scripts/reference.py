@@ -1,4 +1,4 @@
-"""Write the generated pages of the reference: `python scripts/reference.py docs/reference`.
+"""Write the generated pages of the site below `docs`: `python scripts/reference.py`.
 
 Nothing here repeats what the code says: recipe keys come from the JSON Schema, verbs from the command line's own
 parser, errors from the exception tree, the C interface from its header. It needs pocketseg's own dependencies only.
@@ -11,6 +11,7 @@ import enum
 import inspect
 import re
 import sys
+import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -36,6 +37,19 @@ PACKAGES = {
     "nets": "The nets and their options.",
     "pipeline": "From an image to the net's input, and from its output to a mask.",
 }
+EXTRAS = {
+    "report": "evaluate and report",
+    "train": "train, evaluate and report",
+    "medical": "NIfTI and DICOM",
+    "onnx": "run ONNX files with ONNX Runtime",
+    "openvino": "run ONNX files with OpenVINO",
+    "export": "write ONNX files",
+    "keras-weights": "start from Keras weights",
+    "encoders": "encoders of segmentation-models-pytorch",
+    "tensorboard": "watch a training in TensorBoard",
+    "cluster": "train on a Ray cluster",
+}
+DEVELOPERS = {"dev", "docs"}
 # Bounds from here on are those of the number's type.
 WHOLE = 2**62
 ENVIRONMENT = {
@@ -50,23 +64,26 @@ ENVIRONMENT = {
 
 
 def main() -> None:
-    """Write every page into the given folder."""
-    out = Path(sys.argv[1])
-    out.mkdir(parents=True, exist_ok=True)
+    """Write every page below `docs`."""
     for name, page in pages().items():
-        (out / name).write_text(linked(page), encoding="utf-8")
+        (ROOT / "docs" / name).write_text(page, encoding="utf-8")
 
 
 def pages() -> dict[str, str]:
-    """File name -> Markdown."""
+    """Path below `docs` -> Markdown."""
+    reference = {
+        "recipe": recipe_page(recipe_schema()),
+        "commands": commands_page(),
+        "errors": errors_page(),
+        "environment": environment_page(),
+        "extras": extras_page(),
+        "c": c_page((ROOT / "native/include/pocketseg.h").read_text(encoding="utf-8")),
+        "python": python_page(),
+        **{f"python-{name}": package_page(name, what) for name, what in PACKAGES.items()},
+    }
     return {
-        "recipe.md": recipe_page(recipe_schema()),
-        "commands.md": commands_page(),
-        "errors.md": errors_page(),
-        "environment.md": environment_page(),
-        "c.md": c_page((ROOT / "native/include/pocketseg.h").read_text(encoding="utf-8")),
-        "python.md": python_page(),
-        **{f"python-{name}.md": package_page(name, what) for name, what in PACKAGES.items()},
+        **{f"reference/{name}.md": linked(page) for name, page in reference.items()},
+        "decisions/index.md": decisions_page(),
     }
 
 
@@ -343,11 +360,42 @@ def environment_page() -> str:
     return "# Environment variables\n\n" + table(["variable", "what it does"], rows)
 
 
+def extras_page() -> str:
+    """What each extra of the package is for, and what it installs."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    unknown = (set(extras) - DEVELOPERS) ^ set(EXTRAS)
+    if unknown:
+        raise SystemExit(f"scripts/reference.py: EXTRAS and pyproject.toml differ in {', '.join(sorted(unknown))}")
+    rows = [[f"`{name}`", what, ", ".join(f"`{package}`" for package in extras[name])] for name, what in EXTRAS.items()]
+    text = "`pip install 'pocketseg[train,medical]'` adds extras to the base, which runs packed models.\n"
+    return f"# Extras\n\n{text}\n" + table(["extra", "for", "packages"], rows)
+
+
 def environment_variables() -> set[str]:
     """Names of pocketseg's own variables that the package and its library read."""
     python = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     native = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "native/src").rglob("*.cpp"))
     return {*re.findall(r'"(POCKETSEG_\w+)"', python), *re.findall(r'getenv\("(POCKETSEG_\w+)"\)', native)}
+
+
+# --- decisions ---
+
+
+def decisions_page() -> str:
+    """The decisions in order, with their status."""
+    rows = []
+    for path in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
+        text = path.read_text(encoding="utf-8")
+        status = re.search(r"\*\*Status\.\*\* (.*?)(?:\n\n|$)", text, re.DOTALL)
+        if status is None:
+            raise SystemExit(f"{path}: has no line **Status.**; write one below the heading")
+        number, _, title = text.partition("\n")[0].removeprefix("# ").partition(" ")
+        rows.append([number, f"[{title}]({path.name})", " ".join(status[1].split())])
+    text = (
+        "Why things are as they are. A choice that costs more than a day to undo gets a page: context, decision, "
+        "alternatives, consequences.\n"
+    )
+    return f"# Decisions\n\n{text}\n" + table(["number", "decision", "status"], rows)
 
 
 # --- the C interface ---
