@@ -433,14 +433,29 @@ def python_page() -> str:
 
 def package_page(name: str, what: str) -> str:
     """What a package exports, by mkdocstrings."""
-    source = ast.parse((ROOT / f"src/pocketseg/{name}/__init__.py").read_text(encoding="utf-8"))
+    folder = ROOT / "src/pocketseg" / name
+    source = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
     exported = next(
         ast.literal_eval(node.value)
         for node in source.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     )
-    text = [f"# pocketseg.{name}\n", what + "\n", *(f"::: pocketseg.{name}.{member}\n" for member in exported)]
+    text = [f"# pocketseg.{name}\n", what + "\n"]
+    for member in exported:
+        public = f"pocketseg.{name}.{member}"
+        defined = [node.module for node in source.body if isinstance(node, ast.ImportFrom) and imports(node, member)]
+        if (folder / f"{member}.py").exists() and defined != [f"pocketseg.{name}"]:
+            # A function of its module's name: griffe would take the module.
+            text.append(
+                f"::: {defined[0]}.{member}\n    options:\n      heading: {public}\n      toc_label: {member}\n"
+            )
+        else:
+            text.append(f"::: {public}\n")
     return "\n".join(text)
+
+
+def imports(node: ast.ImportFrom, name: str) -> bool:
+    return any(alias.name == name for alias in node.names)
 
 
 if __name__ == "__main__":
