@@ -33,8 +33,8 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """One command a line, without comments."""
-        lines = (shlex.split(line, comments=True) for line in self.text.splitlines())
+        """The commands without comments; a backslash at the end of a line continues it."""
+        lines = (shlex.split(line, comments=True) for line in self.text.replace("\\\n", " ").splitlines())
         return [shlex.join(words).replace("'>'", ">") for words in lines if words]
 
     def __str__(self) -> str:
