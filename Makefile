@@ -5,8 +5,10 @@ STAMP := .venv/.installed
 FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
+DOCS := .venv-docs/bin
+DOCS_STAMP := .venv-docs/.installed
 
-.PHONY: demo test test-long kills fuzz lint wheel sbom clean help
+.PHONY: demo test test-long kills fuzz lint docs wheel sbom clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
@@ -14,8 +16,9 @@ help:
 	@echo "make test-long      what takes longer: all kills, every export"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS)"
+	@echo "make docs           the documentation site in build/site; a link that leads nowhere is an error"
 	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
-	@echo "make clean          remove .venv and the demo"
+	@echo "make clean          remove what was set up and built"
 
 $(STAMP): pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
@@ -48,6 +51,17 @@ test-long: $(STAMP)
 kills: $(STAMP)
 	OMP_NUM_THREADS=1 POCKETSEG_KILLS=$(or $(EACH),1) $(PYTEST) -s -m "not slow" tests/e2e/test_kill_points.py
 
+# Has an environment of its own: nothing of it is needed to run or test pocketseg.
+$(DOCS_STAMP): pyproject.toml scripts/requirements.py
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/python scripts/requirements.py docs > .venv-docs/requirements.txt
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -r .venv-docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(DOCS)/python scripts/reference.py
+	$(DOCS)/zensical build --clean --strict
+
 # Equal sources give an equal wheel: nothing in it tells when or where it was made.
 wheel: $(STAMP)
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
@@ -56,4 +70,4 @@ sbom: wheel
 	$(BIN)/python scripts/sbom dist/pocketseg-*.whl
 
 clean:
-	rm -rf .venv demo build dist
+	rm -rf .venv .venv-docs .cache demo build dist

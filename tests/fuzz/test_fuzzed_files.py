@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
 from harness import CORPUS, outcome, ring
 from targets import TARGETS
 
+HERE = Path(__file__).parent
 SECONDS = float(os.environ.get("POCKETSEG_FUZZ_SECONDS", "5"))
 LARGEST_CORPUS = 300_000
 

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List the shipped recipes, or print one to start your own from.", no_args_is_help=False)
+app = typer.Typer(
+    help="List the shipped recipes, print one to start your own from, or print the schema for editors.",
+    no_args_is_help=False,
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -36,3 +39,18 @@ def show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or 
     from pocketseg.recipes import form_text, shipped_text
 
     print(form_text(name) if ":" in name else shipped_text(name), end="")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe file, for editors that complete and check YAML.
+
+    Example:
+
+        pocketseg recipes schema > recipe.schema.json
+    """
+    import json
+
+    from pocketseg.recipes import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))

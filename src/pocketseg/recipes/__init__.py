@@ -1,5 +1,6 @@
 """Recipes: what decides a result, in one YAML file."""
 
+from pocketseg.recipes.json_schema import recipe_schema
 from pocketseg.recipes.loading import (
     dump_recipe,
     form_names,
@@ -23,6 +24,7 @@ __all__ = [
     "load_recipe",
     "load_sweep",
     "parse_yaml",
+    "recipe_schema",
     "shipped_names",
     "shipped_text",
 ]

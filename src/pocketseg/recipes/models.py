@@ -50,53 +50,80 @@ def _takes_bool(annotation: Any) -> bool:
 
 
 class MaskSection(Section):
-    """How masks store classes: `values` per class, `invert` or `threshold` for a single one.
-
-    `by_folder`: masks hold one foreground, whose class is the folder the case lies in (benign, malignant).
-    """
+    """How the mask files store classes."""
 
     invert: bool = False
+    """Foreground is stored as 0 and background as something else (black objects on white)."""
     values: list[int] | None = None
+    """The stored value of each class, in the order of `classes`. null: the one value above 0 that a mask holds where
+    there is one class, else 1, 2 and so on."""
     threshold: Positive | None = None
+    """For one class: stored values of at least this are foreground. For grey, blurred or JPEG masks."""
     by_folder: bool = False
+    """The masks hold one foreground, and the class folder that a case lies in (benign, malignant) says which class it
+    is."""
 
 
 class OnlySection(Section):
-    """Patterns of the subjects, sites and raters to use, as far as the data's file names tell them."""
+    """Which subjects, sites and raters to use, as far as the file names tell them."""
 
     subject: list[str] | None = None
+    """Regular expressions; a case is used if its subject matches one of them. null: all."""
     site: list[str] | None = None
+    """The same for the site (hospital, scanner)."""
     rater: list[str] | None = None
+    """The same for the rater who drew the mask."""
 
 
 class DataSection(Section):
-    """What the net sees, and how images, masks and groups are found; docs/data.md explains every key.
-
-    `spacing_mm` (row, column) brings every image to one pixel size before `pad`, `crop` or `tile`. `axis` and `window`
-    are for volumes. `drop_empty: train` leaves blank images and empty masks out of training, never out of judging.
-    `follow_links` reads what symbolic links point to outside of the data set.
-    """
+    """What the net sees, and how images, masks and groups are found."""
 
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
+    """Height and width in pixels of the net's input."""
     channels: Annotated[int, Field(ge=1, le=16)] = 1
+    """Channels of the net's input: 1 for grey, 3 for color. Images are converted where a rule exists."""
     fit: Literal["resize", "letterbox", "pad", "crop", "tile"] = "resize"
+    """How an image of another size is brought to `size`: stretched (`resize`), scaled with its shape kept
+    (`letterbox`), padded, cropped, or cut into tiles (`tile`: random windows in training, a sliding window in
+    prediction)."""
     spacing_mm: tuple[Positive, Positive] | None = None
+    """Pixel size (row, column) in mm that every image is resampled to before `pad`, `crop` or `tile`. null: pixels as
+    they are."""
     axis: Literal["auto", "axial", "coronal", "sagittal"] = "auto"
+    """For volumes: the direction of the slices. `auto` takes the planes with the finest pixels."""
     window: tuple[float, Positive] | Literal["stored"] | None = None
+    """For volumes: center and width of the values that become 0 to 1, such as [40, 400] in Hounsfield units; `stored`
+    takes the window of the DICOM file."""
     drop_empty: Literal["train"] | None = None
+    """`train` leaves blank images and empty masks out of the training part. They are evaluated all the same."""
     only: OnlySection = OnlySection()
+    """Use only some subjects, sites or raters."""
     raters: Literal["majority", "staple", "each"] = "majority"
+    """What to do with masks of several raters: fuse them (`majority` vote or `staple`), or make a case of `each`."""
     classes: Annotated[list[Name], Field(min_length=1, max_length=255)] = ["lesion"]
+    """Names of the foreground classes, in the order of their indices, which start at 1."""
     mask: MaskSection = MaskSection()
+    """How the mask files store classes."""
     range: tuple[float, float] | None = None
+    """The stored values that become 0 and 1. null: the range of the integer type, or the image's own range for floating
+    point."""
     layout: str = "auto"
+    """How files are arranged in the folder; `auto` detects it, `pocketseg data layouts` lists the names."""
     images: str | None = None
+    """Folder of images inside of the data folder, of any name; needs `masks`."""
     masks: str | None = None
+    """Folder of masks inside of the data folder, of any name; needs `images`."""
     follow_links: bool = False
+    """Also read what symbolic links point to outside of the data folder."""
     group_csv: str | None = None
+    """Table in the data folder whose first column names the case. Cases of one group (patient) always stay in one part
+    of the split."""
     group_column: str | None = None
+    """Column of `group_csv` that holds the group."""
     group_regex: str | None = None
+    """Regular expression on the case name; its first parenthesis is the group, such as ^([^_]+)_."""
     group_folder: bool = False
+    """The folder that a case lies in is its group."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DataSection:
@@ -125,17 +152,21 @@ class DataSection(Section):
 
 
 class SplitSection(Section):
-    """Shares of a holdout split, or folds; `contiguous` keeps neighbouring slices of a volume in one part.
-
-    `given` takes the parts that the data's own folders say (train, val, test).
-    """
+    """How cases are divided into training, validation and test parts. Groups are never split."""
 
     kind: Literal["holdout", "kfold", "given"] = "holdout"
+    """`holdout`: one random split; `kfold`: every case is a test case once; `given`: the parts that the data's own
+    folders say (train, val, test)."""
     test: Share = 0.2
+    """Fraction of the cases held out for the test, for `holdout`."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Fraction of the cases for validation."""
     folds: Annotated[int, Field(ge=2, le=100)] = 5
+    """Number of folds, for `kfold`."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Other seeds give other splits."""
     contiguous: bool = False
+    """Divide the groups in the order of their names, so that neighboring slices of a volume stay together."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> SplitSection:
@@ -145,77 +176,103 @@ class SplitSection(Section):
 
 
 class NormalizeSection(Section):
-    """Intensity normalisation after scaling to [0, 1]; `clip` in standard deviations, for z-score."""
+    """Intensity normalization, after the image was scaled to 0 … 1."""
 
     kind: Literal["unit-range", "min-max", "z-score", "train-mean-std"] = "train-mean-std"
+    """`unit-range`: nothing more; `min-max`: each image to 0 … 1; `z-score`: each image to mean 0 and standard
+    deviation 1; `train-mean-std`: by the mean and standard deviation of the training part."""
     clip: Positive | None = None
+    """For `z-score`: values are cut at this many standard deviations. null: no limit."""
 
 
 class AffineSection(Section):
-    """Random rotation, scale, translation and shear. Translation is a share of the image's side.
-
-    `per_axis` draws the scale of rows and columns apart.
-    """
+    """Random rotation, scale, translation and shear."""
 
     degrees: Annotated[float, Field(ge=0, le=180)] = 10
+    """Largest rotation, in degrees, in both directions."""
     scale: Range = (0.9, 1.1)
+    """Smallest and largest scale factor."""
     translate: Share = 0.05
+    """Largest shift, as a fraction of the image's side."""
     shear: Annotated[float, Field(ge=0, le=45)] = 0
+    """Largest shear angle, in degrees."""
     per_axis: bool = False
+    """Draw the scales of rows and columns independently."""
     probability: Probability = 1.0
+    """Probability that a sample is changed."""
 
 
 class ElasticSection(Section):
-    """Smooth random displacement of `grid` control points; `alpha`: its standard deviation as a share of the side."""
+    """Smooth random deformation."""
 
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.02
+    """Standard deviation of the displacement, as a fraction of the image's side."""
     grid: Annotated[int, Field(ge=2, le=32)] = 5
+    """Control points along each side; more points give finer deformations."""
     probability: Probability = 0.5
+    """Probability that a sample is changed."""
 
 
 class AugmentSection(Section):
-    """Random changes of training samples. Numbers are standard deviations unless they are ranges; 0 is off.
+    """Random changes of training samples (data augmentation). 0, null and an empty list turn a change off.
 
-    `border` fills what comes from outside: the same rule for image and mask. `histogram` is a number of control points
-    for a random rising curve of grey values.
+    Changes of intensity act on the image stretched to 0 … 1.
     """
 
     flip: list[Literal["horizontal", "vertical"]] = []
+    """Directions in which a sample is mirrored, each with probability 0.5."""
     rotate90: bool = False
+    """Rotate by a random multiple of 90 degrees; needs a square `data.size`."""
     affine: AffineSection | None = None
+    """Random rotation, scale, translation and shear; `affine: {}` takes the defaults."""
     elastic: ElasticSection | None = None
+    """Smooth random deformation; `elastic: {}` takes the defaults."""
     zoom: Range | None = None
+    """Smallest and largest zoom factor, beside the scale of `affine`."""
     border: Literal["reflect", "edge", "zero"] = "reflect"
+    """What fills pixels from outside of the image, for image and mask alike."""
     histogram: Annotated[int, Field(ge=0, le=16)] = 0
+    """Number of control points of a random rising curve that changes the grey values."""
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Standard deviation of the logarithm of a random gamma exponent."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Standard deviation of a random value added to all pixels."""
     illumination: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Standard deviation of a random linear gradient of brightness, in both directions."""
     speckle: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Largest standard deviation of multiplicative noise; each sample draws its own up to this."""
     noise: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Largest standard deviation of additive noise; each sample draws its own up to this."""
     blur: Annotated[float, Field(ge=0, le=8)] = 0
+    """Largest sigma of a Gaussian blur, in pixels; each sample draws its own up to this."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
+    above all with `data.fit: tile`, where a copy is one random window."""
 
 
 class LossSection(Section):
-    """Weights of the parts of the loss.
-
-    `bce` is for one class, `ce` for several; `dice` is per image, `batch_dice` over the batch. `tv` (total variation of
-    the probabilities) and `boundary` (sharp rims of objects) only add to one of these.
-
-    `dice_smoothing` pixels are added to both sides of the Dice ratio: the more, the less an empty mask costs.
-    `class_weights` weighs background and each class in the cross-entropy part, in the order of the indices.
-    `pixel_weights` weighs its pixels: `files` has them beside the images, `borders` counts the gaps between objects.
-    """
+    """The loss: a weighted sum of parts. At least one of `bce`, `ce`, `dice` and `batch_dice` needs a weight."""
 
     bce: Annotated[float, Field(ge=0)] = 0
+    """Weight of the binary cross-entropy; for one class."""
     ce: Annotated[float, Field(ge=0)] = 0
+    """Weight of the categorical cross-entropy; for several classes."""
     dice: Annotated[float, Field(ge=0)] = 0
+    """Weight of the soft Dice loss, computed for each image."""
     batch_dice: Annotated[float, Field(ge=0)] = 0
+    """Weight of the soft Dice loss, computed over the whole batch."""
     tv: Annotated[float, Field(ge=0)] = 0
+    """Weight of the total variation of the probabilities, which favors smooth outlines."""
     boundary: Annotated[float, Field(ge=0)] = 0
+    """Weight of the boundary loss (Vaze et al. 2020), which favors sharp edges of objects."""
     dice_smoothing: Positive = 1.0
+    """Pixels added to numerator and denominator of the Dice ratio. The larger, the less a false alarm on an empty mask
+    costs."""
     class_weights: list[Positive] | None = None
+    """Weights of background and each class in the cross-entropy, in the order of the class indices."""
     pixel_weights: Literal["files", "borders"] | None = None
+    """Weights of the pixels in the cross-entropy: from `files` beside the images, or larger at the `borders` between
+    neighboring objects (Ronneberger et al. 2015)."""
 
     @model_validator(mode="after")
     def _something(self) -> LossSection:
@@ -227,20 +284,24 @@ class LossSection(Section):
 
 
 class OptimizerSection(Section):
-    """The optimiser and its numbers.
-
-    `decay: kernels` spares biases and norms; `l2_kernel` adds the gradient of l2·Σw² of kernels (the Keras
-    regulariser).
-    """
+    """The optimizer and its numbers."""
 
     kind: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    """Optimizer, as PyTorch has it."""
     lr: Annotated[float, Field(gt=0, le=100)] = 2e-3
+    """Learning rate at the top of the schedule."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0
+    """Weight decay; decoupled from the gradient with `adamw`."""
     decay: Literal["all", "kernels"] = "kernels"
+    """What weight decay acts on: only the `kernels` of layers, or `all` parameters, biases and norms included."""
     l2_kernel: Annotated[float, Field(ge=0, le=1)] = 0
+    """Strength of an L2 penalty on kernels in the loss, as Keras' kernel_regularizer."""
     momentum: Share = 0.9
+    """Momentum of `sgd` and `rmsprop`."""
     nesterov: bool = False
+    """Nesterov momentum, for `sgd`."""
     clip_norm: Positive | None = None
+    """Largest norm of the gradient; larger gradients are scaled down. null: no limit."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OptimizerSection:
@@ -250,61 +311,82 @@ class OptimizerSection(Section):
 
 
 class ConstantSchedule(Section):
+    """The learning rate stays as it is."""
+
     kind: Literal["constant"] = "constant"
+    """Name of this schedule."""
 
 
 class CosineSchedule(Section):
-    """Linear warm-up over a share of the training, then half a cosine down to `floor` times the rate."""
+    """Linear warm-up, then half a cosine."""
 
     kind: Literal["cosine"] = "cosine"
+    """Name of this schedule."""
     warmup: Share = 0.0
+    """Fraction of the training in which the rate rises from 0."""
     floor: Share = 0.0
+    """Fraction of the rate that is left at the end."""
 
 
 class StepSchedule(Section):
-    """The rate times `factor` after every `every` epochs."""
+    """The rate is multiplied by `factor` every few epochs."""
 
     kind: Literal["step"] = "step"
+    """Name of this schedule."""
     every: Annotated[int, Field(ge=1)] = 15
+    """Epochs between two steps."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What the rate is multiplied by at each step."""
 
 
 class MultiStepSchedule(Section):
-    """The rate times `factor` at each share of the training in `at`."""
+    """The rate is multiplied by `factor` at given points of the training."""
 
     kind: Literal["multi-step"] = "multi-step"
+    """Name of this schedule."""
     at: list[Annotated[float, Field(gt=0, lt=1)]] = [0.5, 0.75]
+    """Points of the training, as fractions of all epochs."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What the rate is multiplied by at each point."""
 
 
 class RestartSchedule(Section):
-    """Steps as in `step`, starting anew after every `cycle` epochs; weights and momentum go on.
-
-    `first` is the number of a cycle's first epoch: counted from 1, the first step comes an epoch earlier.
-    """
+    """Steps as in `step`, which start again after every cycle. Weights and momentum are kept."""
 
     kind: Literal["step-restarts"] = "step-restarts"
+    """Name of this schedule."""
     every: Annotated[int, Field(ge=1)] = 15
+    """Epochs between two steps."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What the rate is multiplied by at each step."""
     cycle: Annotated[int, Field(ge=1)] = 40
+    """Epochs until the rate returns to its start."""
     first: Literal[0, 1] = 0
+    """Number of a cycle's first epoch: counted from 1, the first step comes one epoch earlier."""
 
 
 class ConstantThenDecaySchedule(Section):
-    """Constant for a share of the training, then times `factor` every epoch."""
+    """Constant for the first part of the training, then multiplied by `factor` every epoch."""
 
     kind: Literal["constant-then-decay"] = "constant-then-decay"
+    """Name of this schedule."""
     constant: Share = 0.5
+    """Fraction of the training with a constant rate."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """What the rate is multiplied by in each later epoch."""
 
 
 class PlateauSchedule(Section):
-    """The rate times `factor` whenever `best_by` has not improved for more than `patience` epochs."""
+    """The rate is multiplied by `factor` when validation stops improving."""
 
     kind: Literal["plateau"] = "plateau"
+    """Name of this schedule."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """What the rate is multiplied by."""
     patience: Annotated[int, Field(ge=0)] = 5
+    """Epochs without a better `best_by` that are tolerated."""
     floor: Share = 0.0
+    """Smallest fraction of the rate."""
 
 
 Schedule = Annotated[
@@ -320,17 +402,20 @@ Schedule = Annotated[
 
 
 class EarlyStopSection(Section):
-    """Stop when `best_by` has not improved for `patience` epochs, but never before `min_epochs`."""
+    """Stop when validation no longer improves."""
 
     patience: Annotated[int, Field(ge=1)] = 20
+    """Epochs without a better `best_by` after which training stops."""
     min_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs that are trained in any case."""
 
 
 class NetSection(BaseModel):
-    """Name of a net of the catalogue and its options, which the net itself checks."""
+    """Name of a net and its options; `docs/nets.md` lists both. The net itself checks its options."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     arch: str
+    """Name of the net; `pocketseg nets` lists them."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -338,20 +423,18 @@ class NetSection(BaseModel):
 
 
 class InitSection(Section):
-    """Where the weights of a stage come from.
-
-    `stage` alone: the best weights of an earlier stage of this recipe. `run`: those of the same fold of another run,
-    of its last stage or the one named by `stage`. `weights`: a file, or `imagenet` for nets with a published encoder.
-
-    `match: name` takes what fits by name and shape and leaves the rest as drawn; `strict` wants everything to fit.
-    `allow_leak` lets a run start from one that was trained on its test cases.
-    """
+    """Where the weights of a stage come from: one of `stage`, `run` (with `stage`) and `weights`."""
 
     stage: str | None = None
+    """The best weights of this earlier stage of the recipe; with `run`, a stage of that run."""
     run: str | None = None
+    """Another run folder: the best weights of its last stage, of the same fold."""
     weights: str | None = None
+    """A file of weights (.safetensors, .pth or Keras .h5), or `imagenet` for nets with a published encoder."""
     match: Literal["strict", "name"] = "strict"
+    """`strict`: every weight must fit; `name`: take what fits by name and shape and leave the rest random."""
     allow_leak: bool = False
+    """Allow a start from a run that was trained on this run's test cases."""
 
     @model_validator(mode="after")
     def _one_source(self) -> InitSection:
@@ -370,48 +453,51 @@ Rule = Literal["min-max", "percentile", "mse", "learned"]
 
 
 class QuantSection(Section):
-    """How a stage's net is quantised; docs/quantization.md lists the schemes.
-
-    `keep` are layers that stay in f32 (first, last, depthwise, pointwise, conv, or patterns of names); null gives the
-    first and last layer 8 bits where the scheme has fewer. `layers` gives some layers another scheme. `rule` finds the
-    scale of activations, `weight_rule` that of weights. `calibrate` is the number of training batches that set the
-    grids before the first step. `max_drop`: layers whose quantisation costs most validation Dice go back to f32 until
-    no more than this is lost; for a stage of 0 epochs.
-    """
+    """How the net of a stage is quantized; `docs/quantization.md` explains the schemes."""
 
     scheme: str
+    """Bits of weights and activations, such as w8a8, w4a8, w2a8 or `residual w3a3`."""
     keep: list[str] | None = None
+    """Layers that stay in f32: first, last, depthwise, pointwise, conv, or patterns of names. null: first and last
+    layer get 8 bits where the scheme has fewer."""
     layers: dict[str, str] = {}
+    """Another scheme for some layers, such as {depthwise: w8a8}."""
     rule: Rule = "min-max"
+    """How the range of activations is found; `learned` trains it (LSQ)."""
     weight_rule: Rule = "min-max"
+    """How the range of weights is found."""
     binarize_depthwise: bool = False
+    """Also binarize between a depthwise and a pointwise convolution."""
     start: Literal["data", "source"] = "data"
+    """First gammas of residual planes: found from the `data`, or as published (`source`)."""
     activation: Literal["relu", "ternary-tanh"] = "relu"
+    """`ternary-tanh` replaces every ReLU by a smooth step to −1, 0 and 1."""
     calibrate: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Number of training batches that set the ranges before the first step."""
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """For a stage of 0 epochs: the worst layers go back to f32 until validation Dice falls by no more than this."""
 
 
 class TeacherSection(Section):
-    """What a stage learns from besides the labels.
-
-    `stage`: an earlier stage of this recipe, of the same fold. `run`: the same fold of another run, of its last stage
-    or the one named by `stage`. `runs`: the mean of their probabilities. `onnx`: an exported file. `maps`: a folder of
-    probability maps (PNG or NPZ) that anything made.
-
-    `outputs`: `live` asks the teacher about every augmented image; `cached` asks it once for each image, keeps the
-    answer on disk and augments it as a mask is; `auto` takes `cached` only where no sample ever changes and it is
-    faster. `unlabelled` is a folder of images of which only the teacher says what is in them. `allow_leak` lets a stage
-    learn from what was trained on its test cases.
-    """
+    """The teacher of knowledge distillation: one of `stage`, `run` (with `stage`), `runs`, `onnx` and `maps`."""
 
     stage: str | None = None
+    """An earlier stage of the recipe; with `run`, a stage of that run."""
     run: str | None = None
+    """Another run folder: its last stage, of the same fold."""
     runs: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Several run folders; the mean of their probabilities teaches."""
     onnx: str | None = None
+    """A file that `pocketseg export` wrote."""
     maps: str | None = None
+    """A folder of probability maps (PNG, NPY or NPZ), made by any program."""
     outputs: Literal["auto", "live", "cached"] = "auto"
+    """`live`: the teacher sees every augmented image; `cached`: it sees each image once; `auto`: cached only where that
+    changes nothing and is faster."""
     unlabelled: str | None = None
+    """A folder of images without masks, which only the teacher labels."""
     allow_leak: bool = False
+    """Allow a teacher that was trained on this run's test cases."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherSection:
@@ -435,45 +521,45 @@ class TeacherSection(Section):
 
 
 class DistilSection(Section):
-    """Soft targets: (1 − weight) · loss of the labels + weight · loss against the teacher's probabilities.
-
-    `temperature` T divides both logits, and the loss is multiplied by T². `kind`: cross-entropy, Kullback–Leibler
-    divergence (the same gradient; 0 where both agree) or the squared difference of the probabilities. `per: region`
-    counts the background and each class that the teacher sees in an image alike, however small. `boundary` adds this
-    weight to the pixels on both sides of the teacher's contours.
-    """
+    """Soft targets: (1 − weight) · loss of the masks + weight · loss against the teacher's probabilities."""
 
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Weight of the teacher's part."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
+    """Divides the logits of both nets; the loss is multiplied by its square."""
     kind: Literal["bce", "kl", "mse"] = "bce"
+    """Cross-entropy (`bce`), Kullback–Leibler divergence (`kl`) or squared difference (`mse`)."""
     per: Literal["pixel", "region"] = "pixel"
+    """`region` gives background and each class of the teacher's mask equal weight in an image, however small."""
     boundary: Annotated[float, Field(ge=0, le=1000)] = 0
+    """Additional weight of the pixels on both sides of the teacher's contours."""
 
 
 class HintLayers(Section):
-    """Layers of student and teacher by pattern; `*` stands for anything between two dots.
-
-    What two patterns fit is paired in order. Without `teacher` its layers have the student's names.
-    """
+    """A pair of layers, by patterns of names; * stands for anything between two dots."""
 
     student: Annotated[str, Field(min_length=1)]
+    """Layers of the student."""
     teacher: Annotated[str, Field(min_length=1)] | None = None
+    """Layers of the teacher; null: those of the same names."""
 
 
 class HintsSection(Section):
-    """Layers of the student that are to say what the teacher's say. The defaults are those of Vaze et al. 2020.
-
-    `layers`: `blocks` pairs the blocks at equal levels, `convs` every convolution of these blocks after its activation;
-    or pairs of patterns. `part` leaves out the decoder or all but it. `at` takes a block before or after its last
-    norm. `weights`: equal or by inverse area, summing to `total` (10 unless given), or a list of them.
-    """
+    """Hints: layers of the student learn to match layers of the teacher. The defaults are those of Vaze et al. 2020."""
 
     layers: Literal["blocks", "convs"] | Annotated[list[HintLayers], Field(min_length=1)] = "blocks"
+    """`blocks`: the blocks at equal levels; `convs`: every convolution in them, after its activation; or a list of
+    pairs."""
     part: Literal["all", "encoder", "decoder"] = "all"
+    """Only the encoder's or the decoder's layers."""
     at: Literal["before-norm", "after-norm"] = "before-norm"
+    """Take a block before or after its last norm."""
     kind: Literal["l1", "l2", "cosine", "attention"] = "l1"
+    """What is compared: absolute or squared differences, cosines, or attention maps."""
     weights: Literal["uniform", "area"] | Annotated[list[Positive], Field(min_length=1)] = "area"
+    """Weights of the layers: equal, by inverse area, or a list."""
     total: Positive | None = None
+    """Sum of the weights, 10 where it is null; not with a list."""
 
     @model_validator(mode="after")
     def _consistent(self) -> HintsSection:
@@ -485,29 +571,42 @@ class HintsSection(Section):
 
 
 class StageSection(Section):
-    """One training: a net, where it starts from, its teacher, its quantisation, its loss, optimiser and schedule.
-
-    No epochs: the start is only calibrated and judged (post-training quantisation). `freeze`: patterns of layers that
-    stay as they are, norms included. `loss: null` learns from hints (and soft targets) alone.
-    """
+    """One training: a net, its start, its teacher, its quantization, its loss, optimizer and schedule."""
 
     name: Annotated[Name, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Name of the stage, and of its folder in the run."""
     net: NetSection
+    """The net and its options."""
     init: InitSection | None = None
+    """Where the weights come from. null: random weights."""
     teacher: TeacherSection | None = None
+    """A trained net to learn from; needs `distil` or `hints`."""
     distil: DistilSection | None = None
+    """Learn the teacher's probabilities."""
     hints: HintsSection | None = None
+    """Learn the teacher's layers."""
     freeze: list[Annotated[str, Field(min_length=1)]] = []
+    """Patterns of layers that are not trained, their norms included."""
     quant: QuantSection | None = None
+    """Train with quantized weights and activations. A list makes a chain of stages that share the epochs."""
     loss: LossSection | None = LossSection(bce=1, dice=1)
+    """Loss against the masks. null: learn from hints and soft targets alone."""
     optimizer: OptimizerSection = OptimizerSection()
+    """The optimizer and its numbers."""
     schedule: Schedule = CosineSchedule()
+    """Learning rate over the training."""
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 60
+    """Passes over the training part. 0 only calibrates and evaluates (post-training quantization)."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Samples in a step."""
     sampling: Literal["uniform", "balanced"] = "uniform"
+    """`balanced` draws masks with each combination of classes (no class included) equally often."""
     best_by: Literal["dice", "iou", "loss", "hint"] = "dice"
+    """What is compared to keep the best epoch: Dice or IoU of the validation part, its loss, or its hint loss."""
     early_stop: EarlyStopSection | None = None
+    """Stop when validation no longer improves. null: never."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
+    """Number format of the training; `auto` takes bf16 where the hardware has it. Evaluation is always f32."""
 
     @model_validator(mode="after")
     def _trains_or_quantises(self) -> StageSection:
@@ -541,56 +640,70 @@ class PostprocessSection(Section):
     """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] | Auto = 0.5
+    """For one class: pixels of at least this probability are foreground."""
     min_pixels: Annotated[int, Field(ge=0)] | Auto = 0
+    """Components with fewer pixels are removed."""
     min_peak: Annotated[float, Field(ge=0, lt=1)] | Auto = 0.0
+    """Components whose highest probability is lower are removed."""
     keep: Literal["all", "largest"] = "all"
+    """Keep all components, or the largest of each class."""
     fill_holes: bool = False
+    """Fill background that a component encloses."""
 
 
 class EvaluateSection(Section):
-    """Parts that are judged at the end of a run, and by which metrics; docs/metrics.md lists them.
-
-    `tolerance` belongs to surface_dice and boundary_f1: mm where spacing is known, pixels elsewhere. From an
-    intersection over union of `lesion_iou` on, a lesion counts as found.
-    """
+    """What is evaluated at the end of a run."""
 
     parts: list[Literal["train", "validation", "test"]] = ["validation", "test"]
+    """Parts of the split."""
     metrics: Annotated[list[str], Field(min_length=1)] = ["dice", "iou", "precision", "recall", "hd95", "assd"]
+    """Names of metrics; `docs/metrics.md` lists them."""
     tolerance: Annotated[float, Field(ge=0)] = 2.0
+    """Tolerance of `surface_dice` and `boundary_f1`, in mm where the pixel size is known, else in pixels."""
     lesion_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Intersection over union from which a lesion counts as found."""
 
 
 class CardSection(Section):
-    """What the report's model card says and no run can know; it decides no result.
-
-    `folders`: names of class folders (benign, malignant) that the report may show; others are numbered there, since
-    folders may be called like patients.
-    """
+    """What the report's model card says and no run can know. It changes no result."""
 
     intended_use: str = ""
+    """What the model is for."""
     not_intended_use: str = ""
+    """What it is not for."""
     limits: list[str] = []
+    """Known limits, beside those that the report finds."""
     contact: str = ""
+    """Whom to ask."""
     folders: list[str] = []
+    """Class folders that the report may show by name. Others are numbered, since they may be named after patients."""
 
 
 class Recipe(Section):
-    """Everything that decides a result, apart from the data itself; and what the report says of its use.
-
-    `name` is for tables: a file's or shipped recipe's own, with its form, where the YAML does not say.
-    """
+    """Everything that decides a result, apart from the data itself; and what the report says of its use."""
 
     name: str = ""
+    """Name in tables. Empty: the name of the file or of the shipped recipe."""
     description: str = ""
+    """One line for people."""
     data: DataSection = DataSection()
+    """What the net sees, and how images and masks are found."""
     split: SplitSection = SplitSection()
+    """Training, validation and test parts."""
     normalize: NormalizeSection = NormalizeSection()
+    """Intensity normalization."""
     augment: AugmentSection = AugmentSection()
+    """Random changes of training samples."""
     stages: Annotated[list[StageSection], Field(min_length=1)]
+    """The trainings, in order."""
     postprocess: PostprocessSection = PostprocessSection()
+    """Rules from probabilities to a mask."""
     evaluate: EvaluateSection = EvaluateSection()
+    """What is evaluated at the end."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """Seed of weights, order and augmentation."""
     card: CardSection = CardSection()
+    """Use, limits and contact, for the report."""
 
     @field_validator("stages")
     @classmethod
