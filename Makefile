@@ -6,12 +6,13 @@ FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-long lint clean help
+.PHONY: demo test test-long fuzz lint clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
 	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
+	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS)"
 	@echo "make clean          remove .venv and the demo"
 
 $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
@@ -38,6 +39,10 @@ endif
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests
+
+# Files that nobody would write, for ten minutes a target.
+fuzz: $(STAMP)
+	POCKETSEG_FUZZ_SECONDS=$${POCKETSEG_FUZZ_SECONDS:-600} OMP_NUM_THREADS=1 $(PYTEST) -m fuzz tests
 
 clean:
 	rm -rf .venv demo build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from packed_models import changed, packed
 from test_reader import CASES
 
 from pocketseg.engine.codec import program_in
-from pocketseg.engine.container import Container, read_container
+from pocketseg.engine.container import HEADER, HEADER_BYTES, Container, read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import PocketsegError
 
@@ -82,14 +83,16 @@ def test_on_every_byte_of_a_program(model):
 
 
 def test_on_what_the_fuzzer_kept():
-    files = sorted(CORPUS.iterdir())
-    taken = [agreed(resealed(file.read_bytes())) for file in files]
+    taken = [agreed(resealed(file.read_bytes())) for file in sorted(CORPUS.iterdir())]
     assert any(taken) and not all(taken)
 
 
 def resealed(content: bytes) -> bytes:
-    """With the digest put right, and a card that is one, as the fuzzer's target does."""
-    try:
-        return changed(content)
-    except PocketsegError:
+    """With the digest put right, as the fuzzer's target does, and with a card that Python takes."""
+    if len(content) < HEADER_BYTES:
         return content
+    _, version, _, length, card, program, data = HEADER.unpack_from(content)
+    head, body = content[: HEADER.size], content[HEADER_BYTES:]
+    if length == len(content) == HEADER_BYTES + card + program + data and version in (1, 2):
+        return Container({}, body[card : card + program], body[card + program :], version).to_bytes()
+    return head + hashlib.sha256(head + body).digest() + body
