@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from packed_models import changed, packed
-from test_reader import CASES
+from test_reader import CASES, GOOD, MORE
 
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import HEADER, HEADER_BYTES, Container, read_container
@@ -23,6 +23,12 @@ MODELS = [
     ("fixed_point_unet", "power-of-two Q1.8/Q4.4"), ("thin_unet", "fixed Q8.8/Q8.8", "f16"),
     ("mk_unet", "w8a8", "f16", "avx2/convolution_codes"),
 ]  # fmt: skip
+
+
+def small_files() -> list[bytes]:
+    """One for each rule and each way to break it."""
+    made = [case() for case in (*GOOD.values(), *CASES.values(), *MORE.values())]
+    return [content for content in made if len(content) < 2000]
 
 
 def said(read: Callable[[bytes, str], object], content: bytes) -> str:
@@ -62,7 +68,7 @@ def mutants(draw: random.Random, files: list[bytes]) -> Iterator[bytes]:
 def test_on_mutants(seconds):
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)
-    files = [packed(*model) for model in MODELS] + [case() for case in CASES.values() if len(case()) < 2000]
+    files = [packed(*model) for model in MODELS] + small_files()
     until, taken = time.monotonic() + seconds, [0, 0]
     for mutant in mutants(random.Random(seed), files):
         taken[agreed(mutant)] += 1
