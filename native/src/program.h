@@ -110,6 +110,8 @@ struct Program {
 
 // Bytes of one pixel of a storage; planes of bits begin at 64-bit words.
 uint64_t pixel_bytes(const Storage& storage);
+// Bytes of `count` numbers in one stream of bits; as large as the fields of a file make it, count · bits is below 2^56.
+inline uint64_t stream_bytes(uint64_t count, int bits) { return (count * uint64_t(bits) + 7) / 8; }
 inline uint64_t plane_bytes(uint32_t channels) { return 8 * ((uint64_t(channels) + 63) / 64); }
 
 }  // namespace pseg

@@ -358,7 +358,7 @@ private:
 
     // One plane of n-bit numbers, least significant bit first.
     void codes(Weights& to, int bits, size_t count) {
-        const uint64_t size = (count * uint64_t(bits) + 7) / 8;
+        const uint64_t size = stream_bytes(count, bits);
         const uint8_t* from = data_.take(size);
         for (uint64_t bit = count * uint64_t(bits); bit < 8 * size; ++bit)
             require(!(from[bit / 8] >> (bit % 8) & 1), "padding bits are set");

@@ -7,23 +7,13 @@
 #include <cstdlib>
 #include <vector>
 
+#include "file.h"
 #include "once.h"
-
-static std::vector<uint8_t> content(const char* name) {
-    std::vector<uint8_t> bytes;
-    FILE* file = std::fopen(name, "rb");
-    if (!file) return bytes;
-    uint8_t part[4096];
-    size_t count;
-    while ((count = std::fread(part, 1, sizeof part, file)) > 0) bytes.insert(bytes.end(), part, part + count);
-    std::fclose(file);
-    return bytes;
-}
 
 int main(int count, char** names) {
     if (count < 4) return 2;
     for (int i = 3; i < count; ++i) {
-        const std::vector<uint8_t> bytes = content(names[i]);
+        const std::vector<uint8_t> bytes = content_of(names[i]);
         char digest[65] = "";
         pseg_model* model = nullptr;
         int status = pseg_open(bytes.data(), bytes.size(), &model);

@@ -1,0 +1,23 @@
+"""The bytes of a net on codes, and of one in f32, are those of the source, whoever compiles it and however."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from builds import built
+from test_sets import digests, files  # noqa: F401 - a fixture
+
+SETS = ["scalar", "avx2", "avx512", "neon"]
+
+
+@pytest.mark.slow
+@pytest.mark.row("N03")
+@pytest.mark.skipif(sys.platform != "linux", reason="gcc and clang side by side")
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-O3"])
+def test_compilers_and_levels(tool, shipped, tmp_path, files, compiler, level):  # noqa: F811
+    folder = built(tmp_path, f"-DCMAKE_CXX_COMPILER={tool(compiler)}", f"-DPOCKETSEG_LEVEL={level}")
+    for isa in SETS:
+        wanted = digests([str(shipped / "replay")], files, isa, 2)
+        assert digests([str(folder / "replay")], files, isa, 2) == wanted
