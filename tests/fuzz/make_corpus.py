@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 HERE = Path(__file__).parent
-# ruff: noqa: E402
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "corpus"), str(HERE.parent / "unit/engine")]
+sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "unit/engine"))
 from packed_models import packed
 
 from pocketseg.data.rois import roi_bytes, write_rois
