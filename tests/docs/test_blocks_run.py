@@ -62,28 +62,25 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, run: str, *overrides: str) -> None:
-    small = [value for value in SMALL if not value.startswith("stages.*.epochs")]
-    pocketseg.train(
-        "thin-unet", folder / "scans", folder / run, device="cpu", overrides=[*small, *overrides, "stages.0.epochs=1"]
-    )
+    pocketseg.train("thin-unet", folder / "scans", folder / run, device="cpu", overrides=[*SMALL, *overrides])
 
 
-def low_bit_run(folder: Path) -> None:
-    train(folder, "runs/low", "stages.0.name=ternary", "stages.0.quant={scheme: w2a8}")
+def packed(folder: Path) -> None:
+    shutil.copy(folder / "runs/first/fold-0/model.pseg", folder / "model.pseg")
 
 
 def model_files(folder: Path) -> None:
-    packed = folder / "runs/first/fold-0/model.pseg"
-    for name in ("model", "float"):
-        shutil.copy(packed, folder / f"{name}.pseg")
-    pocketseg.pack(folder / "runs/first", calibrate=[str(folder / "scans/images")], out=folder / "int8.pseg")
+    packed(folder)
+    shutil.copy(folder / "model.pseg", folder / "float.pseg")
+    run_verb(["pack", f"{folder}/runs/first", "--calibrate", f"{folder}/scans/images", "--out", f"{folder}/int8.pseg"])
     shutil.copy(pocketseg.export(folder / "runs/first").file, folder / "model.onnx")
 
 
 def other_runs(folder: Path) -> None:
-    for name in ("a", "b", "c", "pocket", "other"):
+    for name in ("a", "b", "c"):
         shutil.copytree(folder / "runs/first", folder / "runs" / name)
-    shutil.copytree(folder / "runs/a/fold-0/float", folder / "runs/pocket/fold-0/teacher")
+    train(folder, "runs/pocket", "stages.0.name=teacher")
+    train(folder, "runs/widths", "sweep.stages.0.net.width=[4, 8]")
 
 
 def masks(folder: Path) -> None:
@@ -93,7 +90,7 @@ def masks(folder: Path) -> None:
 # What some pages need besides.
 NEEDS: dict[str, Sequence[Callable[[Path], None]]] = {
     "docs/benchmark.md": [model_files],
-    "docs/engine.md": [low_bit_run],
+    "docs/engine.md": [packed],
     "docs/metrics.md": [model_files, masks],
     "docs/report.md": [other_runs],
 }
@@ -118,6 +115,8 @@ def test_every_block_runs(
 
 def run(block: Block) -> None:
     if block.language == "python":
+        for out in re.findall(r'out="(.*?)"', block.text):
+            shutil.rmtree(out, ignore_errors=True)
         exec(compile(made_small(block.text), str(block), "exec"), {})
         return
     for command in block.commands:
