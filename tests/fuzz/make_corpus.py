@@ -3,6 +3,7 @@
 python tests/fuzz/make_corpus.py
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import json
