@@ -235,8 +235,7 @@ private:
         it.writes.reserve(writes);
         for (size_t i = 0; i < writes; ++i) it.writes.push_back(written_view(it.channels));
         if (it.kind == Kind::output) {
-            require(index + 1 == count && writes == 0 && from == Type::f32 && it.channels == program_.out_channels,
-                    "an end in the middle");
+            require(index + 1 == count && writes == 0 && it.channels == program_.out_channels, "an end in the middle");
             choose_kernel(program_, it, isa_);
             return;
         }

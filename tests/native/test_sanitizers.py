@@ -35,6 +35,7 @@ def replayed(folder: Path, files: list[Path], side: int = 8, threads: int = 1) -
     return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
 
 
+@pytest.mark.row("N02", "N04")
 def test_whole_files_run_and_give_the_same_bytes(sanitized, shipped, tmp_path):
     files = []
     for index, model in enumerate(MODELS):
@@ -47,6 +48,7 @@ def test_whole_files_run_and_give_the_same_bytes(sanitized, shipped, tmp_path):
     assert found == replayed(shipped, files, side=16, threads=3) == replayed(sanitized, files, side=16, threads=2)
 
 
+@pytest.mark.row("N04")
 def test_threads_do_not_race(racing, tmp_path):
     (tmp_path / "a.pseg").write_bytes(packed("mk_unet", "w4"))
     (tmp_path / "b.pseg").write_bytes(packed("thin_unet", "w2a8"))

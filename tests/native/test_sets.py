@@ -39,6 +39,7 @@ def digests(command: list[str], files: list[Path], isa: str, threads: int = 1) -
     return [digest for _, digest in rows]
 
 
+@pytest.mark.row("N02")
 def test_sets_under_sanitizers(sanitized, files):
     plain = digests([str(sanitized / "replay")], files, "scalar")
     assert plain is not None and len(set(plain)) == len(files)
@@ -47,6 +48,7 @@ def test_sets_under_sanitizers(sanitized, files):
     assert all(each in (None, plain) for each in found.values()), found
 
 
+@pytest.mark.row("N02")
 def test_tiles_in_an_emulation(emulated, shipped, files):
     """The set `amx` on whole nets, whose layers are too small for tiles: what it lacks is done by AVX-512."""
     found = digests([str(emulated / "replay")], files, "amx")
@@ -56,6 +58,7 @@ def test_tiles_in_an_emulation(emulated, shipped, files):
     assert found == digests([str(emulated / "replay")], files, "amx", 3)
 
 
+@pytest.mark.row("N02")
 def test_arm_in_an_emulator(shipped, files, tmp_path):
     emulator = shutil.which("qemu-aarch64")
     if emulator is None or shutil.which("aarch64-linux-gnu-g++") is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 from pathlib import Path
 
@@ -28,6 +27,7 @@ OPENERS = {
     "sha256_of": (sha256_of, ".pseg"),
 }
 SECONDS = 20
+resource = pytest.importorskip("resource")
 GIB = 2**30
 
 
