@@ -35,6 +35,7 @@ from pocketseg.evaluation import (
     write_summaries,
     write_table,
 )
+from pocketseg.files import try_folder
 from pocketseg.flows.backends import load_predictor
 from pocketseg.flows.loading import is_stage, metric_choice, open_cases
 from pocketseg.flows.run_folder import RunFolder
@@ -104,10 +105,12 @@ def evaluate(
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).recipe_file.exists():
         log.warning("all cases are judged, with those %s learned from; --split %s/split.json tells apart", model, model)
+    folder = Path(out) if out is not None else _beside(model)
+    try_folder(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
-    found = Evaluation(rows, summaries, Path(out) if out is not None else _beside(model), comparisons)
+    found = Evaluation(rows, summaries, folder, comparisons)
     _write(found)
     return found
 
