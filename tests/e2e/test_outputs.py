@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,3 +118,46 @@ def test_inputs_that_cannot_be_read(trained_run, tmp_path):
             assert done.problems and not done.written
         except DataError as error:
             assert "cannot be read" in str(error)
+
+
+def test_a_folder_that_is_shut(trained_run, tmp_path, monkeypatch):
+    """The same for root, who cannot be refused."""
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    entries = Path.iterdir
+
+    def refused(path: Path):
+        if path == shut:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return entries(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match=r"shut: (the folder )?cannot be read"):
+        pocketseg.predict(trained_run, [shut], tmp_path / "out")
+
+
+@pytest.mark.row("P17")
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("HOME", None, 0),
+        ("HOME", "/proc/none", 0),
+        ("TMPDIR", "/proc/none", 0),
+        ("XDG_CACHE_HOME", "/proc/none", 0),
+        ("POCKETSEG_CACHE", "/proc/none", 0),
+        ("POCKETSEG_CACHE_MIB", "0", 0),
+        ("POCKETSEG_CACHE_MIB", "abc", 3),
+        ("POCKETSEG_CACHE_MIB", "-1", 3),
+    ],
+)
+def test_surroundings_that_are_not_there(name, value, code, phantom_data):
+    """Reading data needs no home, no cache and no folder for temporary files."""
+    environment = {**os.environ, name: value or ""}
+    if value is None:
+        del environment[name]
+    done = subprocess.run(
+        [sys.executable, "-m", "pocketseg.cli.main", "doctor", str(phantom_data)],
+        capture_output=True, text=True, env=environment, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert not code or f"{name}={value}: is no number of MiB" in done.stderr
