@@ -27,6 +27,8 @@ if sys.platform != "win32":
 # Recipes, tables, split files: what people write, and lists of cases.
 LARGEST_TEXT = 64 * 2**20
 LARGE_READ = 2**16
+# What a disk must have room for to be tried.
+TRIED_BYTES = 2**16
 # What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
 # no holder was left by one that was killed, and is removed by the next that writes there.
 PART = ".pocketseg-part"
@@ -167,6 +169,47 @@ def whole_folder(out: Path) -> Iterator[Path]:
             _sync(out.parent)
     except OSError as error:
         raise disk_problem(out, error) from error
+
+
+def try_output(path: Path, *inputs: Path) -> None:
+    """Refuse a file that could not be written at the end, before anything is computed for it.
+
+    Args:
+        path: the file to be.
+        inputs: what it is made of, and may not replace.
+
+    Raises:
+        DataError: it is a folder, or one of the inputs.
+        EnvironmentProblem: no space, no permission, or another fault.
+    """
+    try:
+        if os.path.isdir(path):  # noqa: PTH112 - which is False for what no system takes as a name
+            raise DataError(str(path), "is a folder", "name a file")
+        if any(each.exists() and path.exists() and each.samefile(path) for each in inputs):
+            raise DataError(str(path), "would be written over what it is made of", "choose another name")
+        path.lstat()  # a name that is too long, which the part's is not
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise disk_problem(path, error) from error
+    try:
+        with _part(path, lambda part: part.touch(exist_ok=False)) as part:
+            part.write_bytes(bytes(TRIED_BYTES))
+            _sync(part)
+    except OSError as error:
+        raise disk_problem(path, error) from error
+
+
+def try_folder(folder: Path) -> None:
+    """The same for a folder that files are to be written into.
+
+    Raises:
+        DataError: it is a file.
+        EnvironmentProblem: as `try_output`.
+    """
+    if os.path.isfile(folder):  # noqa: PTH113
+        raise DataError(str(folder), "is a file", "name a folder")
+    try_output(folder / "tried")
 
 
 def rename_file(path: Path, target: Path) -> None:

@@ -273,6 +273,7 @@ def levels(limit: int, folder: Path, model: Path) -> None:
         assert code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.row("F20")
 def test_training_says_what_memory_was_too_small_for(tmp_path):
     good(tmp_path / "data", 12)

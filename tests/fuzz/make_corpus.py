@@ -3,7 +3,6 @@
 python tests/fuzz/make_corpus.py
 """
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import json
@@ -18,9 +17,8 @@ import onnx
 import torch
 from PIL import Image
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE.parent / "unit/engine"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
 from packed_models import packed
 
 from pocketseg.data.rois import roi_bytes, write_rois
@@ -30,6 +28,7 @@ from pocketseg.recipes.loading import shipped_text
 from pocketseg.training.checkpoint import write_checkpoint
 from volume_files import dicom_image, save_dicom
 
+HERE = Path(__file__).parent
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 255, (12, 16), np.uint8)
 COLOUR = RNG.integers(0, 255, (12, 16, 3), np.uint8)

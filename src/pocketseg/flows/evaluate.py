@@ -35,7 +35,7 @@ from pocketseg.evaluation import (
     write_summaries,
     write_table,
 )
-from pocketseg.files import remove
+from pocketseg.files import remove, try_folder
 from pocketseg.flows.backends import load_predictor
 from pocketseg.flows.loading import is_stage, metric_choice, open_cases
 from pocketseg.flows.run_folder import RunFolder
@@ -108,12 +108,14 @@ def evaluate(
     odd: list[str] = []
     if predictor is not None:
         predictor.told = odd.append
+    folder = Path(out) if out is not None else _beside(model)
+    try_folder(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     if odd:
         log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
-    found = Evaluation(rows, summaries, Path(out) if out is not None else _beside(model), comparisons)
+    found = Evaluation(rows, summaries, folder, comparisons)
     _write(found)
     return found
 

@@ -11,7 +11,7 @@ from pocketseg.data import Cases, Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
 from pocketseg.exporters.onnx import LARGEST_DIFFERENCE, LARGEST_SHARE
-from pocketseg.files import whole_file
+from pocketseg.files import try_output, whole_file
 from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import best_checkpoint, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
@@ -69,6 +69,7 @@ def export(
     checkpoint = best_checkpoint(folder, fold, stage)
     model = Model.load(checkpoint)
     path = Path(out) if out is not None else folder.onnx_file(fold, stage)
+    try_output(path, checkpoint)
     cases = open_cases(data or manifest["data"]["path"], recipe.data)
     card = {
         **origin(checkpoint),

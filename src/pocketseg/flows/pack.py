@@ -20,7 +20,7 @@ from pocketseg.engine.program import Convolution, Transposed
 from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated, recorded
 from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
-from pocketseg.files import write_atomically
+from pocketseg.files import open_regular, try_output, write_atomically
 from pocketseg.flows.backends import origin
 from pocketseg.flows.loading import BEST, best_checkpoint, checkpoint_of, is_stage, open_cases, require_torch
 from pocketseg.flows.run_folder import RunFolder
@@ -174,10 +174,11 @@ def _written(path: Path, content: bytes, pipeline: Pipeline, parity: Parity | No
 
 
 def _check_target(path: Path) -> None:
-    """Nothing but a packed model may be replaced."""
+    """Nothing but a packed model may be replaced; and what cannot be written is not computed."""
+    try_output(path)
     if not path.is_file():
         return
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         packed = file.read(len(MAGIC)) == MAGIC
     if not packed:
         raise ModelFileError(str(path), "is there already and is no packed model", "give another name with --out")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import io
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
-from pocketseg.files import inside, write_atomically
+from pocketseg.files import inside, try_folder, write_atomically
 from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
@@ -121,6 +122,7 @@ def predict(
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes))
     odd: list[str] = []
     predictor.told = odd.append
+    try_folder(Path(out))
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):
         try:
@@ -144,17 +146,26 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
     """(image, mask file without its suffix) for every input; folders keep their structure."""
     jobs: list[tuple[Path, Path]] = []
     for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            jobs += [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
-        elif path.exists() or not glob.has_magic(text):
-            jobs.append((path, out / stem_of(path)))
-        else:
-            found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
-            jobs += [(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
+        try:
+            jobs += _jobs_of(text, out)
+        except (OSError, ValueError) as error:  # a name that no system takes, a loop of links, a folder that is shut
+            what = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise DataError(text, f"cannot be read ({what})", "check the path and its permissions") from None
     if not jobs:
         raise DataError(", ".join(inputs), "no images were found", "give image files, a folder, or a quoted pattern")
     return jobs
+
+
+def _jobs_of(text: str, out: Path) -> list[tuple[Path, Path]]:
+    path = Path(text)
+    if "\0" in text:
+        raise ValueError("a zero byte is no part of a name")
+    if path.is_dir():
+        return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
+    if path.exists() or not glob.has_magic(text):
+        return [(path, out / stem_of(path))]
+    found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+    return [(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
 
 
 def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
@@ -173,7 +184,7 @@ def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
 def _below(folder: Path, out: Path) -> list[Path]:
     """Folders below one, without the output, which may lie inside."""
     inside = sorted(path for path in folder.rglob("*") if path.is_dir())
-    return [path for path in inside if not path.resolve().is_relative_to(out.resolve())]
+    return [path for path in inside if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out))]
 
 
 def _additions(wanted: Wanted, classes: Sequence[str]) -> list[str]:
@@ -190,7 +201,7 @@ def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[st
             Problem(str(source), f"would be written over what is made of {other}", "predict them into two folders")
             for other in sorted(others)
         ]
-        if any(Path(f"{target}{ending}").resolve() == source.resolve() for ending in ENDINGS):
+        if any(os.path.realpath(f"{target}{ending}") == os.path.realpath(source) for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
     if problems:
         raise DataError.of(problems)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tracemalloc
 from itertools import permutations, product
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,6 +14,7 @@ import pydicom
 import pytest
 from builders import noise, write_image
 
+from pocketseg.data.case import array_names, open_array
 from pocketseg.data.volumes import (
     difference,
     is_volume,
@@ -461,3 +465,73 @@ def test_a_mask_may_be_stored_in_another_order(tmp_path):
     turned = open_volume(write_nifti(tmp_path / "b.nii", *stored((2, 0, 1), (-1, 1, -1))))
     assert difference(image.grid, turned.grid) is None
     assert ball(SHAPE).any()
+
+
+def with_header(path: Path, **fields: object) -> Path:
+    """A small NIfTI file with fields of its header as they are given."""
+    write_nifti(path, np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    content = bytearray(path.read_bytes())
+    header = np.frombuffer(bytes(content[:348]), nibabel.nifti1.header_dtype).copy()
+    for key, value in fields.items():
+        header[0][key] = value
+    path.write_bytes(header.tobytes() + bytes(content[348:]))
+    return path
+
+
+@pytest.mark.row("D13", "D15")
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"vox_offset": 1e30}, "more than the file can hold"),
+        ({"vox_offset": np.nan}, "more than the file can hold"),
+        ({"vox_offset": -400}, ""),
+        ({"scl_slope": 1, "scl_inter": np.inf}, "not finite"),
+        ({"dim": [3, 30_000, 30_000, 30_000, 1, 1, 1, 1]}, "more than the file can hold"),
+    ],
+)
+def test_headers_that_lie(tmp_path, fields, words):
+    assert words in refusal(with_header(tmp_path / "a.nii", **fields))
+
+
+def test_scaled_voxels_are_those_of_nibabel(tmp_path):
+    for number, (slope, inter) in enumerate(((2, 0), (-0.1, 3), (1, 0), (0, 5), (1e-3, 1e6), (3e37, 0))):
+        path = with_header(tmp_path / f"{number}.nii", scl_slope=slope, scl_inter=inter)
+        wanted = read_nifti(path)
+        found = open_volume(path).voxels()
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(found, wanted.astype(np.float32) if wanted.dtype.kind == "f" else wanted)
+        assert found.dtype == (np.float32 if slope not in (0, 1) else np.int16)
+
+
+def test_extensions_are_passed_over(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
+    plain = write_nifti(tmp_path / "plain.nii.gz", np.asanyarray(image.dataobj))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"long " * 1000))
+    nibabel.save(image, tmp_path / "long.nii.gz")
+    volume = open_volume(tmp_path / "long.nii.gz")
+    np.testing.assert_array_equal(volume.voxels(), open_volume(plain).voxels())
+    write_like(tmp_path / "mask.nii", np.ones((3, 4, 5), np.uint8), volume)
+    assert (tmp_path / "mask.nii").stat().st_size == 352 + 60
+
+
+@pytest.mark.row("S07")
+def test_slices_of_large_volumes_are_scaled_one_by_one(tmp_path):
+    """A volume lies in the memory once, in its own type."""
+    path = write_nifti(tmp_path / "a.nii", np.zeros((256, 256, 160), np.uint8))
+    slices = slices_of(open_volume(path), Reading())
+    tracemalloc.start()
+    assert slices[0].image().dtype == np.uint16
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 * 2**20  # a million samples of the range; the volume scaled would be 60 more
+
+
+@pytest.mark.row("A14")
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.dcm", "a.tif", "a.npy", "a.npz"])
+def test_pipes_and_devices_are_no_data(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"zero-{name}").symlink_to("/dev/zero")
+    read = {"a.npy": lambda path: open_array(path, None), "a.npz": array_names}.get(name, open_volume)
+    for path in (tmp_path / name, tmp_path / f"zero-{name}"):
+        with pytest.raises(DataError, match="pipe or a device"):
+            read(path)

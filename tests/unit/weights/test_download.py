@@ -185,3 +185,23 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert download.cache_folder() == tmp_path / ".cache/pocketseg"
+
+
+@pytest.mark.row("P17")
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("POCKETSEG_CACHE", str(tmp_path / "file/cache"))
+    with pytest.raises(EnvironmentProblem, match="cannot be written"):
+        fetch("net-0123456789ab.pth")
+
+
+@pytest.mark.row("P17")
+def test_no_home(monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("POCKETSEG_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(EnvironmentProblem, match="POCKETSEG_CACHE: is not set"):
+        fetch("net-0123456789ab.pth")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pocketseg.data import Cases, Split
 from pocketseg.errors import RecipeError, near
+from pocketseg.files import try_folder, try_output
 from pocketseg.flows.loading import open_cases
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.report import card, plots, tables
@@ -101,6 +102,8 @@ def report(
     models, stated = on_common_cases(models)
     about = models if len(found) > 1 else models[-1:]
     first = _baseline(models, baseline)
+    path = Path(out) if out is not None else _place(about[-1] if len(found) == 1 else models[0], form, len(found) > 1)
+    try_folder(path) if form == "csv" else try_output(path)
     names = _names(models)
     asked = _ask(models, data)
     steps = _Steps(progress, 2 + 2 * len(about))
@@ -130,7 +133,6 @@ def report(
     ]  # fmt: skip
     title = subject.run.path.name if one_run else "Comparison of " + ", ".join(model.name for model in models)
     content = Report(title, _subtitle(about), sections)
-    path = Path(out) if out is not None else _place(subject if one_run else models[0], form, several=not one_run)
     names.save()
     write_report(content, path, form)
     steps.next()
@@ -149,7 +151,7 @@ class _Steps:
             self.progress(self.done, self.of)
 
 
-def _place(model: Judged, form: Format, *, several: bool) -> Path:
+def _place(model: Judged, form: Format, several: bool) -> Path:
     folder = model.run.path.parent if several else model.run.path
     return folder / f"{'comparison' if several else 'report'}{SUFFIXES[form]}"
 
