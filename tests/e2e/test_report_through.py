@@ -80,6 +80,7 @@ def texts(path: Path) -> str:
     return whole + "".join(each.decode("latin-1") for each in pictures)
 
 
+@pytest.mark.row("S25")
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("several", [False, True])
 def test_no_name_of_a_person_or_place_is_in_any_form(runs, form, several, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ SOURCES = ("CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "native",
 # What an editable install leaves among the sources.
 BUILT = shutil.ignore_patterns("*.so", "*.dylib", "*.dll", "__pycache__", "CMakeFiles", "cmake_install.cmake")
 WHEN = "1700000000"
+LIBRARY = "libpocketseg.so"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,7 @@ def wheels(tmp_path_factory) -> list[Path]:
     made = []
     for name in ("here", "somewhere else"):
         folder = tmp_path_factory.mktemp("wheel") / name
+        folder.mkdir()
         for source in SOURCES:
             path = HOME / source
             shutil.copytree(path, folder / source, ignore=BUILT) if path.is_dir() else shutil.copy(
@@ -41,8 +44,6 @@ def wheels(tmp_path_factory) -> list[Path]:
 
 
 def environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "SOURCE_DATE_EPOCH": WHEN, "PIP_NO_INDEX": "1"}
 
 
@@ -66,9 +67,6 @@ def test_nothing_is_in_the_wheel_that_does_not_belong_there(wheels):
     assert f"pocketseg/engine/{LIBRARY}" in names and any(name.endswith("LICENSE") for name in names)
     for place in (str(HOME), str(Path.home()), str(wheels[0].parents[1]), "/tmp/"):
         assert not [name for name, content in contents.items() if place.encode() in content], place
-
-
-LIBRARY = "libpocketseg.so"
 
 
 @pytest.mark.slow

@@ -19,7 +19,10 @@ def command(
         list[str],
         typer.Option(help="torch, onnx, openvino or pseg; repeatable: each model with each (default: its own)."),
     ] = [],  # noqa: B006
-    size: Annotated[tuple[int, int], typer.Option(min=1, help="Height and width of the image, a synthetic one.")] = (
+    size: Annotated[
+        tuple[int, int],
+        typer.Option(min=1, max=console.MOST_SIDE, help="Height and width of the image, a synthetic one."),
+    ] = (
         256,
         256,
     ),

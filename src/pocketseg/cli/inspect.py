@@ -17,9 +17,11 @@ def command(
             help="Name of a net (see `pocketseg nets`), run or stage folder, best or packed.safetensors, .pseg file."
         ),
     ],
-    size: Annotated[tuple[int, int] | None, typer.Option(min=1, help="Height and width of the image.")] = None,
-    in_channels: Annotated[int | None, typer.Option(min=1, help="Image channels of a net by name.")] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Foreground classes of a net by name.")] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(min=1, max=console.MOST_SIDE, help="Height and width of the image.")
+    ] = None,
+    in_channels: Annotated[int | None, typer.Option(min=1, max=255, help="Image channels of a net by name.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, max=255, help="Foreground classes of a net by name.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="OPTION=VALUE of a net by name.")] = [],  # noqa: B006
     fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for architecture.json, .svg and .png.")] = None,
