@@ -2,8 +2,8 @@
 
     python tests/fuzz/harness.py KIND --seconds 60 --seed 1
 
-Only two ends are allowed: a right answer, or an error of ours that is the file's fault; each in `SECONDS` and
-`BYTES`. What fails is written to --failures; the same seed gives the same files.
+Only two ends are allowed: a right answer, or an error of ours that is the file's fault; each in `SECONDS` and the
+target's memory. What fails is written to --failures; the same seed gives the same files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from targets import TARGETS, Target
 from pocketseg.errors import PocketsegError
 
 CORPUS = Path(__file__).parent / "corpus"
-SECONDS, WAITING, BYTES = 5, 60, 512 * 2**20
+SECONDS, WAITING = 5, 60
 
 
 class Slow(BaseException):
@@ -69,7 +69,7 @@ def fuzz(kind: str, seconds: float, seed: int, folder: Path) -> dict[str, Any]:
     for start in starts:  # what is imported with the first file counts for none
         target.use(start)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + 2 * BYTES, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + (target.mib << 21), resource.RLIM_INFINITY))
     ends: Counter[str] = Counter()
     failures: dict[str, str] = {}
     slowest, number, end = 0.0, 0, time.monotonic() + seconds
@@ -95,7 +95,7 @@ def fuzz(kind: str, seconds: float, seed: int, folder: Path) -> dict[str, Any]:
                 failures[where] += f"\n{kept}"
         number += 1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    if grown > BYTES:
+    if grown > target.mib << 20:
         failures["memory"] = f"{grown / 2**20:.0f} MiB were taken"
     return {"kind": kind, "seed": seed, **ends, "slowest": round(slowest, 2), "mib": grown >> 20, "failures": failures}
 

@@ -28,10 +28,12 @@ class Target:
     Attributes:
         use: what is done with a file; returns, or raises a PocketsegError.
         mutators: each is used as often as it stands here.
+        mib: of memory that a file may take; a picture's pixels are bounded, and 144 million take more than others may.
     """
 
     use: Callable[[Path], Any]
     mutators: tuple[Mutator, ...] = (raw,)
+    mib: int = 512
 
 
 def look(values: Any) -> None:
@@ -98,6 +100,8 @@ def checkpoint(path: Path) -> None:
 
 def keras(path: Path) -> None:
     """In a fork, which the library may crash or hang: `read_apart` tells either as a damaged file."""
+    import h5py  # noqa: F401 - once, and not in every fork
+
     hdf5 = alone("weights/hdf5.py")
     child = os.fork()
     if child == 0:
@@ -217,13 +221,14 @@ def metadata(content: bytes, rng: random.Random) -> bytes:
     return model.SerializeToString()
 
 
+PICTURE_MIB = 1536
 TARGETS = {
-    "png": Target(image, (raw, below_png, below_png)),
-    "jpg": Target(image),
-    "tif": Target(image),
-    "bmp": Target(image),
-    "mask": Target(mask, (raw, below_png)),
-    "stack": Target(volume),
+    "png": Target(image, (raw, below_png, below_png), PICTURE_MIB),
+    "jpg": Target(image, (raw,), PICTURE_MIB),
+    "tif": Target(image, (raw,), PICTURE_MIB),
+    "bmp": Target(image, (raw,), PICTURE_MIB),
+    "mask": Target(mask, (raw, below_png), PICTURE_MIB),
+    "stack": Target(volume, (raw,), PICTURE_MIB),
     "nii": Target(volume),
     "nii.gz": Target(volume, (raw, below_gzip, below_gzip, below_gzip)),
     "dcm": Target(volume),
