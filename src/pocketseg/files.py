@@ -50,7 +50,7 @@ def inside(folder: Path, *names: str | Path) -> Path:
     """
     path = folder.joinpath(*names)
     below = any(Path(name).is_absolute() or ".." in Path(name).parts or "\0" in str(name) for name in names)
-    if below or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+    if below or not resolved(path).is_relative_to(resolved(folder)):
         raise DataError(str(Path(*names)), f"would be written outside of {folder}", "choose another name or folder")
     return path
 
@@ -62,6 +62,11 @@ class RegularFile(io.BufferedReader):
         if size is not None and size > LARGE_READ:
             size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
         return super().read(size)
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path without links and `..`. Links that go round in a circle stay, and using the path fails."""
+    return Path(os.path.realpath(path))
 
 
 def open_regular(path: Path) -> RegularFile:
@@ -160,7 +165,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         EnvironmentProblem: it cannot be written.
     """
     try:
-        out = Path(os.path.realpath(out))  # a link to an empty folder stays one
+        out = resolved(out)  # a link to an empty folder stays one
         with _part(out, Path.mkdir) as temporary:
             yield temporary
             if os.name != "posix" and out.exists():  # elsewhere a folder takes the place of an empty one

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import io
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
-from pocketseg.files import inside, try_folder, write_atomically
+from pocketseg.files import inside, resolved, try_folder, write_atomically
 from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
@@ -184,7 +183,7 @@ def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
 def _below(folder: Path, out: Path) -> list[Path]:
     """Folders below one, without the output, which may lie inside."""
     inside = sorted(path for path in folder.rglob("*") if path.is_dir())
-    return [path for path in inside if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out))]
+    return [path for path in inside if not resolved(path).is_relative_to(resolved(out))]
 
 
 def _additions(wanted: Wanted, classes: Sequence[str]) -> list[str]:
@@ -201,7 +200,7 @@ def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[st
             Problem(str(source), f"would be written over what is made of {other}", "predict them into two folders")
             for other in sorted(others)
         ]
-        if any(os.path.realpath(f"{target}{ending}") == os.path.realpath(source) for ending in ENDINGS):
+        if any(resolved(Path(f"{target}{ending}")) == resolved(source) for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
     if problems:
         raise DataError.of(problems)

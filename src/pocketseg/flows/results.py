@@ -11,7 +11,7 @@ from typing import Any
 
 from pocketseg.errors import PocketsegError
 from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
-from pocketseg.files import locked
+from pocketseg.files import locked, resolved
 from pocketseg.flows.inspect import read_inspection
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.run_folder import RunFolder, add_result, read_rows
@@ -25,7 +25,7 @@ FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 def table_of(run: RunFolder) -> Path:
     """The table beside the run."""
-    return run.path.resolve().parent / "results.csv"
+    return resolved(run.path).parent / "results.csv"
 
 
 def can_list(run: RunFolder) -> bool:
@@ -46,7 +46,7 @@ def can_list(run: RunFolder) -> bool:
 def list_run(run: RunFolder) -> None:
     """Put a run into `results.csv` beside it; earlier stages that were judged stand above it as RUN/STAGE."""
     recipe, manifest = run.recipe(), run.manifest()
-    name = run.path.resolve().name
+    name = resolved(run.path).name
     for stage in (*judged_stages(run, recipe)[:-1], None):
         about = {
             "recipe": recipe.name,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pocketseg.data import Cases, CheckedData, Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
-from pocketseg.files import write_atomically
+from pocketseg.files import resolved, write_atomically
 from pocketseg.flows.loading import make_split, open_cases
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.records import Labelled
@@ -93,9 +93,9 @@ def train_many(
     trials = [trial for trial, _ in prepared]
     tasks = [
         Task(
-            str(trial.run.path.resolve()),
+            str(resolved(trial.run.path)),
             number,
-            str(Path(data).resolve()),
+            str(resolved(Path(data))),
             device,
             tuple(logs),
             str(Path.cwd()),
@@ -196,7 +196,7 @@ class _Work:
         self, home: RunFolder, sweep: Sweep, trials: Sequence[_Trial], tasks: int, progress: Progress | None
     ) -> None:
         self.home, self.sweep, self.trials, self.tasks, self.progress = home, sweep, trials, tasks, progress
-        self.trial_of = {str(trial.run.path.resolve()): trial for trial in trials}
+        self.trial_of = {str(resolved(trial.run.path)): trial for trial in trials}
         self.done = 0
         self.shown: set[Task] = set()
         self._write_table()

@@ -33,7 +33,7 @@ from pocketseg.evaluation import (
     write_scores,
     write_summaries,
 )
-from pocketseg.files import make_folder, write_atomically
+from pocketseg.files import make_folder, resolved, write_atomically
 from pocketseg.flows.inspect import Inspection, inspect_model
 from pocketseg.flows.loading import (
     make_split,
@@ -322,7 +322,7 @@ def _begin(
             "python": platform.python_version(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
             "data": {
-                "path": str(cases.root.resolve()),
+                "path": str(resolved(cases.root)),
                 "layout": cases.layout,
                 "cases": len(cases),
                 "files": checked.files,

@@ -12,6 +12,7 @@ from pocketseg.data.case import Case
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.layouts.listing import IGNORED_NAMES
 from pocketseg.errors import Problem
+from pocketseg.files import resolved
 
 
 def same_names(cases: Sequence[Case]) -> Iterator[Problem]:
@@ -30,7 +31,7 @@ def case_names(cases: Sequence[Case]) -> Iterator[Finding]:
 
 def links_outside(root: Path, cases: Sequence[Case]) -> list[Problem]:
     """Files that are links to a place outside of the data set, or lie in folders that are."""
-    whole = root.resolve()
+    whole = resolved(root)
     files = {file for case in cases for source in (case.image, *case.masks) for file in source.files}
     suspects = [folder for folder in {file.parent for file in files} if _inside(folder, root) and folder != root]
     suspects += [file for file in files if _inside(file, root) and file.is_symlink()]
@@ -42,7 +43,7 @@ def links_outside(root: Path, cases: Sequence[Case]) -> list[Problem]:
             "link",
         )
         for path in sorted(suspects)
-        if not _target(path).is_relative_to(whole)
+        if not resolved(path).is_relative_to(whole)
     ]
 
 
@@ -54,14 +55,6 @@ def ignored_files(root: Path) -> Iterator[Finding]:
     found = sorted(name for name in files if name.startswith(".") or name.lower() in IGNORED_NAMES)
     if found:
         yield Finding("ignored", tuple(dict.fromkeys(found)), f"{len(found)} hidden or litter files are ignored")
-
-
-def _target(path: Path) -> Path:
-    """What a link points to; a link that leads back to itself points to itself, and reading it tells so."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return path.parent.resolve() / path.name
 
 
 def _inside(path: Path, root: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pocketseg.data.cases import Cases
 from pocketseg.data.doctor.checkup import Checkup
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
-from pocketseg.files import inside, open_regular, whole_file, whole_folder, write_atomically
+from pocketseg.files import inside, open_regular, resolved, whole_file, whole_folder, write_atomically
 from pocketseg.tables import csv_text
 
 GROUPS = "groups.csv"
@@ -75,7 +74,7 @@ def check_out(root: Path, out: Path) -> None:
     """Refuse an output that would change something that is there."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for --fix")
-    if out.resolve().is_relative_to(root.resolve()):
+    if resolved(out).is_relative_to(resolved(root)):
         raise DataError(str(out), "lies in the data set itself", "choose a folder beside it for --fix")
 
 
@@ -196,8 +195,8 @@ class _Copy:
 
     def _place(self, path: Path) -> Path:
         # A folder may be given as `../masks`, which lies in the data set by its letters alone.
-        real = Path(os.path.realpath(path.parent)) / path.name
-        for file, base in ((path, self.base), (real, Path(os.path.realpath(self.base)))):
+        real = resolved(path.parent) / path.name
+        for file, base in ((path, self.base), (real, resolved(self.base))):
             if file.is_relative_to(base) and ".." not in file.relative_to(base).parts:
                 return file.relative_to(base)
         return Path(self._folder(real.parent)) / path.name
@@ -232,11 +231,11 @@ class _Copy:
 
     def _side_files(self) -> None:
         """Tables and notes beside the cases."""
-        base = self.base.resolve()
+        base = resolved(self.base)
         for path in sorted(self.base.rglob("*")) if self.cases.root.is_dir() else ():
             if path.suffix.lower() not in SIDE_FILES or path.name.startswith("."):
                 continue
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(base):
+            if path.is_symlink() and not resolved(path).is_relative_to(base):
                 self.made.left_out.append((str(path), "is a link to a place outside of the data set"))
             else:
                 self._copy((path,))

@@ -9,7 +9,7 @@ from typing import Any
 
 from pocketseg.errors import DataError, RunError
 from pocketseg.evaluation import CaseScore, Summary, read_scores, summarize
-from pocketseg.files import sha256_of
+from pocketseg.files import resolved, sha256_of
 from pocketseg.flows.inspect import Inspection, read_inspection
 from pocketseg.flows.loading import is_stage
 from pocketseg.flows.results import judged_stages
@@ -115,12 +115,12 @@ def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> li
     """
     from pocketseg.recipes import load_recipe
 
-    path = Path(source).resolve()
+    path = resolved(Path(source))
     only = path.name if is_stage(path) else None
     if only and fold is None:
         fold = int(path.parent.name.removeprefix("fold-"))
     run = RunFolder.existing(path.parents[1] if only else Path(source))
-    run = RunFolder(run.path.resolve())
+    run = RunFolder(resolved(run.path))
     recipe, manifest = load_recipe(run.recipe_file, card), run.manifest()
     folds = run.judged()
     if fold is not None or not folds:

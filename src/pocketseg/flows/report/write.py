@@ -11,7 +11,7 @@ from typing import Any
 
 from pocketseg.data import Cases, Split
 from pocketseg.errors import RecipeError, near
-from pocketseg.files import try_folder, try_output
+from pocketseg.files import resolved, try_folder, try_output
 from pocketseg.flows.loading import open_cases
 from pocketseg.flows.pictures import read_history
 from pocketseg.flows.report import card, plots, tables
@@ -171,7 +171,7 @@ def _baseline(models: Sequence[Judged], name: str | None) -> Judged:
     if name is None:
         return models[0]
     known = {model.name: model for model in models}
-    path = Path(name).resolve()
+    path = resolved(Path(name))
     wanted = next((each for each in (name, path.name, f"{path.parent.parent.name}/{path.name}") if each in known), "")
     if wanted not in known:
         raise RecipeError(f"--compare-to {name}", "is not among the models", near(name, known))
