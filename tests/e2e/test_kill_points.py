@@ -47,8 +47,16 @@ BEFORE = [
     ["predict", "run/fold-0/model.pseg", "data/masks/*view-1.png", "--out", "masks", "--overlay"],
     ["evaluate", "run", "data", "--out", "evaluation", "--set", "evaluate.metrics=[dice, lesion_f1]"],
 ]
-# Times, dates and chance stand in these, and the log ends where the disk did.
-VARYING = ("manifest.json", "timings.csv", "report.html", "results.csv", "case-ids.csv", "log.txt")
+# Times, dates and chance stand in these, the log ends where the disk did, and a signal saves once more.
+VARYING = (
+    "manifest.json",
+    "previous.last.safetensors",
+    "timings.csv",
+    "report.html",
+    "results.csv",
+    "case-ids.csv",
+    "log.txt",
+)
 APPENDED = ("log.txt",)
 # These make a folder whole or not at all, and refuse one that is there.
 WHOLE = ("convert", "fix", "phantom")
