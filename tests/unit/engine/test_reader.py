@@ -194,7 +194,10 @@ MORE = {
         [storage(), storage(4), storage()], step(p.Copy(), write=view(1, 1)), step(p.Copy(), write=view(1))
     ),
     "bits that begin within a byte": lambda: made(
-        [storage(12), storage(16, BITS)], step(p.Copy(), read=view(0, 0, 12), write=view(1, 4, 12)), channels=12
+        [storage(12), storage(16, BITS)],
+        step(p.Copy(), read=view(0, 0, 12), write=view(1, 4, 12)),
+        channels=12,
+        out=view(0),
     ),
     "bits that end within a byte": lambda: made([storage(), storage(16, BITS)], step(p.Copy(), write=view(1))),
     "groups that divide the result only": lambda: made(
