@@ -100,3 +100,18 @@ def altered_at(place: int, form: str, value: int) -> bytes:
 def test_what_the_native_reader_says(place, form, value, what):
     with pytest.raises(ModelFileError, match=what):
         Session(altered_at(place, form, value), "here")
+
+
+@pytest.mark.parametrize(
+    ("by", "what"),
+    [((-1, 0, 0, 0), "is torn"), ((1, 0, 0, 0), "is torn"), ((0, 0, 1, 0), "longer than it is"),
+     ((0, 0, 0, 1), "longer than it is"), ((0, -1, 0, 0), "shorter than it is"), ((0, 0, -1, 0), "shorter than it is")],
+)  # fmt: skip
+def test_what_the_native_reader_says_of_lengths(by, what):
+    whole = packed()
+    magic, version, zero, *lengths = HEADER.unpack_from(whole)
+    head = HEADER.pack(magic, version, zero, *map(sum, zip(lengths, by, strict=True)))
+    with pytest.raises(ModelFileError, match=what):
+        Session(head + whole[HEADER.size :], "here")
+    with pytest.raises(ModelFileError, match="it is torn"):
+        Session(whole[: HEADER_BYTES - 1], "here")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,11 +44,11 @@ def opened(*parts, **options):
     return Session(made(*parts, **options), "here")
 
 
-def made(storages, *middle, out=None, multiple=1):
-    """The file of a net of two channels: image → storage 0 → … → logits."""
-    first = p.Instruction(p.Input(), (), (), (view(0),))
+def made(storages, *middle, out=None, multiple=1, channels=2):
+    """The file of a net of two channels, or of others in front: image → storage 0 → … → logits."""
+    first = p.Instruction(p.Input(), (), (), (view(0, 0, channels),))
     last = p.Instruction(p.Output(), (out or view(len(storages) - 1),), (), ())
-    program = p.Program(2, 2, multiple, tuple(storages), (first, *middle, last))
+    program = p.Program(channels, 2, multiple, tuple(storages), (first, *middle, last))
     return Container({}, *encode(program)).to_bytes()
 
 
@@ -191,6 +193,16 @@ MORE = {
     "a part written twice, from before": lambda: made(
         [storage(), storage(4), storage()], step(p.Copy(), write=view(1, 1)), step(p.Copy(), write=view(1))
     ),
+    "bits that begin within a byte": lambda: made(
+        [storage(12), storage(16, BITS)],
+        step(p.Copy(), read=view(0, 0, 12), write=view(1, 4, 12)),
+        channels=12,
+        out=view(0),
+    ),
+    "bits that end within a byte": lambda: made([storage(), storage(16, BITS)], step(p.Copy(), write=view(1))),
+    "groups that divide the result only": lambda: made(
+        [storage(), storage(4)], step(dataclasses.replace(conv(channels=4), groups=4), write=view(1, 0, 4))
+    ),
     "transposed, weights are codes": lambda: made([storage(), storage()], step(transposed("integers", 8))),
     "transposed, input is codes": lambda: made(
         [storage(), storage(2, BYTES), storage()], step(p.Copy()), step(transposed(), read=view(1), write=view(2))
@@ -310,7 +322,7 @@ MORE = {
     "a snap on a grid that is not there": lambda: swapped(
         made([storage(), storage()], step(p.Copy(), steps=[p.Snap(BYTES)])), b"\x07\x01\x00", b"\x07\x02\x00"
     ),
-    "more than 16384 tensors": lambda: made([storage(1)] * (2**14 + 1)),
+    "more than 16384 tensors": lambda: made([storage()] * (2**14 + 1)),
 }
 # Both take these: what is next to each rule, on its good side.
 GOOD = {
@@ -382,13 +394,24 @@ def test_taken(what):
     Session(content, "here").arena_bytes(4, 4)
 
 
+def words(error):
+    """What the native reader says, without the file and what to do."""
+    return error.problems[0].what.removeprefix("the file is damaged: ")
+
+
+# By the names of MORE.
+WORDS = json.loads(Path(__file__).with_name("refusals.json").read_text())
+
+
 @pytest.mark.row("S12")
 @pytest.mark.parametrize("what", MORE)
 def test_refused_besides(what):
     content = MORE[what]()
-    for reader in (Session, program_in):
-        with pytest.raises(ModelFileError):
-            reader(content, "here")
+    with pytest.raises(ModelFileError) as native:
+        Session(content, "here")
+    assert words(native.value) == WORDS[what]
+    with pytest.raises(ModelFileError):
+        program_in(content, "here")
 
 
 @pytest.mark.parametrize("what", CASES)
