@@ -97,7 +97,7 @@ def with_orientation() -> Image.Image:
         (Broken(), "no memory of it"),
         ({"a": 1}, "object"),
     ],
-    ids=str,
+    ids=lambda given: type(given).__name__ if not isinstance(given, str) else given,
 )
 def test_what_is_none_is_refused_in_three_parts(given, told):
     with pytest.raises(DataError) as caught:
