@@ -176,15 +176,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise disk_problem(out, error) from error
 
 
-def try_output(path: Path, *inputs: Path) -> None:
+def try_output(path: Path, *inputs: Path, ending: str = "") -> None:
     """Refuse a file that could not be written at the end, before anything is computed for it.
 
     Args:
         path: the file to be.
         inputs: what it is made of, and may not replace.
+        ending: of its kind; a file that is there and has another one is not replaced.
 
     Raises:
-        DataError: it is a folder, or one of the inputs.
+        DataError: it is a folder, one of the inputs, or a file of another kind.
         EnvironmentProblem: no space, no permission, or another fault.
     """
     try:
@@ -193,6 +194,8 @@ def try_output(path: Path, *inputs: Path) -> None:
         if any(each.exists() and path.exists() and each.samefile(path) for each in inputs):
             raise DataError(str(path), "would be written over what it is made of", "choose another name")
         path.lstat()  # a name that is too long, which the part's is not
+        if path.suffix.lower() != (ending or path.suffix.lower()):
+            raise DataError(str(path), f"is there already and is no {ending} file", "choose another name")
     except FileNotFoundError:
         pass
     except OSError as error:

@@ -216,7 +216,9 @@ def _under_pages(jobs: Sequence[tuple[Path, Path]], wanted: Wanted) -> Iterator[
         for place, what in ((target, "its mask"), (source, "it")):
             other = folders.get(resolved(place.parent))
             if other is not None and PAGE.fullmatch(place.name) and is_volume(other):
-                yield Problem(str(source), f"{what} would lie among the pages of {other}", "choose another --out for it")
+                yield Problem(
+                    str(source), f"{what} would lie among the pages of {other}", "choose another --out for it"
+                )
 
 
 def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
