@@ -29,6 +29,8 @@ LARGEST_TEXT = 64 * 2**20
 LARGE_READ = 2**16
 # What a disk must have room for to be tried.
 TRIED_BYTES = 2**16
+# Of a pipe that nobody writes to, opening would wait for ever; a link may lead anywhere.
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
 # no holder was left by one that was killed, and is removed by the next that writes there.
 PART = ".pocketseg-part"
@@ -146,6 +148,7 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
         EnvironmentProblem: it cannot be written; what was at `path` is still there.
     """
     try:
+        _refuse_device(path)
         with _part(path, lambda part: part.touch(exist_ok=False)) as temporary:
             yield temporary
             _sync(temporary)
@@ -176,15 +179,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise disk_problem(out, error) from error
 
 
-def try_output(path: Path, *inputs: Path) -> None:
+def try_output(path: Path, *inputs: Path, ending: str = "") -> None:
     """Refuse a file that could not be written at the end, before anything is computed for it.
 
     Args:
         path: the file to be.
         inputs: what it is made of, and may not replace.
+        ending: of its kind; a file that is there and has another one is not replaced.
 
     Raises:
-        DataError: it is a folder, or one of the inputs.
+        DataError: it is a folder, one of the inputs, or a file of another kind.
         EnvironmentProblem: no space, no permission, or another fault.
     """
     try:
@@ -192,7 +196,10 @@ def try_output(path: Path, *inputs: Path) -> None:
             raise DataError(str(path), "is a folder", "name a file")
         if any(each.exists() and path.exists() and each.samefile(path) for each in inputs):
             raise DataError(str(path), "would be written over what it is made of", "choose another name")
+        _refuse_device(path)
         path.lstat()  # a name that is too long, which the part's is not
+        if path.suffix.lower() != (ending or path.suffix.lower()):
+            raise DataError(str(path), f"is there already and is no {ending} file", "choose another name")
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -257,6 +264,27 @@ def make_folder(folder: Path) -> None:
         raise disk_problem(folder, error) from error
 
 
+def open_own(path: Path, flags: int) -> int:
+    """A handle of a file that we keep open and write into, a lock or a log, made where it is not there.
+
+    In a folder of somebody else it may be a link to a file of the user, or a pipe: neither is written into.
+
+    Raises:
+        OSError: it is one of these, or cannot be opened.
+    """
+    handle = os.open(path, flags | os.O_CREAT | NO_LINK, 0o666)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "is a pipe or a device, no file", str(path))
+
+
+def _refuse_device(path: Path) -> None:
+    """Renaming would put a file in the place of a device, /dev/null say, or of a pipe that somebody reads."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "is a pipe or a device, no file", str(path))
+
+
 def _make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
@@ -298,7 +326,7 @@ def _hold(part: Path) -> int | None:
     if sys.platform == "win32":
         return -1
     try:
-        handle = os.open(part, os.O_RDONLY)
+        handle = os.open(part, os.O_RDONLY | NO_LINK)
     except FileNotFoundError:
         return None
     try:
@@ -349,7 +377,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
     """
     try:
         _make_folder(path.parent)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = open_own(path, os.O_RDWR)
     except OSError as error:
         raise disk_problem(path, error) from error
     try:

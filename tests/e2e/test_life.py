@@ -349,3 +349,78 @@ def run_cli_to(place: str, *arguments: str):
         return subprocess.run(
             [sys.executable, "-m", "pocketseg.cli.main", *arguments], stdout=output, stderr=subprocess.PIPE, text=True
         )
+
+
+# --- what the audit's second pass found --------------------------------------------------------------------------
+
+
+@pytest.mark.row("F01")
+def test_a_fold_that_is_judged_is_packed_too(data, tmp_path, monkeypatch):
+    """Side by side, folds that are judged are not looked at again: what comes behind would never be made."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(train_flow, "pack", killed)
+        train(data, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    assert run.best(0, "float").exists()
+    assert run.judged() == []
+    train(data, run.path, resume=True, jobs=2)
+    assert run.judged() == [0]
+    assert run.packed_file(0).exists()
+
+
+@pytest.mark.row("F01")
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monkeypatch, jobs):
+    """A run that was killed before its manifest has not begun: its recipe may be another one now."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr("pocketseg.flows.train.determinism", killed)
+        train(data, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    assert run.split_file.exists()
+    assert not run.manifest_file.exists()
+    other = (*TINY, "split.seed=5")
+    options = {"overrides": other, "device": "cpu", "resume": True, "jobs": jobs}
+    pocketseg.train("demo", data, run.path, **options)
+    fresh = pocketseg.train("demo", data, tmp_path / "fresh", overrides=other, device="cpu").run
+    assert run.split_file.read_bytes() == (fresh / "split.json").read_bytes()
+    assert run.best(0, "float").read_bytes() == RunFolder(fresh).best(0, "float").read_bytes()
+
+
+@pytest.mark.row("F16")
+def test_a_folder_that_another_filled_while_the_data_were_read(data, tmp_path, monkeypatch):
+    check, first = Cases.check, []
+
+    def slow(cases, progress=None):
+        if not first:
+            first.append(True)
+            train(data, tmp_path / "run")
+        return check(cases, progress)
+
+    monkeypatch.setattr(Cases, "check", slow)
+    with pytest.raises(RunError, match="already holds a run"):
+        train(data, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").judged() == [0]
+
+
+@pytest.mark.row("F16")
+def test_a_fold_that_begins_with_another_split(data, tmp_path, monkeypatch):
+    folds = (*TINY, "split.kind=kfold", "split.folds=2")
+    fresh = pocketseg.train("demo", data, tmp_path / "run", overrides=folds, device="cpu", fold=0).run
+    plan = json.loads((fresh / "split.json").read_text())
+    plan["folds"].reverse()
+    (tmp_path / "other.json").write_text(json.dumps(plan))
+    # As if both had begun at one moment.
+    monkeypatch.setattr(train_flow, "_check_out", lambda *_: None)
+    with pytest.raises(RunError, match="was begun with another split"):
+        pocketseg.train(
+            "demo", data, fresh, overrides=folds, device="cpu", fold=1, split=tmp_path / "other.json"
+        )  # fmt: skip
+    assert RunFolder(fresh).folds() == [0]

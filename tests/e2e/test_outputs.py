@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from pocketseg import files
 from pocketseg.errors import DataError, EnvironmentProblem
 from pocketseg.flows import evaluate as evaluating
 from pocketseg.flows import predict as predicting
+from pocketseg.flows.overlay import overlay
 from pocketseg.flows.report import write as reporting
+from pocketseg.flows.weights import draw_weights
 from pocketseg.training.model import Model
 
 Verb = Callable[[Path, Path, Path], object]
@@ -99,6 +102,51 @@ def test_what_it_is_made_of_is_not_replaced(trained_run, phantom_data, tmp_path)
     with pytest.raises(DataError, match="overwritten by its own mask"):
         pocketseg.predict(trained_run, [image], image.parent)
     assert best.read_bytes() == before
+
+
+@pytest.mark.row("P16")
+def test_what_is_of_another_kind_is_not_replaced(trained_run, phantom_data, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("mine")
+    image = next((phantom_data / "images").iterdir())
+    for verb in (
+        lambda: pocketseg.export(trained_run, out=mine),
+        lambda: reporting.report(trained_run, out=mine),
+        lambda: overlay(image, mine, predictions=[image]),
+    ):
+        with pytest.raises(DataError, match=r"mine\.csv: is there already and is no \.\w+ file"):
+            verb()
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.row("P16")
+@pytest.mark.parametrize("over", ["image", "truth", "prediction"])
+def test_a_drawing_is_not_written_over_what_it_shows(over, phantom_data, tmp_path):
+    shown = {name: tmp_path / f"{name}.png" for name in ("image", "truth", "prediction")}
+    for path in shown.values():
+        shutil.copy(next((phantom_data / "masks").iterdir()), path)
+    before = shown[over].read_bytes()
+    with pytest.raises(DataError, match="would be written over what it is made of"):
+        overlay(shown["image"], shown[over], truth=shown["truth"], predictions=[shown["prediction"]])
+    assert shown[over].read_bytes() == before
+
+
+@pytest.mark.row("P16")
+def test_weights_are_not_drawn_over_an_image(trained_run, tmp_path):
+    (tmp_path / "image.png").write_text("mine")
+    with pytest.raises(DataError, match="would be written over what it is made of"):
+        draw_weights(trained_run, tmp_path / "image.png", images=[tmp_path / "image.png"])
+
+
+@pytest.mark.row("P16")
+@pytest.mark.parametrize("name", ["cases.csv", "summary.json", "comparison.csv"])
+def test_an_evaluation_replaces_nothing_but_an_evaluation(name, trained_run, phantom_data, tmp_path):
+    """Tables of an earlier one are removed; those of the user, which may be called the same, are not."""
+    (tmp_path / name).write_text("case,mine\n1,2\n")
+    with pytest.raises(DataError, match=f"{name}: is there already, and no evaluation wrote it"):
+        pocketseg.evaluate(trained_run, phantom_data, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "case,mine\n1,2\n"
 
 
 @pytest.mark.row("P16")

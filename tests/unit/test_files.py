@@ -1,4 +1,5 @@
 import errno
+import logging
 import os
 import re
 import subprocess
@@ -13,12 +14,14 @@ from pocketseg.files import (
     PART,
     disk_problem,
     inside,
+    locked,
     open_regular,
     read_file,
     whole_file,
     whole_folder,
     write_atomically,
 )
+from pocketseg.flows.run_folder import RunFolder
 
 
 def names(folder: Path) -> list[str]:
@@ -216,3 +219,43 @@ def test_links_that_go_round_are_no_crash(tmp_path):
     assert files.resolved(tmp_path / "loop/a") == files.resolved(tmp_path) / "loop/a"
     source = Path(files.__file__).parent
     assert not [path.name for path in source.rglob("*.py") if ".resolve()" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.row("S04")
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+@pytest.mark.parametrize("writes", [lambda path: locked(path), lambda path: RunFolder(path.parent).logged()])
+def test_locks_and_logs_are_not_written_into_another_file(kind, writes, tmp_path):
+    """Run folders come from others too."""
+    mine, path = tmp_path / "mine", tmp_path / "run/log.txt"
+    path.parent.mkdir()
+    mine.write_text("mine")
+    match kind:
+        case "link":
+            path.symlink_to(mine)
+        case "dangling":
+            path.symlink_to(tmp_path / "new")
+        case _:
+            os.mkfifo(path)
+    with pytest.raises(EnvironmentProblem, match="cannot be written"), writes(path):
+        logging.getLogger("pocketseg").info("line")
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.row("P16")
+def test_a_pipe_or_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for name in ("pipe", "null"):
+        for write in (files.try_output, lambda path: write_atomically(path, b"x")):
+            with pytest.raises(EnvironmentProblem, match="is a pipe or a device"):
+                write(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "null").is_symlink()
+
+
+@pytest.mark.row("S24")
+def test_a_pipe_that_is_called_as_a_part_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / f".a{PART}")
+    write_atomically(tmp_path / "b", b"x")
+    assert (tmp_path / "b").read_bytes() == b"x"

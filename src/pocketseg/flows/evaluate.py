@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,6 +45,10 @@ from pocketseg.recipes import load_recipe
 from pocketseg.recipes.models import Recipe
 
 log = logging.getLogger("pocketseg")
+
+CASES, SUMMARY = "cases.csv", "summary.json"
+# What stands beside them, where there is anything to say.
+TABLES = ("class_means", "by_size", "by_group", "objects", "free_response", "comparison")
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def evaluate(
         predictor.told = odd.append
     folder = Path(out) if out is not None else _beside(model)
     try_folder(folder)
+    _refuse_foreign(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     if odd:
         log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
@@ -122,6 +128,21 @@ def evaluate(
 
 def _beside(model: Path) -> Path:
     return model.with_name(f"{model.name}.evaluation")
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Nothing but an earlier evaluation is replaced: its `cases.csv`, which is written first, tells that it is one.
+
+    Raises:
+        DataError: the folder holds files of these names that no evaluation wrote.
+    """
+    mine = [out / name for name in (CASES, SUMMARY, *(f"{table}.csv" for table in TABLES)) if (out / name).exists()]
+    try:
+        ours = not mine or bool(read_scores(out / CASES))
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        ours = False
+    if not ours:
+        raise DataError(str(mine[0]), "is there already, and no evaluation wrote it", "choose another --out")
 
 
 def _read_earlier(path: Path) -> list[CaseScore]:
@@ -140,17 +161,17 @@ def _read_earlier(path: Path) -> list[CaseScore]:
 
 
 def _write(found: Evaluation) -> None:
-    write_scores(found.rows, found.out / "cases.csv")
-    write_summaries(found.summaries, found.out / "summary.json")
-    tables = {
-        "class_means": class_means(found.summaries),
-        "by_size": by_size(found.rows),
-        "by_group": by_group(found.rows),
-        "objects": object_table(found.rows),
-        "free_response": free_response_table(found.rows),
-        "comparison": [_comparison(each) for each in found.comparisons],
-    }
-    for name, rows in tables.items():
+    write_scores(found.rows, found.out / CASES)
+    write_summaries(found.summaries, found.out / SUMMARY)
+    tables = (
+        class_means(found.summaries),
+        by_size(found.rows),
+        by_group(found.rows),
+        object_table(found.rows),
+        free_response_table(found.rows),
+        [_comparison(each) for each in found.comparisons],
+    )
+    for name, rows in zip(TABLES, tables, strict=True):
         file = found.out / f"{name}.csv"
         if rows:
             write_table(rows, file)

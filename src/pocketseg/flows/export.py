@@ -69,7 +69,7 @@ def export(
     checkpoint = best_checkpoint(folder, fold, stage)
     model = Model.load(checkpoint)
     path = Path(out) if out is not None else folder.onnx_file(fold, stage)
-    try_output(path, checkpoint)
+    try_output(path, checkpoint, ending=".onnx")
     cases = open_cases(data or manifest["data"]["path"], recipe.data)
     card = {
         **origin(checkpoint),

@@ -16,7 +16,7 @@ from PIL import Image
 from pocketseg.data.readers import read_image, read_mask
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
 from pocketseg.errors import DataError, near
-from pocketseg.files import write_atomically
+from pocketseg.files import try_output, write_atomically
 from pocketseg.metrics import overlap as overlap_of
 from pocketseg.pipeline.reading import Axis, Reading
 from pocketseg.reporting.overlay import COMPARED, compare, enlarge, side_by_side
@@ -57,10 +57,11 @@ def overlay(
         slice_: of a volume; default: the one with most foreground.
 
     Raises:
-        DataError: no masks, a mask on another grid, or a colour that is none.
+        DataError: no masks, a mask on another grid, a colour that is none, or an output that is one of them.
     """
     masks = [Path(path) for path in ([truth] if truth is not None else [])] + [Path(path) for path in predictions]
     _check(masks, colors, alpha, axis)
+    try_output(Path(out), Path(image), *masks, ending=".png")
     picture, layers, shown = _read(Path(image), masks, axis, slice_)
     for path, layer in zip(masks, layers, strict=True):
         if layer.shape != picture.shape[:2]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ log = logging.getLogger("pocketseg")
 BYTES_A_PIXEL = 16
 # What masks are written as, for the check that none replaces an image.
 ENDINGS = (".png", ".nii", ".nii.gz", ".dcm", ".tif")
+PAGE = re.compile(r"[0-9]{3,}(\.png)?")
 Form = Literal["same", "nifti", "dicom-seg", "tiff", "png"]
 
 
@@ -118,7 +120,7 @@ def predict(
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     predictor = load_predictor(model, fold, stage, backend=backend)
-    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes))
+    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     odd: list[str] = []
     predictor.told = odd.append
     try_folder(Path(out))
@@ -191,8 +193,8 @@ def _additions(wanted: Wanted, classes: Sequence[str]) -> list[str]:
     return ["", *["_overlay"] * wanted.with_overlay, *(_probability_names(classes) if wanted.probabilities else [])]
 
 
-def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[str]) -> None:
-    problems = []
+def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[str], wanted: Wanted) -> None:
+    problems = list(_under_pages(jobs, wanted))
     by_target: dict[str, Path] = {}
     for source, target in jobs:
         others = {by_target.setdefault(f"{target}{addition}", source) for addition in additions} - {source}
@@ -204,6 +206,19 @@ def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[st
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
     if problems:
         raise DataError.of(problems)
+
+
+def _under_pages(jobs: Sequence[tuple[Path, Path]], wanted: Wanted) -> Iterator[Problem]:
+    """Images, and what they become, that would lie where pages of a volume are written."""
+    endings = [*[""] * (wanted.to == "png"), *["_overlay"] * wanted.with_overlay]
+    folders = {resolved(Path(f"{target}{ending}")): source for source, target in jobs for ending in endings}
+    for source, target in jobs:
+        for place, what in ((target, "its mask"), (source, "it")):
+            other = folders.get(resolved(place.parent))
+            if other is not None and PAGE.fullmatch(place.name) and is_volume(other):
+                yield Problem(
+                    str(source), f"{what} would lie among the pages of {other}", "choose another --out for it"
+                )
 
 
 def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pocketseg.data.layouts.listing import natural_key
 from pocketseg.errors import EnvironmentProblem, PocketsegError, RunError
-from pocketseg.files import PART, disk_problem, locked, make_folder, write_atomically, write_json
+from pocketseg.files import PART, disk_problem, locked, make_folder, open_own, write_atomically, write_json
 from pocketseg.recipes import Recipe, load_recipe
 from pocketseg.tables import csv_rows, csv_text
 
@@ -210,7 +210,7 @@ class _LogFile(logging.Handler):
         super().__init__()
         self.path = path
         try:
-            self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            self.file = open_own(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise disk_problem(path, error) from error
 

@@ -108,6 +108,7 @@ def train_many(
         side_by_side = bool(tasks) and (cluster is not None or (jobs or 1) > 1)
         workers = stack.enter_context(closing(_workers(cluster, jobs, device, len(tasks)))) if side_by_side else None
         stack.enter_context(home.led())
+        _check_out(home, bool(sweep.keys), resume)  # another may have been here meanwhile
         stack.enter_context(home.logged())
         listed = not sweep.keys and can_list(home)
         _begin(home, sweep, prepared)
@@ -157,7 +158,7 @@ def _prepare(
             opened[key] = cases, cases.check(None if progress is None else _reading(progress))
         cases, checked = opened[key]
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
-        plan = make_split(recipe, cases, checked.twins, split, run)
+        plan = make_split(recipe, cases, checked.twins, split, run if run.manifest_file.exists() else None)
         folds = check_run(recipe, plan, cases, checked, fold)
         if run.manifest_file.exists():
             changed_since(run, recipe, checked, allow_changed)

@@ -199,7 +199,8 @@ def train_run(
     cases = open_cases(data, recipe.data)
     found = _stamps(cases)
     checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
-    plan = make_split(recipe, cases, checked.twins, split, run if resume or trial else None)
+    begun = trial or (resume and run.manifest_file.exists())
+    plan = make_split(recipe, cases, checked.twins, split, run if begun else None)
     folds = check_run(recipe, plan, cases, checked, fold)
     main = accelerator.is_main_process
     with (
@@ -208,6 +209,8 @@ def train_run(
         stop_on_signals() as stop,
     ):
         listed = main and not trial and can_list(run)
+        if main and not trial:
+            _refuse_begun(run, fold, resume)
         if main:
             _begin(run, recipe, cases, checked, plan, accelerator, resume, allow_changed)
         accelerator.wait_for_everyone()
@@ -250,6 +253,15 @@ def _check_out(run: RunFolder, resume: bool) -> None:
     elif not run.is_empty():
         what = "already holds a run" if run.manifest_file.exists() else "is not empty"
         raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
+
+
+def _refuse_begun(run: RunFolder, fold: int | None, resume: bool) -> None:
+    """The same once the folder is held: another training may have begun it while the data were read.
+
+    Folds may be begun at one moment by several processes, each its own.
+    """
+    if not resume and run.manifest_file.exists() and (fold is None or run.fold(fold).exists()):
+        raise RunError(str(run.path), "already holds a run", "go on with --resume, or choose another --out")
 
 
 def _check_channels(recipe: Recipe, checked: CheckedData) -> None:
@@ -309,6 +321,9 @@ def _begin(
                 )
             if changed:
                 log.warning("what changed since the run began: %s", ", ".join(changed))
+            if plan.folds != Split.read(run.split_file).folds:
+                what = "was begun with another split"
+                raise RunError(str(run.path), what, "give the same --split, or choose another --out")
             if not resume:
                 return  # another fold has begun the run
             if manifest["hardware"]["threads"] != hardware(accelerator.device)["threads"]:
@@ -500,10 +515,10 @@ class _Work:
             self._stage(number, fold, stage)
         if not self.accelerator.is_main_process:
             return []
-        summaries = self._judge(number, fold)
         self._obey()
         self._pack_fold(number)
-        return summaries
+        # The last that is written of a fold: where it is judged, nothing of it is left to do.
+        return self._judge(number, fold)
 
     def _obey(self) -> None:
         """Stop where a signal asked to, between two things that are kept.

@@ -13,7 +13,7 @@ import numpy as np
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, ModelFileError, Problem, RecipeError
-from pocketseg.files import write_atomically
+from pocketseg.files import try_output, write_atomically
 from pocketseg.flows.inspect import inspect_model, trained_model
 from pocketseg.flows.loading import require_torch
 from pocketseg.flows.tables import bytes_text
@@ -53,6 +53,7 @@ def draw_weights(source: str | Path, out: str | Path, *, images: Sequence[str | 
     if kind is None:
         raise RecipeError(f"--weights {out}", "ends neither in .pdf nor in .png", "for example --weights weights.pdf")
     files = image_list(images) if images else []
+    try_output(path, *files)
     write_atomically(path, draw_pages(weight_pages(_latent(source, fold), files), kind))
     return path
 

@@ -10,6 +10,14 @@ from pocketseg.names import check_name
 
 # Becomes part of file names.
 Name = Annotated[str, AfterValidator(check_name)]
+
+
+def _no_file(name: str) -> str:
+    if name.lower().endswith((".csv", ".json", ".onnx", ".pseg")):
+        raise ValueError(f"the name {name!r} is that of a file which lies beside the folder of the stage")
+    return name
+
+
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -573,7 +581,7 @@ class HintsSection(Section):
 class StageSection(Section):
     """One training: a net, its start, its teacher, its quantization, its loss, optimizer and schedule."""
 
-    name: Annotated[Name, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[Name, AfterValidator(_no_file), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the stage, and of its folder in the run."""
     net: NetSection
     """The net and its options."""

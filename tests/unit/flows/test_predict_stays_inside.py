@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocketseg.data.volumes import write_stack
 from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
 from pocketseg.flows import predict as flow
 from pocketseg.pipeline import Pipeline
@@ -76,3 +77,25 @@ def test_no_file_is_written_over_what_another_image_became(image, tmp_path, monk
         with pytest.raises(DataError, match="would be written over what is made of"):
             flow.predict("model", [image], tmp_path / option, **{option: True})
         assert not (tmp_path / option).exists()
+
+
+@pytest.mark.parametrize("options", [{"to": "png"}, {"with_overlay": True}])
+def test_no_file_is_written_over_a_page_of_a_volume(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(flow, "load_predictor", lambda *_, **__: model(TWO))
+    pages = "scan" if "to" in options else "scan_overlay"
+    (tmp_path / "in" / pages).mkdir(parents=True)
+    write_stack(tmp_path / "in/scan.tif", np.zeros((8, 8, 3), np.uint8))
+    for name in ("001.png", "1.png"):
+        Image.fromarray(np.full((8, 8), 7, np.uint8)).save(tmp_path / "in" / pages / name)
+    with pytest.raises(DataError, match="its mask would lie among the pages of"):
+        flow.predict("model", [tmp_path / "in"], tmp_path / "out", **options)
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "in/scan.tif").rename(tmp_path / "volumes/scan.tif")
+    before = (tmp_path / "in" / pages / "001.png").read_bytes()
+    inputs = [tmp_path / "volumes/scan.tif", tmp_path / "in" / pages / "001.png"]
+    with pytest.raises(DataError, match="it would lie among the pages of"):
+        flow.predict("model", inputs, tmp_path / "in", **options)
+    assert (tmp_path / "in" / pages / "001.png").read_bytes() == before
+    # Another name is nobody's page.
+    done = flow.predict("model", [inputs[0], tmp_path / "in" / pages / "1.png"], tmp_path / "out", **options)
+    assert not done.problems

@@ -179,6 +179,14 @@ def test_tabs():
 
 
 @pytest.mark.row("P06")
+@pytest.mark.parametrize("name", ["model.pseg", "summary.json", "cases-test.csv", "Float.ONNX"])
+def test_a_stage_is_not_called_as_a_file_beside_it(name):
+    """Its folder would stand where the scores or the packed model are to be written, when all is trained."""
+    with pytest.raises(RecipeError, match="is that of a file which lies beside the folder of the stage"):
+        load_recipe(SMALLEST, [f"stages.0.name={name}"])
+    load_recipe(SMALLEST, ["stages.0.name=w4.a8"])
+
+
 def test_aliases_are_refused_before_they_grow():
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
     assert yaml_refusal(bomb).startswith("r.yaml, line 2, column 10: aliases (*name) are not allowed")

@@ -103,7 +103,7 @@ def report(
     about = models if len(found) > 1 else models[-1:]
     first = _baseline(models, baseline)
     path = Path(out) if out is not None else _place(about[-1] if len(found) == 1 else models[0], form, len(found) > 1)
-    try_folder(path) if form == "csv" else try_output(path)
+    try_folder(path) if form == "csv" else try_output(path, ending=SUFFIXES[form])
     names = _names(models)
     asked = _ask(models, data)
     steps = _Steps(progress, 2 + 2 * len(about))
