@@ -394,6 +394,23 @@ def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monke
     assert run.best(0, "float").read_bytes() == RunFolder(fresh).best(0, "float").read_bytes()
 
 
+@pytest.mark.parametrize("table", ["name,age\nrun,7\n", "name,recipe,status,note,note\nrun,a,b,1,2\n"])
+def test_a_table_of_something_else_is_left_alone(finished, tmp_path, table):
+    run = RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+    (tmp_path / "results.csv").write_text(table)
+    assert not can_list(run)
+    assert (tmp_path / "results.csv").read_text() == table
+
+
+@pytest.mark.row("A19")
+def test_no_name_forges_a_line_of_the_log(tmp_path):
+    with RunFolder(tmp_path).logged():
+        logging.getLogger("pocketseg").info("data in %s", "\x1b[31mset\n2026-01-01 00:00:00,000 INFO all is well")
+    first, second = (tmp_path / "log.txt").read_text().splitlines()
+    assert first.endswith("INFO data in \\x1b[31mset")
+    assert second == "  2026-01-01 00:00:00,000 INFO all is well"
+
+
 @pytest.mark.row("F16")
 def test_a_folder_that_another_filled_while_the_data_were_read(data, tmp_path, monkeypatch):
     check, first = Cases.check, []

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pocketseg.errors import PocketsegError
+from pocketseg.errors import PocketsegError, RunError
 from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
 from pocketseg.files import locked, resolved
 from pocketseg.flows.inspect import read_inspection
@@ -20,6 +20,8 @@ from pocketseg.recipes import Recipe, StageSection
 
 log = logging.getLogger("pocketseg")
 
+# By these a table of runs is known; the others may be taken out.
+OURS = {"name", "recipe"}
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 
@@ -36,11 +38,17 @@ def can_list(run: RunFolder) -> bool:
     path = table_of(run)
     try:
         with locked(path.with_name(f".{path.name}.lock")):
-            read_rows(path)
+            _check_table(path, read_rows(path))
     except PocketsegError as error:
         log.warning("%s: this run will not be listed there; it has all in its own folder", error.problems[0])
         return False
     return True
+
+
+def _check_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Refuse a table of something else that happens to have names: a row of the run's name would be replaced."""
+    if rows and not set(rows[0]) >= OURS:
+        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
 
 
 def list_run(run: RunFolder) -> None:

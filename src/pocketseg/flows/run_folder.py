@@ -16,6 +16,7 @@ from typing import Any
 from pocketseg.data.layouts.listing import natural_key
 from pocketseg.errors import EnvironmentProblem, PocketsegError, RunError
 from pocketseg.files import PART, disk_problem, locked, make_folder, open_own, write_atomically, write_json
+from pocketseg.names import printable
 from pocketseg.recipes import Recipe, load_recipe
 from pocketseg.tables import csv_rows, csv_text
 
@@ -216,7 +217,9 @@ class _LogFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = memoryview(f"{self.format(record)}\n".encode("utf-8", "surrogateescape"))
+            # What goes on in the next line is moved in: no name forges a record or steers the terminal.
+            text = printable(self.format(record), keep="\n").replace("\n", "\n  ")
+            line = memoryview(f"{text}\n".encode())
             while line:
                 line = line[os.write(self.file, line) :]
         except OSError as error:
@@ -279,13 +282,13 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Columns and cells of what `write_table` wrote.
 
     Raises:
-        RunError: it cannot be read, or its rows are not of one length.
+        RunError: it cannot be read, its rows are not of one length, or two columns have one name.
     """
     try:
         # A spreadsheet may have saved it in another encoding: what it wrote keeps its bytes.
         columns, *rows = csv_rows(path.read_bytes().decode("utf-8-sig", "surrogateescape")) or [[]]
     except (OSError, csv.Error) as error:
         raise RunError(str(path), f"cannot be read ({error})", "rename it, and a new one is begun") from error
-    if any(len(row) != len(columns) for row in rows):
+    if any(len(row) != len(columns) for row in rows) or len(set(columns)) < len(columns):
         raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
     return columns, rows
