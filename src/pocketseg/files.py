@@ -143,9 +143,11 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
     """An empty temporary file beside `path`, to be filled; it becomes `path` when the block ends without an error.
 
     Raises:
+        DataError: something is there that is no file.
         EnvironmentProblem: it cannot be written; what was at `path` is still there.
     """
     try:
+        _refuse_special(path)
         with _part(path, lambda part: part.touch(exist_ok=False)) as temporary:
             yield temporary
             _sync(temporary)
@@ -153,6 +155,12 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
             _sync(path.parent)
     except OSError as error:
         raise disk_problem(path, error, needed_bytes) from error
+
+
+def _refuse_special(path: Path) -> None:
+    """A file takes the place of a file only: for root, /dev/null would be one from then on."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(str(path), "is a device, a pipe or a socket", "name a file")
 
 
 @contextmanager
@@ -184,12 +192,13 @@ def try_output(path: Path, *inputs: Path) -> None:
         inputs: what it is made of, and may not replace.
 
     Raises:
-        DataError: it is a folder, or one of the inputs.
+        DataError: it is a folder, a device or a pipe, or one of the inputs.
         EnvironmentProblem: no space, no permission, or another fault.
     """
     try:
         if os.path.isdir(path):  # noqa: PTH112 - which is False for what no system takes as a name
             raise DataError(str(path), "is a folder", "name a file")
+        _refuse_special(path)
         if any(each.exists() and path.exists() and each.samefile(path) for each in inputs):
             raise DataError(str(path), "would be written over what it is made of", "choose another name")
         path.lstat()  # a name that is too long, which the part's is not

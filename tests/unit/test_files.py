@@ -15,6 +15,7 @@ from pocketseg.files import (
     inside,
     open_regular,
     read_file,
+    try_output,
     whole_file,
     whole_folder,
     write_atomically,
@@ -216,3 +217,17 @@ def test_links_that_go_round_are_no_crash(tmp_path):
     assert files.resolved(tmp_path / "loop/a") == files.resolved(tmp_path) / "loop/a"
     source = Path(files.__file__).parent
     assert not [path.name for path in source.rglob("*.py") if ".resolve()" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.row("P16")
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(tmp_path, linked):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    target = tmp_path / "link" if linked else pipe
+    if linked:
+        target.symlink_to(pipe)
+    for write in (try_output, lambda path: write_atomically(path, b"x")):
+        with pytest.raises(DataError, match="is a device, a pipe or a socket"):
+            write(target)
+    assert pipe.is_fifo() and {each.name for each in tmp_path.iterdir()} == {pipe.name, target.name}
