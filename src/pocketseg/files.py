@@ -145,10 +145,11 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
     """An empty temporary file beside `path`, to be filled; it becomes `path` when the block ends without an error.
 
     Raises:
+        DataError: something is there that is no file.
         EnvironmentProblem: it cannot be written; what was at `path` is still there.
     """
     try:
-        _refuse_device(path)
+        _refuse_special(path)
         with _part(path, lambda part: part.touch(exist_ok=False)) as temporary:
             yield temporary
             _sync(temporary)
@@ -156,6 +157,12 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
             _sync(path.parent)
     except OSError as error:
         raise disk_problem(path, error, needed_bytes) from error
+
+
+def _refuse_special(path: Path) -> None:
+    """A file takes the place of a file only: for root, /dev/null would be one from then on."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(str(path), "is a device, a pipe or a socket", "name a file")
 
 
 @contextmanager
@@ -188,15 +195,15 @@ def try_output(path: Path, *inputs: Path, ending: str = "") -> None:
         ending: of its kind; a file that is there and has another one is not replaced.
 
     Raises:
-        DataError: it is a folder, one of the inputs, or a file of another kind.
+        DataError: it is a folder, a device or a pipe, one of the inputs, or a file of another kind.
         EnvironmentProblem: no space, no permission, or another fault.
     """
     try:
         if os.path.isdir(path):  # noqa: PTH112 - which is False for what no system takes as a name
             raise DataError(str(path), "is a folder", "name a file")
+        _refuse_special(path)
         if any(each.exists() and path.exists() and each.samefile(path) for each in inputs):
             raise DataError(str(path), "would be written over what it is made of", "choose another name")
-        _refuse_device(path)
         path.lstat()  # a name that is too long, which the part's is not
         if path.suffix.lower() != (ending or path.suffix.lower()):
             raise DataError(str(path), f"is there already and is no {ending} file", "choose another name")
@@ -277,12 +284,6 @@ def open_own(path: Path, flags: int) -> int:
         return handle
     os.close(handle)
     raise OSError(errno.EINVAL, "is a pipe or a device, no file", str(path))
-
-
-def _refuse_device(path: Path) -> None:
-    """Renaming would put a file in the place of a device, /dev/null say, or of a pipe that somebody reads."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError(errno.EINVAL, "is a pipe or a device, no file", str(path))
 
 
 def _make_folder(folder: Path) -> None:

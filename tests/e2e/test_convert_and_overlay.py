@@ -113,6 +113,22 @@ def test_probabilities_become_masks(tmp_path, dtype, top):
     np.testing.assert_array_equal(read(tmp_path / "out/a.png") > 0, shares >= 0.7)
 
 
+def test_integers_that_nothing_scales_are_no_probabilities(tmp_path):
+    """As shares of 2³¹ they would all be empty masks."""
+    save(tmp_path / "a_probability.tif", np.full((8, 8), 255, np.int32))
+    with pytest.raises(DataError, match=r"holds int32 .* no probabilities"):
+        convert("probabilities-to-masks", tmp_path, tmp_path / "out")
+
+
+def test_a_picture_of_one_bit_stays_one(tmp_path):
+    bits = np.zeros((32, 32), bool)
+    bits[::4, ::4] = True
+    save(tmp_path / "data/images/a.png", bits)
+    save(tmp_path / "data/masks/a.png", np.eye(32, dtype=np.uint8) * 255)
+    convert("auto", tmp_path / "data", tmp_path / "out.npz", Options(size=(16, 16)))
+    assert np.load(tmp_path / "out.npz")["images"].mean() <= bits.mean()
+
+
 def test_only_maps_of_probabilities_become_masks_and_a_failure_leaves_nothing(tmp_path):
     shares = np.linspace(0, 1, 64).reshape(8, 8)
     save(tmp_path / "maps/a_probability.png", np.rint(shares * 65535).astype(np.uint16))

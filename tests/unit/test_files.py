@@ -17,6 +17,7 @@ from pocketseg.files import (
     locked,
     open_regular,
     read_file,
+    try_output,
     whole_file,
     whole_folder,
     write_atomically,
@@ -242,20 +243,22 @@ def test_locks_and_logs_are_not_written_into_another_file(kind, writes, tmp_path
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.row("P16")
-def test_a_pipe_or_device_is_not_replaced(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "null").symlink_to(os.devnull)
-    for name in ("pipe", "null"):
-        for write in (files.try_output, lambda path: write_atomically(path, b"x")):
-            with pytest.raises(EnvironmentProblem, match="is a pipe or a device"):
-                write(tmp_path / name)
-    assert (tmp_path / "pipe").is_fifo()
-    assert (tmp_path / "null").is_symlink()
-
-
 @pytest.mark.row("S24")
 def test_a_pipe_that_is_called_as_a_part_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / f".a{PART}")
     write_atomically(tmp_path / "b", b"x")
     assert (tmp_path / "b").read_bytes() == b"x"
+
+
+@pytest.mark.row("P16")
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_is_not_replaced(tmp_path, linked):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    target = tmp_path / "link" if linked else pipe
+    if linked:
+        target.symlink_to(pipe)
+    for write in (try_output, lambda path: write_atomically(path, b"x")):
+        with pytest.raises(DataError, match="is a device, a pipe or a socket"):
+            write(target)
+    assert pipe.is_fifo() and {each.name for each in tmp_path.iterdir()} == {pipe.name, target.name}

@@ -103,6 +103,9 @@ class ChannelSource:
         for part, image in zip(self.parts, images, strict=True):
             if image.shape != images[0].shape or image.ndim != 2:
                 raise DataError(part.where, f"has the shape {image.shape}, the first {images[0].shape}", "align them")
+            if image.dtype != images[0].dtype:  # stacked, the numbers of one would count as those of the other
+                what = f"holds {image.dtype}, the first channel {images[0].dtype}"
+                raise DataError(part.where, what, "save all channels as one type of numbers")
         return np.stack(images, axis=-1)
 
     def mask(self, *, grey: bool) -> Pixels:
@@ -126,7 +129,10 @@ class ArraySource:
         return (self.path,)
 
     def image(self) -> Pixels:
-        values = np.asarray(open_array(self.path, self.member)[self.row])
+        rows = open_array(self.path, self.member)
+        if rows.ndim < 3 or self.row >= len(rows):
+            raise DataError(self.where, "is not there any more", "leave the file as it is while it is used")
+        values = np.asarray(rows[self.row])
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             raise DataError(self.where, "pixels are NaN or infinite", "replace them before training")
         return values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
@@ -138,9 +144,20 @@ class ArraySource:
         return values
 
 
-@lru_cache(maxsize=4)
 def open_array(path: Path, member: str | None) -> Pixels:
-    """An array of an `.npz` (read whole) or `.npy` (mapped, read row by row). Objects are never unpickled."""
+    """An array of an `.npz` (read whole) or `.npy` (mapped, read row by row). Objects are never unpickled.
+
+    The last ones are kept as long as their files are what they were.
+    """
+    try:
+        now = path.stat()
+    except (OSError, ValueError) as error:
+        raise readers.unreadable(path, error) from None
+    return _kept_array(path, member, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
+
+
+@lru_cache(maxsize=4)
+def _kept_array(path: Path, member: str | None, _version: tuple[int, ...]) -> Pixels:
     with _numpy_told(path):
         if member is None:
             readers.size_of(path)

@@ -239,10 +239,12 @@ class Cases(Sequence[Case]):
             return None
         values = open_array(case.weights, None)
         shape = self.image(case).shape[:2]
-        if values.shape != shape or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        with np.errstate(over="ignore"):
+            weights = np.asarray(values, np.float32) if values.dtype.kind in "fiu" else None
+        if values.shape != shape or weights is None or not np.isfinite(weights).all():
             what = f"holds {values.dtype} of the shape {values.shape}, not a finite number a pixel of {shape}"
             raise DataError(str(case.weights), what, "make the weights anew")
-        return np.asarray(values, np.float32)
+        return weights
 
     def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
         stored = source.mask(grey=self.coding.threshold is not None)

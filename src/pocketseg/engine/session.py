@@ -115,6 +115,8 @@ class Session:
         self._model = ctypes.c_void_p()
         status = self._library.pseg_open(self._content, len(self._content), ctypes.byref(self._model))
         self._closing = weakref.finalize(self, self._library.pseg_close, self._model)
+        # At the end of the program a thread of the background may still be at it: the system frees what is left.
+        self._closing.atexit = False
         self._check(status)
 
     def _plan(self, height: int, width: int) -> int:

@@ -25,6 +25,7 @@ from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.flows.loading import data_recipe, opening
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
+from pocketseg.pipeline.intensity import stored_shares
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
@@ -205,6 +206,8 @@ def _resized(
     if image.dtype.kind in "ui":
         limits = np.iinfo(image.dtype.name)
         resized = np.rint(resized).clip(limits.min, limits.max)
+    if image.dtype == bool:
+        resized = np.rint(resized)
     small = np.moveaxis(resized, 0, -1) if image.ndim == 3 else resized[0]
     return small.astype(image.dtype), resize_labels(mask, size, classes)
 
@@ -293,10 +296,10 @@ def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mas
     values = read_image(path)
     if values.ndim != 2:
         raise DataError(str(path), "is coloured, so it is no map of one probability", "save it as grey")
-    highest = np.float32(np.iinfo(values.dtype.name).max if values.dtype.kind in "ui" else 1)
-    shares: NDArray[np.float32] = values.astype(np.float32) / highest
-    if shares.min() < 0 or shares.max() > 1:
-        raise DataError(str(path), f"holds values from {shares.min():g} to {shares.max():g}", "give probabilities")
+    try:
+        shares = stored_shares(values)
+    except DataError as error:
+        raise error.about(str(path)) from None
     rules = Postprocess(threshold=options.threshold, min_pixels=options.min_pixels)
     yield PROBABILITY.sub("", stem_of(path)), rules(shares[:, :, None]) * np.uint8(255)
 

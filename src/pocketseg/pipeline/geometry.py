@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+# Of the weights of a filter: how many are made at once, and how many there may be.
+WEIGHTS_AT_ONCE, MOST_WEIGHTS = 2**20, 2**29
+
 
 @lru_cache(maxsize=256)
 def _resampling_matrix(source: int, target: int) -> Array:
@@ -21,10 +24,12 @@ def _resampling_matrix(source: int, target: int) -> Array:
     """
     scale = source / target
     support = max(scale, 1.0)
-    centre = (np.arange(target) + 0.5) * scale
-    distance = np.abs(np.arange(source) + 0.5 - centre[:, None]) / support
-    weights = np.maximum(0.0, 1.0 - distance)
-    matrix: Array = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    pixels, matrix = np.arange(source) + 0.5, np.empty((target, source), np.float32)
+    step = max(1, WEIGHTS_AT_ONCE // source)
+    for first in range(0, target, step):  # in f64, of which all rows at once would take several times the matrix
+        centre = (np.arange(first, min(first + step, target)) + 0.5) * scale
+        weights = np.maximum(0.0, 1.0 - np.abs(pixels - centre[:, None]) / support)
+        matrix[first : first + step] = weights / weights.sum(axis=1, keepdims=True)
     matrix.setflags(write=False)
     return matrix
 

@@ -127,6 +127,26 @@ def _scale(image: NDArray[np.generic], numbers: Numbers | None) -> tuple[float, 
     raise DataError("image", what, "convert it to uint8 or uint16, as files of the training data would be read")
 
 
+def stored_shares(values: NDArray[np.generic]) -> Array:
+    """Probabilities that are stored as grey levels of full scale (bool, uint8, uint16), or as floats from 0 to 1.
+
+    Raises:
+        DataError: other integers, of which nothing says what stands for 1; or values outside of 0 to 1, or nan.
+
+    Example:
+        >>> stored_shares(np.array([[0, 255]], np.uint8)).tolist()
+        [[0.0, 1.0]]
+    """
+    full = FULL_SCALE.get(values.dtype.name, 1.0 if values.dtype.kind == "f" else 0.0)
+    if full and values.size:
+        with np.errstate(over="ignore"):
+            shares: Array = values.astype(np.float32) / np.float32(full)
+        if shares.min() >= 0 and shares.max() <= 1:
+            return shares
+    what = f"holds {values.dtype} of the shape {values.shape}, no probabilities from 0 to 1"
+    raise DataError("image", what, "store floats from 0 to 1, or 8 or 16-bit grey")
+
+
 def numbers_of(stored: Mapping[str, tuple[float, float]]) -> Numbers | None:
     """What kind of numbers images hold, as `unit_range` wants to know it; None where they are of several kinds.
 

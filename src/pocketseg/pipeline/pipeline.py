@@ -90,7 +90,12 @@ class Pipeline:
                 )
                 raise DataError("image", what, "check its pixel size, or cut it into parts")
         try:
-            return geometry.place(shape, self.size, self.fit, scale)
+            place = geometry.place(shape, self.size, self.fit, scale)
+            most = max(have * want for have, want in zip(shape, place.inner, strict=True))
+            if shape != place.inner and most > geometry.MOST_WEIGHTS:
+                what = f"is too long to make {place.inner[0]}×{place.inner[1]} pixels of {shape[0]}×{shape[1]}"
+                raise DataError("image", what, "cut it into parts")
+            return place
         except ValueError as error:
             raise DataError(
                 "image", str(error), "enlarge data.size, or set data.fit to crop, tile or letterbox"
@@ -179,14 +184,22 @@ class Pipeline:
         padded = np.stack([self._pad(planes) for planes in inputs])
         # The one place where what goes into a net and what it gives is looked at, whatever runs it: nan is below every
         # threshold, and some runtimes make numbers of it.
-        logits = forward(padded) if np.isfinite(padded).all() else np.full_like(padded[:, :1], np.nan)
-        if not np.isfinite(logits).all():
-            fix = "check the image's intensities, and the model with `pocketseg verify`"
-            raise NotFiniteError("image", "makes the net give NaN or infinite numbers", fix)
-        if logits.shape[:2] != (len(inputs), self.logits):
-            what = f"gives {logits.shape[1]} logits a pixel; {len(self.classes)} classes need {self.logits}"
+        if not np.isfinite(padded).all():
+            raise self._not_finite()
+        logits = forward(padded)
+        wanted = (len(inputs), self.logits, *padded.shape[2:])
+        if not isinstance(logits, np.ndarray) or logits.dtype.kind != "f" or logits.shape != wanted:
+            found = f"{logits.dtype} {logits.shape}" if isinstance(logits, np.ndarray) else type(logits).__name__
+            what = f"gives logits {found}; {len(self.classes)} classes need float32 {wanted}"
             raise ModelFileError("the net", what, "export it again")
+        if not np.isfinite(logits).all():
+            raise self._not_finite()
         return to_probabilities(logits[:, :, :height, :width])
+
+    @staticmethod
+    def _not_finite() -> NotFiniteError:
+        fix = "check the image's intensities, and the model with `pocketseg verify`"
+        return NotFiniteError("image", "makes the net give NaN or infinite numbers", fix)
 
     def _pad(self, planes: Array) -> Array:
         whole = geometry.pad_to_size(planes, self.size) if self.fit == "tile" else planes

@@ -29,7 +29,7 @@ INSIDE = {
     "function": {7: "node"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse"},
+    "attribute": {5: "tensor", 6: "branch", 10: "tensor", 11: "branch", 22: "sparse"},
     "sparse": {1: "tensor"},
 }
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
@@ -44,7 +44,7 @@ def read_onnx(path: Path) -> tuple[bytes, dict[str, Any], Pipeline]:
 
     Raises:
         ModelFileError: missing, damaged, without a pipeline or with one that is not valid, too new, with constants that
-            are nan or infinite, or that lie in other files.
+            are nan or infinite, or that lie in other files; or with loops or conditions.
     """
     content = read_model(path, BEGIN, LARGEST_BYTES, "cannot be opened as ONNX (it is another file)", ANEW)
     try:
@@ -52,6 +52,8 @@ def read_onnx(path: Path) -> tuple[bytes, dict[str, Any], Pipeline]:
         for kind, message in _messages(memoryview(content), "model"):
             if kind == "tensor":
                 _check_tensor(path, message)
+            elif kind == "branch":  # of a condition or a loop, which need not end
+                raise ModelFileError(str(path), "holds loops or conditions, which no net of pocketseg has", ANEW)
             elif kind == "entry":
                 fields = {number: bytes(value) for number, wire, value in _fields(message) if wire == LENGTH}
                 metadata[fields.get(1, b"")] = fields.get(2, b"")

@@ -23,7 +23,7 @@ from pocketseg.files import inside, sha256_of, write_atomically
 from pocketseg.nets.points import tapped
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_multiple, pad_to_size, resize
-from pocketseg.pipeline.intensity import LUMA, SMALLEST_STD, converts
+from pocketseg.pipeline.intensity import LUMA, SMALLEST_STD, converts, stored_shares
 from pocketseg.predictors import NetPredictor
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.distil import logits_of
@@ -224,8 +224,9 @@ def probabilities_of(logits: Tensor) -> Tensor:
 class MapFolder:
     """Probability maps of cases, by name: `NAME` or `NAME_probability` as PNG, TIFF, NPY or NPZ.
 
-    Integers are divided by their type's maximum. A file has one class (h, w), or all in their order (h, w, k); several
-    classes may also come as one file a class, `NAME_probability_CLASS`, as `pocketseg predict` writes them.
+    uint8 and uint16 are divided by their maximum, other integers refused. A file has one class (h, w), or all in their
+    order (h, w, k); several classes may also come as one file a class, `NAME_probability_CLASS`, as `pocketseg predict`
+    writes them.
     """
 
     folder: Path
@@ -289,18 +290,17 @@ def _probabilities(path: Path) -> NDArray[np.float32]:
         values = _array(path)
     else:
         values = read_image(path)
+        if values.ndim == 3 and not (values == values[:, :, :1]).all():
+            raise DataError(str(path), "is coloured, so it is no map of one probability", "save it as grey")
         values = values if values.ndim == 2 else values[:, :, :1]  # a grey picture stored in colour
-    if np.issubdtype(values.dtype, np.integer):
-        values = values.astype(np.float32) / np.float32(np.iinfo(values.dtype.name).max)
-    values = np.asarray(values, np.float32)
-    if values.ndim == 2:
-        values = values[:, :, None]
-    if values.ndim != 3 or not (values.min() >= 0 and values.max() <= 1):
-        raise DataError(
-            str(path), f"holds no probabilities from 0 to 1 of shape (h, w) or (h, w, classes): {values.shape}",
-            "store floats from 0 to 1, or 8 or 16-bit grey",
-        )  # fmt: skip
-    return np.ascontiguousarray(np.moveaxis(values, -1, 0))
+    if values.ndim not in (2, 3):
+        what = f"holds no probabilities from 0 to 1 of shape (h, w) or (h, w, classes): {values.shape}"
+        raise DataError(str(path), what, "store floats from 0 to 1, or 8 or 16-bit grey")
+    try:
+        shares = stored_shares(values)
+    except DataError as error:
+        raise error.about(str(path)) from None
+    return np.ascontiguousarray(shares[None] if shares.ndim == 2 else np.moveaxis(shares, -1, 0))
 
 
 def _array(path: Path) -> NDArray[np.generic]:

@@ -6,6 +6,7 @@ import pytest
 from builders import blob, make_folders_dataset, make_suffix_dataset, noise, write_image
 
 from pocketseg.data import BoundedCache, Cases, Grouping, MaskCoding, readers
+from pocketseg.data.case import ChannelSource, FileSource
 from pocketseg.errors import DataError
 
 
@@ -319,3 +320,12 @@ def test_a_mask_in_no_class_folder_is_told(tmp_path):
     make_suffix_dataset(tmp_path, ["a"])
     (problem,) = told(Cases.open(tmp_path, class_folders=("benign", "malignant")))
     assert "lies in no class folder" in problem
+
+
+def test_channels_of_two_types_are_refused(tmp_path):
+    """Stacked, 8 bits would count as 16: nearly black."""
+    write_image(tmp_path / "a.png", np.full((6, 7), 200, np.uint8))
+    write_image(tmp_path / "b.png", np.full((6, 7), 60_000, np.uint16))
+    source = ChannelSource((FileSource(tmp_path / "a.png"), FileSource(tmp_path / "b.png")))
+    with pytest.raises(DataError, match=r"b\.png: holds uint16, the first channel uint8"):
+        source.image()

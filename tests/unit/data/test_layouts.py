@@ -128,6 +128,31 @@ def test_npz(tmp_path, members, channel):
     assert_images_differ(cases)
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_arrays_that_are_written_anew_are_read_anew(tmp_path, single):
+    """In one process, as in a notebook."""
+    for level in (10, 200):
+        arrays = {"images": np.full((3, 8, 8), level, np.uint8), "masks": np.stack([blob(8, 8)] * 3)}
+        if single:
+            np.savez(tmp_path / "set.npz", **arrays)
+        else:
+            for name, array in arrays.items():
+                np.save(tmp_path / f"{name}.npy", array)
+        cases = Cases.open(tmp_path / "set.npz" if single else tmp_path)
+        assert cases.image(cases[1]).max() == level
+
+
+def test_an_array_that_shrinks_while_it_is_used(tmp_path):
+    def save(count: int) -> None:
+        np.savez(tmp_path / "set.npz", images=np.zeros((count, 8, 8)), masks=np.zeros((count, 8, 8)))
+
+    save(3)
+    cases = Cases.open(tmp_path / "set.npz")
+    save(2)
+    with pytest.raises(DataError, match="is not there any more"):
+        cases.image(cases[2])
+
+
 def test_two_npy_files(tmp_path):
     np.save(tmp_path / "images.npy", np.stack([noise(seed=n) for n in range(3)]))
     np.save(tmp_path / "masks.npy", np.stack([blob()] * 3))

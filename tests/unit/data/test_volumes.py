@@ -13,6 +13,8 @@ import numpy as np
 import pydicom
 import pytest
 from builders import noise, write_image
+from PIL import Image
+from pydicom.dataset import Dataset
 
 from pocketseg.data.case import array_names, open_array
 from pocketseg.data.volumes import (
@@ -348,6 +350,27 @@ def test_rescale_and_white_is_zero(tmp_path):
     assert slices_of(open_volume(path), RAW)[0].image().tolist() == [[4095, 4085], [4075, 0]]
     path = single(tmp_path / "c.dcm", pixels, RescaleSlope=-10, BitsStored=12, HighBit=11)
     assert slices_of(open_volume(path), RAW)[0].image()[0].tolist() == [0, -100]
+
+
+def test_white_is_zero_of_a_table(tmp_path):
+    """What counts is what stands in the table: mirrored within the bits of its indices, it would wrap around."""
+    pixels = np.array([[0, 1, 4095]], np.uint16)
+    made = dicom_image(pixels, series="x", number=1, position=(0, 0, 0), BitsStored=12, HighBit=11)
+    made.PhotometricInterpretation = "MONOCHROME1"
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4096, 0, 16], "US"
+    table.add_new("LUTData", "OW", (np.arange(4096, dtype="<u2") * 16).tobytes())
+    made.ModalityLUTSequence = [table]
+    path = save_dicom(made, tmp_path / "a.dcm")
+    assert slices_of(open_volume(path), RAW)[0].image().tolist() == [[65535, 65519, 15]]
+
+
+def test_pages_of_two_types_are_refused(tmp_path):
+    """As one array, 8 bits would count as 16: nearly black."""
+    first, second = (Image.fromarray(np.full((4, 5), 200, kind)) for kind in (np.uint8, np.uint16))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    with pytest.raises(DataError, match="differ in size, channels or type"):
+        open_volume(tmp_path / "a.tif").voxels()
 
 
 def test_the_window_of_the_file(tmp_path):

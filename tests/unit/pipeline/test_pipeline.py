@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -164,6 +165,41 @@ def test_the_mask_follows_the_rules():
     assert pipe.mask(np.array([[[0.6], [0.7]]], np.float32)).tolist() == [[0, 1]]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: x[:, :, ::2, ::2],
+        lambda x: x.mean((2, 3), keepdims=True),
+        lambda x: np.concatenate([x, x], 3),
+        lambda x: x[:, :, 0],
+        lambda x: np.concatenate([x, x]),
+        lambda x: x > 0,
+        lambda x: x.astype(np.int64),
+        lambda x: x.astype(str),
+        list,
+    ],
+)
+@pytest.mark.parametrize("fit", ["resize", "tile"])
+def test_what_is_no_logit_a_pixel_is_no_answer(fit, answer):
+    with pytest.raises(ModelFileError, match="gives logits"):
+        pipeline(fit).predict(noise((40, 50)), answer)
+
+
+@pytest.mark.row("S07")
+def test_a_long_thin_image_takes_little_memory():
+    """The weights of a filter over all of it would not fit; those of one that fits are made a part at a time."""
+    with pytest.raises(DataError, match="is too long to make 32×32 pixels of 1×100000000"):
+        pipeline("resize").placement((1, 100_000_000))
+    image = np.zeros((1, 1_000_000), np.uint8)
+    tracemalloc.start()
+    try:
+        pipeline("resize").predict(image, np.zeros_like)
+        assert tracemalloc.get_traced_memory()[1] < 6e8
+    finally:
+        tracemalloc.stop()
+    assert pipeline("tile").placement((30_000, 30_000)).inner == (30_000, 30_000)
+
+
 # --- probabilities ----------------------------------------------------------------------------------------
 
 
@@ -325,7 +361,9 @@ def test_nan_never_reaches_a_net():
 
 
 def test_a_net_of_other_classes_is_told():
-    with pytest.raises(ModelFileError, match="gives 1 logits a pixel; 2 classes need 3"):
+    with pytest.raises(
+        ModelFileError, match=r"gives logits float32 \(1, 1, 32, 32\); 2 classes need float32 \(1, 3, 32, 32\)"
+    ):
         pipeline("resize", classes=("a", "b")).predict(noise((40, 50)), identity)
 
 

@@ -92,13 +92,23 @@ def test_every_form_of_constants_is_looked_at(tmp_path, kind, raw):
 
 
 @pytest.mark.row("P13")
-def test_constants_inside_of_nodes_and_branches_are_looked_at(tmp_path):
+def test_constants_inside_of_nodes_are_looked_at(tmp_path):
     path = write(tmp_path / "m.onnx")
     model = onnx.load(path)
-    inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=tensor(np.inf))], "inner", [], [])
-    model.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner))
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor(np.inf)))
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelFileError, match="NaN or infinite"):
+        read_onnx(path)
+
+
+@pytest.mark.row("S07")
+def test_a_loop_that_need_not_end_is_refused(tmp_path):
+    path = write(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    inner = helper.make_graph([helper.make_node("Identity", ["going"], ["on"])], "inner", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", "true"], ["y"], body=inner))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="holds loops or conditions"):
         read_onnx(path)
 
 

@@ -129,3 +129,19 @@ def test_copies_outlive_what_they_were_made_of(models, backend):
     for run in runs:
         assert np.array_equal(run(batch), logits)
     assert np.array_equal(pickle.loads(pickled).predict(IMAGE), wanted)  # noqa: S301 - our own
+
+
+@pytest.mark.row("S15")
+def test_a_program_ends_while_a_thread_of_the_background_predicts(models):
+    """Freed at the end of the program, the net would be gone under the thread."""
+    program = f"""
+        import threading, time
+        import numpy, pocketseg
+        forward = pocketseg.load({str(models["pseg"])!r}, threads=2).forward
+        images = numpy.zeros((64, 1, 256, 256), numpy.float32)
+        for _ in range(2):
+            threading.Thread(target=lambda: [forward(images) for _ in range(99)], daemon=True).start()
+        time.sleep(0.3)
+    """
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)

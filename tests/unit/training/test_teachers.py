@@ -279,3 +279,12 @@ def test_what_is_written_is_read_again(tmp_path):
     before = folder.digest([case("sub/a")])
     write_map(tmp_path, case("sub/a"), whole[::-1])
     assert folder.digest([case("sub/a")]) != before
+
+
+@pytest.mark.parametrize("values", [np.full((8, 8), 255), np.full((8, 8), 255, np.int16), np.full((8, 8), np.nan)])
+def test_maps_of_numbers_that_are_no_shares_are_refused(tmp_path, values):
+    """As shares of 2⁶³ they would all teach that there is nothing."""
+    np.save(tmp_path / "a.npy", values)
+    case = Case("a", FileSource(tmp_path / "a.png"), ())
+    with pytest.raises(DataError, match=r"a\.npy: holds .* no probabilities"):
+        MapFolder(tmp_path, ("x",)).planes(case, (8, 8))

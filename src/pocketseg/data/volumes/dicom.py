@@ -239,6 +239,9 @@ def _is_palette(header: Any) -> bool:
 
 def _bounds(header: Any) -> tuple[float, float]:
     """The lowest and highest value that the stored bits can mean."""
+    if header.get("ModalityLUTSequence"):  # what stands in the table, not what its indices are
+        table = header.ModalityLUTSequence[0]
+        return 0.0, float(2 ** int(table.LUTDescriptor[2]) - 1)
     bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation") or 0)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
@@ -289,7 +292,7 @@ def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
         raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers.values()):
         raise DataError(str(folder), "mixes files of several frames with others", "give each a folder of its own")
-    for key in ("Rows", "Columns", "PhotometricInterpretation"):
+    for key in ("Rows", "Columns", "PhotometricInterpretation", "BitsAllocated"):
         if len({str(header.get(key)) for header in headers.values()}) > 1:
             raise DataError(str(folder), f"its slices differ in {key}", "give each kind a folder of its own")
     planes = {path: _plane(header, 0) for path, header in headers.items()}

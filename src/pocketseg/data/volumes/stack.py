@@ -27,8 +27,9 @@ class Stack(VolumeFile):
 
     def voxels(self) -> Pixels:
         pages = readers.read_pages(self.path)
-        if len({page.shape for page in pages}) > 1:
-            raise DataError(str(self.path), "its pages differ in size or channels", "save each as a file of its own")
+        if len({(page.shape, page.dtype) for page in pages}) > 1:
+            what = "its pages differ in size, channels or type of numbers"
+            raise DataError(str(self.path), what, "save each as a file of its own")
         return np.stack(pages).swapaxes(0, 2)
 
 
