@@ -46,7 +46,7 @@ def _converted(given: Any) -> NDArray[np.generic]:
         raise DataError("image", "is None", WANTED)
     if isinstance(given, str | bytes | PurePath):
         raise DataError("image", f"is a path ({given!s})", "read it first, or use pocketseg.predict, which reads files")
-    if np.ma.is_masked(given):
+    if any(np.ma.is_masked(each) for each in (given, *(given if isinstance(given, list | tuple) else ()))):
         raise DataError("image", "has masked pixels, of which a net knows nothing", "fill them: image.filled(value)")
     if hasattr(given, "getexif"):
         _check_picture(given)

@@ -121,3 +121,9 @@ def test_what_is_no_pixel_size_is_refused(given):
     with pytest.raises(DataError, match="spacing_mm") as caught:
         as_spacing(given)
     assert "(row, column) in mm" in caught.value.problems[0].fix
+
+
+def test_a_list_of_masked_rows_is_refused():
+    rows = [np.ma.masked_greater(np.arange(5, dtype=np.uint8), 2) for _ in range(4)]
+    with pytest.raises(DataError, match="has masked pixels"):
+        as_image(rows)
