@@ -98,9 +98,9 @@ NEVER = {
 ONLY = {
     "urllib": {"weights/download.py"},  # the one download, of published weights
     "http": {"weights/download.py"},
-    "socket": {"flows/run_folder.py"},  # the name of this machine, for the lock of a run
-    "subprocess": {"flows/trials.py"},  # trials of a sweep are processes of pocketseg
-    "zipfile": {"weights/pth.py", "data/rois.py"},  # members are read, none is extracted
+    "socket": {"files.py"},  # the name of this machine, for locks
+    "subprocess": {"flows/trials.py", "weights/hdf5.py"},  # trials of a sweep, and the reader of HDF5, are our own
+    "zipfile": {"archives.py", "data/case.py", "data/rois.py", "weights/pth.py"},  # members are read, none is extracted
 }
 CALLS = {"eval", "exec", "compile", "torch.load", "torch.jit.load", "torch.hub.load", "os.system", "os.popen",
          "yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all", "yaml.load_all"}  # fmt: skip
