@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,6 +225,9 @@ def probabilities_of(logits: Tensor) -> Tensor:
 class MapFolder:
     """Probability maps of cases, by name: `NAME` or `NAME_probability` as PNG, TIFF, NPY or NPZ.
 
+    The map of a case in a folder of the data lies in a folder of that name or in none; that of any other case anywhere,
+    if no second file is called so. No file is the map of two cases.
+
     uint8 and uint16 are divided by their maximum, other integers refused. A file has one class (h, w), or all in their
     order (h, w, k); several classes may also come as one file a class, `NAME_probability_CLASS`, as `pocketseg predict`
     writes them.
@@ -232,13 +236,15 @@ class MapFolder:
     folder: Path
     classes: tuple[str, ...]
     files: dict[str, Path] = field(default_factory=dict)
+    stems: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise DataError(str(self.folder), "is no folder of probability maps", "check teacher.maps")
         paths = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in {*SUFFIXES, *ARRAYS})
-        whole = {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in paths}
-        self.files = {path.stem: path for path in reversed(paths)} | whole
+        self.files = {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in paths}
+        times = Counter(path.stem for path in paths)
+        self.stems = {path.stem: path for path in paths if times[path.stem] == 1}
 
     def paths(self, case: Case) -> list[Path]:
         """The file of a case, or one for each class.
@@ -246,13 +252,14 @@ class MapFolder:
         Raises:
             DataError: there is none.
         """
-        for name in (case.name, Path(case.name).name):
+        bare = Path(case.name).name
+        for name, files in ((case.name, self.files), (bare, self.files if bare != case.name else self.stems)):
             for key in (name, f"{name}_probability"):
-                if key in self.files:
-                    return [self.files[key]]
+                if key in files:
+                    return [files[key]]
             keys = [f"{name}_probability_{each}" for each in self.classes]
-            if all(key in self.files for key in keys):
-                return [self.files[key] for key in keys]
+            if all(key in files for key in keys):
+                return [files[key] for key in keys]
         raise DataError(str(self.folder), f"has no probability map of {case.name!r}", f"add {case.name}.png or .npz")
 
     def planes(self, case: Case, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -268,8 +275,13 @@ class MapFolder:
     def check(self, cases: Iterable[Case]) -> None:
         """Read every map once and tell every fault together."""
         problems: list[Problem] = []
+        used: dict[Path, str] = {}
         for case in cases:
             try:
+                for path in self.paths(case):
+                    if used.setdefault(path, case.name) != case.name:
+                        what = f"would be the map of {case.name!r} and of {used[path]!r}"
+                        raise DataError(str(path), what, "give each a map in a folder called as its own")
                 self.planes(case, (8, 8))
             except DataError as error:
                 problems += error.problems

@@ -288,3 +288,20 @@ def test_maps_of_numbers_that_are_no_shares_are_refused(tmp_path, values):
     case = Case("a", FileSource(tmp_path / "a.png"), ())
     with pytest.raises(DataError, match=r"a\.npy: holds .* no probabilities"):
         MapFolder(tmp_path, ("x",)).planes(case, (8, 8))
+
+
+def test_no_case_learns_from_the_map_of_another(tmp_path):
+    """A case without a map took that of a case in another folder, in silence."""
+    for name, share in (("b/x", 0.25), ("deep/y", 0.5), ("flat", 0.75)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / f"{name}.npy", np.full((4, 4), share, np.float32))
+    folder = MapFolder(tmp_path, ("lesion",))
+    for name, share in (("b/x", 0.25), ("x", 0.25), ("y", 0.5), ("some/flat", 0.75)):
+        assert folder.planes(case(name), (4, 4)).max() == share
+    with pytest.raises(DataError, match="no probability map of 'a/x'"):
+        folder.planes(case("a/x"), (4, 4))
+    with pytest.raises(DataError, match=r"flat\.npy: would be the map of 'd/flat' and of 'c/flat'"):
+        folder.check([case("c/flat"), case("d/flat")])
+    np.save(tmp_path / "deep/x.npy", np.ones((4, 4), np.float32))
+    with pytest.raises(DataError, match="no probability map of 'x'"):
+        MapFolder(tmp_path, ("lesion",)).planes(case("x"), (4, 4))
