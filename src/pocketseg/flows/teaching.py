@@ -208,6 +208,8 @@ def _unlabelled(recipe: Recipe, section: TeacherSection) -> list[Case]:
     Raises:
         DataError: no image, one that cannot be read, or another number of channels; all told together.
     """
+    from pocketseg.training.teachers import UNLABELLED
+
     if section.unlabelled is None:
         return []
     root = Path(section.unlabelled)
@@ -218,7 +220,7 @@ def _unlabelled(recipe: Recipe, section: TeacherSection) -> list[Case]:
     found: dict[str, Case] = {}
     for file in files:
         # A name that no case with a mask has.
-        name = f"unlabelled/{file.relative_to(root).with_suffix('').as_posix()}"
+        name = f"{UNLABELLED}{file.relative_to(root).with_suffix('').as_posix()}"
         if name in found:
             problems.append(Problem(str(file), f"has the name of {found[name].image.where}", "rename one of them"))
         found[name] = Case(name, FileSource(file), ())

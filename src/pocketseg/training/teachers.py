@@ -221,6 +221,10 @@ def probabilities_of(logits: Tensor) -> Tensor:
 # --- probability maps -------------------------------------------------------------------------------------------
 
 
+# How the names of images begin that a stage has beside the data, and of which only what follows is a name.
+UNLABELLED = "unlabelled/"
+
+
 @dataclass
 class MapFolder:
     """Probability maps of cases, by name: `NAME` or `NAME_probability` as PNG, TIFF, NPY or NPZ.
@@ -252,8 +256,10 @@ class MapFolder:
         Raises:
             DataError: there is none.
         """
-        bare = Path(case.name).name
-        for name, files in ((case.name, self.files), (bare, self.files if bare != case.name else self.stems)):
+        own = case.name.removeprefix(UNLABELLED)
+        bare = Path(own).name
+        places = ((case.name, self.files), (own, self.files), (bare, self.files if bare != own else self.stems))
+        for name, files in places:
             for key in (name, f"{name}_probability"):
                 if key in files:
                     return [files[key]]
