@@ -20,7 +20,7 @@ from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import fill_all, read_rois, roi_bytes, write_rois
-from pocketseg.errors import DataError, Problem, RecipeError, near
+from pocketseg.errors import DataError, Problem, RecipeError, named, near
 from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.flows.loading import data_recipe, opening
 from pocketseg.pipeline.components import fill_outline, label_components
@@ -233,6 +233,9 @@ def _files(
         files = [path for path in files if PROBABILITY.search(stem_of(path))] or files
     if not files:
         raise DataError(str(source), "holds no files of that kind", "check the path")
+    below = [path for path in found if path.is_dir() and any(each.is_file() for each in path.rglob("*"))]
+    if below:
+        log.warning("%s: folders in it are not looked into: %s", source, named([path.name for path in below]))
     problems: list[Problem] = []
     written: dict[str, Path] = {}
     for done, path in enumerate(files, start=1):
@@ -257,7 +260,7 @@ def _files(
 
 
 def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
-    outline = np.not_equal(read_mask(path), 0)
+    outline = _foreground(path)
     try:
         yield stem_of(path), fill_outline(outline) * np.uint8(255)
     except ValueError as error:
@@ -265,7 +268,7 @@ def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
 
 
 def _to_outlines(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
-    mask = _large_enough(np.not_equal(read_mask(path), 0), options)
+    mask = _large_enough(_foreground(path), options)
     yield stem_of(path), contour_pixels(mask.astype(np.uint8)) * np.uint8(255)
 
 
@@ -286,7 +289,7 @@ def _from_regions(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
 
 def _to_regions(path: Path, options: Options) -> Iterator[tuple[str, list[bytes]]]:
     """One region for each object; what touches only diagonally is one object, of several lines."""
-    mask = _large_enough(np.not_equal(read_mask(path), 0), options)
+    mask = _large_enough(_foreground(path), options)
     labels, count = label_components(mask)
     yield stem_of(path), [roi_bytes(trace(labels == number)) for number in range(1, count + 1)]
 
@@ -302,6 +305,16 @@ def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mas
         raise error.about(str(path)) from None
     rules = Postprocess(threshold=options.threshold, min_pixels=options.min_pixels)
     yield PROBABILITY.sub("", stem_of(path)), rules(shares[:, :, None]) * np.uint8(255)
+
+
+def _foreground(path: Path) -> NDArray[np.bool_]:
+    """What is not 0; told where that makes one class of several."""
+    stored = read_mask(path)
+    mask: NDArray[np.bool_] = np.not_equal(stored, 0)
+    count = len(np.unique(stored[mask]))
+    if count > 1:
+        log.warning("%s: holds %d values beside 0, which all become one foreground", path, count)
+    return mask
 
 
 def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_]:

@@ -141,3 +141,18 @@ def test_images_of_two_types_do_not_become_one_array(tmp_path):
     with pytest.raises(DataError, match=r"2 sizes or types \(20×24 uint16, 20×24 uint8\)"):
         convert("auto", tmp_path / "in", tmp_path / "out.npz")
     assert convert("auto", tmp_path / "in", tmp_path / "out", Options()).written == 2
+
+
+@pytest.mark.parametrize("what", ["masks-to-rois", "masks-to-outlines"])
+def test_classes_and_folders_that_are_lost_are_told(what, tmp_path, caplog):
+    for name, classes in (("masks/one", 1), ("two/two", 2), ("two/below/b", 1)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        mask = np.zeros((20, 24), np.uint8)
+        mask[2:8, 2:8], mask[2:8, 8:12] = 1, classes
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    with caplog.at_level(logging.WARNING):
+        convert(what, tmp_path / "masks", tmp_path / "plain")
+        assert not caplog.records
+        assert convert(what, tmp_path / "two", tmp_path / "lost").written == 1
+    assert "folders in it are not looked into: below" in caplog.text
+    assert "two.png: holds 2 values beside 0, which all become one foreground" in caplog.text
