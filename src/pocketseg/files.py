@@ -211,12 +211,17 @@ def try_output(path: Path, *inputs: Path, ending: str = "") -> None:
         pass
     except OSError as error:
         raise disk_problem(path, error) from error
+    new = [folder for folder in path.parents if not folder.exists()]
     try:
         with _part(path, lambda part: part.touch(exist_ok=False)) as part:
             part.write_bytes(bytes(TRIED_BYTES))
             _sync(part)
     except OSError as error:
         raise disk_problem(path, error) from error
+    finally:
+        with suppress(OSError):
+            for folder in new:  # a command that is refused later leaves nothing
+                folder.rmdir()
 
 
 def try_folder(folder: Path) -> None:
@@ -313,10 +318,15 @@ def _part(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        # Whatever interrupts: an unfinished part is nobody's.
-        _remove(temporary)
-        if lock >= 0:
-            os.close(lock)
+        # Whatever interrupts, this too: an unfinished part is nobody's.
+        try:
+            _remove(temporary)
+        except BaseException:
+            _remove(temporary)
+            raise
+        finally:
+            if lock >= 0:
+                os.close(lock)
 
 
 def _hold(part: Path) -> int | None:

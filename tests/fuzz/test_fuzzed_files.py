@@ -33,7 +33,7 @@ def test_only_answers_and_refusals(kind, tmp_path):
         capture_output=True, text=True, timeout=3 * SECONDS + 120, check=False,
     )  # fmt: skip
     assert told.returncode == 0, f"{kind}, seed {seed}: {told.stderr[-3000:]}"
-    found = json.loads(told.stdout)
+    found = json.loads(told.stdout.splitlines()[-1])  # ONNX Runtime prints what it cannot open
     print(found)
     assert not found["failures"], f"{kind}, seed {seed}: " + "\n\n".join(found["failures"].values())
     assert found.get("read", 0) + found.get("refused", 0) > 0

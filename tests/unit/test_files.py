@@ -262,3 +262,27 @@ def test_what_is_no_file_is_not_replaced(tmp_path, linked):
         with pytest.raises(DataError, match="is a device, a pipe or a socket"):
             write(target)
     assert pipe.is_fifo() and {each.name for each in tmp_path.iterdir()} == {pipe.name, target.name}
+
+
+def test_trying_an_output_leaves_nothing(tmp_path):
+    """A command that is refused after it leaves no folder that the next would find in its way."""
+    try_output(tmp_path / "new/deep/a.png")
+    assert names(tmp_path) == []
+    (tmp_path / "there").mkdir()
+    try_output(tmp_path / "there/a.png")
+    assert names(tmp_path) == ["there"]
+
+
+def test_a_signal_while_a_part_is_removed_leaves_none(tmp_path, monkeypatch):
+    unlink, calls = Path.unlink, []
+
+    def interrupted(path, *more, **options):
+        calls.append(path)
+        if len(calls) == 1:
+            raise SystemExit(143)
+        unlink(path, *more, **options)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(SystemExit):
+        try_output(tmp_path / "a")
+    assert names(tmp_path) == []
