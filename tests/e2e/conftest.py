@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import SMALL
 
 import pocketseg
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """A model that is loaded with some threads leaves torch with them, and sums of another number differ in a bit."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    yield
+    if before:
+        sys.modules["torch"].set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pocketseg import memory
 from pocketseg.errors import ModelFileError, named
 from pocketseg.nets import AnySize, build, skeleton
 from pocketseg.pipeline import Forward, Pipeline
@@ -99,7 +100,7 @@ class Model:
             raise
         except Exception as error:  # options of another type raise what a net makes of them
             what = f"holds no net that fits its weights ({type(error).__name__}: {str(error)[:200]})"
-            raise ModelFileError(str(path), what, "use another checkpoint") from error
+            raise memory.told(error, ModelFileError(str(path), what, "use another checkpoint")) from error
         model.facts = {key: value for key, value in state.items() if key not in STATE_KEYS}
         strange = [name for name, tensor in model.net.core.state_dict().items() if not tensor.isfinite().all()]
         if strange:
