@@ -42,7 +42,7 @@ int main(int count, char** names) {
     int good = 0;
     for (int i = 0; i < 3; ++i) {
         good += child([&] { return planned.run() == wanted; });                  // the plan of the parent
-        good += child([&] { return digest_of(model, 3) == wanted; });            // planned anew, as many threads
+        good += child([&] { return digest_of(model, 3) == wanted; });            // planned again, as many threads
         good += child([&] { return digest_of(model, 5) == wanted; });            // another number of them
         good += child([&] { return digest_of(model, 1) == wanted; });            // none
         good += child([&] { return pseg_close(model), pseg_close(other), true; });
