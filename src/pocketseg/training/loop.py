@@ -6,8 +6,6 @@ and the tensors of net and optimiser. So a stage can be left after any step and 
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import time
@@ -32,6 +30,7 @@ from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant import TernaryTanh
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.recipes.models import LossSection
+from pocketseg.tables import csv_text
 from pocketseg.training.augment import augment, draw, move_maps, sample_generator
 from pocketseg.training.checkpoint import (
     pack_optimizer,
@@ -511,13 +510,10 @@ class StageTraining:
 
     def _write_history(self) -> None:
         rows = self.position.history
-        text = io.StringIO()
         # Not the order of the rows' keys: those that come back from a checkpoint are sorted.
         columns = [*FIRST, *sorted(set(rows[0]) - {*FIRST, *LAST}), *(name for name in LAST if name in rows[0])]
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
-        write_atomically(self.folder / "history.csv", text.getvalue())
+        cells = ([{**row, "epoch": int(row["epoch"])}.get(column, "") for column in columns] for row in rows)
+        write_atomically(self.folder / "history.csv", csv_text([columns, *cells]))
 
     def _write_timing(self, epoch: int, train_s: float, validation_s: float, images: int) -> None:
         """Times stay out of history.csv, so that equal runs are equal bytes; a repeated epoch is listed again."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +13,7 @@ from pocketseg.data import Case, Cases
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant.apply import convolutions
+from pocketseg.tables import csv_text
 from pocketseg.training.model import Model
 
 
@@ -63,12 +62,14 @@ def spare_layers(
         name = ranked[len(spared)]
         spared[name] = "float"
         way.append((len(spared), name, dice(spared)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["layer", "dice_lost_alone", "spared"])
-    writer.writerows([name, f"{alone[name]:.6f}", "yes" if name in spared else ""] for name in ranked)
-    writer.writerow(["", "", ""])
-    writer.writerow(["layers_spared", "last", "dice"])
-    writer.writerow(["all in f32", "", f"{exact:.6f}"])
-    writer.writerows([count, name, f"{value:.6f}"] for count, name, value in way)
-    return {**options, "layers": {**options["layers"], **spared}}, text.getvalue()
+    table = csv_text(
+        [
+            ["layer", "dice_lost_alone", "spared"],
+            *([name, f"{alone[name]:.6f}", "yes" if name in spared else ""] for name in ranked),
+            ["", "", ""],
+            ["layers_spared", "last", "dice"],
+            ["all in f32", "", f"{exact:.6f}"],
+            *([count, name, f"{value:.6f}"] for count, name, value in way),
+        ]
+    )
+    return {**options, "layers": {**options["layers"], **spared}}, table
