@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,8 +27,18 @@ MADE_BY = {".pseg": "pocketseg pack {}", ".onnx": "pocketseg export {} --to onnx
 DIGEST = "weights_sha256"
 
 
+def _warn(odd: str) -> None:
+    log.warning("image: %s", odd)
+
+
 def load_predictor(
-    path: str | Path, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
+    path: str | Path,
+    fold: int = 0,
+    stage: str | None = None,
+    *,
+    backend: str | None = None,
+    threads: int = 0,
+    told: Callable[[str], None] = _warn,
 ) -> NetPredictor:
     """A predictor from a run folder, a stage's, a checkpoint, a packed model, or an ONNX file.
 
@@ -39,6 +50,7 @@ def load_predictor(
         fold, stage: of a run folder; default the first fold's last stage.
         backend: torch, onnx, openvino or pseg; default as above, and by the kind of a file.
         threads: at most; 0 lets the backend choose.
+        told: gets a line for an image whose intensities are very different from those of training.
 
     Raises:
         ModelFileError: nothing that can predict is there, or not what the backend runs.
@@ -50,12 +62,7 @@ def load_predictor(
         path = best_checkpoint(RunFolder.existing(path), fold, stage).parent
     predictor, file = open_model(path, fold, backend=backend, threads=threads)
     log.info("%s: %s", file, predictor.runtime)
-    predictor.told = _warn
-    return predictor
-
-
-def _warn(odd: str) -> None:
-    log.warning("image: %s", odd)
+    return replace(predictor, told=told)
 
 
 def open_model(

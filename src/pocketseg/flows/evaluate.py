@@ -96,7 +96,8 @@ def evaluate(
     model = Path(model)
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
-    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage, backend=backend)
+    odd: list[str] = []
+    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage, backend=backend, told=odd.append)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_choice(recipe.evaluate)
     if predictor is None and choice.needs_probability:
@@ -110,9 +111,6 @@ def evaluate(
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).recipe_file.exists():
         log.warning("all cases are judged, with those %s learned from; --split %s/split.json tells apart", model, model)
-    odd: list[str] = []
-    if predictor is not None:
-        predictor.told = odd.append
     folder = Path(out) if out is not None else _beside(model)
     try_folder(folder)
     _refuse_foreign(folder)

@@ -119,10 +119,9 @@ def predict(
         raise DataError(f"--to {to}", "is no format of masks", near(to, get_args(Form)))
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
-    predictor = load_predictor(model, fold, stage, backend=backend)
-    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     odd: list[str] = []
-    predictor.told = odd.append
+    predictor = load_predictor(model, fold, stage, backend=backend, told=odd.append)
+    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))
     done = Predictions()
     for number, (source, target) in enumerate(jobs, start=1):

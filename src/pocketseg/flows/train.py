@@ -215,8 +215,19 @@ def train_run(
             _begin(run, recipe, cases, checked, plan, accelerator, resume, allow_changed)
         accelerator.wait_for_everyone()
         begun_with = run.manifest()["data"]["sha256"]
-        work = _Work(run, recipe, cases, accelerator, stop, begun_with, resume, logs, listener, progress)
-        work.numbers = _numbers(recipe, checked)
+        work = _Work(
+            run,
+            recipe,
+            cases,
+            accelerator,
+            stop,
+            begun_with,
+            _numbers(recipe, checked),
+            resume,
+            logs,
+            listener,
+            progress,
+        )
         result = work.all_folds(folds)
         if main:
             _finish(run, cases, found, checked.digest)
@@ -490,12 +501,12 @@ class _Work:
     accelerator: Accelerator
     stop: StopRequest
     data_digest: str
+    numbers: Numbers | None
     resume: bool
     logs: Sequence[str]
     listener: Listener | None
     progress: Progress | None
     several: bool = False
-    numbers: Numbers | None = None
 
     def all_folds(self, folds: dict[int, Fold]) -> TrainResult:
         began = time.monotonic()
@@ -510,9 +521,10 @@ class _Work:
         return TrainResult(self.run.path, summaries)
 
     def _fold(self, number: int, fold: Fold) -> list[Summary]:
+        pipeline = self._pipeline(fold)
         for stage in self.recipe.stages:
             self._obey()
-            self._stage(number, fold, stage)
+            self._stage(number, fold, stage, pipeline)
         if not self.accelerator.is_main_process:
             return []
         self._obey()
@@ -552,7 +564,7 @@ class _Work:
         except ModelFileError as error:
             log.warning("fold %d is not packed, so that predicting needs torch: %s", number, error.problems[0])
 
-    def _stage(self, number: int, fold: Fold, stage: StageSection) -> None:
+    def _stage(self, number: int, fold: Fold, stage: StageSection, pipeline: Pipeline) -> None:
         """Train a stage, choose its rules on validation, draw its pictures."""
         from pocketseg.training.device import choose_precision
         from pocketseg.training.loop import StageTraining
@@ -560,7 +572,7 @@ class _Work:
 
         folder = self.run.stage(number, stage.name)
         make_folder(folder)
-        model, begin = self._start(number, fold, stage)
+        model, begin = self._start(number, stage, pipeline)
         precision, why = choose_precision(stage.precision, self.accelerator.device)
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
         seed = self.recipe.seed
@@ -604,11 +616,11 @@ class _Work:
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
 
-    def _start(self, number: int, fold: Fold, stage: StageSection) -> tuple[Model, Start | None]:
+    def _start(self, number: int, stage: StageSection, pipeline: Pipeline) -> tuple[Model, Start | None]:
         """A fresh model, or one that starts from what `init` says, and from which file."""
         from pocketseg.training.model import Model
 
-        model = Model.fresh({"arch": stage.net.arch, **stage.net.options}, self._pipeline(fold), self.recipe.seed)
+        model = Model.fresh({"arch": stage.net.arch, **stage.net.options}, pipeline, self.recipe.seed)
         if stage.batch == 1 and model.pipeline.net_size == (model.pipeline.multiple,) * 2:
             raise RecipeError(
                 f"stage {stage.name!r}",
@@ -648,6 +660,7 @@ class _Work:
         return teaching
 
     def _pipeline(self, fold: Fold) -> Pipeline:
+        """That of all stages of a fold, with what it learns from the training images."""
         from pocketseg.training.samples import learn_intensities, learn_mean_std
 
         data, normalize = self.recipe.data, self.recipe.normalize
