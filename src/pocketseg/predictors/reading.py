@@ -28,8 +28,7 @@ def read_model(path: Path, magic: bytes, most_bytes: int, other: str, fix: str) 
             if not head or head != magic[: len(head)]:
                 raise ModelFileError(str(path), other, fix)
             size = os.fstat(file.fileno()).st_size
-            # As much room is made as is asked for; one byte more tells of a file that grows.
-            content = head + file.read(size + 1 - len(head)) if size <= most_bytes else b""
+            content = head + file.read(most_bytes + 1 - len(head)) if size <= most_bytes else b""
     except FileNotFoundError:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except OSError as error:
