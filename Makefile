@@ -15,7 +15,7 @@ help:
 	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
-	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS)"
+	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS), with a new seed (POCKETSEG_FUZZ_SEED)"
 	@echo "make docs           the documentation site in build/site; a link that leads nowhere is an error"
 	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
 	@echo "make clean          remove what was set up and built"
@@ -43,7 +43,7 @@ else
 endif
 
 fuzz: $(STAMP)
-	POCKETSEG_FUZZ_SECONDS=$${POCKETSEG_FUZZ_SECONDS:-600} OMP_NUM_THREADS=1 $(PYTEST) -m fuzz tests
+	POCKETSEG_FUZZ_SEED=$${POCKETSEG_FUZZ_SEED:-$$(date +%s)} POCKETSEG_FUZZ_SECONDS=$${POCKETSEG_FUZZ_SECONDS:-600} OMP_NUM_THREADS=1 $(PYTEST) -m fuzz tests
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -25,6 +26,15 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("no real data: neither ../shared/data nor POCKETSEG_DATA is there")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def logger_as_imported() -> None:
+    """The command line sets up the package's logger; each test begins with it as the import leaves it."""
+    logger = logging.getLogger("pocketseg")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

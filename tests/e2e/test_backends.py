@@ -32,12 +32,8 @@ def run(trained_run, tmp_path):
 
 @pytest.fixture
 def said(caplog):
-    logger = logging.getLogger("pocketseg")
-    before = logger.propagate
-    logger.propagate = True
     caplog.set_level(logging.INFO, "pocketseg")
-    yield caplog
-    logger.propagate = before
+    return caplog
 
 
 def changed(run):

@@ -64,7 +64,6 @@ def test_every_backend_by_turns(trained_run, exported, picture):
 
 
 def test_another_answer_of_the_same_net_is_told(trained_run, other, picture, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("pocketseg"), "propagate", True)
     told_before = []
 
     def timed(*arguments, **options):

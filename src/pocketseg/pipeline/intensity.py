@@ -89,8 +89,8 @@ def unit_range(
     Example:
         >>> unit_range(np.array([[0, 255]], np.uint8)).tolist()
         [[0.0, 1.0]]
-        >>> unit_range(np.array([[0, 51]]), numbers="uint8").round(3).tolist()
-        [[0.0, 0.2]]
+        >>> unit_range(np.array([[0, 255]], np.int64), numbers="uint8").tolist()
+        [[0.0, 1.0]]
     """
     _refuse_not_finite(image)
     low, high = declared or _scale(image, numbers)

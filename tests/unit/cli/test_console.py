@@ -89,22 +89,16 @@ def test_epoch_lines_are_for_files_and_pipes(monkeypatch, terminal):
     out = Console(file=io.StringIO(), force_terminal=terminal, width=80)
     monkeypatch.setattr(console, "err", out)
     logger = logging.getLogger("pocketseg")
-    before = logger.handlers[:], logger.level, logger.propagate
-    try:
-        console.log_to_terminal()
-        logging.getLogger("pocketseg.epochs").info("epoch 1/2")
-        logger.info("resuming")
-        logger.debug("for the log")
-    finally:
-        logger.handlers[:], logger.level, logger.propagate = before
+    console.log_to_terminal()
+    logging.getLogger("pocketseg.epochs").info("epoch 1/2")
+    logger.info("resuming")
+    logger.debug("for the log")
     assert "resuming" in out.file.getvalue() and "for the log" not in out.file.getvalue()
     assert ("epoch 1/2" in out.file.getvalue()) is not terminal
 
 
 def test_what_is_said_goes_to_the_log(caplog, capsys):
-    logger = logging.getLogger("pocketseg")
     with caplog.at_level(logging.DEBUG, logger="pocketseg"):
-        logger.propagate = True
         console.speak("report: [here]")
         console.table("Results", ["run", "Dice"], [["first", "0.5"]])
     assert "report: [here]" in caplog.text and "first" in caplog.text and "Results" in caplog.text

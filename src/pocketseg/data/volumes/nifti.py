@@ -104,6 +104,8 @@ def open_nifti(path: Path) -> Nifti:
     size = size_of(path)
     _, header = _header(path)
     shape, dtype = tuple(int(side) for side in header.get_data_shape()), header.get_data_dtype()
+    if not shape:
+        raise DataError(str(path), "declares no dimensions", "copy it again from its source")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     shape = shape + (1,) * (3 - len(shape))
