@@ -509,7 +509,8 @@ def with_header(path: Path, **fields: object) -> Path:
         ({"vox_offset": np.nan}, "more than the file can hold"),
         ({"vox_offset": -400}, ""),
         ({"scl_slope": 1, "scl_inter": np.inf}, "not finite"),
-        ({"dim": [0, 3, 4, 5, 1, 1, 1, 1]}, "no dimensions"),
+        ({"dim": [0, 3, 4, 5, 1, 1, 1, 1]}, "declares 0 dimensions"),
+        ({"dim": [-5, 3, 4, 5, 1, 1, 1, 1]}, ""),
         ({"dim": [3, 30_000, 30_000, 30_000, 1, 1, 1, 1]}, "more than the file can hold"),
     ],
 )

@@ -103,9 +103,9 @@ def open_nifti(path: Path) -> Nifti:
     """
     size = size_of(path)
     _, header = _header(path)
+    if not 1 <= header["dim"][0] <= 7:
+        raise DataError(str(path), f"declares {header['dim'][0]} dimensions", "copy it again from its source")
     shape, dtype = tuple(int(side) for side in header.get_data_shape()), header.get_data_dtype()
-    if not shape:
-        raise DataError(str(path), "declares no dimensions", "copy it again from its source")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     shape = shape + (1,) * (3 - len(shape))
