@@ -20,7 +20,7 @@ from tables import append_line, put_table, read_lines
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
 from pocketseg.evaluation import read_summaries
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.runs.folder import RunFolder
 
 MEMBRANES = ["data.classes=[membrane]", "data.mask.invert=true", "split.validation=0.1"]
 STAGES = ("unet", "encoder-hints", "decoder-hints", "student", "binary")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.runs.folder import RunFolder
 
 GROUPS = ("data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster")
 SHOWN = ("net", "seed", "dice", "misses", "false_alarms", "dice_with_empty", "onnx_dice", "rules")

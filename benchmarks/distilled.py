@@ -23,9 +23,9 @@ from tables import append_line, difference, points, put_table, read_lines
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
 from pocketseg.evaluation import Summary, read_summaries
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.nets import parameter_count, skeleton
 from pocketseg.recipes import load_recipe
+from pocketseg.runs.folder import RunFolder
 
 SPLIT = Path(__file__).parent / "results/busi_split.json"
 GROUPS = ["data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster"]

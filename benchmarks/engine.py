@@ -42,14 +42,14 @@ from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated
 from pocketseg.errors import EnvironmentProblem, missing_package
 from pocketseg.exporters.onnx import export_onnx
-from pocketseg.flows.timing import Timing, in_turns
 from pocketseg.nets import build, parameter_count
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import load_onnx, load_openvino
 from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
 from pocketseg.quant.binary import Binary
 from pocketseg.quant.layers import QuantConv2d
+from pocketseg.timing import Timing, in_turns
 
 ROOT = Path(__file__).parents[1]
 Array = NDArray[np.float32]

@@ -20,7 +20,7 @@ from tables import append_line, difference, points, put_table, read_lines
 
 import pocketseg
 from pocketseg.cli.console import bars, log_to_terminal
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.runs.folder import RunFolder
 
 SPLIT = Path(__file__).parent / "results/busi_split.json"
 SCHEMES = [

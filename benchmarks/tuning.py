@@ -16,7 +16,7 @@ from engine import NETS, Forms, circumstances
 from tables import append_line
 
 from pocketseg.engine.codec import file_of, program_in
-from pocketseg.flows.tuning import tuned
+from pocketseg.engine.tuning import tuned
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import default_threads
 
@@ -48,7 +48,7 @@ def main() -> None:
             content = packed(forms, precision)
             for _ in range(options.times):
                 began = time.monotonic()
-                found = tuned(content, each)
+                found = tuned(content, each, (forms.side, forms.side), default_threads())
                 line = {
                     "net": name, "precision": precision, "isa": found.machine, "size": forms.side,
                     "threads": default_threads(), "seconds": round(time.monotonic() - began, 1), "tried": found.tried,

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pocketseg.version import VERSION
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.verify import verify as verify
     from pocketseg.predictors import NetPredictor
 
-__version__ = "0.1.0"
+__version__ = VERSION
 VERBS = (
     "benchmark",
     "doctor",
@@ -66,7 +68,7 @@ def load(
     be meant, and nan, is a DataError. docs/data.md has the whole rule. An image whose intensities are very different
     from those of training is told in the log.
     """
-    from pocketseg.flows.backends import load_predictor
+    from pocketseg.runs.backends import load_predictor
 
     return load_predictor(path, fold, stage, backend=backend, threads=threads)
 

@@ -13,7 +13,7 @@ from torch import nn
 from pocketseg.engine import program as p
 from pocketseg.engine.session import Session
 from pocketseg.nets import NETS, build, parameter_count
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Pipeline
 from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
 

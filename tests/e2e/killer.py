@@ -181,16 +181,16 @@ def practise(root: Path, args: list[str]) -> None:
     Nothing may start a thread here, which a fork would not have: nothing is packed, no runtime is asked.
     """
     from pocketseg.cli.verbs import app
+    from pocketseg.experiments import run as training
     from pocketseg.exporters import export_onnx
-    from pocketseg.flows import train
     from pocketseg.training.model import Model
 
     os.chdir(root)
-    pack, train.pack = train.pack, lambda *_, **__: None
+    pack, training.pack_model = training.pack_model, lambda *_, **__: None
     report = importlib.import_module("pocketseg.cli.train")
     tell, report._tell_run = report._tell_run, lambda _: None
     app(args, standalone_mode=False)
-    train.pack, report._tell_run = pack, tell
+    training.pack_model, report._tell_run = pack, tell
     model = Model.load(Path(args[args.index("--out") + 1], "fold-0/float/best.safetensors"))
     kept: list[Any] = []
     export = torch.onnx.export

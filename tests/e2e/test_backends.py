@@ -167,12 +167,12 @@ def test_the_stage_folder_has_one_of_its_own(run, said):
 def test_a_net_that_cannot_be_packed_is_told_and_the_training_ends_well(phantom_data, tmp_path, monkeypatch, said):
     from helpers import SMALL
 
-    from pocketseg.flows import train
+    from pocketseg.experiments import run
 
     def refuse(*_, **__):
         raise ModelFileError("model.pseg", "does something new")
 
-    monkeypatch.setattr(train, "pack", refuse)
+    monkeypatch.setattr(run, "pack_model", refuse)
     small = (*SMALL, "stages.0.epochs=1")
     pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=small, device="cpu")
     assert "not packed, so that predicting needs torch: model.pseg: does something new" in said.text

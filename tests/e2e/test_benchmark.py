@@ -17,7 +17,7 @@ from pocketseg.data.readers import read_image
 from pocketseg.engine.container import Container, read_container
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 from pocketseg.flows import benchmark as flow
-from pocketseg.flows.timing import in_turns
+from pocketseg.timing import in_turns
 from pocketseg.training.model import Model
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from helpers import SMALL, read_csv, read_json
 import pocketseg
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, PocketsegError, RecipeError, RunError
-from pocketseg.flows import teaching
+from pocketseg.experiments import distillation
 from pocketseg.weights import read_weights
 
 STUDENT = "{arch: thin_unet, width: 4, blocks: 3, conv: separable, norm: block}"
@@ -167,7 +167,7 @@ def test_cached_answers_of_a_fixed_set_are_those_of_the_teacher(train, trained_r
 @pytest.mark.parametrize(("times", "chosen"), [((1.0, 0.1), "cached"), ((0.1, 1.0), "live")])
 def test_what_was_measured_once_stays(train, trained_run, monkeypatch, times, chosen):
     measured = iter([*times, *reversed(times)])
-    monkeypatch.setattr(teaching, "_seconds", lambda work: next(measured))
+    monkeypatch.setattr(distillation, "_seconds", lambda work: next(measured))
     run = train(f"{{run: {trained_run}}}", *SOFT, *FIXED)
     assert taught_by(run)["outputs"] == chosen and "an answer takes" in log(run)
     kept = len(list(run.glob("fold-0/*/teacher/*.npy")))

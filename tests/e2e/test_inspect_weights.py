@@ -12,7 +12,7 @@ from PIL import Image
 
 import pocketseg
 from pocketseg.data.readers import read_image
-from pocketseg.flows.weights import draw_weights, image_list, weight_pages
+from pocketseg.flows.draw_weights import draw_weights, image_list, weight_pages
 from pocketseg.quant import integer_net, storage
 from pocketseg.training.model import Model
 

@@ -25,13 +25,14 @@ from pocketseg.cli.verbs import app
 from pocketseg.data import Cases, Split
 from pocketseg.errors import EnvironmentProblem, RunError
 from pocketseg.evaluation import read_scores
-from pocketseg.flows import results
-from pocketseg.flows import train as train_flow
-from pocketseg.flows.pictures import read_history
+from pocketseg.experiments import run as training
+from pocketseg.experiments.stopping import SIGNALS
 from pocketseg.flows.report import asked
-from pocketseg.flows.results import can_list, list_run
-from pocketseg.flows.run_folder import RunFolder, add_result, read_rows
-from pocketseg.flows.train import SIGNALS
+from pocketseg.runs import results
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.history import read_history
+from pocketseg.runs.results import can_list, list_run
+from pocketseg.runs.tables import add_result, read_rows
 
 TINY = (*SMALL, "data.size=[16, 16]", "stages.0.net.width=4", "stages.0.net.blocks=2", "stages.0.epochs=2")
 
@@ -165,7 +166,7 @@ def test_a_table_of_somebody_else_is_left_alone(run, caplog, content, fits):
 @pytest.mark.row("F17")
 def test_runs_that_end_together_are_all_listed(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from pocketseg.flows.run_folder import add_result, RunFolder\n"
+        "import sys; from pathlib import Path; from pocketseg.runs.folder import add_result, RunFolder\n"
         "for i in range(25):\n"
         "    add_result(Path(sys.argv[1]) / 'results.csv', {'name': f'{sys.argv[2]}-{i}', 'x': i})\n"
     )
@@ -322,7 +323,7 @@ def test_a_full_disk_under_the_log_is_one_line_and_code_3(data, tmp_path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, content)
 
-    monkeypatch.setattr(train_flow.RunFolder.logged.__globals__["os"], "write", write)
+    monkeypatch.setattr(training.RunFolder.logged.__globals__["os"], "write", write)
     with pytest.raises(EnvironmentProblem, match=r"log\.txt: cannot be written \(No space left"):
         train(data, tmp_path / "out")
     assert "Logging error" not in capsys.readouterr().err
@@ -362,10 +363,10 @@ def test_a_fold_that_is_judged_is_packed_too(data, tmp_path, monkeypatch):
         raise SystemExit(137)
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr(train_flow, "pack", killed)
+        patched.setattr(training, "pack_model", killed)
         train(data, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
-    assert run.best(0, "float").exists()
+    assert run.stage(0, "float").best.exists()
     assert run.judged() == []
     train(data, run.path, resume=True, jobs=2)
     assert run.judged() == [0]
@@ -381,7 +382,7 @@ def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monke
         raise SystemExit(137)
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr("pocketseg.flows.train.determinism", killed)
+        patched.setattr("pocketseg.experiments.run.determinism", killed)
         train(data, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     assert run.split_file.exists()
@@ -391,7 +392,7 @@ def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monke
     pocketseg.train("demo", data, run.path, **options)
     fresh = pocketseg.train("demo", data, tmp_path / "fresh", overrides=other, device="cpu").run
     assert run.split_file.read_bytes() == (fresh / "split.json").read_bytes()
-    assert run.best(0, "float").read_bytes() == RunFolder(fresh).best(0, "float").read_bytes()
+    assert run.stage(0, "float").best.read_bytes() == RunFolder(fresh).stage(0, "float").best.read_bytes()
 
 
 @pytest.mark.parametrize("table", ["name,age\nrun,7\n", "name,recipe,status,note,note\nrun,a,b,1,2\n"])
@@ -435,7 +436,7 @@ def test_a_fold_that_begins_with_another_split(data, tmp_path, monkeypatch):
     plan["folds"].reverse()
     (tmp_path / "other.json").write_text(json.dumps(plan))
     # As if both had begun at one moment.
-    monkeypatch.setattr(train_flow, "_check_out", lambda *_: None)
+    monkeypatch.setattr(training, "check_out", lambda *_: None)
     with pytest.raises(RunError, match="was begun with another split"):
         pocketseg.train(
             "demo", data, fresh, overrides=folds, device="cpu", fold=1, split=tmp_path / "other.json"

@@ -17,7 +17,8 @@ import pocketseg
 from pocketseg.engine.container import read_container
 from pocketseg.errors import DataError, ModelFileError, PocketsegError
 from pocketseg.exporters import compare
-from pocketseg.flows import pack as packing
+from pocketseg.runs import packed as packing
+from pocketseg.runs.source import ModelSource
 from pocketseg.training.checkpoint import read_checkpoint, write_checkpoint
 from pocketseg.training.model import Model
 
@@ -393,7 +394,7 @@ def test_what_pack_rounds_passes_the_gate(trained_run, phantom_data, tmp_path):
 def test_a_rounded_model_that_broke_down_is_not_written(trained_run, tmp_path, monkeypatch, damage):
     (best,) = trained_run.glob("fold-0/*/best.safetensors")
     exact = Model.load(best)
-    images = packing._images(trained_run, exact.pipeline, 0, [])
+    images = packing._images(ModelSource.resolve(trained_run), exact.pipeline, [])
     assert len(images) > 1 and all(each.truth is not None for each in images)
     forward = exact.predictor().forward
 

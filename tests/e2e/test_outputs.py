@@ -17,9 +17,9 @@ from pocketseg import files
 from pocketseg.errors import DataError, EnvironmentProblem
 from pocketseg.flows import evaluate as evaluating
 from pocketseg.flows import predict as predicting
+from pocketseg.flows.draw_weights import draw_weights
 from pocketseg.flows.overlay import overlay
 from pocketseg.flows.report import write as reporting
-from pocketseg.flows.weights import draw_weights
 from pocketseg.training.model import Model
 
 Verb = Callable[[Path, Path, Path], object]

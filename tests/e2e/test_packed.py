@@ -16,7 +16,7 @@ from pocketseg.data import Cases
 from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import DataError, ModelFileError, RecipeError
-from pocketseg.flows import pack as flow
+from pocketseg.runs import packed as flow
 from pocketseg.training.model import Model
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 import pocketseg
 from pocketseg.errors import EnvironmentProblem, ModelFileError, RecipeError, RunError, TrainingError
-from pocketseg.flows import sweep as sweep_flow
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.experiments import sweep as sweep_flow
 from pocketseg.recipes import load_recipe, parse_yaml
+from pocketseg.runs.folder import RunFolder
 
 TINY = (
     "data.size=[32, 32]",

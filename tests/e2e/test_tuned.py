@@ -15,14 +15,15 @@ from helpers import run_cli
 
 import pocketseg
 from pocketseg.data import Cases
+from pocketseg.engine import tuning as flow
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.library import kernel_names
 from pocketseg.engine.program import Asked
-from pocketseg.engine.session import Session
+from pocketseg.engine.session import JOINED, Session
 from pocketseg.engine.verification import generated
 from pocketseg.errors import ModelFileError, RecipeError
-from pocketseg.flows import tuning as flow
-from pocketseg.flows.inspect_packed import JOINED, inspect_packed
+from pocketseg.flows.inspect_packed import inspect_packed
+from pocketseg.predictors import default_threads
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
 from packed_models import asking
@@ -127,7 +128,7 @@ def test_what_is_faster_alone_is_asked_for_by_its_own_name(joined, clock):
     inside = {number for number, name in enumerate(plain.kernels) if not name}
     assert bool(inside) == (plain.isa != "scalar")
     clock |= {f"{plain.isa}/convolution_codes"}
-    found = flow.tuned(joined, "here")
+    found = flow.tuned(joined, "here", (32, 32), default_threads())
     assert {each.instruction - 1 for each in found.changes if "separable" in each.before} == inside
     assert all(each.after == f"{plain.isa}/convolution_codes" for each in found.changes)
     freed = Session(found.content, "here").kernels
@@ -142,9 +143,9 @@ def test_what_is_inside_of_its_neighbour_waits_for_it(joined, clock):
         pytest.skip("only a machine with AVX-512 has two fast sets")
     inside = {number for number, name in enumerate(plain.kernels) if not name}
     clock |= {"avx2/depthwise_codes"}
-    assert not inside & {each.instruction for each in flow.tuned(joined, "here").changes}
+    assert not inside & {each.instruction for each in flow.tuned(joined, "here", (32, 32), default_threads()).changes}
     clock |= {"avx512/convolution_codes"}
-    found = {each.instruction: each for each in flow.tuned(joined, "here").changes}
+    found = {each.instruction: each for each in flow.tuned(joined, "here", (32, 32), default_threads()).changes}
     assert set(found) == inside | {number + 1 for number in inside}
     assert all(found[number].before == JOINED for number in inside)
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.quant import Binary, Fixed, Int, ResidualBinary, integer_net
 from pocketseg.quant.layers import QuantConv2d
 

@@ -15,10 +15,10 @@ from pocketseg.engine.codec import decode, encode
 from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.packing.lower import lowered
 from pocketseg.packing.passes import PASSES, optimized
 from pocketseg.packing.schedule import scheduled
-from pocketseg.packing.writer import file_of, program_of
 from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))

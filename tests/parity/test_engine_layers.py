@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketseg.engine.session import Session
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.quant import Binary, Fixed, Int, PowerOfTwo, ResidualBinary, Ternary, integer_net
 from pocketseg.quant.layers import QuantConv2d
 

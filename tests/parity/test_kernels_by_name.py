@@ -11,7 +11,7 @@ import pytest
 from pocketseg.engine.library import kernel_names
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.packing.compile import file_of, program_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
 from packed_models import asking, packed

@@ -10,7 +10,7 @@ from torch import nn
 from pocketseg.engine.session import Session
 from pocketseg.exporters.onnx import export_onnx
 from pocketseg.nets.catalogue import build
-from pocketseg.packing.writer import file_of, program_of
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Pipeline
 from pocketseg.quant import Int, integer_net
 from pocketseg.quant.layers import QuantConv2d

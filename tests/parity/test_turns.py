@@ -14,8 +14,8 @@ from torch.nn import functional
 from pocketseg.engine import program as p
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
+from pocketseg.packing.compile import file_of, program_of
 from pocketseg.packing.weights import float_weights
-from pocketseg.packing.writer import file_of, program_of
 from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))

@@ -22,7 +22,7 @@ from pocketseg.files import (
     whole_folder,
     write_atomically,
 )
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.runs.folder import RunFolder
 
 
 def names(folder: Path) -> list[str]:

@@ -24,8 +24,8 @@ def command(
 
         pocketseg demo --out demo
     """
+    from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
     from pocketseg.flows.demo import demo
-    from pocketseg.flows.tables import SHORT_COLUMNS, short_row
 
     console.log_to_terminal()
     began = time.monotonic()

@@ -52,8 +52,7 @@ def command(
 
         pocketseg evaluate model.onnx scans --metrics dice,hd95,surface_dice --tolerance 1.5 --against judged
     """
-    from pocketseg.flows.evaluate import evaluate
-    from pocketseg.flows.tables import (
+    from pocketseg.evaluation.cells import (
         COMPARISON_COLUMNS,
         METRIC_COLUMNS,
         SHORT_COLUMNS,
@@ -61,6 +60,7 @@ def command(
         metric_rows,
         short_row,
     )
+    from pocketseg.flows.evaluate import evaluate
 
     measured = [] if metrics is None else [f"evaluate.metrics=[{metrics}]"]
     measured += [] if tolerance is None else [f"evaluate.tolerance={tolerance}"]

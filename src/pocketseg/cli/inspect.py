@@ -46,9 +46,9 @@ def command(
         pocketseg inspect model.pseg
     """
     from pocketseg.errors import RecipeError
+    from pocketseg.flows.draw_weights import draw_weights
     from pocketseg.flows.inspect import inspect
-    from pocketseg.flows.tables import layer_table, totals
-    from pocketseg.flows.weights import draw_weights
+    from pocketseg.runs.inspection import layer_table, totals
 
     console.log_to_terminal()
     if net.endswith(".pseg"):

@@ -29,8 +29,7 @@ def command(
 
         pocketseg nets --json
     """
-    from pocketseg.flows.nets import nets
-    from pocketseg.flows.tables import NET_COLUMNS, net_row
+    from pocketseg.flows.nets import NET_COLUMNS, net_row, nets
 
     console.log_to_terminal()
     found = nets(names or (), in_channels=in_channels, classes=classes, size=size)

@@ -11,7 +11,7 @@ import typer
 from pocketseg.cli import console
 
 if TYPE_CHECKING:
-    from pocketseg.flows.tuning import Tuning
+    from pocketseg.engine.tuning import Tuning
 
 
 class FloatWeights(StrEnum):

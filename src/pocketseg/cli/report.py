@@ -42,7 +42,7 @@ def command(
         pocketseg report runs/first --format json --set card.intended_use='research on thyroid ultrasound'
     """
     from pocketseg.flows.report import SUFFIXES, report
-    from pocketseg.flows.run_folder import judged_runs
+    from pocketseg.runs.folder import judged_runs
 
     console.log_to_terminal()
     found = [each for run in runs for each in judged_runs(run)]

@@ -11,7 +11,7 @@ from pocketseg.cli import console
 from pocketseg.errors import Problem, TrainingError
 
 if TYPE_CHECKING:
-    from pocketseg.flows.train import TrainResult
+    from pocketseg.experiments.run import TrainResult
 
 
 def command(
@@ -77,8 +77,8 @@ def command(
 
         pocketseg train thin-unet --data scans --out runs/watched --log tensorboard
     """
-    from pocketseg.flows.run_folder import RunFolder
     from pocketseg.flows.train import train
+    from pocketseg.runs.folder import RunFolder
 
     console.log_to_terminal()
     overrides = [
@@ -101,10 +101,10 @@ def command(
 
 
 def _tell_run(result: TrainResult) -> None:
+    from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
     from pocketseg.flows.report import report
-    from pocketseg.flows.results import stage_summaries
-    from pocketseg.flows.run_folder import RunFolder
-    from pocketseg.flows.tables import SHORT_COLUMNS, short_row
+    from pocketseg.runs.folder import RunFolder
+    from pocketseg.runs.results import stage_summaries
 
     found = [row for row in stage_summaries(RunFolder(result.run)) if row[0] in result.summaries]
     rows = [[str(number), stage, *short_row(summary)] for number, stage, summary in found]
@@ -116,7 +116,7 @@ def _tell_run(result: TrainResult) -> None:
 
 def _tell_sweep(result: TrainResult) -> None:
     """The table of the trials; those that failed make it an error at the end."""
-    from pocketseg.flows.run_folder import read_table
+    from pocketseg.runs.tables import read_table
 
     columns, rows = read_table(result.run / "results.csv")
     shown = [at for at, column in enumerate(columns) if column != "error"]

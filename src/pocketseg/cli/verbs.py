@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from pocketseg import __version__
 from pocketseg.cli import (
     benchmark,
     convert_config,
@@ -24,6 +23,7 @@ from pocketseg.cli import (
     train,
     verify,
 )
+from pocketseg.version import VERSION
 
 app = typer.Typer(
     name="pocketseg",
@@ -42,7 +42,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        print(__version__)
+        print(VERSION)
         raise typer.Exit
 
 

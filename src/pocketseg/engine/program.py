@@ -317,3 +317,13 @@ class Program:
 def name_of(part: Any) -> str:
     """How tables call an operation or a step."""
     return type(part).__name__.lower()
+
+
+def operation_text(operation: Operation) -> str:
+    """An operation with what is read of its window, such as `convolution 3×3 /2`."""
+    window = getattr(operation, "window", None)
+    if not isinstance(window, Window):
+        return name_of(operation)
+    groups = getattr(operation, "groups", 1)
+    notes = [f"/{window.stride[0]}"] * (window.stride[0] > 1) + [f"{groups} groups"] * (groups > 1)
+    return " ".join([name_of(operation), "×".join(map(str, window.kernel)), *notes])

@@ -147,3 +147,6 @@ class Session:
             case _ if "POCKETSEG_ISA" in what:
                 return EnvironmentProblem(self.where, what, "unset POCKETSEG_ISA")
         return DataError(self.where, what, "give an image of another size")
+
+
+JOINED = "within its neighbour"

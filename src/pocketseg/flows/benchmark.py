@@ -20,9 +20,9 @@ from PIL import Image
 from pocketseg.data.phantom import phantom_case
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError
-from pocketseg.flows.backends import DIGEST, open_model, origin
-from pocketseg.flows.timing import Timing, in_turns
 from pocketseg.predictors import NetPredictor, default_threads
+from pocketseg.runs.backends import DIGEST, open_model, origin
+from pocketseg.timing import Timing, in_turns
 
 log = logging.getLogger("pocketseg")
 

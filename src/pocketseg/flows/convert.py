@@ -22,13 +22,13 @@ from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import fill_all, read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, RecipeError, named, near
 from pocketseg.files import inside, whole_folder, write_atomically
-from pocketseg.flows.loading import data_recipe, opening
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.intensity import stored_shares
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
+from pocketseg.runs.opening import data_recipe, opening
 from pocketseg.tables import csv_text
 
 log = logging.getLogger("pocketseg")

@@ -12,7 +12,7 @@ from pathlib import Path
 from pocketseg.errors import RecipeError
 from pocketseg.files import write_atomically
 from pocketseg.recipes import load_recipe
-from pocketseg.recipes.fixed_point import EXPERIMENTS, Converted, experiment, from_fixed_point, is_fixed_point
+from pocketseg.recipes.importers.fixed_point import EXPERIMENTS, Converted, experiment, from_fixed_point, is_fixed_point
 from pocketseg.recipes.loading import read_values, recipe_text
 
 log = logging.getLogger("pocketseg")

@@ -11,17 +11,19 @@ from pocketseg.data import Split
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import RunError
 from pocketseg.evaluation import Summary
+from pocketseg.experiments.run import Progress, TrainResult
 from pocketseg.files import PART, remove, write_atomically
 from pocketseg.flows.benchmark import benchmark
 from pocketseg.flows.evaluate import evaluate
 from pocketseg.flows.export import export
-from pocketseg.flows.loading import best_checkpoint, open_cases
 from pocketseg.flows.pack import pack
 from pocketseg.flows.phantom import phantom
 from pocketseg.flows.predict import predict
 from pocketseg.flows.report import report
-from pocketseg.flows.run_folder import RunFolder
-from pocketseg.flows.train import Progress, TrainResult, train
+from pocketseg.flows.train import train
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.opening import open_cases
+from pocketseg.runs.source import ModelSource
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -103,7 +105,7 @@ def _files(run: Path) -> dict[str, Path]:
     cases = open_cases(folder.manifest()["data"]["path"], folder.recipe().data)
     images = [cases.image(case) for case in cases.named(Split.read(folder.split_file).fold(0).train)]
     return {
-        TORCH: best_checkpoint(folder, 0),
+        TORCH: ModelSource.of_run(folder).trained(),
         ONNX: export(run).file,
         PACKED: folder.packed_file(0),
         INT8: pack(run, calibrate=images).file,

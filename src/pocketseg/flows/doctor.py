@@ -14,8 +14,8 @@ from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.repair import Repaired, check_out, repair
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError
-from pocketseg.flows.loading import data_recipe, make_split, opening
 from pocketseg.recipes import Recipe
+from pocketseg.runs.opening import data_recipe, make_split, opening
 
 # Cases are looked at once, one after the other; only pairs are looked at again.
 CACHE_BYTES = 64 * 2**20

@@ -37,12 +37,13 @@ from pocketseg.evaluation import (
     write_table,
 )
 from pocketseg.files import remove, try_folder
-from pocketseg.flows.backends import load_predictor
-from pocketseg.flows.loading import is_stage, metric_choice, open_cases
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import load_recipe
-from pocketseg.recipes.models import Recipe
+from pocketseg.recipes.schema import Recipe
+from pocketseg.runs.backends import load_predictor
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.opening import metric_choice, open_cases
+from pocketseg.runs.source import is_stage
 
 log = logging.getLogger("pocketseg")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from pocketseg.data import Cases, Split
@@ -12,10 +11,13 @@ from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
 from pocketseg.exporters.onnx import LARGEST_DIFFERENCE, LARGEST_SHARE
 from pocketseg.files import try_output, whole_file
-from pocketseg.flows.backends import origin
-from pocketseg.flows.loading import best_checkpoint, open_cases, require_torch
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.packages import require_torch
 from pocketseg.predictors import load_onnx
+from pocketseg.runs.backends import origin
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.opening import open_cases
+from pocketseg.runs.source import ModelSource
+from pocketseg.version import VERSION
 
 log = logging.getLogger("pocketseg")
 
@@ -65,15 +67,16 @@ def export(
     from pocketseg.training.model import Model
 
     folder = RunFolder.existing(run)
+    source = ModelSource.of_run(folder, fold, stage)
     recipe, manifest = folder.recipe(), folder.manifest()
-    checkpoint = best_checkpoint(folder, fold, stage)
+    checkpoint = source.trained()
     model = Model.load(checkpoint)
-    path = Path(out) if out is not None else folder.onnx_file(fold, stage)
+    path = Path(out) if out is not None else source.made(".onnx")
     try_output(path, checkpoint, ending=".onnx")
     cases = open_cases(data or manifest["data"]["path"], recipe.data)
     card = {
         **origin(checkpoint),
-        "pocketseg": metadata.version("pocketseg"),
+        "pocketseg": VERSION,
         "description": recipe.description,
         "net": model.net_options,
         "parameters": parameter_count(model.net),

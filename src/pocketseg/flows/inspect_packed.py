@@ -10,13 +10,13 @@ from pathlib import Path
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import Container
-from pocketseg.engine.session import Session
-from pocketseg.flows.tables import bytes_text
+from pocketseg.engine.program import operation_text
+from pocketseg.engine.session import JOINED, Session
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import default_threads, read_pseg
+from pocketseg.text import bytes_text
 
 COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "kernel"]
-JOINED = "within its neighbour"
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,6 @@ def _rows(program: p.Program) -> Iterator[list[str]]:
             steps or "–",
             ", ".join(forms) or "–",
         ]
-
-
-def operation_text(operation: p.Operation) -> str:
-    """An operation with what is read of its window, such as `convolution 3×3 /2`."""
-    window = getattr(operation, "window", None)
-    if not isinstance(window, p.Window):
-        return p.name_of(operation)
-    groups = getattr(operation, "groups", 1)
-    notes = [f"/{window.stride[0]}"] * (window.stride[0] > 1) + [f"{groups} groups"] * (groups > 1)
-    return " ".join([p.name_of(operation), "×".join(map(str, window.kernel)), *notes])
 
 
 def _weights(operation: p.Operation) -> tuple[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pocketseg.errors import Problem, RecipeError, near
 from pocketseg.flows.inspect import SIZE, padded
-from pocketseg.flows.loading import require_torch
+from pocketseg.packages import require_torch
+from pocketseg.text import bytes_text, pixels_text, si
 
 
 def nets(
@@ -45,3 +46,15 @@ def nets(
         del row["layers"]
         rows.append(row)
     return rows
+
+
+NET_COLUMNS = ["net", "parameters", "buffers", "MACs", "receptive field", "largest activation", "peak", "weights"]
+
+
+def net_row(row: Mapping[str, Any]) -> list[str]:
+    """The costs of a net as the cells of NET_COLUMNS."""
+    return [
+        row["name"], f"{row['parameters']:,}", f"{row['buffers']:,}", si(row["macs"]),
+        pixels_text(row["receptive_field"]), bytes_text(row["largest_activation_bytes"]),
+        bytes_text(row["peak_bytes"]), bytes_text(row["bytes"]),
+    ]  # fmt: skip

@@ -37,9 +37,9 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import inside, resolved, try_folder, write_atomically
-from pocketseg.flows.backends import load_predictor
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
+from pocketseg.runs.backends import load_predictor
 
 log = logging.getLogger("pocketseg")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pocketseg.engine.verification import Verified, verified
 from pocketseg.errors import ModelFileError
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.predictors import open_pseg, pipeline_of
+from pocketseg.runs.folder import RunFolder
 
 
 def verify(model: str | Path) -> Verified:

@@ -10,7 +10,7 @@ from pocketseg.recipes.loading import (
     shipped_names,
     shipped_text,
 )
-from pocketseg.recipes.models import Recipe, StageSection
+from pocketseg.recipes.schema import Recipe, StageSection
 from pocketseg.recipes.sweep import Sweep, Variant, load_sweep
 
 __all__ = [

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from pocketseg.recipes import models
+from pocketseg.recipes import schema as models
 from pocketseg.recipes.loading import FORMS, SWEEP
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from pocketseg.errors import Problem, RecipeError, near
 from pocketseg.files import read_text
-from pocketseg.recipes.fixed_point import is_fixed_point, to_train
-from pocketseg.recipes.models import Recipe
+from pocketseg.recipes.importers.fixed_point import is_fixed_point, to_train
+from pocketseg.recipes.schema import Recipe
 
 LARGEST_RECIPE_BYTES = 1_000_000
 SWEEP = "sweep"

@@ -13,7 +13,7 @@ from typing import Any
 
 from pocketseg.errors import Problem, RecipeError
 from pocketseg.recipes.loading import SWEEP, StageCheck, dump_values, overridden, set_key, validated
-from pocketseg.recipes.models import Recipe
+from pocketseg.recipes.schema import Recipe
 
 MOST_TRIALS = 10_000
 LONGEST_NAME = 100

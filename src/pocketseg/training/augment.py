@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketseg.recipes.models import AugmentSection
+from pocketseg.recipes.schema import AugmentSection
 
 # Nodes of a curve of grey values, which is linear between them.
 CURVE = 256

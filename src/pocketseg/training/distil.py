@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketseg.recipes.models import DistilSection
+from pocketseg.recipes.schema import DistilSection
 from pocketseg.training.losses import object_rims
 
 HintKind = Literal["l1", "l2", "cosine", "attention"]

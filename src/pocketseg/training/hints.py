@@ -13,7 +13,7 @@ from pocketseg.errors import RecipeError, near
 from pocketseg.nets import AnySize
 from pocketseg.nets.points import Block, activations, block_output, blocks, place_shapes, tapped
 from pocketseg.quant.apply import graph_of
-from pocketseg.recipes.models import HintLayers, HintsSection
+from pocketseg.recipes.schema import HintLayers, HintsSection
 from pocketseg.training.distil import HintKind, hint_loss
 
 TOTAL = 10.0

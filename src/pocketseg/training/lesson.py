@@ -13,7 +13,7 @@ from torch import Tensor
 from pocketseg.data import Case
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_size, tiles
-from pocketseg.recipes.models import DistilSection, LossSection
+from pocketseg.recipes.schema import DistilSection, LossSection
 from pocketseg.training.distil import logits_of, soft_loss
 from pocketseg.training.hints import Hints, Student
 from pocketseg.training.losses import segmentation_loss

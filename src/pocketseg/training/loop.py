@@ -29,7 +29,7 @@ from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant import TernaryTanh
 from pocketseg.recipes import Recipe, StageSection
-from pocketseg.recipes.models import LossSection
+from pocketseg.recipes.schema import LossSection
 from pocketseg.tables import csv_text
 from pocketseg.training.augment import augment, draw, move_maps, sample_generator
 from pocketseg.training.checkpoint import (
@@ -48,6 +48,7 @@ from pocketseg.training.losses import segmentation_loss
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
 from pocketseg.training.samples import AUGMENT, Samples
+from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
 
@@ -175,11 +176,11 @@ class StageTraining:
 
     @property
     def last(self) -> Path:
-        return self.folder / "last.safetensors"
+        return StageFolder(self.folder).last
 
     @property
     def best(self) -> Path:
-        return self.folder / "best.safetensors"
+        return StageFolder(self.folder).best
 
     def run(self) -> None:
         """Train to the end, or until told to stop.
@@ -513,10 +514,10 @@ class StageTraining:
         # Not the order of the rows' keys: those that come back from a checkpoint are sorted.
         columns = [*FIRST, *sorted(set(rows[0]) - {*FIRST, *LAST}), *(name for name in LAST if name in rows[0])]
         cells = ([{**row, "epoch": int(row["epoch"])}.get(column, "") for column in columns] for row in rows)
-        write_atomically(self.folder / "history.csv", csv_text([columns, *cells]))
+        write_atomically(StageFolder(self.folder).history, csv_text([columns, *cells]))
 
     def _write_timing(self, epoch: int, train_s: float, validation_s: float, images: int) -> None:
         """Times stay out of history.csv, so that equal runs are equal bytes; a repeated epoch is listed again."""
-        path = self.folder / "timings.csv"
+        path = StageFolder(self.folder).timings
         before = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else TIMINGS
         write_atomically(path, f"{before}\n{epoch},{train_s:.3f},{validation_s:.3f},{images / train_s:.2f}\n")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketseg.recipes.models import LossSection
+from pocketseg.recipes.schema import LossSection
 
 # Keeps the boundary ratio away from 0/0 (Vaze et al. 2020).
 BOUNDARY_SMOOTHING = 0.01

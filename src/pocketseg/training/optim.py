@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from pocketseg.recipes.models import EarlyStopSection, OptimizerSection, Schedule
+from pocketseg.recipes.schema import EarlyStopSection, OptimizerSection, Schedule
 
 
 def make_optimizer(net: nn.Module, options: OptimizerSection) -> torch.optim.Optimizer:
@@ -50,7 +50,7 @@ def rate_factor(schedule: Schedule, *, epoch: int, progress: float, epochs: int,
         scores: the validation score of every finished epoch, higher is better.
 
     Example:
-        >>> from pocketseg.recipes.models import StepSchedule
+        >>> from pocketseg.recipes.schema import StepSchedule
         >>> rate_factor(StepSchedule(every=2, factor=0.5), epoch=5, progress=0, epochs=9, scores=[])
         0.25
     """

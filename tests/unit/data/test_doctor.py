@@ -16,8 +16,8 @@ from pocketseg.data.doctor.likeness import near_pairs, thumbnail
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError
 from pocketseg.flows.doctor import doctor
-from pocketseg.flows.loading import make_split
 from pocketseg.recipes import load_recipe
+from pocketseg.runs.opening import make_split
 
 
 def smooth(seed: int, shape=(96, 120)):

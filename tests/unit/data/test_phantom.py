@@ -6,14 +6,28 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from pocketseg.data import phantom
 from pocketseg.data.phantom import PhantomCase, phantom_case, write_phantom
+from pocketseg.data.phantom.folder import views
+from pocketseg.data.phantom.patient import draw_anatomy, has_lesion
+from pocketseg.data.phantom.probe import Medium, acoustic_grid
+from pocketseg.data.phantom.shapes import Points, draw_blob, draw_ripples, stream
+from pocketseg.data.phantom.sound import (
+    FREQUENCY_MHZ,
+    TGC_LOSS,
+    WHITE_DB,
+    complex_normal,
+    gain_by_depth,
+    grid_spacing_mm,
+    log_compress,
+    loss_on_the_way,
+    point_spread,
+)
 from pocketseg.errors import DataError
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[PhantomCase]:
-    return [phantom_case(0, patient, view) for patient, view in islice(phantom.views(0), 80)]
+    return [phantom_case(0, patient, view) for patient, view in islice(views(0), 80)]
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +39,8 @@ def positives(cases):
 
 
 @pytest.fixture(scope="module")
-def grid() -> phantom.Points:
-    return phantom.acoustic_grid(128)
+def grid() -> Points:
+    return acoustic_grid(128)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -139,10 +153,10 @@ def test_seeds_give_other_lesions():
 
 
 def test_patients_have_one_to_four_views():
-    numbers = np.array(list(islice(phantom.views(0), 1000)))
-    views = np.bincount(numbers[:, 0])[1:-1]  # the last patient may be cut short
-    assert set(views) == {1, 2, 3, 4}
-    assert np.all(np.bincount(views)[1:] / len(views) > 0.15)
+    numbers = np.array(list(islice(views(0), 1000)))
+    counts = np.bincount(numbers[:, 0])[1:-1]  # the last patient may be cut short
+    assert set(counts) == {1, 2, 3, 4}
+    assert np.all(np.bincount(counts)[1:] / len(counts) > 0.15)
 
 
 def test_views_share_the_lesion_and_not_the_speckle(cases):
@@ -162,7 +176,7 @@ def fine_detail(image):
 
 def test_one_patient_in_seven_has_no_lesion():
     for seed in range(5):
-        empty = [not phantom.has_lesion(seed, patient) for patient in range(70)]
+        empty = [not has_lesion(seed, patient) for patient in range(70)]
         assert [sum(empty[i : i + 7]) for i in range(0, 70, 7)] == [1] * 10
         assert empty[:7] * 10 != empty
 
@@ -181,7 +195,7 @@ def test_lesions_cover_2_to_20_percent(positives):
 
 
 def test_look_alikes_are_there_and_unlabelled():
-    anatomies = [phantom.draw_anatomy(0, patient) for patient in range(70)]
+    anatomies = [draw_anatomy(0, patient) for patient in range(70)]
     shadows = [sum(stain.loss > 1 for stain in a.stains) for a in anatomies]
     lobules = [sum(stain.loss < 1 for stain in a.stains) for a in anatomies]
     assert 0.5 < np.mean([n > 0 for n in shadows]) < 0.9 and min(lobules) >= 1
@@ -191,7 +205,7 @@ def test_look_alikes_are_there_and_unlabelled():
 
 
 def test_all_kinds_of_lesions_occur():
-    lesions = [a.lesion for a in (phantom.draw_anatomy(0, p) for p in range(200)) if a.lesion]
+    lesions = [a.lesion for a in (draw_anatomy(0, p) for p in range(200)) if a.lesion]
     contrast = np.array([lesion.contrast_db for lesion in lesions])
     share = [np.mean(contrast < -22), np.mean((contrast >= -22) & (contrast < 0)), np.mean(contrast > 0)]
     np.testing.assert_allclose(share, [0.2, 0.72, 0.08], atol=0.08)
@@ -208,16 +222,16 @@ def test_grey_values_use_the_range_without_clipping_it_away(cases):
 
 
 def test_fully_developed_speckle_is_rayleigh(grid):
-    pulse = phantom.point_spread(grid)
-    echo = np.stack([pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)])
+    pulse = point_spread(grid)
+    echo = np.stack([pulse.spread(complex_normal(stream(s), grid.z.shape)) for s in range(10)])
     envelope = np.abs(echo)
     assert envelope.mean() / envelope.std() == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), abs=0.04)  # 1.91
     assert np.mean(envelope**2) == pytest.approx(1, abs=0.03)  # the filter keeps the power
 
 
 def test_speckle_is_finest_at_the_focus_and_wider_than_deep(grid):
-    pulse = phantom.point_spread(grid)
-    echo = np.stack([pulse.spread(phantom.complex_normal(phantom.stream(s), grid.z.shape)) for s in range(10)])
+    pulse = point_spread(grid)
+    echo = np.stack([pulse.spread(complex_normal(stream(s), grid.z.shape)) for s in range(10)])
     depth = grid.z[:, 0]
     shallow, focus, deep = (neighbours_alike(echo[:, np.abs(depth - z) < 2]) for z in (2, 18, 38))
     assert shallow > focus + 0.05 and deep > focus + 0.05
@@ -233,49 +247,49 @@ def test_what_lies_behind_a_lesion(grid, loss, sign):
     """Two ways through 8 mm: 2 f * 0.8 cm * (loss - 0.7) decibels, more or less than beside it."""
     body = np.full_like(grid.z, 0.7)
     body[(np.abs(grid.z - 16) < 4) & (np.abs(grid.x) < 6)] = loss
-    medium = phantom.Medium(np.zeros_like(body), body, np.zeros_like(body))
-    lost_db = phantom.loss_on_the_way(medium, phantom.point_spread(grid), grid)
+    medium = Medium(np.zeros_like(body), body, np.zeros_like(body))
+    lost_db = loss_on_the_way(medium, point_spread(grid), grid)
     before, behind = (int(np.argmin(np.abs(grid.z[:, 0] - z))) for z in (10, 24))
     middle, beside = (int(np.argmin(np.abs(grid.x[0] - x))) for x in (0, 15))
-    expected = 2 * phantom.FREQUENCY_MHZ * 0.8 * (0.7 - loss)
+    expected = 2 * FREQUENCY_MHZ * 0.8 * (0.7 - loss)
     assert lost_db[before, beside] - lost_db[before, middle] == pytest.approx(0, abs=0.01)
     assert lost_db[behind, beside] - lost_db[behind, middle] == pytest.approx(expected, rel=0.05)
     assert np.sign(expected) == sign
 
 
 def test_gain_undoes_the_average_loss_up_to_the_sliders(grid):
-    body = np.full_like(grid.z, phantom.TGC_LOSS)
-    medium = phantom.Medium(np.zeros_like(body), body, np.zeros_like(body))
-    lost_db = phantom.loss_on_the_way(medium, phantom.point_spread(grid), grid)
-    errors = [phantom.gain_by_depth(phantom.stream(s), grid) - lost_db for s in range(20)]
+    body = np.full_like(grid.z, TGC_LOSS)
+    medium = Medium(np.zeros_like(body), body, np.zeros_like(body))
+    lost_db = loss_on_the_way(medium, point_spread(grid), grid)
+    errors = [gain_by_depth(stream(s), grid) - lost_db for s in range(20)]
     assert lost_db.max() > 40
     assert 0.5 < np.std(errors) < 3 and np.abs(errors).max() < 8
 
 
 def test_a_mirror_shines_only_when_met_squarely(grid):
     flat = np.zeros_like(grid.z)
-    level, steep = (phantom.Medium(flat, flat, flat).polish(d, 1.0).mirror.max() for d in (grid.z - 20, grid.x))
+    level, steep = (Medium(flat, flat, flat).polish(d, 1.0).mirror.max() for d in (grid.z - 20, grid.x))
     assert level == pytest.approx(1, abs=0.2) and steep < 1e-3
 
 
 def test_compression_spans_the_dynamic_range():
-    levels_db = np.array([phantom.WHITE_DB + 10, phantom.WHITE_DB, phantom.WHITE_DB - 25, phantom.WHITE_DB - 60])
-    np.testing.assert_allclose(phantom.log_compress(10 ** (levels_db / 20), 50), [1, 1, 0.5, 0], atol=1e-6)
+    levels_db = np.array([WHITE_DB + 10, WHITE_DB, WHITE_DB - 25, WHITE_DB - 60])
+    np.testing.assert_allclose(log_compress(10 ** (levels_db / 20), 50), [1, 1, 0.5, 0], atol=1e-6)
 
 
 def test_outlines_have_the_area_they_ask_for():
-    rng = phantom.stream(0)
-    fine = phantom.Points(*np.meshgrid(*[np.linspace(-20, 20, 800, dtype=np.float32)] * 2))
+    rng = stream(0)
+    fine = Points(*np.meshgrid(*[np.linspace(-20, 20, 800, dtype=np.float32)] * 2))
     for _ in range(5):
-        blob = phantom.draw_blob(rng, 0.0, 0.0, 6.0, aspect=(0.7, 2.0), rough=(0.1, 0.2), orders=9)
+        blob = draw_blob(rng, 0.0, 0.0, 6.0, aspect=(0.7, 2.0), rough=(0.1, 0.2), orders=9)
         assert np.mean(blob.edge_mm(fine) < 0) * 1600 == pytest.approx(np.pi * 36, rel=0.02)
 
 
 def test_ripples_have_unit_variance_and_their_length(grid):
-    at = [phantom.draw_ripples(phantom.stream(s), x_mm=2.0, z_mm=4.0)(grid) for s in range(20)]
+    at = [draw_ripples(stream(s), x_mm=2.0, z_mm=4.0)(grid) for s in range(20)]
     assert np.std(at) == pytest.approx(1, abs=0.1)
     change_z, change_x = (np.std(np.diff(at, axis=axis)) for axis in (1, 2))
-    spacing_z, spacing_x = phantom.grid_spacing_mm(grid)
+    spacing_z, spacing_x = grid_spacing_mm(grid)
     assert spacing_x / change_x == pytest.approx(2.0, rel=0.15)
     assert spacing_z / change_z == pytest.approx(4.0, rel=0.15)
 

@@ -13,7 +13,7 @@ from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.container import Container, read_container
 from pocketseg.engine.program import Asked
 from pocketseg.engine.session import Session
-from pocketseg.packing.writer import program_of
+from pocketseg.packing.compile import program_of
 from pocketseg.quant import integer_net
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))

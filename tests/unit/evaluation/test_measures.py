@@ -39,7 +39,7 @@ from pocketseg.metrics import (
     rand_of_masks,
     surface_distances,
 )
-from pocketseg.recipes.models import EvaluateSection
+from pocketseg.recipes.schema import EvaluateSection
 
 # reference and prediction of four cases: partly right, missed, false alarm, rightly empty
 REFERENCE = np.zeros((4, 8, 10), np.uint8)

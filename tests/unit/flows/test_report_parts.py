@@ -16,9 +16,9 @@ from pocketseg.flows.report.asked import Speed, ranked
 from pocketseg.flows.report.judged import Judged, on_common_cases
 from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.flows.report.recipe_text import recipe_text
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.recipes import load_recipe
 from pocketseg.reporting import Interval
+from pocketseg.runs.folder import RunFolder
 
 STAGE = {"name": "float", "net": {"arch": "thin_unet"}, "loss": {"bce": 1}, "epochs": 3}
 MANIFEST = {"data": {"sha256": "d" * 64, "cases": 40, "layout": "folders"}, "stages": {}}

@@ -20,7 +20,7 @@ import pytest
 from pocketseg import load
 from pocketseg.engine.codec import file_of
 from pocketseg.exporters import export_onnx
-from pocketseg.packing.writer import program_of
+from pocketseg.packing.compile import program_of
 from pocketseg.pipeline import Pipeline
 from pocketseg.training.model import Model
 

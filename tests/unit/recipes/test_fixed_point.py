@@ -6,12 +6,12 @@ import pytest
 import yaml
 
 from pocketseg.errors import RecipeError
+from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.flows.convert_config import convert_config, listed
-from pocketseg.flows.stages import check_stage
 from pocketseg.nets import build
 from pocketseg.quant import Scheme, quantize_net
 from pocketseg.recipes import load_recipe, parse_yaml
-from pocketseg.recipes.fixed_point import (
+from pocketseg.recipes.importers.fixed_point import (
     DEAD,
     EXPERIMENTS,
     INT_BITS,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pocketseg.errors import Problem, RecipeError
-from pocketseg.flows.stages import check_stage
+from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.recipes import Recipe, dump_recipe, load_recipe, load_sweep, parse_yaml, shipped_names, shipped_text
 
 NET = {"arch": "thin_unet"}
@@ -582,7 +582,7 @@ def test_faults_in_a_list_of_schemes_are_told():
     ],
 )
 def test_what_is_no_number_for_its_key(override):
-    from pocketseg.flows.stages import check_stage
+    from pocketseg.experiments.stage_checks import check_stage
 
     with pytest.raises(RecipeError):
         load_recipe("thin-unet", override.split("\0"), check_stage)

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from pocketseg.cli.recipes import listed
-from pocketseg.flows.stages import check_stage
+from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.nets import parameter_count, skeleton
 from pocketseg.recipes import dump_recipe, form_names, load_sweep, shipped_names, shipped_text
-from pocketseg.recipes.models import HintsSection
+from pocketseg.recipes.schema import HintsSection
 from pocketseg.training.hints import choose_hints
 from pocketseg.training.optim import rate_factor, should_stop
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 
 from pocketseg.errors import RecipeError
-from pocketseg.flows.stages import check_stage
+from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.recipes import dump_recipe, load_recipe, load_sweep, parse_yaml
 
 BASE = {"stages": [{"name": "float", "net": {"arch": "thin_unet"}}]}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from pocketseg.recipes.models import AffineSection, AugmentSection, ElasticSection
+from pocketseg.recipes.schema import AffineSection, AugmentSection, ElasticSection
 from pocketseg.training.augment import augment, draw, sample_generator
 
 EVERYTHING = AugmentSection(

@@ -12,7 +12,7 @@ from torch import nn
 
 from pocketseg.errors import EnvironmentProblem, ModelFileError
 from pocketseg.nets import build
-from pocketseg.recipes.models import OptimizerSection
+from pocketseg.recipes.schema import OptimizerSection
 from pocketseg.training.checkpoint import (
     KEY,
     pack_optimizer,

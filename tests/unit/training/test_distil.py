@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pocketseg.recipes.models import DistilSection
+from pocketseg.recipes.schema import DistilSection
 from pocketseg.training.distil import NEAREST, hint_loss, logits_of, soft_loss
 
 

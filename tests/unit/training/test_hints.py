@@ -9,7 +9,7 @@ from pocketseg.nets.points import block_output, blocks, place_shapes, tapped
 from pocketseg.quant import Scheme, calibrate, quantize_net
 from pocketseg.recipes import load_sweep
 from pocketseg.recipes.loading import shipped_names
-from pocketseg.recipes.models import HintsSection
+from pocketseg.recipes.schema import HintsSection
 from pocketseg.training.hints import Student, choose_hints, fits_name, frozen_layers, keep_outputs
 
 THIN = {"arch": "thin_unet", "width": 8, "blocks": 2, "norm": "block"}

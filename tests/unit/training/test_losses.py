@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pocketseg.recipes.models import LossSection
+from pocketseg.recipes.schema import LossSection
 from pocketseg.training.losses import (
     boundary_loss,
     cross_entropy,

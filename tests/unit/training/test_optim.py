@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pocketseg.nets import build
-from pocketseg.recipes.models import (
+from pocketseg.recipes.schema import (
     ConstantSchedule,
     ConstantThenDecaySchedule,
     CosineSchedule,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pocketseg.recipes.models import LossSection
+from pocketseg.recipes.schema import LossSection
 from pocketseg.training.losses import segmentation_loss
 from pocketseg.training.pixel_weights import FLOOR, GAP, border_weights, skeleton
 

@@ -11,7 +11,7 @@ from pocketseg.errors import DataError, RecipeError
 from pocketseg.nets import skeleton
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.predictors import NetPredictor
-from pocketseg.recipes.models import DistilSection, HintsSection, LossSection
+from pocketseg.recipes.schema import DistilSection, HintsSection, LossSection
 from pocketseg.training.hints import Student, choose_hints
 from pocketseg.training.lesson import Inputs, Lesson
 from pocketseg.training.model import Model, torch_forward

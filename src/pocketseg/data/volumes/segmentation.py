@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from pocketseg import __version__, memory
+from pocketseg import memory
 from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, header_text, quiet, read_dataset
 from pocketseg.data.volumes.grid import Pixels
 from pocketseg.errors import DataError, missing_package
 from pocketseg.files import write_atomically
+from pocketseg.version import VERSION
 
 # What a segmentation repeats of the patient and the visit; all may be empty (type 2 of the standard).
 PERSONAL = (
@@ -112,7 +113,7 @@ def write_segmentation(
             segmented_property_type=kind,
             algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-                name="pocketseg", version=__version__, family=codes.DCM.ArtificialIntelligence
+                name="pocketseg", version=VERSION, family=codes.DCM.ArtificialIntelligence
             ),
         )
         for number, name in enumerate(classes, start=1)
@@ -133,7 +134,7 @@ def write_segmentation(
             instance_number=1,
             manufacturer="pocketseg",
             manufacturer_model_name="pocketseg",
-            software_versions=__version__,
+            software_versions=VERSION,
             device_serial_number="0",
             omit_empty_frames=bool(frames.any()),
             content_label="SEGMENTATION",

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pocketseg.data import Case, Cases
 from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
-from pocketseg.flows.backends import load_predictor
-from pocketseg.flows.report.judged import FORMS, Judged
-from pocketseg.flows.timing import in_turns
+from pocketseg.flows.report.judged import ONNX, PACKED, WEIGHTS, Judged
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
 from pocketseg.predictors import NetPredictor
 from pocketseg.reporting import Panel
+from pocketseg.runs.backends import load_predictor
+from pocketseg.timing import in_turns
 
 # Curves and time are taken on some cases of a part, evenly drawn from it.
 CURVE_CASES, TIMED_CASES = 50, 10
@@ -28,7 +28,7 @@ CURVE_CASES, TIMED_CASES = 50, 10
 TURNS, TURN_S, SLOW_S = 5, 0.2, 0.5
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 TORCH = "PyTorch"
-RUNTIMES = {FORMS["model.pseg"]: "engine", FORMS["model.onnx"]: "ONNX Runtime", FORMS["best.safetensors"]: TORCH}
+RUNTIMES = {PACKED: "engine", ONNX: "ONNX Runtime", WEIGHTS: TORCH}
 
 Image = tuple[NDArray[np.generic], tuple[float, float] | None]
 

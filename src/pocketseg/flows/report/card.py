@@ -13,9 +13,9 @@ from pocketseg.evaluation import CaseScore, by_size
 from pocketseg.files import sha256_of
 from pocketseg.flows.report.asked import Curves
 from pocketseg.flows.report.judged import Judged
-from pocketseg.flows.tables import bytes_text
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.reporting import Facts, Notes
+from pocketseg.text import bytes_text
 
 # Below these, a result says little.
 FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10

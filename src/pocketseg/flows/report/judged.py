@@ -10,19 +10,14 @@ from typing import Any
 from pocketseg.errors import DataError, RunError
 from pocketseg.evaluation import CaseScore, Summary, read_scores, summarize
 from pocketseg.files import resolved, sha256_of
-from pocketseg.flows.inspect import Inspection, read_inspection
-from pocketseg.flows.loading import is_stage
-from pocketseg.flows.results import judged_stages
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.recipes import Recipe, StageSection
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.inspection import Inspection, read_inspection
+from pocketseg.runs.results import judged_stages
+from pocketseg.runs.source import is_stage
 
-# What a size is told of: the form that is given away, else what is stored.
-FORMS = {
-    "model.pseg": "packed model",
-    "packed.safetensors": "packed weights",
-    "model.onnx": "ONNX",
-    "best.safetensors": "weights",
-}
+# The forms of a model.
+PACKED, PACKED_WEIGHTS, ONNX, WEIGHTS = "packed model", "packed weights", "ONNX", "weights"
 
 
 @dataclass(frozen=True)
@@ -70,18 +65,18 @@ class Judged:
         return "f32" if self.stage.quant is None else self.stage.quant.scheme
 
     def best(self, fold: int) -> Path:
-        return self.run.best(fold, self.stage.name)
+        return self.run.stage(fold, self.stage.name).best
 
     def files(self, fold: int) -> dict[str, Path]:
-        """The forms in which the model is there, in the order of `FORMS`."""
+        """The forms in which the model is there: the one that is given away first, else what is stored."""
         folder = self.run.stage(fold, self.stage.name)
         places = {
-            "model.pseg": self.run.fold(fold) / f"{self.place or 'model'}.pseg",
-            "packed.safetensors": folder / "packed.safetensors",
-            "model.onnx": self.run.onnx_file(fold, self.place),
-            "best.safetensors": self.best(fold),
+            PACKED: self.run.packed_file(fold, self.place),
+            PACKED_WEIGHTS: folder.packed,
+            ONNX: self.run.onnx_file(fold, self.place),
+            WEIGHTS: folder.best,
         }
-        return {FORMS[form]: places[form] for form in FORMS if places[form].is_file()}
+        return {form: path for form, path in places.items() if path.is_file()}
 
     def size(self) -> tuple[str, int]:
         """Form and bytes of the file that holds it."""
@@ -97,8 +92,8 @@ class Judged:
         ]
 
     def inspection(self) -> Inspection | None:
-        """Layers and costs; runs of before version 0.2 have none."""
-        file = self.run.stage(self.folds[0], self.stage.name) / "architecture.json"
+        """Layers and costs; None where the file is gone."""
+        file = self.run.stage(self.folds[0], self.stage.name).architecture
         return read_inspection(file) if file.is_file() else None
 
 

@@ -12,9 +12,9 @@ from pocketseg.evaluation.scores import MIXED
 from pocketseg.flows.report.asked import Speed
 from pocketseg.flows.report.judged import Judged
 from pocketseg.flows.report.names import Pseudonyms
-from pocketseg.flows.results import stage_summaries
 from pocketseg.metrics import seed_spread
 from pocketseg.reporting import Cell, Chart, Column, Interval, Rated, Table, trade_off
+from pocketseg.runs.results import stage_summaries
 
 DIFFERENCE = "difference to {}"
 

@@ -12,8 +12,6 @@ from typing import Any
 from pocketseg.data import Cases, Split
 from pocketseg.errors import RecipeError, near
 from pocketseg.files import resolved, try_folder, try_output
-from pocketseg.flows.loading import open_cases
-from pocketseg.flows.pictures import read_history
 from pocketseg.flows.report import card, plots, tables
 from pocketseg.flows.report.asked import (
     RUNTIMES,
@@ -28,7 +26,6 @@ from pocketseg.flows.report.asked import (
 from pocketseg.flows.report.judged import Judged, on_common_cases, read_models
 from pocketseg.flows.report.names import FILE, Pseudonyms
 from pocketseg.flows.report.recipe_text import recipe_text
-from pocketseg.flows.tables import totals
 from pocketseg.reporting import (
     SUFFIXES,
     Code,
@@ -44,6 +41,9 @@ from pocketseg.reporting import (
     training_charts,
     write_report,
 )
+from pocketseg.runs.history import read_history
+from pocketseg.runs.inspection import totals
+from pocketseg.runs.opening import open_cases
 from pocketseg.training.collapse import CAUSES, collapse
 
 SHOWN, SHOWN_SIDE_BY_SIDE, MOST_SIDE_BY_SIDE = 6, 8, 4
@@ -352,7 +352,7 @@ def _training(about: Sequence[Judged], *, one_run: bool) -> Section:
     for model in about:
         for fold in model.folds:
             for stage in model.recipe.stages:
-                history = read_history(model.run.stage(fold, stage.name))
+                history = read_history(model.run.stage(fold, stage.name).history)
                 where = stage.name if one_run else f"{model.name}, {stage.name}"
                 where += f", fold {fold}" if len(model.folds) > 1 else ""
                 curve = StageCurves(where, history)

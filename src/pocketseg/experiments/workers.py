@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from pocketseg.errors import EnvironmentProblem, Interrupted, PocketsegError, missing_package
-from pocketseg.flows.run_folder import RunFolder
-from pocketseg.flows.train import train_run
+from pocketseg.experiments.run import train_run
+from pocketseg.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import StopRequest

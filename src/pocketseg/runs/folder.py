@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 
 from pocketseg.data.layouts.listing import natural_key
 from pocketseg.errors import EnvironmentProblem, PocketsegError, RunError
-from pocketseg.files import PART, disk_problem, locked, make_folder, open_own, write_atomically, write_json
+from pocketseg.files import PART, disk_problem, locked, make_folder, open_own, write_json
 from pocketseg.names import printable
 from pocketseg.recipes import Recipe, load_recipe
-from pocketseg.tables import csv_rows, csv_text
+from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
 
@@ -46,18 +45,11 @@ class RunFolder:
     def split_file(self) -> Path:
         return self.path / "split.json"
 
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.html"
-
     def fold(self, fold: int) -> Path:
         return self.path / f"fold-{fold}"
 
-    def stage(self, fold: int, stage: str) -> Path:
-        return self.fold(fold) / stage
-
-    def best(self, fold: int, stage: str) -> Path:
-        return self.stage(fold, stage) / "best.safetensors"
+    def stage(self, fold: int, stage: str) -> StageFolder:
+        return StageFolder(self.fold(fold) / stage)
 
     def scores_file(self, fold: int, part: str, stage: str | None = None) -> Path:
         """Of the last stage, or of an earlier one."""
@@ -67,10 +59,12 @@ class RunFolder:
         """Of the last stage, or of an earlier one."""
         return self.fold(fold) / (stage or "") / "summary.json"
 
-    def packed_file(self, fold: int) -> Path:
-        return self.fold(fold) / "model.pseg"
+    def packed_file(self, fold: int, stage: str | None = None) -> Path:
+        """Of the last stage, or of an earlier one."""
+        return self.fold(fold) / f"{stage or 'model'}.pseg"
 
     def onnx_file(self, fold: int, stage: str | None = None) -> Path:
+        """Of the last stage, or of an earlier one."""
         return self.fold(fold) / f"{stage or 'model'}.onnx"
 
     @classmethod
@@ -236,59 +230,3 @@ def judged_runs(path: Path) -> list[Path]:
         return [path]
     found = sorted((path / TRIALS).iterdir(), key=lambda run: natural_key(run.name))
     return [run for run in found if RunFolder(run).judged()]
-
-
-def add_result(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a run's row to the table beside the runs; a row of the same name is replaced, new columns are added.
-
-    Runs that end at the same moment wait for one another.
-
-    Raises:
-        RunError: there is a file of that name which is no table of runs.
-        EnvironmentProblem: it cannot be written.
-    """
-    with locked(path.with_name(f".{path.name}.lock")):
-        rows = [old for old in read_rows(path) if old["name"] != row["name"]]
-        write_table(path, [*rows, row])
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Cells of the table beside the runs by column; none where there is no such file.
-
-    Raises:
-        RunError: it is no table of runs, which have a name.
-    """
-    if not path.exists():
-        return []
-    columns, rows = read_table(path)
-    if "name" not in columns:
-        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as CSV; a column that only some of them have stands where it first comes, after its left neighbour."""
-    columns: list[str] = []
-    for row in rows:
-        at = 0
-        for key in row:
-            if key not in columns:
-                columns.insert(at, key)
-            at = columns.index(key) + 1
-    write_atomically(path, csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)]))
-
-
-def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells of what `write_table` wrote.
-
-    Raises:
-        RunError: it cannot be read, its rows are not of one length, or two columns have one name.
-    """
-    try:
-        # A spreadsheet may have saved it in another encoding: what it wrote keeps its bytes.
-        columns, *rows = csv_rows(path.read_bytes().decode("utf-8-sig", "surrogateescape")) or [[]]
-    except (OSError, csv.Error) as error:
-        raise RunError(str(path), f"cannot be read ({error})", "rename it, and a new one is begun") from error
-    if any(len(row) != len(columns) for row in rows) or len(set(columns)) < len(columns):
-        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
-    return columns, rows

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
-from pocketseg.errors import RunError
 from pocketseg.metrics import overlap
 from pocketseg.predictors import Predictor
 from pocketseg.reporting import Panel, StageCurves, overlay, save_curves, save_examples
+from pocketseg.runs.history import read_history
+from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     import torch
@@ -23,21 +21,6 @@ if TYPE_CHECKING:
     from pocketseg.training.model import Model
 
 EXAMPLES = 8
-
-
-def read_history(folder: Path, name: str = "history.csv") -> list[dict[str, float]]:
-    """Rows of a stage's history.csv, or of its timings.csv; none where it is not there.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    path = folder / name
-    try:
-        # Version 0.1 appended its timings, and a kill could cut off the last line.
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else ""
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(whole))]
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(str(path), f"is damaged ({error})", "restore it from a copy, or remove it") from error
 
 
 def panel(cases: Cases, case: Case, predictor: Predictor) -> Panel:
@@ -49,14 +32,14 @@ def panel(cases: Cases, case: Case, predictor: Predictor) -> Panel:
     return Panel(case.name, caption, image, truth, prediction)
 
 
-def draw_stage(folder: Path, title: str, cases: Cases, validation: Sequence[Case]) -> None:
+def draw_stage(folder: StageFolder, title: str, cases: Cases, validation: Sequence[Case]) -> None:
     """Write curves.png and examples.png of a stage that has been trained."""
     from pocketseg.training.model import Model
 
-    save_curves(StageCurves(title, read_history(folder)), folder / "curves.png")
-    predictor = Model.load(folder / "best.safetensors").predictor()
+    save_curves(StageCurves(title, read_history(folder.history)), folder.curves)
+    predictor = Model.load(folder.best).predictor()
     panels = [panel(cases, case, predictor) for case in _shown(validation)]
-    save_examples(panels, folder / "examples.png", predictor.pipeline.classes)
+    save_examples(panels, folder.examples, predictor.pipeline.classes)
 
 
 def draw_examples(

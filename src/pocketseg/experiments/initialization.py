@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pocketseg.data import Fold, Split
 from pocketseg.errors import RecipeError, RunError
 from pocketseg.files import sha256_of
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.recipes import Recipe, StageSection
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.source import ModelSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -142,15 +143,11 @@ def _take(net: nn.Module, tensors: Mapping[str, Tensor], stage: StageSection, wh
 
 def best_of(key: Key, run: str, fold: int, stage: str | None) -> Path:
     """The best weights of a fold of another run, of the named stage or the last; `key` is what asks for them."""
-    other = RunFolder.existing(run)
-    names = [section.name for section in other.recipe().stages]
-    if stage is not None and stage not in names:
-        raise RunError(run, f"has no stage {stage!r}", f"its stages are {', '.join(names)}")
-    path = other.best(fold, stage or names[-1])
+    path = ModelSource.of_run(RunFolder.existing(run), fold, stage).weights
     if not path.is_file():
         raise RunError(
             run,
-            f"has no best weights of fold {fold}, stage {stage or names[-1]!r} ({path} is missing)",
+            f"has no best weights of fold {fold}, stage {path.parent.name!r} ({path} is missing)",
             f"train that fold there, or name another stage with {key}.stage"
             + (", or give a file as init.weights" if key == "init" else ""),
         )

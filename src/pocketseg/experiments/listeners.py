@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketseg.errors import EnvironmentProblem, missing_package, near
-from pocketseg.flows.tensorboard import Examples, TensorBoard
+from pocketseg.experiments.tensorboard import Examples, TensorBoard
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener

@@ -14,11 +14,12 @@ from pocketseg.data.layouts.listing import image_files
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, ModelFileError, Problem, RecipeError
 from pocketseg.files import try_output, write_atomically
-from pocketseg.flows.inspect import inspect_model, trained_model
-from pocketseg.flows.loading import require_torch
-from pocketseg.flows.tables import bytes_text
+from pocketseg.flows.inspect import trained_model
+from pocketseg.packages import require_torch
 from pocketseg.reporting import Column, Distribution, Table, WeightPages
 from pocketseg.reporting import draw_weights as draw_pages
+from pocketseg.runs.inspection import inspect_model
+from pocketseg.text import bytes_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pocketseg.flows import timing
-from pocketseg.flows.timing import Timing, in_turns
+from pocketseg import timing
+from pocketseg.timing import Timing, in_turns
 
 
 @pytest.fixture

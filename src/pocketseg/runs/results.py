@@ -11,12 +11,13 @@ from typing import Any
 
 from pocketseg.errors import PocketsegError, RunError
 from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
+from pocketseg.evaluation.cells import metric_cells
 from pocketseg.files import locked, resolved
-from pocketseg.flows.inspect import read_inspection
-from pocketseg.flows.pictures import read_history
-from pocketseg.flows.run_folder import RunFolder, add_result, read_rows
-from pocketseg.flows.tables import metric_cells
 from pocketseg.recipes import Recipe, StageSection
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.history import read_history
+from pocketseg.runs.inspection import read_inspection
+from pocketseg.runs.tables import add_result, read_rows
 
 log = logging.getLogger("pocketseg")
 
@@ -170,9 +171,9 @@ def _costs(run: RunFolder, stage: str, judged: Sequence[int]) -> dict[str, Any]:
     """Of a stage: parameters, the size of the smallest file that holds it, multiply-accumulates."""
     for fold in judged:
         folder = run.stage(fold, stage)
-        files = [folder / name for name in ("packed.safetensors", "best.safetensors") if (folder / name).exists()]
-        if files and (folder / "architecture.json").is_file():
-            totals = read_inspection(folder / "architecture.json").totals
+        files = [file for file in (folder.packed, folder.best) if file.exists()]
+        if files and folder.architecture.is_file():
+            totals = read_inspection(folder.architecture).totals
             kib = files[0].stat().st_size / 1024
             return {"parameters": totals["parameters"], "KiB": f"{kib:.1f}", "MACs": totals["macs"]}
     return {"parameters": "", "KiB": "", "MACs": ""}
@@ -182,7 +183,7 @@ def _seconds(run: RunFolder, judged: Sequence[int], stage: str | None) -> float 
     """Of the whole run; of an earlier stage the seconds of its epochs."""
     if stage is None:
         return run.manifest()["wall_time_s"] if run.manifest_file.exists() else ""
-    epochs = [row for fold in judged for row in read_history(run.stage(fold, stage), "timings.csv")]
+    epochs = [row for fold in judged for row in read_history(run.stage(fold, stage).timings)]
     return round(sum(row["train_s"] + row["validation_s"] for row in epochs), 1)
 
 

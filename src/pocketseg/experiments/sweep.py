@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING, Any
 from pocketseg.data import Cases, CheckedData, Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
+from pocketseg.experiments.checks import check_run
+from pocketseg.experiments.listeners import Labelled
+from pocketseg.experiments.run import Progress, TrainResult, Trial, changed_since, train_run
+from pocketseg.experiments.stopping import stop_on_signals
+from pocketseg.experiments.workers import LocalWorkers, RayWorkers, Task, Workers, do_all, told
 from pocketseg.files import resolved, write_atomically
-from pocketseg.flows.loading import make_split, open_cases
-from pocketseg.flows.pictures import read_history
-from pocketseg.flows.records import Labelled
-from pocketseg.flows.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
-from pocketseg.flows.run_folder import TRIALS, RunFolder, write_table
-from pocketseg.flows.train import (
-    Progress,
-    TrainResult,
-    Trial,
-    changed_since,
-    check_run,
-    stop_on_signals,
-    train_run,
-)
-from pocketseg.flows.trials import LocalWorkers, RayWorkers, Task, Workers, do_all, told
 from pocketseg.recipes import Sweep, Variant, dump_recipe
 from pocketseg.reporting import SweepPoint, save_sweep
+from pocketseg.runs.folder import TRIALS, RunFolder
+from pocketseg.runs.history import read_history
+from pocketseg.runs.opening import make_split, open_cases
+from pocketseg.runs.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
+from pocketseg.runs.tables import write_table
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -243,7 +238,7 @@ class _Work:
             return
         trial = self.trial_of[task.run]
         stages = trial.variant.recipe.stages
-        histories = [read_history(trial.run.stage(task.fold, stage.name)) for stage in stages]
+        histories = [read_history(trial.run.stage(task.fold, stage.name).history) for stage in stages]
         of = sum(max(1, stage.epochs) for stage in stages)
         done = sum(map(len, histories))
         if finished or done or task in self.shown:

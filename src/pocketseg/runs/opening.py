@@ -8,15 +8,12 @@ from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
 from pocketseg.data.groups import tied
-from pocketseg.errors import DataError, Problem, RunError, missing_package, near
+from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import Choice
-from pocketseg.flows.run_folder import RunFolder
 from pocketseg.pipeline import Reading
 from pocketseg.recipes.loading import overridden, validated
-from pocketseg.recipes.models import DataSection, EvaluateSection, Recipe
-
-BEST = "best.safetensors"
-WANTED = "give a run folder, best.safetensors, packed.safetensors, a .pseg or an .onnx file"
+from pocketseg.recipes.schema import DataSection, EvaluateSection, Recipe
+from pocketseg.runs.folder import RunFolder
 
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
@@ -106,49 +103,3 @@ def metric_choice(section: EvaluateSection) -> Choice:
 def reading_of(section: DataSection) -> Reading:
     """How volumes are cut into slices, as a recipe's data section says."""
     return Reading(section.axis, section.window, raw=section.range is not None)
-
-
-def require_torch() -> None:
-    """Tell how to install what training needs, where it is not there."""
-    for package in ("torch", "accelerate", "safetensors"):
-        try:
-            __import__(package)
-        except Exception as error:  # broken installations raise more than ImportError
-            raise missing_package(package, "train", error) from error
-
-
-def require_report() -> None:
-    """Tell how to install what draws a training and reports it: before it is trained, not after."""
-    for package in ("matplotlib", "jinja2"):
-        try:
-            __import__(package)
-        except Exception as error:  # broken installations raise more than ImportError
-            raise missing_package(package, "report", error) from error
-
-
-def checkpoint_of(path: Path, fold: int) -> Path:
-    """The best weights in a run folder (of its last stage) or in the folder of a stage; a file is itself."""
-    if not path.is_dir():
-        return path
-    return path / BEST if is_stage(path) else best_checkpoint(RunFolder.existing(path), fold)
-
-
-def is_stage(path: Path) -> bool:
-    """Whether this is the folder of a trained stage, RUN/fold-N/STAGE."""
-    return (path / BEST).is_file()
-
-
-def best_checkpoint(run: RunFolder, fold: int, stage: str | None = None) -> Path:
-    """The best weights of a stage of a run, the last one unless named.
-
-    Raises:
-        RunError: there is no such stage, or that fold was not trained so far.
-    """
-    names = [section.name for section in run.recipe().stages]
-    if stage is not None and stage not in names:
-        raise RunError(f"--stage {stage}", f"{run.path} has no such stage", near(stage, names))
-    path = run.best(fold, stage or names[-1])
-    if not path.is_file():
-        trained = ", ".join(map(str, run.folds())) or "none"
-        raise RunError(str(path), f"does not exist (folds begun: {trained})", "finish the training with --resume")
-    return path

@@ -15,14 +15,11 @@ import numpy as np
 
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.library import kernel_names
-from pocketseg.engine.program import Asked, Program
-from pocketseg.engine.session import Session
+from pocketseg.engine.program import Asked, Program, operation_text
+from pocketseg.engine.session import JOINED, Session
 from pocketseg.engine.verification import TOLERANCE, Array, generated, verified
 from pocketseg.errors import ModelFileError
-from pocketseg.flows.inspect_packed import JOINED, operation_text
-from pocketseg.flows.timing import in_turns
-from pocketseg.pipeline import Pipeline
-from pocketseg.predictors import default_threads
+from pocketseg.timing import in_turns
 
 log = logging.getLogger("pocketseg")
 
@@ -77,20 +74,27 @@ class Tuning:
     ratio: float
 
 
-def tuned(content: bytes, where: str, progress: Callable[[int, int], None] | None = None) -> Tuning:
-    """Choose kernels by their time on this machine, with as many threads as `predict` takes.
+def tuned(
+    content: bytes,
+    where: str,
+    size: tuple[int, int],
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tuning:
+    """Choose kernels by their time on this machine.
 
     Args:
         content: a whole file.
         where: what errors call it.
+        size: (height, width) of the net's input.
+        threads: the net runs with.
         progress: called with (done, of).
 
     Raises:
         ModelFileError: the file is damaged, or a kernel gives other results.
     """
     program, container = program_in(content, where)
-    size = Pipeline.from_dict(container.card.get("pipeline"), where).net_size
-    search = _Search(program, container.card, where, size)
+    search = _Search(program, container.card, where, size, threads)
     search.run(progress)
     ratio = search.ratio() if search.changes else 1.0
     if search.changes and ratio >= CLEARLY:
@@ -98,7 +102,7 @@ def tuned(content: bytes, where: str, progress: Callable[[int, int], None] | Non
         search.changes, search.asked, ratio = {}, {}, 1.0
     found = search.content(search.asked)
     if "verification" in container.card:
-        verified(Session(found, where, default_threads()), container.card["verification"])
+        verified(Session(found, where, threads), container.card["verification"])
     changes = tuple(search.changes[number] for number in sorted(search.changes))
     return Tuning(found, search.untuned.isa, search.tried, changes, ratio)
 
@@ -106,12 +110,14 @@ def tuned(content: bytes, where: str, progress: Callable[[int, int], None] | Non
 class _Search:
     """One instruction after the other, the last first: one that is freed from its neighbour comes after it."""
 
-    def __init__(self, program: Program, card: Mapping[str, Any], where: str, size: tuple[int, int]) -> None:
-        self.program, self.card, self.where = program, card, where
+    def __init__(
+        self, program: Program, card: Mapping[str, Any], where: str, size: tuple[int, int], threads: int
+    ) -> None:
+        self.program, self.card, self.where, self.threads = program, card, where, threads
         self.asked: dict[int, str] = {}
         self.changes: dict[int, Change] = {}
         self.tried = 0
-        self.untuned = self.best = Session(self.content({}), where, default_threads())
+        self.untuned = self.best = Session(self.content({}), where, self.threads)
         self.image = generated(program.in_channels, *size)[None]
         self.logits = self.untuned(self.image)
 
@@ -120,7 +126,7 @@ class _Search:
         return file_of(replace(self.program, asked=wanted), self.card)
 
     def session(self, asked: Mapping[int, str]) -> Session:
-        return Session(self.content(asked), self.where, default_threads())
+        return Session(self.content(asked), self.where, self.threads)
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
         ends = time.monotonic() + MOST_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,9 +10,10 @@ from typing import Any, Literal, get_args
 
 from pocketseg.engine.session import MOST_THREADS
 from pocketseg.errors import DataError, ModelFileError, RecipeError, near
-from pocketseg.flows.loading import BEST, WANTED, best_checkpoint, checkpoint_of, is_stage, require_torch
-from pocketseg.flows.run_folder import RunFolder
+from pocketseg.files import sha256_of
+from pocketseg.packages import require_torch
 from pocketseg.predictors import NetPredictor, load_onnx, load_openvino, load_pseg
+from pocketseg.runs.source import WANTED, ModelSource
 
 log = logging.getLogger("pocketseg")
 
@@ -58,23 +58,23 @@ def load_predictor(
         EnvironmentProblem: the backend is not installed.
         RunError: a stage that the run does not have, or of what is no run.
     """
-    if stage is not None:
-        path = best_checkpoint(RunFolder.existing(path), fold, stage).parent
-    predictor, file = open_model(path, fold, backend=backend, threads=threads)
+    predictor, file = open_model(path, fold, stage, backend=backend, threads=threads)
     log.info("%s: %s", file, predictor.runtime)
     return replace(predictor, told=told)
 
 
 def open_model(
-    path: str | Path, fold: int = 0, *, backend: str | None = None, threads: int = 0
+    path: str | Path, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
 ) -> tuple[NetPredictor, Path]:
     """The same, and the file that it came from."""
-    path = Path(path)
     if type(threads) is not int or not 0 <= threads <= MOST_THREADS:
         raise DataError(f"threads {threads!r}", "cannot be", f"give a whole number from 0 to {MOST_THREADS}")
     if backend is not None and backend not in BACKENDS:
         raise RecipeError(f"--backend {backend}", "is no backend", near(backend, BACKENDS))
-    return _of_folder(path, fold, backend, threads) if path.is_dir() else (_of_file(path, backend, threads), path)
+    source = ModelSource.resolve(path, fold, stage)
+    if source.weights == source.path:
+        return _of_file(source.path, backend, threads), source.path
+    return _of_folder(source, backend, threads)
 
 
 def _of_file(file: Path, backend: str | None, threads: int) -> NetPredictor:
@@ -88,53 +88,43 @@ def _of_file(file: Path, backend: str | None, threads: int) -> NetPredictor:
     return LOADERS[backend or able[0]](file, threads)
 
 
-def _of_folder(folder: Path, fold: int, backend: str | None, threads: int) -> tuple[NetPredictor, Path]:
+def _of_folder(source: ModelSource, backend: str | None, threads: int) -> tuple[NetPredictor, Path]:
     if backend in (None, "torch"):
-        if backend is None and (found := _packed(folder, fold, threads)):
+        if backend is None and (found := _packed(source, threads)):
             return found
-        weights = checkpoint_of(folder, fold)
+        weights = source.trained()
         return _torch(weights, threads), weights
-    weights, place = _places(folder, fold)
     suffix = next(suffix for suffix, able in RUNS.items() if backend in able)
-    file, fix = place / f"model{suffix}", f"make it with: {MADE_BY[suffix].format(folder)}"
+    file, fix = source.made(suffix), f"make it with: {MADE_BY[suffix].format(source.path)}"
     if not file.is_file():
         raise ModelFileError(str(file), "does not exist", fix)
     predictor = LOADERS[backend](file, threads)
-    if wrong := _foreign(predictor.card, weights):
+    if wrong := _foreign(predictor.card, source.weights):
         raise ModelFileError(str(file), wrong, fix)
     return predictor, file
 
 
-def _packed(folder: Path, fold: int, threads: int) -> tuple[NetPredictor, Path] | None:
+def _packed(source: ModelSource, threads: int) -> tuple[NetPredictor, Path] | None:
     """The packed model of a run, where it is the run's model and no other."""
-    weights, place = _places(folder, fold)
-    file = place / "model.pseg"
+    file = source.made(".pseg")
     if not file.is_file():
         return None
     try:
         predictor = load_pseg(file, threads)
-        wrong = _foreign(predictor.card, weights) or _rounded(predictor.card)
+        wrong = _foreign(predictor.card, source.weights) or _rounded(predictor.card)
     except ModelFileError as error:
         wrong = error.problems[0].what
     if wrong is None:
         return predictor, file
-    log.warning("%s is not used: it %s; `pocketseg pack %s` makes it anew", file, wrong, folder)
+    log.warning("%s is not used: it %s; `pocketseg pack %s` makes it again", file, wrong, source.path)
     return None
-
-
-def _places(folder: Path, fold: int) -> tuple[Path, Path]:
-    """The best weights of a run or of a stage, and the folder of what was made of them."""
-    if is_stage(folder):
-        return folder / BEST, folder
-    run = RunFolder.existing(folder)
-    return run.best(fold, run.recipe().stages[-1].name), run.fold(fold)
 
 
 def _foreign(card: Mapping[str, Any], weights: Path) -> str | None:
     """What is wrong with a file that should be made of these weights; where they are not there, it is all there is."""
     if DIGEST not in card:
         return "does not say which weights it was made of"
-    if weights.is_file() and card[DIGEST] != _digest(weights):
+    if weights.is_file() and card[DIGEST] != sha256_of(weights):
         return f"was made of other weights than {weights.name} holds now"
     return None
 
@@ -146,12 +136,7 @@ def _rounded(card: Mapping[str, Any]) -> str | None:
 
 def origin(weights: Path) -> dict[str, str]:
     """What a file says of the weights it was made of."""
-    return {DIGEST: _digest(weights)}
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return {DIGEST: sha256_of(weights)}
 
 
 def _torch(weights: Path, threads: int) -> NetPredictor:

@@ -16,15 +16,16 @@ from pocketseg.data import Case, Cases, Fold
 from pocketseg.data.case import FileSource
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import DataError, Problem, RecipeError
+from pocketseg.experiments.initialization import best_of, refuse_leak
 from pocketseg.files import sha256_of, write_atomically
-from pocketseg.flows.run_folder import RunFolder
-from pocketseg.flows.starting import best_of, refuse_leak
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.pipeline.geometry import place
 from pocketseg.pipeline.intensity import converts
 from pocketseg.predictors import load_onnx
 from pocketseg.recipes import Recipe, StageSection
-from pocketseg.recipes.models import AugmentSection, TeacherSection
+from pocketseg.recipes.schema import AugmentSection, TeacherSection
+from pocketseg.runs.folder import RunFolder
+from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +130,7 @@ def _check_teacher(recipe: Recipe, stage: StageSection, number: int, taught: Seq
         options = _net_options(next(each for each in recipe.stages if each.name == section.stage))
         _hints(recipe, stage, options, _pipeline(recipe, stage, options))
         return None
-    for path in _files(section, number, Path()):
+    for path in _files(section, number, RunFolder(Path())):
         model = Model.load(path)
         check_translation(student, model.pipeline, f"teacher {path}")
         _hints(recipe, stage, model.net_options, model.pipeline)
@@ -185,12 +186,12 @@ def _runs(section: TeacherSection) -> list[str]:
     return [section.run] if section.run is not None else section.runs or []
 
 
-def _files(section: TeacherSection, number: int, earlier: Path) -> list[Path]:
-    """The model files of a teacher; `earlier` is that of the earlier stage."""
+def _files(section: TeacherSection, number: int, run: RunFolder) -> list[Path]:
+    """The model files of a teacher; of an earlier stage those of this run."""
     if section.onnx is not None:
         return [Path(section.onnx)]
     found = [best_of("teacher", run, number, section.stage if section.run else None) for run in _runs(section)]
-    return found or [earlier]
+    return found or [run.stage(number, section.stage or "").best]
 
 
 def _maps(recipe: Recipe, folder: str) -> MapFolder:
@@ -283,7 +284,7 @@ def prepare(
     if section is None:
         return None
     joining, ours = _unlabelled(recipe, section), samples.pipeline
-    files = [] if section.maps else _files(section, number, run.best(number, section.stage or ""))
+    files = [] if section.maps else _files(section, number, run)
     identity = [_digest(joining)] if joining else []
     hints, teacher, planes, chosen, why = None, None, None, "maps", "its probability maps are read"
     if section.maps is not None:
@@ -302,7 +303,7 @@ def prepare(
             places = [hint.teacher for hint in hints.each] if hints else []
             members = [NetTeacher(model, ours, device, precision, places) for model in models]
         teacher = members[0] if len(members) == 1 else Ensemble(members)
-        cache = run.stage(number, stage.name) / "teacher"
+        cache = run.stage(number, stage.name)
         chosen, why = _outputs(recipe, stage, teacher, samples, cache, device)
         if chosen == "cached":
             planes = _cached(recipe, teacher, samples, [*samples.part, *joining], cache, device).planes
@@ -326,7 +327,7 @@ def _digest(cases: Sequence[Case]) -> str:
 
 
 def _outputs(
-    recipe: Recipe, stage: StageSection, teacher: Teacher, samples: Samples, cache: Path, device: torch.device
+    recipe: Recipe, stage: StageSection, teacher: Teacher, samples: Samples, cache: StageFolder, device: torch.device
 ) -> tuple[str, str]:
     """`live` or `cached`, and why.
 
@@ -342,7 +343,7 @@ def _outputs(
     if recipe.augment != unchanging or samples.pipeline.fit == "tile":
         return "live", "live, since the samples change from epoch to epoch"
     # What was measured once holds for a resumed training, and for the other processes.
-    kept = cache.with_name("teacher.json")
+    kept = cache.teacher_choice
     if kept.exists():
         chosen = json.loads(kept.read_text(encoding="utf-8"))["outputs"]
         return chosen, f"{chosen}, as measured before"
@@ -379,7 +380,7 @@ def _ask(teacher: Teacher, samples: Samples, cases: Sequence[Case], device: torc
 
 
 def _cached(
-    recipe: Recipe, teacher: Teacher, samples: Samples, cases: Sequence[Case], cache: Path, device: torch.device
+    recipe: Recipe, teacher: Teacher, samples: Samples, cases: Sequence[Case], cache: StageFolder, device: torch.device
 ) -> MapFolder:
     """Ask the teacher about every case that is not in the cache, as the student sees it before augmentation."""
     import torch
@@ -392,7 +393,7 @@ def _cached(
         return teacher.answer(torch.from_numpy(batch).to(device))[0].cpu().numpy()
 
     for case in cases:
-        if (cache / f"{case.name}.npy").exists():
+        if (cache.teacher / f"{case.name}.npy").exists():
             continue
         prepared = samples.prepared(case)[0]
         if ours.fit != "tile":
@@ -400,5 +401,5 @@ def _cached(
         else:
             grid = (prepared.shape[1], prepared.shape[2])
             found = ours.predict_prepared(prepared, place(grid, ours.size, "tile"), forward)
-        write_map(cache, case, found)
-    return _maps(recipe, str(cache))
+        write_map(cache.teacher, case, found)
+    return _maps(recipe, str(cache.teacher))

@@ -1,0 +1,84 @@
+"""Which model a path means: a run folder, the folder of one of its stages, or a file. It is decided here only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketseg.errors import RunError, near
+from pocketseg.runs.folder import RunFolder
+from pocketseg.training.stage_folder import BEST, StageFolder
+
+WANTED = f"give a run folder, {BEST}, packed.safetensors, a .pseg or an .onnx file"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A trained model on disk.
+
+    Attributes:
+        path: as it was given.
+        weights: the best weights of a run or stage, which may not be there; a path that is a file, whatever it holds.
+        folder: where what is made of the weights lies.
+        name: of what is made of them, without its ending.
+        run: the run folder, where the path is one.
+        fold: of the run.
+    """
+
+    path: Path
+    weights: Path
+    folder: Path
+    name: str = "model"
+    run: RunFolder | None = None
+    fold: int = 0
+
+    @classmethod
+    def resolve(cls, path: str | Path, fold: int = 0, stage: str | None = None) -> ModelSource:
+        """What a path means.
+
+        Args:
+            path: run folder, stage folder `RUN/fold-N/STAGE`, or file.
+            fold, stage: of a run folder; default the first fold's last stage.
+
+        Raises:
+            RunError: a folder that is neither, or a stage that the run does not have.
+        """
+        path = Path(path)
+        if stage is None and not path.is_dir():
+            return cls(path, path, path.parent)
+        if stage is None and StageFolder(path).exists():
+            return cls(path, StageFolder(path).best, path)
+        return cls.of_run(RunFolder.existing(path), fold, stage)
+
+    @classmethod
+    def of_run(cls, run: RunFolder, fold: int = 0, stage: str | None = None) -> ModelSource:
+        """The best model of a fold, of the named stage or the last.
+
+        Raises:
+            RunError: the run has no such stage.
+        """
+        names = [section.name for section in run.recipe().stages]
+        if stage is not None and stage not in names:
+            raise RunError(str(run.path), f"has no stage {stage!r}", near(stage, names))
+        return cls(run.path, run.stage(fold, stage or names[-1]).best, run.fold(fold), stage or "model", run, fold)
+
+    def made(self, ending: str) -> Path:
+        """The file of another form that is made of the weights, such as `.pseg`."""
+        return self.folder / f"{self.name}{ending}"
+
+    def trained(self) -> Path:
+        """The weights, which are there.
+
+        Raises:
+            RunError: that fold of the run was not trained so far.
+        """
+        if self.run is not None and not self.weights.is_file():
+            folds = ", ".join(map(str, self.run.folds())) or "none"
+            what = f"does not exist (folds begun: {folds})"
+            raise RunError(str(self.weights), what, "finish the training with --resume")
+        return self.weights
+
+
+def is_stage(path: Path) -> bool:
+    """Whether this is the folder of a trained stage."""
+    return StageFolder(path).exists()
