@@ -382,7 +382,7 @@ def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monke
         raise SystemExit(137)
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr("pocketseg.experiments.run.determinism", killed)
+        patched.setattr("pocketseg.experiments.manifest.determinism", killed)
         train(data, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     assert run.split_file.exists()
