@@ -138,7 +138,7 @@ def plan_run(
         PocketsegError: a split, channels, weights, starts or teachers that do not fit.
     """
     cases, checked = data.cases, data.checked
-    whole = make_split(recipe, cases, checked.twins, split, run if begun else None)
+    whole = make_split(recipe.split, cases, checked.twins, split, run if begun else None)
     folds = {number: whole.fold(number) for number in (range(len(whole.folds)) if fold is None else [fold])}
     torn = [finding.problem for finding in split_findings(whole, checked.twins, (), "the split")]
     if torn:
