@@ -21,7 +21,7 @@ MAY_USE = {
     "quant": set(),
     "data": {"pipeline"},
     "engine": set(),
-    "predictors": {"pipeline", "engine"},
+    "predictors": {"pipeline", "engine", "data", "reporting"},
     "weights": set(),
     "training": {"recipes", "data", "pipeline", "metrics", "nets", "quant", "predictors", "weights"},
     "exporters": {"pipeline", "nets", "quant"},
