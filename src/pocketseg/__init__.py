@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.report import report as report
     from pocketseg.flows.train import train as train
     from pocketseg.flows.verify import verify as verify
+    from pocketseg.flows.wrap import wrap as wrap
     from pocketseg.predictors import NetPredictor
     from pocketseg.predictors import Segmentation as Segmentation
     from pocketseg.predictors import SegmentedObject as SegmentedObject
@@ -48,6 +49,7 @@ VERBS = (
     "report",
     "train",
     "verify",
+    "wrap",
 )
 RESULTS = ("Segmentation", "SegmentedObject", "show")
 __all__ = [*VERBS, *RESULTS, "__version__", "load"]

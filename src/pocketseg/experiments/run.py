@@ -230,7 +230,7 @@ class RunTraining:
             log.warning("fold %d is not packed, so that predicting needs torch: %s", number, error.problems[0])
             return
         try:
-            pack_model(ModelSource.resolve(self.run.path, number))
+            pack_model(ModelSource.of_run(self.run, number))
         except ModelFileError as error:
             log.warning("fold %d is not packed, so that predicting needs torch: %s", number, error.problems[0])
 

@@ -68,7 +68,7 @@ class _Lowering:
                     (x,) = self.tensors(node.args)
                     self.add(p.Output(), (x,), x.channels)
                 case _:
-                    raise _refused(node.name, f"reads {node.target}")
+                    raise _refused(_place(node), f"reads {node.target}")
         return Graph(tuple(self.nodes), self.in_channels, self.multiple)
 
     def add(self, op: Op, inputs: tuple[Node, ...], channels: int, grid: p.Grid | None = None) -> Node:
@@ -194,13 +194,13 @@ class _Lowering:
         target, given = node.target, partial(_given, node)
         if target is torch.cat:
             if given(1, "dim", 0) not in (1, -3):
-                raise _refused(node.name, "joins other axes than channels")
+                raise _refused(_place(node), "joins other axes than channels")
             parts = self.tensors(given(0, "tensors"))
             return self.add(Concat(), tuple(parts), sum(part.channels for part in parts))
         if target is operator.getitem:
             found, index = self.values[node.args[0]], node.args[1]  # type: ignore[index]
             if not isinstance(found, list) or not isinstance(index, int):
-                raise _refused(node.name, "indexes a tensor")
+                raise _refused(_place(node), "indexes a tensor")
             return found[index]
         if target in SUMS:
             return self.of_two(node, Sum())
@@ -208,9 +208,9 @@ class _Lowering:
             return self.of_two(node, Product())
         (x,) = self.tensors([given(0, "input")])
         if target in (torch.chunk, "chunk"):
-            return self.parts(x, -(-x.channels // given(1, "chunks")), given(2, "dim", 0), node.name)
+            return self.parts(x, -(-x.channels // given(1, "chunks")), given(2, "dim", 0), _place(node))
         if target in (torch.split, "split"):
-            return self.parts(x, given(1, "split_size"), given(2, "dim", 0), node.name)
+            return self.parts(x, given(1, "split_size"), given(2, "dim", 0), _place(node))
         return self.function_of_one(node, x)
 
     def function_of_one(self, node: fx.Node, x: Node) -> Node:
@@ -235,15 +235,15 @@ class _Lowering:
             return self.padded(x, (*given(1, "pad"), 0, 0)[:4])
         if target is F.adaptive_avg_pool2d and _pair(given(1, "output_size")) == (1, 1):
             return self.one(p.Mean(), x)
-        raise _refused(node.name, f"calls {getattr(target, '__name__', target)}")
+        raise _refused(_place(node), f"calls {getattr(target, '__name__', target)}")
 
     def of_two(self, node: fx.Node, op: Op) -> Node:
         both = self.tensors(node.args)
         if len(both) != 2:
-            raise _refused(node.name, "takes a number")
+            raise _refused(_place(node), "takes a number")
         a, b = both
         if a.channels != b.channels:
-            raise _refused(node.name, f"brings {a.channels} and {b.channels} channels together")
+            raise _refused(_place(node), f"brings {a.channels} and {b.channels} channels together")
         return self.add(op, (a, b), a.channels)
 
     def parts(self, x: Node, size: Any, axis: int, name: str) -> list[Node]:
@@ -270,6 +270,12 @@ def grid_of(spec: Spec, state: Any) -> p.Grid:
         case ResidualBinary(axis=None):
             return p.Signs(tuple(float(gamma) for gamma in state.scale))
     raise _refused("an input", f"is quantised as {spec}")
+
+
+def _place(node: fx.Node) -> str:
+    """Where an operation is called: the module of the net whose forward does so, and the operation's name."""
+    modules = list(node.meta.get("nn_module_stack", {}))
+    return f"{modules[-1]}: {node.name}" if modules and modules[-1] else node.name
 
 
 def _given(node: fx.Node, position: int, name: str, default: Any = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pocketseg.errors import RecipeError
+from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import KINDS, Scheme, fits, is_bits
@@ -28,7 +28,14 @@ class _Tracer(fx.Tracer):
 
 def graph_of(core: nn.Module) -> fx.Graph:
     """The net's operations in the order they run; quantised layers are single nodes."""
-    return _Tracer().trace(core)
+    try:
+        return _Tracer().trace(core)
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever a foreign forward raises for what stands for a tensor
+        what = f"cannot be traced ({str(error).splitlines()[0]})"
+        fix = "write its forward without conditions on the values of tensors"
+        raise ModelFileError(type(core).__name__, what, fix) from error
 
 
 def convolutions(core: nn.Module) -> Iterator[tuple[str, nn.Conv2d, tuple[str, ...]]]:
