@@ -11,7 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
-    "archives", "cards", "errors", "files", "memory", "names", "packages", "tables", "text", "timing", "version",
+    "archives", "cards", "errors", "files", "grids", "memory", "names", "packages", "tables", "text", "timing",
+    "version",
 }  # fmt: skip
 MAY_USE = {
     "pipeline": set(),

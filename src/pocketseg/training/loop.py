@@ -27,7 +27,7 @@ from pocketseg.files import rename_file, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
-from pocketseg.quant import TernaryTanh
+from pocketseg.quant import TernaryTanhActivation
 from pocketseg.recipes import StageSection
 from pocketseg.recipes.schema import AugmentSection, LossSection
 from pocketseg.tables import csv_text
@@ -214,7 +214,7 @@ class StageTraining:
             layer.eval()
         epoch = self.position.epoch
         for module in self.net.modules():
-            if isinstance(module, TernaryTanh):
+            if isinstance(module, TernaryTanhActivation):
                 module.begin_epoch(epoch, self.stage.epochs)
         order = self.train.order(epoch, copies=self.augment.copies, balanced=self.stage.sampling == "balanced")
         for step in range(self.position.step, steps):

@@ -16,12 +16,13 @@ from pocketseg.engine.codec import encode, program_in
 from pocketseg.engine.container import Container, read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import DataError, ModelFileError
+from pocketseg.grids import Powers, Signs, Uniform
 
-BYTES = p.Uniform(0, 0, 255, 0.5, 2.0)
-OTHER = p.Uniform(0, 0, 255, 0.25, 4.0)
-BITS, PLANES = p.Signs((1.0,)), p.Signs((0.5, 0.25))
+BYTES = Uniform(0, 0, 255, 0.5, 2.0)
+OTHER = Uniform(0, 0, 255, 0.25, 4.0)
+BITS, PLANES = Signs((1.0,)), Signs((0.5, 0.25))
 MOST = b"\xff\xff\x7f"
-HUGE = p.Uniform(0, 0, 2**24, 1.0, 1.0)
+HUGE = Uniform(0, 0, 2**24, 1.0, 1.0)
 
 
 def storage(channels=2, grid=None):
@@ -374,7 +375,7 @@ GOOD = {
         step(conv("signs", 1, 2, m=np.ones((2, 2, 2), "f4")), read=view(1), write=view(2)),
     ),
     "powers": lambda: made(
-        [storage(), storage(2, p.Powers(8, 8)), storage()],
+        [storage(), storage(2, Powers(8, 8)), storage()],
         step(p.Copy()),
         step(conv("powers", 6, data=b"\x10\xfc\xff", m=scale), read=view(1), write=view(2)),
     ),
