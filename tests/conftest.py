@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reliability_rows import HELD, held
+from helpers.reliability_rows import HELD, held
 
 MISSING_TOOL = "missing tool"
 

@@ -14,12 +14,12 @@ from PIL import Image
 from rows_dicom import made
 from rows_volumes import AFFINE, labels, voxels
 
-from corpus import picture, save, truth
+from helpers.pictures import picture, save, truth
+from helpers.volume_files import save_dicom, write_nifti
 from pocketseg.data import Cases
 from pocketseg.errors import PocketsegError
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.loading import shipped_text
-from volume_files import save_dicom, write_nifti
 
 FORMATS = ("png", "tif", "nii", "nii.gz", "dcm", "yaml")
 

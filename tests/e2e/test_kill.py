@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import overrides, run_cli
+
+from helpers.commands import overrides, run_cli
 
 # Epochs of a fraction of a second, so that kills fall into steps, validation and checkpoint writing alike.
 LONG = ("stages.0.epochs=30", "data.size=[48, 48]", "augment.copies=3")

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from helpers import overrides
 
 import pocketseg
+from helpers.commands import overrides
 from pocketseg.files import PART
 
 STEP = int(os.environ.get("POCKETSEG_KILLS", "0"))

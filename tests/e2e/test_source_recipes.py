@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import read_csv, read_json
 from PIL import Image
 from safetensors.torch import load_file
 
 import pocketseg
+from helpers.commands import read_csv, read_json
 from pocketseg.errors import DataError
 from pocketseg.nets import build
 from pocketseg.recipes import load_recipe

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import overrides, run_cli
 from PIL import Image
 from places import here
 
 import pocketseg
+from helpers.commands import overrides, run_cli
 
 HERE = Path(__file__).parent
 WITHOUT_A_NETWORK = ["unshare", "--net", "--map-root-user"]
@@ -28,7 +28,7 @@ def whole_way(data: Path, out: Path, *before: str, cwd: Path | None = None, **en
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1", **environment},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
@@ -119,7 +119,7 @@ def test_two_predictions_into_one_folder(exported, phantom_data, tmp_path):
 def test_stopped_and_continued(usual, data, tmp_path):
     """A machine that sleeps, a job that waits for its turn: nothing times out and nothing changes."""
     command = [sys.executable, str(HERE / "whole_way.py"), str(data), str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for _ in range(5):
             time.sleep(1)

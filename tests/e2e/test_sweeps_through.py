@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import read_csv, read_json, run_cli
 from pocketseg.errors import EnvironmentProblem, ModelFileError, RecipeError, RunError, TrainingError
 from pocketseg.experiments import sweep as sweep_flow
 from pocketseg.recipes import load_recipe, parse_yaml

@@ -7,11 +7,11 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-from helpers import read_csv, run_cli
 
 import pocketseg
+from helpers.commands import read_csv, run_cli
+from helpers.volume_files import IDENTITY, NAME, ball, write_nifti, write_series
 from pocketseg.data.volumes import open_volume
-from volume_files import IDENTITY, NAME, ball, write_nifti, write_series
 
 SMALL = (
     "stages.0.net.width=8",

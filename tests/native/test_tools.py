@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_sanitizers import packed
+
+from helpers.packed_models import packed
 
 SECONDS = 300
 

@@ -14,10 +14,7 @@ from pathlib import Path
 import pytest
 from builds import ROOT
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from test_reader import CASES, GOOD, MORE
-from test_readers_agree import CORPUS, resealed
-
+from helpers.reader_cases import CASES, CORPUS, GOOD, MORE, resealed
 from pocketseg.engine.container import HEADER, HEADER_BYTES
 
 SOURCE = ROOT / "native/src"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packed_models import packed
 
+from helpers.packed_models import packed
 from pocketseg.engine import library as native
 from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated, recorded, verified
