@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Of what `make demo` needs; the rest comes on top of it.
+DEMO_STAMP := .venv/.installed-demo
 FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
@@ -20,13 +22,22 @@ help:
 	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
 	@echo "make clean          remove what was set up and built"
 
-$(STAMP): pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
-	$(PYTHON) -m venv .venv
-	scripts/install $(BIN)/python
+SOURCES := pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
+define set-up
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
+$(PYTHON) -m venv .venv
+scripts/install $(BIN)/python
+endef
+
+$(STAMP): $(SOURCES)
+	$(set-up)
+	@touch $(DEMO_STAMP) $@
+
+$(DEMO_STAMP): $(SOURCES)
+	$(set-up) demo
 	@touch $@
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/pocketseg demo --out demo
 
 lint: $(STAMP)
