@@ -11,6 +11,7 @@ import pytest
 
 from helpers.reliability_rows import HELD, held
 
+pytest_plugins = ["helpers.sampling"]
 MISSING_TOOL = "missing tool"
 
 

@@ -264,13 +264,13 @@ def test_onnx(name, tmp_path):
     exported(name, narrow(name), (64, 96), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("wide nets; narrow ones are exported too")
 @every_net
 def test_onnx_at_full_width(name, tmp_path):
     exported(name, {}, (64, 128), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("wide nets; narrow ones are trained too")
 @every_net
 def test_a_step_at_full_width(name):
     net = build(name, 3, 4)

@@ -248,7 +248,7 @@ def test_memory_that_ends_is_told_and_the_others_are_done(limit, tmp_path, small
     levels(limit, tmp_path, small_model)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("more of the same")
 @pytest.mark.row("F20")
 @pytest.mark.parametrize("limit", LIMITS)
 def test_ten_levels_of_memory(limit, tmp_path, small_model):
@@ -269,7 +269,7 @@ def levels(limit: int, folder: Path, model: Path) -> None:
         assert code == 3
 
 
-@pytest.mark.slow
+@pytest.mark.slow("fills gigabytes of memory")
 @pytest.mark.row("F20")
 def test_training_says_what_memory_was_too_small_for(tmp_path):
     good(tmp_path / "data", 12)

@@ -86,7 +86,7 @@ np.savez(sys.argv[1], saturates=saturates(), onnx=found[0], openvino=found[1])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow("Python and two runtimes in an emulator")
 @pytest.mark.row("N13")
 def test_int8_in_runtimes_with_and_without_vnni(tmp_path, tool):
     """An emulated Haswell has AVX2 and no VNNI, so pairs of 8-bit products saturate: runtimes then compute in f32."""

@@ -111,7 +111,8 @@ def test_vaze2020_teacher_with_its_boundary_regulariser(breast, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), pytest.param(("stages.0.loss={bce: 0.995, tv: 0.005}",), marks=pytest.mark.slow)]
+    "overrides",
+    [(), pytest.param(("stages.0.loss={bce: 0.995, tv: 0.005}",), marks=pytest.mark.slow("a training more"))],
 )
 def test_light_unet(breast, tmp_path, overrides):
     recipe, history = trained(

@@ -75,7 +75,9 @@ def test_in_turkish_far_from_greenwich(usual, data, tmp_path, tool):
 
 @pytest.mark.row("F15", "F25")
 @pytest.mark.parametrize(
-    "seconds", [86_400.0, pytest.param(2_285_280_000.0, marks=pytest.mark.slow)], ids=["1970", "2042"]
+    "seconds",
+    [86_400.0, pytest.param(2_285_280_000.0, marks=pytest.mark.slow("the whole way once more"))],
+    ids=["1970", "2042"],
 )
 def test_in_plain_ascii_with_a_clock_that_jumps(usual, data, tmp_path, seconds):
     environment = {"LC_ALL": "C", "TZ": "UTC", "TRY_CLOCK": str(seconds)}
@@ -114,7 +116,7 @@ def test_two_predictions_into_one_folder(exported, phantom_data, tmp_path):
         assert (out / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.slow("the whole way once more")
 @pytest.mark.row("F07")
 def test_stopped_and_continued(usual, data, tmp_path):
     """A machine that sleeps, a job that waits for its turn: nothing times out and nothing changes."""

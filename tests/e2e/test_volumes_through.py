@@ -23,7 +23,7 @@ SMALL = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains on volumes of a real data set")
 @pytest.mark.real_data
 def test_hippocampus_with_three_labels(real_data, tmp_path):
     """From NIfTI to NIfTI: same grid, both structures found, the same scores from the masks as from the model."""

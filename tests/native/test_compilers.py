@@ -11,7 +11,7 @@ from models import digests
 SETS = ["scalar", "avx2", "avx512", "neon"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiles the library six times")
 @pytest.mark.row("N03")
 @pytest.mark.skipif(sys.platform != "linux", reason="gcc and clang side by side")
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])

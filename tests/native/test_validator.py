@@ -138,7 +138,7 @@ def mutations(text: str) -> Iterator[tuple[str, str]]:
         yield f"line {line}: if ({match[1]})", text[: match.start(1)] + "false" + text[match.end(1) :]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiles the reader again and again")
 @pytest.mark.row("S12")
 def test_each_check_is_missed_where_it_is_taken_away(tool, tmp_path, files):
     compiler = tool("clang++")

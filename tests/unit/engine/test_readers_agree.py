@@ -61,7 +61,7 @@ def mutants(draw: random.Random, files: list[bytes]) -> Iterator[bytes]:
         yield Container({}, bytes(program), bytes(data), sections.version).to_bytes()
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(90, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [8, pytest.param(90, marks=pytest.mark.slow("more of the same"))])
 def test_on_mutants(seconds):
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)
