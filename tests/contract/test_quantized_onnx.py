@@ -5,9 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from test_quantized_nets import picture, trained
 from torch import nn
 
+from helpers.quantized_nets import picture, trained
 from pocketseg.errors import ModelFileError
 from pocketseg.exporters import compare, export_onnx, qdq
 from pocketseg.exporters.onnx import LARGEST_SHARE, Parity

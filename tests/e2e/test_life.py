@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SMALL, overrides, read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import SMALL, overrides, read_csv, read_json, run_cli
 from pocketseg import files
 from pocketseg.cli.verbs import app
 from pocketseg.data import Cases, Split

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import run_cli
 from torch import nn
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.data.readers import read_image
 from pocketseg.errors import ModelFileError, PocketsegError, RecipeError
 from pocketseg.nets.from_onnx import module_of

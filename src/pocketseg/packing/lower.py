@@ -91,7 +91,7 @@ class _Lowering:
                 return self.of_two(node, Product())
         (x,) = self.tensors([argument(node, 0, "input")])
         if found is not None and found.name == "split":
-            return self.parts(x, found, node.name)
+            return self.parts(x, found, _place(node))
         made = None if layer is None else self.layer(layer, x, str(node.target))
         made = made or (None if found is None else self.plain(found, x))
         if made is None and layer is not None:
