@@ -17,15 +17,15 @@
 
 namespace pseg {
 
-#define KERNEL(set, name)                                              \
-    namespace set::name {                                              \
+#define KERNEL(isa, name)                                              \
+    namespace isa::name {                                              \
     bool fits(const Program&, const Instruction&);                     \
     void prepare(const Program&, Instruction&);                        \
     uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
     void run(Job&);                                                    \
     }
-#define JOINED(set, name, first, second)                                      \
-    namespace set::name {                                                     \
+#define JOINED(isa, name, first, second)                                      \
+    namespace isa::name {                                                     \
     bool joins(const Program&, const Instruction&, const Instruction&);       \
     uint64_t scratch(const Program&, const Instruction&, Shape, Shape);       \
     void run(Job&);                                                           \
@@ -37,8 +37,8 @@ namespace pseg {
 namespace {
 
 constexpr Kernel KERNELS[] = {
-#define KERNEL(set, name) {#set "/" #name, Isa::set, set::name::fits, set::name::prepare, set::name::scratch, set::name::run},
-#define JOINED(set, name, first, second)
+#define KERNEL(isa, name) {#isa "/" #name, Isa::isa, isa::name::fits, isa::name::prepare, isa::name::scratch, isa::name::run},
+#define JOINED(isa, name, first, second)
 #include "kernels.inc"
 #undef KERNEL
 #undef JOINED
@@ -51,9 +51,9 @@ struct Joined {
 };
 
 const Joined JOINS[] = {
-#define KERNEL(set, name)
-#define JOINED(set, name, first, second) \
-    {#set "/" #first, #set "/" #second, set::name::joins, {#set "/" #name, Isa::set, nullptr, nullptr, set::name::scratch, set::name::run}},
+#define KERNEL(isa, name)
+#define JOINED(isa, name, first, second) \
+    {#isa "/" #first, #isa "/" #second, isa::name::joins, {#isa "/" #name, Isa::isa, nullptr, nullptr, isa::name::scratch, isa::name::run}},
 #include "kernels.inc"
 #undef KERNEL
 #undef JOINED
@@ -87,21 +87,21 @@ bool has(Isa isa) {
     }
 }
 
-constexpr Isa SETS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
+constexpr Isa ISAS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
 
-// Who touches a storage: how often, and the first one that reads it.
+// Who touches a buffer: how often, and the first one that reads it.
 struct Use {
     size_t writes = 0, reads = 0, reader = 0;
 };
 
 std::vector<Use> uses(const Program& program) {
-    std::vector<Use> of(program.storages.size());
+    std::vector<Use> of(program.buffers.size());
     for (size_t i = 0; i < program.instructions.size(); ++i) {
         const Instruction& it = program.instructions[i];
         const auto read = [&](const View& view) {
-            if (of[view.storage].reads++ == 0) of[view.storage].reader = i;
+            if (of[view.buffer].reads++ == 0) of[view.buffer].reader = i;
         };
-        for (const View& view : it.writes) ++of[view.storage].writes;
+        for (const View& view : it.writes) ++of[view.buffer].writes;
         for (const View& view : it.reads) read(view);
         for (const Step& step : it.steps)
             if (step.kind == StepKind::add || step.kind == StepKind::multiply) read(step.view), read(step.view);
@@ -128,7 +128,7 @@ void join_kernels(Program& program, Isa isa) {
     for (size_t i = 0; i + 1 < program.instructions.size(); ++i) {
         Instruction &first = program.instructions[i], &second = program.instructions[i + 1];
         if (!first.kernel || first.alone || second.alone || first.writes.size() != 1) continue;
-        const Use& between = use[first.writes[0].storage];
+        const Use& between = use[first.writes[0].buffer];
         if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
         for (const Joined* join = JOINS; join->first; ++join) {
             if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) || std::strcmp(second.kernel->name, join->second)) continue;
@@ -144,7 +144,7 @@ void join_kernels(Program& program, Isa isa) {
 Isa chosen_isa() {
     const char* wanted = std::getenv("POCKETSEG_ISA");
     char offered[40] = "";
-    for (Isa isa : SETS) {
+    for (Isa isa : ISAS) {
         if (!has(isa)) continue;
         if (!wanted || !*wanted || std::strcmp(wanted, isa_name(isa)) == 0) return isa;
         std::snprintf(offered + std::strlen(offered), sizeof offered - std::strlen(offered), "%s%s", *offered ? ", " : "", isa_name(isa));
@@ -168,17 +168,17 @@ const char* isa_name(Isa isa) {
 }
 
 Tensor Frame::tensor(const View& view) const {
-    const Storage& storage = program.storages[view.storage];
-    const Shape shape = plan.storages[view.storage];
-    const uint32_t kept = plan.rings[view.storage];
-    Tensor out{(kept ? rings : arena) + plan.offsets[view.storage], storage.grid, shape.height, shape.width, view.channels, kept, 0, 0, 0, 0};
-    out.pixel = size_t(pixel_bytes(storage));
+    const Buffer& buffer = program.buffers[view.buffer];
+    const Shape shape = plan.buffers[view.buffer];
+    const uint32_t kept = plan.rings[view.buffer];
+    Tensor out{(kept ? rings : arena) + plan.offsets[view.buffer], buffer.grid, shape.height, shape.width, view.channels, kept, 0, 0, 0, 0};
+    out.pixel = size_t(pixel_bytes(buffer));
     out.row = out.pixel * shape.width;
     const Type type = program.type(view);
     if (type == Type::bits) {
-        out.plane = size_t(plane_bytes(storage.channels));
+        out.plane = size_t(plane_bytes(buffer.channels));
         const uint32_t end = uint32_t(view.first) + view.channels;
-        out.tail = end == storage.channels ? out.plane - (end + 7) / 8 : 0;
+        out.tail = end == buffer.channels ? out.plane - (end + 7) / 8 : 0;
         out.data += view.first / 8;
     } else {
         out.data += view.first * size_t(type == Type::f32 || type == Type::s32 ? 4 : 1);

@@ -19,7 +19,7 @@ enum class Isa : uint8_t { scalar, neon, avx2, avx512, amx };
 // A view in memory. A pixel's channels lie side by side; of bits, plane by plane, `plane` bytes apart.
 struct Tensor {
     uint8_t* data;
-    const Grid* grid;
+    const Quantization* grid;
     uint32_t height, width, channels;
     uint32_t ring;             // rows that are kept, a power of two; 0: all
     size_t pixel, row, plane;  // bytes from one to the next
@@ -77,6 +77,6 @@ Isa chosen_isa();
 const char* isa_name(Isa isa);
 
 // Sends the f32 values of one pixel through the steps, in place, and writes them wherever the instruction says.
-void finish(Job& job, uint32_t y, uint32_t x, float* values);
+void apply_epilogue(Job& job, uint32_t y, uint32_t x, float* values);
 
 }  // namespace pseg

@@ -11,7 +11,7 @@
 #include "fault.h"
 #include "kernels.h"
 #include "reader.h"
-#include "turns.h"
+#include "fusion.h"
 #if defined(POCKETSEG_THREADS)
 #include "pool.h"
 #endif
@@ -42,7 +42,7 @@ namespace {
 
 using namespace pseg;
 
-int told(pseg_model* model, int status, const char* text) {
+int report(pseg_model* model, int status, const char* text) {
     std::snprintf(model->error, sizeof model->error, "%s", text);
     return status;
 }
@@ -55,15 +55,15 @@ int guarded(pseg_model* model, Work work) {
         work();
         return PSEG_OK;
     } catch (const Fault& fault) {
-        return told(model, fault.status, fault.text);
+        return report(model, fault.status, fault.text);
     } catch (const std::bad_alloc&) {
-        return told(model, PSEG_NO_MEMORY, "there is not enough memory");
+        return report(model, PSEG_NO_MEMORY, "there is not enough memory");
     } catch (const std::system_error&) {
-        return told(model, PSEG_NO_MEMORY, "the threads cannot be started");
+        return report(model, PSEG_NO_MEMORY, "the threads cannot be started");
     } catch (const std::length_error&) {
-        return told(model, PSEG_NO_MEMORY, "there is not enough memory");
+        return report(model, PSEG_NO_MEMORY, "there is not enough memory");
     } catch (...) {
-        return told(model, PSEG_DAMAGED, "an unknown fault");
+        return report(model, PSEG_DAMAGED, "an unknown fault");
     }
 }
 
@@ -71,18 +71,18 @@ void check(bool good, const char* what) {
     if (!good) throw Fault(PSEG_BAD_ARGUMENT, "%s", what);
 }
 
-// One turn, in parts of the rows of its last result.
+// One group, in parts of the rows of its last result.
 struct Work {
     const Frame& frame;
-    const Turn& turn;
+    const FusionGroup& group;
     std::atomic<uint32_t> failed;  // an instruction where a value is not finite
 };
 
-void do_rows(Work& work, const Frame& frame, uint32_t member, Span rows) {
+void do_rows(Work& work, const Frame& frame, uint32_t op, Span rows) {
     if (rows.first >= rows.last) return;
-    const uint32_t i = work.turn.members[member];
+    const uint32_t i = work.group.ops[op];
     const Instruction& it = frame.program.instructions[i];
-    Job job{frame, it, frame.plan.results[i], rows.first, rows.last, frame.rings + work.turn.ring_bytes, true};
+    Job job{frame, it, frame.plan.results[i], rows.first, rows.last, frame.rings + work.group.ring_bytes, true};
     it.kernel->run(job);
     if (!job.finite) work.failed = i;
 }
@@ -90,23 +90,23 @@ void do_rows(Work& work, const Frame& frame, uint32_t member, Span rows) {
 void do_part(void* context, uint32_t part) {
     Work& work = *static_cast<Work*>(context);
     const Plan& plan = work.frame.plan;
-    const Turn& turn = work.turn;
+    const FusionGroup& group = work.group;
     Frame frame = work.frame;
     frame.rings = frame.arena + plan.scratch_offset + part * plan.scratch_bytes;
-    const uint32_t count = uint32_t(turn.members.size());
-    const Span all = part_of(plan.results[turn.members.back()].height, part, plan.threads);
+    const uint32_t count = uint32_t(group.ops.size());
+    const Span all = part_of(plan.results[group.ops.back()].height, part, plan.threads);
     if (count == 1) return do_rows(work, frame, 0, all);
-    uint32_t done[MOST_MEMBERS] = {};
-    each_stretch(frame.program, plan, turn, all, done, [&](uint32_t m, Span, Span fresh) { do_rows(work, frame, m, fresh); });
+    uint32_t done[MAX_FUSED_OPS] = {};
+    for_each_stripe(frame.program, plan, group, all, done, [&](uint32_t m, Span, Span fresh) { do_rows(work, frame, m, fresh); });
     // Rows that no window saw, of what others see as well.
     if (part + 1 < plan.threads) return;
-    for (uint32_t m = 0; m < count; ++m) do_rows(work, frame, m, {done[m], plan.results[turn.members[m]].height});
+    for (uint32_t m = 0; m < count; ++m) do_rows(work, frame, m, {done[m], plan.results[group.ops[m]].height});
 }
 
 void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     const Frame frame{model.program, model.plan, arena, nullptr, image, logits};
-    for (const Turn& turn : model.plan.turns) {
-        Work work{frame, turn, {UINT32_MAX}};
+    for (const FusionGroup& group : model.plan.fusion_groups) {
+        Work work{frame, group, {UINT32_MAX}};
 #if defined(POCKETSEG_THREADS)
         if (model.pool) model.pool->run(do_part, &work);
         else
@@ -174,7 +174,7 @@ int pseg_plan(pseg_model* model, uint32_t height, uint32_t width, uint32_t threa
         check(model->open, "the model was not opened");
         check(arena_bytes != nullptr, "there is no place for the number of bytes");
         model->plan = {};
-        Plan plan = planned(model->program, height, width, threads);
+        Plan plan = make_plan(model->program, height, width, threads);
         make_pool(*model, threads);
         model->plan = std::move(plan);
         *arena_bytes = model->plan.arena_bytes;

@@ -35,7 +35,7 @@ private:
     std::vector<std::thread> threads_;
     std::mutex mutex_;
     std::condition_variable begins_, ends_;
-    std::atomic<uint64_t> turn_{0};
+    std::atomic<uint64_t> generation_{0};
     std::atomic<uint32_t> left_{0};
     bool stopping_ = false;
     void (*work_)(void*, uint32_t) = nullptr;

@@ -1,7 +1,7 @@
 // Bytes to a checked program: after this, no number of a file can make a kernel leave its memory.
 //
 // Counts are bounded before they are used, the data section is consumed in order and to its last byte, and a channel of a
-// storage is written exactly once, before it is read.
+// buffer is written exactly once, before it is read.
 #include "reader.h"
 
 #include <algorithm>
@@ -92,21 +92,21 @@ public:
     Program read() {
         program_.in_channels = in_.u16(), program_.out_channels = in_.u16(), program_.multiple = in_.u16();
         require(program_.in_channels && program_.out_channels && program_.multiple, "a net without channels");
-        const size_t grids = in_.u16(), storages = in_.u16(), instructions = in_.u16();
+        const size_t grids = in_.u16(), buffers = in_.u16(), instructions = in_.u16();
         // What is reserved is in proportion to the bytes that are there.
-        require(3 * grids + 4 * storages + 4 * instructions <= in_.left(), "a section ends too soon");
+        require(3 * grids + 4 * buffers + 4 * instructions <= in_.left(), "a section ends too soon");
         if (version_ > 1) asked(instructions);
         // Pointers to grids are kept: the vector does not grow later.
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
         program_.exact = grids > 0;
-        if (storages > MOST_STORAGES) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MOST_STORAGES);
-        program_.storages.reserve(storages);
-        for (size_t i = 0; i < storages; ++i) program_.storages.push_back(storage());
+        if (buffers > MAX_BUFFERS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MAX_BUFFERS);
+        program_.buffers.reserve(buffers);
+        for (size_t i = 0; i < buffers; ++i) program_.buffers.push_back(buffer());
         uint64_t channels = 0;
-        for (const Storage& each : program_.storages) channels += each.channels;
-        if (channels > MOST_CHANNELS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MOST_CHANNELS);
-        written_.resize(storages);
+        for (const Buffer& each : program_.buffers) channels += each.channels;
+        if (channels > MAX_CHANNELS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MAX_CHANNELS);
+        written_.resize(buffers);
         program_.instructions.reserve(instructions);
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
         require(in_.left() == 0 && data_.left() == 0, "bytes are left over");
@@ -134,16 +134,16 @@ private:
         const size_t length = in_.u8();
         const char* text = reinterpret_cast<const char*>(in_.take(length));
         require(length > 0, "a name of no length");
-        require(length <= MOST_NAME_BYTES, "a name of too many bytes");
+        require(length <= MAX_NAME_BYTES, "a name of too many bytes");
         for (size_t i = 0; i < length; ++i) require(text[i] > ' ' && text[i] <= '~', "a name that cannot be read");
         return {text, length};
     }
 
-    Grid grid() {
-        Grid grid;
-        grid.kind = GridKind(in_.u8());
+    Quantization grid() {
+        Quantization grid;
+        grid.kind = QuantizationKind(in_.u8());
         switch (grid.kind) {
-            case GridKind::uniform: {
+            case QuantizationKind::uniform: {
                 grid.zero_point = int32_t(in_.u32()), grid.lowest = int32_t(in_.u32()), grid.highest = int32_t(in_.u32());
                 grid.scale = in_.f32(), grid.inverse_scale = in_.f32();
                 const int32_t most = 1 << 24;  // whole numbers up to here are exact in f32
@@ -152,14 +152,14 @@ private:
                         "a grid without order");
                 break;
             }
-            case GridKind::powers:
+            case QuantizationKind::power_of_two:
                 grid.i = in_.u8(), grid.f = in_.u8();
                 require(grid.i + grid.f >= 1 && grid.i + grid.f <= 16, "a grid of too many powers");
                 grid.scale = std::ldexp(1.0f, -grid.f);
                 break;
-            case GridKind::signs: {
+            case QuantizationKind::binary_planes: {
                 grid.planes = in_.u8();
-                require(grid.planes >= 1 && grid.planes <= MOST_PLANES, "too many planes");
+                require(grid.planes >= 1 && grid.planes <= MAX_PLANES, "too many planes");
                 float rest = 0;
                 for (int q = 0; q < grid.planes; ++q) {
                     grid.gammas[q] = in_.f32();
@@ -176,25 +176,25 @@ private:
         return grid;
     }
 
-    const Grid* grid_number() {
+    const Quantization* grid_number() {
         const size_t number = in_.u16();
         require(number <= program_.grids.size(), "a grid that is not there");
         return number ? &program_.grids[number - 1] : nullptr;
     }
 
-    Storage storage() {
-        Storage storage;
-        storage.channels = in_.u16();
-        storage.grid = grid_number();
-        require(storage.channels > 0, "a tensor without channels");
-        return storage;
+    Buffer buffer() {
+        Buffer buffer;
+        buffer.channels = in_.u16();
+        buffer.grid = grid_number();
+        require(buffer.channels > 0, "a tensor without channels");
+        return buffer;
     }
 
     View view() {
         View view;
-        view.storage = in_.u16(), view.first = in_.u16(), view.channels = in_.u16();
-        require(view.storage < program_.storages.size(), "a tensor that is not there");
-        const Storage& whole = program_.storages[view.storage];
+        view.buffer = in_.u16(), view.first = in_.u16(), view.channels = in_.u16();
+        require(view.buffer < program_.buffers.size(), "a tensor that is not there");
+        const Buffer& whole = program_.buffers[view.buffer];
         const uint32_t end = uint32_t(view.first) + view.channels;
         require(view.channels && end <= whole.channels, "channels that are not there");
         // Bits are written byte by byte.
@@ -205,14 +205,14 @@ private:
 
     View read_view() {
         const View found = view();
-        require(written_[found.storage].all(found.first, uint32_t(found.first) + found.channels), "a tensor is read before it is written");
+        require(written_[found.buffer].all(found.first, uint32_t(found.first) + found.channels), "a tensor is read before it is written");
         return found;
     }
 
     View written_view(uint32_t channels) {
         const View found = view();
         require(found.channels == channels, "a result in a tensor of other channels");
-        require(written_[found.storage].add(found.first, uint32_t(found.first) + channels), "a tensor is written twice");
+        require(written_[found.buffer].add(found.first, uint32_t(found.first) + channels), "a tensor is written twice");
         return found;
     }
 
@@ -275,8 +275,8 @@ private:
                 it.factor[0] = in_.u8(), it.factor[1] = in_.u8();
                 require(it.factor[0] && it.factor[1], "a resize by 0");
                 if (it.kind == Kind::nearest) return;
-                it.corners = in_.u8();
-                require(it.corners <= 1, "a switch that is neither on nor off");
+                it.align_corners = in_.u8();
+                require(it.align_corners <= 1, "a switch that is neither on nor off");
                 break;
             case Kind::pad:
                 for (int i = 0; i < 4; ++i) it.window.padding[i] = in_.u8();
@@ -301,7 +301,7 @@ private:
         const bool transposed = it.kind == Kind::transposed;
         it.window = window();
         if (transposed) {
-            it.grown[0] = in_.u8(), it.grown[1] = in_.u8();
+            it.output_padding[0] = in_.u8(), it.output_padding[1] = in_.u8();
             require(from == Type::f32, "an operation on codes");
         }
         it.groups = in_.u16();
@@ -312,11 +312,11 @@ private:
         const bool codes = it.weights.kind != WeightKind::f32 && it.weights.kind != WeightKind::bf16;
         require(codes || from == Type::f32, "f32 weights over codes");
         require(!codes || !transposed, "a transposed convolution of codes");
-        const Grid* grid = program_.grid(it.reads[0]);
+        const Quantization* grid = program_.grid(it.reads[0]);
         program_.exact |= codes;
         if (codes) it.m = constants(it.weights.planes * uint32_t(grid ? grid->planes : 1), it.channels);
         it.b = constants(1, it.channels);
-        if (grid && it.weights.largest_sum * double(grid->largest()) > LARGEST_SUM)
+        if (grid && it.weights.largest_sum * double(grid->largest()) > MAX_SUM)
             throw Fault(PSEG_TOO_LARGE, "the sums of a convolution do not fit 53 bits");
     }
 
@@ -328,12 +328,12 @@ private:
         const int exact[] = {32, 16, 0, 0, 1};
         const int most[] = {32, 16, 24, 6, 1};
         require(bits >= (exact[kind] ? exact[kind] : 2) && bits <= most[kind], "weights of too many bits");
-        require(planes >= 1 && planes <= (to.kind == WeightKind::signs ? MOST_PLANES : 1), "too many planes");
+        require(planes >= 1 && planes <= (to.kind == WeightKind::signs ? MAX_PLANES : 1), "too many planes");
         // At most 2^16 · 2^16 · 2^16 · planes: no overflow.
         const uint64_t of_channel = uint64_t(it.window.kernel[0]) * it.window.kernel[1] * (it.reads[0].channels / it.groups);
         const uint64_t all = of_channel * it.channels;
         weights_ += all * planes;
-        if (weights_ > MOST_WEIGHTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MOST_WEIGHTS);
+        if (weights_ > MAX_WEIGHTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MAX_WEIGHTS);
         const size_t count = size_t(all);
         if (to.kind == WeightKind::f32) {
             to.f32 = floats(count);
@@ -393,7 +393,7 @@ private:
         const uint8_t form = in_.u8();
         const uint64_t all = uint64_t(rows) * channels;
         constants_ += all;
-        if (constants_ > MOST_CONSTANTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MOST_CONSTANTS);
+        if (constants_ > MAX_CONSTANTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MAX_CONSTANTS);
         const size_t count = size_t(all);
         if (form == 0) return floats(count);
         std::vector<float> out(count);
@@ -439,7 +439,7 @@ private:
                 step.view = read_view();
                 require(step.view.channels == it.channels && program_.type(step.view) == Type::f32, "two tensors that do not fit");
                 break;
-            case StepKind::snap:
+            case StepKind::fake_quantize:
                 step.grid = grid_number();
                 require(step.grid, "a step without its grid");
                 break;
@@ -453,7 +453,7 @@ private:
     uint32_t version_;
     Isa isa_;
     Program program_;
-    std::vector<Written> written_;  // of each storage
+    std::vector<Written> written_;  // of each buffer
     const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
     const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
     uint64_t weights_ = 0, constants_ = 0;
@@ -463,7 +463,7 @@ private:
 
 Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
     if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0) throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
-    if (length > MOST_FILE_BYTES) throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MOST_FILE_BYTES);
+    if (length > MAX_FILE_BYTES) throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MAX_FILE_BYTES);
     require(length >= HEADER_BYTES, "it is torn");
     Cursor header(bytes + sizeof MAGIC, DIGEST_AT - sizeof MAGIC);
     const uint32_t version = header.u32(), zero = header.u32();

@@ -13,7 +13,7 @@ uint32_t rounded_up(uint32_t number, uint32_t of) { return (number + of - 1) / o
 
 uint32_t taps(const Instruction& it) { return uint32_t(it.window.kernel[0]) * it.window.kernel[1]; }
 
-uint32_t planes_of(const Grid* grid) { return grid ? uint32_t(grid->planes) : 1; }
+uint32_t planes_of(const Quantization* grid) { return grid ? uint32_t(grid->planes) : 1; }
 
 // The weight of plane p, output o, tap, and channel i of its group.
 size_t place(const Instruction& it, uint32_t p, uint32_t o, uint32_t tap, uint32_t i) {
@@ -58,7 +58,7 @@ const Step* second_affine(const Instruction& it) {
 // No |acc| · |m| + |b| is larger, nor that after the second affine. Sums of float layers have no bound.
 float largest_result(const Program& program, const Instruction& it) {
     constexpr float NO_BOUND = std::numeric_limits<float>::infinity();
-    const Grid* grid = program.grid(it.reads[0]);
+    const Quantization* grid = program.grid(it.reads[0]);
     if (!grid) return NO_BOUND;
     double most = 0;
     for (uint32_t o = 0; o < it.channels; ++o) {
@@ -88,7 +88,7 @@ void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, 
     head.b = head.m + aligned(pairs * row);
     head.second_m = head.b + aligned(row);
     head.second_b = head.second_m + aligned(row);
-    head.outputs = outputs, head.most = most;
+    head.outputs = outputs, head.max_result = most;
     it.packed.assign(size_t(head.second_b + row + 2 * ALIGNMENT), 0);
     uint8_t* to = const_cast<uint8_t*>(start_of(it));
     std::memcpy(to, &head, sizeof head);
@@ -131,7 +131,7 @@ void each_tile(const Machine& machine, uint32_t channels, Each each) {
 
 // What a sum of an output begins with, so that inputs need no zero taken from them.
 int32_t start_of_sum(const Program& program, const Instruction& it, const Machine& machine, uint32_t pair, uint32_t o) {
-    const Grid& grid = *program.grid(it.reads[0]);
+    const Quantization& grid = *program.grid(it.reads[0]);
     const uint32_t inside = it.reads[0].channels / it.groups;
     int64_t sum = 0;
     for (uint32_t tap = 0; tap < taps(it); ++tap)
@@ -141,7 +141,7 @@ int32_t start_of_sum(const Program& program, const Instruction& it, const Machin
 
 }  // namespace
 
-int32_t zero_byte(const Grid& grid) {
+int32_t zero_byte(const Quantization& grid) {
     switch (grid.type()) {
         case Type::bits:
             return 1;

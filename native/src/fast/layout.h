@@ -21,7 +21,7 @@ struct Machine {
 struct Head {
     uint64_t weights, starts, m, b, second_m, second_b;
     uint32_t outputs;  // with those that only fill vectors up
-    float most;        // no result is larger, up to the second affine; inf where there is no such number
+    float max_result;        // no result is larger, up to the second affine; inf where there is no such number
 };
 
 // Where packed begins: aligned.
@@ -32,7 +32,7 @@ inline const uint8_t* start_of(const Instruction& it) {
 inline const Head& head_of(const Instruction& it) { return *reinterpret_cast<const Head*>(start_of(it)); }
 
 // Codes as unsigned bytes: the number 0, and the number of a code is code − zero.
-int32_t zero_byte(const Grid& grid);
+int32_t zero_byte(const Quantization& grid);
 
 // Whether weights fit bytes, inputs too, and sums 32 bits.
 bool in_bytes(const Program& program, const Instruction& it);

@@ -1,10 +1,10 @@
 // Rows of an input with a margin, a few at a time in a ring: of codes as unsigned bytes, of f32, or of bits as they are.
 #pragma once
 
-#include "lanes.h"
+#include "simd.h"
 #include "layout.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace {
 
 // What a window sees of rows; row 0 and column 0 are the first ones of the margin.
@@ -59,7 +59,7 @@ private:
     // Memory outside of the image: the byte of the number 0; of signs, of the sign that 0 has.
     void clear(uint8_t* to, size_t bytes, int q) const {
         if (!in_.grid) std::memset(to, 0, bytes);
-        else if (in_.grid->kind != GridKind::signs) std::memset(to, uint8_t(fast::zero_byte(*in_.grid)), bytes);
+        else if (in_.grid->kind != QuantizationKind::binary_planes) std::memset(to, uint8_t(fast::zero_byte(*in_.grid)), bytes);
         else if (!words_) std::memset(to, in_.grid->zero_planes >> q & 1 ? 2 : 0, bytes);
         else for (size_t i = 0; i < bytes; i += 4) store(to + i, in_.grid->zero_planes >> q & 1 ? word_mask(uint32_t(i / 4) % (view.pixel / 4)) : 0u);
     }
@@ -87,7 +87,7 @@ private:
         if (!in_.grid) {
             const size_t bytes = 4 * size_t(in_.channels);
             if (in_.pixel == bytes && view.pixel == bytes) std::memcpy(to, from, bytes * in_.width);
-            else for (uint32_t x = 0; x < in_.width; ++x) pseg::PSEG_SET::move(to + x * view.pixel, from + x * in_.pixel, bytes);
+            else for (uint32_t x = 0; x < in_.width; ++x) copy_bytes(to + x * view.pixel, from + x * in_.pixel, bytes);
             return;
         }
         switch (in_.grid->type()) {
@@ -139,4 +139,4 @@ private:
 };
 
 }  // namespace
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA

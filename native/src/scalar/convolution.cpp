@@ -10,30 +10,30 @@ namespace {
 
 bool is_code(const Instruction& it) { return it.weights.kind != WeightKind::f32 && it.weights.kind != WeightKind::bf16; }
 
-uint32_t planes_of(const Grid* grid) { return grid ? uint32_t(grid->planes) : 1; }
+uint32_t planes_of(const Quantization* grid) { return grid ? uint32_t(grid->planes) : 1; }
 
 uint32_t taps(const Instruction& it) { return uint32_t(it.window.kernel[0]) * it.window.kernel[1]; }
 
 // (planes, o, tap, i) to (planes, tap, channel in, o of its group).
 template <class To, class From>
-void lay_out(const std::vector<From>& from, Instruction& it) {
-    const uint32_t in = it.reads[0].channels, of_group = it.channels / it.groups, inside = in / it.groups, count = taps(it);
+void pack_weights(const std::vector<From>& from, Instruction& it) {
+    const uint32_t in = it.reads[0].channels, group_outputs = it.channels / it.groups, inside = in / it.groups, count = taps(it);
     it.packed.resize(from.size() * sizeof(To));
     size_t at = 0;
     for (uint32_t p = 0; p < it.weights.planes; ++p)
         for (uint32_t o = 0; o < it.channels; ++o)
             for (uint32_t t = 0; t < count; ++t)
                 for (uint32_t i = 0; i < inside; ++i, ++at) {
-                    const uint32_t channel = o / of_group * inside + i;
-                    const size_t place = ((size_t(p) * count + t) * in + channel) * of_group + o % of_group;
+                    const uint32_t channel = o / group_outputs * inside + i;
+                    const size_t place = ((size_t(p) * count + t) * in + channel) * group_outputs + o % group_outputs;
                     const To value = To(from[at]);
                     std::memcpy(it.packed.data() + place * sizeof(To), &value, sizeof(To));
                 }
 }
 
 // One pixel's codes minus the zero point, of one plane.
-void numbers(const Tensor& from, const uint8_t* pixel, uint32_t plane, int32_t* to) {
-    const Grid& grid = *from.grid;
+void load_codes(const Tensor& from, const uint8_t* pixel, uint32_t plane, int32_t* to) {
+    const Quantization& grid = *from.grid;
     switch (grid.type()) {
         case Type::u8:
             for (uint32_t c = 0; c < from.channels; ++c) to[c] = pixel[c] - grid.zero_point;
@@ -52,8 +52,8 @@ void numbers(const Tensor& from, const uint8_t* pixel, uint32_t plane, int32_t* 
     }
 }
 
-// Where a tap looks; false outside of the image.
-bool looks(const Window& window, uint32_t y, uint32_t x, uint32_t tap, const Tensor& in, uint32_t& row, uint32_t& column) {
+// Where a tap tap_at; false outside of the image.
+bool tap_at(const Window& window, uint32_t y, uint32_t x, uint32_t tap, const Tensor& in, uint32_t& row, uint32_t& column) {
     const int64_t r = int64_t(y) * window.stride[0] - window.padding[0] + int64_t(tap / window.kernel[1]) * window.dilation[0];
     const int64_t c = int64_t(x) * window.stride[1] - window.padding[1] + int64_t(tap % window.kernel[1]) * window.dilation[1];
     row = uint32_t(r), column = uint32_t(c);
@@ -63,22 +63,22 @@ bool looks(const Window& window, uint32_t y, uint32_t x, uint32_t tap, const Ten
 // acc[o] += x[channel] · w[channel][o]
 template <class Sum, class Number, class Weight>
 void accumulate(const Instruction& it, const Number* x, const Weight* w, Sum* acc) {
-    const uint32_t in = it.reads[0].channels, of_group = it.channels / it.groups, inside = in / it.groups;
-    if (inside == 1 && of_group == 1) {  // depthwise: one loop that compilers vectorise
+    const uint32_t in = it.reads[0].channels, group_outputs = it.channels / it.groups, inside = in / it.groups;
+    if (inside == 1 && group_outputs == 1) {  // depthwise: one loop that compilers vectorise
         for (uint32_t c = 0; c < in; ++c) acc[c] += Sum(x[c]) * Sum(w[c]);
         return;
     }
     for (uint32_t group = 0; group < it.groups; ++group)
         for (uint32_t i = 0; i < inside; ++i) {
             const Sum value = Sum(*x++);
-            for (uint32_t o = 0; o < of_group; ++o) acc[group * of_group + o] += value * Sum(w[o]);
-            w += of_group;
+            for (uint32_t o = 0; o < group_outputs; ++o) acc[group * group_outputs + o] += value * Sum(w[o]);
+            w += group_outputs;
         }
 }
 
 // y = Σ acc_pq · m_pq + b, weight planes in turn, input planes in turn for each.
 template <class Sum>
-void scale(const Instruction& it, uint32_t inputs, const Sum* acc, float* y) {
+void back_transform(const Instruction& it, uint32_t inputs, const Sum* acc, float* y) {
     const uint32_t pairs = it.weights.planes * inputs, count = it.channels;
     for (uint32_t o = 0; o < count; ++o) y[o] = float(acc[o]) * it.m[o];
     for (uint32_t pair = 1; pair < pairs; ++pair)
@@ -111,18 +111,18 @@ void run_on_codes(Job& job) {
             std::memset(acc, 0, sums * sizeof(Sum));
             for (uint32_t tap = 0; tap < all; ++tap) {
                 uint32_t r, c;
-                const bool inside = looks(it.window, row, column, tap, in, r, c);
+                const bool inside = tap_at(it.window, row, column, tap, in, r, c);
                 // The code of 0 is the number 0, but for signs.
-                if (!inside && in.grid->kind != GridKind::signs) continue;
+                if (!inside && in.grid->kind != QuantizationKind::binary_planes) continue;
                 for (uint32_t q = 0; q < inputs; ++q) {
-                    if (inside) numbers(in, in.at(r, c), q, x);
+                    if (inside) load_codes(in, in.at(r, c), q, x);
                     else for (uint32_t i = 0; i < in.channels; ++i) x[i] = in.grid->zero_planes >> q & 1 ? 1 : -1;
                     for (uint32_t p = 0; p < it.weights.planes; ++p)
                         accumulate(it, x, weights + (size_t(p) * all + tap) * of_tap, acc + (size_t(p) * inputs + q) * count);
                 }
             }
-            scale(it, inputs, acc, y);
-            finish(job, row, column, y);
+            back_transform(it, inputs, acc, y);
+            apply_epilogue(job, row, column, y);
         }
 }
 
@@ -138,7 +138,7 @@ bool fits(const Program& program, const Instruction& it) {
         if (weight < -128 || weight > 127) return false;
     return it.weights.largest_sum * double(program.grid(it.reads[0])->largest()) <= double(std::numeric_limits<int32_t>::max());
 }
-void prepare(const Program&, Instruction& it) { lay_out<int8_t>(it.weights.whole, it); }
+void prepare(const Program&, Instruction& it) { pack_weights<int8_t>(it.weights.whole, it); }
 uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<int8_t, int32_t>(program, it); }
 void run(Job& job) { run_on_codes<int8_t, int32_t>(job); }
 }  // namespace convolution_codes
@@ -146,7 +146,7 @@ void run(Job& job) { run_on_codes<int8_t, int32_t>(job); }
 // Any weights over any codes.
 namespace convolution_wide {
 bool fits(const Program& program, const Instruction& it) { return on_codes(program, it); }
-void prepare(const Program&, Instruction& it) { lay_out<int32_t>(it.weights.whole, it); }
+void prepare(const Program&, Instruction& it) { pack_weights<int32_t>(it.weights.whole, it); }
 uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<int32_t, int64_t>(program, it); }
 void run(Job& job) { run_on_codes<int32_t, int64_t>(job); }
 }  // namespace convolution_wide
@@ -197,7 +197,7 @@ void run(Job& job) {
             for (size_t i = 0; i < sums; ++i) acc[i] = int32_t(all * in.channels);
             for (uint32_t tap = 0; tap < all; ++tap) {
                 uint32_t r, c;
-                const bool inside = looks(it.window, row, column, tap, in, r, c);
+                const bool inside = tap_at(it.window, row, column, tap, in, r, c);
                 for (uint32_t q = 0; q < inputs; ++q)
                     for (uint32_t w = 0; w < width; ++w) {
                         uint64_t bits = in.grid->zero_planes >> q & 1 ? ~uint64_t(0) : 0;
@@ -209,8 +209,8 @@ void run(Job& job) {
                                     2 * ones(bits ^ weights[((size_t(p) * count + o) * all + tap) * width + w]);
                     }
             }
-            scale(it, inputs, acc, y);
-            finish(job, row, column, y);
+            back_transform(it, inputs, acc, y);
+            apply_epilogue(job, row, column, y);
         }
 }
 }  // namespace convolution_bits_bits
@@ -220,8 +220,8 @@ namespace convolution_float {
 bool fits(const Program& program, const Instruction& it) { return it.kind == Kind::convolution && !program.grid(it.reads[0]); }
 
 void prepare(const Program&, Instruction& it) {
-    if (is_code(it)) lay_out<float>(it.weights.whole, it);
-    else lay_out<float>(it.weights.f32, it);
+    if (is_code(it)) pack_weights<float>(it.weights.whole, it);
+    else pack_weights<float>(it.weights.f32, it);
 }
 
 uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return 4 * (uint64_t(it.weights.planes) + 1) * it.channels; }
@@ -239,13 +239,13 @@ void run(Job& job) {
             std::memset(acc, 0, size_t(planes) * count * sizeof(float));
             for (uint32_t tap = 0; tap < all; ++tap) {
                 uint32_t r, c;
-                if (!looks(it.window, row, column, tap, in, r, c)) continue;
+                if (!tap_at(it.window, row, column, tap, in, r, c)) continue;
                 for (uint32_t p = 0; p < planes; ++p)
                     accumulate(it, in.floats(r, c), weights + (size_t(p) * all + tap) * of_tap, acc + size_t(p) * count);
             }
-            if (is_code(it)) scale(it, 1, acc, y);
+            if (is_code(it)) back_transform(it, 1, acc, y);
             else for (uint32_t o = 0; o < count; ++o) y[o] = acc[o] + it.b[o];
-            finish(job, row, column, y);
+            apply_epilogue(job, row, column, y);
         }
 }
 }  // namespace convolution_float
@@ -253,7 +253,7 @@ void run(Job& job) {
 // The taps that reach a pixel, row by row, and the channels within a tap.
 namespace transposed_float {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::transposed; }
-void prepare(const Program&, Instruction& it) { lay_out<float>(it.weights.f32, it); }
+void prepare(const Program&, Instruction& it) { pack_weights<float>(it.weights.f32, it); }
 uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return 4 * uint64_t(it.channels); }
 
 void run(Job& job) {
@@ -276,7 +276,7 @@ void run(Job& job) {
                 accumulate(it, in.floats(uint32_t(from_row), uint32_t(from_column)), weights + tap * of_tap, acc);
             }
             for (uint32_t o = 0; o < it.channels; ++o) acc[o] = acc[o] + it.b[o];
-            finish(job, row, column, acc);
+            apply_epilogue(job, row, column, acc);
         }
 }
 }  // namespace transposed_float

@@ -1,54 +1,54 @@
-// What follows a convolution, in vectors: y = acc · m + b, a bound, an affine, and codes. Rarer steps go through finish().
+// What follows a convolution, in vectors: y = acc · m + b, a bound, an affine, and codes. Rarer steps go through per_pixel().
 #pragma once
 
 #include <cmath>
 #include <limits>
 
-#include "lanes.h"
+#include "simd.h"
 #include "layout.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace {
 
-constexpr uint32_t MOST_WRITES = 4;
+constexpr uint32_t MAX_WRITES = 4;
 
 // A place for codes of one grid in bytes.
 struct Codes {
-    F inverse, low, high;  // bounds of code − zero
-    I zero;                // as unsigned byte, in 16 bits, twice
+    F32 inverse, low, high;  // bounds of code − zero
+    I32 zero;                // as unsigned byte, in 16 bits, twice
     uint8_t flip;          // 128 where bytes are signed
     bool whole;            // every byte is a code: packing keeps the bounds
 };
 
 // `most`: no number is larger; inf where that is not known.
-inline Codes codes_of(const Grid& grid, float most = std::numeric_limits<float>::infinity()) {
+inline Codes codes_of(const Quantization& grid, float most = std::numeric_limits<float>::infinity()) {
     const int32_t shift = grid.type() == Type::s8 ? 128 : 0, zero = grid.zero_point + shift;
     const bool whole = grid.lowest + shift == 0 && grid.highest + shift == 255 && most * grid.inverse_scale < 1e9f;
-    return {all<F>(grid.inverse_scale), all<F>(float(grid.lowest - grid.zero_point)), all<F>(float(grid.highest - grid.zero_point)),
-            all<I>((zero & 65535) * 65537), uint8_t(shift), whole};
+    return {broadcast<F32>(grid.inverse_scale), broadcast<F32>(float(grid.lowest - grid.zero_point)), broadcast<F32>(float(grid.highest - grid.zero_point)),
+            broadcast<I32>((zero & 65535) * 65537), uint8_t(shift), whole};
 }
 
-inline bool is_bytes(const Grid* grid) {
-    if (!grid || grid->kind != GridKind::uniform || (grid->type() != Type::u8 && grid->type() != Type::s8)) return false;
+inline bool is_bytes(const Quantization* grid) {
+    if (!grid || grid->kind != QuantizationKind::uniform || (grid->type() != Type::u8 && grid->type() != Type::s8)) return false;
     return std::abs(int64_t(grid->zero_point)) < 16000;  // code − zero fits 16 bits
 }
 
 // A number as code − zero.
 template <bool WHOLE = false>
-inline I code(const Codes& to, F y) {
-    const F steps = y * to.inverse;
-    return rounded(WHOLE ? steps : lower(higher(steps, to.low), to.high));
+inline I32 code(const Codes& to, F32 y) {
+    const F32 steps = y * to.inverse;
+    return round_to_int(WHOLE ? steps : min(max(steps, to.low), to.high));
 }
 
 // Steps that vectors know: a bound, an affine, or none of them, in this order.
-struct Ending {
+struct Epilogue {
     bool plain = false;    // nothing else, and no code is made of nan or inf
     bool bound = false, second = false;
-    F low, high;
+    F32 low, high;
 };
 
-inline Ending ending_of(const Program& program, const Instruction& it) {
-    Ending out;
+inline Epilogue epilogue_of(const Program& program, const Instruction& it) {
+    Epilogue out;
     const fast::Head& head = fast::head_of(it);
     float low = -std::numeric_limits<float>::infinity(), high = -low;
     size_t i = 0;
@@ -62,15 +62,15 @@ inline Ending ending_of(const Program& program, const Instruction& it) {
             high = high < step.low ? step.low : high > step.high ? step.high : high;
         } else break;
     }
-    out.low = all<F>(low), out.high = all<F>(high);
-    const bool bounded = head.most < std::numeric_limits<float>::infinity();
-    out.plain = i == it.steps.size() && it.writes.size() <= MOST_WRITES;
+    out.low = broadcast<F32>(low), out.high = broadcast<F32>(high);
+    const bool bounded = head.max_result < std::numeric_limits<float>::infinity();
+    out.plain = i == it.steps.size() && it.writes.size() <= MAX_WRITES;
     // A ReLU is done by codes that end at 0.
     bool done = out.bound && !out.second && low == 0 && high == std::numeric_limits<float>::infinity();
     for (const View& view : it.writes) {
-        const Grid* grid = program.grid(view);
+        const Quantization* grid = program.grid(view);
         done &= is_bytes(grid) && grid->lowest == grid->zero_point;
-        out.plain &= !grid || (bounded && (is_bytes(grid) || grid->kind == GridKind::signs));
+        out.plain &= !grid || (bounded && (is_bytes(grid) || grid->kind == QuantizationKind::binary_planes));
     }
     out.bound &= !(out.plain && done);
     return out;
@@ -91,23 +91,23 @@ inline Constants constants_of(const Instruction& it) {
 }
 
 // What vectors do to a result, before it is f32, signs or codes.
-INLINE inline F ended(const Ending& ending, const Constants& constants, size_t at, F y) {
-    if (ending.bound) y = y < ending.low ? ending.low : y > ending.high ? ending.high : y;
-    if (ending.second) y = y * load<F>(constants.second_m + at) + load<F>(constants.second_b + at);
+INLINE inline F32 apply_steps(const Epilogue& epilogue, const Constants& constants, size_t at, F32 y) {
+    if (epilogue.bound) y = y < epilogue.low ? epilogue.low : y > epilogue.high ? epilogue.high : y;
+    if (epilogue.second) y = y * load<F32>(constants.second_m + at) + load<F32>(constants.second_b + at);
     return y;
 }
 
 // Where an instruction writes, looked up once.
 struct Targets {
     uint32_t count = 0;
-    Tensor tensors[MOST_WRITES];
-    Codes codes[MOST_WRITES];
+    Tensor tensors[MAX_WRITES];
+    Codes codes[MAX_WRITES];
 
     Targets(const Job& job, bool plain) {
         if (!plain) return;
         for (const View& view : job.it.writes) {
             tensors[count] = job.frame.tensor(view);
-            if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.it).most);
+            if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.it).max_result);
             ++count;
         }
     }
@@ -115,16 +115,16 @@ struct Targets {
 
 // Bits of `count` channels from `channel` on: planes of signs, each of what is left over. No more than 32 at a time.
 template <int V>
-inline void put_signs(const Tensor& to, uint8_t* pixel, uint32_t channel, uint32_t count, const F* y) {
-    F rest[V];
+inline void put_signs(const Tensor& to, uint8_t* pixel, uint32_t channel, uint32_t count, const F32* y) {
+    F32 rest[V];
     for (int v = 0; v < V; ++v) rest[v] = y[v];
-    const Grid& grid = *to.grid;
+    const Quantization& grid = *to.grid;
     const bool last = channel + count == to.channels;
     for (int q = 0; q < grid.planes; ++q) {
         uint64_t bits = 0;
-        const F gamma = all<F>(grid.gammas[q]);
+        const F32 gamma = broadcast<F32>(grid.gammas[q]);
         for (int v = 0; v < V; ++v) {
-            bits |= uint64_t(not_negative(rest[v])) << (v * LANES);
+            bits |= uint64_t(nonnegative_mask(rest[v])) << (v * LANES);
             rest[v] -= rest[v] >= 0 ? gamma : -gamma;
         }
         if (count < 64) bits &= (uint64_t(1) << count) - 1;
@@ -135,4 +135,4 @@ inline void put_signs(const Tensor& to, uint8_t* pixel, uint32_t channel, uint32
 }
 
 }  // namespace
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA

@@ -1,7 +1,7 @@
 // Operations without weights, row by row. Where a tensor holds codes they are moved as they are.
-#include "finish.h"
+#include "pixel_epilogue.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace {
 
 uint64_t one_pixel(const Instruction& it) { return 4 * uint64_t(padded(it.channels)); }
@@ -32,7 +32,7 @@ struct Mover {
 
     void operator()(uint8_t* to, const uint8_t* from) const {
         for (uint32_t q = 0; q < planes; ++q, to += to_plane, from += from_plane) {
-            move(to, from, bytes);
+            copy_bytes(to, from, bytes);
             if (tail) std::memset(to + bytes, 0, tail);
         }
     }
@@ -51,7 +51,7 @@ INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t righ
 uint32_t factor(const Instruction& it, int side) { return it.kind == Kind::nearest ? it.factor[side] : 1; }
 
 // Pixels that change between planes and channels side by side at a time, so that both stay in the nearest cache.
-constexpr uint32_t TURNED = 16;
+constexpr uint32_t TRANSPOSE_BLOCK = 16;
 
 float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 
@@ -61,12 +61,12 @@ float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
 void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return TURNED * one_pixel(it); }
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return TRANSPOSE_BLOCK * one_pixel(it); }
 
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
-    Finish finish(job);
-    F trace = {};
+    PixelEpilogue per_pixel(job);
+    F32 trace = {};
     const Instruction& it = job.it;
     const uint32_t pixel = padded(it.channels);
     const bool one = it.channels == 1 && it.steps.empty() && it.writes.size() == 1;
@@ -78,28 +78,28 @@ void run(Job& job) {
             const bool bytes = is_bytes(to.grid);
             const Codes codes = bytes ? codes_of(*to.grid) : Codes{};
             for (; !to.grid && to.pixel == 4 && x + LANES <= job.shape.width; x += LANES) {
-                const F v = load<F>(from + x);
+                const F32 v = load<F32>(from + x);
                 trace += v * 0;
                 store(to.at(y, x), v);
             }
             for (; bytes && to.pixel == 1 && x + BYTES <= job.shape.width; x += BYTES) {
-                I four[4];
+                I32 four[4];
                 for (uint32_t i = 0; i < 4; ++i) {
-                    const F v = load<F>(from + x + i * LANES);
+                    const F32 v = load<F32>(from + x + i * LANES);
                     trace += v * 0;
                     four[i] = code(codes, v);
                 }
-                store(to.at(y, x), packed(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
+                store(to.at(y, x), pack(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
             }
         }
         for (uint32_t count; x < job.shape.width; x += count) {
-            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
+            count = job.shape.width - x < TRANSPOSE_BLOCK ? job.shape.width - x : TRANSPOSE_BLOCK;
             for (uint32_t c = 0; c < it.channels; ++c) {
                 const float* row = from + c * plane + x;
                 for (uint32_t i = 0; i < count; ++i) row_of(job)[i * pixel + c] = row[i];
-                for (uint32_t i = 0; i < count; i += LANES) trace += some(row + i, count - i) * 0;
+                for (uint32_t i = 0; i < count; i += LANES) trace += partial_load(row + i, count - i) * 0;
             }
-            for (uint32_t i = 0; i < count; ++i) finish(y, x + i, row_of(job) + i * pixel);
+            for (uint32_t i = 0; i < count; ++i) per_pixel(y, x + i, row_of(job) + i * pixel);
         }
     }
     job.finite &= all_zero(trace);
@@ -121,7 +121,7 @@ void run(Job& job) {
             continue;
         }
         for (uint32_t x = 0, count; x < job.shape.width; x += count) {
-            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
+            count = job.shape.width - x < TRANSPOSE_BLOCK ? job.shape.width - x : TRANSPOSE_BLOCK;
             for (uint32_t c = 0; c < in.channels; ++c)
                 for (uint32_t i = 0; i < count; ++i) to[c * plane + x + i] = in.floats(y, x + i)[c];
         }
@@ -156,11 +156,11 @@ void run(Job& job) {
         }
         return;
     }
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y)
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             std::memcpy(row_of(job), in.floats(y / down, x / right), 4 * size_t(in.channels));
-            finish(y, x, row_of(job));
+            per_pixel(y, x, row_of(job));
         }
 }
 }  // namespace nearest
@@ -288,11 +288,11 @@ void run(Job& job) {
         }
         return;
     }
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y)
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             pixel(y, x, job.scratch);
-            finish(y, x, row_of(job));
+            per_pixel(y, x, row_of(job));
         }
 }
 }  // namespace max_pool
@@ -306,7 +306,7 @@ void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const float count = float(job.it.window.kernel[0] * job.it.window.kernel[1]);
     float* sum = row_of(job);
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y)
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             const Seen seen(job.it.window, in, y, x);
@@ -315,7 +315,7 @@ void run(Job& job) {
                 for (uint32_t column = seen.left; column < seen.right; ++column)
                     for (uint32_t c = 0; c < in.channels; ++c) sum[c] += in.floats(row, column)[c];
             for (uint32_t c = 0; c < in.channels; ++c) sum[c] /= count;
-            finish(y, x, sum);
+            per_pixel(y, x, sum);
         }
 }
 }  // namespace average_pool
@@ -327,9 +327,9 @@ struct Between {
     uint32_t low, high;
     float way;
 
-    Between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool corners) {
-        const float step = corners ? (out > 1 ? float(in - 1) / float(out - 1) : 0.0f) : 1.0f / float(factor);
-        const float exact = corners ? step * float(at) : step * (float(at) + 0.5f) - 0.5f;
+    Between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool align_corners) {
+        const float step = align_corners ? (out > 1 ? float(in - 1) / float(out - 1) : 0.0f) : 1.0f / float(factor);
+        const float exact = align_corners ? step * float(at) : step * (float(at) + 0.5f) - 0.5f;
         const float place = exact > 0 ? exact : 0;
         low = uint32_t(place);
         if (low > in - 1) low = in - 1;
@@ -346,21 +346,21 @@ uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return o
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     float* to = row_of(job);
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
-        const Between v(y, in.height, job.shape.height, job.it.factor[0], job.it.corners);
+        const Between v(y, in.height, job.shape.height, job.it.factor[0], job.it.align_corners);
         for (uint32_t x = 0; x < job.shape.width; ++x) {
-            const Between u(x, in.width, job.shape.width, job.it.factor[1], job.it.corners);
+            const Between u(x, in.width, job.shape.width, job.it.factor[1], job.it.align_corners);
             const float *a = in.floats(v.low, u.low), *b = in.floats(v.low, u.high);
             const float *c = in.floats(v.high, u.low), *d = in.floats(v.high, u.high);
             for (uint32_t i = 0; i < in.channels; ++i) {
                 const float upper = a[i] * (1 - u.way) + b[i] * u.way, lower = c[i] * (1 - u.way) + d[i] * u.way;
                 to[i] = upper * (1 - v.way) + lower * v.way;
             }
-            finish(y, x, to);
+            per_pixel(y, x, to);
         }
     }
 }
 }  // namespace bilinear
 
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA
