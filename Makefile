@@ -5,6 +5,7 @@ STAMP := .venv/.installed
 FAST ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
+NATIVE := $(shell find native examples -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.c' | grep -v CMakeFiles)
 DOCS := .venv-docs/bin
 DOCS_STAMP := .venv-docs/.installed
 
@@ -12,7 +13,7 @@ DOCS_STAMP := .venv-docs/.installed
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
-	@echo "make test           ruff, mypy and the tests (FAST=1: without the slow ones and what trains)"
+	@echo "make test           ruff, mypy, clang-format and the tests (FAST=1: without the slow ones and what trains)"
 	@echo "make test-long      what takes longer: all kills, every export"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS), with a new seed (POCKETSEG_FUZZ_SEED)"
@@ -33,6 +34,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 # Threads are held at one for each of the workers: two processes that each take all cores wait for one another.
 test: lint

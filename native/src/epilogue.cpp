@@ -48,7 +48,8 @@ float fake_quantized(const Quantization& grid, float x) {
 template <class Code>
 void put(const Quantization& grid, const float* values, uint32_t count, uint8_t* to) {
     for (uint32_t c = 0; c < count; ++c) {
-        const Code code = Code(grid.kind == QuantizationKind::power_of_two ? power(grid, values[c]) : int32_t(uniform(grid, values[c])));
+        const Code code = Code(grid.kind == QuantizationKind::power_of_two ? power(grid, values[c])
+                                                                           : int32_t(uniform(grid, values[c])));
         std::memcpy(to + c * sizeof(Code), &code, sizeof(Code));
     }
 }
@@ -98,7 +99,8 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
             break;
         case StepKind::ternary_tanh:
             for (uint32_t c = 0; c < count; ++c) {
-                const float up = std::tanh(step.beta * (2 * values[c] + 1)), down = std::tanh(step.beta * (2 * values[c] - 1));
+                const float up = std::tanh(step.beta * (2 * values[c] + 1)),
+                            down = std::tanh(step.beta * (2 * values[c] - 1));
                 values[c] = (down + up) / 2;
             }
             break;
@@ -106,7 +108,8 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
         case StepKind::multiply: {
             const Tensor other = job.frame.tensor(step.view);
             const float* with = other.height == 1 && other.width == 1 ? other.floats(0, 0) : other.floats(y, x);
-            for (uint32_t c = 0; c < count; ++c) values[c] = step.kind == StepKind::add ? values[c] + with[c] : values[c] * with[c];
+            for (uint32_t c = 0; c < count; ++c)
+                values[c] = step.kind == StepKind::add ? values[c] + with[c] : values[c] * with[c];
             break;
         }
         case StepKind::fake_quantize:

@@ -9,17 +9,20 @@ namespace {
 
 // Rings of a group stay in the cache that a core has for itself.
 constexpr uint64_t MAX_RING_BYTES = 768 << 10;
-// Rows of the last result that are done at a time, at most: with two or more halo them they fill rings of powers of two.
+// Rows of the last result that are done at a time, at most: with two or more halo them they fill rings of powers of
+// two.
 constexpr uint32_t ROWS[] = {62, 30, 14, 6, 2, 1};
 // A file may have steps without number; those of nets are few.
 constexpr size_t MAX_EDGES = 64;
 // What may be computed twice, because two threads need it, in parts of the whole.
 constexpr uint64_t MAX_TWICE = 8;
-// Rows looked at, each by every op and edge of a group, until no more fusion_groups are looked for: a small part of a second. Nets
-// need a hundredth of it at 2048 × 2048 pixels.
+// Rows looked at, each by every op and edge of a group, until no more fusion_groups are looked for: a small part of a
+// second. Nets need a hundredth of it at 2048 × 2048 pixels.
 constexpr uint64_t MAX_WORK = uint64_t(1) << 24;
 
-bool has_window(const Instruction& it) { return it.kind == Kind::convolution || it.kind == Kind::max_pool || it.kind == Kind::average_pool; }
+bool has_window(const Instruction& it) {
+    return it.kind == Kind::convolution || it.kind == Kind::max_pool || it.kind == Kind::average_pool;
+}
 
 // Whether windows of different rows see different rows, and all of them.
 bool tiles(const Instruction& it) {
@@ -114,7 +117,9 @@ private:
 
     bool is_ring(uint32_t buffer, uint32_t first, uint32_t last) const {
         const Users& of = users_[buffer];
-        const auto within = [&](const std::vector<uint32_t>& users) { return first <= users.front() && users.back() <= last; };
+        const auto within = [&](const std::vector<uint32_t>& users) {
+            return first <= users.front() && users.back() <= last;
+        };
         return !of.readers.empty() && within(of.readers) && within(of.writers);
     }
 
@@ -125,13 +130,15 @@ private:
         std::vector<uint32_t> rings;
         if (!connect(group, rings)) return false;
         uint64_t whole = 0;
-        for (uint32_t buffer : rings) whole += pixel_bytes(program_.buffers[buffer]) * plan_.buffers[buffer].height * plan_.buffers[buffer].width;
+        for (uint32_t buffer : rings)
+            whole += pixel_bytes(program_.buffers[buffer]) * plan_.buffers[buffer].height * plan_.buffers[buffer].width;
         for (uint32_t rows : ROWS) {
             const uint64_t work = (height(group.ops.back()) / rows + plan_.threads) * (count + group.edges.size());
             if (work > left_) break;
             left_ -= work;
             group.rows = rows;
-            if (!place(group, rings) || group.ring_bytes > MAX_RING_BYTES || group.ring_bytes * plan_.threads > whole) continue;
+            if (!place(group, rings) || group.ring_bytes > MAX_RING_BYTES || group.ring_bytes * plan_.threads > whole)
+                continue;
             plan_.fusion_groups.push_back(group);
             return true;
         }
@@ -139,12 +146,14 @@ private:
         return false;
     }
 
-    // Finds rings and who reads whose. What others see as well must be computed once and as a whole: nothing that has_halo
-    // halo itself may stand between it and the end.
+    // Finds rings and who reads whose. What others see as well must be computed once and as a whole: nothing that
+    // has_halo halo itself may stand between it and the end.
     bool connect(FusionGroup& group, std::vector<uint32_t>& rings) const {
         const uint32_t begin = group.ops.front(), end = group.ops.back();
         const size_t count = group.ops.size();
-        const auto op = [&](uint32_t i) { return size_t(std::find(group.ops.begin(), group.ops.end(), i) - group.ops.begin()); };
+        const auto op = [&](uint32_t i) {
+            return size_t(std::find(group.ops.begin(), group.ops.end(), i) - group.ops.begin());
+        };
         bool halo[MAX_FUSED_OPS] = {}, useful[MAX_FUSED_OPS] = {};
         useful[count - 1] = true;
         for (size_t m = count; m-- > 0;) {
@@ -169,7 +178,8 @@ private:
         return true;
     }
 
-    // Goes through all rows as a run will: how many rows rings need, and what is computed twice. Gives rings their places.
+    // Goes through all rows as a run will: how many rows rings need, and what is computed twice. Gives rings their
+    // places.
     bool place(FusionGroup& group, const std::vector<uint32_t>& rings) {
         const size_t count = group.ops.size();
         const uint32_t rows = height(group.ops.back());
@@ -177,10 +187,11 @@ private:
         std::vector<uint64_t> made(count, 0);
         for (uint32_t part = 0; part < plan_.threads; ++part) {
             uint32_t done[MAX_FUSED_OPS] = {};
-            for_each_stripe(program_, plan_, group, part_of(rows, part, plan_.threads), done, [&](uint32_t m, Span need, Span fresh) {
-                most[m] = std::max(most[m], need.last - need.first);
-                made[m] += fresh.last - std::min(fresh.first, fresh.last);
-            });
+            for_each_stripe(program_, plan_, group, part_of(rows, part, plan_.threads), done,
+                            [&](uint32_t m, Span need, Span fresh) {
+                                most[m] = std::max(most[m], need.last - need.first);
+                                made[m] += fresh.last - std::min(fresh.first, fresh.last);
+                            });
         }
         for (size_t m = 0; m < count; ++m)
             if (made[m] > height(group.ops[m]) + height(group.ops[m]) / MAX_TWICE) return false;
@@ -192,7 +203,8 @@ private:
                     if (group.ops[m] == writer) kept = std::max(kept, most[m]);
             plan_.rings[buffer] = power_of_two(kept);
             plan_.offsets[buffer] = size_t(group.ring_bytes);
-            const uint64_t bytes = pixel_bytes(program_.buffers[buffer]) * plan_.buffers[buffer].width * plan_.rings[buffer];
+            const uint64_t bytes =
+                pixel_bytes(program_.buffers[buffer]) * plan_.buffers[buffer].width * plan_.rings[buffer];
             group.ring_bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         }
         return true;
@@ -207,7 +219,9 @@ private:
 
 }  // namespace
 
-const Instruction& reader(const Program& program, const Instruction& it) { return it.inside == UINT32_MAX ? it : program.instructions[it.inside]; }
+const Instruction& reader(const Program& program, const Instruction& it) {
+    return it.inside == UINT32_MAX ? it : program.instructions[it.inside];
+}
 
 Span part_of(uint32_t rows, uint32_t part, uint32_t parts) {
     return {uint32_t(uint64_t(rows) * part / parts), uint32_t(uint64_t(rows) * (part + 1) / parts)};

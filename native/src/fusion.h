@@ -1,5 +1,5 @@
-// Instructions that follow one another are done together, some rows at a time: of what only they see a few rows are kept, in
-// memory of the thread that needs them. The file knows nothing of it, and no result changes.
+// Instructions that follow one another are done together, some rows at a time: of what only they see a few rows are
+// kept, in memory of the thread that needs them. The file knows nothing of it, and no result changes.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +16,11 @@ void form_fusion_groups(const Program& program, Plan& plan);
 // The rows of each op's result that are required_rows for rows `last` of the last one's.
 void required_rows(const Program& program, const Plan& plan, const FusionGroup& group, Span last, Span* of_ops);
 
-// What a thread does with rows `all` of the last one's result: each(op, rows that are required_rows, those not yet done), in this
-// order. `done` are the ends of what was done.
+// What a thread does with rows `all` of the last one's result: each(op, rows that are required_rows, those not yet
+// done), in this order. `done` are the ends of what was done.
 template <class Each>
-void for_each_stripe(const Program& program, const Plan& plan, const FusionGroup& group, Span all, uint32_t (&done)[MAX_FUSED_OPS], Each each) {
+void for_each_stripe(const Program& program, const Plan& plan, const FusionGroup& group, Span all,
+                     uint32_t (&done)[MAX_FUSED_OPS], Each each) {
     for (uint32_t y = all.first; y < all.last; y += group.rows) {
         Span need[MAX_FUSED_OPS];
         required_rows(program, plan, group, {y, std::min(y + group.rows, all.last)}, need);

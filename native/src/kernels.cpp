@@ -17,18 +17,18 @@
 
 namespace pseg {
 
-#define KERNEL(isa, name)                                              \
-    namespace isa::name {                                              \
-    bool fits(const Program&, const Instruction&);                     \
-    void prepare(const Program&, Instruction&);                        \
+#define KERNEL(isa, name)                                               \
+    namespace isa::name {                                               \
+    bool fits(const Program&, const Instruction&);                      \
+    void prepare(const Program&, Instruction&);                         \
     uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
-    void run(Job&);                                                    \
+    void run(Job&);                                                     \
     }
-#define JOINED(isa, name, first, second)                                      \
-    namespace isa::name {                                                     \
-    bool joins(const Program&, const Instruction&, const Instruction&);       \
-    uint64_t scratch(const Program&, const Instruction&, Shape, Shape);       \
-    void run(Job&);                                                           \
+#define JOINED(isa, name, first, second)                                \
+    namespace isa::name {                                               \
+    bool joins(const Program&, const Instruction&, const Instruction&); \
+    uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
+    void run(Job&);                                                     \
     }
 #include "kernels.inc"
 #undef KERNEL
@@ -37,7 +37,8 @@ namespace pseg {
 namespace {
 
 constexpr Kernel KERNELS[] = {
-#define KERNEL(isa, name) {#isa "/" #name, Isa::isa, isa::name::fits, isa::name::prepare, isa::name::scratch, isa::name::run},
+#define KERNEL(isa, name) \
+    {#isa "/" #name, Isa::isa, isa::name::fits, isa::name::prepare, isa::name::scratch, isa::name::run},
 #define JOINED(isa, name, first, second)
 #include "kernels.inc"
 #undef KERNEL
@@ -53,7 +54,10 @@ struct Joined {
 const Joined JOINS[] = {
 #define KERNEL(isa, name)
 #define JOINED(isa, name, first, second) \
-    {#isa "/" #first, #isa "/" #second, isa::name::joins, {#isa "/" #name, Isa::isa, nullptr, nullptr, isa::name::scratch, isa::name::run}},
+    {#isa "/" #first,                    \
+     #isa "/" #second,                   \
+     isa::name::joins,                   \
+     {#isa "/" #name, Isa::isa, nullptr, nullptr, isa::name::scratch, isa::name::run}},
 #include "kernels.inc"
 #undef KERNEL
 #undef JOINED
@@ -69,8 +73,9 @@ bool has(Isa isa) {
         case Isa::avx2:
             return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
         case Isa::avx512:
-            return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+            return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                   __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
 #if defined(POCKETSEG_AMX)
         case Isa::amx:
             return has(Isa::avx512) && tiles_are_granted();
@@ -131,7 +136,9 @@ void join_kernels(Program& program, Isa isa) {
         const Use& between = use[first.writes[0].buffer];
         if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
         for (const Joined* join = JOINS; join->first; ++join) {
-            if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) || std::strcmp(second.kernel->name, join->second)) continue;
+            if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) ||
+                std::strcmp(second.kernel->name, join->second))
+                continue;
             if (!join->joins(program, first, second)) continue;
             first.kernel = nullptr;
             second.kernel = &join->kernel;
@@ -147,7 +154,8 @@ Isa chosen_isa() {
     for (Isa isa : ISAS) {
         if (!has(isa)) continue;
         if (!wanted || !*wanted || std::strcmp(wanted, isa_name(isa)) == 0) return isa;
-        std::snprintf(offered + std::strlen(offered), sizeof offered - std::strlen(offered), "%s%s", *offered ? ", " : "", isa_name(isa));
+        std::snprintf(offered + std::strlen(offered), sizeof offered - std::strlen(offered), "%s%s",
+                      *offered ? ", " : "", isa_name(isa));
     }
     throw Fault(PSEG_BAD_ARGUMENT, "POCKETSEG_ISA=%.40s is not offered here; there is %s", wanted, offered);
 }
@@ -171,7 +179,16 @@ Tensor Frame::tensor(const View& view) const {
     const Buffer& buffer = program.buffers[view.buffer];
     const Shape shape = plan.buffers[view.buffer];
     const uint32_t kept = plan.rings[view.buffer];
-    Tensor out{(kept ? rings : arena) + plan.offsets[view.buffer], buffer.grid, shape.height, shape.width, view.channels, kept, 0, 0, 0, 0};
+    Tensor out{(kept ? rings : arena) + plan.offsets[view.buffer],
+               buffer.grid,
+               shape.height,
+               shape.width,
+               view.channels,
+               kept,
+               0,
+               0,
+               0,
+               0};
     out.pixel = size_t(pixel_bytes(buffer));
     out.row = out.pixel * shape.width;
     const Type type = program.type(view);

@@ -1,8 +1,9 @@
 // What a kernel is, what it sees when it runs, and how one is chosen.
 //
-// A kernel computes some rows of the result of one instruction. kernels.inc lists all of them, best first; the first one
-// of a set that the machine has, and that fits the instruction, is taken. Scalar kernels stand last, fit everything, and
-// are the specification: every other one gives their bytes. Files of fast/ are compiled once for each other set.
+// A kernel computes some rows of the result of one instruction. kernels.inc lists all of them, best first; the first
+// one of a set that the machine has, and that fits the instruction, is taken. Scalar kernels stand last, fit
+// everything, and are the specification: every other one gives their bytes. Files of fast/ are compiled once for each
+// other set.
 #pragma once
 
 #include <cstddef>
@@ -62,8 +63,8 @@ struct Kernel {
     void (*run)(Job&);
 };
 
-// Sets the instruction's kernel and its packed weights. The kernel that is set beforehand is taken if it fits, and then runs
-// alone: it is joined with no other. Else the best one is.
+// Sets the instruction's kernel and its packed weights. The kernel that is set beforehand is taken if it fits, and then
+// runs alone: it is joined with no other. Else the best one is.
 void choose_kernel(const Program& program, Instruction& it, Isa isa);
 
 // The kernels of the library, as kernels.inc lists them; null behind the last.

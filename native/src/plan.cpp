@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "fault.h"
-#include "kernels.h"
 #include "fusion.h"
+#include "kernels.h"
 
 namespace pseg {
 namespace {
@@ -72,18 +72,22 @@ uint64_t place_blocks(std::vector<Block>& blocks) {
             if (block.offset + block.bytes <= other->offset) break;
             block.offset = std::max(block.offset, other->offset + other->bytes);
         }
-        upward.insert(std::upper_bound(upward.begin(), upward.end(), &block, [](const Block* a, const Block* b) { return a->offset < b->offset; }), &block);
+        upward.insert(std::upper_bound(upward.begin(), upward.end(), &block,
+                                       [](const Block* a, const Block* b) { return a->offset < b->offset; }),
+                      &block);
         end = std::max(end, block.offset + block.bytes);
     }
     return end;
 }
 
 void check_arguments(const Program& program, uint32_t height, uint32_t width, uint32_t threads) {
-    if (threads < 1 || threads > MAX_THREADS) throw Fault(PSEG_BAD_ARGUMENT, "%u threads: 1 to %u are possible", threads, MAX_THREADS);
+    if (threads < 1 || threads > MAX_THREADS)
+        throw Fault(PSEG_BAD_ARGUMENT, "%u threads: 1 to %u are possible", threads, MAX_THREADS);
     if (height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE)
         throw Fault(PSEG_BAD_ARGUMENT, "an image of %u×%u: sides are 1 to %u", height, width, MAX_SIDE);
     if (height % program.multiple || width % program.multiple)
-        throw Fault(PSEG_BAD_ARGUMENT, "an image of %u×%u: this net needs multiples of %u", height, width, program.multiple);
+        throw Fault(PSEG_BAD_ARGUMENT, "an image of %u×%u: this net needs multiples of %u", height, width,
+                    program.multiple);
 }
 
 // Shapes of all results, and of the buffers they are put into.
@@ -95,8 +99,10 @@ void infer_shapes(const Program& program, uint32_t height, uint32_t width, Plan&
         const Shape out = result(it, in, i);
         plan.results.push_back(out);
         for (const Step& step : it.steps)
-            if ((step.kind == StepKind::add || step.kind == StepKind::multiply) && !fits(out, plan.buffers[step.view.buffer]))
-                throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu brings tensors of two sizes together", i);
+            if ((step.kind == StepKind::add || step.kind == StepKind::multiply) &&
+                !fits(out, plan.buffers[step.view.buffer]))
+                throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu brings tensors of two sizes together",
+                            i);
         for (const View& view : it.writes) {
             Shape& shape = plan.buffers[view.buffer];
             if (shape.height && (shape.height != out.height || shape.width != out.width))
@@ -134,7 +140,8 @@ std::vector<Block> blocks_of(const Program& program, const Plan& plan) {
                 if (plan.rings[view.buffer]) continue;
                 if (block_of[view.buffer] == SIZE_MAX) {
                     block_of[view.buffer] = blocks.size();
-                    blocks.push_back({view.buffer, t, t, buffer_bytes(program.buffers[view.buffer], plan.buffers[view.buffer]), 0});
+                    blocks.push_back(
+                        {view.buffer, t, t, buffer_bytes(program.buffers[view.buffer], plan.buffers[view.buffer]), 0});
                 }
                 used(view);
             }
@@ -153,7 +160,8 @@ Plan make_plan(const Program& program, uint32_t height, uint32_t width, uint32_t
     infer_shapes(program, height, width, plan);
     const Shape last = plan.results.back();
     if (last.height != height || last.width != width)
-        throw Fault(PSEG_DAMAGED, "the file is damaged: logits of %u×%u for an image of %u×%u", last.height, last.width, height, width);
+        throw Fault(PSEG_DAMAGED, "the file is damaged: logits of %u×%u for an image of %u×%u", last.height, last.width,
+                    height, width);
     form_fusion_groups(program, plan);
     std::vector<Block> blocks = blocks_of(program, plan);
     const uint64_t tensors = place_blocks(blocks);
@@ -163,7 +171,8 @@ Plan make_plan(const Program& program, uint32_t height, uint32_t width, uint32_t
     scratch = (scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     const uint64_t total = tensors + threads * scratch + ALIGNMENT - 1;
     if (total > MAX_ARENA_BYTES || total > std::numeric_limits<size_t>::max())
-        throw Fault(PSEG_TOO_LARGE, "an image of %u×%u needs %llu bytes: too much", height, width, (unsigned long long)total);
+        throw Fault(PSEG_TOO_LARGE, "an image of %u×%u needs %llu bytes: too much", height, width,
+                    (unsigned long long)total);
     plan.scratch_offset = size_t(tensors), plan.scratch_bytes = size_t(scratch), plan.arena_bytes = size_t(total);
     return plan;
 }

@@ -36,7 +36,7 @@ struct FusionGroup {
 
 struct Plan {
     uint32_t threads = 0;
-    std::vector<Shape> results;   // of each instruction
+    std::vector<Shape> results;  // of each instruction
     std::vector<Shape> buffers;  // of each buffer
     std::vector<FusionGroup> fusion_groups;
     std::vector<uint32_t> rings;  // rows that are kept of each buffer, a power of two; 0: all

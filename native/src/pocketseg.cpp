@@ -9,9 +9,9 @@
 #include <system_error>
 
 #include "fault.h"
+#include "fusion.h"
 #include "kernels.h"
 #include "reader.h"
-#include "fusion.h"
 #if defined(POCKETSEG_THREADS)
 #include "pool.h"
 #endif
@@ -19,7 +19,8 @@
 struct pseg_model {
     ~pseg_model() { leave_pool(); }
 
-    // The threads of another process are not there to be waited for: the few hundred bytes that were theirs are left behind.
+    // The threads of another process are not there to be waited for: the few hundred bytes that were theirs are left
+    // behind.
     void leave_pool() {
 #if defined(POCKETSEG_THREADS)
         if (pool && !pool->is_of_this_process()) (void)pool.release();
@@ -97,7 +98,8 @@ void do_part(void* context, uint32_t part) {
     const Span all = part_of(plan.results[group.ops.back()].height, part, plan.threads);
     if (count == 1) return do_rows(work, frame, 0, all);
     uint32_t done[MAX_FUSED_OPS] = {};
-    for_each_stripe(frame.program, plan, group, all, done, [&](uint32_t m, Span, Span fresh) { do_rows(work, frame, m, fresh); });
+    for_each_stripe(frame.program, plan, group, all, done,
+                    [&](uint32_t m, Span, Span fresh) { do_rows(work, frame, m, fresh); });
     // Rows that no window saw, of what others see as well.
     if (part + 1 < plan.threads) return;
     for (uint32_t m = 0; m < count; ++m) do_rows(work, frame, m, {done[m], plan.results[group.ops[m]].height});
@@ -108,13 +110,15 @@ void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     for (const FusionGroup& group : model.plan.fusion_groups) {
         Work work{frame, group, {UINT32_MAX}};
 #if defined(POCKETSEG_THREADS)
-        if (model.pool) model.pool->run(do_part, &work);
+        if (model.pool)
+            model.pool->run(do_part, &work);
         else
 #endif
             for (uint32_t part = 0; part < model.plan.threads; ++part) do_part(&work, part);
         const uint32_t failed = work.failed;
         if (failed == UINT32_MAX) continue;
-        throw Fault(PSEG_NOT_FINITE, "instruction %u (%s): a value is nan or inf", failed, model.program.instructions[failed].kernel->name);
+        throw Fault(PSEG_NOT_FINITE, "instruction %u (%s): a value is nan or inf", failed,
+                    model.program.instructions[failed].kernel->name);
     }
 }
 

@@ -73,7 +73,7 @@ void Pool::run(void (*work)(void*, uint32_t), void* context) {
 }
 
 void Pool::serve(uint32_t part) {
-    for (uint64_t seen = 0;; ) {
+    for (uint64_t seen = 0;;) {
         if (!looked([&] { return generation_ != seen; })) {
             std::unique_lock<std::mutex> lock(mutex_);
             begins_.wait(lock, [&] { return generation_ != seen; });

@@ -7,7 +7,8 @@ namespace pseg {
 
 Type Quantization::type() const {
     if (kind == QuantizationKind::binary_planes) return Type::bits;
-    const int64_t low = kind == QuantizationKind::power_of_two ? -largest() : lowest, high = kind == QuantizationKind::power_of_two ? largest() : highest;
+    const int64_t low = kind == QuantizationKind::power_of_two ? -largest() : lowest,
+                  high = kind == QuantizationKind::power_of_two ? largest() : highest;
     if (low >= 0 && high <= 255) return Type::u8;
     if (low >= -128 && high <= 127) return Type::s8;
     return Type::s32;

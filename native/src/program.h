@@ -9,10 +9,10 @@ namespace pseg {
 
 // Limits. A file above one of them is refused before anything is allocated for it.
 constexpr uint64_t MAX_FILE_BYTES = uint64_t(1) << 31;
-constexpr uint64_t MAX_WEIGHTS = uint64_t(1) << 27;   // numbers of all convolutions together
+constexpr uint64_t MAX_WEIGHTS = uint64_t(1) << 27;    // numbers of all convolutions together
 constexpr uint64_t MAX_CONSTANTS = uint64_t(1) << 24;  // scales, biases and norms of all operations together
-constexpr uint64_t MAX_CHANNELS = uint64_t(1) << 22;  // of all tensors together
-constexpr uint64_t MAX_BUFFERS = uint64_t(1) << 14;  // each is compared with each when they are given their places
+constexpr uint64_t MAX_CHANNELS = uint64_t(1) << 22;   // of all tensors together
+constexpr uint64_t MAX_BUFFERS = uint64_t(1) << 14;    // each is compared with each when they are given their places
 constexpr uint32_t MAX_SIDE = 1u << 15;
 constexpr uint64_t MAX_ARENA_BYTES = uint64_t(1) << 34;
 constexpr uint32_t MAX_THREADS = 256;
@@ -62,7 +62,19 @@ struct Weights {
     double largest_sum = 0;  // Σ |w| of the output channel where it is largest, any plane
 };
 
-enum class Kind : uint8_t { input, output, copy, convolution, transposed, max_pool, average_pool, nearest, bilinear, pad, mean };
+enum class Kind : uint8_t {
+    input,
+    output,
+    copy,
+    convolution,
+    transposed,
+    max_pool,
+    average_pool,
+    nearest,
+    bilinear,
+    pad,
+    mean
+};
 constexpr int KINDS = 11;
 
 enum class StepKind : uint8_t { affine, relu, clip, sigmoid, ternary_tanh, add, multiply, fake_quantize, softmax };

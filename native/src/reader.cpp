@@ -1,7 +1,7 @@
 // Bytes to a checked program: after this, no number of a file can make a kernel leave its memory.
 //
-// Counts are bounded before they are used, the data section is consumed in order and to its last byte, and a channel of a
-// buffer is written exactly once, before it is read.
+// Counts are bounded before they are used, the data section is consumed in order and to its last byte, and a channel of
+// a buffer is written exactly once, before it is read.
 #include "reader.h"
 
 #include <algorithm>
@@ -61,8 +61,8 @@ void require(bool good, const char* what) {
     if (!good) damaged(what);
 }
 
-// Which channels of a tensor are written: spans from first to end that neither touch nor overlap, so that a file takes a time
-// in proportion to its bytes and not to the channels that it names.
+// Which channels of a tensor are written: spans from first to end that neither touch nor overlap, so that a file takes
+// a time in proportion to its bytes and not to the channels that it names.
 class Written {
 public:
     bool all(uint32_t first, uint32_t end) const {
@@ -76,8 +76,10 @@ public:
         if (next != spans_.end() && next->first < end) return false;
         if (next != spans_.begin() && std::prev(next)->second > first) return false;
         if (next != spans_.end() && next->first == end) end = next->second, next = spans_.erase(next);
-        if (next != spans_.begin() && std::prev(next)->second == first) std::prev(next)->second = end;
-        else spans_.emplace_hint(next, first, end);
+        if (next != spans_.begin() && std::prev(next)->second == first)
+            std::prev(next)->second = end;
+        else
+            spans_.emplace_hint(next, first, end);
         return true;
     }
 
@@ -87,7 +89,8 @@ private:
 
 class Reader {
 public:
-    Reader(Cursor program, Cursor data, uint32_t version, Isa isa) : in_(program), data_(data), version_(version), isa_(isa) {}
+    Reader(Cursor program, Cursor data, uint32_t version, Isa isa)
+        : in_(program), data_(data), version_(version), isa_(isa) {}
 
     Program read() {
         program_.in_channels = in_.u16(), program_.out_channels = in_.u16(), program_.multiple = in_.u16();
@@ -100,12 +103,14 @@ public:
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
         program_.exact = grids > 0;
-        if (buffers > MAX_BUFFERS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MAX_BUFFERS);
+        if (buffers > MAX_BUFFERS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MAX_BUFFERS);
         program_.buffers.reserve(buffers);
         for (size_t i = 0; i < buffers; ++i) program_.buffers.push_back(buffer());
         uint64_t channels = 0;
         for (const Buffer& each : program_.buffers) channels += each.channels;
-        if (channels > MAX_CHANNELS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MAX_CHANNELS);
+        if (channels > MAX_CHANNELS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MAX_CHANNELS);
         written_.resize(buffers);
         program_.instructions.reserve(instructions);
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
@@ -144,7 +149,8 @@ private:
         grid.kind = QuantizationKind(in_.u8());
         switch (grid.kind) {
             case QuantizationKind::uniform: {
-                grid.zero_point = int32_t(in_.u32()), grid.lowest = int32_t(in_.u32()), grid.highest = int32_t(in_.u32());
+                grid.zero_point = int32_t(in_.u32()), grid.lowest = int32_t(in_.u32()),
+                grid.highest = int32_t(in_.u32());
                 grid.scale = in_.f32(), grid.inverse_scale = in_.f32();
                 const int32_t most = 1 << 24;  // whole numbers up to here are exact in f32
                 require(-most <= grid.lowest && grid.lowest <= grid.zero_point && grid.zero_point <= grid.highest &&
@@ -205,7 +211,8 @@ private:
 
     View read_view() {
         const View found = view();
-        require(written_[found.buffer].all(found.first, uint32_t(found.first) + found.channels), "a tensor is read before it is written");
+        require(written_[found.buffer].all(found.first, uint32_t(found.first) + found.channels),
+                "a tensor is read before it is written");
         return found;
     }
 
@@ -247,7 +254,8 @@ private:
 
     // Whether it makes f32, or only moves codes.
     static bool computes(const Instruction& it, Type from) {
-        const bool moves = it.kind == Kind::copy || it.kind == Kind::max_pool || it.kind == Kind::nearest || it.kind == Kind::pad;
+        const bool moves =
+            it.kind == Kind::copy || it.kind == Kind::max_pool || it.kind == Kind::nearest || it.kind == Kind::pad;
         return !moves || from == Type::f32;
     }
 
@@ -261,7 +269,8 @@ private:
                 it.window = window();
                 for (int side = 0; side < 2; ++side) {
                     const int reach = it.window.dilation[side] * (it.window.kernel[side] - 1) + 1;
-                    require(it.window.padding[side] < reach && it.window.padding[side + 2] < reach, "a pooling of padding only");
+                    require(it.window.padding[side] < reach && it.window.padding[side + 2] < reach,
+                            "a pooling of padding only");
                 }
                 if (from == Type::bits) require(program_.grid(it.reads[0])->planes == 1, "a pooling of planes");
                 return;
@@ -330,10 +339,12 @@ private:
         require(bits >= (exact[kind] ? exact[kind] : 2) && bits <= most[kind], "weights of too many bits");
         require(planes >= 1 && planes <= (to.kind == WeightKind::signs ? MAX_PLANES : 1), "too many planes");
         // At most 2^16 · 2^16 · 2^16 · planes: no overflow.
-        const uint64_t of_channel = uint64_t(it.window.kernel[0]) * it.window.kernel[1] * (it.reads[0].channels / it.groups);
+        const uint64_t of_channel =
+            uint64_t(it.window.kernel[0]) * it.window.kernel[1] * (it.reads[0].channels / it.groups);
         const uint64_t all = of_channel * it.channels;
         weights_ += all * planes;
-        if (weights_ > MAX_WEIGHTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MAX_WEIGHTS);
+        if (weights_ > MAX_WEIGHTS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MAX_WEIGHTS);
         const size_t count = size_t(all);
         if (to.kind == WeightKind::f32) {
             to.f32 = floats(count);
@@ -393,7 +404,8 @@ private:
         const uint8_t form = in_.u8();
         const uint64_t all = uint64_t(rows) * channels;
         constants_ += all;
-        if (constants_ > MAX_CONSTANTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MAX_CONSTANTS);
+        if (constants_ > MAX_CONSTANTS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MAX_CONSTANTS);
         const size_t count = size_t(all);
         if (form == 0) return floats(count);
         std::vector<float> out(count);
@@ -413,7 +425,8 @@ private:
     static float half(uint32_t bits, int exponent) {
         const int power = int(bits >> 10 & 31), mantissa = int(bits & 1023);
         require(power < 31, "a constant is nan or inf");
-        const float value = power ? std::ldexp(float(1024 + mantissa), power - 25 + exponent) : std::ldexp(float(mantissa), exponent - 24);
+        const float value = power ? std::ldexp(float(1024 + mantissa), power - 25 + exponent)
+                                  : std::ldexp(float(mantissa), exponent - 24);
         require(std::isfinite(value), "a constant is nan or inf");
         return bits >> 15 ? -value : value;
     }
@@ -437,7 +450,8 @@ private:
             case StepKind::add:
             case StepKind::multiply:
                 step.view = read_view();
-                require(step.view.channels == it.channels && program_.type(step.view) == Type::f32, "two tensors that do not fit");
+                require(step.view.channels == it.channels && program_.type(step.view) == Type::f32,
+                        "two tensors that do not fit");
                 break;
             case StepKind::fake_quantize:
                 step.grid = grid_number();
@@ -453,7 +467,7 @@ private:
     uint32_t version_;
     Isa isa_;
     Program program_;
-    std::vector<Written> written_;  // of each buffer
+    std::vector<Written> written_;    // of each buffer
     const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
     const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
     uint64_t weights_ = 0, constants_ = 0;
@@ -462,12 +476,15 @@ private:
 }  // namespace
 
 Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
-    if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0) throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
-    if (length > MAX_FILE_BYTES) throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MAX_FILE_BYTES);
+    if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
+        throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
+    if (length > MAX_FILE_BYTES)
+        throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MAX_FILE_BYTES);
     require(length >= HEADER_BYTES, "it is torn");
     Cursor header(bytes + sizeof MAGIC, DIGEST_AT - sizeof MAGIC);
     const uint32_t version = header.u32(), zero = header.u32();
-    if (version > FORMAT_VERSION) throw Fault(PSEG_TOO_NEW, "the file is of version %u, newer than %u", version, FORMAT_VERSION);
+    if (version > FORMAT_VERSION)
+        throw Fault(PSEG_TOO_NEW, "the file is of version %u, newer than %u", version, FORMAT_VERSION);
     require(version > 0 && zero == 0, "its header is wrong");
     uint64_t sizes[4];
     for (uint64_t& size : sizes) size = header.number(8);

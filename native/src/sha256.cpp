@@ -33,8 +33,10 @@ void Sha256::block(const uint8_t* bytes) {
     uint32_t s[8];
     std::copy(state_, state_ + 8, s);
     for (int i = 0; i < 64; ++i) {
-        const uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]), majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-        const uint32_t first = s[7] + (rotate_right(s[4], 6) ^ rotate_right(s[4], 11) ^ rotate_right(s[4], 25)) + choice + ROUND[i] + w[i];
+        const uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]),
+                       majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
+        const uint32_t first =
+            s[7] + (rotate_right(s[4], 6) ^ rotate_right(s[4], 11) ^ rotate_right(s[4], 25)) + choice + ROUND[i] + w[i];
         const uint32_t second = (rotate_right(s[0], 2) ^ rotate_right(s[0], 13) ^ rotate_right(s[0], 22)) + majority;
         std::copy_backward(s, s + 7, s + 8);
         s[4] += first;

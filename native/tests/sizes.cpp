@@ -1,4 +1,5 @@
-// The sizes that everything is allocated by, one line from stdin at a time, to be compared with whole numbers without bounds:
+// The sizes that everything is allocated by, one line from stdin at a time, to be compared with whole numbers without
+// bounds:
 //
 //     buffer KIND CHANNELS PLANES HEIGHT WIDTH      bytes of a tensor; KIND is f32, u8, s8, s32 or bits
 //     stream COUNT BITS                              bytes of numbers in a stream of bits
@@ -22,7 +23,8 @@ int main() {
     char line[256], kind[16];
     uint64_t n[8];
     while (std::fgets(line, sizeof line, stdin)) {
-        if (std::sscanf(line, "buffer %15s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, kind, n, n + 1, n + 2, n + 3) == 5) {
+        if (std::sscanf(line, "buffer %15s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, kind, n, n + 1, n + 2,
+                        n + 3) == 5) {
             Quantization grid;
             const std::string name = kind;
             grid.kind = name == "bits" ? QuantizationKind::binary_planes : QuantizationKind::uniform;
@@ -33,11 +35,14 @@ int main() {
             std::printf("%" PRIu64 "\n", buffer_bytes(buffer, {uint32_t(n[2]), uint32_t(n[3])}));
         } else if (std::sscanf(line, "stream %" SCNu64 " %" SCNu64, n, n + 1) == 2) {
             std::printf("%" PRIu64 "\n", stream_bytes(n[0], int(n[1])));
-        } else if (std::sscanf(line, "side %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, n, n + 1, n + 2,
-                               n + 3, n + 4, n + 5, n + 6, n + 7) == 8) {
+        } else if (std::sscanf(line,
+                               "side %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+                               " %" SCNu64,
+                               n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7) == 8) {
             Instruction it;
             it.kind = Kind(n[0]);
-            const uint8_t kernel = uint8_t(n[2]), stride = uint8_t(n[3]), dilation = uint8_t(n[4]), before = uint8_t(n[5]), after = uint8_t(n[6]);
+            const uint8_t kernel = uint8_t(n[2]), stride = uint8_t(n[3]), dilation = uint8_t(n[4]),
+                          before = uint8_t(n[5]), after = uint8_t(n[6]);
             it.window = {{kernel, kernel}, {stride, stride}, {dilation, dilation}, {before, before, after, after}};
             it.output_padding[0] = it.output_padding[1] = uint8_t(n[7]), it.factor[0] = it.factor[1] = stride;
             try {

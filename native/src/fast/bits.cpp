@@ -9,7 +9,8 @@ uint32_t words_of(const Instruction& it) { return (it.reads[0].channels + 31u) /
 
 // `start` − 2 · ones, of plane q of the input and the plane of the weights at w.
 template <int V, int P>
-INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q, I32 (&acc)[P][V]) {
+INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q,
+                       I32 (&acc)[P][V]) {
     I32 counts[P][V];
     unroll<P>([&](auto p) INLINE { unroll<V>([&](auto v) INLINE { acc[p][v] = I32{}, counts[p][v] = I32{}; }); });
     const auto carry = [&]() INLINE {
@@ -49,7 +50,8 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
     F32 y[P][V];
     for (uint32_t pair = 0; pair < d.pairs; ++pair) {
         I32 acc[P][V], sums[P][V];
-        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
+        sum<V, P>(d, line, x, w + pair / d.inputs * plane,
+                  d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
         if (d.pairs == 1) {
             unroll<V>([&](auto v) INLINE {
                 const F32 m = load<F32>(d.constants.m + first + v * LANES);
@@ -65,7 +67,8 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
 
 template <int V>
 struct Tiles {
-    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
+                              const uint8_t* w) {
         const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * words_of(d.it) * V * BYTES;
         for (uint32_t row = 0; row < count; ++row) {
             const Line line(d, rows, begin + row, row * d.job.shape.width, first);
@@ -82,8 +85,9 @@ namespace convolution_bits {
 using namespace bits;
 
 bool fits(const Program& program, const Instruction& it) {
-    return fast::in_bytes(program, it) && program.type(it.reads[0]) == Type::bits && it.weights.kind == WeightKind::signs && it.groups == 1 &&
-           it.reads[0].first % 32 == 0 && it.window.kernel[0] <= MAX_ROWS;
+    return fast::in_bytes(program, it) && program.type(it.reads[0]) == Type::bits &&
+           it.weights.kind == WeightKind::signs && it.groups == 1 && it.reads[0].first % 32 == 0 &&
+           it.window.kernel[0] <= MAX_ROWS;
 }
 void prepare(const Program& program, Instruction& it) { fast::dense_bits(program, it, MACHINE); }
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {

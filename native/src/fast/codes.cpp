@@ -8,7 +8,8 @@ namespace {
 
 // Sums of a tile: of plane q of the input and the plane of the weights at w.
 template <int V, int P>
-INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q, I32 (&acc)[P][V]) {
+INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q,
+                       I32 (&acc)[P][V]) {
     unroll<V>([&](auto v) INLINE {
         const I32 begin = load<I32>(start + v * LANES);
         unroll<P>([&](auto p) INLINE { acc[p][v] = begin; });
@@ -37,7 +38,8 @@ void tile_of_planes(const Dense& d, const Line& line, uint32_t x, uint32_t first
     F32 y[P][V];
     for (uint32_t pair = 0; pair < d.pairs; ++pair) {
         I32 acc[P][V], sums[P][V];
-        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
+        sum<V, P>(d, line, x, w + pair / d.inputs * plane,
+                  d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
         unroll<P>([&](auto p) INLINE { unroll<V>([&](auto v) INLINE { sums[p][v] = acc[p][v]; }); });
         add_pair(d, pair, first, P, V, &sums[0][0], &y[0][0]);
     }
@@ -53,19 +55,26 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
         const F32 m = load<F32>(d.constants.m + first + v * LANES), b = load<F32>(d.constants.b + first + v * LANES);
         unroll<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m + b; });
     });
-    if (!d.number) write_bytes<V, P>(d, line, x, first, y);
-    else unroll<P>([&](auto p) INLINE { *reinterpret_cast<float*>(line.to[0] + (x + p) * d.targets.tensors[0].pixel) = y[p][0][0]; });
+    if (!d.number)
+        write_bytes<V, P>(d, line, x, first, y);
+    else
+        unroll<P>([&](auto p) INLINE {
+            *reinterpret_cast<float*>(line.to[0] + (x + p) * d.targets.tensors[0].pixel) = y[p][0][0];
+        });
 }
 
 template <int V>
 struct Tiles {
-    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
+                              const uint8_t* w) {
         const uint32_t width = d.job.shape.width;
         const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * quads_of(d.it) * V * QUADS;
         for (uint32_t row = 0; row < count; ++row) {
             const Line line(d, rows, begin + row, row * width, first);
-            if (d.pairs > 1 || !(d.bytes || d.number)) tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
-            else tiles<PIXELS<V>>(width, [&](auto p, uint32_t x) { tile<V, p>(d, line, x, first, w); });
+            if (d.pairs > 1 || !(d.bytes || d.number))
+                tiles<4>(width, [&](auto p, uint32_t x) { tile_of_planes<V, p>(d, line, x, first, w, plane); });
+            else
+                tiles<PIXELS<V>>(width, [&](auto p, uint32_t x) { tile<V, p>(d, line, x, first, w); });
         }
         return w + d.it.weights.planes * plane;
     }
@@ -73,8 +82,8 @@ struct Tiles {
 
 // --- depthwise: every channel by itself ---------------------------------------------------------------------
 
-// Rows of the kernel are quads: four of them, the lanes of 64 channels side by side, make four vectors. A pixel of 16 or
-// 32 channels does not fill a vector: then a vector sees several places of its row at once, equally far apart.
+// Rows of the kernel are quads: four of them, the lanes of 64 channels side by side, make four vectors. A pixel of 16
+// or 32 channels does not fill a vector: then a vector sees several places of its row at once, equally far apart.
 struct Depthwise {
     const Instruction& it;
     Epilogue epilogue;
@@ -83,9 +92,15 @@ struct Depthwise {
     uint32_t inputs, pixel, blocks, parts, rows;  // rows: quads of rows of the kernel
 
     Depthwise(const Program& program, const Instruction& it)
-        : it(it), epilogue(epilogue_of(program, it)), constants(constants_of(it)), weights(fast::start_of(it) + fast::head_of(it).weights),
-          inputs(uint32_t(program.grid(it.reads[0])->planes)), pixel(fast::depthwise_pixel(MACHINE, it.channels)),
-          blocks((pixel + BYTES - 1) / BYTES), parts(pixel < BYTES ? BYTES / pixel : 1), rows((it.window.kernel[0] + 3u) / 4) {}
+        : it(it),
+          epilogue(epilogue_of(program, it)),
+          constants(constants_of(it)),
+          weights(fast::start_of(it) + fast::head_of(it).weights),
+          inputs(uint32_t(program.grid(it.reads[0])->planes)),
+          pixel(fast::depthwise_pixel(MACHINE, it.channels)),
+          blocks((pixel + BYTES - 1) / BYTES),
+          parts(pixel < BYTES ? BYTES / pixel : 1),
+          rows((it.window.kernel[0] + 3u) / 4) {}
 };
 
 constexpr uint32_t COLUMNS = 32;  // outputs whose quads are kept at a time
@@ -109,16 +124,20 @@ struct Segments {
 // Calls each(a constant) with the number of parts.
 template <class Each>
 INLINE inline void by_parts(uint32_t parts, Each each) {
-    if (parts == 1) each(std::integral_constant<int, 1>{});
+    if (parts == 1)
+        each(std::integral_constant<int, 1>{});
     else if constexpr (MAX_PARTS > 1) {
-        if (parts == 2) each(std::integral_constant<int, 2>{});
-        else if constexpr (MAX_PARTS > 2) each(std::integral_constant<int, 4>{});
+        if (parts == 2)
+            each(std::integral_constant<int, 2>{});
+        else if constexpr (MAX_PARTS > 2)
+            each(std::integral_constant<int, 4>{});
     }
 }
 
 // The quads of some columns of a row: of each plane, of each four rows of the kernel.
 template <int PARTS>
-void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Segments& segments, uint32_t first, uint32_t seen, uint32_t block, uint8_t* quads) {
+void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Segments& segments, uint32_t first, uint32_t seen,
+            uint32_t block, uint8_t* quads) {
     const Window& w = d.it.window;
     const size_t column = size_t(d.inputs) * d.rows * 4 * BYTES;
     for (uint32_t q = 0; q < d.inputs; ++q)
@@ -147,13 +166,15 @@ void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Segments& se
 
 // One plane by one, a kernel of at most four rows and of KW columns: weights and constants stay in registers.
 template <int KW, class Take>
-inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights, size_t constants, Take take) {
+inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights,
+                       size_t constants, Take take) {
     Signed s[KW][4];
     I32 start[4];
     F32 m[4], b[4];
     unroll<4>([&](auto i) INLINE {
         const size_t at = constants + i * LANES;
-        start[i] = load<I32>(d.constants.start + at), m[i] = load<F32>(d.constants.m + at), b[i] = load<F32>(d.constants.b + at);
+        start[i] = load<I32>(d.constants.start + at), m[i] = load<F32>(d.constants.m + at),
+        b[i] = load<F32>(d.constants.b + at);
         unroll<KW>([&](auto j) INLINE { s[j][i] = signed_of(weights + (j * 4 + i) * QUADS); });
     });
     const size_t step = size_t(d.it.window.stride[1]) * 4 * BYTES, column = size_t(d.it.window.dilation[1]) * 4 * BYTES;
@@ -161,7 +182,8 @@ inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count,
         F32 result[4];
         unroll<4>([&](auto i) INLINE {
             I32 acc = start[i];
-            unroll<KW>([&](auto j) INLINE { acc = dot(acc, unsigned_of(load<U8>(quads + j * column + i * BYTES)), s[j][i]); });
+            unroll<KW>([&](auto j)
+                           INLINE { acc = dot(acc, unsigned_of(load<U8>(quads + j * column + i * BYTES)), s[j][i]); });
             result[i] = to_float(acc) * m[i] + b[i];
         });
         take(x, result);
@@ -169,7 +191,8 @@ inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count,
 }
 
 template <class Take>
-inline void any_columns(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights, size_t constants, Take take) {
+inline void any_columns(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights,
+                        size_t constants, Take take) {
     const Window& w = d.it.window;
     const uint32_t pairs = d.it.weights.planes * d.inputs;
     const size_t plane = size_t(w.kernel[1]) * d.rows * 4 * QUADS, column = size_t(d.inputs) * d.rows * 4 * BYTES;
@@ -181,9 +204,11 @@ inline void any_columns(const Depthwise& d, const uint8_t* quads, uint32_t count
             I32 acc[4];
             for (int i = 0; i < 4; ++i) acc[i] = load<I32>(d.constants.start + row + i * LANES);
             for (uint32_t j = 0; j < w.kernel[1]; ++j) {
-                const uint8_t* u = quads + (x * w.stride[1] + j * w.dilation[1]) * column + (pair % d.inputs) * d.rows * 4 * BYTES;
+                const uint8_t* u =
+                    quads + (x * w.stride[1] + j * w.dilation[1]) * column + (pair % d.inputs) * d.rows * 4 * BYTES;
                 for (uint32_t r = 0; r < d.rows; ++r)
-                    for (int i = 0; i < 4; ++i, u += BYTES, s += QUADS) acc[i] = dot(acc[i], unsigned_of(load<U8>(u)), signed_of(s));
+                    for (int i = 0; i < 4; ++i, u += BYTES, s += QUADS)
+                        acc[i] = dot(acc[i], unsigned_of(load<U8>(u)), signed_of(s));
             }
             for (int i = 0; i < 4; ++i) {
                 const F32 part = to_float(acc[i]) * load<F32>(d.constants.m + row + i * LANES);
@@ -210,31 +235,38 @@ inline void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t wi
             const uint8_t* weights = d.weights + block * block_bytes;
             const size_t constants = size_t(block) * 4 * LANES;
             const auto each = [&](uint32_t x, F32(&result)[4]) INLINE { take(block, segments, first + x, result); };
-            if (simple && w.kernel[1] == 3) columns_of<3>(d, quads, count, weights, constants, each);
-            else if (simple && w.kernel[1] == 2) columns_of<2>(d, quads, count, weights, constants, each);
-            else any_columns(d, quads, count, weights, constants, each);
+            if (simple && w.kernel[1] == 3)
+                columns_of<3>(d, quads, count, weights, constants, each);
+            else if (simple && w.kernel[1] == 2)
+                columns_of<2>(d, quads, count, weights, constants, each);
+            else
+                any_columns(d, quads, count, weights, constants, each);
         }
 }
 
 // Four vectors of results as codes.
 template <bool WHOLE>
 INLINE inline U8 coded(const Depthwise& d, const Codes& codes, uint32_t block, F32 (&result)[4]) {
-    if (d.epilogue.bound) unroll<4>([&](auto i) INLINE { result[i] = min(max(result[i], d.epilogue.low), d.epilogue.high); });
+    if (d.epilogue.bound)
+        unroll<4>([&](auto i) INLINE { result[i] = min(max(result[i], d.epilogue.low), d.epilogue.high); });
     if (d.epilogue.second)
         unroll<4>([&](auto i) INLINE {
             const size_t at = (size_t(block) * 4 + i) * LANES;
             result[i] = result[i] * load<F32>(d.constants.second_m + at) + load<F32>(d.constants.second_b + at);
         });
     return pack_by_parts(code<WHOLE>(codes, result[0]), code<WHOLE>(codes, result[1]), code<WHOLE>(codes, result[2]),
-                           code<WHOLE>(codes, result[3]), codes.zero) ^ codes.flip;
+                         code<WHOLE>(codes, result[3]), codes.zero) ^
+           codes.flip;
 }
 
 // A row as codes, a pixel every `pixel` bytes.
-void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads, uint8_t* line, size_t pixel, uint32_t valid) {
+void codes_row(const Depthwise& d, const Codes& codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* quads,
+               uint8_t* line, size_t pixel, uint32_t valid) {
     row_of(d, rows, y, width, quads, [&](uint32_t block, const Segments& segments, uint32_t x, F32(&result)[4]) INLINE {
         const U8 bytes = coded<false>(d, codes, block, result);
         uint8_t* to[4];
-        for (uint32_t part = 0; part < d.parts; ++part) to[part] = line + (segments.begin(part) + x) * pixel + block * BYTES;
+        for (uint32_t part = 0; part < d.parts; ++part)
+            to[part] = line + (segments.begin(part) + x) * pixel + block * BYTES;
         const uint32_t left = valid - block * BYTES, whole = d.parts > 1 ? d.pixel : BYTES;
         if (left >= whole) {
             split(bytes, to, d.parts);
@@ -252,7 +284,8 @@ void values_row(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width
         for (uint32_t i = 0; i < 4; ++i)
             for (uint32_t l = 0; l < LANES / 4; ++l) {
                 const uint32_t from = 16 * l + 4 * i, part = d.parts > 1 ? from / d.pixel : 0;
-                float* to = values + size_t(segments.begin(part) + x) * d.pixel + block * BYTES + (d.parts > 1 ? from % d.pixel : from);
+                float* to = values + size_t(segments.begin(part) + x) * d.pixel + block * BYTES +
+                            (d.parts > 1 ? from % d.pixel : from);
                 for (uint32_t c = 0; c < 4; ++c) to[c] = result[i][4 * l + c];
             }
     });
@@ -263,8 +296,8 @@ bool writes_codes(const Program& program, const Instruction& it) {
     return it.writes.size() == 1 && is_bytes(program.grid(it.writes[0])) && epilogue_of(program, it).plain;
 }
 
-// The commonest layer, 3×3 same_3x3 each pixel, straight from its tensor: the quads of a column are made once, and go into
-// the sums of three outputs while they are in registers.
+// The commonest layer, 3×3 same_3x3 each pixel, straight from its tensor: the quads of a column are made once, and go
+// into the sums of three outputs while they are in registers.
 struct Same3x3 {
     const uint8_t* from[3];  // rows of input; those outside are lines of zeros
     const uint8_t* zeros;
@@ -282,13 +315,15 @@ void same_3x3(const Depthwise& d, const Codes codes, const Same3x3 a) {
         const auto constant = [&](const auto* row, auto i) INLINE { return row + constants + i * LANES; };
         Signed s[3][4];
         unroll<3>([&](auto j) INLINE {
-            unroll<4>([&](auto i) INLINE { s[j][i] = signed_of(d.weights + (size_t(block) * 12 + j * 4 + i) * QUADS); });
+            unroll<4>([&](auto i)
+                          INLINE { s[j][i] = signed_of(d.weights + (size_t(block) * 12 + j * 4 + i) * QUADS); });
         });
         const uint8_t* at[3][PARTS];
         uint8_t* to[PARTS];
         const auto inside = [&]() INLINE {
             unroll<PARTS>([&](auto part) INLINE {
-                unroll<3>([&](auto i) INLINE { at[i][part] = a.from[i] + segments.begin(part) * step + block * BYTES; });
+                unroll<3>([&](auto i)
+                              INLINE { at[i][part] = a.from[i] + segments.begin(part) * step + block * BYTES; });
             });
         };
         unroll<PARTS>([&](auto part) INLINE { to[part] = a.to + segments.begin(part) * a.pixel + block * BYTES; });
@@ -305,7 +340,8 @@ void same_3x3(const Depthwise& d, const Codes codes, const Same3x3 a) {
         };
         const auto outside = [&](uint32_t edge, int64_t c) INLINE {
             unroll<PARTS>([&](auto part) INLINE {
-                if (segments.begin(part) + (edge ? segments.length : 0) == edge) unroll<3>([&](auto i) INLINE { at[i][part] = a.zeros - c * step; });
+                if (segments.begin(part) + (edge ? segments.length : 0) == edge)
+                    unroll<3>([&](auto i) INLINE { at[i][part] = a.zeros - c * step; });
             });
         };
         I32 now[4], next[4];  // sums of the output at this column, and of the one behind it
@@ -324,7 +360,8 @@ void same_3x3(const Depthwise& d, const Codes codes, const Same3x3 a) {
             column(int64_t(x) + 1, u);
             F32 result[4];
             unroll<4>([&](auto i) INLINE {
-                result[i] = to_float(dot(now[i], u[i], s[2][i])) * load<F32>(constant(d.constants.m, i)) + load<F32>(constant(d.constants.b, i));
+                result[i] = to_float(dot(now[i], u[i], s[2][i])) * load<F32>(constant(d.constants.m, i)) +
+                            load<F32>(constant(d.constants.b, i));
                 now[i] = dot(next[i], u[i], s[1][i]);
                 next[i] = dot(load<I32>(constant(d.constants.start, i)), u[i], s[0][i]);
             });
@@ -336,19 +373,22 @@ void same_3x3(const Depthwise& d, const Codes codes, const Same3x3 a) {
     }
 }
 
-// Row ky of the kernel of the only channel, for every lane: byte ky of lane 0 of each column of what is laid out for many.
+// Row ky of the kernel of the only channel, for every lane: byte ky of lane 0 of each column of what is laid out for
+// many.
 void one_channel_weights(const Depthwise& d, uint32_t ky, uint8_t* to) {
     constexpr uint32_t SIZE = WIDE ? 2 : 1;
     const auto place = [](uint32_t j) { return WIDE ? (j % 2) * BYTES + j / 2 * 2 : j; };
     for (uint32_t j = 0; j < 4; ++j) {
         const uint8_t* from = d.weights + (j * d.rows + ky / 4) * 4 * QUADS + place(ky % 4);
         for (uint32_t lane = 0; lane < LANES; ++lane)
-            for (uint32_t byte = 0; byte < SIZE; ++byte) to[place(j) + lane * 4 + byte] = j < d.it.window.kernel[1] ? from[byte] : 0;
+            for (uint32_t byte = 0; byte < SIZE; ++byte)
+                to[place(j) + lane * 4 + byte] = j < d.it.window.kernel[1] ? from[byte] : 0;
     }
 }
 
 // One channel, a kernel of at most four columns, along the row: neighbours in x are the quads.
-void one_channel(const Depthwise& d, const Codes codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* line, size_t pixel) {
+void one_channel(const Depthwise& d, const Codes codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* line,
+                 size_t pixel) {
     const uint32_t height = d.it.window.kernel[0];
     const Constants& only = d.constants;
     alignas(BYTES) uint8_t weights[MAX_ROWS][QUADS];
@@ -370,24 +410,29 @@ void one_channel(const Depthwise& d, const Codes codes, const Rows& rows, uint32
             if (d.epilogue.second) result[i] = result[i] * *only.second_m + *only.second_b;
         });
         alignas(BYTES) uint8_t each[BYTES];
-        store(each, pack_by_parts(code(codes, result[0]), code(codes, result[1]), code(codes, result[2]), code(codes, result[3]), codes.zero) ^ codes.flip);
+        store(each, pack_by_parts(code(codes, result[0]), code(codes, result[1]), code(codes, result[2]),
+                                  code(codes, result[3]), codes.zero) ^
+                        codes.flip);
         for (uint32_t i = 0; i < BYTES && x + i < width; ++i) line[(x + i) * pixel] = each[i];
     }
 }
 
 bool is_one_channel(const Program& program, const Depthwise& d) {
     const Window& w = d.it.window;
-    return d.it.channels == 1 && w.kernel[1] <= 4 && w.stride[0] == 1 && w.stride[1] == 1 && w.dilation[0] == 1 && w.dilation[1] == 1 &&
-           program.type(d.it.reads[0]) != Type::bits && d.it.weights.planes == 1 && writes_codes(program, d.it);
+    return d.it.channels == 1 && w.kernel[1] <= 4 && w.stride[0] == 1 && w.stride[1] == 1 && w.dilation[0] == 1 &&
+           w.dilation[1] == 1 && program.type(d.it.reads[0]) != Type::bits && d.it.weights.planes == 1 &&
+           writes_codes(program, d.it);
 }
 
 // Whether same_3x3() can do it.
 bool is_same_3x3(const Program& program, const Depthwise& d) {
     const Window& w = d.it.window;
     for (int side = 0; side < 2; ++side)
-        if (w.kernel[side] != 3 || w.stride[side] != 1 || w.dilation[side] != 1 || w.padding[side] != 1 || w.padding[side + 2] != 1) return false;
-    return program.type(d.it.reads[0]) == Type::u8 && d.it.weights.planes == 1 && d.it.channels == d.pixel && writes_codes(program, d.it) &&
-           codes_of(*program.grid(d.it.writes[0]), fast::head_of(d.it).max_result).whole;
+        if (w.kernel[side] != 3 || w.stride[side] != 1 || w.dilation[side] != 1 || w.padding[side] != 1 ||
+            w.padding[side + 2] != 1)
+            return false;
+    return program.type(d.it.reads[0]) == Type::u8 && d.it.weights.planes == 1 && d.it.channels == d.pixel &&
+           writes_codes(program, d.it) && codes_of(*program.grid(d.it.writes[0]), fast::head_of(d.it).max_result).whole;
 }
 
 // Rows of results, one way or the other.
@@ -401,12 +446,18 @@ public:
     }
 
     DepthwiseRows(const Job& job, const Depthwise& d, uint8_t* memory)
-        : d_(d), in_(job.frame.tensor(d.it.reads[0])), width_(job.shape.width), same_3x3_(is_same_3x3(job.frame.program, d)),
-          one_channel_(is_one_channel(job.frame.program, d)), memory_(memory),
+        : d_(d),
+          in_(job.frame.tensor(d.it.reads[0])),
+          width_(job.shape.width),
+          same_3x3_(is_same_3x3(job.frame.program, d)),
+          one_channel_(is_one_channel(job.frame.program, d)),
+          memory_(memory),
           lines_(in_, d.it.window, one_channel_ ? 1 : d.pixel, width_, 1, job.first, same_3x3_ ? nullptr : memory) {
         if (one_channel_) return;
-        if (same_3x3_) std::memset(memory, fast::zero_byte(*in_.grid), in_.row);
-        else quads_ = memory + line_bytes(d, {in_.height, in_.width}, job.shape);
+        if (same_3x3_)
+            std::memset(memory, fast::zero_byte(*in_.grid), in_.row);
+        else
+            quads_ = memory + line_bytes(d, {in_.height, in_.width}, job.shape);
     }
 
     // Row y as codes, a pixel every `pixel` bytes, `valid` channels of it.
@@ -462,8 +513,8 @@ using namespace codes;
 
 bool fits(const Program& program, const Instruction& it) {
     const Window& w = it.window;
-    return fast::in_bytes(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels && w.kernel[0] <= MAX_ROWS &&
-           w.stride[1] <= 4 && reach(w, 1) <= 32;
+    return fast::in_bytes(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels &&
+           w.kernel[0] <= MAX_ROWS && w.stride[1] <= 4 && reach(w, 1) <= 32;
 }
 void prepare(const Program& program, Instruction& it) { fast::depthwise_codes(program, it, MACHINE); }
 
@@ -484,7 +535,8 @@ void run(Job& job) {
         for (uint32_t y = job.first; y < job.last; ++y) rows.codes(y, codes, to.at(y, 0), to.pixel, to.channels);
         return;
     }
-    float* values = reinterpret_cast<float*>(job.scratch + DepthwiseRows::bytes(program, d, {in.height, in.width}, job.shape));
+    float* values =
+        reinterpret_cast<float*>(job.scratch + DepthwiseRows::bytes(program, d, {in.height, in.width}, job.shape));
     PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
         rows.values(y, values);
@@ -504,7 +556,8 @@ bool joins(const Program& program, const Instruction& first, const Instruction& 
 
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
     const Depthwise d(program, program.instructions[it.inside]);
-    return DepthwiseRows::bytes(program, d, in, out) + aligned(uint64_t(out.width) * d.pixel) + value_bytes(program, it, out, 1);
+    return DepthwiseRows::bytes(program, d, in, out) + aligned(uint64_t(out.width) * d.pixel) +
+           value_bytes(program, it, out, 1);
 }
 
 void run(Job& job) {

@@ -23,8 +23,9 @@ INLINE inline void put_bytes(const Codes codes, uint8_t* to, size_t pixel, uint3
             constexpr int k = FIRST + i < LAST ? FIRST + i : LAST;
             return code<true>(codes, y[k / V][k % V]);
         };
-        const U8 bytes = pack(at(std::integral_constant<int, 0>{}), at(std::integral_constant<int, 1>{}), at(std::integral_constant<int, 2>{}),
-                               at(std::integral_constant<int, 3>{}), codes.zero) ^ codes.flip;
+        const U8 bytes = pack(at(std::integral_constant<int, 0>{}), at(std::integral_constant<int, 1>{}),
+                              at(std::integral_constant<int, 2>{}), at(std::integral_constant<int, 3>{}), codes.zero) ^
+                         codes.flip;
         uint8_t* each[4] = {};
         unroll<PARTS>([&](auto part) INLINE { each[part] = to + (FIRST / V + part) * pixel; });
         if (valid >= PART && PARTS == 4 / V) {
@@ -32,7 +33,8 @@ INLINE inline void put_bytes(const Codes codes, uint8_t* to, size_t pixel, uint3
         } else {
             alignas(BYTES) uint8_t memory[BYTES];
             store(memory, bytes);
-            for (int part = 0; part < PARTS; ++part) copy_bytes(each[part], memory + part * PART, valid < PART ? valid : PART);
+            for (int part = 0; part < PARTS; ++part)
+                copy_bytes(each[part], memory + part * PART, valid < PART ? valid : PART);
         }
     });
 }
@@ -45,7 +47,8 @@ INLINE inline void write_bytes(const Dense& d, const Line& line, uint32_t x, uin
     }
     if (d.epilogue.second)
         unroll<V>([&](auto v) INLINE {
-            const F32 m = load<F32>(d.constants.second_m + first + v * LANES), b = load<F32>(d.constants.second_b + first + v * LANES);
+            const F32 m = load<F32>(d.constants.second_m + first + v * LANES),
+                      b = load<F32>(d.constants.second_b + first + v * LANES);
             unroll<P>([&](auto p) INLINE { y[p][v] = y[p][v] * m + b; });
         });
     for (uint32_t t = 0; t < d.targets.count; ++t) {

@@ -1,11 +1,12 @@
-// What follows a convolution, in vectors: y = acc · m + b, a bound, an affine, and codes. Rarer steps go through per_pixel().
+// What follows a convolution, in vectors: y = acc · m + b, a bound, an affine, and codes. Rarer steps go through
+// per_pixel().
 #pragma once
 
 #include <cmath>
 #include <limits>
 
-#include "simd.h"
 #include "layout.h"
+#include "simd.h"
 
 namespace pseg::PSEG_ISA {
 namespace {
@@ -16,20 +17,25 @@ constexpr uint32_t MAX_WRITES = 4;
 struct Codes {
     F32 inverse, low, high;  // bounds of code − zero
     I32 zero;                // as unsigned byte, in 16 bits, twice
-    uint8_t flip;          // 128 where bytes are signed
-    bool whole;            // every byte is a code: packing keeps the bounds
+    uint8_t flip;            // 128 where bytes are signed
+    bool whole;              // every byte is a code: packing keeps the bounds
 };
 
 // `most`: no number is larger; inf where that is not known.
 inline Codes codes_of(const Quantization& grid, float most = std::numeric_limits<float>::infinity()) {
     const int32_t shift = grid.type() == Type::s8 ? 128 : 0, zero = grid.zero_point + shift;
     const bool whole = grid.lowest + shift == 0 && grid.highest + shift == 255 && most * grid.inverse_scale < 1e9f;
-    return {broadcast<F32>(grid.inverse_scale), broadcast<F32>(float(grid.lowest - grid.zero_point)), broadcast<F32>(float(grid.highest - grid.zero_point)),
-            broadcast<I32>((zero & 65535) * 65537), uint8_t(shift), whole};
+    return {broadcast<F32>(grid.inverse_scale),
+            broadcast<F32>(float(grid.lowest - grid.zero_point)),
+            broadcast<F32>(float(grid.highest - grid.zero_point)),
+            broadcast<I32>((zero & 65535) * 65537),
+            uint8_t(shift),
+            whole};
 }
 
 inline bool is_bytes(const Quantization* grid) {
-    if (!grid || grid->kind != QuantizationKind::uniform || (grid->type() != Type::u8 && grid->type() != Type::s8)) return false;
+    if (!grid || grid->kind != QuantizationKind::uniform || (grid->type() != Type::u8 && grid->type() != Type::s8))
+        return false;
     return std::abs(int64_t(grid->zero_point)) < 16000;  // code − zero fits 16 bits
 }
 
@@ -42,7 +48,7 @@ inline I32 code(const Codes& to, F32 y) {
 
 // Steps that vectors know: a bound, an affine, or none of them, in this order.
 struct Epilogue {
-    bool plain = false;    // nothing else, and no code is made of nan or inf
+    bool plain = false;  // nothing else, and no code is made of nan or inf
     bool bound = false, second = false;
     F32 low, high;
 };
@@ -54,13 +60,16 @@ inline Epilogue epilogue_of(const Program& program, const Instruction& it) {
     size_t i = 0;
     for (; i < it.steps.size() && !out.second; ++i) {
         const Step& step = it.steps[i];
-        if (step.kind == StepKind::affine) out.second = true;
-        else if (step.kind == StepKind::relu) out.bound = true, low = low > 0 ? low : 0, high = high > 0 ? high : 0;
+        if (step.kind == StepKind::affine)
+            out.second = true;
+        else if (step.kind == StepKind::relu)
+            out.bound = true, low = low > 0 ? low : 0, high = high > 0 ? high : 0;
         else if (step.kind == StepKind::clip && step.low <= step.high) {
             out.bound = true;
             low = low < step.low ? step.low : low > step.high ? step.high : low;
             high = high < step.low ? step.low : high > step.high ? step.high : high;
-        } else break;
+        } else
+            break;
     }
     out.low = broadcast<F32>(low), out.high = broadcast<F32>(high);
     const bool bounded = head.max_result < std::numeric_limits<float>::infinity();
@@ -87,7 +96,12 @@ inline Constants constants_of(const Instruction& it) {
     const uint8_t* at = fast::start_of(it);
     const fast::Head& head = fast::head_of(it);
     const auto floats = [&](uint64_t offset) { return reinterpret_cast<const float*>(at + offset); };
-    return {reinterpret_cast<const int32_t*>(at + head.starts), floats(head.m), floats(head.b), floats(head.second_m), floats(head.second_b), head.outputs};
+    return {reinterpret_cast<const int32_t*>(at + head.starts),
+            floats(head.m),
+            floats(head.b),
+            floats(head.second_m),
+            floats(head.second_b),
+            head.outputs};
 }
 
 // What vectors do to a result, before it is f32, signs or codes.
@@ -107,7 +121,8 @@ struct Targets {
         if (!plain) return;
         for (const View& view : job.it.writes) {
             tensors[count] = job.frame.tensor(view);
-            if (is_bytes(tensors[count].grid)) codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.it).max_result);
+            if (is_bytes(tensors[count].grid))
+                codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.it).max_result);
             ++count;
         }
     }

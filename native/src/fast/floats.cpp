@@ -1,5 +1,5 @@
-// f32 inputs with weights of any kind. In a net that has codes anywhere, sums go tap by tap and channel by channel, each
-// product and each sum rounded, as the specification says; else a product and a sum may be one rounding.
+// f32 inputs with weights of any kind. In a net that has codes anywhere, sums go tap by tap and channel by channel,
+// each product and each sum rounded, as the specification says; else a product and a sum may be one rounding.
 #include "dense.h"
 
 namespace pseg::PSEG_ISA {
@@ -11,7 +11,9 @@ template <int V>
 constexpr int PIXELS = V == 2 ? 6 : 12;
 #else
 template <int V>
-constexpr int PIXELS = V == 4 ? 6 : V == 2 ? 12 : 16;
+constexpr int PIXELS = V == 4   ? 6
+                       : V == 2 ? 12
+                                : 16;
 #endif
 
 // Sums of a tile, of the plane of the weights at w.
@@ -29,7 +31,8 @@ INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8
                 unroll<V>([&](auto v) INLINE { s[v] = load<F32>(w + v * BYTES); });
                 unroll<P>([&](auto p) INLINE {
                     const F32 u = broadcast<F32>(load<float>(at + p * step));
-                    unroll<V>([&](auto v) INLINE { acc[p][v] = EXACT ? acc[p][v] + u * s[v] : fma(u, s[v], acc[p][v]); });
+                    unroll<V>([&](auto v)
+                                  INLINE { acc[p][v] = EXACT ? acc[p][v] + u * s[v] : fma(u, s[v], acc[p][v]); });
                 });
             }
         }
@@ -44,7 +47,9 @@ bool writes_only_f32(const Program& program, const Instruction& it, const Epilog
 }
 
 // Writes what there is of a vector of channels.
-__attribute__((noinline)) void partial_store(uint8_t* to, const F32& y, uint32_t valid) { std::memcpy(to, &y, 4 * size_t(valid)); }
+__attribute__((noinline)) void partial_store(uint8_t* to, const F32& y, uint32_t valid) {
+    std::memcpy(to, &y, 4 * size_t(valid));
+}
 
 template <int V, int P>
 void tile_of_floats(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w) {
@@ -54,7 +59,9 @@ void tile_of_floats(const Dense& d, const Line& line, uint32_t x, uint32_t first
     unroll<V>([&](auto v) INLINE {
         const size_t at = first + v * LANES;
         const F32 m = load<F32>(d.constants.m + at), b = load<F32>(d.constants.b + at);
-        unroll<P>([&](auto p) INLINE { acc[p][v] = apply_steps(d.epilogue, d.constants, at, (scales ? acc[p][v] * m : acc[p][v]) + b); });
+        unroll<P>([&](auto p) INLINE {
+            acc[p][v] = apply_steps(d.epilogue, d.constants, at, (scales ? acc[p][v] * m : acc[p][v]) + b);
+        });
         const uint32_t valid = at < d.it.channels ? d.it.channels - uint32_t(at) : 0;
         for (uint32_t t = 0; t < d.targets.count; ++t) {
             const size_t pixel = d.targets.tensors[t].pixel;
@@ -83,35 +90,42 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
 }
 
 template <bool EXACT, int V>
-const uint8_t* rows_of(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+const uint8_t* rows_of(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
+                       const uint8_t* w) {
     const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * d.it.reads[0].channels * V * BYTES;
     const uint32_t width = d.job.shape.width;
     const bool floats = !EXACT && width >= PIXELS<V> && writes_only_f32(d.job.frame.program, d.it, d.epilogue);
     for (uint32_t row = 0; row < count; ++row) {
         const Line line(d, rows, begin + row, row * width, first);
-        if (floats) tiles<PIXELS<V>>(width, [&](auto, uint32_t x) { tile_of_floats<V, PIXELS<V>>(d, line, x, first, w); });
-        else tiles<4>(width, [&](auto p, uint32_t x) { tile<EXACT, V, p>(d, line, x, first, w, plane); });
+        if (floats)
+            tiles<PIXELS<V>>(width, [&](auto, uint32_t x) { tile_of_floats<V, PIXELS<V>>(d, line, x, first, w); });
+        else
+            tiles<4>(width, [&](auto p, uint32_t x) { tile<EXACT, V, p>(d, line, x, first, w, plane); });
     }
     return w + d.it.weights.planes * plane;
 }
 
 template <int V>
 struct Tiles {
-    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
+                              const uint8_t* w) {
         // A product with a sign is exact.
-        if (d.job.frame.program.exact && d.it.weights.kind != WeightKind::signs) return rows_of<true, V>(d, rows, begin, count, first, w);
+        if (d.job.frame.program.exact && d.it.weights.kind != WeightKind::signs)
+            return rows_of<true, V>(d, rows, begin, count, first, w);
         return rows_of<false, V>(d, rows, begin, count, first, w);
     }
 };
 
 // A row of a depthwise convolution, one vector of channels: its weights stay in registers.
 template <int HEIGHT, int WIDTH>
-void depthwise_row(const Instruction& it, const Epilogue& epilogue, const Constants& constants, const uint8_t* const* from, size_t pixel,
-                   const uint8_t* weights, uint32_t channel, uint32_t width, uint8_t* to, size_t to_pixel) {
+void depthwise_row(const Instruction& it, const Epilogue& epilogue, const Constants& constants,
+                   const uint8_t* const* from, size_t pixel, const uint8_t* weights, uint32_t channel, uint32_t width,
+                   uint8_t* to, size_t to_pixel) {
     const size_t column = it.window.dilation[1] * pixel, step = it.window.stride[1] * pixel;
     F32 w[HEIGHT][WIDTH];
     unroll<HEIGHT>([&](auto i) INLINE {
-        unroll<WIDTH>([&](auto j) INLINE { w[i][j] = load<F32>(weights + (i * WIDTH + j) * pixel + 4 * size_t(channel)); });
+        unroll<WIDTH>([&](auto j)
+                          INLINE { w[i][j] = load<F32>(weights + (i * WIDTH + j) * pixel + 4 * size_t(channel)); });
     });
     const bool scales = !it.m.empty();
     const F32 m = load<F32>(constants.m + channel), b = load<F32>(constants.b + channel);
@@ -128,8 +142,10 @@ void depthwise_row(const Instruction& it, const Epilogue& epilogue, const Consta
             });
         });
         const F32 y = apply_steps(epilogue, constants, channel, (scales ? acc * m : acc) + b);
-        if (valid >= LANES) store(to, y);
-        else partial_store(to, y, valid);
+        if (valid >= LANES)
+            store(to, y);
+        else
+            partial_store(to, y, valid);
     }
 }
 
@@ -142,7 +158,8 @@ namespace convolution_float {
 using namespace floats;
 
 bool fits(const Program& program, const Instruction& it) {
-    return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == 1 && it.window.kernel[0] <= MAX_ROWS;
+    return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == 1 &&
+           it.window.kernel[0] <= MAX_ROWS;
 }
 void prepare(const Program& program, Instruction& it) { fast::dense_floats(program, it, MACHINE); }
 uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
@@ -156,13 +173,14 @@ namespace depthwise_float {
 using namespace floats;
 
 bool fits(const Program& program, const Instruction& it) {
-    return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == it.channels && it.channels > 1 && it.reads[0].channels == it.channels &&
-           it.window.kernel[0] <= MAX_ROWS;
+    return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == it.channels && it.channels > 1 &&
+           it.reads[0].channels == it.channels && it.window.kernel[0] <= MAX_ROWS;
 }
 void prepare(const Program& program, Instruction& it) { fast::depthwise_floats(program, it, MACHINE); }
 
 uint64_t scratch(const Program&, const Instruction& it, Shape in, Shape out) {
-    return aligned(Lines::bytes(it.window, 1, 4 * padded_channels(it), in, out, 1)) + aligned(4 * uint64_t(padded(padded_channels(it))));
+    return aligned(Lines::bytes(it.window, 1, 4 * padded_channels(it), in, out, 1)) +
+           aligned(4 * uint64_t(padded(padded_channels(it))));
 }
 
 void run(Job& job) {
@@ -171,12 +189,14 @@ void run(Job& job) {
     const Tensor in = job.frame.tensor(it.reads[0]);
     const uint32_t channels = padded_channels(it), taps = uint32_t(w.kernel[0]) * w.kernel[1], pixel = 4 * channels;
     Lines lines(in, w, pixel, job.shape.width, 1, job.first, job.scratch);
-    float* values = reinterpret_cast<float*>(job.scratch + aligned(Lines::bytes(w, 1, pixel, {in.height, in.width}, job.shape, 1)));
+    float* values =
+        reinterpret_cast<float*>(job.scratch + aligned(Lines::bytes(w, 1, pixel, {in.height, in.width}, job.shape, 1)));
     const Constants constants = constants_of(it);
     const uint8_t* weights = fast::start_of(it) + fast::head_of(it).weights;
     const bool exact = job.frame.program.exact, scales = !it.m.empty();
     const Epilogue epilogue = epilogue_of(job.frame.program, it);
-    const bool simple = !exact && w.kernel[0] == 3 && w.kernel[1] == 3 && it.writes.size() == 1 && writes_only_f32(job.frame.program, it, epilogue);
+    const bool simple = !exact && w.kernel[0] == 3 && w.kernel[1] == 3 && it.writes.size() == 1 &&
+                        writes_only_f32(job.frame.program, it, epilogue);
     PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
         const Rows& rows = lines.see(y, 1);
@@ -185,7 +205,8 @@ void run(Job& job) {
         if (simple) {
             const Tensor to = job.frame.tensor(it.writes[0]);
             for (uint32_t c = 0; c < it.channels; c += LANES)
-                depthwise_row<3, 3>(it, epilogue, constants, from, pixel, weights, c, job.shape.width, to.at(y, 0), to.pixel);
+                depthwise_row<3, 3>(it, epilogue, constants, from, pixel, weights, c, job.shape.width, to.at(y, 0),
+                                    to.pixel);
             continue;
         }
         for (uint32_t x = 0; x < job.shape.width; ++x) {
@@ -196,10 +217,12 @@ void run(Job& job) {
                     const uint8_t* s = weights + 4 * (size_t(plane) * taps * channels + c);
                     for (uint32_t i = 0; i < w.kernel[0]; ++i) {
                         const uint8_t* at = from[i] + size_t(x) * w.stride[1] * pixel + 4 * size_t(c);
-                        for (uint32_t j = 0; j < w.kernel[1]; ++j, s += 4 * channels, at += w.dilation[1] * size_t(pixel))
+                        for (uint32_t j = 0; j < w.kernel[1];
+                             ++j, s += 4 * channels, at += w.dilation[1] * size_t(pixel))
                             acc = exact ? acc + load<F32>(at) * load<F32>(s) : fma(load<F32>(at), load<F32>(s), acc);
                     }
-                    const F32 part = scales ? acc * load<F32>(constants.m + size_t(plane) * constants.outputs + c) : acc;
+                    const F32 part =
+                        scales ? acc * load<F32>(constants.m + size_t(plane) * constants.outputs + c) : acc;
                     result = plane ? result + part : part;
                 }
                 store(values + c, result + load<F32>(constants.b + c));

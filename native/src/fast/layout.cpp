@@ -24,7 +24,9 @@ size_t place(const Instruction& it, uint32_t p, uint32_t o, uint32_t tap, uint32
 // Vectors of quads in the order in which they are given.
 class Quads {
 public:
-    Quads(const Machine& machine, size_t vectors) : machine_(machine) { bytes.reserve(vectors * machine.lanes * (machine.wide ? 8 : 4)); }
+    Quads(const Machine& machine, size_t vectors) : machine_(machine) {
+        bytes.reserve(vectors * machine.lanes * (machine.wide ? 8 : 4));
+    }
 
     // number(lane, j) is byte j of a lane.
     template <class Number>
@@ -69,7 +71,8 @@ float largest_result(const Program& program, const Instruction& it) {
     }
     if (const Step* step = second_affine(it)) {
         double m = 0, b = 0;
-        for (uint32_t o = 0; o < it.channels; ++o) m = std::max(m, std::fabs(double(step->m[o]))), b = std::max(b, std::fabs(double(step->b[o])));
+        for (uint32_t o = 0; o < it.channels; ++o)
+            m = std::max(m, std::fabs(double(step->m[o]))), b = std::max(b, std::fabs(double(step->b[o])));
         most = std::max(most, most * m + b);
     }
     return most < 1e37 ? float(most * 1.001) : NO_BOUND;  // nan is no bound
@@ -77,7 +80,8 @@ float largest_result(const Program& program, const Instruction& it) {
 
 // Head, weights and constants as one piece. order[i] is the channel whose constants stand at i, or NONE.
 template <class Start>
-void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, const std::vector<uint32_t>& order, float most, Start start) {
+void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, const std::vector<uint32_t>& order,
+         float most, Start start) {
     const uint32_t pairs = it.weights.planes * inputs, outputs = uint32_t(order.size());
     const auto aligned = [](uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; };
     const uint64_t row = 4 * uint64_t(outputs);
@@ -100,7 +104,8 @@ void put(Instruction& it, uint32_t inputs, const std::vector<uint8_t>& weights, 
         for (uint32_t pair = 0; pair < pairs; ++pair) {
             const int32_t first = start(pair, o);
             std::memcpy(to + head.starts + 4 * (size_t(pair) * outputs + i), &first, 4);
-            if (!it.m.empty()) std::memcpy(to + head.m + 4 * (size_t(pair) * outputs + i), &it.m[size_t(pair) * it.channels + o], 4);
+            if (!it.m.empty())
+                std::memcpy(to + head.m + 4 * (size_t(pair) * outputs + i), &it.m[size_t(pair) * it.channels + o], 4);
         }
         std::memcpy(to + head.b + 4 * size_t(i), &it.b[o], 4);
         if (!second) continue;
@@ -153,10 +158,12 @@ int32_t zero_byte(const Quantization& grid) {
 }
 
 bool in_bytes(const Program& program, const Instruction& it) {
-    if (it.kind != Kind::convolution || !program.grid(it.reads[0]) || program.type(it.reads[0]) == Type::s32) return false;
+    if (it.kind != Kind::convolution || !program.grid(it.reads[0]) || program.type(it.reads[0]) == Type::s32)
+        return false;
     for (int32_t weight : it.weights.whole)
         if (weight < -128 || weight > 127) return false;
-    return it.weights.largest_sum * double(program.grid(it.reads[0])->largest()) <= double(std::numeric_limits<int32_t>::max());
+    return it.weights.largest_sum * double(program.grid(it.reads[0])->largest()) <=
+           double(std::numeric_limits<int32_t>::max());
 }
 
 uint32_t depthwise_pixel(const Machine& machine, uint32_t channels) {
@@ -192,7 +199,8 @@ void dense_codes(const Program& program, Instruction& it, const Machine& machine
 
 Steps steps_of(const Instruction& it) {
     constexpr uint32_t MOST = 16;
-    const uint32_t columns = it.window.dilation[1] == 1 ? it.window.kernel[1] : 1, quads = columns * (rounded_up(it.reads[0].channels, 4) / 4);
+    const uint32_t columns = it.window.dilation[1] == 1 ? it.window.kernel[1] : 1,
+                   quads = columns * (rounded_up(it.reads[0].channels, 4) / 4);
     return {taps(it) / columns, columns, quads, std::min(quads, MOST), (quads + MOST - 1) / MOST};
 }
 
@@ -210,7 +218,9 @@ void tile_codes(const Program& program, Instruction& it) {
                         packed.add([&](uint32_t lane, uint32_t j) {
                             const uint32_t o = first + lane, i = 4 * (quad % inside) + j;
                             const bool fresh = quad >= step * steps.length;
-                            return fresh && o < it.channels && i < in ? it.weights.whole[place(it, p, o, run * steps.taps + quad / inside, i)] : 0;
+                            return fresh && o < it.channels && i < in
+                                       ? it.weights.whole[place(it, p, o, run * steps.taps + quad / inside, i)]
+                                       : 0;
                         });
     });
     put(it, planes_of(program.grid(it.reads[0])), packed.bytes, order, largest_result(program, it),
@@ -297,7 +307,8 @@ void depthwise_floats(const Program& program, Instruction& it, const Machine& ma
     std::vector<uint8_t> packed;
     for (uint32_t p = 0; p < it.weights.planes; ++p)
         for (uint32_t tap = 0; tap < taps(it); ++tap)
-            for (uint32_t c = 0; c < channels; ++c) add(packed, c < it.channels ? number(it, place(it, p, c, tap, 0)) : 0);
+            for (uint32_t c = 0; c < channels; ++c)
+                add(packed, c < it.channels ? number(it, place(it, p, c, tap, 0)) : 0);
     put(it, 1, packed, order, largest_result(program, it), [](uint32_t, uint32_t) { return 0; });
 }
 

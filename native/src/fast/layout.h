@@ -11,17 +11,17 @@ constexpr uint32_t NONE = UINT32_MAX;
 
 // What of an instruction set the layout depends on.
 struct Machine {
-    uint32_t lanes;      // numbers of 32 bits in a vector
-    uint32_t vectors;    // most vectors of outputs that one tile computes
-    bool wide;           // signed quads as 16 bits, even ones before odd ones
-    int32_t offset;      // what is taken from unsigned bytes before they are multiplied
+    uint32_t lanes;    // numbers of 32 bits in a vector
+    uint32_t vectors;  // most vectors of outputs that one tile computes
+    bool wide;         // signed quads as 16 bits, even ones before odd ones
+    int32_t offset;    // what is taken from unsigned bytes before they are multiplied
 };
 
 // What packed begins with; offsets count from there, in bytes. Rows of constants are `outputs` long.
 struct Head {
     uint64_t weights, starts, m, b, second_m, second_b;
     uint32_t outputs;  // with those that only fill vectors up
-    float max_result;        // no result is larger, up to the second affine; inf where there is no such number
+    float max_result;  // no result is larger, up to the second affine; inf where there is no such number
 };
 
 // Where packed begins: aligned.
@@ -43,9 +43,9 @@ uint32_t depthwise_pixel(const Machine& machine, uint32_t channels);
 // Vectors of outputs of the tile that begins at vector `first` of `all`: as many as a tile has, or 2, or 1.
 uint32_t vectors_at(const Machine& machine, uint32_t first, uint32_t all);
 
-// How matrix tiles go through the sum of an output: in runs of quads that lie side by side (a row of the kernel, or a tap
-// where taps are spread), and through each in steps of equally many quads, at most 16. The last step ends with its run; what
-// it shares with the step before has weights of 0 there, so that nothing behind a run is read.
+// How matrix tiles go through the sum of an output: in runs of quads that lie side by side (a row of the kernel, or a
+// tap where taps are spread), and through each in steps of equally many quads, at most 16. The last step ends with its
+// run; what it shares with the step before has weights of 0 there, so that nothing behind a run is read.
 struct Steps {
     uint32_t runs, taps, quads;  // runs; taps of one, and its quads
     uint32_t length, count;      // quads of a step; steps of a run

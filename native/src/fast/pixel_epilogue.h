@@ -28,7 +28,8 @@ inline F32 partial_load(const float* from, uint32_t count) {
 
 class PixelEpilogue {
 public:
-    explicit PixelEpilogue(Job& job) : job_(job), it_(job.it), known_(it_.writes.size() <= MAX_WRITES && it_.steps.size() <= MAX_STEPS) {
+    explicit PixelEpilogue(Job& job)
+        : job_(job), it_(job.it), known_(it_.writes.size() <= MAX_WRITES && it_.steps.size() <= MAX_STEPS) {
         for (const Step& step : it_.steps) known_ &= knows(step);
         for (const View& view : it_.writes) {
             const Quantization* grid = job.frame.program.grid(view);
@@ -60,16 +61,18 @@ private:
 
     static bool meets(const Step& step) { return step.kind == StepKind::add || step.kind == StepKind::multiply; }
     static bool knows(const Step& step) {
-        return step.kind == StepKind::affine || step.kind == StepKind::relu || step.kind == StepKind::clip || meets(step) ||
-               (step.kind == StepKind::fake_quantize && is_bytes(step.grid));
+        return step.kind == StepKind::affine || step.kind == StepKind::relu || step.kind == StepKind::clip ||
+               meets(step) || (step.kind == StepKind::fake_quantize && is_bytes(step.grid));
     }
 
     void chunk(uint32_t y, uint32_t x, uint32_t first, const float* values) {
         const uint32_t count = it_.channels - first < CHUNK ? it_.channels - first : CHUNK;
         F32 v[CHUNK_VECTORS];
-        for (uint32_t k = 0; k < CHUNK_VECTORS; ++k) v[k] = partial_load(values + k * LANES, k * LANES < count ? count - k * LANES : 0);
+        for (uint32_t k = 0; k < CHUNK_VECTORS; ++k)
+            v[k] = partial_load(values + k * LANES, k * LANES < count ? count - k * LANES : 0);
         for (size_t i = 0; i < it_.steps.size(); ++i)
-            for (uint32_t k = 0; k * LANES < count; ++k) v[k] = after(i, y, x, first + k * LANES, count - k * LANES, v[k]);
+            for (uint32_t k = 0; k * LANES < count; ++k)
+                v[k] = after(i, y, x, first + k * LANES, count - k * LANES, v[k]);
         for (uint32_t t = 0; t < writes_; ++t) {
             const Tensor& to = targets_[t];
             uint8_t* pixel = to.at(y, x);
@@ -78,8 +81,10 @@ private:
                 continue;
             }
             for (uint32_t k = 0; k * LANES < count; ++k) trace_ += v[k] * 0;
-            if (to.grid->kind == QuantizationKind::binary_planes) put_signs<CHUNK_VECTORS>(to, pixel, first, count, v);
-            else put_codes(codes_[t], pixel + first, count, v);
+            if (to.grid->kind == QuantizationKind::binary_planes)
+                put_signs<CHUNK_VECTORS>(to, pixel, first, count, v);
+            else
+                put_codes(codes_[t], pixel + first, count, v);
         }
     }
 
@@ -111,7 +116,8 @@ private:
             }
             default: {
                 const Tensor& other = others_[i];
-                const float* with = (other.height == 1 && other.width == 1 ? other.floats(0, 0) : other.floats(y, x)) + channel;
+                const float* with =
+                    (other.height == 1 && other.width == 1 ? other.floats(0, 0) : other.floats(y, x)) + channel;
                 return step.kind == StepKind::add ? v + partial_load(with, count) : v * partial_load(with, count);
             }
         }

@@ -23,12 +23,16 @@ struct Mover {
 
     Mover(const Tensor& from, const Tensor& to) : bytes(from.channels), to_plane(to.plane), tail(to.tail) {
         const Type type = from.grid ? from.grid->type() : Type::f32;
-        if (type == Type::bits) bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
-        else if (type == Type::s32 || type == Type::f32) bytes *= 4;
+        if (type == Type::bits)
+            bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
+        else if (type == Type::s32 || type == Type::f32)
+            bytes *= 4;
     }
     // Whether a pixel is one piece of so many bytes.
     template <size_t SIZE>
-    bool is_a() const { return bytes == SIZE && planes == 1 && !tail; }
+    bool is_a() const {
+        return bytes == SIZE && planes == 1 && !tail;
+    }
 
     void operator()(uint8_t* to, const uint8_t* from) const {
         for (uint32_t q = 0; q < planes; ++q, to += to_plane, from += from_plane) {
@@ -39,11 +43,14 @@ struct Mover {
 };
 
 template <size_t SIZE>
-INLINE inline void moved(uint8_t* to, const uint8_t* from) { __builtin_memcpy(to, from, SIZE); }
+INLINE inline void moved(uint8_t* to, const uint8_t* from) {
+    __builtin_memcpy(to, from, SIZE);
+}
 
 // A row of pixels, each `right` times.
 template <class Move>
-INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t right, size_t step, uint8_t* to, Move move) {
+INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t right, size_t step, uint8_t* to,
+                            Move move) {
     for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
         for (uint32_t k = 0; k < right; ++k, to += step) move(to, from);
 }
@@ -147,11 +154,16 @@ void run(Job& job) {
             const Mover mover(in, to);
             for (uint32_t y = job.first; y < job.last; ++y) {
                 const uint8_t* from = in.at(y / down, 0);
-                if (mover.is_a<16>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
-                else if (mover.is_a<32>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
-                else if (mover.is_a<64>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
-                else if (mover.is_a<128>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<128>);
-                else repeated(in, from, right, to.pixel, to.at(y, 0), mover);
+                if (mover.is_a<16>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
+                else if (mover.is_a<32>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
+                else if (mover.is_a<64>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
+                else if (mover.is_a<128>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<128>);
+                else
+                    repeated(in, from, right, to.pixel, to.at(y, 0), mover);
             }
         }
         return;
@@ -177,7 +189,8 @@ struct Seen {
     }
 
 private:
-    static void side(uint32_t at, uint32_t stride, uint32_t padding, uint32_t kernel, uint32_t size, uint32_t& begin, uint32_t& end) {
+    static void side(uint32_t at, uint32_t stride, uint32_t padding, uint32_t kernel, uint32_t size, uint32_t& begin,
+                     uint32_t& end) {
         const uint32_t first = at * stride, last = first + kernel < size + padding ? first + kernel : size + padding;
         begin = first < padding ? 0 : first - padding;
         end = last < padding ? 0 : last - padding;
@@ -223,7 +236,8 @@ void largest_of_four(const Tensor& in, uint32_t y, uint32_t width, uint8_t* to, 
 }
 
 bool is_of_four(const Window& w) {
-    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 &&
+           !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
 }
 
 // One plane of signs: +1 wins.
@@ -238,7 +252,8 @@ bool whole(const Window& w) { return w.dilation[0] == 1 && w.dilation[1] == 1; }
 
 // Whether every window sees a pixel.
 bool sees(const Window& w) {
-    return whole(w) && w.padding[0] < w.kernel[0] && w.padding[1] < w.kernel[1] && w.padding[2] < w.kernel[0] && w.padding[3] < w.kernel[1];
+    return whole(w) && w.padding[0] < w.kernel[0] && w.padding[1] < w.kernel[1] && w.padding[2] < w.kernel[0] &&
+           w.padding[3] < w.kernel[1];
 }
 
 }  // namespace
@@ -246,7 +261,8 @@ bool sees(const Window& w) {
 namespace max_pool {
 bool fits(const Program& program, const Instruction& it) {
     const Type type = program.type(it.reads[0]);
-    return it.kind == Kind::max_pool && sees(it.window) && type != Type::s32 && (as_bytes(program, it) || type == Type::f32);
+    return it.kind == Kind::max_pool && sees(it.window) && type != Type::s32 &&
+           (as_bytes(program, it) || type == Type::f32);
 }
 void prepare(const Program&, Instruction&) {}
 uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
@@ -257,10 +273,14 @@ void run(Job& job) {
     const Type type = job.frame.program.type(it.reads[0]);
     const auto pixel = [&](uint32_t y, uint32_t x, uint8_t* to) {
         const Seen seen(it.window, in, y, x);
-        if (type == Type::u8) largest<uint8_t>(in, seen, to);
-        else if (type == Type::s8) largest<int8_t>(in, seen, to);
-        else if (type == Type::f32) largest<float>(in, seen, to);
-        else largest_signs(in, seen, to);
+        if (type == Type::u8)
+            largest<uint8_t>(in, seen, to);
+        else if (type == Type::s8)
+            largest<int8_t>(in, seen, to);
+        else if (type == Type::f32)
+            largest<float>(in, seen, to);
+        else
+            largest_signs(in, seen, to);
     };
     if (as_bytes(job.frame.program, it)) {
         const Tensor to = job.frame.tensor(it.writes[0]);

@@ -84,7 +84,8 @@ inline U8 max(U8 a, U8 b) { return (U8)_mm512_max_epu8((__m512i)a, (__m512i)b); 
 inline I32 round_to_int(F32 x) { return (I32)_mm512_cvtps_epi32((__m512)x); }
 // Bit l is x[l] ≥ 0.
 inline uint32_t nonnegative_mask(F32 x) { return _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GE_OQ); }
-// Ones are counted in two steps: `counted` may be summed MAX_COUNTS times, `summed` makes a number for each lane of that.
+// Ones are counted in two steps: `counted` may be summed MAX_COUNTS times, `summed` makes a number for each lane of
+// that.
 constexpr uint32_t MAX_COUNTS = 1u << 24;
 inline I32 popcount(I32 x) { return (I32)_mm512_popcnt_epi32((__m512i)x); }
 inline I32 widen_counts(I32 counts) { return counts; }
@@ -97,21 +98,19 @@ struct Unsigned {
 struct Signed {
     __m512i w;
 };
-constexpr bool WIDE = false;    // signed quads are stored as 16 bits, even ones before odd ones
-constexpr int32_t OFFSET = 0;   // what is taken from unsigned bytes before they are multiplied
+constexpr bool WIDE = false;       // signed quads are stored as 16 bits, even ones before odd ones
+constexpr int32_t OFFSET = 0;      // what is taken from unsigned bytes before they are multiplied
 constexpr uint32_t QUADS = BYTES;  // bytes of a vector of signed quads
 inline Unsigned unsigned_of(U8 x) { return {(__m512i)x}; }
-inline Unsigned unsigned_four(const uint8_t* at) {
-    return {_mm512_set1_epi32(load<int32_t>(at))};
-}
+inline Unsigned unsigned_four(const uint8_t* at) { return {_mm512_set1_epi32(load<int32_t>(at))}; }
 inline Signed signed_of(const uint8_t* at) { return {load<__m512i>(at)}; }
 inline I32 dot(I32 sum, Unsigned x, Signed w) { return (I32)_mm512_dpbusd_epi32((__m512i)sum, x.x, w.w); }
 
-// Numbers and `zero` (16 bits, twice) to bytes, below 0 to 0, above 255 to 255; within each 128 bits, a's, b's, c's, d's
-// follow one another.
+// Numbers and `zero` (16 bits, twice) to bytes, below 0 to 0, above 255 to 255; within each 128 bits, a's, b's, c's,
+// d's follow one another.
 inline U8 pack_by_parts(I32 a, I32 b, I32 c, I32 d, I32 zero) {
     return (U8)_mm512_packus_epi16(_mm512_adds_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), (__m512i)zero),
-                                  _mm512_adds_epi16(_mm512_packs_epi32((__m512i)c, (__m512i)d), (__m512i)zero));
+                                   _mm512_adds_epi16(_mm512_packs_epi32((__m512i)c, (__m512i)d), (__m512i)zero));
 }
 // All of a, all of b, …
 inline U8 pack(I32 a, I32 b, I32 c, I32 d, I32 zero) {
@@ -129,7 +128,8 @@ inline void zip(U8 a, U8 b, U8 c, U8 d, U8* to) {
 // A vector of one, two or four equal parts, none under 16 bytes; and back, of any.
 inline U8 concat(const uint8_t* const* at, uint32_t parts) {
     if (parts == 1) return load<U8>(at[0]);
-    if (parts == 2) return (U8)_mm512_inserti64x4(_mm512_castsi256_si512(load<__m256i>(at[0])), load<__m256i>(at[1]), 1);
+    if (parts == 2)
+        return (U8)_mm512_inserti64x4(_mm512_castsi256_si512(load<__m256i>(at[0])), load<__m256i>(at[1]), 1);
     const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(at[0])), load<__m128i>(at[1]), 1);
     const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load<__m128i>(at[2])), load<__m128i>(at[3]), 1);
     return (U8)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -149,16 +149,21 @@ inline F32 max(F32 a, F32 b) { return (F32)_mm256_max_ps((__m256)a, (__m256)b); 
 inline F32 fma(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 inline U8 max(U8 a, U8 b) { return (U8)_mm256_max_epu8((__m256i)a, (__m256i)b); }
 inline I32 round_to_int(F32 x) { return (I32)_mm256_cvtps_epi32((__m256)x); }
-inline uint32_t nonnegative_mask(F32 x) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_setzero_ps(), _CMP_GE_OQ))); }
+inline uint32_t nonnegative_mask(F32 x) {
+    return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_setzero_ps(), _CMP_GE_OQ)));
+}
 // Bits of each half byte by table; bytes hold 31 such sums of at most 8.
 constexpr uint32_t MAX_COUNTS = 31;
 inline I32 popcount(I32 x) {
-    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
+                                           2, 3, 2, 3, 3, 4);
     const __m256i low = _mm256_set1_epi8(15);
     return (I32)_mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256((__m256i)x, low)),
-                              _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16((__m256i)x, 4), low)));
+                                _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16((__m256i)x, 4), low)));
 }
-inline I32 widen_counts(I32 counts) { return (I32)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)counts, _mm256_set1_epi8(1)), _mm256_set1_epi16(1)); }
+inline I32 widen_counts(I32 counts) {
+    return (I32)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)counts, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+}
 inline I32 add_counts(I32 a, I32 b) { return (I32)_mm256_add_epi8((__m256i)a, (__m256i)b); }
 
 // Products of bytes would saturate in pairs: even and odd bytes go separately, as 16 bits.
@@ -171,10 +176,10 @@ struct Signed {
 constexpr bool WIDE = true;
 constexpr int32_t OFFSET = 0;
 constexpr uint32_t QUADS = 2 * BYTES;
-inline Unsigned unsigned_of(U8 x) { return {_mm256_and_si256((__m256i)x, _mm256_set1_epi16(255)), _mm256_srli_epi16((__m256i)x, 8)}; }
-inline Unsigned unsigned_four(const uint8_t* at) {
-    return unsigned_of((U8)_mm256_set1_epi32(load<int32_t>(at)));
+inline Unsigned unsigned_of(U8 x) {
+    return {_mm256_and_si256((__m256i)x, _mm256_set1_epi16(255)), _mm256_srli_epi16((__m256i)x, 8)};
 }
+inline Unsigned unsigned_four(const uint8_t* at) { return unsigned_of((U8)_mm256_set1_epi32(load<int32_t>(at))); }
 inline Signed signed_of(const uint8_t* at) { return {load<__m256i>(at), load<__m256i>(at + BYTES)}; }
 inline I32 dot(I32 sum, Unsigned x, Signed w) {
     const __m256i even = _mm256_add_epi32((__m256i)sum, _mm256_madd_epi16(x.even, w.even));
@@ -183,10 +188,11 @@ inline I32 dot(I32 sum, Unsigned x, Signed w) {
 
 inline U8 pack_by_parts(I32 a, I32 b, I32 c, I32 d, I32 zero) {
     return (U8)_mm256_packus_epi16(_mm256_adds_epi16(_mm256_packs_epi32((__m256i)a, (__m256i)b), (__m256i)zero),
-                                  _mm256_adds_epi16(_mm256_packs_epi32((__m256i)c, (__m256i)d), (__m256i)zero));
+                                   _mm256_adds_epi16(_mm256_packs_epi32((__m256i)c, (__m256i)d), (__m256i)zero));
 }
 inline U8 pack(I32 a, I32 b, I32 c, I32 d, I32 zero) {
-    return (U8)_mm256_permutevar8x32_epi32((__m256i)pack_by_parts(a, b, c, d, zero), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    return (U8)_mm256_permutevar8x32_epi32((__m256i)pack_by_parts(a, b, c, d, zero),
+                                           _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 inline void zip(U8 a, U8 b, U8 c, U8 d, U8* to) {
     const __m256i ab = _mm256_unpacklo_epi8((__m256i)a, (__m256i)b), cd = _mm256_unpacklo_epi8((__m256i)c, (__m256i)d);
@@ -234,16 +240,15 @@ constexpr bool WIDE = false;
 constexpr int32_t OFFSET = 128;
 constexpr uint32_t QUADS = BYTES;
 inline Unsigned unsigned_of(U8 x) { return {vreinterpretq_s8_u8(veorq_u8((uint8x16_t)x, vdupq_n_u8(128)))}; }
-inline Unsigned unsigned_four(const uint8_t* at) {
-    return unsigned_of((U8)vdupq_n_u32(load<uint32_t>(at)));
-}
+inline Unsigned unsigned_four(const uint8_t* at) { return unsigned_of((U8)vdupq_n_u32(load<uint32_t>(at))); }
 inline Signed signed_of(const uint8_t* at) { return {vld1q_s8(reinterpret_cast<const int8_t*>(at))}; }
 inline I32 dot(I32 sum, Unsigned x, Signed w) { return (I32)vdotq_s32((int32x4_t)sum, x.x, w.w); }
 
 inline U8 pack(I32 a, I32 b, I32 c, I32 d, I32 zero) {
     const int16x8_t low = vcombine_s16(vqmovn_s32((int32x4_t)a), vqmovn_s32((int32x4_t)b));
     const int16x8_t high = vcombine_s16(vqmovn_s32((int32x4_t)c), vqmovn_s32((int32x4_t)d));
-    return (U8)vcombine_u8(vqmovun_s16(vqaddq_s16(low, (int16x8_t)zero)), vqmovun_s16(vqaddq_s16(high, (int16x8_t)zero)));
+    return (U8)vcombine_u8(vqmovun_s16(vqaddq_s16(low, (int16x8_t)zero)),
+                           vqmovun_s16(vqaddq_s16(high, (int16x8_t)zero)));
 }
 inline U8 pack_by_parts(I32 a, I32 b, I32 c, I32 d, I32 zero) { return pack(a, b, c, d, zero); }
 inline void zip(U8 a, U8 b, U8 c, U8 d, U8* to) {

@@ -8,7 +8,9 @@
 namespace pseg::scalar {
 namespace {
 
-bool is_code(const Instruction& it) { return it.weights.kind != WeightKind::f32 && it.weights.kind != WeightKind::bf16; }
+bool is_code(const Instruction& it) {
+    return it.weights.kind != WeightKind::f32 && it.weights.kind != WeightKind::bf16;
+}
 
 uint32_t planes_of(const Quantization* grid) { return grid ? uint32_t(grid->planes) : 1; }
 
@@ -17,7 +19,8 @@ uint32_t taps(const Instruction& it) { return uint32_t(it.window.kernel[0]) * it
 // (planes, o, tap, i) to (planes, tap, channel in, o of its group).
 template <class To, class From>
 void pack_weights(const std::vector<From>& from, Instruction& it) {
-    const uint32_t in = it.reads[0].channels, group_outputs = it.channels / it.groups, inside = in / it.groups, count = taps(it);
+    const uint32_t in = it.reads[0].channels, group_outputs = it.channels / it.groups, inside = in / it.groups,
+                   count = taps(it);
     it.packed.resize(from.size() * sizeof(To));
     size_t at = 0;
     for (uint32_t p = 0; p < it.weights.planes; ++p)
@@ -42,7 +45,8 @@ void load_codes(const Tensor& from, const uint8_t* pixel, uint32_t plane, int32_
             for (uint32_t c = 0; c < from.channels; ++c) to[c] = int8_t(pixel[c]) - grid.zero_point;
             break;
         case Type::bits:
-            for (uint32_t c = 0; c < from.channels; ++c) to[c] = pixel[plane * from.plane + c / 8] >> (c % 8) & 1 ? 1 : -1;
+            for (uint32_t c = 0; c < from.channels; ++c)
+                to[c] = pixel[plane * from.plane + c / 8] >> (c % 8) & 1 ? 1 : -1;
             break;
         default:
             for (uint32_t c = 0; c < from.channels; ++c) {
@@ -53,9 +57,12 @@ void load_codes(const Tensor& from, const uint8_t* pixel, uint32_t plane, int32_
 }
 
 // Where a tap tap_at; false outside of the image.
-bool tap_at(const Window& window, uint32_t y, uint32_t x, uint32_t tap, const Tensor& in, uint32_t& row, uint32_t& column) {
-    const int64_t r = int64_t(y) * window.stride[0] - window.padding[0] + int64_t(tap / window.kernel[1]) * window.dilation[0];
-    const int64_t c = int64_t(x) * window.stride[1] - window.padding[1] + int64_t(tap % window.kernel[1]) * window.dilation[1];
+bool tap_at(const Window& window, uint32_t y, uint32_t x, uint32_t tap, const Tensor& in, uint32_t& row,
+            uint32_t& column) {
+    const int64_t r =
+        int64_t(y) * window.stride[0] - window.padding[0] + int64_t(tap / window.kernel[1]) * window.dilation[0];
+    const int64_t c =
+        int64_t(x) * window.stride[1] - window.padding[1] + int64_t(tap % window.kernel[1]) * window.dilation[1];
     row = uint32_t(r), column = uint32_t(c);
     return r >= 0 && r < in.height && c >= 0 && c < in.width;
 }
@@ -115,10 +122,13 @@ void run_on_codes(Job& job) {
                 // The code of 0 is the number 0, but for signs.
                 if (!inside && in.grid->kind != QuantizationKind::binary_planes) continue;
                 for (uint32_t q = 0; q < inputs; ++q) {
-                    if (inside) load_codes(in, in.at(r, c), q, x);
-                    else for (uint32_t i = 0; i < in.channels; ++i) x[i] = in.grid->zero_planes >> q & 1 ? 1 : -1;
+                    if (inside)
+                        load_codes(in, in.at(r, c), q, x);
+                    else
+                        for (uint32_t i = 0; i < in.channels; ++i) x[i] = in.grid->zero_planes >> q & 1 ? 1 : -1;
                     for (uint32_t p = 0; p < it.weights.planes; ++p)
-                        accumulate(it, x, weights + (size_t(p) * all + tap) * of_tap, acc + (size_t(p) * inputs + q) * count);
+                        accumulate(it, x, weights + (size_t(p) * all + tap) * of_tap,
+                                   acc + (size_t(p) * inputs + q) * count);
                 }
             }
             back_transform(it, inputs, acc, y);
@@ -126,7 +136,9 @@ void run_on_codes(Job& job) {
         }
 }
 
-bool on_codes(const Program& program, const Instruction& it) { return it.kind == Kind::convolution && program.grid(it.reads[0]); }
+bool on_codes(const Program& program, const Instruction& it) {
+    return it.kind == Kind::convolution && program.grid(it.reads[0]);
+}
 
 }  // namespace
 
@@ -136,10 +148,13 @@ bool fits(const Program& program, const Instruction& it) {
     if (!on_codes(program, it)) return false;
     for (int32_t weight : it.weights.whole)
         if (weight < -128 || weight > 127) return false;
-    return it.weights.largest_sum * double(program.grid(it.reads[0])->largest()) <= double(std::numeric_limits<int32_t>::max());
+    return it.weights.largest_sum * double(program.grid(it.reads[0])->largest()) <=
+           double(std::numeric_limits<int32_t>::max());
 }
 void prepare(const Program&, Instruction& it) { pack_weights<int8_t>(it.weights.whole, it); }
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<int8_t, int32_t>(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) {
+    return scratch_of_codes<int8_t, int32_t>(program, it);
+}
 void run(Job& job) { run_on_codes<int8_t, int32_t>(job); }
 }  // namespace convolution_codes
 
@@ -147,7 +162,9 @@ void run(Job& job) { run_on_codes<int8_t, int32_t>(job); }
 namespace convolution_wide {
 bool fits(const Program& program, const Instruction& it) { return on_codes(program, it); }
 void prepare(const Program&, Instruction& it) { pack_weights<int32_t>(it.weights.whole, it); }
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<int32_t, int64_t>(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) {
+    return scratch_of_codes<int32_t, int64_t>(program, it);
+}
 void run(Job& job) { run_on_codes<int32_t, int64_t>(job); }
 }  // namespace convolution_wide
 
@@ -182,7 +199,9 @@ void prepare(const Program&, Instruction& it) {
     std::memcpy(it.packed.data(), packed.data(), it.packed.size());
 }
 
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return scratch_of_codes<uint64_t, int32_t>(program, it); }
+uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) {
+    return scratch_of_codes<uint64_t, int32_t>(program, it);
+}
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -217,14 +236,20 @@ void run(Job& job) {
 
 // f32 input with weights of any kind: tap by tap, channel by channel, each product and each sum rounded.
 namespace convolution_float {
-bool fits(const Program& program, const Instruction& it) { return it.kind == Kind::convolution && !program.grid(it.reads[0]); }
-
-void prepare(const Program&, Instruction& it) {
-    if (is_code(it)) pack_weights<float>(it.weights.whole, it);
-    else pack_weights<float>(it.weights.f32, it);
+bool fits(const Program& program, const Instruction& it) {
+    return it.kind == Kind::convolution && !program.grid(it.reads[0]);
 }
 
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return 4 * (uint64_t(it.weights.planes) + 1) * it.channels; }
+void prepare(const Program&, Instruction& it) {
+    if (is_code(it))
+        pack_weights<float>(it.weights.whole, it);
+    else
+        pack_weights<float>(it.weights.f32, it);
+}
+
+uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) {
+    return 4 * (uint64_t(it.weights.planes) + 1) * it.channels;
+}
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -241,10 +266,13 @@ void run(Job& job) {
                 uint32_t r, c;
                 if (!tap_at(it.window, row, column, tap, in, r, c)) continue;
                 for (uint32_t p = 0; p < planes; ++p)
-                    accumulate(it, in.floats(r, c), weights + (size_t(p) * all + tap) * of_tap, acc + size_t(p) * count);
+                    accumulate(it, in.floats(r, c), weights + (size_t(p) * all + tap) * of_tap,
+                               acc + size_t(p) * count);
             }
-            if (is_code(it)) back_transform(it, 1, acc, y);
-            else for (uint32_t o = 0; o < count; ++o) y[o] = acc[o] + it.b[o];
+            if (is_code(it))
+                back_transform(it, 1, acc, y);
+            else
+                for (uint32_t o = 0; o < count; ++o) y[o] = acc[o] + it.b[o];
             apply_epilogue(job, row, column, y);
         }
 }
@@ -268,8 +296,10 @@ void run(Job& job) {
         for (uint32_t column = 0; column < job.shape.width; ++column) {
             std::memset(acc, 0, it.channels * sizeof(float));
             for (uint32_t tap = 0; tap < all; ++tap) {
-                const int64_t r = int64_t(row) + window.padding[0] - int64_t(tap / window.kernel[1]) * window.dilation[0];
-                const int64_t c = int64_t(column) + window.padding[1] - int64_t(tap % window.kernel[1]) * window.dilation[1];
+                const int64_t r =
+                    int64_t(row) + window.padding[0] - int64_t(tap / window.kernel[1]) * window.dilation[0];
+                const int64_t c =
+                    int64_t(column) + window.padding[1] - int64_t(tap % window.kernel[1]) * window.dilation[1];
                 if (r < 0 || c < 0 || r % window.stride[0] || c % window.stride[1]) continue;
                 const int64_t from_row = r / window.stride[0], from_column = c / window.stride[1];
                 if (from_row >= in.height || from_column >= in.width) continue;

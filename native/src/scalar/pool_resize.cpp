@@ -14,7 +14,8 @@ float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 // One pixel of codes, to everything that is written.
 void put_codes(const Job& job, const Tensor& from, const uint8_t* pixel, uint32_t y, uint32_t x) {
     const bool bits = from.grid->type() == Type::bits;
-    const size_t whole = bits ? (from.channels + 7) / 8 : from.channels * size_t(from.grid->type() == Type::s32 ? 4 : 1);
+    const size_t whole =
+        bits ? (from.channels + 7) / 8 : from.channels * size_t(from.grid->type() == Type::s32 ? 4 : 1);
     for (const View& view : job.it.writes) {
         const Tensor to = job.frame.tensor(view);
         for (int q = 0; q < (bits ? from.grid->planes : 1); ++q) {
@@ -73,7 +74,8 @@ uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { 
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
     each_pixel(job, [&](uint32_t y, uint32_t x) {
-        for (uint32_t c = 0; c < job.it.channels; ++c) row_of(job)[c] = job.frame.image[c * plane + size_t(y) * job.shape.width + x];
+        for (uint32_t c = 0; c < job.it.channels; ++c)
+            row_of(job)[c] = job.frame.image[c * plane + size_t(y) * job.shape.width + x];
         for (uint32_t c = 0; c < job.it.channels; ++c) job.finite &= std::isfinite(row_of(job)[c]);
         apply_epilogue(job, y, x, row_of(job));
     });
@@ -90,7 +92,8 @@ void run(Job& job) {
     each_pixel(job, [&](uint32_t y, uint32_t x) {
         std::memcpy(row_of(job), in.floats(y, x), 4 * size_t(in.channels));
         apply_epilogue(job, y, x, row_of(job));
-        for (uint32_t c = 0; c < in.channels; ++c) job.frame.logits[c * plane + size_t(y) * job.shape.width + x] = row_of(job)[c];
+        for (uint32_t c = 0; c < in.channels; ++c)
+            job.frame.logits[c * plane + size_t(y) * job.shape.width + x] = row_of(job)[c];
     });
 }
 }  // namespace logits
@@ -111,7 +114,8 @@ void prepare(const Program&, Instruction&) {}
 uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
-    each_pixel(job, [&](uint32_t y, uint32_t x) { put_pixel(job, in, y / job.it.factor[0], x / job.it.factor[1], y, x); });
+    each_pixel(job,
+               [&](uint32_t y, uint32_t x) { put_pixel(job, in, y / job.it.factor[0], x / job.it.factor[1], y, x); });
 }
 }  // namespace nearest
 
@@ -122,22 +126,31 @@ uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const Type type = job.frame.program.type(job.it.reads[0]);
-    const size_t bytes = type == Type::bits ? (in.channels + 7) / 8 : in.channels * size_t(type == Type::f32 || type == Type::s32 ? 4 : 1);
+    const size_t bytes = type == Type::bits ? (in.channels + 7) / 8
+                                            : in.channels * size_t(type == Type::f32 || type == Type::s32 ? 4 : 1);
     each_pixel(job, [&](uint32_t y, uint32_t x) {
         bool first = true;
         std::memset(job.scratch, 0, bytes);
         each_tap(job.it.window, in, y, x, [&](uint32_t row, uint32_t column) {
             const uint8_t* from = in.at(row, column);
-            if (first) std::memcpy(job.scratch, from, bytes);
-            else if (type == Type::f32) max_into<float>(from, job.scratch, in.channels);
-            else if (type == Type::s32) max_into<int32_t>(from, job.scratch, in.channels);
-            else if (type == Type::s8) max_into<int8_t>(from, job.scratch, in.channels);
-            else if (type == Type::u8) max_into<uint8_t>(from, job.scratch, in.channels);
-            else for (size_t i = 0; i < bytes; ++i) job.scratch[i] |= from[i];  // one plane: +1 wins
+            if (first)
+                std::memcpy(job.scratch, from, bytes);
+            else if (type == Type::f32)
+                max_into<float>(from, job.scratch, in.channels);
+            else if (type == Type::s32)
+                max_into<int32_t>(from, job.scratch, in.channels);
+            else if (type == Type::s8)
+                max_into<int8_t>(from, job.scratch, in.channels);
+            else if (type == Type::u8)
+                max_into<uint8_t>(from, job.scratch, in.channels);
+            else
+                for (size_t i = 0; i < bytes; ++i) job.scratch[i] |= from[i];  // one plane: +1 wins
             first = false;
         });
-        if (in.grid) put_codes(job, in, job.scratch, y, x);
-        else apply_epilogue(job, y, x, row_of(job));
+        if (in.grid)
+            put_codes(job, in, job.scratch, y, x);
+        else
+            apply_epilogue(job, y, x, row_of(job));
     });
 }
 }  // namespace max_pool
@@ -223,7 +236,9 @@ void prepare(const Program&, Instruction&) {}
 // A pixel of f32 or of codes.
 uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) {
     const Quantization* grid = program.grid(it.reads[0]);
-    const uint64_t bits = grid && grid->kind == QuantizationKind::binary_planes ? uint64_t(grid->planes) * plane_bytes(program.buffers[it.reads[0].buffer].channels) : 0;
+    const uint64_t bits = grid && grid->kind == QuantizationKind::binary_planes
+                              ? uint64_t(grid->planes) * plane_bytes(program.buffers[it.reads[0].buffer].channels)
+                              : 0;
     return bits > 4 * uint64_t(it.channels) ? bits : 4 * uint64_t(it.channels);
 }
 
@@ -244,7 +259,8 @@ void run(Job& job) {
         const Type type = in.grid->type();
         if (type == Type::bits)
             for (int q = 0; q < in.grid->planes; ++q)
-                std::memset(job.scratch + size_t(q) * in.plane, in.grid->zero_planes >> q & 1 ? 255 : 0, (in.channels + 7) / 8);
+                std::memset(job.scratch + size_t(q) * in.plane, in.grid->zero_planes >> q & 1 ? 255 : 0,
+                            (in.channels + 7) / 8);
         else if (type == Type::s32)
             for (uint32_t c = 0; c < in.channels; ++c) std::memcpy(job.scratch + 4 * size_t(c), &zero, 4);
         else
