@@ -1,23 +1,19 @@
 #include "fusion.h"
 
-#include <vector>
-
-#include "kernels.h"
-
 namespace pseg {
 namespace {
 
 // Rings of a group stay in the cache that a core has for itself.
 constexpr uint64_t MAX_RING_BYTES = 768 << 10;
-// Rows of the last result that are done at a time, at most: with two or more halo them they fill rings of powers of
-// two.
+// Rows of the last result that are done at a time, at most: with two or more around them they fill rings of powers
+// of two.
 constexpr uint32_t ROWS[] = {62, 30, 14, 6, 2, 1};
 // A file may have steps without number; those of nets are few.
 constexpr size_t MAX_EDGES = 64;
 // What may be computed twice, because two threads need it, in parts of the whole.
 constexpr uint64_t MAX_TWICE = 8;
-// Rows looked at, each by every op and edge of a group, until no more fusion_groups are looked for: a small part of a
-// second. Nets need a hundredth of it at 2048 × 2048 pixels.
+// Rows looked at, each by every op and edge of a group, until no more groups are looked for: a small part of a second.
+// Nets need a hundredth of it at 2048 × 2048 pixels.
 constexpr uint64_t MAX_WORK = uint64_t(1) << 24;
 
 bool has_window(const Instruction& it) {
@@ -31,6 +27,7 @@ bool tiles(const Instruction& it) {
     return !has_window(it) || (w.kernel[0] == w.stride[0] && w.dilation[0] == 1 && !w.padding[0] && !w.padding[2]);
 }
 
+// The rows of an input that rows of the result are computed from.
 Span rows_read(const Instruction& it, Span rows, uint32_t height) {
     int64_t first = rows.first, last = rows.last;
     if (it.kind == Kind::nearest) {
@@ -38,7 +35,7 @@ Span rows_read(const Instruction& it, Span rows, uint32_t height) {
     } else if (has_window(it)) {
         const Window& w = it.window;
         first = first * w.stride[0] - w.padding[0];
-        last = (last - 1) * w.stride[0] - w.padding[0] + w.dilation[0] * (w.kernel[0] - 1) + 1;
+        last = (last - 1) * w.stride[0] - w.padding[0] + reach(w, 0);
     }
     const auto inside = [&](int64_t row) { return uint32_t(std::clamp<int64_t>(row, 0, height)); };
     return {inside(first), inside(last)};
@@ -58,16 +55,23 @@ uint32_t power_of_two(uint32_t least) {
 
 class Finder {
 public:
-    Finder(const Program& program, Plan& plan) : program_(program), plan_(plan), users_(program.buffers.size()) {
-        for (uint32_t i = 0; i < program.instructions.size(); ++i) {
-            const Instruction& it = program.instructions[i];
-            if (!it.kernel) continue;
+    Finder(const Program& program, const Operators& operators, const Shapes& shapes, uint32_t threads, Fusion& fusion)
+        : program_(program),
+          operators_(operators),
+          shapes_(shapes),
+          threads_(threads),
+          fusion_(fusion),
+          users_(program.buffers.size()) {
+        fusion_.rings.resize(program.buffers.size());
+        fusion_.offsets.resize(program.buffers.size());
+        for (uint32_t i = 0; i < operators.size(); ++i) {
+            if (!operators[i].kernel) continue;
             executed_.push_back(i);
             const auto once = [&](std::vector<uint32_t>& users) {
                 if (users.empty() || users.back() != i) users.push_back(i);
             };
-            each_read(it, [&](const View& view, bool) { once(users_[view.buffer].readers); });
-            for (const View& view : it.writes) once(users_[view.buffer].writers);
+            each_read(operators[i], [&](const View& view, bool) { once(users_[view.buffer].readers); });
+            for (const View& view : operators[i].it->writes) once(users_[view.buffer].writers);
         }
     }
 
@@ -75,7 +79,7 @@ public:
         for (size_t first = 0; first < executed_.size();) {
             size_t count = longest(first);
             while (count > 1 && !form(first, count)) --count;
-            if (count <= 1) plan_.fusion_groups.push_back({{executed_[first]}, {}, UINT32_MAX, 0}), count = 1;
+            if (count <= 1) fusion_.groups.push_back({{executed_[first]}, {}, UINT32_MAX, 0}), count = 1;
             first += count;
         }
     }
@@ -87,30 +91,31 @@ private:
 
     // Calls each(view, whether through the window).
     template <class Each>
-    void each_read(const Instruction& it, Each each) const {
-        for (const View& view : reader(program_, it).reads) each(view, true);
-        for (const Step& step : it.steps)
-            if (step.kind == StepKind::add || step.kind == StepKind::multiply) each(step.view, false);
+    void each_read(const Operator& op, Each each) const {
+        for (const View& view : op.reader().reads) each(view, true);
+        for (const Step& step : op.it->steps)
+            if (has_operand(step)) each(step.view, false);
     }
 
-    uint32_t height(uint32_t instruction) const { return plan_.results[instruction].height; }
-    uint32_t height_read(const Instruction& it) const {
-        const Instruction& first = reader(program_, it);
-        return first.reads.empty() ? UINT32_MAX : plan_.buffers[first.reads[0].buffer].height;
+    uint32_t height(uint32_t i) const { return shapes_.results[i].height; }
+    uint32_t height_read(uint32_t i) const {
+        const std::vector<View>& reads = operators_[i].reader().reads;
+        return reads.empty() ? UINT32_MAX : shapes_.buffers[reads[0].buffer].height;
     }
 
-    // How many may be done form at most: up to one that makes rows fewer, and before one that makes them more.
+    // How many may be fused at most: up to one that makes rows fewer, and before one that makes them more.
     size_t longest(size_t first) const {
         size_t count = 0;
         bool only_moved = true;
         for (size_t i = first; i < executed_.size() && count < MAX_FUSED_OPS; ++i) {
-            const Instruction& it = program_.instructions[executed_[i]];
+            const Instruction& it = *operators_[executed_[i]].it;
             const bool moves = it.kind == Kind::copy || it.kind == Kind::nearest;
             if (!moves && !has_window(it) && it.kind != Kind::input && it.kind != Kind::output) break;
             if (it.kind == Kind::nearest && !only_moved) break;
             only_moved &= moves;
             ++count;
-            if (it.kind != Kind::nearest && height(executed_[i]) != height_read(it) && it.kind != Kind::input) break;
+            if (it.kind != Kind::nearest && height(executed_[i]) != height_read(executed_[i]) && it.kind != Kind::input)
+                break;
         }
         return count;
     }
@@ -130,24 +135,23 @@ private:
         std::vector<uint32_t> rings;
         if (!connect(group, rings)) return false;
         uint64_t whole = 0;
-        for (uint32_t buffer : rings)
-            whole += pixel_bytes(program_.buffers[buffer]) * plan_.buffers[buffer].height * plan_.buffers[buffer].width;
+        for (uint32_t buffer : rings) whole += row_bytes(buffer) * shapes_.buffers[buffer].height;
         for (uint32_t rows : ROWS) {
-            const uint64_t work = (height(group.ops.back()) / rows + plan_.threads) * (count + group.edges.size());
+            const uint64_t work = (height(group.ops.back()) / rows + threads_) * (count + group.edges.size());
             if (work > left_) break;
             left_ -= work;
             group.rows = rows;
-            if (!place(group, rings) || group.ring_bytes > MAX_RING_BYTES || group.ring_bytes * plan_.threads > whole)
+            if (!place(group, rings) || group.ring_bytes > MAX_RING_BYTES || group.ring_bytes * threads_ > whole)
                 continue;
-            plan_.fusion_groups.push_back(group);
+            fusion_.groups.push_back(group);
             return true;
         }
-        for (uint32_t buffer : rings) plan_.rings[buffer] = 0;
+        for (uint32_t buffer : rings) fusion_.rings[buffer] = 0;
         return false;
     }
 
-    // Finds rings and who reads whose. What others see as well must be computed once and as a whole: nothing that
-    // has_halo halo itself may stand between it and the end.
+    // Finds rings and who reads whose. A result has a halo where stripes need rows of it that other stripes need too.
+    // What others see as well must be computed once and as a whole: it may have none, or stand at the end.
     bool connect(FusionGroup& group, std::vector<uint32_t>& rings) const {
         const uint32_t begin = group.ops.front(), end = group.ops.back();
         const size_t count = group.ops.size();
@@ -157,19 +161,19 @@ private:
         bool halo[MAX_FUSED_OPS] = {}, useful[MAX_FUSED_OPS] = {};
         useful[count - 1] = true;
         for (size_t m = count; m-- > 0;) {
-            const Instruction& it = program_.instructions[group.ops[m]];
+            const Operator& now = operators_[group.ops[m]];
             bool outside = false, same = true;
-            for (const View& view : it.writes) outside |= !is_ring(view.buffer, begin, end);
+            for (const View& view : now.it->writes) outside |= !is_ring(view.buffer, begin, end);
             if (!useful[m] || (outside && halo[m] && m + 1 < count)) return false;
-            const bool has_halo = halo[m] || !tiles(it) || !tiles(reader(program_, it));
-            each_read(it, [&](const View& view, bool window) {
+            const bool spreads = halo[m] || !tiles(*now.it) || !tiles(now.reader());
+            each_read(now, [&](const View& view, bool window) {
                 if (group.edges.size() > MAX_EDGES || !is_ring(view.buffer, begin, end)) return;
-                same &= window || plan_.buffers[view.buffer].height == height(group.ops[m]);
+                same &= window || shapes_.buffers[view.buffer].height == height(group.ops[m]);
                 if (std::find(rings.begin(), rings.end(), view.buffer) == rings.end()) rings.push_back(view.buffer);
                 for (uint32_t writer : users_[view.buffer].writers) {
                     const size_t from = op(writer);
                     group.edges.push_back({uint8_t(from), uint8_t(m), window});
-                    halo[from] |= window ? has_halo : halo[m];
+                    halo[from] |= window ? spreads : halo[m];
                     useful[from] = true;
                 }
             });
@@ -185,11 +189,11 @@ private:
         const uint32_t rows = height(group.ops.back());
         std::vector<uint32_t> most(count, 1);
         std::vector<uint64_t> made(count, 0);
-        for (uint32_t part = 0; part < plan_.threads; ++part) {
+        for (uint32_t part = 0; part < threads_; ++part) {
             uint32_t done[MAX_FUSED_OPS] = {};
-            for_each_stripe(program_, plan_, group, part_of(rows, part, plan_.threads), done,
-                            [&](uint32_t m, Span need, Span fresh) {
-                                most[m] = std::max(most[m], need.last - need.first);
+            for_each_stripe(operators_, shapes_, group, part_of(rows, part, threads_), done,
+                            [&](uint32_t m, Span required, Span fresh) {
+                                most[m] = std::max(most[m], required.last - required.first);
                                 made[m] += fresh.last - std::min(fresh.first, fresh.last);
                             });
         }
@@ -201,17 +205,22 @@ private:
             for (uint32_t writer : users_[buffer].writers)
                 for (size_t m = 0; m < count; ++m)
                     if (group.ops[m] == writer) kept = std::max(kept, most[m]);
-            plan_.rings[buffer] = power_of_two(kept);
-            plan_.offsets[buffer] = size_t(group.ring_bytes);
-            const uint64_t bytes =
-                pixel_bytes(program_.buffers[buffer]) * plan_.buffers[buffer].width * plan_.rings[buffer];
-            group.ring_bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+            fusion_.rings[buffer] = power_of_two(kept);
+            fusion_.offsets[buffer] = size_t(group.ring_bytes);
+            group.ring_bytes += align_up(row_bytes(buffer) * fusion_.rings[buffer]);
         }
         return true;
     }
 
+    uint64_t row_bytes(uint32_t buffer) const {
+        return pixel_bytes(program_.buffers[buffer]) * shapes_.buffers[buffer].width;
+    }
+
     const Program& program_;
-    Plan& plan_;
+    const Operators& operators_;
+    const Shapes& shapes_;
+    const uint32_t threads_;
+    Fusion& fusion_;
     std::vector<Users> users_;
     std::vector<uint32_t> executed_;
     uint64_t left_ = MAX_WORK;
@@ -219,30 +228,26 @@ private:
 
 }  // namespace
 
-const Instruction& reader(const Program& program, const Instruction& it) {
-    return it.inside == UINT32_MAX ? it : program.instructions[it.inside];
-}
-
-Span part_of(uint32_t rows, uint32_t part, uint32_t parts) {
-    return {uint32_t(uint64_t(rows) * part / parts), uint32_t(uint64_t(rows) * (part + 1) / parts)};
-}
-
-void required_rows(const Program& program, const Plan& plan, const FusionGroup& group, Span last, Span* of_ops) {
+void required_rows(const Operators& operators, const Shapes& shapes, const FusionGroup& group, Span last,
+                   Span (&rows)[MAX_FUSED_OPS]) {
     const size_t count = group.ops.size();
-    std::fill(of_ops, of_ops + count, Span{0, 0});
-    of_ops[count - 1] = last;
-    // Edges lie in the order of their readers, the last one first.
+    std::fill(rows, rows + count, Span{0, 0});
+    rows[count - 1] = last;
     for (const FusionGroup::Edge& edge : group.edges) {
-        const Instruction& it = program.instructions[group.ops[edge.to]];
-        Span rows = of_ops[edge.to];
-        if (edge.window && rows.first < rows.last) {
-            if (it.inside != UINT32_MAX) rows = rows_read(it, rows, plan.results[it.inside].height);
-            rows = rows_read(reader(program, it), rows, plan.results[group.ops[edge.from]].height);
+        const Operator& op = operators[group.ops[edge.to]];
+        Span read = rows[edge.to];
+        if (edge.window && read.first < read.last) {
+            if (op.producer)
+                read = rows_read(*op.it, read, shapes.results[size_t(op.producer - operators.data())].height);
+            read = rows_read(op.reader(), read, shapes.results[group.ops[edge.from]].height);
         }
-        of_ops[edge.from] = union_of(of_ops[edge.from], rows);
+        rows[edge.from] = union_of(rows[edge.from], read);
     }
 }
 
-void form_fusion_groups(const Program& program, Plan& plan) { Finder(program, plan).find(); }
+void form_fusion_groups(const Program& program, const Operators& operators, const Shapes& shapes, uint32_t threads,
+                        Fusion& fusion) {
+    Finder(program, operators, shapes, threads, fusion).find();
+}
 
 }  // namespace pseg

@@ -17,18 +17,18 @@
 
 namespace pseg {
 
-#define KERNEL(isa, name)                                               \
-    namespace isa::name {                                               \
-    bool fits(const Program&, const Instruction&);                      \
-    void prepare(const Program&, Instruction&);                         \
-    uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
-    void run(Job&);                                                     \
+#define KERNEL(isa, name)                                            \
+    namespace isa::name {                                            \
+    bool fits(const Program&, const Instruction&);                   \
+    void prepare(const Program&, const Instruction&, Packed&);       \
+    uint64_t scratch(const Program&, const Operator&, Shape, Shape); \
+    void run(Job&);                                                  \
     }
-#define JOINED(isa, name, first, second)                                \
-    namespace isa::name {                                               \
-    bool joins(const Program&, const Instruction&, const Instruction&); \
-    uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
-    void run(Job&);                                                     \
+#define JOINED(isa, name, first, second)                             \
+    namespace isa::name {                                            \
+    bool joins(const Program&, const Operator&, const Operator&);    \
+    uint64_t scratch(const Program&, const Operator&, Shape, Shape); \
+    void run(Job&);                                                  \
     }
 #include "kernels.inc"
 #undef KERNEL
@@ -47,7 +47,7 @@ constexpr Kernel KERNELS[] = {
 
 struct Joined {
     const char *first, *second;
-    bool (*joins)(const Program&, const Instruction&, const Instruction&);
+    bool (*joins)(const Program&, const Operator&, const Operator&);
     Kernel kernel;
 };
 
@@ -64,7 +64,7 @@ const Joined JOINS[] = {
     {nullptr, nullptr, nullptr, {}},
 };
 
-// Whether this machine has a set.
+// Whether this machine has an ISA.
 bool has(Isa isa) {
     switch (isa) {
         case Isa::scalar:
@@ -109,31 +109,35 @@ std::vector<Use> uses(const Program& program) {
         for (const View& view : it.writes) ++of[view.buffer].writes;
         for (const View& view : it.reads) read(view);
         for (const Step& step : it.steps)
-            if (step.kind == StepKind::add || step.kind == StepKind::multiply) read(step.view), read(step.view);
+            if (has_operand(step)) read(step.view), read(step.view);  // not what a joined kernel reads
     }
     return of;
 }
 
-}  // namespace
-
-void choose_kernel(const Program& program, Instruction& it, Isa isa) {
-    const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
-    // Of the image there is nothing that a kernel could look at.
-    it.alone = it.kernel && !it.reads.empty() && fits(*it.kernel);
-    if (!it.alone) it.kernel = std::find_if(KERNELS, std::end(KERNELS), fits);
-    if (it.kernel == std::end(KERNELS)) throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
-    it.kernel->prepare(program, it);
-    it.weights.f32 = {}, it.weights.whole = {};
+// The kernel that the file asks for; what this library does not know is not asked for.
+const Kernel* requested(const KernelHints& hints, size_t instruction, Isa isa) {
+    if (hints.kernels.empty() || hints.machine != isa_name(isa)) return nullptr;
+    for (const Kernel& kernel : KERNELS)
+        if (hints.kernels[instruction] == kernel.name) return &kernel;
+    return nullptr;
 }
 
-const Kernel* kernel_at(size_t number) { return number < std::size(KERNELS) ? &KERNELS[number] : nullptr; }
+void choose(const Program& program, const Instruction& it, const Kernel* requested, Isa isa, Operator& op) {
+    const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
+    op.it = &it;
+    // Of the image there is nothing that a kernel could look at.
+    op.requested = requested && !it.reads.empty() && fits(*requested);
+    op.kernel = op.requested ? requested : std::find_if(KERNELS, std::end(KERNELS), fits);
+    if (op.kernel == std::end(KERNELS)) throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
+    op.kernel->prepare(program, it, op.packed);
+}
 
-void join_kernels(Program& program, Isa isa) {
+void join_kernels(const Program& program, Operators& operators, Isa isa) {
     const std::vector<Use> use = uses(program);
-    for (size_t i = 0; i + 1 < program.instructions.size(); ++i) {
-        Instruction &first = program.instructions[i], &second = program.instructions[i + 1];
-        if (!first.kernel || first.alone || second.alone || first.writes.size() != 1) continue;
-        const Use& between = use[first.writes[0].buffer];
+    for (size_t i = 0; i + 1 < operators.size(); ++i) {
+        Operator &first = operators[i], &second = operators[i + 1];
+        if (!first.kernel || first.requested || second.requested || first.it->writes.size() != 1) continue;
+        const Use& between = use[first.it->writes[0].buffer];
         if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
         for (const Joined* join = JOINS; join->first; ++join) {
             if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) ||
@@ -142,11 +146,25 @@ void join_kernels(Program& program, Isa isa) {
             if (!join->joins(program, first, second)) continue;
             first.kernel = nullptr;
             second.kernel = &join->kernel;
-            second.inside = uint32_t(i);
+            second.producer = &first;
             break;
         }
     }
 }
+
+}  // namespace
+
+Operators choose_kernels(Program& program, const KernelHints& hints, Isa isa) {
+    Operators operators(program.instructions.size());
+    for (size_t i = 0; i < operators.size(); ++i) {
+        choose(program, program.instructions[i], requested(hints, i, isa), isa, operators[i]);
+        program.instructions[i].weights.release();
+    }
+    join_kernels(program, operators, isa);
+    return operators;
+}
+
+const Kernel* kernel_at(size_t number) { return number < std::size(KERNELS) ? &KERNELS[number] : nullptr; }
 
 Isa chosen_isa() {
     const char* wanted = std::getenv("POCKETSEG_ISA");
@@ -177,9 +195,9 @@ const char* isa_name(Isa isa) {
 
 Tensor Frame::tensor(const View& view) const {
     const Buffer& buffer = program.buffers[view.buffer];
-    const Shape shape = plan.buffers[view.buffer];
-    const uint32_t kept = plan.rings[view.buffer];
-    Tensor out{(kept ? rings : arena) + plan.offsets[view.buffer],
+    const Shape shape = plan.shapes.buffers[view.buffer];
+    const uint32_t kept = plan.fusion.rings[view.buffer];
+    Tensor out{kept ? rings + plan.fusion.offsets[view.buffer] : arena + plan.offsets[view.buffer],
                buffer.grid,
                shape.height,
                shape.width,
@@ -198,7 +216,7 @@ Tensor Frame::tensor(const View& view) const {
         out.tail = end == buffer.channels ? out.plane - (end + 7) / 8 : 0;
         out.data += view.first / 8;
     } else {
-        out.data += view.first * size_t(type == Type::f32 || type == Type::s32 ? 4 : 1);
+        out.data += size_t(view.first) * bytes_of(type);
     }
     return out;
 }

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "fault.h"
-#include "fusion.h"
 #include "kernels.h"
 
 namespace pseg {
@@ -14,20 +13,20 @@ namespace {
 // Rows (side 0) or columns (side 1) of a result.
 int64_t extent(const Instruction& it, int64_t in, int side) {
     const Window& w = it.window;
-    const int64_t reach = int64_t(w.dilation[side]) * (w.kernel[side] - 1) + 1;
-    const int64_t around = int64_t(w.padding[side]) + w.padding[side + 2];
+    const int64_t reached = reach(w, side);
+    const int64_t padding = int64_t(w.padding[side]) + w.padding[side + 2];
     switch (it.kind) {
         case Kind::convolution:
         case Kind::max_pool:
         case Kind::average_pool:
-            return in + around < reach ? 0 : (in + around - reach) / w.stride[side] + 1;
+            return in + padding < reached ? 0 : (in + padding - reached) / w.stride[side] + 1;
         case Kind::transposed:
-            return (in - 1) * w.stride[side] + reach - around + it.output_padding[side];
+            return (in - 1) * w.stride[side] + reached - padding + it.output_padding[side];
         case Kind::nearest:
         case Kind::bilinear:
             return in * it.factor[side];
         case Kind::pad:
-            return in + around;
+            return in + padding;
         case Kind::mean:
             return 1;
         default:
@@ -49,11 +48,10 @@ bool fits(Shape whole, Shape other) {
 
 uint64_t buffer_bytes(const Buffer& buffer, Shape shape) {
     // At most 2^15 · 2^15 · 2^16 · 4 · planes: no overflow.
-    const uint64_t bytes = pixel_bytes(buffer) * shape.height * shape.width;
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return align_up(pixel_bytes(buffer) * shape.height * shape.width);
 }
 
-// One buffer in time (fusion_groups) and memory.
+// One buffer in time, counted in fusion groups, and in memory.
 struct Block {
     size_t buffer, first, last;
     uint64_t bytes, offset;
@@ -91,57 +89,59 @@ void check_arguments(const Program& program, uint32_t height, uint32_t width, ui
 }
 
 // Shapes of all results, and of the buffers they are put into.
-void infer_shapes(const Program& program, uint32_t height, uint32_t width, Plan& plan) {
-    plan.buffers.resize(program.buffers.size());
+Shapes infer_shapes(const Program& program, uint32_t height, uint32_t width) {
+    Shapes shapes;
+    shapes.buffers.resize(program.buffers.size());
     for (size_t i = 0; i < program.instructions.size(); ++i) {
         const Instruction& it = program.instructions[i];
-        const Shape in = it.reads.empty() ? Shape{height, width} : plan.buffers[it.reads[0].buffer];
+        const Shape in = it.reads.empty() ? Shape{height, width} : shapes.buffers[it.reads[0].buffer];
         const Shape out = result(it, in, i);
-        plan.results.push_back(out);
+        shapes.results.push_back(out);
         for (const Step& step : it.steps)
-            if ((step.kind == StepKind::add || step.kind == StepKind::multiply) &&
-                !fits(out, plan.buffers[step.view.buffer]))
+            if (has_operand(step) && !fits(out, shapes.buffers[step.view.buffer]))
                 throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu brings tensors of two sizes together",
                             i);
         for (const View& view : it.writes) {
-            Shape& shape = plan.buffers[view.buffer];
+            Shape& shape = shapes.buffers[view.buffer];
             if (shape.height && (shape.height != out.height || shape.width != out.width))
                 throw Fault(PSEG_DAMAGED, "the file is damaged: instruction %zu puts tensors of two sizes together", i);
             shape = out;
         }
     }
+    return shapes;
 }
 
 // Bytes that a thread needs for a group.
-uint64_t group_bytes(const Program& program, const Plan& plan, const FusionGroup& group) {
+uint64_t group_bytes(const Program& program, const Operators& operators, const Shapes& shapes,
+                     const FusionGroup& group) {
     uint64_t most = 0;
     for (uint32_t i : group.ops) {
-        const Instruction& it = program.instructions[i];
-        const Instruction& first = reader(program, it);
-        const Shape in = first.reads.empty() ? plan.results[i] : plan.buffers[first.reads[0].buffer];
-        most = std::max(most, it.kernel->scratch(program, it, in, plan.results[i]));
+        const Operator& op = operators[i];
+        const std::vector<View>& reads = op.reader().reads;
+        const Shape in = reads.empty() ? shapes.results[i] : shapes.buffers[reads[0].buffer];
+        most = std::max(most, op.kernel->scratch(program, op, in, shapes.results[i]));
     }
     return group.ring_bytes + most;
 }
 
 // Buffers that are no rings, from the group that first writes them to the last one that reads them.
-std::vector<Block> blocks_of(const Program& program, const Plan& plan) {
+std::vector<Block> blocks_of(const Program& program, const Operators& operators, const Plan& plan) {
     std::vector<Block> blocks;
     std::vector<size_t> block_of(program.buffers.size(), SIZE_MAX);
-    for (size_t t = 0; t < plan.fusion_groups.size(); ++t)
-        for (uint32_t i : plan.fusion_groups[t].ops) {
-            const Instruction& it = program.instructions[i];
+    for (size_t now = 0; now < plan.fusion.groups.size(); ++now)
+        for (uint32_t i : plan.fusion.groups[now].ops) {
+            const Operator& op = operators[i];
             const auto used = [&](const View& view) {
-                if (block_of[view.buffer] != SIZE_MAX) blocks[block_of[view.buffer]].last = t;
+                if (block_of[view.buffer] != SIZE_MAX) blocks[block_of[view.buffer]].last = now;
             };
-            for (const View& view : reader(program, it).reads) used(view);
-            for (const Step& step : it.steps) used(step.view);
-            for (const View& view : it.writes) {
-                if (plan.rings[view.buffer]) continue;
+            for (const View& view : op.reader().reads) used(view);
+            for (const Step& step : op.it->steps) used(step.view);
+            for (const View& view : op.it->writes) {
+                if (plan.fusion.rings[view.buffer]) continue;
                 if (block_of[view.buffer] == SIZE_MAX) {
                     block_of[view.buffer] = blocks.size();
-                    blocks.push_back(
-                        {view.buffer, t, t, buffer_bytes(program.buffers[view.buffer], plan.buffers[view.buffer]), 0});
+                    const Shape shape = plan.shapes.buffers[view.buffer];
+                    blocks.push_back({view.buffer, now, now, buffer_bytes(program.buffers[view.buffer], shape), 0});
                 }
                 used(view);
             }
@@ -151,24 +151,24 @@ std::vector<Block> blocks_of(const Program& program, const Plan& plan) {
 
 }  // namespace
 
-Plan make_plan(const Program& program, uint32_t height, uint32_t width, uint32_t threads) {
+Plan make_plan(const Program& program, const Operators& operators, uint32_t height, uint32_t width, uint32_t threads) {
     check_arguments(program, height, width, threads);
     Plan plan;
     plan.threads = threads;
-    plan.rings.resize(program.buffers.size());
-    plan.offsets.resize(program.buffers.size());
-    infer_shapes(program, height, width, plan);
-    const Shape last = plan.results.back();
+    plan.shapes = infer_shapes(program, height, width);
+    const Shape last = plan.shapes.results.back();
     if (last.height != height || last.width != width)
         throw Fault(PSEG_DAMAGED, "the file is damaged: logits of %u×%u for an image of %u×%u", last.height, last.width,
                     height, width);
-    form_fusion_groups(program, plan);
-    std::vector<Block> blocks = blocks_of(program, plan);
+    form_fusion_groups(program, operators, plan.shapes, threads, plan.fusion);
+    plan.offsets.resize(program.buffers.size());
+    std::vector<Block> blocks = blocks_of(program, operators, plan);
     const uint64_t tensors = place_blocks(blocks);
     for (const Block& block : blocks) plan.offsets[block.buffer] = size_t(block.offset);
     uint64_t scratch = 0;
-    for (const FusionGroup& group : plan.fusion_groups) scratch = std::max(scratch, group_bytes(program, plan, group));
-    scratch = (scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    for (const FusionGroup& group : plan.fusion.groups)
+        scratch = std::max(scratch, group_bytes(program, operators, plan.shapes, group));
+    scratch = align_up(scratch);
     const uint64_t total = tensors + threads * scratch + ALIGNMENT - 1;
     if (total > MAX_ARENA_BYTES || total > std::numeric_limits<size_t>::max())
         throw Fault(PSEG_TOO_LARGE, "an image of %u×%u needs %llu bytes: too much", height, width,

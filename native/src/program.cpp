@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 namespace pseg {
 
@@ -23,6 +24,13 @@ int64_t Quantization::largest() const {
         default:
             return 1;
     }
+}
+
+bool fits_in_bytes(const Program& program, const Instruction& it) {
+    for (int32_t weight : it.weights.whole)
+        if (weight < -128 || weight > 127) return false;
+    const double largest = it.weights.largest_sum * double(program.grid(it.reads[0])->largest());
+    return largest <= double(std::numeric_limits<int32_t>::max());
 }
 
 uint64_t pixel_bytes(const Buffer& buffer) {

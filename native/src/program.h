@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 namespace pseg {
@@ -60,6 +61,9 @@ struct Weights {
     std::vector<float> f32;
     std::vector<int32_t> whole;
     double largest_sum = 0;  // Σ |w| of the output channel where it is largest, any plane
+
+    // Forgets the numbers, once a kernel has them as it reads them.
+    void release() { f32 = {}, whole = {}; }
 };
 
 enum class Kind : uint8_t {
@@ -89,8 +93,7 @@ struct Step {
     const Quantization* grid = nullptr;
 };
 
-struct Kernel;
-
+// What the file says of one operation; what this machine makes of it is an Operator (operators.h).
 struct Instruction {
     Kind kind = Kind::copy;
     std::vector<View> reads, writes;
@@ -101,12 +104,6 @@ struct Instruction {
     uint32_t groups = 1;
     Weights weights;
     std::vector<float> m, b;  // (weight planes, input planes, channels), (channels)
-    // Chosen at load: the kernel, and the weights as it wants them.
-    // One that is done inside of the next has no kernel; the next one knows it.
-    const Kernel* kernel = nullptr;
-    std::vector<uint8_t> packed;
-    bool alone = false;  // the file asked for its kernel
-    uint32_t inside = UINT32_MAX;
 };
 
 struct Program {
@@ -120,6 +117,15 @@ struct Program {
     Type type(const View& view) const { return grid(view) ? grid(view)->type() : Type::f32; }
 };
 
+// Kernels that the file asks for: those that were the fastest on the machine where it was tuned. The names lie in the
+// bytes of the file.
+struct KernelHints {
+    std::string_view machine;               // the name of its instruction set
+    std::vector<std::string_view> kernels;  // for each instruction the name of one, or none; empty: for none at all
+};
+
+// Whether weights fit 8 bits, and the sums of a convolution over codes 32.
+bool fits_in_bytes(const Program& program, const Instruction& it);
 // Bytes of one pixel of a buffer; planes of bits begin at 64-bit words.
 uint64_t pixel_bytes(const Buffer& buffer);
 // Bytes of `count` numbers in one stream of bits; as large as the fields of a file make it, count · bits is below 2^56.

@@ -14,6 +14,7 @@
 
 #include "fault.h"
 #include "sha256.h"
+#include "shapes.h"
 
 namespace pseg {
 namespace {
@@ -89,16 +90,15 @@ private:
 
 class Reader {
 public:
-    Reader(Cursor program, Cursor data, uint32_t version, Isa isa)
-        : in_(program), data_(data), version_(version), isa_(isa) {}
+    Reader(Cursor program, Cursor data, uint32_t version) : in_(program), data_(data), version_(version) {}
 
-    Program read() {
+    ModelFile read() {
         program_.in_channels = in_.u16(), program_.out_channels = in_.u16(), program_.multiple = in_.u16();
         require(program_.in_channels && program_.out_channels && program_.multiple, "a net without channels");
         const size_t grids = in_.u16(), buffers = in_.u16(), instructions = in_.u16();
         // What is reserved is in proportion to the bytes that are there.
         require(3 * grids + 4 * buffers + 4 * instructions <= in_.left(), "a section ends too soon");
-        if (version_ > 1) asked(instructions);
+        if (version_ > 1) hints(instructions);
         // Pointers to grids are kept: the vector does not grow later.
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
@@ -116,23 +116,22 @@ public:
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
         require(in_.left() == 0 && data_.left() == 0, "bytes are left over");
         require(instructions > 0 && program_.instructions.back().kind == Kind::output, "a net without an end");
-        join_kernels(program_, isa_);
-        return std::move(program_);
+        return {std::move(program_), std::move(hints_)};
     }
 
 private:
-    // Which kernels the file asks for, and on machines of which set; what this one does not know is not asked for.
-    void asked(size_t instructions) {
-        const bool here = name() == isa_name(isa_);
+    void hints(size_t instructions) {
+        hints_.machine = name();
         const size_t names = in_.u8();
         require(names > 0, "no kernel is asked for");
-        for (size_t i = 1; i <= names; ++i) {
-            const std::string_view wanted = name();
-            for (size_t n = 0; here && kernel_at(n); ++n)
-                if (wanted == kernel_at(n)->name) named_[i] = kernel_at(n);
+        std::string_view named[256];  // by their numbers, from 1 on; 0 asks for none
+        for (size_t i = 1; i <= names; ++i) named[i] = name();
+        const uint8_t* numbers = in_.take(instructions);
+        hints_.kernels = std::vector<std::string_view>(instructions);
+        for (size_t i = 0; i < instructions; ++i) {
+            require(numbers[i] <= names, "a kernel that is not there");
+            hints_.kernels[i] = named[numbers[i]];
         }
-        asked_ = in_.take(instructions);
-        for (size_t i = 0; i < instructions; ++i) require(asked_[i] <= names, "a kernel that is not there");
     }
 
     std::string_view name() {
@@ -229,7 +228,6 @@ private:
         const uint8_t kind = in_.u8();
         require(kind < KINDS, "an unknown operation");
         it.kind = Kind(kind);
-        if (asked_) it.kernel = named_[asked_[index]];
         const size_t reads = in_.u8(), steps = in_.u8(), writes = in_.u8();
         require(reads == (it.kind == Kind::input ? 0 : 1), "an operation of other inputs");
         for (size_t i = 0; i < reads; ++i) it.reads.push_back(read_view());
@@ -243,13 +241,11 @@ private:
         for (size_t i = 0; i < writes; ++i) it.writes.push_back(written_view(it.channels));
         if (it.kind == Kind::output) {
             require(index + 1 == count && writes == 0 && it.channels == program_.out_channels, "an end in the middle");
-            choose_kernel(program_, it, isa_);
             return;
         }
         require(writes > 0, "a result that goes nowhere");
         for (const View& to : it.writes)
             require(computes(it, from) || program_.grid(to) == program_.grid(it.reads[0]), "codes of two grids");
-        choose_kernel(program_, it, isa_);
     }
 
     // Whether it makes f32, or only moves codes.
@@ -268,8 +264,8 @@ private:
             case Kind::max_pool:
                 it.window = window();
                 for (int side = 0; side < 2; ++side) {
-                    const int reach = it.window.dilation[side] * (it.window.kernel[side] - 1) + 1;
-                    require(it.window.padding[side] < reach && it.window.padding[side + 2] < reach,
+                    const uint32_t reached = reach(it.window, side);
+                    require(it.window.padding[side] < reached && it.window.padding[side + 2] < reached,
                             "a pooling of padding only");
                 }
                 if (from == Type::bits) require(program_.grid(it.reads[0])->planes == 1, "a pooling of planes");
@@ -465,17 +461,15 @@ private:
 
     Cursor in_, data_;
     uint32_t version_;
-    Isa isa_;
     Program program_;
-    std::vector<Written> written_;    // of each buffer
-    const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
-    const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
+    KernelHints hints_;
+    std::vector<Written> written_;  // of each buffer
     uint64_t weights_ = 0, constants_ = 0;
 };
 
 }  // namespace
 
-Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
+ModelFile read_model(const uint8_t* bytes, size_t length) {
     if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
         throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
     if (length > MAX_FILE_BYTES)
@@ -501,7 +495,7 @@ Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
     const auto found = digest.digest();
     require(std::memcmp(found.data(), bytes + DIGEST_AT, found.size()) == 0, "its digest is wrong");
     const uint8_t* program = bytes + HEADER_BYTES + sizes[1];
-    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version, isa).read();
+    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version).read();
 }
 
 }  // namespace pseg

@@ -148,16 +148,16 @@ void rows_of(const Dense& d, const fast::Steps& steps, const Rows& rows, uint32_
 
 bool fits(const Program& program, const Instruction& it) {
     const Window& w = it.window;
-    return fast::in_bytes(program, it) && it.groups == 1 && w.kernel[0] <= MAX_ROWS && it.channels >= MIN_OUTPUTS &&
-           uint32_t(w.kernel[0]) * w.kernel[1] * it.reads[0].channels >= MIN_PRODUCTS &&
+    return fast::is_byte_convolution(program, it) && it.groups == 1 && w.kernel[0] <= MAX_ROWS &&
+           it.channels >= MIN_OUTPUTS && uint32_t(w.kernel[0]) * w.kernel[1] * it.reads[0].channels >= MIN_PRODUCTS &&
            !(program.type(it.reads[0]) == Type::bits &&
              it.weights.kind == WeightKind::signs);  // convolution_bits is for those
 }
 
-void prepare(const Program& program, Instruction& it) { fast::tile_codes(program, it); }
+void prepare(const Program& program, const Instruction& it, Packed& packed) { fast::tile_codes(program, it, packed); }
 
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    return dense_scratch(program, it, in, out, 4 * quads_of(it), reads_in_place(program, it));
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    return dense_scratch(program, op, in, out, 4 * quads_of(*op.it), reads_in_place(program, *op.it));
 }
 
 void run(Job& job) {

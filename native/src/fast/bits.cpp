@@ -85,13 +85,15 @@ namespace convolution_bits {
 using namespace bits;
 
 bool fits(const Program& program, const Instruction& it) {
-    return fast::in_bytes(program, it) && program.type(it.reads[0]) == Type::bits &&
+    return fast::is_byte_convolution(program, it) && program.type(it.reads[0]) == Type::bits &&
            it.weights.kind == WeightKind::signs && it.groups == 1 && it.reads[0].first % 32 == 0 &&
            it.window.kernel[0] <= MAX_ROWS;
 }
-void prepare(const Program& program, Instruction& it) { fast::dense_bits(program, it, MACHINE); }
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    return dense_scratch(program, it, in, out, 4 * words_of(it), false);
+void prepare(const Program& program, const Instruction& it, Packed& packed) {
+    fast::dense_bits(program, it, MACHINE, packed);
+}
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    return dense_scratch(program, op, in, out, 4 * words_of(*op.it), false);
 }
 void run(Job& job) { run_dense<Tiles>(job, 4 * words_of(job.it), false, true); }
 }  // namespace convolution_bits

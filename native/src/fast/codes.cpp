@@ -1,12 +1,13 @@
 // Convolutions over codes: dot products of four unsigned and four signed bytes. Inputs come as lines (lines.h), so that
 // borders, signed bytes and bits are all the same; the zero of the codes is taken from the start of each sum.
+// Steps from a sum to its code are numbered as in epilogue.h.
 #include "codes.h"
 
 namespace pseg::PSEG_ISA {
 namespace codes {
 namespace {
 
-// Sums of a tile: of plane q of the input and the plane of the weights at w.
+// 1. Sums of a tile: of plane q of the input and the plane of the weights at w.
 template <int V, int P>
 INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q,
                        I32 (&acc)[P][V]) {
@@ -85,17 +86,19 @@ struct Tiles {
 // Rows of the kernel are quads: four of them, the lanes of 64 channels side by side, make four vectors. A pixel of 16
 // or 32 channels does not fill a vector: then a vector sees several places of its row at once, equally far apart.
 struct Depthwise {
+    const Operator& op;
     const Instruction& it;
     Epilogue epilogue;
     Constants constants;
     const uint8_t* weights;
     uint32_t inputs, pixel, blocks, parts, rows;  // rows: quads of rows of the kernel
 
-    Depthwise(const Program& program, const Instruction& it)
-        : it(it),
-          epilogue(epilogue_of(program, it)),
-          constants(constants_of(it)),
-          weights(fast::start_of(it) + fast::head_of(it).weights),
+    Depthwise(const Program& program, const Operator& op)
+        : op(op),
+          it(*op.it),
+          epilogue(epilogue_of(program, op)),
+          constants(constants_of(op)),
+          weights(fast::start_of(op.packed) + fast::head_of(op).weights),
           inputs(uint32_t(program.grid(it.reads[0])->planes)),
           pixel(fast::depthwise_pixel(MACHINE, it.channels)),
           blocks((pixel + BYTES - 1) / BYTES),
@@ -244,7 +247,7 @@ inline void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t wi
         }
 }
 
-// Four vectors of results as codes.
+// 3 to 5. Four vectors of results as codes.
 template <bool WHOLE>
 INLINE inline U8 coded(const Depthwise& d, const Codes& codes, uint32_t block, F32 (&result)[4]) {
     if (d.epilogue.bound)
@@ -292,11 +295,12 @@ void values_row(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t width
 }
 
 // Whether a row can be written as codes to where it goes.
-bool writes_codes(const Program& program, const Instruction& it) {
-    return it.writes.size() == 1 && is_bytes(program.grid(it.writes[0])) && epilogue_of(program, it).plain;
+bool writes_codes(const Program& program, const Operator& op) {
+    const Instruction& it = *op.it;
+    return it.writes.size() == 1 && is_bytes(program.grid(it.writes[0])) && epilogue_of(program, op).plain;
 }
 
-// The commonest layer, 3×3 same_3x3 each pixel, straight from its tensor: the quads of a column are made once, and go
+// The commonest layer, 3×3 around each pixel, straight from its tensor: the quads of a column are made once, and go
 // into the sums of three outputs while they are in registers.
 struct Same3x3 {
     const uint8_t* from[3];  // rows of input; those outside are lines of zeros
@@ -386,7 +390,7 @@ void one_channel_weights(const Depthwise& d, uint32_t ky, uint8_t* to) {
     }
 }
 
-// One channel, a kernel of at most four columns, along the row: neighbours in x are the quads.
+// One channel, a kernel of at most four columns, along the row: neighbors in x are the quads.
 void one_channel(const Depthwise& d, const Codes codes, const Rows& rows, uint32_t y, uint32_t width, uint8_t* line,
                  size_t pixel) {
     const uint32_t height = d.it.window.kernel[0];
@@ -421,7 +425,7 @@ bool is_one_channel(const Program& program, const Depthwise& d) {
     const Window& w = d.it.window;
     return d.it.channels == 1 && w.kernel[1] <= 4 && w.stride[0] == 1 && w.stride[1] == 1 && w.dilation[0] == 1 &&
            w.dilation[1] == 1 && program.type(d.it.reads[0]) != Type::bits && d.it.weights.planes == 1 &&
-           writes_codes(program, d.it);
+           writes_codes(program, d.op);
 }
 
 // Whether same_3x3() can do it.
@@ -432,7 +436,7 @@ bool is_same_3x3(const Program& program, const Depthwise& d) {
             w.padding[side + 2] != 1)
             return false;
     return program.type(d.it.reads[0]) == Type::u8 && d.it.weights.planes == 1 && d.it.channels == d.pixel &&
-           writes_codes(program, d.it) && codes_of(*program.grid(d.it.writes[0]), fast::head_of(d.it).max_result).whole;
+           writes_codes(program, d.op) && codes_of(*program.grid(d.it.writes[0]), fast::head_of(d.op).max_result).whole;
 }
 
 // Rows of results, one way or the other.
@@ -440,9 +444,9 @@ class DepthwiseRows {
 public:
     static uint64_t bytes(const Program& program, const Depthwise& d, Shape in, Shape out) {
         const View& view = d.it.reads[0];
-        if (is_one_channel(program, d)) return aligned(Lines::bytes(d.it.window, 1, 1, in, out, 1) + 4 * BYTES);
-        if (is_same_3x3(program, d)) return aligned(in.width * pixel_bytes(program.buffers[view.buffer]));
-        return line_bytes(d, in, out) + aligned(quad_bytes(d));
+        if (is_one_channel(program, d)) return align_up(Lines::bytes(d.it.window, 1, 1, in, out, 1) + 4 * BYTES);
+        if (is_same_3x3(program, d)) return align_up(in.width * pixel_bytes(program.buffers[view.buffer]));
+        return line_bytes(d, in, out) + align_up(quad_bytes(d));
     }
 
     DepthwiseRows(const Job& job, const Depthwise& d, uint8_t* memory)
@@ -481,7 +485,7 @@ public:
 
 private:
     static uint64_t line_bytes(const Depthwise& d, Shape in, Shape out) {
-        return aligned(Lines::bytes(d.it.window, d.inputs, d.pixel, in, out, 1));
+        return align_up(Lines::bytes(d.it.window, d.inputs, d.pixel, in, out, 1));
     }
 
     const Depthwise& d_;
@@ -498,12 +502,14 @@ private:
 namespace convolution_codes {
 using namespace codes;
 bool fits(const Program& program, const Instruction& it) {
-    return fast::in_bytes(program, it) && it.groups == 1 && it.window.kernel[0] <= MAX_ROWS;
+    return fast::is_byte_convolution(program, it) && it.groups == 1 && it.window.kernel[0] <= MAX_ROWS;
 }
-void prepare(const Program& program, Instruction& it) { fast::dense_codes(program, it, MACHINE); }
+void prepare(const Program& program, const Instruction& it, Packed& packed) {
+    fast::dense_codes(program, it, MACHINE, packed);
+}
 
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    return dense_scratch(program, it, in, out, 4 * quads_of(it), reads_in_place(program, it));
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    return dense_scratch(program, op, in, out, 4 * quads_of(*op.it), reads_in_place(program, *op.it));
 }
 void run(Job& job) { run_dense<Tiles>(job, 4 * quads_of(job.it), reads_in_place(job.frame.program, job.it)); }
 }  // namespace convolution_codes
@@ -513,25 +519,27 @@ using namespace codes;
 
 bool fits(const Program& program, const Instruction& it) {
     const Window& w = it.window;
-    return fast::in_bytes(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels &&
+    return fast::is_byte_convolution(program, it) && it.groups == it.channels && it.reads[0].channels == it.channels &&
            w.kernel[0] <= MAX_ROWS && w.stride[1] <= 4 && reach(w, 1) <= 32;
 }
-void prepare(const Program& program, Instruction& it) { fast::depthwise_codes(program, it, MACHINE); }
+void prepare(const Program& program, const Instruction& it, Packed& packed) {
+    fast::depthwise_codes(program, it, MACHINE, packed);
+}
 
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    const Depthwise d(program, it);
-    const uint64_t values = writes_codes(program, it) ? 0 : aligned(4 * (uint64_t(out.width) * d.pixel + CHUNK));
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    const Depthwise d(program, op);
+    const uint64_t values = writes_codes(program, op) ? 0 : align_up(4 * (uint64_t(out.width) * d.pixel + CHUNK));
     return DepthwiseRows::bytes(program, d, in, out) + values;
 }
 
 void run(Job& job) {
     const Program& program = job.frame.program;
-    const Depthwise d(program, job.it);
+    const Depthwise d(program, job.op);
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     DepthwiseRows rows(job, d, job.scratch);
-    if (writes_codes(program, job.it)) {
+    if (writes_codes(program, job.op)) {
         const Tensor to = job.frame.tensor(job.it.writes[0]);
-        const Codes codes = codes_of(*to.grid, fast::head_of(job.it).max_result);
+        const Codes codes = codes_of(*to.grid, fast::head_of(job.op).max_result);
         for (uint32_t y = job.first; y < job.last; ++y) rows.codes(y, codes, to.at(y, 0), to.pixel, to.channels);
         return;
     }
@@ -549,26 +557,26 @@ void run(Job& job) {
 namespace separable_codes {
 using namespace codes;
 
-bool joins(const Program& program, const Instruction& first, const Instruction& second) {
-    const Window& w = second.window;
+bool joins(const Program& program, const Operator& first, const Operator& second) {
+    const Window& w = second.it->window;
     return writes_codes(program, first) && is_pointwise(w) && w.stride[0] == 1 && w.stride[1] == 1;
 }
 
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    const Depthwise d(program, program.instructions[it.inside]);
-    return DepthwiseRows::bytes(program, d, in, out) + aligned(uint64_t(out.width) * d.pixel) +
-           value_bytes(program, it, out, 1);
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    const Depthwise d(program, *op.producer);
+    return DepthwiseRows::bytes(program, d, in, out) + align_up(uint64_t(out.width) * d.pixel) +
+           value_bytes(program, op, out, 1);
 }
 
 void run(Job& job) {
     const Program& program = job.frame.program;
-    const Instruction& first = program.instructions[job.it.inside];
-    const Depthwise depthwise(program, first);
+    const Depthwise depthwise(program, *job.op.producer);
+    const Instruction& first = depthwise.it;
     const Tensor in = job.frame.tensor(first.reads[0]);
     DepthwiseRows rows(job, depthwise, job.scratch);
     uint8_t* line = job.scratch + DepthwiseRows::bytes(program, depthwise, {in.height, in.width}, job.shape);
-    const Dense dense(job, reinterpret_cast<float*>(line + aligned(uint64_t(job.shape.width) * depthwise.pixel)));
-    Codes codes = codes_of(*program.grid(first.writes[0]), fast::head_of(first).max_result);
+    const Dense dense(job, reinterpret_cast<float*>(line + align_up(uint64_t(job.shape.width) * depthwise.pixel)));
+    Codes codes = codes_of(*program.grid(first.writes[0]), fast::head_of(depthwise.op).max_result);
     codes.flip = 0;  // lines are unsigned
     const Rows between{line, 0, depthwise.pixel, 0, 1};
     for (uint32_t y = job.first; y < job.last; ++y) {

@@ -1,4 +1,5 @@
-// What dense convolutions over codes have in common, whatever multiplies: quads of inputs, and results as bytes.
+// What dense convolutions over codes have in common, whatever multiplies: quads of inputs, and results as bytes. Steps
+// are numbered as in epilogue.h.
 #pragma once
 
 #include "dense.h"
@@ -13,7 +14,7 @@ inline bool reads_in_place(const Program& program, const Instruction& it) {
     return program.type(it.reads[0]) == Type::u8 && it.reads[0].channels % 4 == 0 && is_pointwise(it.window);
 }
 
-// A tile as bytes, `valid` channels of it.
+// 5. A tile as bytes, `valid` channels of it.
 template <int V, int P>
 INLINE inline void put_bytes(const Codes codes, uint8_t* to, size_t pixel, uint32_t valid, const F32 (&y)[P][V]) {
     constexpr uint32_t PART = V * LANES;
@@ -41,16 +42,19 @@ INLINE inline void put_bytes(const Codes codes, uint8_t* to, size_t pixel, uint3
 
 template <int V, int P>
 INLINE inline void write_bytes(const Dense& d, const Line& line, uint32_t x, uint32_t first, F32 (&y)[P][V]) {
+    // 3. Bound.
     if (d.epilogue.bound) {
         const F32 low = d.epilogue.low, high = d.epilogue.high;
         unroll<P>([&](auto p) INLINE { unroll<V>([&](auto v) INLINE { y[p][v] = min(max(y[p][v], low), high); }); });
     }
+    // 4. Affine.
     if (d.epilogue.second)
         unroll<V>([&](auto v) INLINE {
             const F32 m = load<F32>(d.constants.second_m + first + v * LANES),
                       b = load<F32>(d.constants.second_b + first + v * LANES);
             unroll<P>([&](auto p) INLINE { y[p][v] = y[p][v] * m + b; });
         });
+    // 5. Codes, for all that is written.
     for (uint32_t t = 0; t < d.targets.count; ++t) {
         const Codes& codes = d.targets.codes[t];
         const size_t pixel = d.targets.tensors[t].pixel;

@@ -24,16 +24,9 @@ constexpr uint32_t MAX_ROWS = 8;  // of a kernel
 // Pixels of a block of rows, at least, where there are so many: weights are read once for all of them.
 constexpr uint32_t PIXELS_AT_ONCE = 96;
 
-inline uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-
 inline uint32_t rows_at_once(Shape out) {
     const uint32_t rows = (PIXELS_AT_ONCE + out.width - 1) / out.width;
     return rows < out.height ? rows : out.height;
-}
-
-inline uint32_t planes_of(const Program& program, const Instruction& it) {
-    const Quantization* grid = program.grid(it.reads[0]);
-    return grid ? uint32_t(grid->planes) : 1;
 }
 
 // A convolution where every output sees every input, while it runs.
@@ -54,10 +47,10 @@ struct Dense {
         : job(job),
           it(job.it),
           window(it.window),
-          epilogue(epilogue_of(job.frame.program, it)),
-          constants(constants_of(it)),
-          weights(fast::start_of(it) + fast::head_of(it).weights),
-          inputs(planes_of(job.frame.program, it)),
+          epilogue(epilogue_of(job.frame.program, job.op)),
+          constants(constants_of(job.op)),
+          weights(fast::start_of(job.op.packed) + fast::head_of(job.op).weights),
+          inputs(planes_of(job.frame.program.grid(it.reads[0]))),
           pairs(it.weights.planes * inputs),
           bytes(epilogue.plain),
           number(epilogue.plain && !epilogue.bound && !epilogue.second && it.channels == 1 && it.writes.size() == 1 &&
@@ -72,8 +65,8 @@ struct Dense {
 // A row of output: the rows of input that its kernel sees, and where it goes.
 struct Line {
     const uint8_t* from[MAX_ROWS];
-    size_t pixel, step, column,
-        plane;                // bytes to the next pixel, to that of the next output, of the next tap, of the next plane
+    // Bytes to the next pixel, to that of the next output, of the next tap, of the next plane.
+    size_t pixel, step, column, plane;
     uint32_t y, index;        // row of the output, and its first pixel in the block
     uint8_t* to[MAX_WRITES];  // at the first output of the tile
 
@@ -94,7 +87,7 @@ struct Line {
     }
 };
 
-// y (+)= acc · m of one pair of planes; the first pair begins. Without scales the sums are the results.
+// 2. (as epilogue.h counts) y (+)= acc · m of one pair of planes; the first pair begins. Without scales y is the sum.
 template <class Sum>
 __attribute__((noinline)) void add_pair(const Dense& d, uint32_t pair, uint32_t first, uint32_t pixels,
                                         uint32_t vectors, const Sum* acc, F32* y) {
@@ -108,7 +101,8 @@ __attribute__((noinline)) void add_pair(const Dense& d, uint32_t pair, uint32_t 
     }
 }
 
-// What is not bytes, and has no bias yet: to memory first.
+// 2. + b, and 3 to 5 of what is not written as bytes, to memory first; where the epilogue is not plain, they come
+// later.
 template <int V>
 __attribute__((noinline)) void write_others(const Dense& d, const Line& line, uint32_t x, uint32_t first,
                                             uint32_t count, F32* y) {
@@ -146,7 +140,7 @@ INLINE inline void tiles(uint32_t width, Each each) {
     for (uint32_t x = 0; width < P && x < width; ++x) each(std::integral_constant<int, 1>{}, x);
 }
 
-// Endings that are not plain, of rows whose values are all there.
+// Epilogues that are not plain, of rows whose values are all there.
 inline void epilogue_rows(const Dense& d, uint32_t begin, uint32_t count) {
     if (d.epilogue.plain) return;
     PixelEpilogue per_pixel(d.job);
@@ -174,15 +168,17 @@ void compute(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count) {
 }
 
 // Bytes for values, where the epilogue needs them.
-inline uint64_t value_bytes(const Program& program, const Instruction& it, Shape out, uint32_t rows) {
-    return epilogue_of(program, it).plain
-               ? 0
-               : aligned(4 * (uint64_t(rows) * out.width * fast::head_of(it).outputs + CHUNK));
+inline uint64_t value_bytes(const Program& program, const Operator& op, Shape out, uint32_t rows) {
+    if (epilogue_of(program, op).plain) return 0;
+    return align_up(4 * (uint64_t(rows) * out.width * fast::head_of(op).outputs + CHUNK));
 }
 
 // Whether pixels can be read where they lie.
-inline bool is_pointwise(const Window& w) {
-    return w.kernel[0] == 1 && w.kernel[1] == 1 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+inline bool is_pointwise(const Window& w) { return w.kernel[0] == 1 && w.kernel[1] == 1 && !has_padding(w); }
+
+inline uint64_t line_bytes(const Program& program, const Instruction& it, Shape in, Shape out, uint32_t pixel,
+                           uint32_t rows) {
+    return align_up(Lines::bytes(it.window, planes_of(program.grid(it.reads[0])), pixel, in, out, rows));
 }
 
 // All rows of a job, with lines of pixels of `pixel` bytes, or in place: each(dense, lines, first row, count) for some
@@ -192,9 +188,8 @@ void each_rows(Job& job, uint32_t pixel, bool in_place, bool words, Each each) {
     const Instruction& it = job.it;
     const Tensor in = job.frame.tensor(it.reads[0]);
     const uint32_t most = rows_at_once(job.shape);
-    const uint64_t lines_bytes = in_place ? 0
-                                          : aligned(Lines::bytes(it.window, planes_of(job.frame.program, it), pixel,
-                                                                 {in.height, in.width}, job.shape, most));
+    const Shape size{in.height, in.width};
+    const uint64_t lines_bytes = in_place ? 0 : line_bytes(job.frame.program, it, size, job.shape, pixel, most);
     const Dense d(job, reinterpret_cast<float*>(job.scratch + lines_bytes));
     Lines lines(in, it.window, pixel, job.shape.width, most, job.first, in_place ? nullptr : job.scratch, words);
     if (in_place) lines.view = {in.data, in.row, in.pixel, in.plane, in.ring ? in.ring : UINT32_MAX};
@@ -209,11 +204,10 @@ void run_dense(Job& job, uint32_t pixel, bool in_place, bool words = false) {
     each_rows(job, pixel, in_place, words, compute<Tiles>);
 }
 
-inline uint64_t dense_scratch(const Program& program, const Instruction& it, Shape in, Shape out, uint32_t pixel,
+inline uint64_t dense_scratch(const Program& program, const Operator& op, Shape in, Shape out, uint32_t pixel,
                               bool in_place) {
     const uint32_t rows = rows_at_once(out);
-    return (in_place ? 0 : aligned(Lines::bytes(it.window, planes_of(program, it), pixel, in, out, rows))) +
-           value_bytes(program, it, out, rows);
+    return (in_place ? 0 : line_bytes(program, *op.it, in, out, pixel, rows)) + value_bytes(program, op, out, rows);
 }
 
 }  // namespace

@@ -1,5 +1,23 @@
-// What follows a convolution, in vectors: y = acc · m + b, a bound, an affine, and codes. Rarer steps go through
-// per_pixel().
+// The epilogue of a convolution in vectors, from the accumulator to what is stored. Of output o:
+//
+//   1. Accumulator.          acc = Σ (x − z) · w, exact in 32 bits; z is the zero point of x, 0 its number. Kernels sum
+//                            unsigned bytes u = x − z + zero_byte as they are and begin with what that is too much:
+//                            acc = start + Σ u · w, start = −zero_byte · Σ w, modulo 2³² (layout.cpp). Bits are the
+//                            bytes 0 and 2, or are counted: acc = n − 2 · popcount(w xor x).
+//   2. Back-transformation.  y = acc · m + b, rounded twice. A step of acc is a step of x times a step of w: m is the
+//                            product of both scales, and of the norm's factor, if one is folded in. Of several planes
+//                            y = Σ acc_pq · m_pq + b, pair by pair in order.
+//   3. Bound.                y = min(max(y, low), high): ReLU and clips in a row are one.
+//   4. Affine.               y = y · m₂ + b₂, rounded twice: a norm after the ReLU.
+//   5. Codes.                code = clip(rint(y · inverse_scale) + zero, lowest, highest), half to even. Bounds are
+//   whole
+//                            numbers and rounding is monotone, so that clipping first gives the same:
+//                            code − zero = rint(clip(y · inverse_scale, lowest − zero, highest − zero)),
+//                            which fits 16 bits; packing adds zero and saturates to bytes.
+//
+// Where it is proved at load that nothing changes, work is left out: of 5 the clip, where every byte is a code and no
+// |y · inverse_scale| overflows 32 bits (`whole`); of 3 a ReLU, where the codes end at that of 0. Steps that are not in
+// this order, or others, go through PixelEpilogue.
 #pragma once
 
 #include <cmath>
@@ -39,23 +57,25 @@ inline bool is_bytes(const Quantization* grid) {
     return std::abs(int64_t(grid->zero_point)) < 16000;  // code − zero fits 16 bits
 }
 
-// A number as code − zero.
+// Step 5, before zero is added.
 template <bool WHOLE = false>
 inline I32 code(const Codes& to, F32 y) {
     const F32 steps = y * to.inverse;
     return round_to_int(WHOLE ? steps : min(max(steps, to.low), to.high));
 }
 
-// Steps that vectors know: a bound, an affine, or none of them, in this order.
+// Steps 3 and 4 of an instruction.
 struct Epilogue {
-    bool plain = false;  // nothing else, and no code is made of nan or inf
-    bool bound = false, second = false;
+    bool plain = false;   // nothing else, and no code is made of nan or inf
+    bool bound = false;   // step 3
+    bool second = false;  // step 4
     F32 low, high;
 };
 
-inline Epilogue epilogue_of(const Program& program, const Instruction& it) {
+inline Epilogue epilogue_of(const Program& program, const Operator& op) {
     Epilogue out;
-    const fast::Head& head = fast::head_of(it);
+    const Instruction& it = *op.it;
+    const fast::Head& head = fast::head_of(op);
     float low = -std::numeric_limits<float>::infinity(), high = -low;
     size_t i = 0;
     for (; i < it.steps.size() && !out.second; ++i) {
@@ -92,9 +112,9 @@ struct Constants {
     uint32_t outputs;
 };
 
-inline Constants constants_of(const Instruction& it) {
-    const uint8_t* at = fast::start_of(it);
-    const fast::Head& head = fast::head_of(it);
+inline Constants constants_of(const Operator& op) {
+    const uint8_t* at = fast::start_of(op.packed);
+    const fast::Head& head = fast::head_of(op);
     const auto floats = [&](uint64_t offset) { return reinterpret_cast<const float*>(at + offset); };
     return {reinterpret_cast<const int32_t*>(at + head.starts),
             floats(head.m),
@@ -104,7 +124,7 @@ inline Constants constants_of(const Instruction& it) {
             head.outputs};
 }
 
-// What vectors do to a result, before it is f32, signs or codes.
+// Steps 3 and 4.
 INLINE inline F32 apply_steps(const Epilogue& epilogue, const Constants& constants, size_t at, F32 y) {
     if (epilogue.bound) y = y < epilogue.low ? epilogue.low : y > epilogue.high ? epilogue.high : y;
     if (epilogue.second) y = y * load<F32>(constants.second_m + at) + load<F32>(constants.second_b + at);
@@ -122,7 +142,7 @@ struct Targets {
         for (const View& view : job.it.writes) {
             tensors[count] = job.frame.tensor(view);
             if (is_bytes(tensors[count].grid))
-                codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.it).max_result);
+                codes[count] = codes_of(*tensors[count].grid, fast::head_of(job.op).max_result);
             ++count;
         }
     }

@@ -161,9 +161,11 @@ bool fits(const Program& program, const Instruction& it) {
     return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == 1 &&
            it.window.kernel[0] <= MAX_ROWS;
 }
-void prepare(const Program& program, Instruction& it) { fast::dense_floats(program, it, MACHINE); }
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    return dense_scratch(program, it, in, out, 4u * it.reads[0].channels, is_pointwise(it.window));
+void prepare(const Program& program, const Instruction& it, Packed& packed) {
+    fast::dense_floats(program, it, MACHINE, packed);
+}
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    return dense_scratch(program, op, in, out, 4u * op.it->reads[0].channels, is_pointwise(op.it->window));
 }
 void run(Job& job) { run_dense<Tiles>(job, 4u * job.it.reads[0].channels, is_pointwise(job.it.window)); }
 }  // namespace convolution_float
@@ -176,25 +178,28 @@ bool fits(const Program& program, const Instruction& it) {
     return it.kind == Kind::convolution && !program.grid(it.reads[0]) && it.groups == it.channels && it.channels > 1 &&
            it.reads[0].channels == it.channels && it.window.kernel[0] <= MAX_ROWS;
 }
-void prepare(const Program& program, Instruction& it) { fast::depthwise_floats(program, it, MACHINE); }
+void prepare(const Program& program, const Instruction& it, Packed& packed) {
+    fast::depthwise_floats(program, it, MACHINE, packed);
+}
 
-uint64_t scratch(const Program&, const Instruction& it, Shape in, Shape out) {
-    return aligned(Lines::bytes(it.window, 1, 4 * padded_channels(it), in, out, 1)) +
-           aligned(4 * uint64_t(padded(padded_channels(it))));
+uint64_t scratch(const Program&, const Operator& op, Shape in, Shape out) {
+    const uint32_t channels = padded_channels(*op.it);
+    return align_up(Lines::bytes(op.it->window, 1, 4 * channels, in, out, 1)) +
+           align_up(4 * uint64_t(padded(channels)));
 }
 
 void run(Job& job) {
     const Instruction& it = job.it;
     const Window& w = it.window;
     const Tensor in = job.frame.tensor(it.reads[0]);
-    const uint32_t channels = padded_channels(it), taps = uint32_t(w.kernel[0]) * w.kernel[1], pixel = 4 * channels;
+    const uint32_t channels = padded_channels(it), pixel = 4 * channels;
     Lines lines(in, w, pixel, job.shape.width, 1, job.first, job.scratch);
-    float* values =
-        reinterpret_cast<float*>(job.scratch + aligned(Lines::bytes(w, 1, pixel, {in.height, in.width}, job.shape, 1)));
-    const Constants constants = constants_of(it);
-    const uint8_t* weights = fast::start_of(it) + fast::head_of(it).weights;
+    float* values = reinterpret_cast<float*>(job.scratch +
+                                             align_up(Lines::bytes(w, 1, pixel, {in.height, in.width}, job.shape, 1)));
+    const Constants constants = constants_of(job.op);
+    const uint8_t* weights = fast::start_of(job.op.packed) + fast::head_of(job.op).weights;
     const bool exact = job.frame.program.exact, scales = !it.m.empty();
-    const Epilogue epilogue = epilogue_of(job.frame.program, it);
+    const Epilogue epilogue = epilogue_of(job.frame.program, job.op);
     const bool simple = !exact && w.kernel[0] == 3 && w.kernel[1] == 3 && it.writes.size() == 1 &&
                         writes_only_f32(job.frame.program, it, epilogue);
     PixelEpilogue per_pixel(job);
@@ -214,7 +219,7 @@ void run(Job& job) {
                 F32 result = {};
                 for (uint32_t plane = 0; plane < it.weights.planes; ++plane) {
                     F32 acc = {};
-                    const uint8_t* s = weights + 4 * (size_t(plane) * taps * channels + c);
+                    const uint8_t* s = weights + 4 * (size_t(plane) * taps(it) * channels + c);
                     for (uint32_t i = 0; i < w.kernel[0]; ++i) {
                         const uint8_t* at = from[i] + size_t(x) * w.stride[1] * pixel + 4 * size_t(c);
                         for (uint32_t j = 0; j < w.kernel[1];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "../kernels.h"
 
@@ -21,21 +22,21 @@ struct Machine {
 struct Head {
     uint64_t weights, starts, m, b, second_m, second_b;
     uint32_t outputs;  // with those that only fill vectors up
-    float max_result;  // no result is larger, up to the second affine; inf where there is no such number
+    float max_result;  // no |y| is larger, up to step 4 of the epilogue; inf where there is no such number
 };
 
 // Where packed begins: aligned.
-inline const uint8_t* start_of(const Instruction& it) {
-    const uintptr_t at = reinterpret_cast<uintptr_t>(it.packed.data());
-    return it.packed.data() + (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
+inline const uint8_t* start_of(const Packed& packed) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(packed.data());
+    return packed.data() + (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
 }
-inline const Head& head_of(const Instruction& it) { return *reinterpret_cast<const Head*>(start_of(it)); }
+inline const Head& head_of(const Operator& op) { return *reinterpret_cast<const Head*>(start_of(op.packed)); }
 
 // Codes as unsigned bytes: the number 0, and the number of a code is code − zero.
 int32_t zero_byte(const Quantization& grid);
 
-// Whether weights fit bytes, inputs too, and sums 32 bits.
-bool in_bytes(const Program& program, const Instruction& it);
+// Whether it is a convolution over codes of a byte or bits, with weights of a byte, and sums of 32 bits.
+bool is_byte_convolution(const Program& program, const Instruction& it);
 
 // Channels of a pixel in lines that a depthwise kernel reads: 16, 32 or whole vectors.
 uint32_t depthwise_pixel(const Machine& machine, uint32_t channels);
@@ -55,17 +56,18 @@ struct Steps {
 };
 Steps steps_of(const Instruction& it);
 
+// Weights and constants as kernels read them; of the weights, the order from the outermost to the innermost:
 // (tile, plane, tap, quad of inputs, vector, lane, 4)
-void dense_codes(const Program& program, Instruction& it, const Machine& machine);
+void dense_codes(const Program& program, const Instruction& it, const Machine& machine, Packed& packed);
 // (vector of 16 outputs, plane, run, step, quad of inputs, lane, 4): see Steps
-void tile_codes(const Program& program, Instruction& it);
+void tile_codes(const Program& program, const Instruction& it, Packed& packed);
 // (block of channels, plane, column of the kernel, quad of its rows, part, lane, 4)
-void depthwise_codes(const Program& program, Instruction& it, const Machine& machine);
+void depthwise_codes(const Program& program, const Instruction& it, const Machine& machine, Packed& packed);
 // (tile, plane, tap, word of inputs, vector, lane); words of 32 bits
-void dense_bits(const Program& program, Instruction& it, const Machine& machine);
+void dense_bits(const Program& program, const Instruction& it, const Machine& machine, Packed& packed);
 // (tile, plane, tap, input, vector, lane); f32
-void dense_floats(const Program& program, Instruction& it, const Machine& machine);
+void dense_floats(const Program& program, const Instruction& it, const Machine& machine, Packed& packed);
 // (plane, tap, channel); f32
-void depthwise_floats(const Program& program, Instruction& it, const Machine& machine);
+void depthwise_floats(const Program& program, const Instruction& it, const Machine& machine, Packed& packed);
 
 }  // namespace pseg::fast

@@ -17,10 +17,6 @@ struct Rows {
     const uint8_t* at(uint32_t y) const { return base + (y % slots) * row; }
 };
 
-inline uint32_t reach(const Window& window, int side) {
-    return uint32_t(window.kernel[side] - 1) * window.dilation[side] + 1;
-}
-
 // Columns of a line: as many as windows see, and no fewer than the input and its margins have.
 inline uint32_t line_columns(const Window& window, uint32_t in_width, uint32_t out_width) {
     const uint32_t seen = (out_width - 1) * window.stride[1] + reach(window, 1), has = in_width + window.padding[1];

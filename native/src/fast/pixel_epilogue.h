@@ -1,4 +1,5 @@
-// Any epilogue, pixel by pixel, in vectors; what vectors do not know goes through pseg::finish().
+// Any epilogue, pixel by pixel, from y on: steps in vectors, and codes (5. in epilogue.h). What vectors do not know
+// goes through apply_epilogue().
 #pragma once
 
 #include "epilogue.h"
@@ -42,7 +43,7 @@ public:
             ++writes_;
         }
         for (size_t i = 0; i < it_.steps.size(); ++i)
-            if (meets(it_.steps[i])) others_[i] = job.frame.tensor(it_.steps[i].view);
+            if (has_operand(it_.steps[i])) others_[i] = job.frame.tensor(it_.steps[i].view);
     }
 
     ~PixelEpilogue() { job_.finite &= all_zero(trace_); }
@@ -59,10 +60,9 @@ public:
 private:
     static constexpr uint32_t MAX_STEPS = 8;
 
-    static bool meets(const Step& step) { return step.kind == StepKind::add || step.kind == StepKind::multiply; }
     static bool knows(const Step& step) {
         return step.kind == StepKind::affine || step.kind == StepKind::relu || step.kind == StepKind::clip ||
-               meets(step) || (step.kind == StepKind::fake_quantize && is_bytes(step.grid));
+               has_operand(step) || (step.kind == StepKind::fake_quantize && is_bytes(step.grid));
     }
 
     void chunk(uint32_t y, uint32_t x, uint32_t first, const float* values) {

@@ -67,8 +67,8 @@ float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 // The image: one channel is done many pixels at a time, where it becomes bytes.
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return TRANSPOSE_BLOCK * one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return TRANSPOSE_BLOCK * one_pixel(*op.it); }
 
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
@@ -115,8 +115,8 @@ void run(Job& job) {
 
 namespace logits {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::output && it.steps.empty(); }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction&, Shape, Shape) { return 0; }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator&, Shape, Shape) { return 0; }
 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
@@ -141,8 +141,8 @@ namespace nearest {
 bool fits(const Program& program, const Instruction& it) {
     return (it.kind == Kind::nearest || it.kind == Kind::copy) && (as_bytes(program, it) || !program.grid(it.reads[0]));
 }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -236,8 +236,7 @@ void largest_of_four(const Tensor& in, uint32_t y, uint32_t width, uint8_t* to, 
 }
 
 bool is_of_four(const Window& w) {
-    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 &&
-           !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 && !has_padding(w);
 }
 
 // One plane of signs: +1 wins.
@@ -264,8 +263,8 @@ bool fits(const Program& program, const Instruction& it) {
     return it.kind == Kind::max_pool && sees(it.window) && type != Type::s32 &&
            (as_bytes(program, it) || type == Type::f32);
 }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -319,8 +318,8 @@ void run(Job& job) {
 
 namespace average_pool {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::average_pool && whole(it.window); }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
@@ -341,36 +340,18 @@ void run(Job& job) {
 }  // namespace average_pool
 
 namespace bilinear {
-namespace {
-// The two rows or columns that an output one lies between, and how far it is on the way.
-struct Between {
-    uint32_t low, high;
-    float way;
-
-    Between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool align_corners) {
-        const float step = align_corners ? (out > 1 ? float(in - 1) / float(out - 1) : 0.0f) : 1.0f / float(factor);
-        const float exact = align_corners ? step * float(at) : step * (float(at) + 0.5f) - 0.5f;
-        const float place = exact > 0 ? exact : 0;
-        low = uint32_t(place);
-        if (low > in - 1) low = in - 1;
-        high = low + 1 < in ? low + 1 : low;
-        way = place - float(low);
-    }
-};
-}  // namespace
-
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::bilinear; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     float* to = row_of(job);
     PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
-        const Between v(y, in.height, job.shape.height, job.it.factor[0], job.it.align_corners);
+        const Between v = between(y, in.height, job.shape.height, job.it.factor[0], job.it.align_corners);
         for (uint32_t x = 0; x < job.shape.width; ++x) {
-            const Between u(x, in.width, job.shape.width, job.it.factor[1], job.it.align_corners);
+            const Between u = between(x, in.width, job.shape.width, job.it.factor[1], job.it.align_corners);
             const float *a = in.floats(v.low, u.low), *b = in.floats(v.low, u.high);
             const float *c = in.floats(v.high, u.low), *d = in.floats(v.high, u.high);
             for (uint32_t i = 0; i < in.channels; ++i) {

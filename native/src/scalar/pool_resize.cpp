@@ -3,19 +3,19 @@
 #include <cstring>
 
 #include "../kernels.h"
+#include "../shapes.h"
 
 namespace pseg::scalar {
 namespace {
 
-uint64_t one_pixel(const Program&, const Instruction& it) { return 4 * uint64_t(it.channels); }
+uint64_t one_pixel(const Operator& op) { return 4 * uint64_t(op.it->channels); }
 
 float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 
 // One pixel of codes, to everything that is written.
 void put_codes(const Job& job, const Tensor& from, const uint8_t* pixel, uint32_t y, uint32_t x) {
     const bool bits = from.grid->type() == Type::bits;
-    const size_t whole =
-        bits ? (from.channels + 7) / 8 : from.channels * size_t(from.grid->type() == Type::s32 ? 4 : 1);
+    const size_t whole = bits ? (from.channels + 7) / 8 : size_t(from.channels) * bytes_of(from.grid->type());
     for (const View& view : job.it.writes) {
         const Tensor to = job.frame.tensor(view);
         for (int q = 0; q < (bits ? from.grid->planes : 1); ++q) {
@@ -69,8 +69,8 @@ void max_into(const uint8_t* from, uint8_t* to, uint32_t count) {
 
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
     each_pixel(job, [&](uint32_t y, uint32_t x) {
@@ -84,8 +84,8 @@ void run(Job& job) {
 
 namespace logits {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::output; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const size_t plane = size_t(job.shape.height) * job.shape.width;
@@ -100,8 +100,8 @@ void run(Job& job) {
 
 namespace copy {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::copy; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t y, uint32_t x) { put_pixel(job, in, y, x, y, x); });
@@ -110,8 +110,8 @@ void run(Job& job) {
 
 namespace nearest {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::nearest; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job,
@@ -121,13 +121,12 @@ void run(Job& job) {
 
 namespace max_pool {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::max_pool; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const Type type = job.frame.program.type(job.it.reads[0]);
-    const size_t bytes = type == Type::bits ? (in.channels + 7) / 8
-                                            : in.channels * size_t(type == Type::f32 || type == Type::s32 ? 4 : 1);
+    const size_t bytes = type == Type::bits ? (in.channels + 7) / 8 : size_t(in.channels) * bytes_of(type);
     each_pixel(job, [&](uint32_t y, uint32_t x) {
         bool first = true;
         std::memset(job.scratch, 0, bytes);
@@ -157,8 +156,8 @@ void run(Job& job) {
 
 namespace average_pool {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::average_pool; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const float count = float(job.it.window.kernel[0] * job.it.window.kernel[1]);
@@ -176,8 +175,8 @@ void run(Job& job) {
 
 namespace mean {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::mean; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t, uint32_t) {
@@ -193,26 +192,9 @@ void run(Job& job) {
 }  // namespace mean
 
 namespace bilinear {
-namespace {
-// The two rows or columns that an output one lies between, and how far it is on the way.
-struct Between {
-    uint32_t low, high;
-    float way;
-};
-
-Between between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool align_corners) {
-    const float step = align_corners ? (out > 1 ? float(in - 1) / float(out - 1) : 0.0f) : 1.0f / float(factor);
-    const float exact = align_corners ? step * float(at) : step * (float(at) + 0.5f) - 0.5f;
-    const float place = exact > 0 ? exact : 0;
-    uint32_t low = uint32_t(place);
-    if (low > in - 1) low = in - 1;
-    return {low, low + 1 < in ? low + 1 : low, place - float(low)};
-}
-}  // namespace
-
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::bilinear; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) { return one_pixel(program, it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(op); }
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     each_pixel(job, [&](uint32_t y, uint32_t x) {
@@ -231,10 +213,11 @@ void run(Job& job) {
 
 namespace pad {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::pad; }
-void prepare(const Program&, Instruction&) {}
+void prepare(const Program&, const Instruction&, Packed&) {}
 
 // A pixel of f32 or of codes.
-uint64_t scratch(const Program& program, const Instruction& it, Shape, Shape) {
+uint64_t scratch(const Program& program, const Operator& op, Shape, Shape) {
+    const Instruction& it = *op.it;
     const Quantization* grid = program.grid(it.reads[0]);
     const uint64_t bits = grid && grid->kind == QuantizationKind::binary_planes
                               ? uint64_t(grid->planes) * plane_bytes(program.buffers[it.reads[0].buffer].channels)
