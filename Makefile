@@ -8,6 +8,7 @@ FAST ?=
 JOBS ?= 2
 SAMPLE ?= 3
 PYTEST := $(BIN)/python -m pytest
+NATIVE := $(shell find native examples -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.c' | grep -v CMakeFiles)
 DOCS := .venv-docs/bin
 DOCS_STAMP := .venv-docs/.installed
 
@@ -15,8 +16,8 @@ DOCS_STAMP := .venv-docs/.installed
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
-	@echo "make test           ruff, mypy and tests of every kind, in minutes (FAST=1: of src and tests/unit, in one)"
-	@echo "make test-all       ruff, mypy and all tests, in less than an hour"
+	@echo "make test           ruff, mypy, clang-format and tests of every kind, in minutes (FAST=1: of src and tests/unit, in one)"
+	@echo "make test-all       ruff, mypy, clang-format and all tests, in less than an hour"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS), with a new seed (POCKETSEG_FUZZ_SEED)"
 	@echo "make docs           the documentation site in build/site; a link that leads nowhere is an error"
@@ -45,6 +46,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 # Threads are held at one for each of the workers: two processes that each take all cores wait for one another.
 # Each worker begins with half of the files and takes over from the other what it has not begun: files stay together, so

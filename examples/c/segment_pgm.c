@@ -2,10 +2,11 @@
  *
  *     segment_pgm model.pseg image.pgm mask.pgm
  *
- * The image is an 8-bit binary PGM (P5) of the size that the model was made for: this example does not resize. It takes models of
- * one channel and one class that are normalised by fixed numbers (`normalize.kind` unit-range or train-mean-std), and refuses
- * others. What it needs to know stands in the model's card. The mask is 255 where the probability reaches the model's
- * threshold; rules for connected components are left to `pocketseg predict`, which does all of the pipeline.
+ * The image is an 8-bit binary PGM (P5) of the size that the model was made for: this example does not resize. It takes
+ * models of one channel and one class that are normalised by fixed numbers (`normalize.kind` unit-range or
+ * train-mean-std), and refuses others. What it needs to know stands in the model's card. The mask is 255 where the
+ * probability reaches the model's threshold; rules for connected components are left to `pocketseg predict`, which does
+ * all of the pipeline.
  */
 #include <math.h>
 #include <pocketseg.h>
@@ -138,10 +139,12 @@ int main(int count, char **names) {
     if (facts.in_channels != 1 || facts.out_channels != 1) return fail(names[1], "has several channels or classes");
     if (read_card(bytes, &pipeline)) return fail(names[1], "there is not enough memory");
     free(bytes);
-    if (!pipeline.plain || (strcmp(pipeline.normalization, "unit-range") && strcmp(pipeline.normalization, "train-mean-std")))
+    if (!pipeline.plain ||
+        (strcmp(pipeline.normalization, "unit-range") && strcmp(pipeline.normalization, "train-mean-std")))
         return fail(names[1], "prepares images in a way that this example lacks: use pocketseg predict");
     if (pipeline.height && (pipeline.height != height || pipeline.width != width)) {
-        snprintf(what, sizeof what, "has %ux%u pixels, the model is made for %ux%u", height, width, pipeline.height, pipeline.width);
+        snprintf(what, sizeof what, "has %ux%u pixels, the model is made for %ux%u", height, width, pipeline.height,
+                 pipeline.width);
         return fail(names[2], what);
     }
     if (pipeline.min_pixels > 0 || pipeline.min_peak > 0)

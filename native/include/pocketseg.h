@@ -8,13 +8,15 @@
  *     if (pseg_run(model, image, logits, arena, arena_bytes)) fail(pseg_error(model));
  *     pseg_close(model);
  *
- * The library reads no file and keeps no global state. Threads, if more than one is asked for, live from pseg_plan until the
- * model is closed or planned with another number, and belong to their process: after a fork, the child may use and close the
- * models of its parent, and its first pseg_run or pseg_plan of each starts threads of its own. What was being opened, planned or
- * closed by another thread at that moment is lost to the child; what was run needs nothing but another run.
- * Functions never throw. A model may be used by one thread at a time; different models are independent. POCKETSEG_ISA forces the
- * kernels of an instruction set, where they are there; it is read by pseg_open. Opening and planning take a time in proportion to
- * the bytes of the file, whatever it says.
+ * The library reads no file and keeps no global state. Threads, if more than one is asked for, live from pseg_plan
+ * until the model is closed or planned with another number, and belong to their process: after a fork, the child may
+ * use and close the models of its parent, and its first pseg_run or pseg_plan of each starts threads of its own. What
+ * was being opened, planned or closed by another thread at that moment is lost to the child; what was run needs nothing
+ * but another run.
+ *
+ * Functions never throw. A model may be used by one thread at a time; different models are independent. POCKETSEG_ISA
+ * forces the kernels of an instruction set, where they are there; it is read by pseg_open. Opening and planning take a
+ * time in proportion to the bytes of the file, whatever it says.
  */
 #ifndef POCKETSEG_H
 #define POCKETSEG_H
@@ -40,7 +42,7 @@ enum pseg_status {
     PSEG_DAMAGED = 3,      /* torn, altered, or inconsistent */
     PSEG_TOO_LARGE = 4,    /* above a limit of this library or of this machine's addresses */
     PSEG_BAD_ARGUMENT = 5, /* a size, a pointer, a number of threads, an arena, or POCKETSEG_ISA */
-    PSEG_NO_MEMORY = 6,
+    PSEG_NO_MEMORY = 6,    /* of the machine, or no more threads */
     PSEG_NOT_FINITE = 7    /* nan or inf in the image, or where a tensor becomes codes */
 };
 
@@ -66,8 +68,8 @@ PSEG_API int pseg_describe(const pseg_model *model, pseg_facts *facts);
 /* The instruction set whose kernels were chosen; "" for a model that failed to open. */
 PSEG_API const char *pseg_isa(const pseg_model *model);
 
-/* The kernel that runs an instruction, such as "avx512/convolution_codes"; "" for one that is done inside of its neighbour,
- * and for one that is not there. */
+/* The kernel that runs an instruction, such as "avx512/convolution_codes"; "" for one that is done inside of its
+ * neighbor, and for one that is not there. */
 PSEG_API const char *pseg_kernel(const pseg_model *model, uint32_t instruction);
 
 /* Names of the kernels that a file may ask for, those for other machines too, from 0 on; "" behind the last. */
@@ -77,8 +79,9 @@ PSEG_API const char *pseg_kernel_name(uint32_t number);
 PSEG_API int pseg_plan(pseg_model *model, uint32_t height, uint32_t width, uint32_t threads, size_t *arena_bytes);
 
 /* Computes logits (out_channels × height × width) of one image (in_channels × height × width), both f32, row by row and
- * plane by plane. Nothing is allocated (but threads, by the first run after a fork): all work happens in the arena, of which exactly arena_bytes are used, whose
- * content and alignment do not matter. Results do not depend on the number of threads. */
+ * plane by plane. Nothing is allocated (but threads, by the first run after a fork): all work happens in the arena, of
+ * which exactly arena_bytes are used, whose content and alignment do not matter. Results do not depend on the number of
+ * threads. */
 PSEG_API int pseg_run(pseg_model *model, const float *image, float *logits, void *arena, size_t arena_bytes);
 
 /* Why the last call on this model failed; "" if none did. Valid until the next call on it. */

@@ -17,18 +17,18 @@
 
 namespace pseg {
 
-#define KERNEL(set, name)                                              \
-    namespace set::name {                                              \
-    bool fits(const Program&, const Instruction&);                     \
-    void prepare(const Program&, Instruction&);                        \
-    uint64_t scratch(const Program&, const Instruction&, Shape, Shape); \
-    void run(Job&);                                                    \
+#define KERNEL(isa, name)                                            \
+    namespace isa::name {                                            \
+    bool fits(const Program&, const Instruction&);                   \
+    void prepare(const Program&, const Instruction&, Packed&);       \
+    uint64_t scratch(const Program&, const Operator&, Shape, Shape); \
+    void run(Job&);                                                  \
     }
-#define JOINED(set, name, first, second)                                      \
-    namespace set::name {                                                     \
-    bool joins(const Program&, const Instruction&, const Instruction&);       \
-    uint64_t scratch(const Program&, const Instruction&, Shape, Shape);       \
-    void run(Job&);                                                           \
+#define JOINED(isa, name, first, second)                             \
+    namespace isa::name {                                            \
+    bool joins(const Program&, const Operator&, const Operator&);    \
+    uint64_t scratch(const Program&, const Operator&, Shape, Shape); \
+    void run(Job&);                                                  \
     }
 #include "kernels.inc"
 #undef KERNEL
@@ -37,8 +37,9 @@ namespace pseg {
 namespace {
 
 constexpr Kernel KERNELS[] = {
-#define KERNEL(set, name) {#set "/" #name, Isa::set, set::name::fits, set::name::prepare, set::name::scratch, set::name::run},
-#define JOINED(set, name, first, second)
+#define KERNEL(isa, name) \
+    {#isa "/" #name, Isa::isa, isa::name::fits, isa::name::prepare, isa::name::scratch, isa::name::run},
+#define JOINED(isa, name, first, second)
 #include "kernels.inc"
 #undef KERNEL
 #undef JOINED
@@ -46,21 +47,24 @@ constexpr Kernel KERNELS[] = {
 
 struct Joined {
     const char *first, *second;
-    bool (*joins)(const Program&, const Instruction&, const Instruction&);
+    bool (*joins)(const Program&, const Operator&, const Operator&);
     Kernel kernel;
 };
 
 const Joined JOINS[] = {
-#define KERNEL(set, name)
-#define JOINED(set, name, first, second) \
-    {#set "/" #first, #set "/" #second, set::name::joins, {#set "/" #name, Isa::set, nullptr, nullptr, set::name::scratch, set::name::run}},
+#define KERNEL(isa, name)
+#define JOINED(isa, name, first, second) \
+    {#isa "/" #first,                    \
+     #isa "/" #second,                   \
+     isa::name::joins,                   \
+     {#isa "/" #name, Isa::isa, nullptr, nullptr, isa::name::scratch, isa::name::run}},
 #include "kernels.inc"
 #undef KERNEL
 #undef JOINED
     {nullptr, nullptr, nullptr, {}},
 };
 
-// Whether this machine has a set.
+// Whether this machine has an ISA.
 bool has(Isa isa) {
     switch (isa) {
         case Isa::scalar:
@@ -69,8 +73,9 @@ bool has(Isa isa) {
         case Isa::avx2:
             return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
         case Isa::avx512:
-            return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+            return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                   __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
 #if defined(POCKETSEG_AMX)
         case Isa::amx:
             return has(Isa::avx512) && tiles_are_granted();
@@ -87,67 +92,88 @@ bool has(Isa isa) {
     }
 }
 
-constexpr Isa SETS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
+constexpr Isa ISAS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
 
-// Who touches a storage: how often, and the first one that reads it.
+// Who touches a buffer: how often, and the first one that reads it.
 struct Use {
     size_t writes = 0, reads = 0, reader = 0;
 };
 
 std::vector<Use> uses(const Program& program) {
-    std::vector<Use> of(program.storages.size());
+    std::vector<Use> of(program.buffers.size());
     for (size_t i = 0; i < program.instructions.size(); ++i) {
         const Instruction& it = program.instructions[i];
         const auto read = [&](const View& view) {
-            if (of[view.storage].reads++ == 0) of[view.storage].reader = i;
+            if (of[view.buffer].reads++ == 0) of[view.buffer].reader = i;
         };
-        for (const View& view : it.writes) ++of[view.storage].writes;
+        for (const View& view : it.writes) ++of[view.buffer].writes;
         for (const View& view : it.reads) read(view);
         for (const Step& step : it.steps)
-            if (step.kind == StepKind::add || step.kind == StepKind::multiply) read(step.view), read(step.view);
+            if (has_operand(step)) read(step.view), read(step.view);  // not what a joined kernel reads
     }
     return of;
 }
 
-}  // namespace
-
-void choose_kernel(const Program& program, Instruction& it, Isa isa) {
-    const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
-    // Of the image there is nothing that a kernel could look at.
-    it.alone = it.kernel && !it.reads.empty() && fits(*it.kernel);
-    if (!it.alone) it.kernel = std::find_if(KERNELS, std::end(KERNELS), fits);
-    if (it.kernel == std::end(KERNELS)) throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
-    it.kernel->prepare(program, it);
-    it.weights.f32 = {}, it.weights.whole = {};
+// The kernel that the file asks for; what this library does not know is not asked for.
+const Kernel* requested(const KernelHints& hints, size_t instruction, Isa isa) {
+    if (hints.kernels.empty() || hints.machine != isa_name(isa)) return nullptr;
+    for (const Kernel& kernel : KERNELS)
+        if (hints.kernels[instruction] == kernel.name) return &kernel;
+    return nullptr;
 }
 
-const Kernel* kernel_at(size_t number) { return number < std::size(KERNELS) ? &KERNELS[number] : nullptr; }
+void choose(const Program& program, const Instruction& it, const Kernel* requested, Isa isa, Operator& op) {
+    const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
+    op.it = &it;
+    // Of the image there is nothing that a kernel could look at.
+    op.requested = requested && !it.reads.empty() && fits(*requested);
+    op.kernel = op.requested ? requested : std::find_if(KERNELS, std::end(KERNELS), fits);
+    if (op.kernel == std::end(KERNELS)) throw Fault(PSEG_DAMAGED, "the file is damaged: an operation of unknown form");
+    op.kernel->prepare(program, it, op.packed);
+}
 
-void join_kernels(Program& program, Isa isa) {
+void join_kernels(const Program& program, Operators& operators, Isa isa) {
     const std::vector<Use> use = uses(program);
-    for (size_t i = 0; i + 1 < program.instructions.size(); ++i) {
-        Instruction &first = program.instructions[i], &second = program.instructions[i + 1];
-        if (!first.kernel || first.alone || second.alone || first.writes.size() != 1) continue;
-        const Use& between = use[first.writes[0].storage];
+    for (size_t i = 0; i + 1 < operators.size(); ++i) {
+        Operator &first = operators[i], &second = operators[i + 1];
+        if (!first.kernel || first.requested || second.requested || first.it->writes.size() != 1) continue;
+        const Use& between = use[first.it->writes[0].buffer];
         if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
         for (const Joined* join = JOINS; join->first; ++join) {
-            if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) || std::strcmp(second.kernel->name, join->second)) continue;
+            if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) ||
+                std::strcmp(second.kernel->name, join->second))
+                continue;
             if (!join->joins(program, first, second)) continue;
             first.kernel = nullptr;
             second.kernel = &join->kernel;
-            second.inside = uint32_t(i);
+            second.producer = &first;
             break;
         }
     }
 }
 
+}  // namespace
+
+Operators choose_kernels(Program& program, const KernelHints& hints, Isa isa) {
+    Operators operators(program.instructions.size());
+    for (size_t i = 0; i < operators.size(); ++i) {
+        choose(program, program.instructions[i], requested(hints, i, isa), isa, operators[i]);
+        program.instructions[i].weights.release();
+    }
+    join_kernels(program, operators, isa);
+    return operators;
+}
+
+const Kernel* kernel_at(size_t number) { return number < std::size(KERNELS) ? &KERNELS[number] : nullptr; }
+
 Isa chosen_isa() {
     const char* wanted = std::getenv("POCKETSEG_ISA");
     char offered[40] = "";
-    for (Isa isa : SETS) {
+    for (Isa isa : ISAS) {
         if (!has(isa)) continue;
         if (!wanted || !*wanted || std::strcmp(wanted, isa_name(isa)) == 0) return isa;
-        std::snprintf(offered + std::strlen(offered), sizeof offered - std::strlen(offered), "%s%s", *offered ? ", " : "", isa_name(isa));
+        std::snprintf(offered + std::strlen(offered), sizeof offered - std::strlen(offered), "%s%s",
+                      *offered ? ", " : "", isa_name(isa));
     }
     throw Fault(PSEG_BAD_ARGUMENT, "POCKETSEG_ISA=%.40s is not offered here; there is %s", wanted, offered);
 }
@@ -168,20 +194,29 @@ const char* isa_name(Isa isa) {
 }
 
 Tensor Frame::tensor(const View& view) const {
-    const Storage& storage = program.storages[view.storage];
-    const Shape shape = plan.storages[view.storage];
-    const uint32_t kept = plan.rings[view.storage];
-    Tensor out{(kept ? rings : arena) + plan.offsets[view.storage], storage.grid, shape.height, shape.width, view.channels, kept, 0, 0, 0, 0};
-    out.pixel = size_t(pixel_bytes(storage));
+    const Buffer& buffer = program.buffers[view.buffer];
+    const Shape shape = plan.shapes.buffers[view.buffer];
+    const uint32_t kept = plan.fusion.rings[view.buffer];
+    Tensor out{kept ? rings + plan.fusion.offsets[view.buffer] : arena + plan.offsets[view.buffer],
+               buffer.grid,
+               shape.height,
+               shape.width,
+               view.channels,
+               kept,
+               0,
+               0,
+               0,
+               0};
+    out.pixel = size_t(pixel_bytes(buffer));
     out.row = out.pixel * shape.width;
     const Type type = program.type(view);
     if (type == Type::bits) {
-        out.plane = size_t(plane_bytes(storage.channels));
+        out.plane = size_t(plane_bytes(buffer.channels));
         const uint32_t end = uint32_t(view.first) + view.channels;
-        out.tail = end == storage.channels ? out.plane - (end + 7) / 8 : 0;
+        out.tail = end == buffer.channels ? out.plane - (end + 7) / 8 : 0;
         out.data += view.first / 8;
     } else {
-        out.data += view.first * size_t(type == Type::f32 || type == Type::s32 ? 4 : 1);
+        out.data += size_t(view.first) * bytes_of(type);
     }
     return out;
 }

@@ -2,54 +2,27 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
+#include "fusion.h"
+#include "operators.h"
 #include "program.h"
+#include "shapes.h"
 
 namespace pseg {
 
-constexpr size_t ALIGNMENT = 64;
-
-struct Shape {
-    uint32_t height = 0, width = 0;
-};
-
-// Rows first … last − 1.
-struct Span {
-    uint32_t first = 0, last = 0;
-};
-
-constexpr size_t MOST_MEMBERS = 16;
-
-// Instructions that are done together (turns.h), or one alone.
-struct Turn {
-    // Whose result one member needs for its own; `window`: the rows that its window sees, else the same rows.
-    struct Edge {
-        uint8_t from, to;
-        bool window;
-    };
-    std::vector<uint32_t> members;  // instructions, in order
-    std::vector<Edge> edges;
-    uint32_t rows = 0;        // of the last one's result, at a time
-    uint64_t ring_bytes = 0;  // of one thread
-};
-
 struct Plan {
     uint32_t threads = 0;
-    std::vector<Shape> results;   // of each instruction
-    std::vector<Shape> storages;  // of each storage
-    std::vector<Turn> turns;
-    std::vector<uint32_t> rings;  // rows that are kept of each storage, a power of two; 0: all
-    std::vector<size_t> offsets;  // of each storage in the arena; of rings in the memory of a thread
+    Shapes shapes;
+    Fusion fusion;                // groups in the order in which they run
+    std::vector<size_t> offsets;  // of each buffer that is no ring, in the arena
     size_t scratch_offset = 0;    // memory of the first thread: rings, then what kernels need
     size_t scratch_bytes = 0;     // of one thread
     size_t arena_bytes = 0;       // with what aligning the caller's pointer may cost
 };
 
-// The rows that one of several threads does.
-Span part_of(uint32_t rows, uint32_t part, uint32_t parts);
-
 // Throws Fault where the size does not fit the net, or needs too much memory.
-Plan planned(const Program& program, uint32_t height, uint32_t width, uint32_t threads);
+Plan make_plan(const Program& program, const Operators& operators, uint32_t height, uint32_t width, uint32_t threads);
 
 }  // namespace pseg

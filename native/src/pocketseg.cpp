@@ -11,7 +11,6 @@
 #include "fault.h"
 #include "kernels.h"
 #include "reader.h"
-#include "turns.h"
 #if defined(POCKETSEG_THREADS)
 #include "pool.h"
 #endif
@@ -19,7 +18,8 @@
 struct pseg_model {
     ~pseg_model() { leave_pool(); }
 
-    // The threads of another process are not there to be waited for: the few hundred bytes that were theirs are left behind.
+    // The threads of another process are not there to be waited for: the few hundred bytes that were theirs are left
+    // behind.
     void leave_pool() {
 #if defined(POCKETSEG_THREADS)
         if (pool && !pool->is_of_this_process()) (void)pool.release();
@@ -27,7 +27,8 @@ struct pseg_model {
 #endif
     }
 
-    pseg::Program program;
+    pseg::Program program;      // what the file says
+    pseg::Operators operators;  // what this machine chose for it
     pseg::Plan plan;
     pseg::Isa isa = pseg::Isa::scalar;
     bool open = false;
@@ -42,7 +43,7 @@ namespace {
 
 using namespace pseg;
 
-int told(pseg_model* model, int status, const char* text) {
+int report(pseg_model* model, int status, const char* text) {
     std::snprintf(model->error, sizeof model->error, "%s", text);
     return status;
 }
@@ -55,15 +56,15 @@ int guarded(pseg_model* model, Work work) {
         work();
         return PSEG_OK;
     } catch (const Fault& fault) {
-        return told(model, fault.status, fault.text);
+        return report(model, fault.status, fault.text);
     } catch (const std::bad_alloc&) {
-        return told(model, PSEG_NO_MEMORY, "there is not enough memory");
+        return report(model, PSEG_NO_MEMORY, "there is not enough memory");
     } catch (const std::system_error&) {
-        return told(model, PSEG_NO_MEMORY, "the threads cannot be started");
+        return report(model, PSEG_NO_MEMORY, "the threads cannot be started");
     } catch (const std::length_error&) {
-        return told(model, PSEG_NO_MEMORY, "there is not enough memory");
+        return report(model, PSEG_NO_MEMORY, "there is not enough memory");
     } catch (...) {
-        return told(model, PSEG_DAMAGED, "an unknown fault");
+        return report(model, PSEG_DAMAGED, "an unknown fault");
     }
 }
 
@@ -71,50 +72,56 @@ void check(bool good, const char* what) {
     if (!good) throw Fault(PSEG_BAD_ARGUMENT, "%s", what);
 }
 
-// One turn, in parts of the rows of its last result.
+// One group, in parts of the rows of its last result.
 struct Work {
     const Frame& frame;
-    const Turn& turn;
+    const Operators& operators;
+    const FusionGroup& group;
     std::atomic<uint32_t> failed;  // an instruction where a value is not finite
 };
 
-void do_rows(Work& work, const Frame& frame, uint32_t member, Span rows) {
+void do_rows(Work& work, const Frame& frame, uint32_t op, Span rows) {
     if (rows.first >= rows.last) return;
-    const uint32_t i = work.turn.members[member];
-    const Instruction& it = frame.program.instructions[i];
-    Job job{frame, it, frame.plan.results[i], rows.first, rows.last, frame.rings + work.turn.ring_bytes, true};
-    it.kernel->run(job);
+    const uint32_t i = work.group.ops[op];
+    const Operator& now = work.operators[i];
+    uint8_t* scratch = frame.rings + work.group.ring_bytes;
+    Job job{frame, now, *now.it, frame.plan.shapes.results[i], rows.first, rows.last, scratch, true};
+    now.kernel->run(job);
     if (!job.finite) work.failed = i;
 }
 
 void do_part(void* context, uint32_t part) {
     Work& work = *static_cast<Work*>(context);
     const Plan& plan = work.frame.plan;
-    const Turn& turn = work.turn;
+    const FusionGroup& group = work.group;
     Frame frame = work.frame;
     frame.rings = frame.arena + plan.scratch_offset + part * plan.scratch_bytes;
-    const uint32_t count = uint32_t(turn.members.size());
-    const Span all = part_of(plan.results[turn.members.back()].height, part, plan.threads);
+    const uint32_t count = uint32_t(group.ops.size());
+    const Span all = part_of(plan.shapes.results[group.ops.back()].height, part, plan.threads);
     if (count == 1) return do_rows(work, frame, 0, all);
-    uint32_t done[MOST_MEMBERS] = {};
-    each_stretch(frame.program, plan, turn, all, done, [&](uint32_t m, Span, Span fresh) { do_rows(work, frame, m, fresh); });
+    uint32_t done[MAX_FUSED_OPS] = {};
+    for_each_stripe(work.operators, plan.shapes, group, all, done,
+                    [&](uint32_t op, Span, Span fresh) { do_rows(work, frame, op, fresh); });
     // Rows that no window saw, of what others see as well.
     if (part + 1 < plan.threads) return;
-    for (uint32_t m = 0; m < count; ++m) do_rows(work, frame, m, {done[m], plan.results[turn.members[m]].height});
+    for (uint32_t op = 0; op < count; ++op)
+        do_rows(work, frame, op, {done[op], plan.shapes.results[group.ops[op]].height});
 }
 
 void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     const Frame frame{model.program, model.plan, arena, nullptr, image, logits};
-    for (const Turn& turn : model.plan.turns) {
-        Work work{frame, turn, {UINT32_MAX}};
+    for (const FusionGroup& group : model.plan.fusion.groups) {
+        Work work{frame, model.operators, group, {UINT32_MAX}};
 #if defined(POCKETSEG_THREADS)
-        if (model.pool) model.pool->run(do_part, &work);
+        if (model.pool)
+            model.pool->run(do_part, &work);
         else
 #endif
             for (uint32_t part = 0; part < model.plan.threads; ++part) do_part(&work, part);
         const uint32_t failed = work.failed;
         if (failed == UINT32_MAX) continue;
-        throw Fault(PSEG_NOT_FINITE, "instruction %u (%s): a value is nan or inf", failed, model.program.instructions[failed].kernel->name);
+        throw Fault(PSEG_NOT_FINITE, "instruction %u (%s): a value is nan or inf", failed,
+                    model.operators[failed].kernel->name);
     }
 }
 
@@ -143,7 +150,9 @@ int pseg_open(const void* bytes, size_t length, pseg_model** model) {
     return guarded(*model, [&] {
         check(bytes != nullptr, "there are no bytes");
         (*model)->isa = chosen_isa();
-        (*model)->program = read_program(static_cast<const uint8_t*>(bytes), length, (*model)->isa);
+        ModelFile file = read_model(static_cast<const uint8_t*>(bytes), length);
+        (*model)->program = std::move(file.program);
+        (*model)->operators = choose_kernels((*model)->program, file.hints, (*model)->isa);
         (*model)->open = true;
     });
 }
@@ -158,8 +167,8 @@ int pseg_describe(const pseg_model* model, pseg_facts* facts) {
 const char* pseg_isa(const pseg_model* model) { return model && model->open ? isa_name(model->isa) : ""; }
 
 const char* pseg_kernel(const pseg_model* model, uint32_t instruction) {
-    if (!model || !model->open || instruction >= model->program.instructions.size()) return "";
-    const Kernel* kernel = model->program.instructions[instruction].kernel;
+    if (!model || !model->open || instruction >= model->operators.size()) return "";
+    const Kernel* kernel = model->operators[instruction].kernel;
     return kernel ? kernel->name : "";
 }
 
@@ -174,7 +183,7 @@ int pseg_plan(pseg_model* model, uint32_t height, uint32_t width, uint32_t threa
         check(model->open, "the model was not opened");
         check(arena_bytes != nullptr, "there is no place for the number of bytes");
         model->plan = {};
-        Plan plan = planned(model->program, height, width, threads);
+        Plan plan = make_plan(model->program, model->operators, height, width, threads);
         make_pool(*model, threads);
         model->plan = std::move(plan);
         *arena_bytes = model->plan.arena_bytes;

@@ -52,7 +52,7 @@ void Pool::stop() {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         stopping_ = true;
-        ++turn_;
+        ++generation_;
     }
     begins_.notify_all();
     for (std::thread& thread : threads_) thread.join();
@@ -63,7 +63,7 @@ void Pool::run(void (*work)(void*, uint32_t), void* context) {
         const std::lock_guard<std::mutex> lock(mutex_);
         work_ = work, context_ = context;
         left_ = uint32_t(threads_.size());
-        ++turn_;
+        ++generation_;
     }
     begins_.notify_all();
     work(context, 0);
@@ -73,15 +73,15 @@ void Pool::run(void (*work)(void*, uint32_t), void* context) {
 }
 
 void Pool::serve(uint32_t part) {
-    for (uint64_t seen = 0;; ) {
-        if (!looked([&] { return turn_ != seen; })) {
+    for (uint64_t seen = 0;;) {
+        if (!looked([&] { return generation_ != seen; })) {
             std::unique_lock<std::mutex> lock(mutex_);
-            begins_.wait(lock, [&] { return turn_ != seen; });
+            begins_.wait(lock, [&] { return generation_ != seen; });
         }
         {
             // A turn is over before the next one begins, so that what is read here is of this turn.
             const std::lock_guard<std::mutex> lock(mutex_);
-            seen = turn_;
+            seen = generation_;
             if (stopping_) return;
         }
         work_(context_, part);

@@ -12,8 +12,9 @@ namespace pseg {
 
 class Pool {
 public:
-    // Threads live in the process that made them: after a fork, the child has the pool's memory and none of its threads. There
-    // it can neither be run nor be destroyed, which would wait for them for ever, and is to be abandoned.
+    // Threads live in the process that made them: after a fork, the child has the pool's memory and none of its
+    // threads. There it can neither be run nor be destroyed, which would wait for them for ever, and is to be
+    // abandoned.
     bool is_of_this_process() const { return process_ == this_process(); }
 
     // The calling thread does part 0 of everything, `parts` − 1 threads the others.
@@ -35,7 +36,7 @@ private:
     std::vector<std::thread> threads_;
     std::mutex mutex_;
     std::condition_variable begins_, ends_;
-    std::atomic<uint64_t> turn_{0};
+    std::atomic<uint64_t> generation_{0};
     std::atomic<uint32_t> left_{0};
     bool stopping_ = false;
     void (*work_)(void*, uint32_t) = nullptr;

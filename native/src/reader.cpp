@@ -1,7 +1,7 @@
 // Bytes to a checked program: after this, no number of a file can make a kernel leave its memory.
 //
-// Counts are bounded before they are used, the data section is consumed in order and to its last byte, and a channel of a
-// storage is written exactly once, before it is read.
+// Counts are bounded before they are used, the data section is consumed in order and to its last byte, and a channel of
+// a buffer is written exactly once, before it is read.
 #include "reader.h"
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 
 #include "fault.h"
 #include "sha256.h"
+#include "shapes.h"
 
 namespace pseg {
 namespace {
@@ -61,8 +62,8 @@ void require(bool good, const char* what) {
     if (!good) damaged(what);
 }
 
-// Which channels of a tensor are written: spans from first to end that neither touch nor overlap, so that a file takes a time
-// in proportion to its bytes and not to the channels that it names.
+// Which channels of a tensor are written: spans from first to end that neither touch nor overlap, so that a file takes
+// a time in proportion to its bytes and not to the channels that it names.
 class Written {
 public:
     bool all(uint32_t first, uint32_t end) const {
@@ -76,8 +77,10 @@ public:
         if (next != spans_.end() && next->first < end) return false;
         if (next != spans_.begin() && std::prev(next)->second > first) return false;
         if (next != spans_.end() && next->first == end) end = next->second, next = spans_.erase(next);
-        if (next != spans_.begin() && std::prev(next)->second == first) std::prev(next)->second = end;
-        else spans_.emplace_hint(next, first, end);
+        if (next != spans_.begin() && std::prev(next)->second == first)
+            std::prev(next)->second = end;
+        else
+            spans_.emplace_hint(next, first, end);
         return true;
     }
 
@@ -87,64 +90,66 @@ private:
 
 class Reader {
 public:
-    Reader(Cursor program, Cursor data, uint32_t version, Isa isa) : in_(program), data_(data), version_(version), isa_(isa) {}
+    Reader(Cursor program, Cursor data, uint32_t version) : in_(program), data_(data), version_(version) {}
 
-    Program read() {
+    ModelFile read() {
         program_.in_channels = in_.u16(), program_.out_channels = in_.u16(), program_.multiple = in_.u16();
         require(program_.in_channels && program_.out_channels && program_.multiple, "a net without channels");
-        const size_t grids = in_.u16(), storages = in_.u16(), instructions = in_.u16();
+        const size_t grids = in_.u16(), buffers = in_.u16(), instructions = in_.u16();
         // What is reserved is in proportion to the bytes that are there.
-        require(3 * grids + 4 * storages + 4 * instructions <= in_.left(), "a section ends too soon");
-        if (version_ > 1) asked(instructions);
+        require(3 * grids + 4 * buffers + 4 * instructions <= in_.left(), "a section ends too soon");
+        if (version_ > 1) hints(instructions);
         // Pointers to grids are kept: the vector does not grow later.
         program_.grids.reserve(grids);
         for (size_t i = 0; i < grids; ++i) program_.grids.push_back(grid());
         program_.exact = grids > 0;
-        if (storages > MOST_STORAGES) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MOST_STORAGES);
-        program_.storages.reserve(storages);
-        for (size_t i = 0; i < storages; ++i) program_.storages.push_back(storage());
+        if (buffers > MAX_BUFFERS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu tensors", (unsigned long long)MAX_BUFFERS);
+        program_.buffers.reserve(buffers);
+        for (size_t i = 0; i < buffers; ++i) program_.buffers.push_back(buffer());
         uint64_t channels = 0;
-        for (const Storage& each : program_.storages) channels += each.channels;
-        if (channels > MOST_CHANNELS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MOST_CHANNELS);
-        written_.resize(storages);
+        for (const Buffer& each : program_.buffers) channels += each.channels;
+        if (channels > MAX_CHANNELS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu channels", (unsigned long long)MAX_CHANNELS);
+        written_.resize(buffers);
         program_.instructions.reserve(instructions);
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
         require(in_.left() == 0 && data_.left() == 0, "bytes are left over");
         require(instructions > 0 && program_.instructions.back().kind == Kind::output, "a net without an end");
-        join_kernels(program_, isa_);
-        return std::move(program_);
+        return {std::move(program_), std::move(hints_)};
     }
 
 private:
-    // Which kernels the file asks for, and on machines of which set; what this one does not know is not asked for.
-    void asked(size_t instructions) {
-        const bool here = name() == isa_name(isa_);
+    void hints(size_t instructions) {
+        hints_.machine = name();
         const size_t names = in_.u8();
         require(names > 0, "no kernel is asked for");
-        for (size_t i = 1; i <= names; ++i) {
-            const std::string_view wanted = name();
-            for (size_t n = 0; here && kernel_at(n); ++n)
-                if (wanted == kernel_at(n)->name) named_[i] = kernel_at(n);
+        std::string_view named[256];  // by their numbers, from 1 on; 0 asks for none
+        for (size_t i = 1; i <= names; ++i) named[i] = name();
+        const uint8_t* numbers = in_.take(instructions);
+        hints_.kernels = std::vector<std::string_view>(instructions);
+        for (size_t i = 0; i < instructions; ++i) {
+            require(numbers[i] <= names, "a kernel that is not there");
+            hints_.kernels[i] = named[numbers[i]];
         }
-        asked_ = in_.take(instructions);
-        for (size_t i = 0; i < instructions; ++i) require(asked_[i] <= names, "a kernel that is not there");
     }
 
     std::string_view name() {
         const size_t length = in_.u8();
         const char* text = reinterpret_cast<const char*>(in_.take(length));
         require(length > 0, "a name of no length");
-        require(length <= MOST_NAME_BYTES, "a name of too many bytes");
+        require(length <= MAX_NAME_BYTES, "a name of too many bytes");
         for (size_t i = 0; i < length; ++i) require(text[i] > ' ' && text[i] <= '~', "a name that cannot be read");
         return {text, length};
     }
 
-    Grid grid() {
-        Grid grid;
-        grid.kind = GridKind(in_.u8());
+    Quantization grid() {
+        Quantization grid;
+        grid.kind = QuantizationKind(in_.u8());
         switch (grid.kind) {
-            case GridKind::uniform: {
-                grid.zero_point = int32_t(in_.u32()), grid.lowest = int32_t(in_.u32()), grid.highest = int32_t(in_.u32());
+            case QuantizationKind::uniform: {
+                grid.zero_point = int32_t(in_.u32()), grid.lowest = int32_t(in_.u32()),
+                grid.highest = int32_t(in_.u32());
                 grid.scale = in_.f32(), grid.inverse_scale = in_.f32();
                 const int32_t most = 1 << 24;  // whole numbers up to here are exact in f32
                 require(-most <= grid.lowest && grid.lowest <= grid.zero_point && grid.zero_point <= grid.highest &&
@@ -152,14 +157,14 @@ private:
                         "a grid without order");
                 break;
             }
-            case GridKind::powers:
+            case QuantizationKind::power_of_two:
                 grid.i = in_.u8(), grid.f = in_.u8();
                 require(grid.i + grid.f >= 1 && grid.i + grid.f <= 16, "a grid of too many powers");
                 grid.scale = std::ldexp(1.0f, -grid.f);
                 break;
-            case GridKind::signs: {
+            case QuantizationKind::binary_planes: {
                 grid.planes = in_.u8();
-                require(grid.planes >= 1 && grid.planes <= MOST_PLANES, "too many planes");
+                require(grid.planes >= 1 && grid.planes <= MAX_PLANES, "too many planes");
                 float rest = 0;
                 for (int q = 0; q < grid.planes; ++q) {
                     grid.gammas[q] = in_.f32();
@@ -176,25 +181,25 @@ private:
         return grid;
     }
 
-    const Grid* grid_number() {
+    const Quantization* grid_number() {
         const size_t number = in_.u16();
         require(number <= program_.grids.size(), "a grid that is not there");
         return number ? &program_.grids[number - 1] : nullptr;
     }
 
-    Storage storage() {
-        Storage storage;
-        storage.channels = in_.u16();
-        storage.grid = grid_number();
-        require(storage.channels > 0, "a tensor without channels");
-        return storage;
+    Buffer buffer() {
+        Buffer buffer;
+        buffer.channels = in_.u16();
+        buffer.grid = grid_number();
+        require(buffer.channels > 0, "a tensor without channels");
+        return buffer;
     }
 
     View view() {
         View view;
-        view.storage = in_.u16(), view.first = in_.u16(), view.channels = in_.u16();
-        require(view.storage < program_.storages.size(), "a tensor that is not there");
-        const Storage& whole = program_.storages[view.storage];
+        view.buffer = in_.u16(), view.first = in_.u16(), view.channels = in_.u16();
+        require(view.buffer < program_.buffers.size(), "a tensor that is not there");
+        const Buffer& whole = program_.buffers[view.buffer];
         const uint32_t end = uint32_t(view.first) + view.channels;
         require(view.channels && end <= whole.channels, "channels that are not there");
         // Bits are written byte by byte.
@@ -205,14 +210,15 @@ private:
 
     View read_view() {
         const View found = view();
-        require(written_[found.storage].all(found.first, uint32_t(found.first) + found.channels), "a tensor is read before it is written");
+        require(written_[found.buffer].all(found.first, uint32_t(found.first) + found.channels),
+                "a tensor is read before it is written");
         return found;
     }
 
     View written_view(uint32_t channels) {
         const View found = view();
         require(found.channels == channels, "a result in a tensor of other channels");
-        require(written_[found.storage].add(found.first, uint32_t(found.first) + channels), "a tensor is written twice");
+        require(written_[found.buffer].add(found.first, uint32_t(found.first) + channels), "a tensor is written twice");
         return found;
     }
 
@@ -222,7 +228,6 @@ private:
         const uint8_t kind = in_.u8();
         require(kind < KINDS, "an unknown operation");
         it.kind = Kind(kind);
-        if (asked_) it.kernel = named_[asked_[index]];
         const size_t reads = in_.u8(), steps = in_.u8(), writes = in_.u8();
         require(reads == (it.kind == Kind::input ? 0 : 1), "an operation of other inputs");
         for (size_t i = 0; i < reads; ++i) it.reads.push_back(read_view());
@@ -236,18 +241,17 @@ private:
         for (size_t i = 0; i < writes; ++i) it.writes.push_back(written_view(it.channels));
         if (it.kind == Kind::output) {
             require(index + 1 == count && writes == 0 && it.channels == program_.out_channels, "an end in the middle");
-            choose_kernel(program_, it, isa_);
             return;
         }
         require(writes > 0, "a result that goes nowhere");
         for (const View& to : it.writes)
             require(computes(it, from) || program_.grid(to) == program_.grid(it.reads[0]), "codes of two grids");
-        choose_kernel(program_, it, isa_);
     }
 
     // Whether it makes f32, or only moves codes.
     static bool computes(const Instruction& it, Type from) {
-        const bool moves = it.kind == Kind::copy || it.kind == Kind::max_pool || it.kind == Kind::nearest || it.kind == Kind::pad;
+        const bool moves =
+            it.kind == Kind::copy || it.kind == Kind::max_pool || it.kind == Kind::nearest || it.kind == Kind::pad;
         return !moves || from == Type::f32;
     }
 
@@ -260,8 +264,9 @@ private:
             case Kind::max_pool:
                 it.window = window();
                 for (int side = 0; side < 2; ++side) {
-                    const int reach = it.window.dilation[side] * (it.window.kernel[side] - 1) + 1;
-                    require(it.window.padding[side] < reach && it.window.padding[side + 2] < reach, "a pooling of padding only");
+                    const uint32_t reached = reach(it.window, side);
+                    require(it.window.padding[side] < reached && it.window.padding[side + 2] < reached,
+                            "a pooling of padding only");
                 }
                 if (from == Type::bits) require(program_.grid(it.reads[0])->planes == 1, "a pooling of planes");
                 return;
@@ -275,8 +280,8 @@ private:
                 it.factor[0] = in_.u8(), it.factor[1] = in_.u8();
                 require(it.factor[0] && it.factor[1], "a resize by 0");
                 if (it.kind == Kind::nearest) return;
-                it.corners = in_.u8();
-                require(it.corners <= 1, "a switch that is neither on nor off");
+                it.align_corners = in_.u8();
+                require(it.align_corners <= 1, "a switch that is neither on nor off");
                 break;
             case Kind::pad:
                 for (int i = 0; i < 4; ++i) it.window.padding[i] = in_.u8();
@@ -301,7 +306,7 @@ private:
         const bool transposed = it.kind == Kind::transposed;
         it.window = window();
         if (transposed) {
-            it.grown[0] = in_.u8(), it.grown[1] = in_.u8();
+            it.output_padding[0] = in_.u8(), it.output_padding[1] = in_.u8();
             require(from == Type::f32, "an operation on codes");
         }
         it.groups = in_.u16();
@@ -312,11 +317,11 @@ private:
         const bool codes = it.weights.kind != WeightKind::f32 && it.weights.kind != WeightKind::bf16;
         require(codes || from == Type::f32, "f32 weights over codes");
         require(!codes || !transposed, "a transposed convolution of codes");
-        const Grid* grid = program_.grid(it.reads[0]);
+        const Quantization* grid = program_.grid(it.reads[0]);
         program_.exact |= codes;
         if (codes) it.m = constants(it.weights.planes * uint32_t(grid ? grid->planes : 1), it.channels);
         it.b = constants(1, it.channels);
-        if (grid && it.weights.largest_sum * double(grid->largest()) > LARGEST_SUM)
+        if (grid && it.weights.largest_sum * double(grid->largest()) > MAX_SUM)
             throw Fault(PSEG_TOO_LARGE, "the sums of a convolution do not fit 53 bits");
     }
 
@@ -328,12 +333,14 @@ private:
         const int exact[] = {32, 16, 0, 0, 1};
         const int most[] = {32, 16, 24, 6, 1};
         require(bits >= (exact[kind] ? exact[kind] : 2) && bits <= most[kind], "weights of too many bits");
-        require(planes >= 1 && planes <= (to.kind == WeightKind::signs ? MOST_PLANES : 1), "too many planes");
+        require(planes >= 1 && planes <= (to.kind == WeightKind::signs ? MAX_PLANES : 1), "too many planes");
         // At most 2^16 · 2^16 · 2^16 · planes: no overflow.
-        const uint64_t of_channel = uint64_t(it.window.kernel[0]) * it.window.kernel[1] * (it.reads[0].channels / it.groups);
+        const uint64_t of_channel =
+            uint64_t(it.window.kernel[0]) * it.window.kernel[1] * (it.reads[0].channels / it.groups);
         const uint64_t all = of_channel * it.channels;
         weights_ += all * planes;
-        if (weights_ > MOST_WEIGHTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MOST_WEIGHTS);
+        if (weights_ > MAX_WEIGHTS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu weights", (unsigned long long)MAX_WEIGHTS);
         const size_t count = size_t(all);
         if (to.kind == WeightKind::f32) {
             to.f32 = floats(count);
@@ -393,7 +400,8 @@ private:
         const uint8_t form = in_.u8();
         const uint64_t all = uint64_t(rows) * channels;
         constants_ += all;
-        if (constants_ > MOST_CONSTANTS) throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MOST_CONSTANTS);
+        if (constants_ > MAX_CONSTANTS)
+            throw Fault(PSEG_TOO_LARGE, "the net has more than %llu constants", (unsigned long long)MAX_CONSTANTS);
         const size_t count = size_t(all);
         if (form == 0) return floats(count);
         std::vector<float> out(count);
@@ -413,7 +421,8 @@ private:
     static float half(uint32_t bits, int exponent) {
         const int power = int(bits >> 10 & 31), mantissa = int(bits & 1023);
         require(power < 31, "a constant is nan or inf");
-        const float value = power ? std::ldexp(float(1024 + mantissa), power - 25 + exponent) : std::ldexp(float(mantissa), exponent - 24);
+        const float value = power ? std::ldexp(float(1024 + mantissa), power - 25 + exponent)
+                                  : std::ldexp(float(mantissa), exponent - 24);
         require(std::isfinite(value), "a constant is nan or inf");
         return bits >> 15 ? -value : value;
     }
@@ -437,9 +446,10 @@ private:
             case StepKind::add:
             case StepKind::multiply:
                 step.view = read_view();
-                require(step.view.channels == it.channels && program_.type(step.view) == Type::f32, "two tensors that do not fit");
+                require(step.view.channels == it.channels && program_.type(step.view) == Type::f32,
+                        "two tensors that do not fit");
                 break;
-            case StepKind::snap:
+            case StepKind::fake_quantize:
                 step.grid = grid_number();
                 require(step.grid, "a step without its grid");
                 break;
@@ -451,23 +461,24 @@ private:
 
     Cursor in_, data_;
     uint32_t version_;
-    Isa isa_;
     Program program_;
-    std::vector<Written> written_;  // of each storage
-    const Kernel* named_[256] = {};   // by their numbers in the file, from 1 on
-    const uint8_t* asked_ = nullptr;  // of each instruction, such a number or 0
+    KernelHints hints_;
+    std::vector<Written> written_;  // of each buffer
     uint64_t weights_ = 0, constants_ = 0;
 };
 
 }  // namespace
 
-Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
-    if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0) throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
-    if (length > MOST_FILE_BYTES) throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MOST_FILE_BYTES);
+ModelFile read_model(const uint8_t* bytes, size_t length) {
+    if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
+        throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
+    if (length > MAX_FILE_BYTES)
+        throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MAX_FILE_BYTES);
     require(length >= HEADER_BYTES, "it is torn");
     Cursor header(bytes + sizeof MAGIC, DIGEST_AT - sizeof MAGIC);
     const uint32_t version = header.u32(), zero = header.u32();
-    if (version > FORMAT_VERSION) throw Fault(PSEG_TOO_NEW, "the file is of version %u, newer than %u", version, FORMAT_VERSION);
+    if (version > FORMAT_VERSION)
+        throw Fault(PSEG_TOO_NEW, "the file is of version %u, newer than %u", version, FORMAT_VERSION);
     require(version > 0 && zero == 0, "its header is wrong");
     uint64_t sizes[4];
     for (uint64_t& size : sizes) size = header.number(8);
@@ -484,7 +495,7 @@ Program read_program(const uint8_t* bytes, size_t length, Isa isa) {
     const auto found = digest.digest();
     require(std::memcmp(found.data(), bytes + DIGEST_AT, found.size()) == 0, "its digest is wrong");
     const uint8_t* program = bytes + HEADER_BYTES + sizes[1];
-    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version, isa).read();
+    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version).read();
 }
 
 }  // namespace pseg

@@ -20,8 +20,10 @@ int main(int count, char** names) {
                 char digest[65] = "";
                 if (!pseg_open(bytes.data(), bytes.size(), &model)) run_once(model, 16, 2, size_t(64) << 20, digest);
                 pseg_close(model);
-                if (i && mine != digest) mine = "differs";
-                else mine = digest;
+                if (i && mine != digest)
+                    mine = "differs";
+                else
+                    mine = digest;
             }
         });
     for (std::thread& thread : threads) thread.join();

@@ -1,8 +1,8 @@
-// Matrix tiles (AMX) on machines that lack them, for tests. Their instructions end in SIGILL there: this catches it, does what
-// the instruction says, and goes on behind it. So what is tested is the machine code that is shipped.
+// Matrix tiles (AMX) on machines that lack them, for tests. Their instructions end in SIGILL there: this catches it,
+// does what the instruction says, and goes on behind it. So what is tested is the machine code that is shipped.
 //
-// What Intel's manual (Software Developer's Manual, volume 2: LDTILECFG, TILELOADD, TILESTORED, TDPBUSD, TILERELEASE) has as a
-// fault, ends the process here; so does a thread that ends without having released its tiles.
+// What Intel's manual (Software Developer's Manual, volume 2: LDTILECFG, TILELOADD, TILESTORED, TDPBUSD, TILERELEASE)
+// has as a fault, ends the process here; so does a thread that ends without having released its tiles.
 #include <signal.h>
 #include <ucontext.h>
 
@@ -32,7 +32,9 @@ struct Tile {
 // Tells tests that the kernels for AMX ran, and how much they did.
 struct Count {
     std::atomic<uint64_t> products{0};
-    ~Count() { std::fprintf(stderr, "emulated AMX: %llu products of tiles\n", static_cast<unsigned long long>(products)); }
+    ~Count() {
+        std::fprintf(stderr, "emulated AMX: %llu products of tiles\n", static_cast<unsigned long long>(products));
+    }
 } count;
 
 // The tiles of a thread.
@@ -73,18 +75,21 @@ public:
     }
 
     // Each sum += four unsigned bytes of a · four signed bytes of b, for every four. Sanitizers would make it slow.
-    __attribute__((no_sanitize("address"), no_sanitize("undefined"))) void multiply_unsigned_signed(int i, int j, int k) {
+    __attribute__((no_sanitize("address"), no_sanitize("undefined"))) void multiply_unsigned_signed(int i, int j,
+                                                                                                    int k) {
         check(i != j && i != k && j != k, "#UD: the same tile twice");
         Tile &sums = at(i), &a = at(j), &b = at(k);
         check(sums.columns % 4 == 0 && a.columns % 4 == 0 && b.columns % 4 == 0, "#UD: a part of a number");
-        check(sums.rows == a.rows && a.columns / 4 == b.rows && sums.columns == b.columns, "#UD: tiles that do not fit together");
+        check(sums.rows == a.rows && a.columns / 4 == b.rows && sums.columns == b.columns,
+              "#UD: tiles that do not fit together");
         for (uint32_t row = 0; row < sums.rows; ++row)
             for (uint32_t column = 0; column < sums.columns / 4; ++column) {
                 uint32_t sum;  // modulo 2³²
                 std::memcpy(&sum, sums.bytes[row] + 4 * column, 4);
                 for (uint32_t quad = 0; quad < b.rows; ++quad)
                     for (uint32_t byte = 0; byte < 4; ++byte)
-                        sum += uint32_t(int32_t(a.bytes[row][4 * quad + byte]) * int8_t(b.bytes[quad][4 * column + byte]));
+                        sum +=
+                            uint32_t(int32_t(a.bytes[row][4 * quad + byte]) * int8_t(b.bytes[quad][4 * column + byte]));
                 std::memcpy(sums.bytes[row] + 4 * column, &sum, 4);
             }
         ++count.products;
@@ -106,11 +111,13 @@ thread_local Tiles tiles;
 // An instruction as it lies in memory: VEX prefix of three bytes, opcode, ModRM, SIB and displacement.
 class Code {
 public:
-    explicit Code(greg_t* registers) : registers_(registers), at_(reinterpret_cast<const uint8_t*>(registers[REG_RIP])) {
+    explicit Code(greg_t* registers)
+        : registers_(registers), at_(reinterpret_cast<const uint8_t*>(registers[REG_RIP])) {
         known = at_[0] == 0xc4 && (at_[1] & 31) == 2 && (at_[2] & 0x84) == 0;
         if (!known) return;
         prefix = at_[2] & 3, opcode = at_[3], modrm = at_[4];
-        reg = (modrm >> 3 & 7) + (at_[1] & 0x80 ? 0 : 8), rm = (modrm & 7) + (at_[1] & 0x20 ? 0 : 8), third = ~at_[2] >> 3 & 15;
+        reg = (modrm >> 3 & 7) + (at_[1] & 0x80 ? 0 : 8), rm = (modrm & 7) + (at_[1] & 0x20 ? 0 : 8),
+        third = ~at_[2] >> 3 & 15;
         length = 5;
         if (modrm < 0xc0) find_memory();
     }
@@ -152,20 +159,28 @@ bool done(const Code& code) {
     constexpr int NONE = 0, P66 = 1, F3 = 2, F2 = 3;
     if (!code.known) return false;
     const int what = code.opcode << 8 | code.prefix;
-    if (what == (0x49 << 8 | NONE) && code.memory) tiles.configure(code.memory);
-    else if (what == (0x49 << 8 | NONE) && code.modrm == 0xc0) tiles.release();
-    else if (what == (0x4b << 8 | F2) && code.memory) tiles.load(code.reg, code.memory, code.stride);
-    else if (what == (0x4b << 8 | F3) && code.memory) tiles.store(code.reg, code.memory, code.stride);
-    else if (what == (0x5e << 8 | P66) && !code.memory) tiles.multiply_unsigned_signed(code.reg, code.rm, code.third);
-    else return false;
+    if (what == (0x49 << 8 | NONE) && code.memory)
+        tiles.configure(code.memory);
+    else if (what == (0x49 << 8 | NONE) && code.modrm == 0xc0)
+        tiles.release();
+    else if (what == (0x4b << 8 | F2) && code.memory)
+        tiles.load(code.reg, code.memory, code.stride);
+    else if (what == (0x4b << 8 | F3) && code.memory)
+        tiles.store(code.reg, code.memory, code.stride);
+    else if (what == (0x5e << 8 | P66) && !code.memory)
+        tiles.multiply_unsigned_signed(code.reg, code.rm, code.third);
+    else
+        return false;
     return true;
 }
 
 void trapped(int, siginfo_t*, void* context) {
     greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
     const Code code(registers);
-    if (done(code)) registers[REG_RIP] += code.length;
-    else signal(SIGILL, SIG_DFL);  // it comes again, and ends the process
+    if (done(code))
+        registers[REG_RIP] += code.length;
+    else
+        signal(SIGILL, SIG_DFL);  // it comes again, and ends the process
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What a forked child does with its parent's models, which have threads there: runs, plans and closes them, and forks again.
+// What a forked child does with its parent's models, which have threads there: runs, plans and closes them, and forks
+// again.
 //
 //     forks FILE          prints the number of children that found what their parent had; any that waits is ended
 #include <sys/wait.h>
@@ -41,13 +42,18 @@ int main(int count, char** names) {
     Planned planned(model, 16, 3, 1 << 26);
     int good = 0;
     for (int i = 0; i < 3; ++i) {
-        good += child([&] { return planned.run() == wanted; });                  // the plan of the parent
-        good += child([&] { return digest_of(model, 3) == wanted; });            // planned again, as many threads
-        good += child([&] { return digest_of(model, 5) == wanted; });            // another number of them
-        good += child([&] { return digest_of(model, 1) == wanted; });            // none
+        good += child([&] { return planned.run() == wanted; });        // the plan of the parent
+        good += child([&] { return digest_of(model, 3) == wanted; });  // planned again, as many threads
+        good += child([&] { return digest_of(model, 5) == wanted; });  // another number of them
+        good += child([&] { return digest_of(model, 1) == wanted; });  // none
         good += child([&] { return pseg_close(model), pseg_close(other), true; });
-        good += child([&] { return planned.run() == wanted && (pseg_close(model), true) && digest_of(opened(bytes), 3) == wanted; });
-        good += child([&] { return child([&] { return planned.run() == wanted; }) && planned.run() == wanted && child([&] { return planned.run() == wanted; }); });
+        good += child([&] {
+            return planned.run() == wanted && (pseg_close(model), true) && digest_of(opened(bytes), 3) == wanted;
+        });
+        good += child([&] {
+            return child([&] { return planned.run() == wanted; }) && planned.run() == wanted &&
+                   child([&] { return planned.run() == wanted; });
+        });
         if (planned.run() != wanted) return 1;  // and the parent goes on
     }
     std::printf("%d\n", good);

@@ -61,7 +61,8 @@ int main(int count, char** names) {
             failing = -1;
             if (held) return std::printf("allocation %ld: %ld pieces are left\n", k, held.load()), 1;
             if (counted < k) {
-                if (run.opened || run.planned || run.ran) return std::printf("codes %d, %d, %d\n", run.opened, run.planned, run.ran), 1;
+                if (run.opened || run.planned || run.ran)
+                    return std::printf("codes %d, %d, %d\n", run.opened, run.planned, run.ran), 1;
                 std::printf("%ld\n", counted.load());
                 break;
             }

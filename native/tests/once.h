@@ -1,4 +1,5 @@
-// Runs a model once, on a small image of a stated generator, in an arena as large as the library said and not a byte larger.
+// Runs a model once, on a small image of a stated generator, in an arena as large as the library said and not a byte
+// larger.
 #pragma once
 
 #include <cstdio>
@@ -19,7 +20,8 @@ struct Planned {
         const uint32_t side_of_net = (side + facts.multiple - 1) / facts.multiple * facts.multiple;
         status = pseg_plan(model, side_of_net, side_of_net, threads, &arena_bytes);
         const size_t pixels = size_t(side_of_net) * side_of_net;
-        if (status || arena_bytes > most_bytes || 4 * pixels * (facts.in_channels + facts.out_channels) > most_bytes) return;
+        if (status || arena_bytes > most_bytes || 4 * pixels * (facts.in_channels + facts.out_channels) > most_bytes)
+            return;
         image.resize(pixels * facts.in_channels), logits.resize(pixels * facts.out_channels);
         uint32_t state = 1;
         for (float& value : image) {

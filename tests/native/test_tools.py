@@ -56,7 +56,7 @@ BYTES = {"u8": 1, "s8": 1, "f32": 4, "s32": 4}
 NEAR = [near + by for near in (2**31, 2**32, 2**53) for by in (-9, -8, -1, 0, 1, 7, 8)]
 
 
-def storage_of(kind: str, channels: int, planes: int, height: int, width: int) -> int:
+def buffer_of(kind: str, channels: int, planes: int, height: int, width: int) -> int:
     """docs/format.md, and a multiple of 64."""
     pixel = planes * 8 * -(-channels // 64) if kind == "bits" else channels * BYTES[kind]
     return -(-pixel * height * width // 64) * 64
@@ -95,15 +95,15 @@ def test_sizes_are_those_of_numbers_without_bounds(shipped, count):
     for kind, channels in (("f32", 65535), ("bits", 65535), ("u8", 1), ("s32", 2)):
         for height, width in ((2**15, 2**15), (2**15, 2**15 - 1), (2**15 - 1, 2**14), (1, 1)):
             for planes in (1, 8):
-                lines.append(f"storage {kind} {channels} {planes} {height} {width}")
-                wanted.append(storage_of(kind, channels, planes, height, width))
+                lines.append(f"buffer {kind} {channels} {planes} {height} {width}")
+                wanted.append(buffer_of(kind, channels, planes, height, width))
     while len(lines) < count:
         what = draw.randrange(3)
         if what == 0:
             kind = draw.choice(["f32", "u8", "s8", "s32", "bits"])
             sizes = number(1, 65535), number(1, 8) if kind == "bits" else 1, number(1, 2**15), number(1, 2**15)
-            lines.append(f"storage {kind} {' '.join(map(str, sizes))}")
-            wanted.append(storage_of(kind, *sizes))
+            lines.append(f"buffer {kind} {' '.join(map(str, sizes))}")
+            wanted.append(buffer_of(kind, *sizes))
         elif what == 1:
             # channels · window · channels of a group, at most.
             total, bits = number(1, 65535) * number(1, 255) * number(1, 255) * number(1, 65535), number(1, 32)

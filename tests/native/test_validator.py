@@ -21,7 +21,7 @@ SOURCE = ROOT / "native/src"
 READER = SOURCE / "reader.cpp"
 # The plain kernels are enough to read by.
 PARTS = [
-    *(SOURCE / f"{name}.cpp" for name in ("finish", "kernels", "plan", "pocketseg", "program", "sha256", "turns")),
+    *(SOURCE / f"{name}.cpp" for name in ("epilogue", "fusion", "kernels", "plan", "pocketseg", "program", "sha256")),
     *sorted((SOURCE / "scalar").glob("*.cpp")),
     ROOT / "native/tests/replay.cpp",
 ]
@@ -133,7 +133,7 @@ def mutations(text: str) -> Iterator[tuple[str, str]]:
             kept = "&&".join(part for index, part in enumerate(parts) if index != left)
             name = f"line {line}: {' '.join(parts[left].split())}"
             yield name, text[: begin + 1] + kept + comma + what + text[end:]
-    for match in re.finditer(r"if \(([^\n]*)\) throw Fault", text):
+    for match in re.finditer(r"if \(([^\n]*)\)\s+throw Fault", text):
         line = text.count("\n", 0, match.start()) + 1
         yield f"line {line}: if ({match[1]})", text[: match.start(1)] + "false" + text[match.end(1) :]
 

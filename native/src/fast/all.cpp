@@ -2,4 +2,4 @@
 #include "bits.cpp"
 #include "codes.cpp"
 #include "floats.cpp"
-#include "moving.cpp"
+#include "pool_resize.cpp"

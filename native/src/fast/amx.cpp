@@ -1,17 +1,17 @@
-// Dense convolutions over codes on matrix tiles. One instruction multiplies 16 pixels of 64 bytes by 16 outputs of 64 weights
-// and adds that to 16 × 16 sums; two tiles of pixels by two of outputs are summed at a time, so that each tile that is read is
-// used twice. Sums begin with the same numbers as in every set, and end in its vectors (AVX-512).
+// Dense convolutions over codes on matrix tiles. One instruction multiplies 16 pixels of 64 bytes by 16 outputs of 64
+// weights and adds that to 16 × 16 sums; two tiles of pixels by two of outputs are summed at a time, so that each tile
+// that is read is used twice. Sums begin with the same numbers as in every set, and end in its vectors (AVX-512).
 #include "codes.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace convolution_codes {
 namespace {
 
 constexpr uint32_t PIXELS_OF_TILE = 16;
 
-// Shorter sums would spend their time with what begins and ends them; a 1×1 behind a depthwise layer is better joined with
-// it by AVX-512. Both bounds are guesses: this kernel has never been timed.
-constexpr uint32_t FEWEST_PRODUCTS = 128, FEWEST_OUTPUTS = 16;
+// Shorter sums would spend their time with what begins and ends them; a 1×1 behind a depthwise layer is better joined
+// with it by AVX-512. Both bounds are guesses: this kernel has never been timed.
+constexpr uint32_t MIN_PRODUCTS = 128, MIN_OUTPUTS = 16;
 
 uint32_t pixels_of_tile(uint32_t width) { return width < PIXELS_OF_TILE ? width : PIXELS_OF_TILE; }
 
@@ -49,7 +49,8 @@ struct Tile {
 // sums[tile][pixel][vector], of plane q of the input and the plane of the weights at w; the next 16 outputs have theirs
 // `next` bytes further on. No pixel is read behind the last tap of its window.
 template <int T, int V>
-void sum(const Dense& d, const fast::Steps& steps, const Tile* tiles, uint32_t q, const uint8_t* w, size_t next, const int32_t* start, I* sums) {
+void sum(const Dense& d, const fast::Steps& steps, const Tile* tiles, uint32_t q, const uint8_t* w, size_t next,
+         const int32_t* start, I32* sums) {
     Registers::written(sums);
     _tile_loadd(0, start, 0);
     if constexpr (V > 1) _tile_loadd(1, start + LANES, 0);
@@ -86,11 +87,11 @@ void sum(const Dense& d, const fast::Steps& steps, const Tile* tiles, uint32_t q
 }
 
 template <int V, int P>
-INLINE inline void put(const Dense& d, const Tile& tile, uint32_t pixel, uint32_t first, const I* sums) {
-    F y[P][V];
-    times<V>([&](auto v) INLINE {
-        const F m = load<F>(d.constants.m + first + v * LANES), b = load<F>(d.constants.b + first + v * LANES);
-        times<P>([&](auto p) INLINE { y[p][v] = to_float(sums[(pixel + p) * V + v]) * m + b; });
+INLINE inline void put(const Dense& d, const Tile& tile, uint32_t pixel, uint32_t first, const I32* sums) {
+    F32 y[P][V];
+    unroll<V>([&](auto v) INLINE {
+        const F32 m = load<F32>(d.constants.m + first + v * LANES), b = load<F32>(d.constants.b + first + v * LANES);
+        unroll<P>([&](auto p) INLINE { y[p][v] = to_float(sums[(pixel + p) * V + v]) * m + b; });
     });
     write_bytes<V, P>(d, tile.line, tile.x + pixel, first, y);
 }
@@ -101,28 +102,32 @@ void results(const Dense& d, const fast::Steps& steps, const Tile* tiles, uint32
     const uint32_t pixels = pixels_of_tile(d.job.shape.width);
     const size_t plane = steps.bytes(), next = d.it.weights.planes * plane;
     const int32_t* start = d.constants.start + first;
-    I sums[T * PIXELS_OF_TILE * V];
+    I32 sums[T * PIXELS_OF_TILE * V];
     if (d.pairs == 1 && d.bytes) {
         sum<T, V>(d, steps, tiles, 0, w, next, start, sums);
         for (int t = 0; t < T; ++t) {
-            const I* of = sums + t * PIXELS_OF_TILE * V;
+            const I32* of = sums + t * PIXELS_OF_TILE * V;
             uint32_t p = 0;
             for (; p + 4 <= pixels; p += 4) put<V, 4>(d, tiles[t], p, first, of);
             for (; p < pixels; ++p) put<V, 1>(d, tiles[t], p, first, of);
         }
         return;
     }
-    F y[T * PIXELS_OF_TILE * V];
+    F32 y[T * PIXELS_OF_TILE * V];
     for (uint32_t pair = 0; pair < d.pairs; ++pair) {
-        sum<T, V>(d, steps, tiles, pair % d.inputs, w + pair / d.inputs * plane, next, start + size_t(pair) * d.constants.outputs, sums);
-        for (int t = 0; t < T; ++t) add_pair(d, pair, first, pixels, V, sums + t * PIXELS_OF_TILE * V, y + t * PIXELS_OF_TILE * V);
+        sum<T, V>(d, steps, tiles, pair % d.inputs, w + pair / d.inputs * plane, next,
+                  start + size_t(pair) * d.constants.outputs, sums);
+        for (int t = 0; t < T; ++t)
+            add_pair(d, pair, first, pixels, V, sums + t * PIXELS_OF_TILE * V, y + t * PIXELS_OF_TILE * V);
     }
-    for (int t = 0; t < T; ++t) write_others<V>(d, tiles[t].line, tiles[t].x, first, pixels, y + t * PIXELS_OF_TILE * V);
+    for (int t = 0; t < T; ++t)
+        write_others<V>(d, tiles[t].line, tiles[t].x, first, pixels, y + t * PIXELS_OF_TILE * V);
 }
 
 // V vectors of outputs of some rows. The last tile of a row ends with it, and overlaps the one before.
 template <int V>
-void rows_of(const Dense& d, const fast::Steps& steps, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+void rows_of(const Dense& d, const fast::Steps& steps, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
+             const uint8_t* w) {
     const uint32_t width = d.job.shape.width, pixels = pixels_of_tile(width), across = (width + pixels - 1) / pixels;
     const auto tile = [&](uint32_t i) {
         const uint32_t row = i / across, x = i % across * pixels;
@@ -143,15 +148,16 @@ void rows_of(const Dense& d, const fast::Steps& steps, const Rows& rows, uint32_
 
 bool fits(const Program& program, const Instruction& it) {
     const Window& w = it.window;
-    return fast::in_bytes(program, it) && it.groups == 1 && w.kernel[0] <= MOST_ROWS && it.channels >= FEWEST_OUTPUTS &&
-           uint32_t(w.kernel[0]) * w.kernel[1] * it.reads[0].channels >= FEWEST_PRODUCTS &&
-           !(program.type(it.reads[0]) == Type::bits && it.weights.kind == WeightKind::signs);  // convolution_bits is for those
+    return fast::is_byte_convolution(program, it) && it.groups == 1 && w.kernel[0] <= MAX_ROWS &&
+           it.channels >= MIN_OUTPUTS && uint32_t(w.kernel[0]) * w.kernel[1] * it.reads[0].channels >= MIN_PRODUCTS &&
+           !(program.type(it.reads[0]) == Type::bits &&
+             it.weights.kind == WeightKind::signs);  // convolution_bits is for those
 }
 
-void prepare(const Program& program, Instruction& it) { fast::tile_codes(program, it); }
+void prepare(const Program& program, const Instruction& it, Packed& packed) { fast::tile_codes(program, it, packed); }
 
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    return dense_scratch(program, it, in, out, 4 * quads_of(it), reads_in_place(program, it));
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    return dense_scratch(program, op, in, out, 4 * quads_of(*op.it), reads_in_place(program, *op.it));
 }
 
 void run(Job& job) {
@@ -162,12 +168,14 @@ void run(Job& job) {
                   const uint8_t* w = d.weights;
                   const size_t vector = d.it.weights.planes * steps.bytes();
                   for (uint32_t v = 0; v < d.constants.outputs / LANES; v += 2, w += 2 * vector) {
-                      if ((v + 1) * LANES < d.constants.outputs) rows_of<2>(d, steps, rows, begin, count, v * LANES, w);
-                      else rows_of<1>(d, steps, rows, begin, count, v * LANES, w);
+                      if ((v + 1) * LANES < d.constants.outputs)
+                          rows_of<2>(d, steps, rows, begin, count, v * LANES, w);
+                      else
+                          rows_of<1>(d, steps, rows, begin, count, v * LANES, w);
                   }
-                  finish_rows(d, begin, count);
+                  epilogue_rows(d, begin, count);
               });
 }
 
 }  // namespace convolution_codes
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA

@@ -1,7 +1,7 @@
 // Signs over signs, plane by plane: acc = n − 2 · ones(w xor x). Words of 32 channels, whose other bits are 0 in both.
 #include "dense.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace bits {
 namespace {
 
@@ -9,55 +9,57 @@ uint32_t words_of(const Instruction& it) { return (it.reads[0].channels + 31u) /
 
 // `start` − 2 · ones, of plane q of the input and the plane of the weights at w.
 template <int V, int P>
-INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q, I (&acc)[P][V]) {
-    I counts[P][V];
-    times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { acc[p][v] = I{}, counts[p][v] = I{}; }); });
+INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q,
+                       I32 (&acc)[P][V]) {
+    I32 counts[P][V];
+    unroll<P>([&](auto p) INLINE { unroll<V>([&](auto v) INLINE { acc[p][v] = I32{}, counts[p][v] = I32{}; }); });
     const auto carry = [&]() INLINE {
-        times<P>([&](auto p) INLINE {
-            times<V>([&](auto v) INLINE { acc[p][v] = acc[p][v] + summed(counts[p][v]), counts[p][v] = I{}; });
+        unroll<P>([&](auto p) INLINE {
+            unroll<V>([&](auto v) INLINE { acc[p][v] = acc[p][v] + widen_counts(counts[p][v]), counts[p][v] = I32{}; });
         });
     };
     const size_t step = line.step;
     const uint32_t words = words_of(d.it);
-    [[maybe_unused]] uint32_t left = MOST_COUNTS;
+    [[maybe_unused]] uint32_t left = MAX_COUNTS;
     for (uint32_t i = 0; i < d.window.kernel[0]; ++i) {
         const uint8_t* from = line.from[i] + q * line.plane + x * step;
         for (uint32_t j = 0; j < d.window.kernel[1]; ++j, from += line.column) {
             const uint8_t* at = from;
             for (uint32_t k = 0; k < words; ++k, w += V * BYTES, at += 4) {
-                I s[V];
-                times<V>([&](auto v) INLINE { s[v] = load<I>(w + v * BYTES); });
-                times<P>([&](auto p) INLINE {
-                    const I u = all<I>(load<int32_t>(at + p * step));
-                    times<V>([&](auto v) INLINE { counts[p][v] = plus(counts[p][v], counted(u ^ s[v])); });
+                I32 s[V];
+                unroll<V>([&](auto v) INLINE { s[v] = load<I32>(w + v * BYTES); });
+                unroll<P>([&](auto p) INLINE {
+                    const I32 u = broadcast<I32>(load<int32_t>(at + p * step));
+                    unroll<V>([&](auto v) INLINE { counts[p][v] = add_counts(counts[p][v], popcount(u ^ s[v])); });
                 });
-                if constexpr (MOST_COUNTS < 256) {
-                    if (--left == 0) carry(), left = MOST_COUNTS;
+                if constexpr (MAX_COUNTS < 256) {
+                    if (--left == 0) carry(), left = MAX_COUNTS;
                 }
             }
         }
     }
     carry();
-    times<V>([&](auto v) INLINE {
-        const I begin = load<I>(start + v * LANES);
-        times<P>([&](auto p) INLINE { acc[p][v] = begin - acc[p][v] - acc[p][v]; });
+    unroll<V>([&](auto v) INLINE {
+        const I32 begin = load<I32>(start + v * LANES);
+        unroll<P>([&](auto p) INLINE { acc[p][v] = begin - acc[p][v] - acc[p][v]; });
     });
 }
 
 template <int V, int P>
 void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const uint8_t* w, size_t plane) {
-    F y[P][V];
+    F32 y[P][V];
     for (uint32_t pair = 0; pair < d.pairs; ++pair) {
-        I acc[P][V], sums[P][V];
-        sum<V, P>(d, line, x, w + pair / d.inputs * plane, d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
+        I32 acc[P][V], sums[P][V];
+        sum<V, P>(d, line, x, w + pair / d.inputs * plane,
+                  d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
         if (d.pairs == 1) {
-            times<V>([&](auto v) INLINE {
-                const F m = load<F>(d.constants.m + first + v * LANES);
-                times<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m; });
+            unroll<V>([&](auto v) INLINE {
+                const F32 m = load<F32>(d.constants.m + first + v * LANES);
+                unroll<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m; });
             });
             break;
         }
-        times<P>([&](auto p) INLINE { times<V>([&](auto v) INLINE { sums[p][v] = acc[p][v]; }); });
+        unroll<P>([&](auto p) INLINE { unroll<V>([&](auto v) INLINE { sums[p][v] = acc[p][v]; }); });
         add_pair(d, pair, first, P, V, &sums[0][0], &y[0][0]);
     }
     write_others<V>(d, line, x, first, P, &y[0][0]);
@@ -65,7 +67,8 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
 
 template <int V>
 struct Tiles {
-    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first, const uint8_t* w) {
+    static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
+                              const uint8_t* w) {
         const size_t plane = size_t(d.window.kernel[0]) * d.window.kernel[1] * words_of(d.it) * V * BYTES;
         for (uint32_t row = 0; row < count; ++row) {
             const Line line(d, rows, begin + row, row * d.job.shape.width, first);
@@ -82,14 +85,17 @@ namespace convolution_bits {
 using namespace bits;
 
 bool fits(const Program& program, const Instruction& it) {
-    return fast::in_bytes(program, it) && program.type(it.reads[0]) == Type::bits && it.weights.kind == WeightKind::signs && it.groups == 1 &&
-           it.reads[0].first % 32 == 0 && it.window.kernel[0] <= MOST_ROWS;
+    return fast::is_byte_convolution(program, it) && program.type(it.reads[0]) == Type::bits &&
+           it.weights.kind == WeightKind::signs && it.groups == 1 && it.reads[0].first % 32 == 0 &&
+           it.window.kernel[0] <= MAX_ROWS;
 }
-void prepare(const Program& program, Instruction& it) { fast::dense_bits(program, it, MACHINE); }
-uint64_t scratch(const Program& program, const Instruction& it, Shape in, Shape out) {
-    return dense_scratch(program, it, in, out, 4 * words_of(it), false);
+void prepare(const Program& program, const Instruction& it, Packed& packed) {
+    fast::dense_bits(program, it, MACHINE, packed);
+}
+uint64_t scratch(const Program& program, const Operator& op, Shape in, Shape out) {
+    return dense_scratch(program, op, in, out, 4 * words_of(*op.it), false);
 }
 void run(Job& job) { run_dense<Tiles>(job, 4 * words_of(job.it), false, true); }
 }  // namespace convolution_bits
 
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA

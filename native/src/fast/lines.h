@@ -1,10 +1,11 @@
-// Rows of an input with a margin, a few at a time in a ring: of codes as unsigned bytes, of f32, or of bits as they are.
+// Rows of an input with a margin, a few at a time in a ring: of codes as unsigned bytes, of f32, or of bits as they
+// are.
 #pragma once
 
-#include "lanes.h"
 #include "layout.h"
+#include "simd.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace {
 
 // What a window sees of rows; row 0 and column 0 are the first ones of the margin.
@@ -16,8 +17,6 @@ struct Rows {
     const uint8_t* at(uint32_t y) const { return base + (y % slots) * row; }
 };
 
-inline uint32_t reach(const Window& window, int side) { return uint32_t(window.kernel[side] - 1) * window.dilation[side] + 1; }
-
 // Columns of a line: as many as windows see, and no fewer than the input and its margins have.
 inline uint32_t line_columns(const Window& window, uint32_t in_width, uint32_t out_width) {
     const uint32_t seen = (out_width - 1) * window.stride[1] + reach(window, 1), has = in_width + window.padding[1];
@@ -25,7 +24,9 @@ inline uint32_t line_columns(const Window& window, uint32_t in_width, uint32_t o
 }
 
 // Rows that `count` rows of output see.
-inline uint32_t line_rows(const Window& window, uint32_t count) { return (count - 1) * window.stride[0] + reach(window, 0); }
+inline uint32_t line_rows(const Window& window, uint32_t count) {
+    return (count - 1) * window.stride[0] + reach(window, 0);
+}
 
 class Lines {
 public:
@@ -34,11 +35,19 @@ public:
         return uint64_t(planes) * line_rows(window, rows) * line + BYTES;  // a vector may be read beyond the last pixel
     }
 
-    // `rows` rows of output are made at a time, from row `first` on. Lines without memory are never seen. `words`: bits stay bits.
-    Lines(const Tensor& in, const Window& window, uint32_t pixel, uint32_t out_width, uint32_t rows, uint32_t first, uint8_t* memory, bool words = false)
-        : in_(in), window_(window), next_(first * window.stride[0]), planes_(in.grid ? in.grid->planes : 1), words_(words), memory_(memory) {
+    // `rows` rows of output are made at a time, from row `first` on. Lines without memory are never seen. `words`: bits
+    // stay bits.
+    Lines(const Tensor& in, const Window& window, uint32_t pixel, uint32_t out_width, uint32_t rows, uint32_t first,
+          uint8_t* memory, bool words = false)
+        : in_(in),
+          window_(window),
+          next_(first * window.stride[0]),
+          planes_(in.grid ? in.grid->planes : 1),
+          words_(words),
+          memory_(memory) {
         columns_ = line_columns(window, in.width, out_width);
-        view.base = memory, view.pixel = pixel, view.row = size_t(columns_) * pixel, view.slots = line_rows(window, rows);
+        view.base = memory, view.pixel = pixel, view.row = size_t(columns_) * pixel,
+        view.slots = line_rows(window, rows);
         view.plane = view.row * view.slots;
         // Margins, and the bytes behind a pixel's last channel, are written once: their slots keep them.
         for (int q = 0; memory && q < planes_; ++q) clear(memory + size_t(q) * view.plane, view.plane, q);
@@ -58,10 +67,15 @@ public:
 private:
     // Memory outside of the image: the byte of the number 0; of signs, of the sign that 0 has.
     void clear(uint8_t* to, size_t bytes, int q) const {
-        if (!in_.grid) std::memset(to, 0, bytes);
-        else if (in_.grid->kind != GridKind::signs) std::memset(to, uint8_t(fast::zero_byte(*in_.grid)), bytes);
-        else if (!words_) std::memset(to, in_.grid->zero_planes >> q & 1 ? 2 : 0, bytes);
-        else for (size_t i = 0; i < bytes; i += 4) store(to + i, in_.grid->zero_planes >> q & 1 ? word_mask(uint32_t(i / 4) % (view.pixel / 4)) : 0u);
+        if (!in_.grid)
+            std::memset(to, 0, bytes);
+        else if (in_.grid->kind != QuantizationKind::binary_planes)
+            std::memset(to, uint8_t(fast::zero_byte(*in_.grid)), bytes);
+        else if (!words_)
+            std::memset(to, in_.grid->zero_planes >> q & 1 ? 2 : 0, bytes);
+        else
+            for (size_t i = 0; i < bytes; i += 4)
+                store(to + i, in_.grid->zero_planes >> q & 1 ? word_mask(uint32_t(i / 4) % (view.pixel / 4)) : 0u);
     }
 
     // Bits of a word that are channels.
@@ -86,8 +100,10 @@ private:
         to += view.pixel * window_.padding[1];
         if (!in_.grid) {
             const size_t bytes = 4 * size_t(in_.channels);
-            if (in_.pixel == bytes && view.pixel == bytes) std::memcpy(to, from, bytes * in_.width);
-            else for (uint32_t x = 0; x < in_.width; ++x) pseg::PSEG_SET::move(to + x * view.pixel, from + x * in_.pixel, bytes);
+            if (in_.pixel == bytes && view.pixel == bytes)
+                std::memcpy(to, from, bytes * in_.width);
+            else
+                for (uint32_t x = 0; x < in_.width; ++x) copy_bytes(to + x * view.pixel, from + x * in_.pixel, bytes);
             return;
         }
         switch (in_.grid->type()) {
@@ -95,15 +111,20 @@ private:
                 if (words_)
                     for (uint32_t x = 0; x < in_.width; ++x)
                         for (size_t i = 0; i < view.pixel / 4; ++i)
-                            store(to + x * view.pixel + 4 * i, load<uint32_t>(from + x * in_.pixel + size_t(q) * in_.plane + 4 * i) & word_mask(i));
-                else for (uint32_t x = 0; x < in_.width; ++x) spread(from + x * in_.pixel + size_t(q) * in_.plane, to + x * view.pixel);
+                            store(to + x * view.pixel + 4 * i,
+                                  load<uint32_t>(from + x * in_.pixel + size_t(q) * in_.plane + 4 * i) & word_mask(i));
+                else
+                    for (uint32_t x = 0; x < in_.width; ++x)
+                        spread(from + x * in_.pixel + size_t(q) * in_.plane, to + x * view.pixel);
                 return;
             case Type::s8:
                 for (uint32_t x = 0; x < in_.width; ++x) flip<0x80>(from + x * in_.pixel, to + x * view.pixel);
                 return;
             default:
-                if (in_.pixel == view.pixel && in_.pixel == in_.channels) std::memcpy(to, from, in_.pixel * in_.width);
-                else for (uint32_t x = 0; x < in_.width; ++x) flip<0>(from + x * in_.pixel, to + x * view.pixel);
+                if (in_.pixel == view.pixel && in_.pixel == in_.channels)
+                    std::memcpy(to, from, in_.pixel * in_.width);
+                else
+                    for (uint32_t x = 0; x < in_.width; ++x) flip<0>(from + x * in_.pixel, to + x * view.pixel);
         }
     }
 
@@ -139,4 +160,4 @@ private:
 };
 
 }  // namespace
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA

@@ -1,7 +1,7 @@
 // Operations without weights, row by row. Where a tensor holds codes they are moved as they are.
-#include "finish.h"
+#include "pixel_epilogue.h"
 
-namespace pseg::PSEG_SET {
+namespace pseg::PSEG_ISA {
 namespace {
 
 uint64_t one_pixel(const Instruction& it) { return 4 * uint64_t(padded(it.channels)); }
@@ -23,27 +23,34 @@ struct Mover {
 
     Mover(const Tensor& from, const Tensor& to) : bytes(from.channels), to_plane(to.plane), tail(to.tail) {
         const Type type = from.grid ? from.grid->type() : Type::f32;
-        if (type == Type::bits) bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
-        else if (type == Type::s32 || type == Type::f32) bytes *= 4;
+        if (type == Type::bits)
+            bytes = from.channels / 8, planes = uint32_t(from.grid->planes), from_plane = from.plane;
+        else if (type == Type::s32 || type == Type::f32)
+            bytes *= 4;
     }
     // Whether a pixel is one piece of so many bytes.
     template <size_t SIZE>
-    bool is_a() const { return bytes == SIZE && planes == 1 && !tail; }
+    bool is_a() const {
+        return bytes == SIZE && planes == 1 && !tail;
+    }
 
     void operator()(uint8_t* to, const uint8_t* from) const {
         for (uint32_t q = 0; q < planes; ++q, to += to_plane, from += from_plane) {
-            move(to, from, bytes);
+            copy_bytes(to, from, bytes);
             if (tail) std::memset(to + bytes, 0, tail);
         }
     }
 };
 
 template <size_t SIZE>
-INLINE inline void moved(uint8_t* to, const uint8_t* from) { __builtin_memcpy(to, from, SIZE); }
+INLINE inline void moved(uint8_t* to, const uint8_t* from) {
+    __builtin_memcpy(to, from, SIZE);
+}
 
 // A row of pixels, each `right` times.
 template <class Move>
-INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t right, size_t step, uint8_t* to, Move move) {
+INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t right, size_t step, uint8_t* to,
+                            Move move) {
     for (uint32_t x = 0; x < in.width; ++x, from += in.pixel)
         for (uint32_t k = 0; k < right; ++k, to += step) move(to, from);
 }
@@ -51,7 +58,7 @@ INLINE inline void repeated(const Tensor& in, const uint8_t* from, uint32_t righ
 uint32_t factor(const Instruction& it, int side) { return it.kind == Kind::nearest ? it.factor[side] : 1; }
 
 // Pixels that change between planes and channels side by side at a time, so that both stay in the nearest cache.
-constexpr uint32_t TURNED = 16;
+constexpr uint32_t TRANSPOSE_BLOCK = 16;
 
 float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 
@@ -60,13 +67,13 @@ float* row_of(const Job& job) { return reinterpret_cast<float*>(job.scratch); }
 // The image: one channel is done many pixels at a time, where it becomes bytes.
 namespace image {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::input; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return TURNED * one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return TRANSPOSE_BLOCK * one_pixel(*op.it); }
 
 void run(Job& job) {
     const size_t plane = size_t(job.shape.height) * job.shape.width;
-    Finish finish(job);
-    F trace = {};
+    PixelEpilogue per_pixel(job);
+    F32 trace = {};
     const Instruction& it = job.it;
     const uint32_t pixel = padded(it.channels);
     const bool one = it.channels == 1 && it.steps.empty() && it.writes.size() == 1;
@@ -78,28 +85,28 @@ void run(Job& job) {
             const bool bytes = is_bytes(to.grid);
             const Codes codes = bytes ? codes_of(*to.grid) : Codes{};
             for (; !to.grid && to.pixel == 4 && x + LANES <= job.shape.width; x += LANES) {
-                const F v = load<F>(from + x);
+                const F32 v = load<F32>(from + x);
                 trace += v * 0;
                 store(to.at(y, x), v);
             }
             for (; bytes && to.pixel == 1 && x + BYTES <= job.shape.width; x += BYTES) {
-                I four[4];
+                I32 four[4];
                 for (uint32_t i = 0; i < 4; ++i) {
-                    const F v = load<F>(from + x + i * LANES);
+                    const F32 v = load<F32>(from + x + i * LANES);
                     trace += v * 0;
                     four[i] = code(codes, v);
                 }
-                store(to.at(y, x), packed(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
+                store(to.at(y, x), pack(four[0], four[1], four[2], four[3], codes.zero) ^ codes.flip);
             }
         }
         for (uint32_t count; x < job.shape.width; x += count) {
-            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
+            count = job.shape.width - x < TRANSPOSE_BLOCK ? job.shape.width - x : TRANSPOSE_BLOCK;
             for (uint32_t c = 0; c < it.channels; ++c) {
                 const float* row = from + c * plane + x;
                 for (uint32_t i = 0; i < count; ++i) row_of(job)[i * pixel + c] = row[i];
-                for (uint32_t i = 0; i < count; i += LANES) trace += some(row + i, count - i) * 0;
+                for (uint32_t i = 0; i < count; i += LANES) trace += partial_load(row + i, count - i) * 0;
             }
-            for (uint32_t i = 0; i < count; ++i) finish(y, x + i, row_of(job) + i * pixel);
+            for (uint32_t i = 0; i < count; ++i) per_pixel(y, x + i, row_of(job) + i * pixel);
         }
     }
     job.finite &= all_zero(trace);
@@ -108,8 +115,8 @@ void run(Job& job) {
 
 namespace logits {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::output && it.steps.empty(); }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction&, Shape, Shape) { return 0; }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator&, Shape, Shape) { return 0; }
 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
@@ -121,7 +128,7 @@ void run(Job& job) {
             continue;
         }
         for (uint32_t x = 0, count; x < job.shape.width; x += count) {
-            count = job.shape.width - x < TURNED ? job.shape.width - x : TURNED;
+            count = job.shape.width - x < TRANSPOSE_BLOCK ? job.shape.width - x : TRANSPOSE_BLOCK;
             for (uint32_t c = 0; c < in.channels; ++c)
                 for (uint32_t i = 0; i < count; ++i) to[c * plane + x + i] = in.floats(y, x + i)[c];
         }
@@ -134,8 +141,8 @@ namespace nearest {
 bool fits(const Program& program, const Instruction& it) {
     return (it.kind == Kind::nearest || it.kind == Kind::copy) && (as_bytes(program, it) || !program.grid(it.reads[0]));
 }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -147,20 +154,25 @@ void run(Job& job) {
             const Mover mover(in, to);
             for (uint32_t y = job.first; y < job.last; ++y) {
                 const uint8_t* from = in.at(y / down, 0);
-                if (mover.is_a<16>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
-                else if (mover.is_a<32>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
-                else if (mover.is_a<64>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
-                else if (mover.is_a<128>()) repeated(in, from, right, to.pixel, to.at(y, 0), moved<128>);
-                else repeated(in, from, right, to.pixel, to.at(y, 0), mover);
+                if (mover.is_a<16>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<16>);
+                else if (mover.is_a<32>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<32>);
+                else if (mover.is_a<64>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<64>);
+                else if (mover.is_a<128>())
+                    repeated(in, from, right, to.pixel, to.at(y, 0), moved<128>);
+                else
+                    repeated(in, from, right, to.pixel, to.at(y, 0), mover);
             }
         }
         return;
     }
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y)
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             std::memcpy(row_of(job), in.floats(y / down, x / right), 4 * size_t(in.channels));
-            finish(y, x, row_of(job));
+            per_pixel(y, x, row_of(job));
         }
 }
 }  // namespace nearest
@@ -177,7 +189,8 @@ struct Seen {
     }
 
 private:
-    static void side(uint32_t at, uint32_t stride, uint32_t padding, uint32_t kernel, uint32_t size, uint32_t& begin, uint32_t& end) {
+    static void side(uint32_t at, uint32_t stride, uint32_t padding, uint32_t kernel, uint32_t size, uint32_t& begin,
+                     uint32_t& end) {
         const uint32_t first = at * stride, last = first + kernel < size + padding ? first + kernel : size + padding;
         begin = first < padding ? 0 : first - padding;
         end = last < padding ? 0 : last - padding;
@@ -223,7 +236,7 @@ void largest_of_four(const Tensor& in, uint32_t y, uint32_t width, uint8_t* to, 
 }
 
 bool is_of_four(const Window& w) {
-    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 && !(w.padding[0] | w.padding[1] | w.padding[2] | w.padding[3]);
+    return w.kernel[0] == 2 && w.kernel[1] == 2 && w.stride[0] == 2 && w.stride[1] == 2 && !has_padding(w);
 }
 
 // One plane of signs: +1 wins.
@@ -238,7 +251,8 @@ bool whole(const Window& w) { return w.dilation[0] == 1 && w.dilation[1] == 1; }
 
 // Whether every window sees a pixel.
 bool sees(const Window& w) {
-    return whole(w) && w.padding[0] < w.kernel[0] && w.padding[1] < w.kernel[1] && w.padding[2] < w.kernel[0] && w.padding[3] < w.kernel[1];
+    return whole(w) && w.padding[0] < w.kernel[0] && w.padding[1] < w.kernel[1] && w.padding[2] < w.kernel[0] &&
+           w.padding[3] < w.kernel[1];
 }
 
 }  // namespace
@@ -246,10 +260,11 @@ bool sees(const Window& w) {
 namespace max_pool {
 bool fits(const Program& program, const Instruction& it) {
     const Type type = program.type(it.reads[0]);
-    return it.kind == Kind::max_pool && sees(it.window) && type != Type::s32 && (as_bytes(program, it) || type == Type::f32);
+    return it.kind == Kind::max_pool && sees(it.window) && type != Type::s32 &&
+           (as_bytes(program, it) || type == Type::f32);
 }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Instruction& it = job.it;
@@ -257,10 +272,14 @@ void run(Job& job) {
     const Type type = job.frame.program.type(it.reads[0]);
     const auto pixel = [&](uint32_t y, uint32_t x, uint8_t* to) {
         const Seen seen(it.window, in, y, x);
-        if (type == Type::u8) largest<uint8_t>(in, seen, to);
-        else if (type == Type::s8) largest<int8_t>(in, seen, to);
-        else if (type == Type::f32) largest<float>(in, seen, to);
-        else largest_signs(in, seen, to);
+        if (type == Type::u8)
+            largest<uint8_t>(in, seen, to);
+        else if (type == Type::s8)
+            largest<int8_t>(in, seen, to);
+        else if (type == Type::f32)
+            largest<float>(in, seen, to);
+        else
+            largest_signs(in, seen, to);
     };
     if (as_bytes(job.frame.program, it)) {
         const Tensor to = job.frame.tensor(it.writes[0]);
@@ -288,25 +307,25 @@ void run(Job& job) {
         }
         return;
     }
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y)
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             pixel(y, x, job.scratch);
-            finish(y, x, row_of(job));
+            per_pixel(y, x, row_of(job));
         }
 }
 }  // namespace max_pool
 
 namespace average_pool {
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::average_pool && whole(it.window); }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     const float count = float(job.it.window.kernel[0] * job.it.window.kernel[1]);
     float* sum = row_of(job);
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y)
         for (uint32_t x = 0; x < job.shape.width; ++x) {
             const Seen seen(job.it.window, in, y, x);
@@ -315,52 +334,34 @@ void run(Job& job) {
                 for (uint32_t column = seen.left; column < seen.right; ++column)
                     for (uint32_t c = 0; c < in.channels; ++c) sum[c] += in.floats(row, column)[c];
             for (uint32_t c = 0; c < in.channels; ++c) sum[c] /= count;
-            finish(y, x, sum);
+            per_pixel(y, x, sum);
         }
 }
 }  // namespace average_pool
 
 namespace bilinear {
-namespace {
-// The two rows or columns that an output one lies between, and how far it is on the way.
-struct Between {
-    uint32_t low, high;
-    float way;
-
-    Between(uint32_t at, uint32_t in, uint32_t out, uint8_t factor, bool corners) {
-        const float step = corners ? (out > 1 ? float(in - 1) / float(out - 1) : 0.0f) : 1.0f / float(factor);
-        const float exact = corners ? step * float(at) : step * (float(at) + 0.5f) - 0.5f;
-        const float place = exact > 0 ? exact : 0;
-        low = uint32_t(place);
-        if (low > in - 1) low = in - 1;
-        high = low + 1 < in ? low + 1 : low;
-        way = place - float(low);
-    }
-};
-}  // namespace
-
 bool fits(const Program&, const Instruction& it) { return it.kind == Kind::bilinear; }
-void prepare(const Program&, Instruction&) {}
-uint64_t scratch(const Program&, const Instruction& it, Shape, Shape) { return one_pixel(it); }
+void prepare(const Program&, const Instruction&, Packed&) {}
+uint64_t scratch(const Program&, const Operator& op, Shape, Shape) { return one_pixel(*op.it); }
 
 void run(Job& job) {
     const Tensor in = job.frame.tensor(job.it.reads[0]);
     float* to = row_of(job);
-    Finish finish(job);
+    PixelEpilogue per_pixel(job);
     for (uint32_t y = job.first; y < job.last; ++y) {
-        const Between v(y, in.height, job.shape.height, job.it.factor[0], job.it.corners);
+        const Between v = between(y, in.height, job.shape.height, job.it.factor[0], job.it.align_corners);
         for (uint32_t x = 0; x < job.shape.width; ++x) {
-            const Between u(x, in.width, job.shape.width, job.it.factor[1], job.it.corners);
+            const Between u = between(x, in.width, job.shape.width, job.it.factor[1], job.it.align_corners);
             const float *a = in.floats(v.low, u.low), *b = in.floats(v.low, u.high);
             const float *c = in.floats(v.high, u.low), *d = in.floats(v.high, u.high);
             for (uint32_t i = 0; i < in.channels; ++i) {
                 const float upper = a[i] * (1 - u.way) + b[i] * u.way, lower = c[i] * (1 - u.way) + d[i] * u.way;
                 to[i] = upper * (1 - v.way) + lower * v.way;
             }
-            finish(y, x, to);
+            per_pixel(y, x, to);
         }
     }
 }
 }  // namespace bilinear
 
-}  // namespace pseg::PSEG_SET
+}  // namespace pseg::PSEG_ISA

@@ -8,7 +8,7 @@ namespace pseg {
 namespace {
 
 // codes = clip(rint(x · inverse_scale) + zero_point), half to even, whole numbers held in f32.
-float uniform(const Grid& grid, float x) {
+float uniform(const Quantization& grid, float x) {
     const float code = std::nearbyint(x * grid.inverse_scale) + float(grid.zero_point);
     const float low = float(grid.lowest), high = float(grid.highest);
     // In this order nan becomes a code as well.
@@ -16,7 +16,7 @@ float uniform(const Grid& grid, float x) {
 }
 
 // ±2^rint(log₂|x|) in steps of 2^-f. √½ is no f32: the mantissa is above it exactly where it is above its nearest f32.
-int32_t power(const Grid& grid, float x) {
+int32_t power(const Quantization& grid, float x) {
     int exponent;
     const float mantissa = std::frexp(x, &exponent);
     if (x == 0 || !std::isfinite(x)) return 0;
@@ -27,11 +27,11 @@ int32_t power(const Grid& grid, float x) {
 }
 
 // The value of the code of x.
-float snapped(const Grid& grid, float x) {
+float fake_quantized(const Quantization& grid, float x) {
     switch (grid.kind) {
-        case GridKind::uniform:
+        case QuantizationKind::uniform:
             return (uniform(grid, x) - float(grid.zero_point)) * grid.scale;
-        case GridKind::powers:
+        case QuantizationKind::power_of_two:
             return float(power(grid, x)) * grid.scale;
         default: {
             float rest = x, total = 0;
@@ -46,15 +46,16 @@ float snapped(const Grid& grid, float x) {
 }
 
 template <class Code>
-void put(const Grid& grid, const float* values, uint32_t count, uint8_t* to) {
+void put(const Quantization& grid, const float* values, uint32_t count, uint8_t* to) {
     for (uint32_t c = 0; c < count; ++c) {
-        const Code code = Code(grid.kind == GridKind::powers ? power(grid, values[c]) : int32_t(uniform(grid, values[c])));
+        const Code code = Code(grid.kind == QuantizationKind::power_of_two ? power(grid, values[c])
+                                                                           : int32_t(uniform(grid, values[c])));
         std::memcpy(to + c * sizeof(Code), &code, sizeof(Code));
     }
 }
 
 // Bit c of a plane is channel c; the bits behind the last channel are 0.
-void put_bits(const Grid& grid, const float* values, const Tensor& to, uint8_t* pixel) {
+void put_bits(const Quantization& grid, const float* values, const Tensor& to, uint8_t* pixel) {
     const size_t whole = (to.channels + 7) / 8;
     for (int q = 0; q < grid.planes; ++q) std::memset(pixel + size_t(q) * to.plane, 0, whole + to.tail);
     for (uint32_t c = 0; c < to.channels; ++c) {
@@ -98,7 +99,8 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
             break;
         case StepKind::ternary_tanh:
             for (uint32_t c = 0; c < count; ++c) {
-                const float up = std::tanh(step.beta * (2 * values[c] + 1)), down = std::tanh(step.beta * (2 * values[c] - 1));
+                const float up = std::tanh(step.beta * (2 * values[c] + 1)),
+                            down = std::tanh(step.beta * (2 * values[c] - 1));
                 values[c] = (down + up) / 2;
             }
             break;
@@ -106,11 +108,12 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
         case StepKind::multiply: {
             const Tensor other = job.frame.tensor(step.view);
             const float* with = other.height == 1 && other.width == 1 ? other.floats(0, 0) : other.floats(y, x);
-            for (uint32_t c = 0; c < count; ++c) values[c] = step.kind == StepKind::add ? values[c] + with[c] : values[c] * with[c];
+            for (uint32_t c = 0; c < count; ++c)
+                values[c] = step.kind == StepKind::add ? values[c] + with[c] : values[c] * with[c];
             break;
         }
-        case StepKind::snap:
-            for (uint32_t c = 0; c < count; ++c) values[c] = snapped(*step.grid, values[c]);
+        case StepKind::fake_quantize:
+            for (uint32_t c = 0; c < count; ++c) values[c] = fake_quantized(*step.grid, values[c]);
             break;
         case StepKind::softmax:
             softmax(values, count);
@@ -120,10 +123,10 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
 
 }  // namespace
 
-void finish(Job& job, uint32_t y, uint32_t x, float* values) {
+void apply_epilogue(Job& job, uint32_t y, uint32_t x, float* values) {
     const uint32_t count = job.it.channels;
     for (const Step& step : job.it.steps) {
-        if (step.kind == StepKind::snap) job.finite &= all_finite(values, count);
+        if (step.kind == StepKind::fake_quantize) job.finite &= all_finite(values, count);
         apply(job, step, y, x, values);
     }
     for (const View& view : job.it.writes) {
