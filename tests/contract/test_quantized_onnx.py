@@ -133,7 +133,7 @@ def test_schemes_without_a_form_name_the_packed_file(text, what, tmp_path):
 
 
 def one_layer(weights, inputs, norm=None):
-    """The integer form of one convolution on a grid whose scale is a power of two, so that nothing is rounded anew."""
+    """The integer form of one convolution on a grid whose scale is a power of two, so that nothing is rounded again."""
     generator = torch.Generator().manual_seed(3)
     conv = nn.Conv2d(3, 4, 3, padding=1)
     with torch.no_grad():

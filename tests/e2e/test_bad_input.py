@@ -64,8 +64,8 @@ def test_all_faults_of_a_recipe_at_once(phantom_data, tmp_path):
         (("train", "thin-unet", "--data", "/no/such/folder", "--out", "y"), "/no/such/folder"),
         (("evaluate", "/no/such.onnx", "x"), "does not exist"),
         (("predict", "/no/such.onnx", "x.png", "--out", "y"), "does not exist"),
-        (("export", "/no/such/run"), "is no run folder"),
-        (("report", "/no/such/run"), "is no run folder"),
+        (("export", "/no/such/run"), "is not a run folder"),
+        (("report", "/no/such/run"), "is not a run folder"),
         (("recipes", "show", "thin-unett"), "did you mean thin-unet"),
     ],
 )

@@ -237,10 +237,10 @@ def test_test_images_among_the_unlabelled(train, trained_run, phantom_data, tmp_
 @pytest.mark.parametrize(
     ("teacher", "more", "kind", "words"),
     [
-        ("{{run: no-such}}", SOFT, RunError, "is no run folder"),
+        ("{{run: no-such}}", SOFT, RunError, "is not a run folder"),
         ("{{run: {run}, stage: zzz}}", SOFT, RunError, "has no stage 'zzz'"),
         ("{{onnx: no-such.onnx}}", SOFT, PocketsegError, "does not exist"),
-        ("{{maps: no-such}}", SOFT, DataError, "is no folder of probability maps"),
+        ("{{maps: no-such}}", SOFT, DataError, "is not a folder of probability maps"),
         ("{{maps: {run}}}", SOFT, DataError, "has no probability map of"),
         ("{{run: {run}, unlabelled: no-such}}", SOFT, DataError, "does not exist"),
         ("{{run: {run}}}", (*SOFT, "normalize.kind=min-max"), RecipeError, "cannot be undone"),
@@ -257,7 +257,7 @@ def test_test_images_among_the_unlabelled(train, trained_run, phantom_data, tmp_
         ("{{run: {run}}}", (), RecipeError, "says nothing without distil or hints"),
         ("{{onnx: a.onnx}}", ("stages.0.hints={{}}",), RecipeError, "hints come from a single net of ours"),
         ("null", SOFT, RecipeError, "need a teacher"),
-        ("{{stage: later}}", SOFT, RecipeError, "which is no earlier stage"),
+        ("{{stage: later}}", SOFT, RecipeError, "which is not an earlier stage"),
     ],
 )  # fmt: skip
 def test_faults(train, trained_run, tmp_path, teacher, more, kind, words):

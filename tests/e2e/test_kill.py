@@ -174,7 +174,7 @@ def test_signals_save_and_leave(phantom_data, tmp_path, signal_number, code):
 
 @pytest.mark.row("F05")
 def test_ctrl_c_twice_ends_at_once_and_what_is_ignored_stays_so(phantom_data, tmp_path):
-    """Under nohup a lost terminal is no reason to stop."""
+    """Under nohup a lost terminal is not a reason to stop."""
     out = tmp_path / "run"
     with subprocess.Popen(
         command(phantom_data, out, "stages.0.epochs=3000"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

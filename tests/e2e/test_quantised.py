@@ -62,7 +62,7 @@ def test_a_stage_is_chosen_by_name(trained, tmp_path):
     assert not np.array_equal(chosen, pocketseg.load(run).predict(image))
     for model, stage, told in (
         (run, "flaot", "did you mean float"),
-        (run / "fold-0/float", "float", "is no run folder"),
+        (run / "fold-0/float", "float", "is not a run folder"),
     ):
         with pytest.raises(pocketseg.errors.RunError, match=told):
             pocketseg.load(model, stage=stage)
@@ -123,7 +123,7 @@ def test_inspect_tells_bits_levels_and_bytes(trained):
 
 
 def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
-    """The last stage anew, from the float run's checkpoint of its first epoch: same bytes."""
+    """The last stage again, from the float run's checkpoint of its first epoch: same bytes."""
     _, data = trained
     changed = RECIPE.replace("quant: {scheme: residual w2a2}, epochs: 1", "quant: {scheme: residual w2a2}, epochs: 2")
     (tmp_path / "recipe.yaml").write_text(changed)
@@ -175,7 +175,7 @@ def test_a_stage_is_chosen_by_its_folder_or_its_name(trained):
     [
         ("stages.2.quant.scheme=w99a8", "stages.2.quant.scheme: 'w99a8'"),
         ("stages.2.quant.keep=[nothing]", "stages.2.quant.keep: 'nothing' fits no layer"),
-        ("stages.2.quant.rul=mse", "stages.2.quant.rul: is no key of a recipe → did you mean rule?"),
+        ("stages.2.quant.rul=mse", "stages.2.quant.rul: is not a key of a recipe → did you mean rule?"),
         ("stages.0.epochs=0", "0 epochs are for a stage with quant"),
         ("stages.2.quant.max_drop=0.1", "quant.max_drop is for a stage of 0 epochs"),
     ],

@@ -31,7 +31,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Behind `-m` and `-k`, so that what they leave out is no part of a family."""
+    """Behind `-m` and `-k`, so that what they leave out is not part of a family."""
     most = config.getoption("sample")
     if most is None:
         return

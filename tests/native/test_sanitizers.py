@@ -117,4 +117,4 @@ def test_the_example_in_c(shipped, sanitized, tmp_path):
     refused = subprocess.run(
         [shipped / "segment_pgm", "text", "image.pgm", "x"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert refused.returncode == 1 and "text: the bytes are no packed model" in refused.stderr
+    assert refused.returncode == 1 and "text: the bytes are not a packed model" in refused.stderr

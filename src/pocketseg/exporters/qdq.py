@@ -36,7 +36,7 @@ def with_qdq(core: nn.Module) -> nn.Module:
     """A copy of an integer net whose convolutions stand between DequantizeLinear and QuantizeLinear.
 
     Raises:
-        ModelFileError: its numbers are no 8-bit integers on an even grid.
+        ModelFileError: its numbers are not 8-bit integers on an even grid.
     """
     core = copy.deepcopy(core)
     modules = dict(core.named_modules())

@@ -1,7 +1,7 @@
 """What is known of each operation of torch: its name and arguments, what it costs, and whether quantizers may pass it.
 
 Costs, the engine's packer and the ONNX exporter all ask here, so that an operation is described once. An operation that
-is not here is refused: a cost with a hole in it would be no cost.
+is not here is refused: a cost with a hole in it would not be a cost.
 """
 
 from __future__ import annotations

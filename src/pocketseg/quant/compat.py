@@ -63,7 +63,7 @@ def fixed_point_fixed_em(x: Tensor, i: int, f: int) -> Tensor:
     The electron microscopy (EM) code. Gradient: identity. Levels: 0, both limits, and both signs of every power of two
     below the limit that f32 holds: some 300, whatever i and f are. Prefer `PowerOfTwo`, or `Fixed` for a grid.
 
-    Odd: the widths only set the clamp, small powers survive at any f; the limit itself is no power of two.
+    Odd: the widths only set the clamp, small powers survive at any f; the limit itself is not a power of two.
 
     Example:
         >>> fixed_point_fixed_em(torch.tensor([0.3, 0.9, 0.01, -3.0]), 0, 2)

@@ -48,7 +48,7 @@ def pack(codes: NDArray[np.integer], bits: int, *, signed: bool = False) -> NDAr
     if wrong or not np.issubdtype(codes.dtype, np.integer):
         raise PocketsegError(
             f"packing in {bits} bits",
-            f"{wrong} of {flat.size} codes ({codes.dtype}) lie outside {lowest} … {highest} or are no integers",
+            f"{wrong} of {flat.size} codes ({codes.dtype}) lie outside {lowest} … {highest} or are not integers",
             "use the bits and the sign of the quantiser that made them",
         )
     # Shifting right keeps the two's complement of negative codes, and & 1 takes one bit of it.
@@ -68,7 +68,7 @@ def unpack(data: NDArray[np.uint8], bits: int, count: int, *, signed: bool = Fal
         raise ModelFileError(
             f"{count} codes of {bits} bits",
             f"need {needed} bytes, found {data.dtype} {data.shape}",
-            "the file is torn or of another kind; make it again",
+            "the file is truncated or of another kind; make it again",
         )
     stream = np.unpackbits(data, bitorder="little")
     if stream[count * bits :].any():

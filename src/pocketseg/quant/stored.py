@@ -114,7 +114,7 @@ def unpack_net(core: nn.Module, packed: Tensor, where: str) -> None:
         else:
             value.copy_(torch.from_numpy(part.numpy().copy().view("<f4")).reshape(value.shape))
     if first != len(packed):
-        raise ModelFileError(where, f"holds {len(packed)} bytes of weights, its net needs {first}", "make it anew")
+        raise ModelFileError(where, f"holds {len(packed)} bytes of weights, its net needs {first}", "make it again")
 
 
 def _numbers(core: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -56,7 +56,7 @@ def shape_region(*numbers: float) -> bytes:
         (shape_region(MOVE, np.nan, 2, LINE, 1, 2), "not finite"),
         (shape_region(np.nan, 1, 2), "curves"),
         (shape_region(2, 1, 2, 3, 4), "curves"),
-        (roi_bytes([[(1, 1), (1, 9), (9, 9)]])[:-3], "no readable"),
+        (roi_bytes([[(1, 1), (1, 9), (9, 9)]])[:-3], "not a readable"),
         (b"Iout", "no ImageJ ROI"),
         (b"", "no ImageJ ROI"),
     ],

@@ -222,7 +222,7 @@ def test_a_volume_cut_anywhere_is_refused(tmp_path, name):
 
 def test_what_is_no_gzip(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"<html>" * 100)
-    assert "is no readable gzip file" in refusal(tmp_path / "a.nii.gz")
+    assert "is not a readable gzip file" in refusal(tmp_path / "a.nii.gz")
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"\0" * 10_000_000))
     assert "is no" in refusal(tmp_path / "b.nii.gz")
 
