@@ -30,7 +30,7 @@ def lowered(core: nn.Module, in_channels: int) -> Graph:
     """The graph of a net in evaluation.
 
     Args:
-        core: a net without its size wrapper; of a quantised model its integer net.
+        core: a net without its size wrapper; of a quantized model its integer net.
         in_channels: of the image.
 
     Raises:
