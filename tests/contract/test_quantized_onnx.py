@@ -1,4 +1,4 @@
-"""Quantised nets as ONNX: uint8 activations, int8 weights, the masks of the integer net, and who is refused."""
+"""Quantized nets as ONNX: uint8 activations, int8 weights, the masks of the integer net, and who is refused."""
 
 import numpy as np
 import onnx
@@ -167,7 +167,7 @@ def test_weights_and_bias_mean_the_same(bits, inputs):
 
 
 def test_a_quantiser_stands_behind_the_producer():
-    """Pooling and concatenation run on codes: what enters them was dequantised."""
+    """Pooling and concatenation run on codes: what enters them was dequantized."""
     graph = with_qdq(integer_net(trained("thin_unet", "w8a8").core)).graph
     pools = [node for node in graph.nodes if "max_pool" in node.name or node.name.startswith("cat")]
     assert len(pools) == 4

@@ -72,8 +72,8 @@ POINTWISE_METHODS = {
     "add_": "add", "mul": "multiply",
 }  # fmt: skip
 
-# Names of those above that leave their input as it is in evaluation.
-NOTHING = ("identity", "dropout")
+# Names of those above that give what they are given, in evaluation.
+IDENTITIES = ("identity", "dropout", "contiguous")
 
 
 def operation(node: fx.Node, module: nn.Module | None) -> Operation:
@@ -166,7 +166,7 @@ def _of_function(node: fx.Node) -> Operation | None:
 
 
 def _pointwise(name: str | None) -> Operation | None:
-    return None if name is None else Operation(name, name, moves=name in NOTHING)
+    return None if name is None else Operation(name, name, moves=name in IDENTITIES)
 
 
 def _hard_tanh(low: float, high: float) -> Operation:

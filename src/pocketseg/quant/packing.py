@@ -48,8 +48,8 @@ def pack(codes: NDArray[np.integer], bits: int, *, signed: bool = False) -> NDAr
     if wrong or not np.issubdtype(codes.dtype, np.integer):
         raise PocketsegError(
             f"packing in {bits} bits",
-            f"{wrong} of {flat.size} codes ({codes.dtype}) lie outside {lowest} … {highest} or are not integers",
-            "use the bits and the sign of the quantiser that made them",
+            f"{wrong} of {flat.size} codes ({codes.dtype}) lie outside {lowest} … {highest} or are no integers",
+            "use the bits and the sign of the quantizer that made them",
         )
     # Shifting right keeps the two's complement of negative codes, and & 1 takes one bit of it.
     stream = ((flat[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
