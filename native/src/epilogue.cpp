@@ -1,4 +1,5 @@
-// What follows an operation, pixel by pixel: steps on f32 values, then codes.
+// What follows an operation, pixel by pixel: steps on f32 values, then codes. It is the specification of steps 3 to 5
+// in fast/epilogue.h, for any steps and grids.
 #include <cmath>
 #include <cstring>
 
@@ -125,10 +126,12 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
 
 void apply_epilogue(Job& job, uint32_t y, uint32_t x, float* values) {
     const uint32_t count = job.it.channels;
+    // 3, 4. A bound, an affine and others, as the file has them.
     for (const Step& step : job.it.steps) {
         if (step.kind == StepKind::fake_quantize) job.finite &= all_finite(values, count);
         apply(job, step, y, x, values);
     }
+    // 5. Codes.
     for (const View& view : job.it.writes) {
         const Tensor to = job.frame.tensor(view);
         uint8_t* pixel = to.at(y, x);
