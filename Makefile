@@ -2,32 +2,44 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Of what `make demo` needs; the rest comes on top of it.
+DEMO_STAMP := .venv/.installed-demo
 FAST ?=
 JOBS ?= 2
+SAMPLE ?= 3
 PYTEST := $(BIN)/python -m pytest
 NATIVE := $(shell find native examples -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.c' | grep -v CMakeFiles)
 DOCS := .venv-docs/bin
 DOCS_STAMP := .venv-docs/.installed
 
-.PHONY: demo test test-long kills fuzz lint docs wheel sbom clean help
+.PHONY: demo test test-all kills fuzz lint docs wheel sbom clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
-	@echo "make test           ruff, mypy, clang-format and the tests (FAST=1: without the slow ones and what trains)"
-	@echo "make test-long      what takes longer: all kills, every export"
+	@echo "make test           ruff, mypy, clang-format and tests of every kind, in minutes (FAST=1: of src and tests/unit, in one)"
+	@echo "make test-all       ruff, mypy, clang-format and all tests, in less than an hour"
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS), with a new seed (POCKETSEG_FUZZ_SEED)"
 	@echo "make docs           the documentation site in build/site; a link that leads nowhere is an error"
 	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
 	@echo "make clean          remove what was set up and built"
 
-$(STAMP): pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
-	$(PYTHON) -m venv .venv
-	scripts/install $(BIN)/python
+SOURCES := pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock) CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.txt' | grep -v CMakeFiles)
+define set-up
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 3; }
+$(PYTHON) -m venv .venv
+scripts/install $(BIN)/python
+endef
+
+$(STAMP): $(SOURCES)
+	$(set-up)
+	@touch $(DEMO_STAMP) $@
+
+$(DEMO_STAMP): $(SOURCES)
+	$(set-up) demo
 	@touch $@
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/pocketseg demo --out demo
 
 lint: $(STAMP)
@@ -37,18 +49,23 @@ lint: $(STAMP)
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 # Threads are held at one for each of the workers: two processes that each take all cores wait for one another.
+# Each worker begins with half of the files and takes over from the other what it has not begun: files stay together, so
+# that what their tests share is made once, and both end at the same time.
+RUN_TESTS := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist worksteal --doctest-modules
+
+# SAMPLE cases of each parametrized test; tests/helpers/sampling.py has the rule.
 test: lint
 ifeq ($(FAST),)
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow" --doctest-modules src tests
+	$(RUN_TESTS) -m "not slow" --sample $(SAMPLE) src tests
 else
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m "not slow and not real_data" --doctest-modules src tests/unit tests/contract tests/parity
+	$(RUN_TESTS) -m "not slow and not real_data" --sample 1 src tests/unit
 endif
+
+test-all: lint
+	$(RUN_TESTS) src tests
 
 fuzz: $(STAMP)
 	POCKETSEG_FUZZ_SEED=$${POCKETSEG_FUZZ_SEED:-$$(date +%s)} POCKETSEG_FUZZ_SECONDS=$${POCKETSEG_FUZZ_SECONDS:-600} OMP_NUM_THREADS=1 $(PYTEST) -m fuzz tests
-
-test-long: $(STAMP)
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m slow tests
 
 kills: $(STAMP)
 	OMP_NUM_THREADS=1 POCKETSEG_KILLS=$(or $(EACH),1) $(PYTEST) -s -m "not slow" tests/e2e/test_kill_points.py

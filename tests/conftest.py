@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reliability_rows import HELD, held
+from helpers.reliability_rows import HELD, held
 
+pytest_plugins = ["helpers.sampling"]
 MISSING_TOOL = "missing tool"
 
 

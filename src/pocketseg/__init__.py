@@ -6,11 +6,12 @@ Example:
     import pocketseg
 
     pocketseg.train("thin-unet", data="scans", out="runs/first")
-    mask = pocketseg.load("runs/first").mask(image)
+    found = pocketseg.load("runs/first").segment("scan.png")
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.version import VERSION
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
     from pocketseg.flows.report import report as report
     from pocketseg.flows.train import train as train
     from pocketseg.flows.verify import verify as verify
+    from pocketseg.flows.wrap import wrap as wrap
     from pocketseg.predictors import NetPredictor
+    from pocketseg.predictors import Segmentation as Segmentation
+    from pocketseg.predictors import SegmentedObject as SegmentedObject
+    from pocketseg.predictors import show as show
 
 __version__ = VERSION
 VERBS = (
@@ -44,17 +49,22 @@ VERBS = (
     "report",
     "train",
     "verify",
+    "wrap",
 )
-__all__ = [*VERBS, "__version__", "load"]
+RESULTS = ("Segmentation", "SegmentedObject", "show")
+__all__ = [*VERBS, *RESULTS, "__version__", "load"]
 
 
 def load(
-    path: str | Path, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
+    path: str | Path | bytes, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
 ) -> NetPredictor:
-    """A model as a predictor: `predict(image)` gives probabilities (h, w, k), `mask(image)` class indices (h, w).
+    """A model: `segment(image)` gives mask, probabilities and objects of a path, bytes, an array or a picture.
+
+    `predict(image)` gives the probabilities (h, w, k) of pixels alone, `mask(image)` their class indices (h, w).
 
     Args:
-        path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder.
+        path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder; or the
+            bytes of a packed model.
         fold, stage: of a run folder; default the first fold's last stage.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         threads: at most, up to 256; 0 lets the backend choose.
@@ -68,6 +78,12 @@ def load(
     be meant, and nan, is a DataError. docs/data.md has the whole rule. An image whose intensities are very different
     from those of training is told in the log.
     """
+    if isinstance(path, bytes | bytearray | memoryview):
+        from pathlib import Path
+
+        from pocketseg.predictors import load_packed
+
+        return load_packed(bytes(path), Path("the given bytes"), threads)
     from pocketseg.runs.backends import load_predictor
 
     return load_predictor(path, fold, stage, backend=backend, threads=threads)
@@ -75,9 +91,9 @@ def load(
 
 def __getattr__(name: str) -> Any:
     if name in VERBS:
-        from importlib import import_module
-
         return getattr(import_module(f"pocketseg.flows.{name}"), name)
+    if name in RESULTS:
+        return getattr(import_module("pocketseg.predictors"), name)
     raise AttributeError(f"module 'pocketseg' has no attribute {name!r}")
 
 

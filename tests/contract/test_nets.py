@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.nets import every_net, make, narrow, picture
 from pocketseg.errors import RecipeError
 from pocketseg.exporters.onnx import compare, export_onnx
 from pocketseg.nets import NETS, AnySize, build, default_options, parameter_count, skeleton
@@ -64,25 +65,8 @@ PARAMETERS: dict[str, dict[tuple[int, int], int]] = {
     "tiny_unet": {(3, 1): 484_105},
     "cmunext": {(3, 1): 3_149_185},
 }  # fmt: skip
-# Widths at which the exam takes a second; the encoders have theirs.
-NARROW = {"thin_unet": 4, "unet": 4, "separable_unet": 4, "fixed_point_unet": 4, "encoder_unet": 4, "tiny_unet": 32}
 FAMILIES = {entry.function.__name__: name for name, entry in reversed(NETS.items())}
 ODD_SIZES = [(1, 1), (3, 5), (15, 17), (97, 130)]
-
-every_net = pytest.mark.parametrize("name", NETS)
-
-
-def narrow(name: str) -> dict[str, Any]:
-    """Options that make a net of the catalogue small enough for the exam."""
-    return {"width": NARROW.get(NETS[name].function.__name__, 8)}
-
-
-def make(name: str, in_channels: int = 1, out_channels: int = 1, seed: int = 0) -> AnySize:
-    return build(name, in_channels, out_channels, seed=seed, **narrow(name))
-
-
-def picture(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def weights(net: AnySize) -> Tensor:
@@ -280,13 +264,13 @@ def test_onnx(name, tmp_path):
     exported(name, narrow(name), (64, 96), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("wide nets; narrow ones are exported too")
 @every_net
 def test_onnx_at_full_width(name, tmp_path):
     exported(name, {}, (64, 128), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("wide nets; narrow ones are trained too")
 @every_net
 def test_a_step_at_full_width(name):
     net = build(name, 3, 4)

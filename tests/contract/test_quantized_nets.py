@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from helpers.nets import picture
+from helpers.quantized_nets import NETS, SCHEMES, trained
 from pocketseg.errors import ModelFileError
-from pocketseg.nets import AnySize, build
+from pocketseg.nets import build
 from pocketseg.quant import (
     Scheme,
-    calibrate,
     integer_net,
     integer_skeleton,
     pack_net,
-    quantize_net,
     storage,
     unpack_net,
 )
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d
 
-NETS = {
-    "thin_unet": {"width": 6, "blocks": 2},
-    "thin_unet_w32_n4_separable": {"width": 8, "blocks": 2},
-    "fixed_point_unet": {"width": 4, "levels": 2},
-    "mk_unet": {"width": 4, "levels": 2},
-}
-SCHEMES = [
-    "w8a8", "w4a8", "w2a8", "wint2a8", "w4a4", "w1a8", "w2a1", "w1a1", "fixed Q0.4/Q6.0", "fixed Q8.8/Q8.8",
-    "power-of-two Q0.4/Q6.0", "power-of-two Q1.8/Q4.4", "residual w2a2", "residual w3a3",
-]  # fmt: skip
 every_net = pytest.mark.parametrize("name", NETS)
 every_scheme = pytest.mark.parametrize("text", SCHEMES)
-
-
-def picture(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def trained(name: str, text: str) -> AnySize:
-    return copy.deepcopy(_trained(name, text))
-
-
-@cache
-def _trained(name: str, text: str) -> AnySize:
-    """A net with a life behind it: float steps, quantised, calibrated, and steps with its quantisers."""
-    net = build(name, 1, 1, seed=7, **NETS[name])
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    for quantised in (False, True):
-        if quantised:
-            quantize_net(net.core, Scheme(text))
-            calibrate(net.core, [picture(4, 1, 16, 24, seed=seed) for seed in range(3)])
-            optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-        for seed in range(4):
-            images = picture(4, 1, 16, 24, seed=seed)
-            net.train()(images).sub(images).square().mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    return net
 
 
 # --- the reference ----------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from test_quantized_nets import picture, trained
 from torch import nn
 
+from helpers.quantized_nets import picture, trained
 from pocketseg.errors import ModelFileError
 from pocketseg.exporters import compare, export_onnx, qdq
 from pocketseg.exporters.onnx import LARGEST_SHARE, Parity
 from pocketseg.exporters.qdq import QdqConv2d, with_qdq
+from pocketseg.grids import Uniform
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import load_onnx
 from pocketseg.quant import Fixed, Int, integer_net
@@ -59,10 +60,10 @@ def test_every_layer_means_the_same(name, text, monkeypatch):
     whole(picture(2, 1, 16, 24, seed=9))
     assert len(seen) >= 11
     for layer, x, wanted in seen:
-        grid = qdq._grid(layer, "here")
+        grid = qdq.uint8_grid(layer, "here")
         there = qdq.QdqConv2d(layer, grid)
-        back = qdq.Dequantize(torch.tensor(grid[0]), torch.tensor(grid[1], dtype=torch.uint8))
-        found = there(back(qdq.Quantize(grid)(x)))
+        scale, zero_point = torch.tensor(grid.scale), torch.tensor(grid.zero_point, dtype=torch.uint8)
+        found = there(qdq.DequantizeLinear(scale, zero_point)(qdq.QuantizeLinear(grid)(x)))
         allowed = 0.5 * there.biases.scale[:, None, None] + 1e-5 * wanted.abs().max()
         assert wanted.std() > 0
         # The rest lies beside a tie: multiplied or divided by the scale.
@@ -154,10 +155,10 @@ def test_weights_and_bias_mean_the_same(bits, inputs):
         layer = IntegerConv2d(layer, factor, offset)
     else:
         layer = one_layer(Int(bits, axis=0), inputs, (factor, offset))
-    grid = (float(layer.scale), 128, 0, 255)
+    grid = Uniform(128, 0, 255, float(layer.scale), float(1 / layer.scale))
     found = QdqConv2d(layer, grid)
     scale, bias_scale = found.weights.scale.double(), found.biases.scale.double()
-    meant = found.codes.double() * scale[:, None, None, None] * grid[0]
+    meant = found.codes.double() * scale[:, None, None, None] * grid.scale
     wanted = layer.codes[0].double() * layer.m[0, 0].double()[:, None, None, None]
     assert (meant - wanted).abs().max() < 1e-6 * wanted.abs().max()
     assert (meant[1] * layer.codes[0, 1]).sum() < 0 < (meant[0] * layer.codes[0, 0]).sum()

@@ -15,8 +15,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000, DeflatedExplicitVRLittleEndian
 from rows_images import zeros
 
-from corpus import Try, row, save
-from volume_files import dicom_image, save_dicom
+from corpus import Try, row
+from helpers.pictures import save
+from helpers.volume_files import dicom_image, save_dicom
 
 SHAPE = (16, 20)
 
@@ -59,7 +60,7 @@ def series(folder: Path, places: list[float], **changes: Any) -> Path:
         one = dicom_image(pixels(number), series="scan", number=number + 1, position=(0, 0, place), **changes)
         save_dicom(one, folder / f"images/scan/{number}.dcm")
     made_mask = np.stack([truth(number) for number in range(len(places))])
-    from volume_files import write_pages
+    from helpers.volume_files import write_pages
 
     write_pages(folder / "masks/scan.tif", made_mask)
     return folder

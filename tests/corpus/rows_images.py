@@ -13,7 +13,8 @@ import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin
 
-from corpus import Try, good, picture, reads, row, save, setting, truth, with_image
+from corpus import Try, reads, row, setting, with_image
+from helpers.pictures import good, picture, save, truth
 
 GREY = picture(99)
 COLOUR = picture(99, (32, 40, 3))

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpus import Try, good, picture, reads, row, save, truth
+from corpus import Try, reads, row
+from helpers.pictures import good, picture, save, truth
 
 MANY = 100_000
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from corpus import Try, good, picture, reads, row, save, setting, truth, with_mask
+from corpus import Try, reads, row, setting, with_mask
+from helpers.pictures import good, picture, save, truth
 from pocketseg.data import MaskCoding
 
 SHAPE = (32, 40)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from corpus import Try, good, picture, row, save, setting, truth
+from corpus import Try, row, setting
+from helpers.pictures import good, picture, save, truth
 
 GROUPED = setting("data.group_regex=^[a-z]")
 

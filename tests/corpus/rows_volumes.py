@@ -11,8 +11,9 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from corpus import Try, good, picture, row, save, truth
-from volume_files import write_nifti
+from corpus import Try, row
+from helpers.pictures import good, picture, save, truth
+from helpers.volume_files import write_nifti
 
 SHAPE = (12, 14, 4)
 AFFINE = np.diag([0.5, 0.75, 2.0, 1.0])

@@ -22,7 +22,7 @@ def processes():
 
 
 def marks(name: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.row(name), *([pytest.mark.slow] if name in LIMITS else [])]
+    return [pytest.mark.row(name), *([pytest.mark.slow("a hundred thousand files")] if name in LIMITS else [])]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in ROWS])

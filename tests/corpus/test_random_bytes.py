@@ -14,12 +14,12 @@ from PIL import Image
 from rows_dicom import made
 from rows_volumes import AFFINE, labels, voxels
 
-from corpus import picture, save, truth
+from helpers.pictures import picture, save, truth
+from helpers.volume_files import save_dicom, write_nifti
 from pocketseg.data import Cases
 from pocketseg.errors import PocketsegError
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.loading import shipped_text
-from volume_files import save_dicom, write_nifti
 
 FORMATS = ("png", "tif", "nii", "nii.gz", "dcm", "yaml")
 
@@ -99,7 +99,9 @@ def run(count: int, seed: int, folder: Path, outcomes: Callable[[str, str], None
     assert not failures, f"{len(failures)} of {count}:\n" + "\n".join(failures[:10])
 
 
-@pytest.mark.parametrize(("count", "seed"), [(500, 1), pytest.param(10_000, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("count", "seed"), [(500, 1), pytest.param(10_000, 2, marks=pytest.mark.slow("minutes of more random bytes"))]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_only_answers_and_refusals(count, seed, tmp_path, caplog):
     found: dict[tuple[str, str], int] = {}

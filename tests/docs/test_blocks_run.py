@@ -1,7 +1,7 @@
 """Every command and every Python block of README and docs runs, page by page, on a small data set.
 
 Trainings get one epoch on 32×32 pixels and phantoms few cases; nothing else is changed. README and the tutorial run in
-`make test`, all pages in `make test-long`.
+`make test`, all pages in `make test-all`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def runnable(page: str) -> list[Block]:
 
 
 PAGES = [
-    pytest.param(page, marks=[] if page in QUICK_PAGES else pytest.mark.slow) for page in pages() if runnable(page)
+    pytest.param(page, marks=[] if page in QUICK_PAGES else pytest.mark.slow("trainings of all pages"))
+    for page in pages()
+    if runnable(page)
 ]
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import SMALL
 
 import pocketseg
+from helpers.commands import SMALL
 
 
 @pytest.fixture(autouse=True)

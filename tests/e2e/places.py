@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers import overrides
+from helpers.commands import overrides
 
 Arguments = list[str | Path]
 

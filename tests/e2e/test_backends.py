@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import run_cli
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.data import Cases
 from pocketseg.engine.container import Container, read_container
 from pocketseg.errors import EnvironmentProblem, ModelFileError, RecipeError, RunError
@@ -165,8 +165,7 @@ def test_the_stage_folder_has_one_of_its_own(run, said):
 
 
 def test_a_net_that_cannot_be_packed_is_told_and_the_training_ends_well(phantom_data, tmp_path, monkeypatch, said):
-    from helpers import SMALL
-
+    from helpers.commands import SMALL
     from pocketseg.experiments import run
 
     def refuse(*_, **__):

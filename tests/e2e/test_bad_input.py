@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import overrides, run_cli
 from PIL import Image
+
+from helpers.commands import overrides, run_cli
 
 
 def refused(done, *told: str, code: int = 2) -> None:

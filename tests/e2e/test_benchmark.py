@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import run_cli
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.data.readers import read_image
 from pocketseg.engine.container import Container, read_container
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError

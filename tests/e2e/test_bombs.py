@@ -20,10 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.pictures import good, picture, save
+from helpers.volume_files import dicom_image, save_dicom
 from pocketseg.data.rois import roi_bytes
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
-from corpus import good, picture, save
 
 SECONDS, BYTES = 5.0, 512 * 2**20
 # A command of ours in a process of its own: its exit code, what it said, its processor's seconds and its peak.
@@ -148,9 +147,8 @@ def extension_bomb(path: Path) -> Path:
 
 def deflated_bomb(path: Path) -> Path:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
-    from rows_dicom import made, save_dicom
 
-    one = made(9)
+    one = dicom_image(np.zeros((16, 20), np.int16), series="bomb", number=1, position=(0, 0, 0))
     one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     content = save_dicom(one, path).read_bytes()
     path.write_bytes(content[: 144 + struct.unpack("<I", content[140:144])[0]] + zeros(2**30)[2:-4])
@@ -169,11 +167,9 @@ BOMBS: dict[str, tuple[Callable[[Path], Path], str]] = {
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A packed net that answers by a fixed rule."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
     from dataclasses import asdict
 
-    from packed_models import packed
-
+    from helpers.packed_models import packed
     from pocketseg.engine.codec import file_of, program_in
     from pocketseg.engine.session import Session
     from pocketseg.pipeline import Pipeline
@@ -252,7 +248,7 @@ def test_memory_that_ends_is_told_and_the_others_are_done(limit, tmp_path, small
     levels(limit, tmp_path, small_model)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("more of the same")
 @pytest.mark.row("F20")
 @pytest.mark.parametrize("limit", LIMITS)
 def test_ten_levels_of_memory(limit, tmp_path, small_model):
@@ -273,7 +269,7 @@ def levels(limit: int, folder: Path, model: Path) -> None:
         assert code == 3
 
 
-@pytest.mark.slow
+@pytest.mark.slow("fills gigabytes of memory")
 @pytest.mark.row("F20")
 def test_training_says_what_memory_was_too_small_for(tmp_path):
     good(tmp_path / "data", 12)

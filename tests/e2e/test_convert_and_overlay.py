@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import run_cli
 from PIL import Image
 
+from helpers.commands import run_cli
+from helpers.volume_files import write_nifti
 from pocketseg.data import Cases
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.rois import fill, read_rois
 from pocketseg.errors import DataError
 from pocketseg.flows.convert import Options, convert
 from pocketseg.flows.overlay import overlay
-from volume_files import write_nifti
 
 
 def save(path, pixels):

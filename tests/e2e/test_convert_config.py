@@ -2,8 +2,7 @@
 
 import csv
 
-from helpers import read_json, run_cli
-
+from helpers.commands import read_json, run_cli
 from pocketseg.recipes import load_recipe
 
 CONFIG = """

@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 import pytest
-from helpers import SMALL, read_csv, read_json
 
 import pocketseg
+from helpers.commands import SMALL, read_csv, read_json
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, PocketsegError, RecipeError, RunError
 from pocketseg.experiments import distillation

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from helpers import overrides, run_cli
 from PIL import Image
+
+from helpers.commands import overrides, run_cli
 
 
 def test_a_sick_set_is_told_mended_and_trained(phantom_data, tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers import read_json, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import read_json, run_cli
 from pocketseg.nets import NETS
 
 

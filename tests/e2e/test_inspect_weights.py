@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.data.readers import read_image
 from pocketseg.flows.draw_weights import draw_weights, image_list, weight_pages
 from pocketseg.quant import integer_net, storage

@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from helpers import overrides, read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import overrides, read_csv, read_json, run_cli
 from pocketseg.errors import DataError, RunError
 from pocketseg.recipes import load_recipe
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import overrides, run_cli
+
+from helpers.commands import overrides, run_cli
 
 # Epochs of a fraction of a second, so that kills fall into steps, validation and checkpoint writing alike.
 LONG = ("stages.0.epochs=30", "data.size=[48, 48]", "augment.copies=3")
@@ -102,7 +103,7 @@ def test_few_kills(undisturbed, phantom_data, tmp_path):
 
 
 @pytest.mark.row("F01")
-@pytest.mark.slow
+@pytest.mark.slow("more of the same")
 @pytest.mark.parametrize(("precision", "seed"), [("f32", 2), ("f32", 3), ("bf16", 4), ("bf16", 5)])
 def test_many_kills(undisturbed, phantom_data, tmp_path, precision, seed):
     check(undisturbed, phantom_data, tmp_path / "run", precision, kills=10, seed=seed)
@@ -191,7 +192,7 @@ def test_ctrl_c_twice_ends_at_once_and_what_is_ignored_stays_so(phantom_data, tm
 
 
 @pytest.mark.row("F07")
-@pytest.mark.slow
+@pytest.mark.slow("sleeps for a minute")
 def test_a_training_that_was_stopped_for_a_while_goes_on(undisturbed, phantom_data, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(command(phantom_data, out, "stages.0.precision=f32"), stderr=subprocess.DEVNULL) as process:

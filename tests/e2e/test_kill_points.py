@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from helpers import overrides
 
 import pocketseg
+from helpers.commands import overrides
 from pocketseg.files import PART
 
 STEP = int(os.environ.get("POCKETSEG_KILLS", "0"))
@@ -266,7 +266,7 @@ def test_a_training_that_cannot_write_ends_before_its_first_epoch(killer, templa
     assert done["code"] == 3 and "EnvironmentProblem new" in done["output"] and "epoch 1/" not in done["output"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("more of the same")
 @pytest.mark.row("F01", "F02", "F03", "F04", "F08", "F09")
 @pytest.mark.parametrize("verb", ["train", "predict", "evaluate"])
 def test_more_of_each(campaign, verb):

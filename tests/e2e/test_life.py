@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SMALL, overrides, read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import SMALL, overrides, read_csv, read_json, run_cli
 from pocketseg import files
 from pocketseg.cli.verbs import app
 from pocketseg.data import Cases, Split
@@ -382,7 +382,7 @@ def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monke
         raise SystemExit(137)
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr("pocketseg.experiments.run.determinism", killed)
+        patched.setattr("pocketseg.experiments.manifest.determinism", killed)
         train(data, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     assert run.split_file.exists()

@@ -13,9 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers import run_cli
 from typer.main import get_command
 
+from helpers.commands import run_cli
 from pocketseg.engine.library import library_file
 
 ROOT = Path(__file__).parents[2]

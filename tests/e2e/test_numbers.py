@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL, overrides, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import SMALL, overrides, run_cli
 from pocketseg.engine.container import read_container
 from pocketseg.errors import DataError, ModelFileError, PocketsegError
 from pocketseg.exporters import compare

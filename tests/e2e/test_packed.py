@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import run_cli
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.data import Cases
 from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import overrides
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from places import here
+
+from helpers.commands import overrides
 
 CANARIES = [f"CANARY{number:02}" for number in range(12)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import read_csv, read_json, run_cli
 
+from helpers.commands import read_csv, read_json, run_cli
 from pocketseg.recipes import load_sweep
 
 PIPELINES = ["pocket", "vaze2020", "blu-net", "fixed-point-grid", "light-unet-table", "resnet18-unet-encoders"]

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.training.model import Model
 
 NET = "net: {arch: thin_unet, width: 8, blocks: 3}"

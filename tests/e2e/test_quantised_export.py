@@ -5,9 +5,9 @@ import json
 import numpy as np
 import onnx
 import pytest
-from helpers import run_cli
 
 import pocketseg
+from helpers.commands import run_cli
 from pocketseg.data import Cases
 from pocketseg.predictors import load_onnx
 from pocketseg.training.model import Model

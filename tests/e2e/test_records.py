@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import SMALL, overrides, read_csv, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import SMALL, overrides, read_csv, run_cli
 from pocketseg.errors import EnvironmentProblem
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SMALL, read_csv, read_json, run_cli
+from browser import ARTEFACTS, open_page
 from PIL import Image, PngImagePlugin
-from test_report_in_browser import ARTEFACTS, open_page
 
 import pocketseg
+from helpers.commands import SMALL, read_csv, read_json, run_cli
+from helpers.volume_files import IDENTITY, NAME, write_nifti, write_series
 from pocketseg.data.volumes import open_volume
-from volume_files import IDENTITY, NAME, write_nifti, write_series
 
 # Planted wherever a name could come from; none may be seen in a report.
 CANARIES = ("PATHCANARY", "FILECANARY", "FOLDERCANARY", "GROUPCANARY", "TEXTCANARY", "USERCANARY", "HOSTCANARY")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,14 +86,12 @@ np.savez(sys.argv[1], saturates=saturates(), onnx=found[0], openvino=found[1])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow("Python and two runtimes in an emulator")
 @pytest.mark.row("N13")
 def test_int8_in_runtimes_with_and_without_vnni(tmp_path, tool):
     """An emulated Haswell has AVX2 and no VNNI, so pairs of 8-bit products saturate: runtimes then compute in f32."""
     emulator = tool("qemu-x86_64")
-    sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-    from test_quantized_nets import picture, trained
-
+    from helpers.quantized_nets import picture, trained
     from pocketseg.exporters import export_onnx
     from pocketseg.pipeline import Pipeline
     from pocketseg.quant import integer_net

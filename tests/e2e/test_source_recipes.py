@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import read_csv, read_json
 from PIL import Image
 from safetensors.torch import load_file
 
 import pocketseg
+from helpers.commands import read_csv, read_json
 from pocketseg.errors import DataError
 from pocketseg.nets import build
 from pocketseg.recipes import load_recipe
@@ -111,7 +111,8 @@ def test_vaze2020_teacher_with_its_boundary_regulariser(breast, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), pytest.param(("stages.0.loss={bce: 0.995, tv: 0.005}",), marks=pytest.mark.slow)]
+    "overrides",
+    [(), pytest.param(("stages.0.loss={bce: 0.995, tv: 0.005}",), marks=pytest.mark.slow("a training more"))],
 )
 def test_light_unet(breast, tmp_path, overrides):
     recipe, history = trained(

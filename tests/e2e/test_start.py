@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from helpers import SMALL, overrides, read_csv, read_json, run_cli
 
 import pocketseg
+from helpers.commands import SMALL, overrides, read_csv, read_json, run_cli
 from pocketseg.errors import EnvironmentProblem, ModelFileError, PocketsegError, RecipeError, RunError
 from pocketseg.nets import build, encoders
 from pocketseg.weights import read_weights

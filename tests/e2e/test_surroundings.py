@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import overrides, run_cli
 from PIL import Image
 from places import here
 
 import pocketseg
+from helpers.commands import overrides, run_cli
 
 HERE = Path(__file__).parent
 WITHOUT_A_NETWORK = ["unshare", "--net", "--map-root-user"]
@@ -28,7 +28,7 @@ def whole_way(data: Path, out: Path, *before: str, cwd: Path | None = None, **en
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1", **environment},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
@@ -75,7 +75,9 @@ def test_in_turkish_far_from_greenwich(usual, data, tmp_path, tool):
 
 @pytest.mark.row("F15", "F25")
 @pytest.mark.parametrize(
-    "seconds", [86_400.0, pytest.param(2_285_280_000.0, marks=pytest.mark.slow)], ids=["1970", "2042"]
+    "seconds",
+    [86_400.0, pytest.param(2_285_280_000.0, marks=pytest.mark.slow("the whole way once more"))],
+    ids=["1970", "2042"],
 )
 def test_in_plain_ascii_with_a_clock_that_jumps(usual, data, tmp_path, seconds):
     environment = {"LC_ALL": "C", "TZ": "UTC", "TRY_CLOCK": str(seconds)}
@@ -114,12 +116,12 @@ def test_two_predictions_into_one_folder(exported, phantom_data, tmp_path):
         assert (out / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.slow("the whole way once more")
 @pytest.mark.row("F07")
 def test_stopped_and_continued(usual, data, tmp_path):
     """A machine that sleeps, a job that waits for its turn: nothing times out and nothing changes."""
     command = [sys.executable, str(HERE / "whole_way.py"), str(data), str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for _ in range(5):
             time.sleep(1)

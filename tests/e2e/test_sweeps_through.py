@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import read_csv, read_json, run_cli
 from PIL import Image
 
 import pocketseg
+from helpers.commands import read_csv, read_json, run_cli
 from pocketseg.errors import EnvironmentProblem, ModelFileError, RecipeError, RunError, TrainingError
 from pocketseg.experiments import sweep as sweep_flow
 from pocketseg.recipes import load_recipe, parse_yaml
@@ -276,7 +276,7 @@ def test_children_stop_when_the_parent_is_killed(phantom_data, tmp_path):
 
 
 @pytest.mark.row("F18")
-@pytest.mark.slow
+@pytest.mark.slow("a whole sweep, twice")
 def test_a_killed_child_is_started_again(whole, phantom_data, tmp_path):
     out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--jobs", "2")) as process:
@@ -332,7 +332,7 @@ def test_two_sweeps_in_one_folder(phantom_data, tmp_path):
 # --- Ray ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a cluster on this machine")
 def test_on_ray_a_killed_worker_loses_nothing(whole, phantom_data, tmp_path):
     out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--cluster", "local", "--jobs", "2")) as process:
@@ -345,7 +345,7 @@ def test_on_ray_a_killed_worker_loses_nothing(whole, phantom_data, tmp_path):
         assert trained_bytes(out / f"trials/seed={seed}") == trained_bytes(whole / f"trials/seed={seed}")
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a cluster on this machine")
 def test_on_ray_a_signal_stops_and_resume_finishes(phantom_data, tmp_path):
     out = tmp_path / "sweep"
     with start(phantom_data, out, SEEDS, *LONG, more=("--cluster", "local")) as process:
@@ -358,7 +358,7 @@ def test_on_ray_a_signal_stops_and_resume_finishes(phantom_data, tmp_path):
     assert "resumed from" in (out / "trials/seed=1/log.txt").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.slow("waits until Ray gives up")
 def test_no_cluster_is_told(phantom_data, tmp_path):
     done = run_cli(*arguments(phantom_data, tmp_path / "out", SEEDS), "--cluster", "ray://127.0.0.1:9")
     assert done.returncode == EnvironmentProblem.exit_code and "cannot be reached" in done.stderr

@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_cli
 
 import pocketseg
+from helpers.commands import run_cli
+from helpers.packed_models import asking
+from helpers.packed_models import packed as small_net
 from pocketseg.data import Cases
 from pocketseg.engine import tuning as flow
 from pocketseg.engine.codec import file_of, program_in
@@ -24,10 +25,6 @@ from pocketseg.engine.verification import generated
 from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.flows.inspect_packed import inspect_packed
 from pocketseg.predictors import default_threads
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from packed_models import asking
-from packed_models import packed as small_net
 
 QUICK = 0.85
 TIMED = re.compile(r"tuned: (0\.\d\d of the time on this machine|\d+ other kernels were tried)")

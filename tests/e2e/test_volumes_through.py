@@ -7,11 +7,11 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-from helpers import read_csv, run_cli
 
 import pocketseg
+from helpers.commands import read_csv, run_cli
+from helpers.volume_files import IDENTITY, NAME, ball, write_nifti, write_series
 from pocketseg.data.volumes import open_volume
-from volume_files import IDENTITY, NAME, ball, write_nifti, write_series
 
 SMALL = (
     "stages.0.net.width=8",
@@ -23,7 +23,7 @@ SMALL = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow("trains on volumes of a real data set")
 @pytest.mark.real_data
 def test_hippocampus_with_three_labels(real_data, tmp_path):
     """From NIfTI to NIfTI: same grid, both structures found, the same scores from the masks as from the model."""

@@ -39,7 +39,7 @@ OF_THE_RUN = ("manifest.json", "log.txt", "timings.csv", "results.csv", ".lock",
 
 
 def main(data: Path, out: Path) -> None:
-    from helpers import overrides
+    from helpers.commands import overrides
 
     asked, written = watch()
     if os.environ.get("TRY_LOCALE"):

@@ -13,7 +13,6 @@ import json
 import random
 import resource
 import signal
-import sys
 import time
 import traceback
 import warnings
@@ -21,7 +20,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 from targets import TARGETS, Target
 
 from pocketseg.errors import PocketsegError

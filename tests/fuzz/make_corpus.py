@@ -1,12 +1,11 @@
 """Make the seeds of the corpus: small, valid files of every kind. What fuzzing found lies beside them.
 
-python tests/fuzz/make_corpus.py
+PYTHONPATH=tests python tests/fuzz/make_corpus.py
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,16 +16,13 @@ import onnx
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from packed_models import packed
-
+from helpers.packed_models import packed
+from helpers.volume_files import dicom_image, save_dicom
 from pocketseg.data.rois import roi_bytes, write_rois
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.recipes.loading import shipped_text
 from pocketseg.training.checkpoint import write_checkpoint
-from volume_files import dicom_image, save_dicom
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(0)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from builds import built
+from models import NETS
+
+from helpers.packed_models import packed
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,13 @@ def racing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(tmp_path_factory.mktemp("shipped"))
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("nets")
+    made = []
+    for index, net in enumerate(NETS):
+        made.append(folder / f"{index}.pseg")
+        made[-1].write_bytes(packed(*net))
+    return made

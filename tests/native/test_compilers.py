@@ -6,17 +6,17 @@ import sys
 
 import pytest
 from builds import built
-from test_sets import digests, files  # noqa: F401 - a fixture
+from models import digests
 
 SETS = ["scalar", "avx2", "avx512", "neon"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiles the library six times")
 @pytest.mark.row("N03")
 @pytest.mark.skipif(sys.platform != "linux", reason="gcc and clang side by side")
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-O3"])
-def test_compilers_and_levels(tool, shipped, tmp_path, files, compiler, level):  # noqa: F811
+def test_compilers_and_levels(tool, shipped, tmp_path, files, compiler, level):
     folder = built(tmp_path, f"-DCMAKE_CXX_COMPILER={tool(compiler)}", f"-DPOCKETSEG_LEVEL={level}")
     for isa in SETS:
         wanted = digests([str(shipped / "replay")], files, isa, 2)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from builds import ROOT, built
-from test_sanitizers import MODELS, packed
+from models import MODELS
+
+from helpers.packed_models import packed
 
 CORPUS = Path(__file__).with_name("corpus")
 FOUND = ROOT / "build/fuzz-corpus"

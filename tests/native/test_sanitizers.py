@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from builds import built
+from models import MODELS
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from packed_models import changed, packed
-
+from helpers.packed_models import changed, packed
 from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session
 from pocketseg.pipeline import Normalization, Pipeline
 
-MODELS = [
-    ("thin_unet", "w2a8"), ("thin_unet_w32_n4_separable", "residual w2a2"), ("mk_unet", "w1a1"), ("mk_unet", "w4"),
-    ("fixed_point_unet", "power-of-two Q1.8/Q4.4"), ("thin_unet", "fixed Q8.8/Q8.8", "f16"),
-    ("mk_unet", "residual w2a2", "f32", "scalar/convolution_codes"),
-    ("mk_unet", "w8a8", "f16", "avx2/convolution_codes"),
-]  # fmt: skip
 EACH = 150
 
 

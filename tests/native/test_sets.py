@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from builds import ROOT, built
-from test_sanitizers import MODELS, packed
-
-NETS = [*MODELS, ("thin_unet_w32_n4_separable", "w8a8"), ("thin_unet", "w1a1"), ("mk_unet", "residual w3a3")]
-SIDE = 40
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("nets")
-    made = []
-    for index, net in enumerate(NETS):
-        made.append(folder / f"{index}.pseg")
-        made[-1].write_bytes(packed(*net))
-    return made
-
-
-def digests(command: list[str], files: list[Path], isa: str, threads: int = 1) -> list[str] | None:
-    """The logits of every net as digests; None where the machine lacks the set."""
-    done = subprocess.run(
-        [*command, str(SIDE), str(threads), *map(str, files)], capture_output=True, text=True,
-        env={**os.environ, "POCKETSEG_ISA": isa},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line.split()[1:] for line in done.stdout.splitlines()]
-    if all(status == "5" for status, *_ in rows):
-        return None
-    assert all(status == "0" for status, *_ in rows), rows
-    return [digest for _, digest in rows]
+from models import digests
 
 
 @pytest.mark.row("N02")

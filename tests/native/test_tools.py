@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_sanitizers import packed
+
+from helpers.packed_models import packed
 
 SECONDS = 300
 
@@ -74,7 +75,7 @@ def side_of(kind: int, inside: int, kernel: int, stride: int, dilation: int, bef
 
 
 @pytest.mark.row("S13")
-@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow("more of the same"))])
 def test_sizes_are_those_of_numbers_without_bounds(shipped, count):
     """Random ones and those around 2³¹, 2³² and 2⁵³; nothing that a file can say comes near 2⁶³."""
     seed = random.SystemRandom().randrange(2**32)
@@ -117,7 +118,7 @@ def test_sizes_are_those_of_numbers_without_bounds(shipped, count):
     assert [line for line, a, b in zip(lines, found, wanted, strict=True) if a != str(b)][:5] == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow("valgrind takes a minute; sanitizers look too")
 @pytest.mark.row("N06")
 @pytest.mark.parametrize("isa", ["scalar", "avx2"])
 def test_nothing_uninitialised_is_read(tool, shipped, monkeypatch, tmp_path, isa):

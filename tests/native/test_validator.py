@@ -14,10 +14,7 @@ from pathlib import Path
 import pytest
 from builds import ROOT
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from test_reader import CASES, GOOD, MORE
-from test_readers_agree import CORPUS, resealed
-
+from helpers.reader_cases import CASES, CORPUS, GOOD, MORE, resealed
 from pocketseg.engine.container import HEADER, HEADER_BYTES
 
 SOURCE = ROOT / "native/src"
@@ -141,7 +138,7 @@ def mutations(text: str) -> Iterator[tuple[str, str]]:
         yield f"line {line}: if ({match[1]})", text[: match.start(1)] + "false" + text[match.end(1) :]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("compiles the reader again and again")
 @pytest.mark.row("S12")
 def test_each_check_is_missed_where_it_is_taken_away(tool, tmp_path, files):
     compiler = tool("clang++")

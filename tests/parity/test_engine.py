@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from exact import exact
 
+from helpers.quantized_nets import NETS, SCHEMES, picture, trained
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import decode, encode
 from pocketseg.engine.halves import from_halves, to_halves
@@ -20,9 +18,6 @@ from pocketseg.packing.lower import lowered
 from pocketseg.packing.passes import PASSES, optimized
 from pocketseg.packing.schedule import scheduled
 from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from test_quantized_nets import NETS, SCHEMES, picture, trained
 
 every_net = pytest.mark.parametrize("name", NETS)
 every_scheme = pytest.mark.parametrize("text", [*SCHEMES, "w4", "residual w2", "w32a8"])

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from exact import exact
 from torch.nn import functional
 
+from helpers.quantized_nets import picture
 from pocketseg.engine import program as p
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
 from pocketseg.packing.compile import file_of, program_of
 from pocketseg.packing.weights import float_weights
 from pocketseg.quant import Scheme, calibrate, integer_net, quantize_net
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-from test_quantized_nets import picture
 
 pytestmark = pytest.mark.usefixtures("isa")
 THREADS = (1, 2, 3, 7)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from helpers.packed_models import asking, packed
 from pocketseg.engine.library import kernel_names
 from pocketseg.engine.session import Session
 from pocketseg.nets import build
 from pocketseg.packing.compile import file_of, program_of
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/engine"))
-from packed_models import asking, packed
 
 pytestmark = pytest.mark.usefixtures("isa")
 

@@ -35,6 +35,7 @@ FLOORS = {
 }
 # What builds the native library, and is in the lock but not needed afterwards.
 BUILDERS = {"scikit-build-core", "cmake", "ninja"}
+BUILDERS_NEED = {"packaging", "pathspec"}
 MOST_TO_PREDICT, MOST_IN_ALL = 20, 110
 
 ALLOWED = re.compile(
@@ -45,16 +46,26 @@ REFUSED = re.compile(r"\bA?GPL|Affero|General Public|SSPL|Commons Clause|Non.?Co
 KNOWN_LICENSES = {"namex": "Apache-2.0"}
 
 
-def locked(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+def locked(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     matches = [LINE.fullmatch(line) for line in lines]
-    assert all(matches), f"{path.name}: a line is no NAME==VERSION --hash=sha256:DIGEST"
+    assert all(matches), "a line is no NAME==VERSION --hash=sha256:DIGEST"
     return {canonicalize_name(match[1]): match[2] for match in matches if match}
 
 
 @pytest.fixture(params=LOCKS, ids=lambda path: path.stem)
 def lock(request) -> dict[str, str]:
-    return locked(request.param)
+    return locked(request.param.read_text(encoding="utf-8"))
+
+
+def of_extras(*extras: str) -> set[str]:
+    """Names that the package itself and some of its extras need."""
+    project = PROJECT["project"]
+    found = [Requirement(text) for text in project["dependencies"]]
+    for extra in extras:
+        for each in map(Requirement, project["optional-dependencies"][extra]):
+            found += [each] if each.name != "pocketseg" else map(Requirement, of_extras(*each.extras))
+    return {canonicalize_name(each.name) for each in found}
 
 
 def declared() -> list[Requirement]:
@@ -98,6 +109,17 @@ def test_a_lock_holds_all_that_is_declared_in_a_version_that_fits(lock):
 @pytest.mark.row("S29")
 def test_a_lock_holds_all_that_those_need(lock):
     assert needed(set(lock) - BUILDERS, frozenset({"client"})) <= set(lock)
+
+
+@pytest.mark.row("S29")
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+def test_the_first_part_of_a_lock_is_what_the_demo_needs(path):
+    """`make demo` installs no more: neither what checks the sources nor what other programs are compared with."""
+    first = set(locked(path.read_text(encoding="utf-8").partition("# The rest")[0]))
+    assert first == needed(of_extras("train", "export")) | BUILDERS | BUILDERS_NEED
+    assert not first & {"ray", "monai", "keras", "tensorboard", "openvino", "pytest", "hypothesis", "ruff", "mypy"}
+    script = (HOME / "scripts/install").read_text(encoding="utf-8")
+    assert "demo) extras=train,export last='/^# The rest/q'" in script
 
 
 @pytest.mark.row("S29")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reliability_rows import COMMAND, HELD, PAGE, page, subjects, untested
+from helpers.reliability_rows import COMMAND, HELD, PAGE, page, subjects, untested
 
 
 @pytest.fixture(scope="module")

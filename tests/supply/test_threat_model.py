@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reliability_rows import subjects
+from helpers.reliability_rows import subjects
 
 HOME = Path(__file__).parents[2]
 MODEL = (HOME / "docs/threat-model.md").read_text(encoding="utf-8")

@@ -47,14 +47,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "SOURCE_DATE_EPOCH": WHEN, "PIP_NO_INDEX": "1"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow("builds the wheel twice")
 @pytest.mark.row("S30")
 def test_equal_sources_are_an_equal_wheel(wheels):
     first, second = (hashlib.sha256(path.read_bytes()).hexdigest() for path in wheels)
     assert first == second
 
 
-@pytest.mark.slow
+@pytest.mark.slow("builds the wheel twice")
 @pytest.mark.row("S28", "S30")
 def test_nothing_is_in_the_wheel_that_does_not_belong_there(wheels):
     with zipfile.ZipFile(wheels[0]) as archive:
@@ -69,7 +69,7 @@ def test_nothing_is_in_the_wheel_that_does_not_belong_there(wheels):
         assert not [name for name, content in contents.items() if place.encode() in content], place
 
 
-@pytest.mark.slow
+@pytest.mark.slow("builds the wheel twice")
 @pytest.mark.row("S30")
 def test_the_bill_of_materials(wheels):
     """The fields that CycloneDX 1.6 asks for, and that what it says hangs together."""

@@ -11,7 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
-    "archives", "cards", "errors", "files", "memory", "names", "packages", "tables", "text", "timing", "version",
+    "archives", "cards", "errors", "files", "grids", "memory", "names", "packages", "tables", "text", "timing",
+    "version",
 }  # fmt: skip
 MAY_USE = {
     "pipeline": set(),
@@ -21,7 +22,7 @@ MAY_USE = {
     "quant": set(),
     "data": {"pipeline"},
     "engine": set(),
-    "predictors": {"pipeline", "engine"},
+    "predictors": {"pipeline", "engine", "data", "reporting"},
     "weights": set(),
     "training": {"recipes", "data", "pipeline", "metrics", "nets", "quant", "predictors", "weights"},
     "exporters": {"pipeline", "nets", "quant"},

@@ -22,6 +22,7 @@ from pocketseg.cli import (
     report,
     train,
     verify,
+    wrap,
 )
 from pocketseg.version import VERSION
 
@@ -54,8 +55,8 @@ def common(
 
 
 VERBS = (
-    doctor, train, evaluate, pack, verify, export, predict, benchmark, overlay, report, nets, inspect, phantom, demo,
-    convert_config,
+    doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, nets, inspect, phantom,
+    demo, convert_config,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

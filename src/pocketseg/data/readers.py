@@ -62,7 +62,13 @@ def read_image(path: Path) -> NDArray[np.generic]:
     Raises:
         DataError: the file is missing, empty, torn, too large, no allowed format, or would be decoded wrongly.
     """
-    with memory.named(str(path)), _opened(path) as picture:
+    with memory.named(str(path)):
+        return decode_image(_content(path), path)
+
+
+def decode_image(content: bytes, path: Path) -> NDArray[np.generic]:
+    """The bytes of an image file, as `read_image` gives them; `path` is what errors call it."""
+    with memory.named(str(path)), decode(content, path) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         image = _as_array(picture)
     if image.dtype == np.float32 and not np.isfinite(image).all():

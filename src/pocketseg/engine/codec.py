@@ -23,7 +23,6 @@ from pocketseg.engine.program import (
     Clip,
     Convolution,
     Copy,
-    Grid,
     Input,
     Instruction,
     MaxPool,
@@ -33,24 +32,22 @@ from pocketseg.engine.program import (
     Operation,
     Output,
     Pad,
-    Powers,
     Program,
     Relu,
     Sigmoid,
-    Signs,
     Snap,
     Softmax,
     Step,
     Storage,
     TernaryTanh,
     Transposed,
-    Uniform,
     View,
     Weights,
     Window,
 )
 from pocketseg.engine.rules import MOST_CONSTANTS, RuleError, check, checked, require
 from pocketseg.errors import ModelFileError
+from pocketseg.grids import Grid, Powers, Signs, Uniform
 
 OPERATIONS: tuple[type[Operation], ...] = (
     Input, Output, Copy, Convolution, Transposed, MaxPool, AveragePool, Nearest, Bilinear, Pad, Mean,

@@ -19,7 +19,6 @@ from pocketseg.engine.program import (
     Clip,
     Convolution,
     Copy,
-    Grid,
     Input,
     Instruction,
     MaxPool,
@@ -28,18 +27,16 @@ from pocketseg.engine.program import (
     Nearest,
     Output,
     Pad,
-    Powers,
     Program,
-    Signs,
     Step,
     Storage,
     TernaryTanh,
     Transposed,
-    Uniform,
     View,
     Weights,
     Window,
 )
+from pocketseg.grids import Grid, Powers, Signs, Uniform
 
 MOST_WEIGHTS = 2**27
 MOST_CONSTANTS = 2**24

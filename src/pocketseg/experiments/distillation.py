@@ -1,4 +1,7 @@
-"""Who teaches a stage, checked before anything is trained, and what the stage learns from it."""
+"""Knowledge distillation of a stage: who teaches it, found and checked before training, and what it learns.
+
+A teacher is one of three: models of ours, an exported ONNX file, or a folder of probability maps.
+"""
 
 from __future__ import annotations
 
@@ -9,97 +12,239 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pocketseg.data import Case, Cases, Fold
+from pocketseg.data import Case
 from pocketseg.data.case import FileSource
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import DataError, Problem, RecipeError
-from pocketseg.experiments.initialization import best_of, refuse_leak
+from pocketseg.experiments.initialization import best_of
+from pocketseg.experiments.target import Target
 from pocketseg.files import sha256_of, write_atomically
-from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import place
 from pocketseg.pipeline.intensity import converts
 from pocketseg.predictors import load_onnx
-from pocketseg.recipes import Recipe, StageSection
 from pocketseg.recipes.schema import AugmentSection, TeacherSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
+    from pocketseg.predictors import NetPredictor
     from pocketseg.training.device import Precision
     from pocketseg.training.hints import Hints
-    from pocketseg.training.lesson import Lesson
+    from pocketseg.training.model import Model
+    from pocketseg.training.objective import DistillationObjective
     from pocketseg.training.samples import Samples
     from pocketseg.training.teachers import MapFolder, Teacher
 
 log = logging.getLogger("pocketseg")
 
-# Batches by which a teacher that is asked is compared with answers that are read.
+# Batches by which a teacher that runs is compared with probabilities that are read.
 MEASURED = 3
 
 
+# --- who teaches ------------------------------------------------------------------------------------------------
+
+
+class TeacherSource(Protocol):
+    """A teacher as it lies on disk.
+
+    Attributes:
+        files: what the log and the manifest name.
+        verifiable: whether one can tell which cases it was trained on.
+    """
+
+    @property
+    def files(self) -> list[Path]: ...
+    @property
+    def verifiable(self) -> bool: ...
+
+    def check(self, taught: Sequence[Case]) -> None:
+        """Whether it can teach these cases.
+
+        Raises:
+            PocketsegError: it is missing, does not fit, or a hint is impossible.
+        """
+
+    def identity(self, taught: Sequence[Case]) -> list[str]:
+        """Digests that a resumed training must find again."""
+
+
 @dataclass(frozen=True)
-class Teaching:
-    """A stage's lesson, what a resumed training must find again, and what log and manifest say of it."""
+class ModelTeacher:
+    """Trained models of ours; several answer with the mean of their probabilities.
 
-    stage: str
-    lesson: Lesson
-    identity: list[str]
-    facts: dict[str, Any]
-    why: str
-    unchecked: bool
+    Attributes:
+        student: the stage that learns.
+        files: `best.safetensors` of each.
+        external: whether they are of other runs; an earlier stage of this recipe is described by the recipe.
+        net: of an earlier stage, which may not be trained so far.
+    """
 
-    def tell(self) -> None:
-        """Who teaches, how, and what could not be checked."""
-        log.info("stage %s learns from %s; %s", self.stage, ", ".join(self.facts["files"]), self.why)
-        if self.unchecked:
-            log.warning(
-                "stage %s: nobody can tell which cases %s learned from; if the test cases are among them, the result "
-                "will flatter", self.stage, self.facts["files"][0],
-            )  # fmt: skip
-        if self.lesson.unlabelled:
-            log.info("stage %s: %d unlabelled images join", self.stage, len(self.lesson.unlabelled))
-        if self.lesson.hints is not None:
-            each = self.lesson.hints.each
-            heaviest = max(each, key=lambda hint: hint.weight)
-            log.info(
-                "stage %s: %d hints (%s), the heaviest %s from %s with %.2f of %.2f",
-                self.stage, len(each), self.lesson.hints.kind, heaviest.student, heaviest.teacher, heaviest.weight,
-                sum(hint.weight for hint in each),
-            )  # fmt: skip
-            for hint in each:
-                log.debug("stage %s: hint %s from %s, weight %.4g", self.stage, hint.student, hint.teacher, hint.weight)
+    student: Target
+    files: list[Path]
+    external: bool
+    net: dict[str, Any] | None = None
+    verifiable: bool = True
+
+    @cached_property
+    def models(self) -> list[Model]:
+        from pocketseg.training.model import Model
+
+        return [Model.load(path) for path in self.files]
+
+    def check(self, taught: Sequence[Case]) -> None:
+        from pocketseg.training.teachers import check_translation
+
+        if self.net is not None:
+            self.hints_from(self.net, replace(self.student, net=self.net).with_stride().pipeline)
+            return
+        for path, model in zip(self.files, self.models, strict=True):
+            check_translation(self.student.pipeline, model.pipeline, f"teacher {path}")
+            self.hints_from(model.net_options, model.pipeline)
+
+    def identity(self, taught: Sequence[Case]) -> list[str]:
+        return [sha256_of(path) for path in self.files] if self.external else []
+
+    def taken(self) -> list[Model]:
+        """The models, which the plan then holds no longer: they go to the training's device."""
+        models = self.models
+        self.__dict__.pop("models")
+        return models
+
+    def hints_from(self, net: Mapping[str, Any], theirs: Pipeline) -> Hints | None:
+        """The hints from a teacher of this net and pipeline."""
+        from pocketseg.training.hints import choose_hints
+
+        ours = self.student.pipeline
+        if self.student.stage.hints is None:
+            return None
+        seen = replace(theirs, size=ours.size) if theirs.fit == "tile" else theirs
+        return choose_hints(
+            self.student.stage.hints,
+            self.student.skeleton(),
+            replace(self.student, net=net, pipeline=replace(ours, channels=theirs.channels)).skeleton(),
+            (ours.channels, *ours.net_size),
+            (theirs.channels, *seen.net_size),
+        )
 
 
-def check_teachers(
-    recipe: Recipe, folds: Mapping[int, Fold], groups: Mapping[str, str], data_digest: str, cases: Cases
-) -> None:
-    """Find every teacher and pair every hint, so that nothing is trained in vain.
+@dataclass(frozen=True)
+class OnnxFile:
+    """A model that `pocketseg export` wrote."""
+
+    student: Target
+    file: Path
+    verifiable: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.file]
+
+    @cached_property
+    def predictor(self) -> NetPredictor:
+        return load_onnx(self.file)
+
+    def check(self, taught: Sequence[Case]) -> None:
+        from pocketseg.training.teachers import OnnxTeacher, check_translation
+
+        check_translation(self.student.pipeline, self.predictor.pipeline, f"teacher.onnx {self.file}")
+        OnnxTeacher(self.predictor, self.student.pipeline)
+
+    def identity(self, taught: Sequence[Case]) -> list[str]:
+        return [sha256_of(self.file)]
+
+
+@dataclass(frozen=True)
+class ProbabilityMaps:
+    """A folder of probability maps, made by any program."""
+
+    student: Target
+    folder: Path
+    verifiable: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder]
+
+    @cached_property
+    def maps(self) -> MapFolder:
+        from pocketseg.training.teachers import MapFolder
+
+        return MapFolder(self.folder, self.student.pipeline.classes)
+
+    def check(self, taught: Sequence[Case]) -> None:
+        fit = self.student.pipeline.fit
+        if fit not in ("resize", "tile"):
+            what = f"lie on the images' grid, which data.fit={fit} does not keep"
+            raise RecipeError("teacher.maps", what, "set data.fit to resize or tile, or give the teacher as a run")
+        self.maps.check(taught)
+
+    def identity(self, taught: Sequence[Case]) -> list[str]:
+        return [self.maps.digest(taught)]
+
+
+@dataclass(frozen=True)
+class DistillationPlan:
+    """Who teaches a stage in one fold.
+
+    Attributes:
+        student: the stage that learns.
+        section: how the teacher is used.
+        source: the teacher.
+        unlabelled: images without masks that join the training cases.
+    """
+
+    student: Target
+    section: TeacherSection
+    source: ModelTeacher | OnnxFile | ProbabilityMaps
+    unlabelled: Sequence[Case]
+
+
+def plan_distillation(
+    student: Target, fold: int, run: RunFolder, earlier: Mapping[str, Mapping[str, Any]], unlabelled: Sequence[Case]
+) -> DistillationPlan:
+    """Who teaches a stage in one fold; `DistillationPlan.source.check` tells whether it can.
+
+    Args:
+        student: the stage that learns, whose `teacher` is not None.
+        fold: number of the fold.
+        run: its run folder.
+        earlier: the nets of the recipe's stages by name.
+        unlabelled: see `unlabelled_cases`.
 
     Raises:
-        PocketsegError: a teacher that is missing, does not fit or has seen test cases, or a hint that is impossible.
+        PocketsegError: a run that is missing, or not trained.
     """
-    for index, stage in enumerate(recipe.stages):
-        section = stage.teacher
-        if section is None:
-            continue
-        joining = _unlabelled(recipe, section)
-        for number, fold in folds.items():
-            for run in _runs(section) if not section.allow_leak else []:
-                refuse_leak(stage, "teacher", run, number, fold, groups, data_digest)
-            if not section.allow_leak:
-                _refuse_test_images(stage, joining, cases.named(fold.test))
-            with _in_stage(index):
-                _check_teacher(recipe, stage, number, [*cases.named(fold.train), *joining])
+    section = student.stage.teacher
+    assert section is not None
+    source: ModelTeacher | OnnxFile | ProbabilityMaps
+    if section.maps is not None:
+        source = ProbabilityMaps(student, Path(section.maps))
+    elif section.onnx is not None:
+        source = OnnxFile(student, Path(section.onnx))
+    elif runs := runs_of(section):
+        stage = section.stage if section.run else None
+        source = ModelTeacher(student, [best_of("teacher", each, fold, stage) for each in runs], external=True)
+    else:
+        assert section.stage is not None
+        file = run.stage(fold, section.stage).best
+        source = ModelTeacher(student, [file], external=False, net=dict(earlier[section.stage]))
+    return DistillationPlan(student, section, source, unlabelled)
+
+
+def runs_of(section: TeacherSection) -> list[str]:
+    """The run folders that teach."""
+    return [section.run] if section.run is not None else section.runs or []
 
 
 @contextmanager
-def _in_stage(index: int) -> Iterator[None]:
+def in_stage(index: int) -> Iterator[None]:
     """Gives the keys in errors of a stage the place of the stage."""
     try:
         yield
@@ -109,101 +254,10 @@ def _in_stage(index: int) -> Iterator[None]:
         ) from None
 
 
-def _check_teacher(recipe: Recipe, stage: StageSection, number: int, taught: Sequence[Case]) -> None:
-    from pocketseg.training.model import Model
-    from pocketseg.training.teachers import OnnxTeacher, check_translation
-
-    section = stage.teacher
-    assert section is not None
-    student = _pipeline(recipe, stage)
-    if section.maps is not None:
-        if recipe.data.fit not in ("resize", "tile"):
-            what = f"lie on the images' grid, which data.fit={recipe.data.fit} does not keep"
-            raise RecipeError("teacher.maps", what, "set data.fit to resize or tile, or give the teacher as a run")
-        return _maps(recipe, section.maps).check(taught)
-    if section.onnx is not None:
-        predictor = load_onnx(Path(section.onnx))
-        check_translation(student, predictor.pipeline, f"teacher.onnx {section.onnx}")
-        OnnxTeacher(predictor, student)
-        return None
-    if section.run is None and section.runs is None:
-        options = _net_options(next(each for each in recipe.stages if each.name == section.stage))
-        _hints(recipe, stage, options, _pipeline(recipe, stage, options))
-        return None
-    for path in _files(section, number, RunFolder(Path())):
-        model = Model.load(path)
-        check_translation(student, model.pipeline, f"teacher {path}")
-        _hints(recipe, stage, model.net_options, model.pipeline)
-    return None
-
-
-def _net_options(stage: StageSection) -> dict[str, Any]:
-    return {"arch": stage.net.arch, **stage.net.options}
-
-
-def _pipeline(recipe: Recipe, stage: StageSection, options: Mapping[str, Any] | None = None) -> Pipeline:
-    """What is known of a stage's pipeline before the training part was looked at."""
-    data = recipe.data
-    return Pipeline(
-        size=data.size,
-        channels=data.channels,
-        classes=tuple(data.classes),
-        fit=data.fit,
-        multiple=int(_skeleton(recipe, options or _net_options(stage)).stride),  # type: ignore[arg-type]
-        spacing_mm=data.spacing_mm,
-        intensity_range=data.range,
-        normalization=Normalization(recipe.normalize.kind, recipe.normalize.clip),
-    )
-
-
-def _skeleton(recipe: Recipe, options: Mapping[str, Any], channels: int | None = None) -> nn.Module:
-    from pocketseg.nets import skeleton
-    from pocketseg.training.model import logit_count
-
-    return skeleton(
-        in_channels=channels or recipe.data.channels, out_channels=logit_count(len(recipe.data.classes)), **options
-    )
-
-
-def _hints(recipe: Recipe, stage: StageSection, options: Mapping[str, Any], theirs: Pipeline) -> Hints | None:
-    """The hints of a stage from a teacher of these options and this pipeline."""
-    from pocketseg.training.hints import choose_hints
-
-    if stage.hints is None:
-        return None
-    ours = _pipeline(recipe, stage)
-    seen = replace(theirs, size=ours.size) if theirs.fit == "tile" else theirs
-    return choose_hints(
-        stage.hints,
-        _skeleton(recipe, _net_options(stage)),
-        _skeleton(recipe, options, theirs.channels),
-        (ours.channels, *ours.net_size),
-        (theirs.channels, *seen.net_size),
-    )
-
-
-def _runs(section: TeacherSection) -> list[str]:
-    return [section.run] if section.run is not None else section.runs or []
-
-
-def _files(section: TeacherSection, number: int, run: RunFolder) -> list[Path]:
-    """The model files of a teacher; of an earlier stage those of this run."""
-    if section.onnx is not None:
-        return [Path(section.onnx)]
-    found = [best_of("teacher", run, number, section.stage if section.run else None) for run in _runs(section)]
-    return found or [run.stage(number, section.stage or "").best]
-
-
-def _maps(recipe: Recipe, folder: str) -> MapFolder:
-    from pocketseg.training.teachers import MapFolder
-
-    return MapFolder(Path(folder), tuple(recipe.data.classes))
-
-
 # --- unlabelled images ------------------------------------------------------------------------------------------
 
 
-def _unlabelled(recipe: Recipe, section: TeacherSection) -> list[Case]:
+def unlabelled_cases(section: TeacherSection, channels: int) -> list[Case]:
     """Cases without masks, all of them read once.
 
     Raises:
@@ -228,10 +282,8 @@ def _unlabelled(recipe: Recipe, section: TeacherSection) -> list[Case]:
         try:
             image = found[name].image.image()
             have = 1 if image.ndim == 2 else image.shape[2]
-            if not converts(have, recipe.data.channels):
-                problems.append(
-                    Problem(str(file), f"has {have} channels, the net takes {recipe.data.channels}", "convert it")
-                )
+            if not converts(have, channels):
+                problems.append(Problem(str(file), f"has {have} channels, the net takes {channels}", "convert it"))
         except DataError as error:
             problems += error.problems
     if not found:
@@ -241,7 +293,7 @@ def _unlabelled(recipe: Recipe, section: TeacherSection) -> list[Case]:
     return list(found.values())
 
 
-def _refuse_test_images(stage: StageSection, joining: Sequence[Case], test: Sequence[Case]) -> None:
+def refuse_test_images(joining: Sequence[Case], test: Sequence[Case]) -> None:
     """Images that will judge a net are not to train it, not even without their masks."""
     if not joining:
         return
@@ -256,67 +308,98 @@ def _refuse_test_images(stage: StageSection, joining: Sequence[Case], test: Sequ
             )
 
 
-# --- the lesson of one fold -------------------------------------------------------------------------------------
+# --- what is learned --------------------------------------------------------------------------------------------
 
 
-def prepare(
-    recipe: Recipe,
-    stage: StageSection,
-    number: int,
+@dataclass(frozen=True)
+class Distillation:
+    """What a stage learns from its teacher, what a resumed training must find again, and what is said of it."""
+
+    stage: str
+    objective: DistillationObjective
+    identity: list[str]
+    facts: dict[str, Any]
+    why: str
+    verifiable: bool
+
+    def tell(self) -> None:
+        """Who teaches, how, and what could not be checked."""
+        log.info("stage %s learns from %s; %s", self.stage, ", ".join(self.facts["files"]), self.why)
+        if not self.verifiable:
+            log.warning(
+                "stage %s: nobody can tell which cases %s learned from; if the test cases are among them, the result "
+                "will flatter", self.stage, self.facts["files"][0],
+            )  # fmt: skip
+        if self.objective.unlabelled:
+            log.info("stage %s: %d unlabelled images join", self.stage, len(self.objective.unlabelled))
+        if self.objective.hints is not None:
+            each = self.objective.hints.each
+            heaviest = max(each, key=lambda hint: hint.weight)
+            log.info(
+                "stage %s: %d hints (%s), the heaviest %s from %s with %.2f of %.2f",
+                self.stage, len(each), self.objective.hints.kind, heaviest.student, heaviest.teacher, heaviest.weight,
+                sum(hint.weight for hint in each),
+            )  # fmt: skip
+            for hint in each:
+                log.debug("stage %s: hint %s from %s, weight %.4g", self.stage, hint.student, hint.teacher, hint.weight)
+
+
+def prepare_distillation(
+    plan: DistillationPlan,
+    augment: AugmentSection,
     samples: Samples,
-    run: RunFolder,
+    folder: StageFolder,
     device: torch.device,
     precision: Precision,
-) -> Teaching | None:
-    """The lesson of a stage in one fold, or None where nobody teaches.
+) -> Distillation:
+    """What a stage learns in one fold.
 
     Args:
-        recipe, stage, number: what is trained, in which fold.
+        plan: who teaches.
+        augment: how the samples change from epoch to epoch.
         samples: of the student.
-        run: the run folder.
+        folder: of its stage.
         device, precision: where and in what the teacher runs.
     """
-    from pocketseg.training.lesson import Lesson
-    from pocketseg.training.model import Model
-    from pocketseg.training.teachers import Ensemble, NetTeacher, OnnxTeacher
+    from pocketseg.training.objective import DistillationObjective
 
-    section = stage.teacher
-    if section is None:
-        return None
-    joining, ours = _unlabelled(recipe, section), samples.pipeline
-    files = [] if section.maps else _files(section, number, run)
-    identity = [_digest(joining)] if joining else []
+    source, joining = plan.source, plan.unlabelled
+    taught = [*samples.part, *joining]
+    digests = source.identity(taught)
     hints, teacher, planes, chosen, why = None, None, None, "maps", "its probability maps are read"
-    if section.maps is not None:
-        folder = _maps(recipe, section.maps)
-        identity.append(folder.digest([*samples.part, *joining]))
-        planes = folder.planes
+    if isinstance(source, ProbabilityMaps):
+        planes = source.maps.planes
     else:
-        external = [sha256_of(path) for path in files]
-        identity += external if section.stage is None or section.run else []
-        members: list[Teacher]
-        if section.onnx is not None:
-            members = [OnnxTeacher(load_onnx(files[0]), ours)]
-        else:
-            models = [Model.load(path) for path in files]
-            hints = _hints(recipe, stage, models[0].net_options, models[0].pipeline)
-            places = [hint.teacher for hint in hints.each] if hints else []
-            members = [NetTeacher(model, ours, device, precision, places) for model in models]
-        teacher = members[0] if len(members) == 1 else Ensemble(members)
-        cache = run.stage(number, stage.name)
-        chosen, why = _outputs(recipe, stage, teacher, samples, cache, device)
+        teacher, hints = _running(source, samples.pipeline, device, precision)
+        chosen, why = _outputs(plan, augment, teacher, samples, folder, device)
         if chosen == "cached":
-            planes = _cached(recipe, teacher, samples, [*samples.part, *joining], cache, device).planes
+            planes = _cached(teacher, samples, taught, folder, device).planes
             teacher = None
     facts = {
-        "files": [section.maps] if section.maps else [str(path) for path in files],
-        "sha256": identity if section.maps else [sha256_of(path) for path in files],
+        "files": [str(path) for path in source.files],
+        "sha256": digests or [sha256_of(path) for path in source.files],
         "outputs": chosen,
         "unlabelled": len(joining),
         "hints": [[hint.student, hint.teacher, hint.weight] for hint in hints.each] if hints else [],
     }
-    lesson = Lesson(teacher, planes, stage.distil, hints, joining)
-    return Teaching(stage.name, lesson, identity, facts, why, bool(section.maps or section.onnx))
+    objective = DistillationObjective(teacher, planes, plan.student.stage.distil, hints, joining)
+    identity = ([_digest(joining)] if joining else []) + digests
+    return Distillation(plan.student.stage.name, objective, identity, facts, why, source.verifiable)
+
+
+def _running(
+    source: ModelTeacher | OnnxFile, ours: Pipeline, device: torch.device, precision: Precision
+) -> tuple[Teacher, Hints | None]:
+    """The teacher as it answers batches, and what is learned of its layers."""
+    from pocketseg.training.teachers import Ensemble, NetTeacher, OnnxTeacher
+
+    if isinstance(source, OnnxFile):
+        return OnnxTeacher(source.predictor, ours), None
+    models = source.taken()
+    hints = source.hints_from(models[0].net_options, models[0].pipeline)
+    places = [hint.teacher for hint in hints.each] if hints else []
+    members = [NetTeacher(model, ours, device, precision, places) for model in models]
+    return (members[0] if len(members) == 1 else Ensemble(members)), hints
 
 
 def _digest(cases: Sequence[Case]) -> str:
@@ -327,28 +410,33 @@ def _digest(cases: Sequence[Case]) -> str:
 
 
 def _outputs(
-    recipe: Recipe, stage: StageSection, teacher: Teacher, samples: Samples, cache: StageFolder, device: torch.device
+    plan: DistillationPlan,
+    augment: AugmentSection,
+    teacher: Teacher,
+    samples: Samples,
+    folder: StageFolder,
+    device: torch.device,
 ) -> tuple[str, str]:
     """`live` or `cached`, and why.
 
     Left to itself, a choice must not change what is taught: only where no sample ever changes are cached answers those
     that the teacher would give. There the faster way is taken, as measured on a few batches.
     """
-    assert stage.teacher is not None
-    if stage.teacher.outputs != "auto":
-        return stage.teacher.outputs, f"{stage.teacher.outputs}, as the recipe says"
+    stage = plan.student.stage
+    if plan.section.outputs != "auto":
+        return plan.section.outputs, f"{plan.section.outputs}, as the recipe says"
     if stage.hints is not None:
         return "live", "live, since hints need the teacher itself"
-    unchanging = AugmentSection(copies=recipe.augment.copies, border=recipe.augment.border)
-    if recipe.augment != unchanging or samples.pipeline.fit == "tile":
+    unchanging = AugmentSection(copies=augment.copies, border=augment.border)
+    if augment != unchanging or samples.pipeline.fit == "tile":
         return "live", "live, since the samples change from epoch to epoch"
     # What was measured once holds for a resumed training, and for the other processes.
-    kept = cache.teacher_choice
+    kept = folder.teacher_choice
     if kept.exists():
         chosen = json.loads(kept.read_text(encoding="utf-8"))["outputs"]
         return chosen, f"{chosen}, as measured before"
     few = list(samples.part[: stage.batch])
-    maps = _cached(recipe, teacher, samples, few, cache, device)
+    maps = _cached(teacher, samples, few, folder, device)
     size = samples.pipeline.size
     asked = _seconds(lambda: _ask(teacher, samples, few, device))
     read = _seconds(lambda: [maps.planes(case, size) for case in few])
@@ -380,12 +468,12 @@ def _ask(teacher: Teacher, samples: Samples, cases: Sequence[Case], device: torc
 
 
 def _cached(
-    recipe: Recipe, teacher: Teacher, samples: Samples, cases: Sequence[Case], cache: StageFolder, device: torch.device
+    teacher: Teacher, samples: Samples, cases: Sequence[Case], folder: StageFolder, device: torch.device
 ) -> MapFolder:
     """Ask the teacher about every case that is not in the cache, as the student sees it before augmentation."""
     import torch
 
-    from pocketseg.training.teachers import probabilities_of, write_map
+    from pocketseg.training.teachers import MapFolder, probabilities_of, write_map
 
     ours = samples.pipeline
 
@@ -393,7 +481,7 @@ def _cached(
         return teacher.answer(torch.from_numpy(batch).to(device))[0].cpu().numpy()
 
     for case in cases:
-        if (cache.teacher / f"{case.name}.npy").exists():
+        if (folder.teacher / f"{case.name}.npy").exists():
             continue
         prepared = samples.prepared(case)[0]
         if ours.fit != "tile":
@@ -401,5 +489,5 @@ def _cached(
         else:
             grid = (prepared.shape[1], prepared.shape[2])
             found = ours.predict_prepared(prepared, place(grid, ours.size, "tile"), forward)
-        write_map(cache.teacher, case, found)
-    return _maps(recipe, str(cache.teacher))
+        write_map(folder.teacher, case, found)
+    return MapFolder(folder.teacher, ours.classes)

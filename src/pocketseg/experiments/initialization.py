@@ -1,25 +1,26 @@
-"""Where a stage starts from: an earlier stage, another run, or a weight file; all checked before training."""
+"""The weights that a stage starts from: of an earlier stage, another run, or a file; all checked before training."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pocketseg.data import Fold, Split
 from pocketseg.errors import RecipeError, RunError
+from pocketseg.experiments.target import Target
 from pocketseg.files import sha256_of
-from pocketseg.recipes import Recipe, StageSection
+from pocketseg.recipes import StageSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.source import ModelSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pocketseg.nets import AnySize
-    from pocketseg.weights import Taken
+    from pocketseg.weights import KerasLayer, Taken
 
 log = logging.getLogger("pocketseg")
 
@@ -30,17 +31,18 @@ Key = Literal["init", "teacher"]
 
 @dataclass(frozen=True)
 class Start:
-    """A file whose weights a stage starts from, and what was taken from it."""
+    """A file whose weights a stage started from, and what was taken from it.
+
+    Attributes:
+        stage: that starts.
+        identity: what a resumed training must find again; nothing of an earlier stage, which the recipe describes.
+    """
 
     stage: str
     file: Path
     sha256: str
     taken: Taken
-
-    def identity(self, stage: StageSection) -> list[str]:
-        """What a resumed training must find again. An earlier stage of the same recipe is known by the recipe."""
-        external = stage.init is not None and (stage.init.run is not None or stage.init.weights is not None)
-        return [self.sha256] if external else []
+    identity: tuple[str, ...]
 
     def tell(self) -> None:
         """The counts and the names of what was not taken for everybody; the rest for the run's log."""
@@ -66,79 +68,119 @@ class Start:
         return {"file": str(self.file), "sha256": self.sha256, "taken": len(self.taken.names)}
 
 
-def check_starts(recipe: Recipe, folds: Mapping[int, Fold], groups: Mapping[str, str], data_digest: str) -> None:
-    """Try every start on a net that is thrown away, so that nothing is trained in vain.
+class Initialization(Protocol):
+    """Where a stage's weights come from."""
 
-    Raises:
-        PocketsegError: a file that is missing or does not fit, a net that cannot start so, or leaked test cases.
-    """
-    sections = {stage.name: stage for stage in recipe.stages}
-    for stage in recipe.stages:
-        if stage.init is None:
-            continue
-        if stage.init.run is not None:
-            for number, fold in folds.items():
-                if not stage.init.allow_leak:
-                    refuse_leak(stage, "init", stage.init.run, number, fold, groups, data_digest)
-                start(_net(recipe, stage), recipe, stage, number, Path())
-        elif stage.init.weights is not None:
-            start(_net(recipe, stage), recipe, stage, 0, Path())
-        else:
-            earlier = sections[stage.init.stage or ""]
-            where = f"stage {earlier.name!r}"
-            options = {"arch": earlier.net.arch, **earlier.net.options}
-            _same_arch(stage, options, where)
-            _take(_net(recipe, stage).core, _net(recipe, earlier).core.state_dict(), stage, where)
+    def check(self) -> None:
+        """Whether they fit, on a net without memory.
+
+        Raises:
+            PocketsegError: a file that is missing or does not fit.
+        """
+
+    def fill(self, core: nn.Module) -> Start:
+        """Put them into a fresh net."""
 
 
-def start(net: AnySize, recipe: Recipe, stage: StageSection, fold: int, earlier: Path) -> Start:
-    """Put into a fresh net what its stage's `init` says.
+@dataclass(frozen=True)
+class EarlierStage:
+    """The best weights of an earlier stage of the same recipe, which is trained by then."""
+
+    target: Target
+    name: str
+    net: Mapping[str, Any]
+    file: Path
+
+    def check(self) -> None:
+        where = f"stage {self.name!r}"
+        self.target.same_arch(self.net, where)
+        theirs = replace(self.target, net=self.net).skeleton()
+        self.target.take(self.target.skeleton(), theirs.state_dict(), where)
+
+    def fill(self, core: nn.Module) -> Start:
+        taken = self.target.take(core, _model_tensors(self.target, self.file), str(self.file))
+        return Start(self.target.stage.name, self.file, sha256_of(self.file), taken, ())
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The best weights of another run."""
+
+    target: Target
+    file: Path
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        return _model_tensors(self.target, self.file)
+
+    def check(self) -> None:
+        self.target.take(self.target.skeleton(), self.tensors, str(self.file))
+
+    def fill(self, core: nn.Module) -> Start:
+        digest = sha256_of(self.file)
+        taken = self.target.take(core, self.tensors, str(self.file))
+        return Start(self.target.stage.name, self.file, digest, taken, (digest,))
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights: of ours, of PyTorch, of Keras, or published ones of an encoder."""
+
+    target: Target
+    file: Path
+
+    @cached_property
+    def content(self) -> Mapping[str, Tensor] | Sequence[KerasLayer]:
+        from pocketseg.weights import read_keras, read_weights
+        from pocketseg.weights.keras import KERAS_SUFFIXES
+
+        return read_keras(self.file) if self.file.suffix in KERAS_SUFFIXES else read_weights(self.file)
+
+    def check(self) -> None:
+        self._put(self.target.skeleton())
+
+    def fill(self, core: nn.Module) -> Start:
+        digest = sha256_of(self.file)
+        return Start(self.target.stage.name, self.file, digest, self._put(core), (digest,))
+
+    def _put(self, core: nn.Module) -> Taken:
+        from pocketseg.weights import Taken, put_keras
+
+        if isinstance(self.content, Mapping):
+            part, tensors = _part(core, dict(self.content))
+            return self.target.take(part, tensors, str(self.file))
+        if self.target.init.match == "name":
+            what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
+            raise RecipeError(f"{self.target.where}: init.match", what, "remove it")
+        channels = self.target.pipeline.channels
+        return Taken(names=put_keras(core, self.content, channels=channels, where=str(self.file)))
+
+
+def plan_initialization(
+    target: Target, fold: int, run: RunFolder, earlier: Mapping[str, Mapping[str, Any]]
+) -> Initialization:
+    """Where a stage's weights come from in one fold, checked as far as can be now.
 
     Args:
-        net: of the stage; is changed.
-        recipe: for classes and channels.
-        stage: whose `init` is not None.
-        fold: number of the fold, for `init.run`.
-        earlier: best weights of the earlier stage, for `init.stage`.
+        target: the stage's net.
+        fold: number of the fold.
+        run: its run folder.
+        earlier: the nets of the recipe's stages by name.
 
     Raises:
-        PocketsegError: as `check_starts`.
+        PocketsegError: a file that is missing or does not fit, or a net that cannot start so.
     """
-    from pocketseg.weights import Taken, put_keras, read_keras, read_weights
-    from pocketseg.weights.keras import KERAS_SUFFIXES
-
-    init = stage.init
-    assert init is not None
-    if init.weights is None:
-        path = best_of("init", init.run, fold, init.stage) if init.run is not None else earlier
-        taken = _take(net.core, _model_tensors(recipe, stage, path), stage, str(path))
-        return Start(stage.name, path, sha256_of(path), taken)
-    path = _published(net.core, stage) if init.weights == IMAGENET else Path(init.weights)
-    if path.suffix in KERAS_SUFFIXES:
-        if init.match == "name":
-            what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
-            raise RecipeError(f"stage {stage.name!r}: init.match", what, "remove it")
-        filled = put_keras(net.core, read_keras(path), channels=recipe.data.channels, where=str(path))
-        taken = Taken(names=filled)
+    init = target.init
+    found: Initialization
+    if init.run is not None:
+        found = TrainedRun(target, best_of("init", init.run, fold, init.stage))
+    elif init.weights is not None:
+        found = WeightFile(target, _published(target) if init.weights == IMAGENET else Path(init.weights))
     else:
-        target, tensors = _place(net.core, read_weights(path))
-        taken = _take(target, tensors, stage, str(path))
-    return Start(stage.name, path, sha256_of(path), taken)
-
-
-def _net(recipe: Recipe, stage: StageSection) -> AnySize:
-    from pocketseg.nets import build
-    from pocketseg.training.model import logit_count
-
-    return build(
-        stage.net.arch, recipe.data.channels, logit_count(len(recipe.data.classes)), **stage.net.options
-    )  # fmt: skip
-
-
-def _take(net: nn.Module, tensors: Mapping[str, Tensor], stage: StageSection, where: str) -> Taken:
-    from pocketseg.weights import take
-
-    return take(net, tensors, strict=stage.init is None or stage.init.match == "strict", where=where)
+        assert init.stage is not None
+        found = EarlierStage(target, init.stage, earlier[init.stage], run.stage(fold, init.stage).best)
+    found.check()
+    return found
 
 
 def best_of(key: Key, run: str, fold: int, stage: str | None) -> Path:
@@ -154,60 +196,43 @@ def best_of(key: Key, run: str, fold: int, stage: str | None) -> Path:
     return path
 
 
-def _model_tensors(recipe: Recipe, stage: StageSection, path: Path) -> Mapping[str, Tensor]:
+def _model_tensors(target: Target, path: Path) -> Mapping[str, Tensor]:
     """Weights of a model of ours, which must be of the same kind where all is to fit."""
     from pocketseg.quant import latent_weights
     from pocketseg.training.model import Model
 
     model = Model.load(path)
-    if stage.init is not None and stage.init.match == "strict":
-        _same_arch(stage, model.net_options, str(path))
-        theirs, ours = model.pipeline, recipe.data
+    if target.init.match == "strict":
+        target.same_arch(model.net_options, str(path))
+        theirs, ours = model.pipeline, target.pipeline
         for what, there, here in (
             ("classes", len(theirs.classes), len(ours.classes)),
             ("image channels", theirs.channels, ours.channels),
         ):
             if there != here:
                 raise RunError(
-                    f"stage {stage.name!r}",
+                    target.where,
                     f"starts from {path}, whose net has {there} {what}, not {here}",
                     "start from a net of the same kind, or take what fits with init.match=name",
                 )
-    # A quantised net has the weights of a float one, and the grids of its quantisers beside them.
+    # A quantized net has the weights of a float one, and the grids of its quantizers beside them.
     return latent_weights(model.net.core)
 
 
-def _same_arch(stage: StageSection, theirs: Mapping[str, Any], where: str) -> None:
-    """Another architecture is an error; other options are told, since their weights may fit and mean another thing."""
-    if stage.init is None or stage.init.match == "name":
-        return
-    ours = {"arch": stage.net.arch, **stage.net.options}
-    if theirs["arch"] != ours["arch"]:
-        raise RunError(
-            f"stage {stage.name!r}",
-            f"starts from {where}, whose net is {theirs['arch']}, not {ours['arch']}",
-            "give both the same net, or take what fits with init.match=name",
-        )
-    differ = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-    if differ:
-        told = ", ".join(f"{name} {theirs.get(name, 'as it is')} → {ours.get(name, 'as it is')}" for name in differ)
-        log.warning("stage %s starts from %s, whose net has other options: %s", stage.name, where, told)
-
-
-def _published(core: nn.Module, stage: StageSection) -> Path:
+def _published(target: Target) -> Path:
     from pocketseg.weights import fetch
 
-    name = getattr(getattr(core, "encoder", None), "published", None)
+    name = getattr(getattr(target.skeleton(), "encoder", None), "published", None)
     if name is None:
         raise RecipeError(
-            f"stage {stage.name!r}: init.weights",
-            f"is imagenet, for which {stage.net.arch} with these options has no published encoder",
+            f"{target.where}: init.weights",
+            f"is imagenet, for which {target.net['arch']} with these options has no published encoder",
             "take a net with one (encoder_unet with resnet18, resnet34, resnet50 or densenet121), or init: null",
         )
     return fetch(name)
 
 
-def _place(core: nn.Module, tensors: dict[str, Tensor]) -> tuple[nn.Module, Mapping[str, Tensor]]:
+def _part(core: nn.Module, tensors: dict[str, Tensor]) -> tuple[nn.Module, Mapping[str, Tensor]]:
     """The encoder where the file's names are its own, else the whole net."""
     encoder: Any = getattr(core, "encoder", None)
     if not hasattr(encoder, "translate"):

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocketseg.data import Cases, CheckedData, Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
-from pocketseg.experiments.checks import check_run
 from pocketseg.experiments.listeners import Labelled
-from pocketseg.experiments.run import Progress, TrainResult, Trial, changed_since, train_run
+from pocketseg.experiments.manifest import changed_since
+from pocketseg.experiments.plan import OpenedData, Progress, RunPlan, open_data, plan_run
+from pocketseg.experiments.run import TrainResult, Trial, train_run
 from pocketseg.experiments.stopping import stop_on_signals
 from pocketseg.experiments.workers import LocalWorkers, RayWorkers, Task, Workers, do_all, told
 from pocketseg.files import resolved, write_atomically
@@ -23,7 +23,6 @@ from pocketseg.recipes import Sweep, Variant, dump_recipe
 from pocketseg.reporting import SweepPoint, save_sweep
 from pocketseg.runs.folder import TRIALS, RunFolder
 from pocketseg.runs.history import read_history
-from pocketseg.runs.opening import make_split, open_cases
 from pocketseg.runs.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
 from pocketseg.runs.tables import write_table
 
@@ -109,7 +108,7 @@ def train_many(
         _begin(home, sweep, prepared)
         folds = sum(len(trial.folds) for trial in trials)
         log.info("%d of %d trainings to do, %s", len(tasks), folds, workers.said if workers else "one by one")
-        work = _Work(home, sweep, trials, len(tasks), progress)
+        work = SweepProgress(home, sweep, trials, len(tasks), progress)
         if workers is None:
             work.one_by_one(tasks, listener)
         else:
@@ -141,31 +140,24 @@ def _prepare(
     split: str | Path | None,
     allow_changed: bool,
     progress: Progress | None,
-) -> list[tuple[_Trial, Split]]:
+) -> list[tuple[_Trial, RunPlan]]:
     """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
-    opened: dict[str, tuple[Cases, CheckedData]] = {}
+    opened: dict[str, OpenedData] = {}
     trials = []
     for variant in sweep.variants:
         recipe = variant.recipe
         key = recipe.data.model_dump_json()
         if key not in opened:
-            cases = open_cases(data, recipe.data)
-            opened[key] = cases, cases.check(None if progress is None else _reading(progress))
-        cases, checked = opened[key]
+            opened[key] = open_data(data, recipe.data, progress)
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
-        plan = make_split(recipe, cases, checked.twins, split, run if run.manifest_file.exists() else None)
-        folds = check_run(recipe, plan, cases, checked, fold)
+        plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
         if run.manifest_file.exists():
-            changed_since(run, recipe, checked, allow_changed)
-        trials.append((_Trial(variant, run, list(folds)), plan))
+            changed_since(run, plan, allow_changed)
+        trials.append((_Trial(variant, run, [each.number for each in plan.folds]), plan))
     return trials
 
 
-def _reading(progress: Progress) -> Any:
-    return lambda done, of: progress("reading", done, of)
-
-
-def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split]]) -> None:
+def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, RunPlan]]) -> None:
     """Put recipe and split into every run folder, for the processes that train them."""
     if sweep.keys:
         write_atomically(home.recipe_file, sweep.text)
@@ -173,7 +165,7 @@ def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split
     for trial, plan in prepared:
         if not trial.run.manifest_file.exists():
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
-            plan.write(trial.run.split_file)
+            plan.split.write(trial.run.split_file)
 
 
 def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> Workers:
@@ -185,7 +177,7 @@ def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> 
     return LocalWorkers(count, max(1, torch.get_num_threads() // count), torch.cuda.device_count())
 
 
-class _Work:
+class SweepProgress:
     """The trainings under way: who ended, the table, and what is told."""
 
     def __init__(

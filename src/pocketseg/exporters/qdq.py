@@ -2,8 +2,8 @@
 
 A runtime that sees DequantizeLinear on the input (uint8), the weights (int8) and the bias (int32) of a convolution, and
 QuantizeLinear right behind it or behind its ReLU, computes it on integers; one that does not computes the same in f32.
-Rounding and clipping commute with max pooling, nearest upsampling, concatenation and padding by zeros, so a tensor that
-goes through them into one convolution is brought to that convolution's grid where it is produced.
+A tensor that goes through operations with which rounding commutes, as `nets.operations` says, into one convolution is
+brought to that convolution's grid where it is produced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from pocketseg.errors import ModelFileError
-from pocketseg.quant import Fixed, Int, Spec
+from pocketseg.grids import Powers, Signs, Uniform
+from pocketseg.nets.operations import known
+from pocketseg.quant import Spec
 from pocketseg.quant.apply import graph_of
 from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
 
@@ -24,8 +26,6 @@ from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
 WIDE = 64
 # Of a bias in int32; one bit stays for what is added to it.
 LARGEST_BIAS = 2**30
-
-Grid = tuple[float, int, int, int]  # scale, zero point, lowest code, highest code
 
 
 def is_quantized(core: nn.Module) -> bool:
@@ -48,7 +48,7 @@ def with_qdq(core: nn.Module) -> nn.Module:
             raise _refused(str(node.target), "weights", "f32 beside a quantised input")
         if not isinstance(layer, IntegerConv2d):
             continue
-        grid = _grid(layer, str(node.target))
+        grid = uint8_grid(layer, str(node.target))
         core.set_submodule(str(node.target), QdqConv2d(layer, grid))
         if grid is not None:
             node.args = (moving.values(node.args[0], grid),)
@@ -56,7 +56,7 @@ def with_qdq(core: nn.Module) -> nn.Module:
     return fx.GraphModule(core, graph).eval()
 
 
-class Quantize(nn.Module):
+class QuantizeLinear(nn.Module):
     """f32 to codes in uint8. Fewer codes are clipped afterwards, so that it stays right behind a convolution."""
 
     scale: Tensor
@@ -64,22 +64,21 @@ class Quantize(nn.Module):
     lowest: Tensor
     highest: Tensor
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Uniform) -> None:
         super().__init__()
-        scale, zero_point, lowest, highest = grid
-        self.clip = None if (lowest, highest) == (0, 255) else (lowest, highest)
-        self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("zero_point", torch.tensor(zero_point, dtype=torch.uint8))
-        if self.clip:
-            self.register_buffer("lowest", torch.tensor(lowest, dtype=torch.uint8))
-            self.register_buffer("highest", torch.tensor(highest, dtype=torch.uint8))
+        self.clips = (grid.lowest, grid.highest) != (0, 255)
+        self.register_buffer("scale", torch.tensor(grid.scale))
+        self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=torch.uint8))
+        if self.clips:
+            self.register_buffer("lowest", torch.tensor(grid.lowest, dtype=torch.uint8))
+            self.register_buffer("highest", torch.tensor(grid.highest, dtype=torch.uint8))
 
     def forward(self, x: Tensor) -> Tensor:
         codes = _onnx("QuantizeLinear", [x, self.scale, self.zero_point], torch.uint8, x.shape)
-        return _onnx("Clip", [codes, self.lowest, self.highest], torch.uint8, x.shape) if self.clip else codes
+        return _onnx("Clip", [codes, self.lowest, self.highest], torch.uint8, x.shape) if self.clips else codes
 
 
-class Dequantize(nn.Module):
+class DequantizeLinear(nn.Module):
     """Codes to what they mean, in f32: (code − zero point) · scale."""
 
     scale: Tensor
@@ -114,12 +113,12 @@ class QdqConv2d(nn.Module):
     codes: Tensor
     bias: Tensor
 
-    def __init__(self, layer: IntegerConv2d, grid: Grid | None) -> None:
+    def __init__(self, layer: IntegerConv2d, grid: Uniform | None) -> None:
         super().__init__()
         self.geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
         unit, bias = layer.m[0, 0].double(), layer.b.double()
         # Without a grid m is the scale of the weights, and the bias stays in f32.
-        input_scale = 1.0 if grid is None else grid[0]
+        input_scale = 1.0 if grid is None else grid.scale
         spread = max(1, WIDE // max(1, int(layer.codes.abs().max())))
         codes = layer.codes[0].double() * (unit.sign() * spread)[:, None, None, None]
         wanted = unit.abs() / spread
@@ -128,14 +127,14 @@ class QdqConv2d(nn.Module):
         codes = torch.round(codes * (wanted / unit)[:, None, None, None])
         scale = (unit / input_scale).float()
         self.register_buffer("codes", codes.to(torch.int8))
-        self.weights = Dequantize(scale, torch.zeros_like(scale, dtype=torch.int8))
+        self.weights = DequantizeLinear(scale, torch.zeros_like(scale, dtype=torch.int8))
         self.biases = None
         if grid is None:
             self.register_buffer("bias", layer.b)
             return
         bias_scale = scale * torch.tensor(input_scale)
         self.register_buffer("bias", torch.round(bias / bias_scale.double()).to(torch.int32))
-        self.biases = Dequantize(bias_scale, torch.zeros_like(self.bias))
+        self.biases = DequantizeLinear(bias_scale, torch.zeros_like(self.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         bias = self.bias if self.biases is None else self.biases(self.bias)
@@ -149,49 +148,44 @@ class _Moving:
     def __init__(self, core: nn.Module, graph: fx.Graph) -> None:
         self.core, self.graph = core, graph
         self.modules = dict(core.named_modules())
-        self.made: dict[tuple[fx.Node, Grid], fx.Node] = {}
+        self.made: dict[tuple[fx.Node, Uniform], fx.Node] = {}
 
-    def values(self, node: fx.Node, grid: Grid) -> fx.Node:
+    def values(self, node: fx.Node, grid: Uniform) -> fx.Node:
         """What `node` means on the grid."""
         if (node, grid) in self.made:
             return self.made[node, grid]
-        if len(node.users) == 1 and self._commutes(node):
+        layer = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        passed = known(node, layer)
+        if len(node.users) == 1 and passed is not None and passed.moves:
             node.args = fx.map_arg(node.args, lambda before: self.values(before, grid))
-        scale, zero_point, _, _ = grid
         place = f"grid_{len(self.made)}"
-        pair = nn.Sequential(
-            Quantize(grid), Dequantize(torch.tensor(scale), torch.tensor(zero_point, dtype=torch.uint8))
-        )
+        scale, zero_point = torch.tensor(grid.scale), torch.tensor(grid.zero_point, dtype=torch.uint8)
+        pair = nn.Sequential(QuantizeLinear(grid), DequantizeLinear(scale, zero_point))
         self.core.add_module(place, pair)
         with self.graph.inserting_after(node):
             self.made[node, grid] = self.graph.call_module(place, (node,))
         return self.made[node, grid]
 
-    def _commutes(self, node: fx.Node) -> bool:
-        if node.op == "call_function":
-            nearest = node.target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest"
-            return nearest or node.target in (torch.cat, F.max_pool2d)
-        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.Upsample):
-            return module.mode == "nearest"
-        return isinstance(module, nn.MaxPool2d | nn.ZeroPad2d | nn.Identity | nn.Dropout)
 
+def uint8_grid(layer: IntegerConv2d, name: str) -> Uniform | None:
+    """The grid of a layer's input in uint8; None where it is f32.
 
-def _grid(layer: IntegerConv2d, name: str) -> Grid | None:
-    """The grid of a layer's input in uint8; None where it is f32."""
-    weights, inputs = layer.weight_spec, layer.input_spec
+    Raises:
+        ModelFileError: its input or its weights have no even grid of 8 bits.
+    """
     if len(layer.codes) > 1 or int(layer.codes.abs().max()) > 127:
-        raise _refused(name, "weights", weights)
-    if inputs is None:
+        raise _refused(name, "weights", layer.weight_spec)
+    if layer.input_spec is None:
         return None
-    scale = float(layer.scale)
-    match inputs:
-        case Int(bits=bits, affine=True) if bits <= 8:
-            return scale, int(layer.zero_point), 0, inputs.highest
-        case Fixed(bits=bits) if bits <= 8:
-            # uint8 with its zero in the middle: x86 kernels multiply unsigned by signed.
-            return scale, 128, 128 - inputs.highest, 128 + inputs.highest
-    raise _refused(name, "input", inputs)
+    match grid := layer.input_spec.grid(layer.input_state):
+        case Uniform(lowest=lowest, highest=highest) if lowest >= 0 and highest <= 255:
+            return grid
+        case Uniform(lowest=lowest, highest=highest) if lowest >= -128 and highest <= 127:
+            # With its zero in the middle: x86 kernels multiply unsigned by signed.
+            zero_point, lowest, highest = (each + 128 for each in (grid.zero_point, lowest, highest))
+            return Uniform(zero_point, lowest, highest, grid.scale, grid.inverse_scale)
+        case Uniform() | Powers() | Signs() | None:
+            raise _refused(name, "input", layer.input_spec)
 
 
 def _refused(name: str, what: str, spec: Spec | str) -> ModelFileError:

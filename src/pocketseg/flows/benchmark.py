@@ -201,7 +201,7 @@ class _Ready:
 
     @property
     def precision(self) -> str:
-        return str(self.predictor.card.get("precision", "unknown"))
+        return self.predictor.precision
 
     def measured(self, net: Timing, whole: Timing, agreement: Agreement | None) -> Measured:
         _, channels, height, width = self.net_input.shape

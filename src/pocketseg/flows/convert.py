@@ -26,9 +26,10 @@ from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.intensity import stored_shares
 from pocketseg.pipeline.postprocess import Postprocess
+from pocketseg.recipes import load_data_recipe
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
-from pocketseg.runs.opening import data_recipe, opening
+from pocketseg.runs.opening import opening
 from pocketseg.tables import csv_text
 
 log = logging.getLogger("pocketseg")
@@ -113,7 +114,7 @@ def convert(
             raise RecipeError("--set", f"says how the cases of a layout are read; {what} reads files", "leave it out")
         with whole_folder(out) as temporary:
             return _files(MASKS[what], source, temporary, options, progress)
-    reading = opening(data_recipe(overrides=overrides).data)
+    reading = opening(load_data_recipe("thin-unet", overrides).data)
     if options.classes > 1:
         reading["coding"] = MaskCoding(classes=options.classes)
     return _cases(Cases.open(source, what, **reading), out, options, progress)

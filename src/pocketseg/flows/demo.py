@@ -11,7 +11,8 @@ from pocketseg.data import Split
 from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import RunError
 from pocketseg.evaluation import Summary
-from pocketseg.experiments.run import Progress, TrainResult
+from pocketseg.experiments.plan import Progress
+from pocketseg.experiments.run import TrainResult
 from pocketseg.files import PART, remove, write_atomically
 from pocketseg.flows.benchmark import benchmark
 from pocketseg.flows.evaluate import evaluate

@@ -14,8 +14,9 @@ from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.repair import Repaired, check_out, repair
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError
-from pocketseg.recipes import Recipe
-from pocketseg.runs.opening import data_recipe, make_split, opening
+from pocketseg.recipes import load_data_recipe
+from pocketseg.recipes.schema import SplitSection
+from pocketseg.runs.opening import make_split, opening
 
 # Cases are looked at once, one after the other; only pairs are looked at again.
 CACHE_BYTES = 64 * 2**20
@@ -98,7 +99,7 @@ def doctor(
         RecipeError: a recipe or an override that makes no sense.
         DataError: `fix` is no place for a copy.
     """
-    loaded = data_recipe(recipe, overrides)
+    loaded = load_data_recipe(recipe, overrides)
     root = Path(data)
     if fix is not None:
         check_out(root, Path(fix))
@@ -108,18 +109,18 @@ def doctor(
         return Diagnosis(Checkup(root, findings=[Finding.of(problem) for problem in error.problems]))
     cases.cache = BoundedCache(CACHE_BYTES)
     found = checkup(cases, problems, progress=_bar(progress, "reading"))
-    found.add(_of_split(loaded, cases, found, split))
+    found.add(_of_split(loaded.split, cases, found, split))
     repaired = repair(cases, found, Path(fix), _bar(progress, "copying")) if fix is not None else None
     return Diagnosis(found, repaired)
 
 
-def _of_split(recipe: Recipe, cases: Cases, found: Checkup, file: str | Path | None) -> list[Finding]:
+def _of_split(rule: SplitSection, cases: Cases, found: Checkup, file: str | Path | None) -> list[Finding]:
     """What is wrong with a split file, or with the recipe's split of this data."""
     if not cases.cases:
         return []
     where = "the recipe's split" if file is None else str(file)
     try:
-        plan = make_split(recipe, cases, found.twins, file)
+        plan = make_split(rule, cases, found.twins, file)
     except DataError as error:
         return [Finding.of(problem) for problem in error.coded("split").problems]
     return list(split_findings(plan, found.twins, found.clusters, where))

@@ -38,8 +38,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.files import remove, try_folder
 from pocketseg.pipeline import Pipeline
-from pocketseg.recipes import load_recipe
-from pocketseg.recipes.schema import Recipe
+from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_choice, open_cases
@@ -227,7 +226,7 @@ def _folders(folder: Path) -> list[Path]:
     return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
 
 
-def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) -> Recipe:
+def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) -> DataRecipe:
     """How to read the data and what to measure: as run or model did, changed by --set."""
     foreign = [text for text in overrides if not text.startswith(("data.", "evaluate."))]
     if foreign:
@@ -245,9 +244,7 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) ->
         window, values = pipeline.reading.window, pipeline.intensity_range
         cut = {"axis": pipeline.reading.axis, "window": window, "range": values}
         start = {"data": {"classes": list(pipeline.classes), **cut}}
-    # A whole recipe is validated, so that a wrong key is told with its neighbours; only these sections are used.
-    stage = {"name": "none", "net": {"arch": "none"}, "loss": {"dice": 1}}
-    return load_recipe({**start, "stages": [stage]}, overrides)
+    return load_data_recipe(start, overrides)
 
 
 def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: int) -> list[Case]:

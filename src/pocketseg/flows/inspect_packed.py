@@ -12,6 +12,7 @@ from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import Container
 from pocketseg.engine.program import operation_text
 from pocketseg.engine.session import JOINED, Session
+from pocketseg.grids import Grid, Powers, Signs, Uniform
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import default_threads, read_pseg
 from pocketseg.text import bytes_text
@@ -94,13 +95,13 @@ def _weights(operation: p.Operation) -> tuple[str, str]:
     return f"{planes}{weights.kind}, {weights.bits} bit", bytes_text(len(weights.data))
 
 
-def _form(grid: p.Grid | None) -> str:
+def _form(grid: Grid | None) -> str:
     match grid:
         case None:
             return "f32"
-        case p.Uniform():
+        case Uniform():
             return f"codes {grid.lowest} … {grid.highest}"
-        case p.Powers():
+        case Powers():
             return f"powers Q{grid.i}.{grid.f}"
-        case p.Signs():
+        case Signs():
             return f"{len(grid.gammas)}-bit planes" if len(grid.gammas) > 1 else "bits"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,21 @@ from pocketseg.data.layouts.listing import image_files
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.packages import require_torch
-from pocketseg.runs.packed import Packed, pack_model, tune_packed
+from pocketseg.pipeline import Pipeline
+from pocketseg.runs.packed import Packed, Packing, pack_model, pack_module, pack_onnx, tune_packed
 from pocketseg.runs.source import ModelSource
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CALIBRATION_IMAGES = 64
 
 
 def pack(
-    source: str | Path,
+    source: str | Path | nn.Module,
     out: str | Path | None = None,
     *,
+    pipeline: Pipeline | None = None,
     fold: int = 0,
     stage: str | None = None,
     calibrate: str | Path | Sequence[NDArray[np.generic]] | None = None,
@@ -37,11 +42,13 @@ def pack(
     says which weights it was made of, so that it stands for the run only as long as the run has them.
 
     Args:
-        source: run folder, a stage's folder, best.safetensors or packed.safetensors; to be tuned, also a packed model,
-            which needs no torch.
+        source: run folder, a stage's folder, best.safetensors or packed.safetensors; an ONNX file with a pipeline (see
+            `pocketseg wrap`); to be tuned, also a packed model, which needs no torch. From Python also a net of one's
+            own: a module from images (n, c, h, w) to logits (n, k, h, w), of operations that the engine has.
         out: the file; default `RUN/fold-N/model.pseg` (`RUN/fold-N/STAGE.pseg` where a stage is named), or
             `model.pseg` beside a checkpoint; a packed model itself; `model-w8a8.pseg`, `model-bf16.pseg`,
             `model-f16.pseg` where the next options make another model of it.
+        pipeline: of a net of one's own: what is done to an image before it and to the probabilities behind it.
         fold: of a run folder.
         stage: of a run folder; default the last.
         calibrate: images, or a folder of them, from which a float net's activation ranges are taken: it is packed with
@@ -60,16 +67,33 @@ def pack(
             changes nothing.
     """
     path = None if out is None else Path(out)
+    if not isinstance(source, str | Path):
+        if pipeline is None or path is None or stage is not None or fold:
+            what = "is packed with a pipeline and a name for the file, and has no folds or stages"
+            raise RecipeError(type(source).__name__, what, "pack(net, 'model.pseg', pipeline=Pipeline((256, 256)))")
+        return pack_module(source, pipeline, path, _packing(calibrate, weights, constants, tune, progress))
+    if pipeline is not None:
+        raise RecipeError("pipeline", "is for a net of one's own; a trained model has one", "leave it out")
     if Path(source).suffix == ".pseg":
         if not tune or stage is not None or calibrate is not None or fold or (weights, constants) != ("f32", "f32"):
             raise RecipeError(str(source), "is packed already: it can be tuned only", "give --tune alone, or the run")
         return tune_packed(Path(source), path or Path(source), progress)
     require_torch()
+    if Path(source).suffix == ".onnx":
+        return pack_onnx(Path(source), path, _packing(calibrate, weights, constants, tune, progress))
     found = ModelSource.resolve(source, fold, stage)
+    return pack_model(found, path, _packing(calibrate, weights, constants, tune, progress))
+
+
+def _packing(
+    calibrate: str | Path | Sequence[NDArray[np.generic]] | None,
+    weights: Literal["f32", "bf16"],
+    constants: Literal["f32", "f16"],
+    tune: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Packing:
     images = None if calibrate is None else _calibration_images(calibrate)
-    return pack_model(
-        found, path, calibrate=images, weights=weights, constants=constants, tune=tune, progress=progress
-    )  # fmt: skip
+    return Packing(images, weights, constants, tune, progress)
 
 
 def _calibration_images(given: str | Path | Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.experiments.listeners import check_logs
-from pocketseg.experiments.run import Progress, TrainResult, train_run
+from pocketseg.experiments.plan import Progress
+from pocketseg.experiments.run import TrainResult, train_run
 from pocketseg.packages import require_report, require_torch
 from pocketseg.recipes import load_sweep
 from pocketseg.runs.opening import metric_choice

@@ -2,5 +2,6 @@
 
 from pocketseg.nets.blocks import AnySize
 from pocketseg.nets.catalogue import NETS, build, check_net, default_options, parameter_count, skeleton
+from pocketseg.nets.own import own_net
 
-__all__ = ["NETS", "AnySize", "build", "check_net", "default_options", "parameter_count", "skeleton"]
+__all__ = ["NETS", "AnySize", "build", "check_net", "default_options", "own_net", "parameter_count", "skeleton"]

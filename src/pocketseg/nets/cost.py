@@ -17,7 +17,8 @@ from torch import Tensor, fx, nn
 
 from pocketseg.errors import PocketsegError, RecipeError
 from pocketseg.nets.encoders import Encoder, Foreign
-from pocketseg.nets.operations import Array, Operation, no_macs, operation, same
+from pocketseg.nets.operations import Operation, no_macs, operation
+from pocketseg.nets.rows import Array, same
 
 FLOAT_BYTES = 4
 # Layers that lead from one part of a net to the next, and belong to neither.

@@ -1,93 +1,27 @@
-"""What each node of a traced net is called, what it multiplies, and which rows of its input a row of its output needs.
+"""What is known of each operation of torch: its name and arguments, what it costs, and whether quantizers may pass it.
 
-A net that does something else is refused: a cost with a hole in it would be no cost.
+Costs, the engine's packer and the ONNX exporter all ask here, so that an operation is described once. An operation that
+is not here is refused: a cost with a hole in it would be no cost.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx, nn
 from torch.nn import functional as F
 
 from pocketseg.errors import PocketsegError
+from pocketseg.nets.rows import Rows, resized, same, shifted, spread, unknown, whole, window
 
-Array = NDArray[np.float64]
 Shape = tuple[int, ...]
-# (first rows, last rows, height in, height out) of the output -> (first rows, last rows) of the input. Rows are counted
-# as if the image had no border.
-Rows = Callable[[Array, Array, int, int], tuple[Array, Array]]
 # (shape in, shape out) -> multiply-accumulates.
 Macs = Callable[[Shape, Shape], int]
-
-
-def same(first: Array, last: Array, _: int, __: int) -> tuple[Array, Array]:
-    return first, last
-
-
-def whole(first: Array, last: Array, _: int, __: int) -> tuple[Array, Array]:
-    return np.full_like(first, -np.inf), np.full_like(last, np.inf)
-
-
-def window(kernel: int, stride: int, padding: int, dilation: int = 1) -> Rows:
-    """Convolution and pooling."""
-
-    def rows(first: Array, last: Array, _: int, __: int) -> tuple[Array, Array]:
-        return first * stride - padding, last * stride - padding + dilation * (kernel - 1)
-
-    return rows
-
-
-def spread(kernel: int, stride: int, padding: int, dilation: int) -> Rows:
-    """Transposed convolution: input row i reaches output rows i·stride − padding + t·dilation, t < kernel."""
-    reached = [t * dilation - padding for t in range(kernel)]
-
-    def sources(row: Array) -> Array:
-        """Input rows that reach this output row, nan where a tap hits none: (kernel, rows)."""
-        found = np.stack([(row - offset) / stride for offset in reached])
-        return np.where(found == np.floor(found), found, np.nan)
-
-    def rows(first: Array, last: Array, _: int, __: int) -> tuple[Array, Array]:
-        # With a stride beyond the kernel an end row may have no source; the next rows inside the interval have.
-        steps = [np.minimum(first + step, last) for step in range(stride)]
-        ends = [np.maximum(last - step, first) for step in range(stride)]
-        low = np.fmin.reduce(np.concatenate([sources(row) for row in steps]))
-        high = np.fmax.reduce(np.concatenate([sources(row) for row in ends]))
-        return low, high
-
-    return rows
-
-
-def resized(mode: str, corners: bool) -> Rows:
-    """`F.interpolate`. With aligned corners the rows drift along the image, so their number depends on the height."""
-
-    def source(row: Array, height_in: int, height_out: int) -> Array:
-        if mode == "nearest":
-            return np.floor(row * height_in / height_out)
-        if corners:
-            return row * (height_in - 1) / max(height_out - 1, 1)
-        return (row + 0.5) * height_in / height_out - 0.5
-
-    def rows(first: Array, last: Array, height_in: int, height_out: int) -> tuple[Array, Array]:
-        return np.floor(source(first, height_in, height_out)), np.ceil(source(last, height_in, height_out))
-
-    return rows
-
-
-def shifted(above: int) -> Rows:
-    """Padding and cropping."""
-
-    def rows(first: Array, last: Array, _: int, __: int) -> tuple[Array, Array]:
-        return first - above, last - above
-
-    return rows
 
 
 def no_macs(_: Shape, __: Shape) -> int:
@@ -96,38 +30,54 @@ def no_macs(_: Shape, __: Shape) -> int:
 
 @dataclass(frozen=True)
 class Operation:
-    """One node: what a reader calls it, the rows it needs, its multiply-accumulates."""
+    """One node of a traced net.
 
+    Attributes:
+        name: what it is; a module and a function that do the same have the same name.
+        kind: what a reader calls it, such as `max pool 2×2`.
+        rows: of its input that a row of its output needs.
+        macs: its multiply-accumulates.
+        moves: whether a quantizer of its output may move to its inputs. Rounding and clipping are monotone and work
+            number by number: they commute exactly with what only moves or compares numbers, and brings no other than 0.
+            What splits or reorders a tensor would too, and is left as it is.
+        given: its arguments, by the same names for a module and a function; sides are (height, width).
+    """
+
+    name: str
     kind: str
     rows: Rows = same
     macs: Macs = no_macs
+    moves: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 POINTWISE_MODULES: dict[type[nn.Module], str] = {
     nn.BatchNorm2d: "batch norm", nn.Identity: "identity", nn.Dropout: "dropout", nn.Dropout2d: "dropout",
     nn.ReLU: "ReLU", nn.ReLU6: "ReLU6", nn.LeakyReLU: "leaky ReLU", nn.PReLU: "PReLU", nn.ELU: "ELU", nn.SiLU: "SiLU",
-    nn.GELU: "GELU", nn.Hardswish: "hard swish", nn.Hardsigmoid: "hard sigmoid", nn.Hardtanh: "hard tanh",
-    nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.ChannelShuffle: "channel shuffle",
+    nn.GELU: "GELU", nn.Hardswish: "hard swish", nn.Hardsigmoid: "hard sigmoid", nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh", nn.ChannelShuffle: "channel shuffle",
 }  # fmt: skip
 
 POINTWISE_FUNCTIONS: dict[Any, str] = {
-    torch.cat: "concat", torch.add: "add", operator.add: "add", operator.iadd: "add", torch.mul: "multiply",
-    operator.mul: "multiply", operator.imul: "multiply", torch.relu: "ReLU", F.relu: "ReLU", F.relu6: "ReLU6",
-    F.silu: "SiLU", F.gelu: "GELU", F.hardtanh: "hard tanh", torch.sigmoid: "sigmoid", F.sigmoid: "sigmoid",
-    torch.tanh: "tanh", F.dropout: "dropout", F.dropout2d: "dropout", torch.reshape: "reshape",
-    torch.permute: "permute", torch.transpose: "permute", torch.chunk: "split", torch.split: "split",
-    operator.getitem: "part", F.channel_shuffle: "channel shuffle",
+    torch.add: "add", operator.add: "add", operator.iadd: "add", torch.mul: "multiply", operator.mul: "multiply",
+    operator.imul: "multiply", torch.relu: "ReLU", F.relu: "ReLU", F.relu6: "ReLU6", F.silu: "SiLU", F.gelu: "GELU",
+    torch.sigmoid: "sigmoid", F.sigmoid: "sigmoid", torch.tanh: "tanh", F.dropout: "dropout", F.dropout2d: "dropout",
+    torch.reshape: "reshape", torch.permute: "permute", torch.transpose: "permute", operator.getitem: "part",
+    F.channel_shuffle: "channel shuffle",
 }  # fmt: skip
 
 POINTWISE_METHODS = {
     "reshape": "reshape", "view": "reshape", "unflatten": "reshape", "flatten": "reshape", "permute": "permute",
-    "transpose": "permute", "contiguous": "contiguous", "chunk": "split", "split": "split", "relu": "ReLU",
-    "sigmoid": "sigmoid", "add": "add", "add_": "add", "mul": "multiply",
+    "transpose": "permute", "contiguous": "contiguous", "relu": "ReLU", "sigmoid": "sigmoid", "add": "add",
+    "add_": "add", "mul": "multiply",
 }  # fmt: skip
+
+# Names of those above that leave their input as it is in evaluation.
+NOTHING = ("identity", "dropout")
 
 
 def operation(node: fx.Node, module: nn.Module | None) -> Operation:
-    """What a node of a traced net does.
+    """What a node of a traced net does and costs.
 
     Args:
         node: of `torch.fx`.
@@ -136,13 +86,23 @@ def operation(node: fx.Node, module: nn.Module | None) -> Operation:
     Raises:
         PocketsegError: nobody has written down here what it costs.
     """
-    if node.op == "placeholder":
-        return Operation("input")
-    found = _of_module(module) if module is not None else _of_function(node)
-    if found is None:
+    found = known(node, module)
+    if found is None or found.rows is unknown:
         what = type(module).__name__ if module is not None else getattr(node.target, "__name__", str(node.target))
         raise PocketsegError(f"net, {node.name}", f"the cost of {what} is not known", "add it to nets/operations.py")
     return found
+
+
+def known(node: fx.Node, module: nn.Module | None) -> Operation | None:
+    """What a node of a traced net does; None where that is not written down here, as for layers of `quant`."""
+    if node.op == "placeholder":
+        return Operation("input", "input")
+    return _of_module(module) if module is not None else _of_function(node)
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, given by its position or its name."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def _of_module(module: nn.Module) -> Operation | None:
@@ -152,44 +112,65 @@ def _of_module(module: nn.Module) -> Operation | None:
         case nn.ConvTranspose2d():
             return _transposed(module)
         case nn.Linear():
-            return Operation("linear", same, lambda _, out: math.prod(out) * module.in_features)
+            return Operation("linear", "linear", same, lambda _, out: math.prod(out) * module.in_features)
         case nn.MaxPool2d():
-            return _pool("max", module.kernel_size, module.stride, module.padding, module.dilation)
+            return _max_pool(module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
         case nn.AvgPool2d():
-            return _pool("average", module.kernel_size, module.stride, module.padding)
+            return _average_pool(module.kernel_size, module.stride, module.padding, module.ceil_mode)
         case nn.Upsample():
-            return _resize(module.mode, bool(module.align_corners))
-        case nn.ZeroPad2d() | nn.ReplicationPad2d() | nn.ReflectionPad2d() | nn.ConstantPad2d():
-            return Operation("pad", shifted(module.padding[2]))
-        case nn.AdaptiveAvgPool2d() if _pair(module.output_size) == (1, 1):
-            return Operation("global average", whole)
-    kind = POINTWISE_MODULES.get(type(module))
-    return None if kind is None else Operation(kind)
+            return _resize(module.size, module.scale_factor, module.mode, module.align_corners)
+        case nn.ZeroPad2d():
+            return _pad(module.padding, zeros=True)
+        case nn.ReplicationPad2d() | nn.ReflectionPad2d() | nn.ConstantPad2d():
+            return _pad(module.padding, zeros=False)
+        case nn.AdaptiveAvgPool2d() if pair(module.output_size) == (1, 1):
+            return Operation("global average", "global average", whole)
+        case nn.Softmax(dim=1) | nn.Softmax2d():
+            return Operation("softmax", "softmax")
+        case nn.Hardtanh() if not isinstance(module, nn.ReLU6):
+            return _hard_tanh(module.min_val, module.max_val)
+    return _pointwise(POINTWISE_MODULES.get(type(module)))
 
 
 def _of_function(node: fx.Node) -> Operation | None:
     target: Any = node.target
 
     def given(position: int, name: str, default: Any = None) -> Any:
-        return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+        return argument(node, position, name, default)
 
+    if target is torch.cat:
+        return Operation("concat", "concat", moves=True, given={"axis": given(1, "dim", 0)})
+    if target in (torch.chunk, "chunk"):
+        return Operation("split", "split", given={"chunks": given(1, "chunks"), "axis": given(2, "dim", 0)})
+    if target in (torch.split, "split"):
+        return Operation("split", "split", given={"size": given(1, "split_size"), "axis": given(2, "dim", 0)})
     if target is F.max_pool2d:
-        return _pool(
-            "max", given(1, "kernel_size"), given(2, "stride"), given(3, "padding", 0), given(4, "dilation", 1)
-        )
+        padding, dilation = given(3, "padding", 0), given(4, "dilation", 1)
+        return _max_pool(given(1, "kernel_size"), given(2, "stride"), padding, dilation, given(5, "ceil_mode"))
     if target is F.avg_pool2d:
-        return _pool("average", given(1, "kernel_size"), given(2, "stride"), given(3, "padding", 0))
+        around, ceil = given(3, "padding", 0), given(4, "ceil_mode")
+        return _average_pool(given(1, "kernel_size"), given(2, "stride"), around, ceil)
     if target is F.interpolate:
-        return _resize(given(3, "mode", "nearest"), bool(given(4, "align_corners")))
+        mode, corners = given(3, "mode", "nearest"), given(4, "align_corners")
+        return _resize(given(1, "size"), given(2, "scale_factor"), mode, corners)
     if target is F.pad:
-        padding = given(1, "pad")
-        return Operation("pad", shifted(padding[2] if len(padding) > 2 else 0))
-    if target is F.adaptive_avg_pool2d and _pair(given(1, "output_size")) == (1, 1):
-        return Operation("global average", whole)
+        zeros = given(2, "mode", "constant") == "constant" and not given(3, "value")
+        return _pad(given(1, "pad"), zeros=zeros)
+    if target is F.hardtanh:
+        return _hard_tanh(given(1, "min_val", -1.0), given(2, "max_val", 1.0))
+    if target is F.adaptive_avg_pool2d and pair(given(1, "output_size")) == (1, 1):
+        return Operation("global average", "global average", whole)
     if (target is torch.mean or target == "mean") and {axis % 4 for axis in given(1, "dim", (0,))} == {2, 3}:
-        return Operation("global average", whole)
-    kind = POINTWISE_METHODS.get(target) if node.op == "call_method" else POINTWISE_FUNCTIONS.get(target)
-    return None if kind is None else Operation(kind)
+        return Operation("mean", "global average", whole)
+    return _pointwise(POINTWISE_METHODS.get(target) if node.op == "call_method" else POINTWISE_FUNCTIONS.get(target))
+
+
+def _pointwise(name: str | None) -> Operation | None:
+    return None if name is None else Operation(name, name, moves=name in NOTHING)
+
+
+def _hard_tanh(low: float, high: float) -> Operation:
+    return Operation("hard tanh", "hard tanh", given={"low": float(low), "high": float(high)})
 
 
 def _conv(module: nn.Conv2d) -> Operation:
@@ -201,6 +182,7 @@ def _conv(module: nn.Conv2d) -> Operation:
     name = "depthwise" if depthwise else "grouped conv" if module.groups > 1 else "conv"
     notes = [f"/{stride[0]}"] * (stride[0] > 1) + [f"dilation {dilation[0]}"] * (dilation[0] > 1)
     return Operation(
+        "conv",
         " ".join([name, _times(kernel), *notes]),
         window(kernel[0], stride[0], padding, dilation[0]),
         lambda _, out: math.prod(out) * inside * math.prod(kernel),
@@ -212,27 +194,51 @@ def _transposed(module: nn.ConvTranspose2d) -> Operation:
     padding = module.padding
     assert not isinstance(padding, str)
     return Operation(
+        "transposed conv",
         f"transposed {_times(kernel)} ×{module.stride[0]}",
         spread(kernel[0], module.stride[0], padding[0], module.dilation[0]),
         lambda source, _: math.prod(source) * per_channel * math.prod(kernel),
     )
 
 
-def _pool(name: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Operation:
-    side, step = _pair(kernel), _pair(kernel if stride is None else stride)
+def _max_pool(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: Any) -> Operation:
+    return _pool("max pool", kernel, stride, padding, dilation, ceil, moves=True)
+
+
+def _average_pool(kernel: Any, stride: Any, padding: Any, ceil: Any) -> Operation:
+    return _pool("average pool", kernel, stride, padding, 1, ceil, moves=False)
+
+
+def _pool(name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: Any, *, moves: bool) -> Operation:
+    side, step = pair(kernel), pair(kernel if stride in (None, ()) else stride)
+    around, apart = pair(padding), pair(dilation)
+    given = {"kernel": side, "stride": step, "padding": around, "dilation": apart, "ceil": bool(ceil)}
     notes = "" if step == side else f" /{step[0]}"
-    rows = window(side[0], step[0], _pair(padding)[0], _pair(dilation)[0])
-    return Operation(f"{name} pool {_times(side)}{notes}", rows)
+    rows = window(side[0], step[0], around[0], apart[0])
+    return Operation(name, f"{name} {_times(side)}{notes}", rows, moves=moves, given=given)
 
 
-def _resize(mode: str, corners: bool) -> Operation | None:
-    if mode not in ("nearest", "bilinear"):
-        return None
-    return Operation(f"{mode}{' (corners)' if corners else ''} resize", resized(mode, corners))
+def _resize(size: Any, factor: Any, mode: str, corners: Any) -> Operation:
+    rows = resized(mode, bool(corners)) if mode in ("nearest", "bilinear") else unknown
+    given = {"size": size, "factor": factor, "mode": mode, "corners": bool(corners)}
+    kind = f"{mode}{' (corners)' if corners else ''} resize"
+    return Operation("resize", kind, rows, moves=mode == "nearest", given=given)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def _pad(padding: Any, *, zeros: bool) -> Operation:
+    left, right, above, below = (*padding, 0, 0)[:4]
+    given = {"above": above, "left": left, "below": below, "right": right, "zeros": zeros}
+    return Operation("pad", "pad", shifted(above), moves=zeros, given=given)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """(height, width) of what is one number for both, or two.
+
+    Example:
+        >>> pair(3), pair((1, 2))
+        ((3, 3), (1, 2))
+    """
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
 
 
 def _times(kernel: tuple[int, ...]) -> str:

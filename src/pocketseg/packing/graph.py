@@ -5,11 +5,12 @@ Passes are functions from graph to graph; nodes never change, so a pass makes ne
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pocketseg.engine import program as p
-from pocketseg.engine.program import Grid
+from pocketseg.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class Node:
         inputs: whose tensors are taken.
         channels: of the tensor.
         grid: of the tensor; None is f32.
+        moves: whether a quantizer of the tensor may move to before the operation, as `nets.operations` says.
     """
 
     op: Op
     inputs: tuple[Node, ...]
     channels: int
     grid: Grid | None = None
+    moves: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ Change = Callable[[Node, tuple[Node, ...]], Node]
 def same(node: Node, inputs: tuple[Node, ...]) -> Node:
     """The node with other inputs."""
     unchanged = len(inputs) == len(node.inputs) and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-    return node if unchanged else Node(node.op, inputs, node.channels, node.grid)
+    return node if unchanged else dataclasses.replace(node, inputs=inputs)
 
 
 def rebuilt(graph: Graph, change: Change) -> Graph:

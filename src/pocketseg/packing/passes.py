@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 
 from pocketseg.engine import program as p
+from pocketseg.grids import Grid, Signs
 from pocketseg.packing.graph import Concat, Graph, Node, Quantize, rebuilt, same
 from pocketseg.packing.weights import float_numbers, float_weights
 
@@ -43,11 +44,10 @@ def _scaled(op: p.Convolution | p.Transposed, norm: p.Affine) -> p.Convolution |
 
 
 def quantize_early(graph: Graph) -> Graph:
-    """Quantisers move before what only moves or compares numbers, so that codes are moved and f32 is not stored.
+    """Quantizers move before what only moves or compares numbers, so that codes are moved and f32 is not stored.
 
-    Rounding and clipping are monotone and work number by number: they commute exactly with pooling by maximum, nearest
-    upsampling, padding by zeros and concatenation. Planes of signs keep no order, so maxima of them stay f32; and a
-    part of a concatenation of bits begins at a byte.
+    `nets.operations` says what that is. Planes of signs keep no order, so maxima of them stay f32; and a part of a
+    concatenation of bits begins at a byte.
     """
     users = graph.users()
 
@@ -55,7 +55,7 @@ def quantize_early(graph: Graph) -> Graph:
         if isinstance(node.op, Quantize) and len(users[node.inputs[0]]) == 1 and _commutes(inputs[0], node.op.grid):
             grid, moving = node.op.grid, inputs[0]
             sources = tuple(Node(Quantize(grid), (source,), source.channels, grid) for source in moving.inputs)
-            return Node(moving.op, sources, node.channels, grid)
+            return dataclasses.replace(moving, inputs=sources, grid=grid)
         return same(node, inputs)
 
     # Each turn brings quantisers one operation further up.
@@ -66,21 +66,20 @@ def quantize_early(graph: Graph) -> Graph:
     return after
 
 
-def _commutes(node: Node, grid: p.Grid) -> bool:
-    signs = isinstance(grid, p.Signs)
+def _commutes(node: Node, grid: Grid) -> bool:
+    if not node.moves or not isinstance(grid, Signs):
+        return node.moves
     match node.op:
-        case p.Nearest() | p.Pad():
-            return True
         case p.MaxPool():
-            return not (isinstance(grid, p.Signs) and len(grid.gammas) > 1)
+            return len(grid.gammas) == 1
         case Concat():
-            return not signs or all(part.channels % 8 == 0 for part in node.inputs[:-1])
-    return False
+            return all(part.channels % 8 == 0 for part in node.inputs[:-1])
+    return True
 
 
 def merge_quantizers(graph: Graph) -> Graph:
     """One tensor that is quantised twice on one grid is quantised once."""
-    made: dict[tuple[Node, p.Grid], Node] = {}
+    made: dict[tuple[Node, Grid], Node] = {}
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:
         if not isinstance(node.op, Quantize):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pocketseg.engine.program import Weights
-from pocketseg.quant import Binary, PowerOfTwo, ResidualBinary, Spec
-from pocketseg.quant.fixed import exponents
-from pocketseg.quant.packing import pack, pack_planes
+from pocketseg.quant import Spec
+from pocketseg.quant.forms import packed_codes
 
 
 def float_weights(kernel: NDArray[np.float32]) -> Weights:
@@ -41,10 +38,6 @@ def rounded_to_bf16(weights: Weights) -> Weights:
 
 def packed_weights(spec: Spec, codes: Tensor) -> Weights:
     """Codes (planes, o, i, h, w) in as few bits as their quantiser needs."""
-    ordered: Any = codes.cpu().permute(0, 1, 3, 4, 2)
-    if isinstance(spec, Binary | ResidualBinary):
-        planes = pack_planes(np.ascontiguousarray(ordered.numpy()))
-        return Weights("signs", 1, len(planes), planes.tobytes())
-    powers = isinstance(spec, PowerOfTwo)
-    whole = (exponents(ordered[0]) if powers else ordered[0]).int().numpy()
-    return Weights("powers" if powers else "integers", spec.bits, 1, pack(whole, spec.bits, signed=True).tobytes())
+    planes = packed_codes(spec, codes.permute(0, 1, 3, 4, 2))
+    bits = 1 if spec.form == "signs" else spec.bits
+    return Weights(spec.form, bits, len(planes), planes.tobytes())

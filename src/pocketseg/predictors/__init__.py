@@ -3,17 +3,22 @@
 from pocketseg.predictors.base import NetPredictor, Predictor
 from pocketseg.predictors.onnx import load_onnx
 from pocketseg.predictors.openvino import OpenVinoPrecision, load_openvino
-from pocketseg.predictors.pseg import default_threads, load_pseg, open_pseg, pipeline_of, read_pseg
+from pocketseg.predictors.pseg import default_threads, load_packed, load_pseg, open_pseg, pipeline_of, read_pseg
+from pocketseg.predictors.segmentation import Segmentation, SegmentedObject, show
 
 __all__ = [
     "NetPredictor",
     "OpenVinoPrecision",
     "Predictor",
+    "Segmentation",
+    "SegmentedObject",
     "default_threads",
     "load_onnx",
     "load_openvino",
+    "load_packed",
     "load_pseg",
     "open_pseg",
     "pipeline_of",
     "read_pseg",
+    "show",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
+from pocketseg.pipeline.given import as_spacing
+from pocketseg.predictors.segmentation import Segmentation, read_given
 
 
 class Predictor(Protocol):
@@ -34,7 +37,7 @@ class Predictor(Protocol):
         """Class indices (h, w), post-processed."""
 
 
-@dataclass
+@dataclass(repr=False)
 class NetPredictor:
     """A pipeline around any function that runs the net: torch, ONNX Runtime, or the engine.
 
@@ -56,8 +59,68 @@ class NetPredictor:
     card: Mapping[str, Any] = field(default_factory=dict)
     told: Callable[[str], None] | None = None
 
-    def predict(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
+    @property
+    def precision(self) -> str:
+        """What the net computes in: f32, or a scheme such as w8a8."""
+        return str(self.card.get("precision", "unknown"))
+
+    def predict(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
+        """Probabilities of the k classes on the grid of an image: float32 (h, w, k), 0 to 1.
+
+        Args and errors: as `segment`, but for paths and bytes, which are not read.
+        """
         return self.pipeline.predict(image, self.forward, spacing_mm, self.told)
 
-    def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
+    def mask(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
+        """Class indices on the grid of an image: uint8 (h, w), post-processed; 0 is background.
+
+        Args and errors: as `predict`.
+        """
         return self.pipeline.mask(self.predict(image, spacing_mm))
+
+    def segment(self, image: Any, spacing_mm: Spacing | None = None) -> Segmentation:
+        """Segment one image; the net runs once.
+
+        Args:
+            image: the path of a picture, or of a DICOM or NIfTI file of one slice; the bytes of a picture; or pixels
+                (h, w) or (h, w, c): an array, nested lists, a torch tensor, a Pillow picture. Which stored values are
+                black and white: see `pocketseg.load`.
+            spacing_mm: pixel size (row, column); default: what the file says. Sizes of objects in millimeters need it,
+                and so does a model with a pixel size of its own.
+
+        Returns:
+            Mask, probabilities and objects.
+
+        Raises:
+            DataError: it is no image, cannot be meant as one, holds nan or inf, or a volume of several slices.
+
+        Example:
+            >>> found = pocketseg.load("model.pseg").segment("scan.png")  # doctest: +SKIP
+            >>> found  # doctest: +SKIP
+            <Segmentation 384×512: 1 × lesion>
+            >>> found.objects[0].area_px, found.save("mask.png")  # doctest: +SKIP
+        """
+        pixels, known = read_given(image, None if spacing_mm is None else as_spacing(spacing_mm), self.pipeline.reading)
+        probabilities = self.predict(pixels, known)
+        classes = tuple(self.pipeline.classes)
+        return Segmentation(self.pipeline.mask(probabilities), probabilities, classes, pixels, known)
+
+    def __repr__(self) -> str:
+        height, width = self.pipeline.size
+        classes = ", ".join(self.pipeline.classes)
+        return f"<{self.name}: {classes} in images of {height}×{width}, {self.runtime}, {self.precision}>"
+
+    def _repr_html_(self) -> str:
+        """The facts of a model, for notebooks."""
+        height, width = self.pipeline.size
+        channels = self.pipeline.channels
+        facts = {
+            "model": self.name,
+            "classes": ", ".join(self.pipeline.classes),
+            "input": f"{height}×{width}, {channels} channel{'s' * (channels != 1)}, {self.pipeline.fit}",
+            "precision": self.precision,
+            "parameters": f"{self.card['parameters']:,}" if isinstance(self.card.get("parameters"), int) else "",
+            "runs on": self.runtime,
+        }
+        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in facts.items() if text)
+        return f"<table>{rows}</table>"

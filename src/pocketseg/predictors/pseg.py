@@ -31,9 +31,16 @@ def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
         ModelFileError: missing, damaged, of another kind, or too new.
         EnvironmentProblem: the native library is not there.
     """
-    session, card = open_pseg(path, threads or default_threads())
-    pipeline = pipeline_of(card, session)
-    return NetPredictor(pipeline, session, path.name, f"engine, {session.isa} kernels", card)
+    return load_packed(read_pseg(path), path, threads)
+
+
+def load_packed(content: bytes, path: Path, threads: int = 0) -> NetPredictor:
+    """The same from the bytes of a file; `path` is what errors call it."""
+    if not content.startswith(MAGIC):
+        raise ModelFileError(str(path), "is no packed model", "make one with `pocketseg pack`")
+    card = read_container(content, str(path)).card
+    session = Session(content, str(path), threads or default_threads())
+    return NetPredictor(pipeline_of(card, session), session, path.name, f"engine, {session.isa} kernels", card)
 
 
 def pipeline_of(card: Mapping[str, Any], session: Session) -> Pipeline:

@@ -2,22 +2,14 @@
 
 from pocketseg.quant.apply import calibrate, integer_net, integer_skeleton, latent_weights, quantize_net
 from pocketseg.quant.binary import Binary, ResidualBinary
-from pocketseg.quant.codes import Codes, Planes, Spec, State
+from pocketseg.quant.codes import Codes, Pair, Planes, Spec, State
 from pocketseg.quant.fixed import Fixed, PowerOfTwo
+from pocketseg.quant.kinds import QUANTIZERS
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import Scheme, check_quant
 from pocketseg.quant.stored import Storage, nominal, pack_net, storage, stored_bytes, unpack_net
-from pocketseg.quant.ternary import Ternary, TernaryTanh, ternary_beta, ternary_tanh
+from pocketseg.quant.ternary import Ternary, TernaryTanhActivation, ternary_beta, ternary_tanh
 from pocketseg.quant.uniform import Int
-
-QUANTIZERS: dict[str, type[Spec]] = {
-    "int": Int,
-    "fixed": Fixed,
-    "power_of_two": PowerOfTwo,
-    "ternary": Ternary,
-    "binary": Binary,
-    "residual_binary": ResidualBinary,
-}
 
 __all__ = [
     "QUANTIZERS",
@@ -25,6 +17,7 @@ __all__ = [
     "Codes",
     "Fixed",
     "Int",
+    "Pair",
     "Planes",
     "PowerOfTwo",
     "Quantizer",
@@ -34,7 +27,7 @@ __all__ = [
     "State",
     "Storage",
     "Ternary",
-    "TernaryTanh",
+    "TernaryTanhActivation",
     "calibrate",
     "check_quant",
     "integer_net",

@@ -10,25 +10,32 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pocketseg.errors import RecipeError
+from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import KINDS, Scheme, fits, is_bits
-from pocketseg.quant.ternary import TernaryTanh
+from pocketseg.quant.ternary import TernaryTanhActivation
 
 
 class _Tracer(fx.Tracer):
     """Our layers are leaves, as torch's are."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, QuantConv2d | IntegerConv2d | Affine | TernaryTanh) or super().is_leaf_module(
+        return isinstance(m, QuantConv2d | IntegerConv2d | Affine | TernaryTanhActivation) or super().is_leaf_module(
             m, module_qualified_name
         )
 
 
 def graph_of(core: nn.Module) -> fx.Graph:
     """The net's operations in the order they run; quantised layers are single nodes."""
-    return _Tracer().trace(core)
+    try:
+        return _Tracer().trace(core)
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever a foreign forward raises for what stands for a tensor
+        what = f"cannot be traced ({str(error).splitlines()[0]})"
+        fix = "write its forward without conditions on the values of tensors"
+        raise ModelFileError(type(core).__name__, what, fix) from error
 
 
 def convolutions(core: nn.Module) -> Iterator[tuple[str, nn.Conv2d, tuple[str, ...]]]:
@@ -83,7 +90,7 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
     for name, layer, pair in chosen:
         core.set_submodule(name, QuantConv2d(layer, pair.weights, pair.inputs).train(layer.training))
     if scheme.activation == "ternary-tanh":
-        _replace_relu(core, TernaryTanh)
+        _replace_relu(core, TernaryTanhActivation)
     elif any(is_bits(pair.inputs) for _, _, pair in chosen):
         _replace_relu(core, partial(nn.Hardtanh, inplace=True))
 
@@ -100,7 +107,7 @@ def quantizers(core: nn.Module) -> dict[str, Quantizer]:
 
 def latent_weights(core: nn.Module) -> dict[str, Tensor]:
     """The state of the float net that is inside of a quantised one."""
-    added = [name for name, module in core.named_modules() if isinstance(module, Quantizer | TernaryTanh)]
+    added = [name for name, module in core.named_modules() if isinstance(module, Quantizer | TernaryTanhActivation)]
     grids = tuple(f"{name}." for name in added)
     return {name: value for name, value in core.state_dict().items() if not name.startswith(grids)}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import Codes, Planes, Spec, State, along, inside, rows, sum_but
+from pocketseg.grids import Signs
+from pocketseg.quant.codes import Codes, Form, Pair, Planes, Spec, State, along, inside, rows, sum_but
 
 # The next f32 after 1.
 OVER_ONE = 1 + 2.0**-23
@@ -36,6 +39,7 @@ class Binary(Spec):
     scale: Literal["none", "mean"] = "none"
     slope: Literal["clipped", "approx-sign"] = "clipped"
     axis: int | None = None
+    form: ClassVar[Form] = "signs"
 
     def __post_init__(self) -> None:
         if self.scale == "none" and self.axis is not None:
@@ -61,6 +65,9 @@ class Binary(Spec):
 
     def state(self, measured: Tensor) -> State:
         return State(measured[0] if self.scale == "mean" else torch.ones((), device=measured.device))
+
+    def grid(self, state: State) -> Signs | None:
+        return Signs((1.0,)) if self.scale == "none" else None
 
     def encode(self, x: Tensor, state: State) -> Codes:
         return Codes(_sign(x), state.scale, axis=self.axis)
@@ -98,6 +105,16 @@ class ResidualBinary(Spec):
     planes: int = 3
     axis: int | None = None
     start: Literal["data", "source"] = "data"
+    form: ClassVar[Form] = "signs"
+    words: ClassVar[str] = "residual w3a3"
+
+    @classmethod
+    def of_words(cls, text: str, options: Mapping[str, Any]) -> Pair | None:
+        """`residual wNaM`, N and M planes."""
+        if not (match := re.fullmatch(r"residual w(\d+)(?:a(\d+))?", text)):
+            return None
+        start, (weights, inputs) = options["start"], match.groups()
+        return Pair(cls(int(weights), start=start), None if inputs is None else cls(int(inputs), start=start))
 
     def __post_init__(self) -> None:
         if not 1 <= self.planes <= 8:
@@ -135,6 +152,9 @@ class ResidualBinary(Spec):
 
     def state(self, measured: Tensor) -> State:
         return State(measured)
+
+    def grid(self, state: State) -> Signs | None:
+        return Signs(tuple(float(gamma) for gamma in state.scale)) if self.axis is None else None
 
     def encode(self, x: Tensor, state: State) -> Planes:
         planes = []

@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from pocketseg.errors import TrainingError
+from pocketseg.grids import Grid
 
 # Scales below the smallest normal f32 have no finite inverse.
 TINY = 2.0**-126
+# How codes are stored: in two's complement; ±2^k as ±(k + 1); planes of ±1 in a bit each.
+Form = Literal["integers", "powers", "signs"]
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,43 @@ class Planes:
         return dataclasses.replace(self, planes=self.planes.to(torch.int8))
 
 
+@dataclass(frozen=True)
+class Pair:
+    """How a layer's weights and its input are quantized; None leaves them in f32."""
+
+    weights: Spec | None
+    inputs: Spec | None
+
+
 class Spec(ABC):
-    """One way to quantise, as data. Subclasses are frozen dataclasses; `QUANTIZERS` lists them.
+    """One way to quantize, as data. Subclasses are frozen dataclasses; `QUANTIZERS` lists them.
 
     Everything below works on any shape; `axis` names the channels that have a scale each (0 for output channels of
     weights, 1 for channels of activations), None means one scale.
+
+    A kind trains and evaluates with its abstract methods alone. `of_words` lets schemes ask for it; `form` says how its
+    weights are stored; `grid` lets it quantize inputs where the engine or an ONNX runtime computes.
+
+    Attributes:
+        smallest_scale: of a learned scale.
+        form: how its codes are stored. Where it is `signs`, all values are sums of signs.
+        words: a scheme that asks for it, such as `fixed Q0.4/Q6.0`, for messages.
     """
 
     axis: int | None
-    smallest_scale: ClassVar[float] = 0.0  # of a learned scale
+    smallest_scale: ClassVar[float] = 0.0
+    form: ClassVar[Form] = "integers"
+    words: ClassVar[str] = ""
+
+    @classmethod
+    def of_words(cls, text: str, options: Mapping[str, Any]) -> Pair | None:
+        """The quantizers of weights and inputs that a scheme asks for; None where its words are not of this kind.
+
+        Args:
+            text: the scheme.
+            options: the other fields of `Scheme`, such as `rule` and `start`.
+        """
+        return None
 
     @property
     def learned(self) -> bool:
@@ -136,6 +168,16 @@ class Spec(ABC):
     def levels(self) -> int:
         """How many different values it can give."""
 
+    @property
+    def has_zero_point(self) -> bool:
+        """Whether its states have one."""
+        return False
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether 0 is one of the values."""
+        return self.has_zero_point or self.levels % 2 == 1
+
     def measure(self, x: Tensor) -> Tensor:
         """f32 (measures,) or (measures, c), what the state is computed from. Means are taken in f64."""
         return torch.empty(0, device=x.device)
@@ -143,6 +185,10 @@ class Spec(ABC):
     @abstractmethod
     def state(self, measured: Tensor) -> State:
         """The grid that belongs to a measurement, or to a moving average of measurements."""
+
+    def grid(self, state: State) -> Grid | None:
+        """What its codes mean as the input of a layer on integers; None where there is no such layer for it."""
+        return None
 
     @abstractmethod
     def encode(self, x: Tensor, state: State) -> Codes | Planes:

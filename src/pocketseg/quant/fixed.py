@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.quant.codes import Codes, Spec, State, inside, on_grid, rint
+from pocketseg.grids import Powers, Uniform
+from pocketseg.quant.codes import Codes, Form, Pair, Spec, State, inside, on_grid, rint
 
 MOST_BITS = 16
 # Above √½ a mantissa in [½, 1) is nearer to 1, in log₂. √½ is irrational, so there are no ties.
@@ -17,12 +21,21 @@ SQRT_HALF = math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
-class _Grid(Spec):
-    """What Qi.f grids share: the step 2^-f, and the gradient that stops where values saturate."""
+class _Qif(Spec):
+    """What Qi.f grids share: their words, which begin with `name`, and the step 2^-f."""
 
     i: int
     f: int
     axis: None = field(default=None, init=False)
+    name: ClassVar[str]
+
+    @classmethod
+    def of_words(cls, text: str, options: Mapping[str, Any]) -> Pair | None:
+        """`NAME Qi.f/Qi.f`, weights and inputs."""
+        if not (match := re.fullmatch(rf"{cls.name} Q(\d+)\.(\d+)(?:/Q(\d+)\.(\d+))?", text)):
+            return None
+        i, f, inputs_i, inputs_f = match.groups()
+        return Pair(cls(int(i), int(f)), None if inputs_i is None else cls(int(inputs_i), int(inputs_f)))
 
     def __post_init__(self) -> None:
         if self.i < 0 or self.f < 0 or not 1 <= self.i + self.f <= MOST_BITS:
@@ -37,7 +50,7 @@ class _Grid(Spec):
 
 
 @dataclass(frozen=True)
-class Fixed(_Grid):
+class Fixed(_Qif):
     """Fixed point Qi.f with the sign beside it: code = clip(rint(x · 2^f), ±(2^(i+f) − 1)), scale 2^-f.
 
     Saturates at ±(2^i − 2^-f). Gradient: 1 where |x| is less than half a step beyond that, else 0.
@@ -53,6 +66,9 @@ class Fixed(_Grid):
         tensor([ 0.2500,  0.5000,  0.7500, -0.7500])
     """
 
+    name: ClassVar[str] = "fixed"
+    words: ClassVar[str] = "fixed Q0.4/Q6.0"
+
     @property
     def highest(self) -> int:
         return int(2 ** (self.i + self.f) - 1)
@@ -64,6 +80,9 @@ class Fixed(_Grid):
     @property
     def levels(self) -> int:
         return 2 * self.highest + 1
+
+    def grid(self, state: State) -> Uniform:
+        return Uniform(0, -self.highest, self.highest, 2.0**-self.f, 2.0**self.f)
 
     def encode(self, x: Tensor, state: State) -> Codes:
         return Codes(rint(x * 2.0**self.f).clamp(-self.highest, self.highest), state.scale)
@@ -77,7 +96,7 @@ class Fixed(_Grid):
 
 
 @dataclass(frozen=True)
-class PowerOfTwo(_Grid):
+class PowerOfTwo(_Qif):
     """Zero and ±2^k with k = −f … i − 1: sign(x) · 2^rint(log₂|x|), saturating at 2^(i−1), 0 below 2^(−f−½).
 
     These are points of the Qi.f grid: code = ±2^(k+f), scale 2^-f, so a product is a shift. Gradient: 1 where
@@ -94,6 +113,10 @@ class PowerOfTwo(_Grid):
         tensor([ 0.5000,  1.0000, -1.0000,  0.0000])
     """
 
+    name: ClassVar[str] = "power-of-two"
+    words: ClassVar[str] = "power-of-two Q0.4/Q6.0"
+    form: ClassVar[Form] = "powers"
+
     @property
     def bits(self) -> int:
         return self.levels.bit_length()
@@ -101,6 +124,9 @@ class PowerOfTwo(_Grid):
     @property
     def levels(self) -> int:
         return 2 * (self.i + self.f) + 1
+
+    def grid(self, state: State) -> Powers:
+        return Powers(self.i, self.f)
 
     def encode(self, x: Tensor, state: State) -> Codes:
         mantissa, exponent = torch.frexp(x)

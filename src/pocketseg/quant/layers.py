@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketseg.quant.codes import Codes, Planes, Spec, State
-from pocketseg.quant.fixed import PowerOfTwo
 from pocketseg.quant.quantizer import Quantizer
 
 # Whole numbers up to here are exact in f32, in whatever order they are added.
@@ -41,7 +40,7 @@ class QuantConv2d(nn.Conv2d):
     @property
     def pads_first(self) -> bool:
         """Whether the code of 0 has another value than 0."""
-        return self.inputs is not None and not has_zero(self.inputs.spec)
+        return self.inputs is not None and not self.inputs.spec.has_zero
 
     def forward(self, x: Tensor) -> Tensor:
         padding = self.padding
@@ -51,11 +50,6 @@ class QuantConv2d(nn.Conv2d):
             x = self.inputs(x)
         weight = self.weight if self.weights is None else self.weights(self.weight)
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
-
-def has_zero(spec: Spec) -> bool:
-    """Whether 0 is one of the values."""
-    return spec.levels % 2 == 1 or getattr(spec, "affine", False)
 
 
 def pads(padding: Any) -> tuple[int, int, int, int]:
@@ -111,12 +105,22 @@ class IntegerConv2d(nn.Module):
             codes = torch.stack([numbers for numbers, _ in weights])
             zero_point = torch.zeros_like(grid.scale) if grid.zero_point is None else grid.zero_point
             # A power of two has larger codes than its stored bits say.
-            small = self.weight_spec.bits <= 8 and not isinstance(self.weight_spec, PowerOfTwo)
+            small = self.weight_spec.bits <= 8 and self.weight_spec.form != "powers"
             self.register_buffer("codes", codes.to(torch.int8 if small else torch.int32))
             self.register_buffer("m", m.float())
             self.register_buffer("b", (bias * factor + offset).float())
             self.register_buffer("scale", grid.scale.detach().clone())
             self.register_buffer("zero_point", zero_point.detach().clone())
+
+    @property
+    def has_zero_point(self) -> bool:
+        """Whether the grid of the input has a zero point of its own."""
+        return self.input_spec is not None and self.input_spec.has_zero_point
+
+    @property
+    def input_state(self) -> State:
+        """The state of the input's quantizer."""
+        return State(self.scale, self.zero_point if self.has_zero_point else None)
 
     def forward(self, x: Tensor) -> Tensor:
         padding: Any = self.padding
@@ -124,8 +128,7 @@ class IntegerConv2d(nn.Module):
             x, padding = F.pad(x, pads(self.padding)), (0, 0)
         inputs, largest = [x], 0.0
         if self.input_spec is not None:
-            grid = State(self.scale, self.zero_point if getattr(self.input_spec, "affine", False) else None)
-            inputs = [numbers for numbers, _ in terms(self.input_spec.quantize(x, grid))]
+            inputs = [numbers for numbers, _ in terms(self.input_spec.quantize(x, self.input_state))]
             largest = max(float(numbers.abs().max()) for numbers in inputs)
         out: Tensor | None = None
         for p, weight in enumerate(self.codes):

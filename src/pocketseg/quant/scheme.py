@@ -1,4 +1,4 @@
-"""Schemes: which layers of a net are quantised, and how, read from a few words."""
+"""Schemes: which layers of a net are quantized, and how, read from a few words."""
 
 from __future__ import annotations
 
@@ -9,22 +9,14 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from pocketseg.errors import Problem, RecipeError
-from pocketseg.quant.binary import Binary, ResidualBinary
-from pocketseg.quant.codes import Spec
-from pocketseg.quant.fixed import Fixed, PowerOfTwo
+from pocketseg.quant.binary import Binary
+from pocketseg.quant.codes import Pair, Spec
+from pocketseg.quant.kinds import QUANTIZERS
 from pocketseg.quant.ternary import Ternary
 from pocketseg.quant.uniform import Int, Rule
 
 KINDS = ("first", "last", "conv", "depthwise", "pointwise")
-EXAMPLES = "for example w8a8, w4a8, w2a8, wint2a8, w1a1, w4, fixed Q0.4/Q6.0, power-of-two Q0.4/Q6.0, residual w3a3"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """How a layer's weights and its input are quantised; None leaves them in f32."""
-
-    weights: Spec | None
-    inputs: Spec | None
+SHORT = "w8a8", "w4a8", "w2a8", "wint2a8", "w1a1", "w4"
 
 
 FLOAT = Pair(None, None)
@@ -32,18 +24,18 @@ FLOAT = Pair(None, None)
 
 @dataclass(frozen=True)
 class Scheme:
-    """What to quantise in a net, and how.
+    """What to quantize in a net, and how.
 
     Attributes:
         text: `wNaM` with N and M bits (w1: sign with a scale a channel, w2: ternary, wint2: uniform two bits; a1: sign;
-            `wN` alone leaves activations in f32), `fixed Qi.f/Qi.f` and `power-of-two Qi.f/Qi.f` (weights/activations),
-            `residual wNaM` (planes).
+            `wN` alone leaves activations in f32), or the words of a kind (`Spec.of_words`): `fixed Qi.f/Qi.f` and
+            `power-of-two Qi.f/Qi.f` (weights/activations), `residual wNaM` (planes).
         keep: layers that stay in f32: `first`, `last`, a kind (`conv`, `depthwise`, `pointwise`), or a pattern of
             names (`encoder.0*`). None: no layer, but the first and the last one get 8 bits where the scheme has fewer.
         layers: other schemes for some layers, by the same words; the last that fits counts.
         rule: how integer scales of activations are found: min-max, percentile, mse, learned.
         weight_rule: the same for weights.
-        binarize_depthwise: a binariser between depthwise and pointwise, where activations are planes of ±1: the form
+        binarize_depthwise: a binarizer between depthwise and pointwise, where activations are planes of ±1: the form
             that runs on bits. Without it, what is between them stays real, as published.
         start: of residual gammas: `data`, or `source` as published.
         activation: `ternary-tanh` puts a smooth step to −1, 0 and 1 in the place of every ReLU.
@@ -74,7 +66,7 @@ class Scheme:
         return scheme
 
     def pair(self, words: Sequence[str]) -> Pair:
-        """How a layer is quantised that goes by these words: its name and its kinds."""
+        """How a layer is quantized that goes by these words: its name and its kinds."""
         found = self.parsed(self.text)
         if self.keep is None and fits(words, "first", "last") and found.weights and found.weights.bits < 8:
             found = self.parsed("w8a8" if found.inputs else "w8")
@@ -92,15 +84,10 @@ class Scheme:
         if match := re.fullmatch(r"w(int)?(\d+)(?:a(\d+))?", text):
             integer, bits, activations = match.groups()
             return Pair(self._weights(text, int(bits), bool(integer)), self._inputs(text, activations))
-        if match := re.fullmatch(r"(fixed|power-of-two) Q(\d+)\.(\d+)(?:/Q(\d+)\.(\d+))?", text):
-            kind, i, f, inputs_i, inputs_f = match.groups()
-            make: type[Spec] = Fixed if kind == "fixed" else PowerOfTwo
-            return Pair(_grid(make, i, f), None if inputs_i is None else _grid(make, inputs_i, inputs_f))
-        if match := re.fullmatch(r"residual w(\d+)(?:a(\d+))?", text):
-            weights, planes = match.groups()
-            inputs = None if planes is None else ResidualBinary(int(planes), start=self.start)
-            return Pair(ResidualBinary(int(weights), start=self.start), inputs)
-        raise RecipeError("quant.scheme", f"{text!r} is no scheme", EXAMPLES)
+        for kind in QUANTIZERS.values():
+            if pair := kind.of_words(text, vars(self)):
+                return pair
+        raise RecipeError("quant.scheme", f"{text!r} is no scheme", examples())
 
     def _weights(self, text: str, bits: int, integer: bool) -> Spec | None:
         if bits == 32:
@@ -121,7 +108,12 @@ class Scheme:
         try:
             return Int(bits, affine=affine, axis=axis, rule=rule)
         except RecipeError as error:
-            raise RecipeError("quant.scheme", f"{text!r}: {error.problems[0].what}", EXAMPLES) from None
+            raise RecipeError("quant.scheme", f"{text!r}: {error.problems[0].what}", examples()) from None
+
+
+def examples() -> str:
+    """Words of a scheme, some for every kind, as a hint."""
+    return f"for example {', '.join([*SHORT, *(kind.words for kind in QUANTIZERS.values() if kind.words)])}"
 
 
 def check_quant(quant: Mapping[str, Any], where: str) -> list[Problem]:
@@ -137,13 +129,9 @@ def check_quant(quant: Mapping[str, Any], where: str) -> list[Problem]:
     return problems
 
 
-def _grid(make: type[Spec], i: str, f: str) -> Spec:
-    return make(int(i), int(f))  # type: ignore[call-arg]
-
-
 def is_bits(spec: Spec | None) -> bool:
     """Whether values are sums of signs, which have both signs and so take the place of a ReLU."""
-    return isinstance(spec, Binary | ResidualBinary)
+    return spec is not None and spec.form == "signs"
 
 
 def fits(words: Sequence[str], *patterns: str) -> bool:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketseg.errors import ModelFileError
-from pocketseg.quant.binary import Binary, ResidualBinary
-from pocketseg.quant.fixed import PowerOfTwo, exponents, from_exponents
+from pocketseg.quant.forms import packed_codes, unpacked_codes
 from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
-from pocketseg.quant.packing import pack, pack_planes, unpack, unpack_planes
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,10 @@ def storage(core: nn.Module) -> list[Storage]:
         ordered = torch.as_tensor(together).sort(dim=1).values
         levels = 1 + int((ordered.diff(dim=1) != 0).sum(dim=1).max())
         zeros = (layer.codes == 0).all(dim=0).float().mean().item()
-        grid = 0 if layer.input_spec is None else layer.scale.numel() * (2 if _affine(layer) else 1)
+        grid = 0 if layer.input_spec is None else layer.scale.numel() * (2 if layer.has_zero_point else 1)
         floats = layer.m.numel() + layer.b.numel() + grid
         bits = layer.weight_spec.bits
-        rows.append(Storage(name, bits, levels, zeros, weights * bits, packed_codes(layer).numel(), floats))
+        rows.append(Storage(name, bits, levels, zeros, weights * bits, _codes(layer).numel(), floats))
     return rows
 
 
@@ -86,29 +84,8 @@ def stored_bytes(core: nn.Module) -> dict[str, int]:
     return sizes
 
 
-def _affine(layer: IntegerConv2d) -> bool:
-    return bool(getattr(layer.input_spec, "affine", False))
-
-
-def packed_codes(layer: IntegerConv2d) -> Tensor:
-    """uint8 (bytes,): the layer's codes in as few bits as its quantiser needs."""
-    spec, codes = layer.weight_spec, layer.codes.cpu()
-    if isinstance(spec, Binary | ResidualBinary):
-        return torch.from_numpy(pack_planes(codes.numpy()).reshape(-1))
-    whole = exponents(codes[0]) if isinstance(spec, PowerOfTwo) else codes[0]
-    return torch.from_numpy(pack(whole.to(torch.int32).numpy(), spec.bits, signed=True))
-
-
-def unpacked_codes(layer: IntegerConv2d, packed: Tensor) -> Tensor:
-    """The inverse, in the shape and type of the layer's codes."""
-    spec, like = layer.weight_spec, layer.codes
-    count = like[0].numel()
-    if isinstance(spec, Binary | ResidualBinary):
-        planes = unpack_planes(packed.reshape(len(like), -1).numpy(), count)
-        return torch.from_numpy(planes).reshape(like.shape).to(like.dtype)
-    codes = torch.from_numpy(unpack(packed.numpy(), spec.bits, count, signed=True))
-    codes = from_exponents(codes) if isinstance(spec, PowerOfTwo) else codes
-    return codes.reshape(like.shape).to(like.dtype)
+def _codes(layer: IntegerConv2d) -> Tensor:
+    return torch.from_numpy(packed_codes(layer.weight_spec, layer.codes).reshape(-1))
 
 
 def pack_net(core: nn.Module) -> Tensor:
@@ -133,7 +110,7 @@ def unpack_net(core: nn.Module, packed: Tensor, where: str) -> None:
         if len(part) < count:
             break
         if isinstance(owner, IntegerConv2d) and name == "codes":
-            value.copy_(unpacked_codes(owner, part))
+            value.copy_(unpacked_codes(owner.weight_spec, part.numpy(), value))
         else:
             value.copy_(torch.from_numpy(part.numpy().copy().view("<f4")).reshape(value.shape))
     if first != len(packed):
@@ -145,7 +122,7 @@ def _numbers(core: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
     for owner in core.modules():
         for name, value in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
             fixed = isinstance(owner, IntegerConv2d) and (
-                (name == "zero_point" and not _affine(owner)) or (name == "scale" and owner.input_spec is None)
+                (name == "zero_point" and not owner.has_zero_point) or (name == "scale" and owner.input_spec is None)
             )
             if not fixed and name != "num_batches_tracked":
                 yield owner, name, value.detach()
@@ -153,5 +130,5 @@ def _numbers(core: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 
 def _bytes(owner: nn.Module, name: str, value: Tensor) -> Tensor:
     if isinstance(owner, IntegerConv2d) and name == "codes":
-        return packed_codes(owner)
+        return _codes(owner)
     return torch.from_numpy(np.frombuffer(value.cpu().numpy().astype("<f4").tobytes(), np.uint8).copy())

@@ -86,7 +86,7 @@ def ternary_beta(epoch: int, epochs: int, first: float = 3.0, last: float = 8.0)
     return last if epochs <= 1 else first + (last - first) * epoch / (epochs - 1)
 
 
-class TernaryTanh(nn.Module):
+class TernaryTanhActivation(nn.Module):
     """`ternary_tanh` in the place of ReLU; β sharpens from epoch to epoch, as `ternary_beta` says."""
 
     beta: Tensor

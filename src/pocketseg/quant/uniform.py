@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
+from pocketseg.grids import Uniform
 from pocketseg.quant.codes import TINY, Codes, Spec, State, along, in_memory_order, inside, on_grid, rint, rows, sum_but
 
 Rule = Literal["min-max", "percentile", "mse", "learned"]
@@ -68,6 +69,10 @@ class Int(Spec):
         return 2
 
     @property
+    def has_zero_point(self) -> bool:
+        return self.affine
+
+    @property
     def lowest(self) -> int:
         return 0 if self.affine else -self.highest
 
@@ -102,6 +107,12 @@ class Int(Spec):
         # Divided first: the difference of two large floats may overflow.
         scale = _or_one(high / self.highest - low / self.highest)
         return State(scale, rint(-low * (1.0 / scale)).clamp(self.lowest, self.highest))
+
+    def grid(self, state: State) -> Uniform | None:
+        if self.axis is not None:
+            return None
+        zero = 0 if state.zero_point is None else int(state.zero_point)
+        return Uniform(zero, self.lowest, self.highest, float(state.scale), float(state.inverse_scale))
 
     def encode(self, x: Tensor, state: State) -> Codes:
         codes = self._unclipped(x, state).clamp_(self.lowest, self.highest)

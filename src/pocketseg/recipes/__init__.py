@@ -5,15 +5,17 @@ from pocketseg.recipes.loading import (
     dump_recipe,
     form_names,
     form_text,
+    load_data_recipe,
     load_recipe,
     parse_yaml,
     shipped_names,
     shipped_text,
 )
-from pocketseg.recipes.schema import Recipe, StageSection
+from pocketseg.recipes.schema import DataRecipe, Recipe, StageSection
 from pocketseg.recipes.sweep import Sweep, Variant, load_sweep
 
 __all__ = [
+    "DataRecipe",
     "Recipe",
     "StageSection",
     "Sweep",
@@ -21,6 +23,7 @@ __all__ = [
     "dump_recipe",
     "form_names",
     "form_text",
+    "load_data_recipe",
     "load_recipe",
     "load_sweep",
     "parse_yaml",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pocketseg.errors import Problem, RecipeError, near
 from pocketseg.files import read_text
 from pocketseg.recipes.importers.fixed_point import is_fixed_point, to_train
-from pocketseg.recipes.schema import Recipe
+from pocketseg.recipes.schema import DataRecipe, Recipe
 
 LARGEST_RECIPE_BYTES = 1_000_000
 SWEEP = "sweep"
@@ -115,6 +115,26 @@ def load_recipe(
     """
     where, values, problems = overridden(source, overrides)
     return validated(values, where, problems, check_stage)
+
+
+def load_data_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> DataRecipe:
+    """The sections of a recipe that say how a data set is read, split and measured; its stages are not looked at.
+
+    Args and errors: as `load_recipe`; faults of other sections are not found.
+    """
+    where, values, problems = overridden(source, overrides)
+    problems += [
+        Problem(str(key), "is no key of a recipe", near(str(key), Recipe.model_fields))
+        for key in values
+        if key not in (*Recipe.model_fields, SWEEP)
+    ]
+    try:
+        found = DataRecipe.model_validate({key: values[key] for key in DataRecipe.model_fields if key in values})
+    except ValidationError as error:
+        raise RecipeError.of(list(_problems(error, where)) + problems) from None
+    if problems:
+        raise RecipeError.of(problems)
+    return found
 
 
 def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) -> tuple[str, Any, list[Problem]]:

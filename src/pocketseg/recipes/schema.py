@@ -687,6 +687,14 @@ class CardSection(Section):
     """Class folders that the report may show by name. Others are numbered, since they may be named after patients."""
 
 
+class DataRecipe(Section):
+    """The sections of a recipe that say how a data set is read, split and measured: all that needs no stage."""
+
+    data: DataSection = DataSection()
+    split: SplitSection = SplitSection()
+    evaluate: EvaluateSection = EvaluateSection()
+
+
 class Recipe(Section):
     """Everything that decides a result, apart from the data itself; and what the report says of its use."""
 

@@ -11,22 +11,13 @@ from pocketseg.data.groups import tied
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import Choice
 from pocketseg.pipeline import Reading
-from pocketseg.recipes.loading import overridden, validated
-from pocketseg.recipes.schema import DataSection, EvaluateSection, Recipe
+from pocketseg.recipes.schema import DataSection, EvaluateSection, SplitSection
 from pocketseg.runs.folder import RunFolder
 
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
     """The data set at a path, read as a recipe's data section says."""
     return Cases.open(path, section.layout, **opening(section))
-
-
-def data_recipe(recipe: str | Path = "thin-unet", overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe whose data and split sections are the given one's: how its stages learn is not looked at."""
-    where, values, problems = overridden(recipe, overrides)
-    sections = {key: values[key] for key in ("data", "split") if key in values}
-    stage = {"name": "any", "net": {"arch": "thin_unet"}, "loss": {"dice": 1}, "epochs": 1}
-    return validated({**sections, "stages": [stage]}, where, problems)
 
 
 def opening(section: DataSection) -> Opening:
@@ -54,7 +45,7 @@ def opening(section: DataSection) -> Opening:
 
 
 def make_split(
-    recipe: Recipe,
+    rule: SplitSection,
     cases: Cases,
     twins: Sequence[Sequence[str]],
     file: str | Path | None = None,
@@ -74,7 +65,6 @@ def make_split(
         return found
     if file is not None:
         return Split.read(Path(file), cases)
-    rule = recipe.split
     if rule.kind == "given":
         return given(cases)
     deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)

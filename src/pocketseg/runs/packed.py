@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +18,14 @@ from pocketseg.engine.program import Convolution, Transposed
 from pocketseg.engine.session import Session
 from pocketseg.engine.tuning import Tuning, tuned
 from pocketseg.engine.verification import generated, recorded
-from pocketseg.errors import ModelFileError, PocketsegError, RecipeError
+from pocketseg.errors import ModelFileError, PocketsegError, RecipeError, missing_package
 from pocketseg.files import open_regular, try_output, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
-from pocketseg.predictors import default_threads, read_pseg
+from pocketseg.predictors import default_threads, load_onnx, read_pseg
+from pocketseg.predictors.onnx_file import read_onnx
 from pocketseg.runs.backends import origin
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.source import ModelSource
@@ -31,6 +33,8 @@ from pocketseg.training.stage_folder import BEST
 from pocketseg.version import VERSION
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pocketseg.exporters import Parity
     from pocketseg.training.model import Model
 
@@ -62,49 +66,109 @@ class Packed:
     tuning: Tuning | None = None
 
 
-def pack_model(
-    source: ModelSource,
-    out: Path | None = None,
-    *,
-    calibrate: Sequence[NDArray[np.generic]] | None = None,
-    weights: Literal["f32", "bf16"] = "f32",
-    constants: Literal["f32", "f16"] = "f32",
-    tune: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Packed:
-    """Pack a trained model; see `pocketseg.pack`, which has the same options."""
-    from pocketseg.packing.compile import file_of, program_of
+@dataclass(frozen=True)
+class Packing:
+    """How a model is packed; the fields are the options of `pocketseg.pack`."""
+
+    calibrate: Sequence[NDArray[np.generic]] | None = None
+    weights: Literal["f32", "bf16"] = "f32"
+    constants: Literal["f32", "f16"] = "f32"
+    tune: bool = False
+    progress: Callable[[int, int], None] | None = None
+
+    @property
+    def changes(self) -> list[str]:
+        """What makes another model of it."""
+        rounded = [each for each in (self.weights, self.constants) if each != "f32"]
+        return [*([] if self.calibrate is None else [CALIBRATED]), *rounded]
+
+
+def pack_model(source: ModelSource, out: Path | None = None, how: Packing = Packing()) -> Packed:
+    """Pack the model of a run, a stage, or a checkpoint; see `pocketseg.pack`.
+
+    Args:
+        source: the model.
+        out: the file; default beside the weights.
+        how: it is packed.
+    """
     from pocketseg.training.model import Model
 
     checkpoint = source.trained()
     if checkpoint.suffix != ".safetensors":
         raise ModelFileError(str(checkpoint), "is no trained model", f"give a run folder or its {BEST}")
     model = Model.load(checkpoint)
-    if calibrate is not None:
+    path = out or source.folder / ("-".join([source.name, *how.changes]) + ".pseg")
+    facts = {**origin(checkpoint), **_facts(model), **_run_facts(source)}
+    return _packed(model, path, facts, how, _validation_images(source))
+
+
+def pack_module(module: nn.Module, pipeline: Pipeline, out: Path, how: Packing = Packing()) -> Packed:
+    """Pack a net of one's own; see `pocketseg.pack`."""
+    from pocketseg.training.model import Model
+
+    model = Model.of(module, pipeline)
+    return _packed(model, out, _facts(model), how, [])
+
+
+def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -> Packed:
+    """Pack the net of an ONNX file with a pipeline, once it is known that it was read as the runtime reads it.
+
+    Raises:
+        ModelFileError: an operation that the engine does not have, or another answer than that of the runtime.
+    """
+    try:
+        import onnx
+    except Exception as error:
+        raise missing_package("onnx", "export", error) from error
+    from pocketseg.exporters import compare
+    from pocketseg.nets.from_onnx import module_of
+    from pocketseg.training.model import Model
+
+    content, _, pipeline = read_onnx(source)
+    model = Model.of(module_of(onnx.load_from_string(content), str(source)), pipeline)
+    if model.pipeline.net_size != pipeline.net_size:
+        what = f"takes images of {pipeline.net_size}, which are no multiples of its stride {model.net.stride}"
+        raise ModelFileError(str(source), what, "wrap it with another --size")
+    images = _images(pipeline, how.calibrate or ())
+    pairs = [(each.image, each.spacing_mm) for each in images]
+    parity = compare(pipeline, load_onnx(source).forward, model.predictor().forward, pairs, quantised=False)
+    if not parity.holds:
+        what = f"is read as another net: {parity.largest:.1e} of probability lie between it and its runtime"
+        raise ModelFileError(str(source), what, "use it as ONNX, and report how it was exported")
+    return _packed(model, out or source.with_suffix(".pseg"), _facts(model), how, [])
+
+
+def _packed(model: Model, path: Path, facts: Mapping[str, Any], how: Packing, seen: Sequence[_Seen]) -> Packed:
+    """Pack a model and hold it against torch, on images that it was validated on where there are some."""
+    from pocketseg.packing.compile import file_of, program_of
+
+    check_target(path)
+    exact = copy.deepcopy(model)
+    if how.calibrate is not None:
         if model.quant is not None:
             raise RecipeError(
                 "--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out"
             )
-        log.info("%s: ranges of activations from %d images", source.path, len(calibrate))
-        _quantize(model, calibrate)
-    changes = [*([] if calibrate is None else [CALIBRATED]), *(each for each in (weights, constants) if each != "f32")]
-    path = out or source.folder / ("-".join([source.name, *changes]) + ".pseg")
-    check_target(path)
+        log.info("%s: ranges of activations from %d images", path, len(how.calibrate))
+        _quantize(model, how.calibrate)
     core = model.integer_core()
-    program = program_of(core, model.pipeline.channels, float_weights=weights, constants=constants)
+    program = program_of(core, model.pipeline.channels, float_weights=how.weights, constants=how.constants)
     operations = [each.operation for each in program.instructions]
     kinds = {each.weights.kind for each in operations if isinstance(each, Convolution | Transposed)}
-    if weights != "f32" and weights not in kinds:
-        raise RecipeError(f"--weights {weights}", "changes nothing: no weights of this model are f32", "leave it out")
+    if how.weights != "f32" and how.weights not in kinds:
+        what = "changes nothing: no weights of this model are f32"
+        raise RecipeError(f"--weights {how.weights}", what, "leave it out")
     card = {
         "version": FORMAT_VERSION,
         "pipeline": model.pipeline.to_dict(),
-        "rounded": bool(changes),
-        **_facts(source, checkpoint, model),
+        "rounded": bool(how.changes),
+        **facts,
+        "precision": model.precision,
+        **({} if model.quant is None else {"quant": model.quant}),
     }
     session = Session(file_of(program, card), str(path), default_threads())
-    images = _images(source, model.pipeline, calibrate or ())
-    parity = _compared(images, model, session, rounds=bool(changes) or model.quant is not None)
+    images = list(seen) or _images(model.pipeline, how.calibrate or ())
+    parity = _compared(images, model, session, rounds=bool(how.changes) or model.quant is not None)
     if not parity.holds:
         raise ModelFileError(
             str(path),
@@ -112,10 +176,10 @@ def pack_model(
             f"{parity.ratio:.2f} times the foreground",
             "this net cannot be packed faithfully; nothing was written",
         )
-    if changes:
-        _gate(path, images, Model.load(checkpoint), session)
+    if how.changes:
+        _gate(path, images, exact, session)
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
-    tuning = _tuning(content, str(path), model.pipeline, progress) if tune else None
+    tuning = _tuning(content, str(path), model.pipeline, how.progress) if how.tune else None
     log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
     return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
 
@@ -151,25 +215,20 @@ def check_target(path: Path) -> None:
         raise ModelFileError(str(path), "is there already and is no packed model", "give another name with --out")
 
 
-def _facts(source: ModelSource, checkpoint: Path, model: Model) -> dict[str, Any]:
+def _facts(model: Model) -> dict[str, Any]:
     """What a reader may know of the model; no path, no name of a case."""
     from pocketseg.nets import parameter_count
 
-    facts: dict[str, Any] = {
-        **origin(checkpoint),
-        "pocketseg": VERSION,
-        "net": model.net_options,
-        "parameters": parameter_count(model.net),
-        "precision": model.precision,
+    return {"pocketseg": VERSION, "net": model.net_options, "parameters": parameter_count(model.net)}
+
+
+def _run_facts(source: ModelSource) -> dict[str, Any]:
+    if source.run is None:
+        return {}
+    return {
+        "description": source.run.recipe().description,
+        "trained_on_sha256": source.run.manifest()["data"]["sha256"],
     }
-    if model.quant is not None:
-        facts["quant"] = model.quant
-    if source.run is not None:
-        facts |= {
-            "description": source.run.recipe().description,
-            "trained_on_sha256": source.run.manifest()["data"]["sha256"],
-        }
-    return facts
 
 
 def _quantize(model: Model, images: Sequence[NDArray[np.generic]]) -> None:
@@ -236,11 +295,10 @@ def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[_Seen]) ->
     return float(np.mean(found)) if found else np.nan
 
 
-def _images(source: ModelSource, pipeline: Pipeline, pictures: Sequence[NDArray[np.generic]]) -> list[_Seen]:
-    """Some of a run's validation images; where it is no run, or its data are gone, the given pictures; else noise."""
-    found = _validation_images(source) or [_Seen(each, None) for each in pictures[:COMPARED_CASES]]
-    if found:
-        return found
+def _images(pipeline: Pipeline, pictures: Sequence[NDArray[np.generic]]) -> list[_Seen]:
+    """The given pictures, where there are some; else noise."""
+    if len(pictures):
+        return [_Seen(each, None) for each in pictures[:COMPARED_CASES]]
     height, width = pipeline.size
     noise = [np.moveaxis(generated(pipeline.channels, height, width, seed), 0, -1) for seed in range(PROBES)]
     return [_Seen(each if pipeline.channels > 1 else each[:, :, 0], pipeline.spacing_mm) for each in noise]

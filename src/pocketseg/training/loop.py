@@ -27,9 +27,9 @@ from pocketseg.files import rename_file, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
-from pocketseg.quant import TernaryTanh
-from pocketseg.recipes import Recipe, StageSection
-from pocketseg.recipes.schema import LossSection
+from pocketseg.quant import TernaryTanhActivation
+from pocketseg.recipes import StageSection
+from pocketseg.recipes.schema import AugmentSection, LossSection
 from pocketseg.tables import csv_text
 from pocketseg.training.augment import augment, draw, move_maps, sample_generator
 from pocketseg.training.checkpoint import (
@@ -43,9 +43,9 @@ from pocketseg.training.checkpoint import (
 from pocketseg.training.collapse import CAUSES, collapse
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.hints import Student, frozen_layers
-from pocketseg.training.lesson import Inputs, Lesson, labels_loss
 from pocketseg.training.losses import segmentation_loss
 from pocketseg.training.model import Model, torch_forward
+from pocketseg.training.objective import DistillationObjective, Inputs, labels_loss
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
 from pocketseg.training.samples import AUGMENT, Samples
 from pocketseg.training.stage_folder import StageFolder
@@ -121,7 +121,7 @@ class StageTraining:
     """One stage of one fold.
 
     Attributes:
-        recipe, stage: what to do.
+        stage, augment: what to do.
         model: net and pipeline, freshly made or taken from an earlier stage.
         train: where batches come from.
         validation: cases that decide which epoch is best.
@@ -131,11 +131,11 @@ class StageTraining:
         listener: told about progress, or None.
         stop: asked after each step.
         identity: what a checkpoint must agree with to be resumed from.
-        lesson: what it learns from a teacher, or None.
+        objective: what it learns from a teacher, or None.
     """
 
-    recipe: Recipe
     stage: StageSection
+    augment: AugmentSection
     model: Model
     train: Samples
     validation: Sequence[Case]
@@ -146,7 +146,7 @@ class StageTraining:
     stop: StopRequest
     listener: Listener | None = None
     identity: str = ""
-    lesson: Lesson | None = None
+    objective: DistillationObjective | None = None
 
     def __post_init__(self) -> None:
         device = self.accelerator.device
@@ -169,10 +169,10 @@ class StageTraining:
 
     def _student(self) -> Student | None:
         """The net with its hints, where the stage has some."""
-        if self.lesson is None or self.lesson.hints is None:
+        if self.objective is None or self.objective.hints is None:
             return None
-        learns = self.stage.loss is not None or self.lesson.soft is not None
-        return Student(self.model.net, self.lesson.hints, self.seed, logits_learn=learns)
+        learns = self.stage.loss is not None or self.objective.soft is not None
+        return Student(self.model.net, self.objective.hints, self.seed, logits_learn=learns)
 
     @property
     def last(self) -> Path:
@@ -189,7 +189,7 @@ class StageTraining:
             Interrupted: a signal came; the state is saved.
             TrainingError: the loss is not finite; the last good state is kept.
         """
-        images = self.train.length(self.recipe.augment.copies)
+        images = self.train.length(self.augment.copies)
         steps = steps_of_epoch(images, self.stage.batch)
         if self.listener and self.accelerator.is_main_process:
             self.listener.stage_begins(self.stage.name, self.position.epoch, self.stage.epochs, steps)
@@ -214,9 +214,9 @@ class StageTraining:
             layer.eval()
         epoch = self.position.epoch
         for module in self.net.modules():
-            if isinstance(module, TernaryTanh):
+            if isinstance(module, TernaryTanhActivation):
                 module.begin_epoch(epoch, self.stage.epochs)
-        order = self.train.order(epoch, copies=self.recipe.augment.copies, balanced=self.stage.sampling == "balanced")
+        order = self.train.order(epoch, copies=self.augment.copies, balanced=self.stage.sampling == "balanced")
         for step in range(self.position.step, steps):
             first = step * self.stage.batch
             last = len(order) if step == steps - 1 else first + self.stage.batch
@@ -261,11 +261,11 @@ class StageTraining:
         """What is minimised, and its parts before their weights."""
         with autocast(self.accelerator.device, self.precision):
             out = self.net(inputs.images)
-        if self.lesson is None:
+        if self.objective is None:
             assert self.stage.loss is not None
             return labels_loss(out, inputs, self.stage.loss)
         logits, maps = out if self.student else (out, [])
-        return self.lesson.objective(logits, maps, inputs, self.stage.loss)
+        return self.objective.loss(logits, maps, inputs, self.stage.loss)
 
     def _rate(self, progress: float) -> float:
         """The learning rate at a share of the present epoch."""
@@ -294,17 +294,17 @@ class StageTraining:
         drawn = [
             draw(
                 sample_generator(AUGMENT, self.seed, self.position.epoch, first + index),
-                self.recipe.augment,
+                self.augment,
                 height,
                 width,
             )
             for index in positions
         ]
-        images, masks = augment(images, masks, drawn, self.recipe.augment)
+        images, masks = augment(images, masks, drawn, self.augment)
 
         def moved(planes: Callable[[Sequence[Case], int, int], Tensor]) -> Tensor:
             found = [planes([whole[at]], self.position.epoch, first + at) for at in positions]
-            return move_maps(torch.cat(found).to(device), drawn, self.recipe.augment)
+            return move_maps(torch.cat(found).to(device), drawn, self.augment)
 
         given = None if self.train.maps is None else moved(self.train.teacher_maps)
         weights = None if self.train.weighting is None else moved(self.train.pixel_weights)[:, 0]
@@ -438,12 +438,12 @@ class StageTraining:
 
     def _hint_losses(self, prepared: Sequence[NDArray[np.float32]]) -> list[tuple[float, ...]]:
         """The hint loss of each image, in inference; nothing for each where there are no hints."""
-        if self.lesson is None or self.student is None:
+        if self.objective is None or self.student is None:
             return [()] * len(prepared)
         training, device = self.student.training, self.accelerator.device
         self.student.eval()
         with torch.inference_mode(), autocast(device, self.precision):
-            found = self.lesson.hint_losses(self.student, prepared, self.model.pipeline, device)
+            found = self.objective.hint_losses(self.student, prepared, self.model.pipeline, device)
         self.student.train(training)
         return [(value,) for value in found]
 

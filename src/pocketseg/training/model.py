@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pocketseg import memory
 from pocketseg.errors import ModelFileError, named
-from pocketseg.nets import AnySize, build, skeleton
+from pocketseg.nets import AnySize, build, own_net, skeleton
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.pipeline import logit_count as logit_count
 from pocketseg.predictors.base import NetPredictor
@@ -54,6 +54,17 @@ class Model:
             **net_options,
         )
         return cls(dict(net_options), replace(pipeline, multiple=net.stride), net)
+
+    @classmethod
+    def of(cls, module: nn.Module, pipeline: Pipeline) -> Model:
+        """A model around a net of one's own, which stays as it is; it is packed or exported, not saved.
+
+        Raises:
+            ModelFileError: it gives no logits for the pipeline's channels and classes.
+        """
+        core = own_net(module, pipeline.channels, pipeline.logits)
+        net = AnySize(core)
+        return cls({"arch": type(module).__name__}, replace(pipeline, multiple=net.stride), net)
 
     def quantize(self, options: Mapping[str, Any], batches: Iterable[Tensor]) -> None:
         """Put a scheme's quantisers into the net and let them see some batches (n, c, h, w) of net input."""

@@ -71,7 +71,7 @@ def put_keras(net: nn.Module, layers: Sequence[KerasLayer], *, channels: int, wh
     A depthwise convolution followed by a 1×1 one is one layer, SeparableConv2D.
 
     Args:
-        net: a net of the catalogue; where this raises, it is as it was.
+        net: a net of the catalogue; where this raises, it is as it was. On the device `meta` it is only checked.
         layers: from `read_keras`.
         channels: of its images.
         where: the file, for messages.
@@ -84,7 +84,7 @@ def put_keras(net: nn.Module, layers: Sequence[KerasLayer], *, channels: int, wh
     """
     ours = _in_running_order(net, channels)
     names = {id(module): name for name, module in net.named_modules()}
-    tensor_names = {tensor.data_ptr(): name for name, tensor in net.state_dict().items() if tensor.numel()}
+    tensor_names = {id(tensor): name for name, tensor in (*net.named_parameters(), *net.named_buffers())}
     for (module, second), layer in zip(ours, layers, strict=False):
         _compare(layer, module, _places(module, second), names[id(module)], where)
     if len(ours) != len(layers):
@@ -98,7 +98,7 @@ def put_keras(net: nn.Module, layers: Sequence[KerasLayer], *, channels: int, wh
     for (module, second), layer in zip(ours, layers, strict=True):
         for role, (tensor, convert) in _places(module, second).items():
             tensor.copy_(torch.from_numpy(np.ascontiguousarray(convert(layer.weights[role]))))
-            filled.append(tensor_names[tensor.data_ptr()])
+            filled.append(tensor_names[id(tensor)])
     return tuple(filled)
 
 

@@ -42,7 +42,7 @@ def take(net: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool, where: 
     The counters of batch norms may be missing: old files have none, and nothing of ours reads them.
 
     Args:
-        net: is changed; where this raises, it is as it was.
+        net: is changed; where this raises, it is as it was. On the device `meta` it is only checked.
         tensors: by name.
         strict: everything must fit; otherwise what fits is taken.
         where: the file, for messages.
@@ -69,7 +69,7 @@ def take(net: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool, where: 
         raise ModelFileError(where, what, "give the weights of the same net")
     if strict and not taken.complete:
         raise ModelFileError.of(_differences(taken, where))
-    strange = [name for name in taken.names if not tensors[name].isfinite().all()]
+    strange = [name for name in taken.names if not tensors[name].is_meta and not tensors[name].isfinite().all()]
     if strange:
         what = f"holds numbers that are not finite in {_some(strange)}"
         raise ModelFileError(where, what, "use a checkpoint from before the training went wrong")

@@ -259,8 +259,8 @@ def test_rules_keep_equal_images_together_and_given_parts_are_told(tmp_path):
     twins = cases.check().twins
     assert len(twins) == 20
     recipe = load_recipe("thin-unet")
-    split = make_split(recipe, cases, twins)
-    torn = make_split(recipe, cases, ())
+    split = make_split(recipe.split, cases, twins)
+    torn = make_split(recipe.split, cases, ())
     assert not list(split_findings(split, twins, (), "s"))
     assert {finding.code for finding in split_findings(torn, twins, (), "s")} == {"split-twin"}
     torn.write(tmp_path / "torn.json")
@@ -274,7 +274,7 @@ def test_too_few_different_images_are_told_as_such(tmp_path):
     for number in range(8):
         add(tmp_path, f"c{number}", smooth(0), blob(number))
     with pytest.raises(DataError, match="8 images show 1 different pictures"):
-        make_split(load_recipe("thin-unet"), cases := Cases.open(tmp_path), cases.check().twins)
+        make_split(load_recipe("thin-unet").split, cases := Cases.open(tmp_path), cases.check().twins)
 
 
 def test_every_code_is_documented_and_used():

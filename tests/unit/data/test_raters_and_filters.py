@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.volume_files import write_nifti
 from pocketseg.data import Cases, Only, given
 from pocketseg.data.raters import majority, staple
 from pocketseg.errors import DataError
-from volume_files import write_nifti
 
 
 def raters(accuracies, seed: int = 0):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from builders import blob, make_suffix_dataset, noise, write_image, write_pair
 
+from helpers.volume_files import write_nifti, write_series
 from pocketseg.data import Cases, given
 from pocketseg.data.volumes import open_volume
 from pocketseg.errors import DataError
-from volume_files import write_nifti, write_series
 
 
 def found(root, layout: str, **options) -> Cases:

@@ -16,6 +16,17 @@ from builders import noise, write_image
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from helpers.volume_files import (
+    IDENTITY,
+    NAME,
+    ball,
+    dicom_image,
+    read_nifti,
+    save_dicom,
+    write_nifti,
+    write_pages,
+    write_series,
+)
 from pocketseg.data.case import array_names, open_array
 from pocketseg.data.volumes import (
     difference,
@@ -29,17 +40,6 @@ from pocketseg.data.volumes import write_nifti as write_like
 from pocketseg.data.volumes.grid import plane
 from pocketseg.errors import DataError
 from pocketseg.pipeline.reading import Reading
-from volume_files import (
-    IDENTITY,
-    NAME,
-    ball,
-    dicom_image,
-    read_nifti,
-    save_dicom,
-    write_nifti,
-    write_pages,
-    write_series,
-)
 
 AXES = ("sagittal", "coronal", "axial")
 # All ways to lay three axes along three directions, forwards or backwards.

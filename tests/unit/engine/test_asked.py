@@ -6,8 +6,8 @@ import dataclasses
 import re
 
 import pytest
-from packed_models import asking, changed, packed
 
+from helpers.packed_models import asking, changed, packed
 from pocketseg.engine.codec import encode, file_of, program_in
 from pocketseg.engine.container import HEADER, read_container
 from pocketseg.engine.library import kernel_names

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-from packed_models import changed, packed
 
+from helpers.packed_models import changed, packed
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import HEADER, HEADER_BYTES, read_container
 from pocketseg.engine.session import Session

@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 
 import pytest
-from hostile import FILES, MOST_TENSORS, tensors_at_once
 
+from helpers.hostile import FILES, MOST_TENSORS, tensors_at_once
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError, PocketsegError

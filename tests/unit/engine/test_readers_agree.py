@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from packed_models import changed, packed
-from test_reader import CASES, GOOD, MORE
 
+from helpers.packed_models import changed, packed
+from helpers.reader_cases import CASES, CORPUS, GOOD, MORE, resealed
 from pocketseg.engine.codec import program_in
-from pocketseg.engine.container import HEADER, HEADER_BYTES, Container, read_container
+from pocketseg.engine.container import Container, read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import PocketsegError
 
-CORPUS = Path(__file__).parents[2] / "native/corpus"
 MODELS = [
     ("thin_unet", "w2a8"), ("mk_unet", "w4"), ("thin_unet", "residual w2a2"), ("mk_unet", "w1a1"),
     ("fixed_point_unet", "power-of-two Q1.8/Q4.4"), ("thin_unet", "fixed Q8.8/Q8.8", "f16"),
@@ -64,7 +61,7 @@ def mutants(draw: random.Random, files: list[bytes]) -> Iterator[bytes]:
         yield Container({}, bytes(program), bytes(data), sections.version).to_bytes()
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(90, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [8, pytest.param(90, marks=pytest.mark.slow("more of the same"))])
 def test_on_mutants(seconds):
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)
@@ -91,14 +88,3 @@ def test_on_every_byte_of_a_program(model):
 def test_on_what_the_fuzzer_kept():
     taken = [agreed(resealed(file.read_bytes())) for file in sorted(CORPUS.iterdir())]
     assert any(taken) and not all(taken)
-
-
-def resealed(content: bytes) -> bytes:
-    """With the digest put right, as the fuzzer's target does, and with a card that Python takes."""
-    if len(content) < HEADER_BYTES:
-        return content
-    _, version, _, length, card, program, data = HEADER.unpack_from(content)
-    head, body = content[: HEADER.size], content[HEADER_BYTES:]
-    if length == len(content) == HEADER_BYTES + card + program + data and version in (1, 2):
-        return Container({}, body[card : card + program], body[card + program :], version).to_bytes()
-    return head + hashlib.sha256(head + body).digest() + body

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packed_models import packed
 
+from helpers.packed_models import packed
 from pocketseg.engine import library as native
 from pocketseg.engine.session import Session
 from pocketseg.engine.verification import generated, recorded, verified
@@ -175,7 +175,7 @@ def rss_bytes() -> int:
 
 @pytest.mark.row("S15")
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
-@pytest.mark.parametrize("times", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2_000, pytest.param(100_000, marks=pytest.mark.slow("more of the same"))])
 def test_opening_and_freeing_leaves_nothing(times):
     """Good files and bad ones, planned and run; after some hundred the memory grows no more."""
     content, damaged = packed(), packed()[:-1]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.volume_files import write_nifti
 from pocketseg.data import Cases
 from pocketseg.data.groups import Grouping
 from pocketseg.errors import DataError
 from pocketseg.flows.convert import Options, convert
-from volume_files import write_nifti
 
 
 def save(path, seed=0, dtype=np.uint8):

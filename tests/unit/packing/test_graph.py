@@ -9,15 +9,16 @@ from torch import nn
 
 from pocketseg.engine import program as p
 from pocketseg.errors import ModelFileError
+from pocketseg.grids import Signs, Uniform
 from pocketseg.packing import passes
 from pocketseg.packing.graph import Concat, Graph, Node, Quantize, rebuilt, same
 from pocketseg.packing.lower import lowered
 from pocketseg.packing.schedule import scheduled
 
-BYTES = p.Uniform(0, 0, 255, 0.5, 2.0)
-OTHER = p.Uniform(3, 0, 255, 0.25, 4.0)
-TWO_PLANES = p.Signs((0.5, 0.25))
-ONE_PLANE = p.Signs((1.0,))
+BYTES = Uniform(0, 0, 255, 0.5, 2.0)
+OTHER = Uniform(3, 0, 255, 0.25, 4.0)
+TWO_PLANES = Signs((0.5, 0.25))
+ONE_PLANE = Signs((1.0,))
 WINDOW = p.Window((2, 2), (2, 2))
 
 
@@ -93,7 +94,7 @@ def test_quantisers_stay_where_f32_is_needed_too():
 
 def test_equal_quantisers_become_one():
     image = node(p.Input())
-    same_grid = [quantized(image, BYTES), quantized(image, p.Uniform(0, 0, 255, 0.5, 2.0)), quantized(image, OTHER)]
+    same_grid = [quantized(image, BYTES), quantized(image, Uniform(0, 0, 255, 0.5, 2.0)), quantized(image, OTHER)]
     found = passes.merge_quantizers(graph_of(image, *same_grid, node(Concat(), *same_grid)))
     assert names(found) == ["Input", "Quantize", "Quantize", "Concat"]
     assert found.nodes[-1].inputs == (found.nodes[1], found.nodes[1], found.nodes[2])

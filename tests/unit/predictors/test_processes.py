@@ -47,13 +47,14 @@ def models(tmp_path_factory) -> dict[str, Path]:
 
 # With onnxruntime a forked child never ends as a program does: the runtime waits for its threads, whoever left them.
 FORKS = ["fork", "unused", "pool:fork"]
+MORE = pytest.mark.slow("each backend in new processes, which import it again")
 WAYS = [
     ("pseg", [*FORKS, "busy", "end"]),
     ("pseg", ["pool:spawn", "pool:forkserver"]),
-    pytest.param("pseg", ["loader:fork", "loader:spawn"], marks=pytest.mark.slow),
-    pytest.param("torch", [*FORKS, "end", "pool:spawn"], marks=pytest.mark.slow),
-    pytest.param("onnx", [*FORKS, "busy", "pool:spawn"], marks=pytest.mark.slow),
-    pytest.param("openvino", [*FORKS, "busy", "end", "pool:spawn"], marks=pytest.mark.slow),
+    pytest.param("pseg", ["loader:fork", "loader:spawn"], marks=MORE),
+    pytest.param("torch", [*FORKS, "end", "pool:spawn"], marks=MORE),
+    pytest.param("onnx", [*FORKS, "busy", "pool:spawn"], marks=MORE),
+    pytest.param("openvino", [*FORKS, "busy", "end", "pool:spawn"], marks=MORE),
 ]
 
 

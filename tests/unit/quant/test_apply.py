@@ -7,7 +7,7 @@ from pocketseg.nets import build, skeleton
 from pocketseg.quant import Scheme, calibrate, integer_net, latent_weights, nominal, quantize_net, ternary_tanh
 from pocketseg.quant.apply import convolutions, quantizers
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d
-from pocketseg.quant.ternary import TernaryTanh
+from pocketseg.quant.ternary import TernaryTanhActivation
 
 MIB = 2**20
 
@@ -117,7 +117,7 @@ def test_a_ternary_tanh_takes_the_place_of_relu_and_sharpens():
     net = build("thin_unet", 1, 1, width=4, blocks=2)
     before = set(net.core.state_dict())
     quantize_net(net.core, Scheme("w2", activation="ternary-tanh", keep=("first", "last")))
-    steps = [module for module in net.modules() if isinstance(module, TernaryTanh)]
+    steps = [module for module in net.modules() if isinstance(module, TernaryTanhActivation)]
     assert len(steps) == 10 and not any(isinstance(module, nn.ReLU) for module in net.modules())
     assert set(latent_weights(net.core)) == before
     x = torch.linspace(-2, 2, 101)

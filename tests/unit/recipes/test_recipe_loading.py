@@ -6,7 +6,16 @@ import pytest
 
 from pocketseg.errors import Problem, RecipeError
 from pocketseg.experiments.stage_checks import check_stage
-from pocketseg.recipes import Recipe, dump_recipe, load_recipe, load_sweep, parse_yaml, shipped_names, shipped_text
+from pocketseg.recipes import (
+    Recipe,
+    dump_recipe,
+    load_data_recipe,
+    load_recipe,
+    load_sweep,
+    parse_yaml,
+    shipped_names,
+    shipped_text,
+)
 
 NET = {"arch": "thin_unet"}
 SMALLEST = {"stages": [{"name": "float", "net": NET}]}
@@ -592,3 +601,22 @@ def test_what_is_no_number_for_its_key(override):
 @pytest.mark.parametrize("text", ["1e-3", "'1e-3'", "0.001", "1.0e-3"])
 def test_a_rate_is_a_number_however_it_is_written(text):
     assert load_recipe("thin-unet", [f"stages.0.optimizer.lr={text}"]).stages[0].optimizer.lr == 1e-3
+
+
+def test_data_sections_load_without_a_stage():
+    found = load_data_recipe({"data": {"size": [64, 32]}}, ["split.kind=kfold", "evaluate.metrics=[dice]"])
+    assert (found.data.size, found.split.kind, found.evaluate.metrics) == ((64, 32), "kfold", ["dice"])
+    assert load_data_recipe("thin-unet").data == load_recipe("thin-unet").data
+
+
+def test_stages_are_not_looked_at_for_the_data():
+    assert (
+        load_data_recipe({"stages": [{"name": 3}]}, ["stages.0.epochs=many"]).data
+        == Recipe.model_fields["data"].default
+    )
+
+
+@pytest.mark.parametrize("override", ["dta.size=[1,1]", "data.sise=[1,1]", "data.size"])
+def test_a_wrong_key_is_told_for_the_data_too(override):
+    with pytest.raises(RecipeError, match=r"is no key of a recipe → did you mean|KEY=VALUE"):
+        load_data_recipe("thin-unet", [override])

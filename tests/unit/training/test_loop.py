@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from pocketseg.errors import Interrupted, RunError, TrainingError
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe
-from pocketseg.training import lesson, loop
+from pocketseg.training import loop, objective
 from pocketseg.training.checkpoint import previous, read_checkpoint, write_checkpoint
 from pocketseg.training.loop import StageTraining, StopRequest
 from pocketseg.training.losses import segmentation_loss
@@ -99,7 +99,7 @@ def start(discs, tmp_path):
         pipeline = Pipeline(**pipeline.__dict__ | {"normalization": Normalization("train-mean-std", None, mean, std)})
         model = Model.fresh(net, pipeline, seed=5)
         return StageTraining(
-            recipe=recipe,
+            augment=recipe.augment,
             stage=recipe.stages[0],
             model=model,
             train=Samples.of(cases, cases[:7], model.pipeline, seed=5),
@@ -577,7 +577,7 @@ def breaking(monkeypatch, at: int, value: float = math.nan) -> None:
         calls.extend([1] * logits.requires_grad)
         return (total * value if logits.requires_grad and len(calls) == at else total), parts
 
-    monkeypatch.setattr(lesson, "segmentation_loss", loss)
+    monkeypatch.setattr(objective, "segmentation_loss", loss)
 
 
 @pytest.mark.row("F22")

@@ -13,8 +13,8 @@ from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.predictors import NetPredictor
 from pocketseg.recipes.schema import DistilSection, HintsSection, LossSection
 from pocketseg.training.hints import Student, choose_hints
-from pocketseg.training.lesson import Inputs, Lesson
 from pocketseg.training.model import Model, torch_forward
+from pocketseg.training.objective import DistillationObjective, Inputs
 from pocketseg.training.teachers import (
     Ensemble,
     MapFolder,
@@ -186,10 +186,10 @@ def test_gradients_reach_the_student_only():
     teacher.net.requires_grad_(True)  # even then
     student = Student(learner.net, hints, 0, logits_learn=True)
     inputs = Inputs(torch.rand(2, 1, 16, 24), torch.zeros(2, 16, 24, dtype=torch.uint8), [0, 1])
-    lesson = Lesson(asked, None, DistilSection(), hints)
+    objective = DistillationObjective(asked, None, DistilSection(), hints)
     for labels in (LossSection(bce=1), None):
         logits, maps = student(inputs.images)
-        loss, parts = lesson.objective(logits, maps, inputs, labels)
+        loss, parts = objective.loss(logits, maps, inputs, labels)
         wanted = 0.5 * parts["soft"] + parts["hint"] + (0.5 * parts["bce"] if labels else 0)
         assert loss.item() == pytest.approx(float(wanted.detach()), rel=1e-6)
         loss.backward()

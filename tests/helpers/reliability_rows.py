@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-HOME = Path(__file__).parents[1]
+HOME = Path(__file__).parents[2]
 PAGE = HOME / "docs/reliability.md"
 COMMAND = "scripts/reliability-table"
 HELD = pytest.StashKey[dict[str, list[str]] | None]()

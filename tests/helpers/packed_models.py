@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
+from helpers.quantized_nets import trained
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.container import Container, read_container
 from pocketseg.engine.program import Asked
 from pocketseg.engine.session import Session
 from pocketseg.packing.compile import program_of
 from pocketseg.quant import integer_net
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))
-from test_quantized_nets import trained
 
 
 @cache

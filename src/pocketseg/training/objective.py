@@ -32,7 +32,7 @@ class Inputs:
         masks: class indices (n, h, w).
         labelled: which of them have a mask.
         share: weight of the labels' loss here, so that its mean over processes is that over all labelled samples.
-        given: the teacher's probabilities (n, k, h, w) where they come from files.
+        teacher_probabilities: the teacher's probabilities (n, k, h, w) where they come from files.
         weights: of the pixels (n, h, w), where the loss has some.
     """
 
@@ -40,12 +40,12 @@ class Inputs:
     masks: Tensor
     labelled: Sequence[int]
     share: float = 1.0
-    given: Tensor | None = None
+    teacher_probabilities: Tensor | None = None
     weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationObjective:
     """A teacher, and what of it is learned.
 
     Attributes:
@@ -61,7 +61,7 @@ class Lesson:
     hints: Hints | None
     unlabelled: Sequence[Case] = ()
 
-    def objective(
+    def loss(
         self, logits: Tensor, maps: Sequence[Tensor], inputs: Inputs, labels: LossSection | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(1 − weight) · labels + weight · soft + Σ weight_j · hint_j, and the parts before their weights.
@@ -85,8 +85,8 @@ class Lesson:
     def _asked(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
         if self.teacher is not None:
             return self.teacher.answer(inputs.images)
-        assert inputs.given is not None
-        return logits_of(inputs.given), []
+        assert inputs.teacher_probabilities is not None
+        return logits_of(inputs.teacher_probabilities), []
 
     def hint_losses(
         self, student: Student, prepared: Sequence[NDArray[np.float32]], pipeline: Pipeline, device: torch.device

@@ -18,9 +18,9 @@ from pocketseg.training.augment import augment, draw, move_maps, sample_generato
 from pocketseg.training.checkpoint import read_checkpoint
 from pocketseg.training.distil import hint_loss
 from pocketseg.training.hints import choose_hints
-from pocketseg.training.lesson import Lesson, labels_loss
 from pocketseg.training.loop import StageTraining, StopRequest
 from pocketseg.training.model import Model
+from pocketseg.training.objective import DistillationObjective, labels_loss
 from pocketseg.training.samples import Samples
 from pocketseg.training.teachers import NetTeacher
 
@@ -61,7 +61,7 @@ def start(discs, tmp_path):
             student.quantize(section.quant.model_dump(), [train.batch(cases[:3], 0, 0)[0]])
         stop = StopRequest()
         training = StageTraining(
-            recipe=recipe,
+            augment=recipe.augment,
             stage=section,
             model=student,
             train=train,
@@ -72,7 +72,7 @@ def start(discs, tmp_path):
             seed=5,
             stop=stop,
             listener=Stopper(stop, stop_after) if stop_after else None,
-            lesson=Lesson(None if maps else asked, maps, section.distil, hints, joining),
+            objective=DistillationObjective(None if maps else asked, maps, section.distil, hints, joining),
         )
         training.teacher = teacher
         return training
@@ -169,8 +169,8 @@ def test_the_validation_hint_is_that_of_the_images_as_the_net_sees_them(start):
         training.student.eval()
         with torch.no_grad():
             _, maps = training.student(images)
-        others = training.lesson.teacher.answer(images)[1]
-        hints = training.lesson.hints
+        others = training.objective.teacher.answer(images)[1]
+        hints = training.objective.hints
         wanted.append(
             sum(hint.weight * hint_loss(a, b, "l1").item() for hint, a, b in zip(hints.each, maps, others, strict=True))
         )
@@ -256,8 +256,8 @@ def test_the_labels_loss_looks_at_labelled_images_only(start):
     assert inputs.labelled == [1] and inputs.share == 1
     training.net.eval()
     logits = training.net(inputs.images)
-    answer = training.lesson.teacher.answer(inputs.images)[0]
-    _, parts = training.lesson.objective(logits, [], inputs, training.stage.loss)
+    answer = training.objective.teacher.answer(inputs.images)[0]
+    _, parts = training.objective.loss(logits, [], inputs, training.stage.loss)
     target = inputs.masks[1:2].unsqueeze(1).float()
     bce = torch.nn.functional.binary_cross_entropy_with_logits(logits[1:2], target)
     assert parts["bce"].item() == pytest.approx(bce.item(), rel=1e-5)
@@ -265,7 +265,7 @@ def test_the_labels_loss_looks_at_labelled_images_only(start):
     soft = 4 * -(q * p.log() + (1 - q) * (1 - p).log()).mean()
     assert parts["soft"].item() == pytest.approx(soft.item(), rel=1e-4)
     nobody = training._inputs(training.train.unlabelled[:3], 0)
-    _, parts = training.lesson.objective(logits, [], nobody, training.stage.loss)
+    _, parts = training.objective.loss(logits, [], nobody, training.stage.loss)
     assert parts["bce"] == 0 == parts["dice"] and parts["soft"] > 0
 
 

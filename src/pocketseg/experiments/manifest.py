@@ -1,0 +1,171 @@
+"""A run folder as a training begins, resumes and finishes it; the manifest says with what."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from pocketseg.data import CheckedData, Split
+from pocketseg.errors import RunError, named
+from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
+from pocketseg.files import resolved, write_atomically
+from pocketseg.recipes import dump_recipe
+from pocketseg.runs.folder import RunFolder
+from pocketseg.version import VERSION
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+log = logging.getLogger("pocketseg")
+
+LIBRARIES = ("accelerate", "numpy", "pillow", "pydantic", "safetensors", "torch")
+# Of other versions of these a resumed training would not end in the same bytes.
+COMPUTE = ("numpy", "torch")
+
+
+def check_out(run: RunFolder, resume: bool) -> None:
+    if resume:
+        # A run that was killed before its first checkpoint begins again.
+        if not run.recipe_file.exists() and not run.was_begun():
+            raise RunError(str(run.path), "holds no run to resume", "check the path, or train without --resume")
+    elif not run.is_empty():
+        what = "already holds a run" if run.manifest_file.exists() else "is not empty"
+        raise RunError(str(run.path), what, "go on with --resume, or choose another --out")
+
+
+def refuse_begun(run: RunFolder, fold: int | None, resume: bool) -> None:
+    """The same once the folder is held: another training may have begun it while the data were read.
+
+    Folds may be begun at one moment by several processes, each its own.
+    """
+    if not resume and run.manifest_file.exists() and (fold is None or run.fold(fold).exists()):
+        raise RunError(str(run.path), "already holds a run", "go on with --resume, or choose another --out")
+
+
+def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: bool, allow_changed: bool) -> None:
+    """Write what is known before the first step, or hold a resumed run against it. The manifest comes last."""
+    from pocketseg.training.device import hardware
+
+    cases, checked = plan.data.cases, plan.data.checked
+    text = dump_recipe(plan.recipe)
+    with run.manifest_changed() as manifest:
+        if manifest:
+            changed = changed_since(run, plan, allow_changed)
+            if changed or resume:
+                manifest.setdefault("resumed", []).append(
+                    ": ".join([_now(), *([", ".join(changed)] if changed else [])])
+                )
+            if changed:
+                log.warning("what changed since the run began: %s", ", ".join(changed))
+            if plan.split.folds != Split.read(run.split_file).folds:
+                what = "was begun with another split"
+                raise RunError(str(run.path), what, "give the same --split, or choose another --out")
+            if not resume:
+                return  # another fold has begun the run
+            if manifest["hardware"]["threads"] != hardware(accelerator.device)["threads"]:
+                log.warning("another number of threads than before: the result will not be the same to the byte")
+            log.info("resuming %s", run.path)
+            return
+        write_atomically(run.recipe_file, text)
+        plan.split.write(run.split_file)
+        manifest |= {
+            "pocketseg": VERSION,
+            "python": platform.python_version(),
+            "libraries": {name: metadata.version(name) for name in LIBRARIES},
+            "data": {
+                "path": str(resolved(cases.root)),
+                "layout": cases.layout,
+                "cases": len(cases),
+                "files": checked.files,
+                "empty_masks": len(checked.empty),
+                "sha256": checked.digest,
+            },
+            "doctor": _findings(checked),
+            "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
+            "seed": plan.recipe.seed,
+            "processes": accelerator.num_processes,
+            "hardware": hardware(accelerator.device),
+            "determinism": determinism(accelerator),
+            "started": _now(),
+            "wall_time_s": 0.0,
+        }
+    groups = len({case.group for case in cases})
+    log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
+    for note in checked.notes:
+        log.warning("%s", note)
+
+
+def _findings(checked: CheckedData) -> list[dict[str, Any]]:
+    """What the check of the data found, kind by kind, without names of files."""
+    by_code: dict[str, dict[str, Any]] = {}
+    for found in checked.findings:
+        kind = by_code.setdefault(found.code, {"code": found.code, "level": found.level, "why": found.why, "files": 0})
+        kind["files"] += len(found.files)
+    return list(by_code.values())
+
+
+def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
+    """What is not as it was when the run began: data, and versions of what computes.
+
+    Raises:
+        RunError: another recipe; or a change that is not allowed.
+    """
+    if run.recipe_file.read_text(encoding="utf-8") != dump_recipe(plan.recipe):
+        raise RunError(
+            str(run.recipe_file),
+            "differs from the recipe given now",
+            "resume with the same recipe and --set values",
+        )
+    manifest = run.manifest()
+    then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}
+    now = {"pocketseg": VERSION, **{name: metadata.version(name) for name in COMPUTE}}
+    changed = [f"{name} {then[name]} → {now[name]}" for name in then if then[name] != now[name]]
+    if manifest["data"]["sha256"] != plan.data.checked.digest:
+        changed.append(f"other data (SHA-256 {manifest['data']['sha256'][:12]}… → {plan.data.checked.digest[:12]}…)")
+    if changed and not allowed:
+        what = f"was begun with something else: {', '.join(changed)}"
+        raise RunError(str(run.path), what, "resume with the same; or with --allow-changed, and the manifest tells")
+    return changed
+
+
+def finish_run(run: RunFolder, data: OpenedData) -> None:
+    """Tell of data that changed while it was trained on: nobody knows which of its states the run has seen."""
+    cases, digest = data.cases, data.checked.digest
+    now = file_stamps(cases)
+    touched = [str(path) for path in cases.files() if now.get(path) != data.stamps.get(path)]
+    seen: str | None = digest
+    if touched:
+        try:
+            seen = cases.digest()
+        except OSError:
+            seen = None  # a file is gone
+    with run.manifest_changed() as manifest:
+        if seen != digest:
+            manifest["data"]["changed_while_training"] = {"files": len(touched), "sha256": seen}
+            log.warning(
+                "the data changed while it was trained on: %s; train again to know what was learned", named(touched)
+            )
+        manifest["finished"] = _now()
+
+
+def determinism(accelerator: Accelerator) -> str:
+    """What a repetition of this run can be expected to give."""
+    if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
+        return (
+            "equal bytes of weights and history on the same kind of CPU with the same library versions and number of "
+            "threads, resumed or not"
+        )
+    return "equal data order and augmentation; sums on this device may be ordered differently from run to run"
+
+
+def path_bytes(text: str) -> bytes:
+    """Text with names of files in it, which may be no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

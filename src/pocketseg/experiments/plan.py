@@ -1,0 +1,277 @@
+"""What a training does, decided before it begins: every fault is found here, and what trains looks at the plan only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pocketseg.data import Cases, CheckedData, Fold, Split
+from pocketseg.data.doctor.sets import split_findings
+from pocketseg.errors import DataError, RecipeError
+from pocketseg.experiments.distillation import (
+    DistillationPlan,
+    in_stage,
+    plan_distillation,
+    refuse_test_images,
+    runs_of,
+    unlabelled_cases,
+)
+from pocketseg.experiments.initialization import Initialization, plan_initialization, refuse_leak
+from pocketseg.experiments.target import Target
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess, TrainedOn
+from pocketseg.pipeline.intensity import Numbers, converts, numbers_of
+from pocketseg.recipes import Recipe, StageSection
+from pocketseg.recipes.schema import DataSection, PostprocessSection
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.opening import make_split, open_cases, reading_of
+
+# Told (what, done, of) while something long goes on that is no training.
+Progress = Callable[[str, int, int], None]
+Stamps = Mapping[Path, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class OpenedData:
+    """A data set that has been read through once.
+
+    Attributes:
+        cases: of it.
+        checked: what reading them found.
+        stamps: size and time of change of every file, as they were before.
+    """
+
+    cases: Cases
+    checked: CheckedData
+    stamps: Stamps
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage in one fold.
+
+    Attributes:
+        section: how it is trained.
+        net: {"arch": …} and its options.
+        initialization: where its weights come from; None: random ones.
+        distillation: who teaches it, or None.
+    """
+
+    section: StageSection
+    net: Mapping[str, Any]
+    initialization: Initialization | None
+    distillation: DistillationPlan | None
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """A fold: its number, the names of its cases, and its stages in order."""
+
+    number: int
+    cases: Fold
+    stages: tuple[StagePlan, ...]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run, or some folds of it.
+
+    Attributes:
+        recipe: what the run folder keeps, and what all stages share.
+        data: the data set.
+        split: of all folds.
+        pipeline: of all stages, but for what the training images teach.
+        folds: those to be trained.
+    """
+
+    recipe: Recipe
+    data: OpenedData
+    split: Split
+    pipeline: Pipeline
+    folds: tuple[FoldPlan, ...]
+
+
+def open_data(path: str | Path, section: DataSection, progress: Progress | None = None) -> OpenedData:
+    """Read a data set through, with a digest of all its files.
+
+    Raises:
+        DataError: what cannot be read or does not fit together, all of it.
+    """
+    cases = open_cases(path, section)
+    stamps = file_stamps(cases)
+    checked = cases.check(None if progress is None else lambda done, of: progress("reading", done, of))
+    return OpenedData(cases, checked, stamps)
+
+
+def file_stamps(cases: Cases) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file; those that are gone are left out."""
+    found = {}
+    for path in cases.files():
+        with suppress(OSError):
+            status = path.stat()
+            found[path] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def plan_run(
+    recipe: Recipe,
+    data: OpenedData,
+    run: RunFolder,
+    *,
+    begun: bool = False,
+    split: str | Path | None = None,
+    fold: int | None = None,
+) -> RunPlan:
+    """Decide what is trained, and check all that can be before training.
+
+    Args:
+        recipe: what to do.
+        data: on what.
+        run: the run folder; nothing is written.
+        begun: whether the run has begun, so that its split holds.
+        split: a split file instead of the recipe's rule.
+        fold: only this one.
+
+    Raises:
+        PocketsegError: a split, channels, weights, starts or teachers that do not fit.
+    """
+    cases, checked = data.cases, data.checked
+    whole = make_split(recipe.split, cases, checked.twins, split, run if begun else None)
+    folds = {number: whole.fold(number) for number in (range(len(whole.folds)) if fold is None else [fold])}
+    torn = [finding.problem for finding in split_findings(whole, checked.twins, (), "the split")]
+    if torn:
+        raise DataError.of(torn)
+    if recipe.data.drop_empty == "train":
+        folds = {number: _without_empty(found, checked) for number, found in folds.items()}
+    _check_channels(recipe.data, checked)
+    _check_pixel_weights(recipe, data, folds)
+    planner = _Planner(recipe, data, run, whole, pipeline_of(recipe, _numbers(recipe.data, checked)))
+    plans = [[planner.initialized(stage, number, found) for stage in recipe.stages] for number, found in folds.items()]
+    taught = [planner.taught(index, folds) for index in range(len(recipe.stages))]
+    return RunPlan(
+        recipe,
+        data,
+        whole,
+        planner.pipeline,
+        tuple(
+            FoldPlan(
+                number,
+                found,
+                tuple(
+                    replace(stage, distillation=teachers[at]) for stage, teachers in zip(stages, taught, strict=True)
+                ),
+            )
+            for at, ((number, found), stages) in enumerate(zip(folds.items(), plans, strict=True))
+        ),
+    )
+
+
+def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
+    """The pipeline of a recipe's stages, but for what the training images teach and the stride of the net."""
+    data, normalize = recipe.data, recipe.normalize
+    return Pipeline(
+        size=data.size,
+        channels=data.channels,
+        classes=tuple(data.classes),
+        fit=data.fit,
+        intensity_range=data.range,
+        spacing_mm=data.spacing_mm,
+        reading=reading_of(data),
+        normalization=Normalization(normalize.kind, normalize.clip),
+        postprocess=mildest_rules(recipe.postprocess),
+        trained_on=TrainedOn(numbers),
+    )
+
+
+def mildest_rules(rules: PostprocessSection) -> Postprocess:
+    """The recipe's rules, with the mildest where it leaves the choice to validation."""
+    return Postprocess(
+        threshold=0.5 if rules.threshold == "auto" else rules.threshold,
+        fill_holes=rules.fill_holes,
+        min_peak=0.0 if rules.min_peak == "auto" else rules.min_peak,
+        min_pixels=0 if rules.min_pixels == "auto" else rules.min_pixels,
+        keep=rules.keep,
+    )
+
+
+class _Planner:
+    """What the plans of a run's stages share."""
+
+    def __init__(self, recipe: Recipe, data: OpenedData, run: RunFolder, split: Split, pipeline: Pipeline) -> None:
+        self.data, self.run, self.split, self.pipeline = data, run, split, pipeline
+        self.nets = {stage.name: {"arch": stage.net.arch, **stage.net.options} for stage in recipe.stages}
+        self.stages = recipe.stages
+        self.targets = {
+            stage.name: Target(stage, self.nets[stage.name], pipeline).with_stride() for stage in recipe.stages
+        }
+
+    def initialized(self, stage: StageSection, number: int, fold: Fold) -> StagePlan:
+        """A stage with its start."""
+        target = self.targets[stage.name]
+        if stage.batch == 1 and target.pipeline.net_size == (target.pipeline.multiple,) * 2:
+            raise RecipeError(
+                f"stage {stage.name!r}",
+                "a batch of 1 whose deepest level is a single pixel gives the norms nothing to learn from",
+                "use a larger batch or data.size, or fewer blocks",
+            )
+        if stage.init is None:
+            return StagePlan(stage, target.net, None, None)
+        if stage.init.run is not None and not stage.init.allow_leak:
+            refuse_leak(stage, "init", stage.init.run, number, fold, self.split.groups, self.data.checked.digest)
+        return StagePlan(stage, target.net, plan_initialization(target, number, self.run, self.nets), None)
+
+    def taught(self, index: int, folds: Mapping[int, Fold]) -> list[DistillationPlan | None]:
+        """Who teaches a stage, for each fold."""
+        stage = self.stages[index]
+        section, cases = stage.teacher, self.data.cases
+        if section is None:
+            return [None] * len(folds)
+        joining = unlabelled_cases(section, self.pipeline.channels)
+        plans: list[DistillationPlan | None] = []
+        for number, fold in folds.items():
+            if not section.allow_leak:
+                for run in runs_of(section):
+                    refuse_leak(stage, "teacher", run, number, fold, self.split.groups, self.data.checked.digest)
+                refuse_test_images(joining, cases.named(fold.test))
+            with in_stage(index):
+                plan = plan_distillation(self.targets[stage.name], number, self.run, self.nets, joining)
+                plan.source.check([*cases.named(fold.train), *joining])
+            plans.append(plan)
+        return plans
+
+
+def _check_channels(section: DataSection, checked: CheckedData) -> None:
+    wanted = section.channels
+    strange = [have for have in sorted(checked.channels) if not converts(have, wanted)]
+    if strange:
+        raise RecipeError(
+            "data.channels",
+            f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
+            f"set data.channels={strange[-1]}",
+        )
+
+
+def _numbers(section: DataSection, checked: CheckedData) -> Numbers | None:
+    """What kind of numbers the images hold, where no declared range says what they mean."""
+    return None if section.range is not None else numbers_of(checked.stored)
+
+
+def _check_pixel_weights(recipe: Recipe, data: OpenedData, folds: Mapping[int, Fold]) -> None:
+    from pocketseg.training.samples import no_weights
+
+    if any(stage.loss is not None and stage.loss.pixel_weights == "files" for stage in recipe.stages):
+        train = [case for found in folds.values() for case in data.cases.named(found.train)]
+        problems = [problem for case in train if case.weights is None for problem in no_weights(case).problems]
+        if problems:
+            raise DataError.of(problems)
+
+
+def _without_empty(fold: Fold, checked: CheckedData) -> Fold:
+    """The fold without blank images and empty masks in its training part; all are scored."""
+    kept = tuple(name for name in fold.train if name not in checked.empty and name not in checked.blank)
+    if not kept:
+        what = "all training cases are blank or have an empty mask"
+        raise RecipeError("data.drop_empty=train", what, "check the masks, or set data.drop_empty=null")
+    return replace(fold, train=kept)

@@ -1,0 +1,54 @@
+"""A net that somebody else wrote, made ready to be packed and run beside those of the catalogue."""
+
+from __future__ import annotations
+
+import copy
+import io
+from contextlib import redirect_stderr
+
+import torch
+from torch import nn
+
+from pocketseg.errors import ModelFileError
+
+# Strides that are looked for; a net with more poolings leaves nothing of a small image.
+STRIDES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def own_net(module: nn.Module, in_channels: int, out_channels: int) -> nn.Module:
+    """A copy of a segmentation net, in evaluation on the CPU in f32, which knows its `stride`.
+
+    Args:
+        module: images (n, in_channels, h, w) to logits (n, out_channels, h, w); it stays as it is.
+        in_channels: of its images.
+        out_channels: 1 for one class, classes + 1 for several, background first.
+
+    Raises:
+        ModelFileError: it gives something else, for images of every size that was tried.
+    """
+    core = copy.deepcopy(module).cpu().float().eval()
+    core.stride = _stride(core, in_channels, out_channels)  # type: ignore[assignment]
+    return core
+
+
+@torch.inference_mode()
+def _stride(core: nn.Module, in_channels: int, out_channels: int) -> int:
+    """What height and width have to be multiples of: the smallest number that works for images of any shape."""
+    what = ""
+    for stride in STRIDES:
+        shapes = [(2 * stride, 3 * stride), (3 * stride, 5 * stride)]
+        try:
+            with redirect_stderr(io.StringIO()):  # a traced module prints its code there
+                found = [core(torch.zeros(2, in_channels, *shape)) for shape in shapes]
+        except Exception as error:  # whatever a foreign forward raises for a size that it cannot take
+            what = what or f"cannot run on an image of {in_channels} channels ({str(error).splitlines()[0]})"
+            continue
+        wanted = [(2, out_channels, *shape) for shape in shapes]
+        if all(isinstance(each, torch.Tensor) for each in found):
+            if [tuple(each.shape) for each in found] == wanted:
+                return stride
+            what = f"gives {tuple(found[0].shape)} for images {(2, in_channels, *shapes[0])}, not {wanted[0]}"
+        else:
+            what = f"gives a {type(found[0]).__name__}, not a tensor of logits"
+    fix = "give a net of images (n, c, h, w) to logits (n, k, h, w), with k 1 for one class, classes + 1 for several"
+    raise ModelFileError(type(core).__name__, what, fix)

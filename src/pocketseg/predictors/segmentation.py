@@ -1,0 +1,242 @@
+"""What a model finds in one image: the mask, the probabilities, and each object with its size."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pocketseg.data.readers import decode_image, read_image
+from pocketseg.data.volumes import is_volume, open_volume, slices_of
+from pocketseg.errors import DataError
+from pocketseg.files import write_atomically
+from pocketseg.pipeline.components import label_components
+from pocketseg.pipeline.geometry import Spacing
+from pocketseg.pipeline.given import as_image
+from pocketseg.pipeline.reading import Reading
+from pocketseg.reporting.overlay import enlarge, overlay
+
+
+@dataclass(frozen=True)
+class SegmentedObject:
+    """A connected region of one class (pixels that touch at a side or a corner).
+
+    Attributes:
+        class_name: of it.
+        label: its number in `Segmentation.labels`, from 1 on.
+        area_px: number of pixels.
+        area_mm2: in square millimeters; None where the pixel size is not known.
+        diameter_px: of the circle of the same area.
+        diameter_mm: the same in millimeters.
+        centroid: (row, column) in pixels.
+        bbox: (top, left, bottom, right); the last two lie outside.
+        peak: the highest probability of its class in it, 0 to 1.
+    """
+
+    class_name: str
+    label: int
+    area_px: int
+    area_mm2: float | None
+    diameter_px: float
+    diameter_mm: float | None
+    centroid: tuple[float, float]
+    bbox: tuple[int, int, int, int]
+    peak: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Segmentation:
+    """What a model finds in one image.
+
+    Attributes:
+        mask: uint8 (h, w), class indices: 0 is background, 1 the first class.
+        probabilities: float32 (h, w, k), one plane a class, 0 to 1.
+        classes: names of the k classes.
+        image: the pixels, (h, w) or (h, w, c).
+        spacing_mm: pixel size (row, column), where it is known.
+    """
+
+    mask: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    classes: tuple[str, ...]
+    image: NDArray[np.generic]
+    spacing_mm: Spacing | None = None
+
+    @cached_property
+    def labels(self) -> NDArray[np.int32]:
+        """int32 (h, w): the number of the object that a pixel belongs to, 0 for background."""
+        whole = np.zeros(self.mask.shape, np.int32)
+        count = 0
+        for index in range(1, len(self.classes) + 1):
+            labels, found = label_components(self.mask == index)
+            whole = np.where(labels > 0, labels + np.int32(count), whole)
+            count += found
+        return whole
+
+    @cached_property
+    def objects(self) -> tuple[SegmentedObject, ...]:
+        """Every object, the largest of each class first."""
+        found = sorted(self._objects(), key=lambda each: (self.classes.index(each.class_name), -each.area_px))
+        return tuple(found)
+
+    def _objects(self) -> Iterator[SegmentedObject]:
+        pixel_mm2 = None if self.spacing_mm is None else self.spacing_mm[0] * self.spacing_mm[1]
+        rows, columns = np.nonzero(self.labels)
+        numbers = self.labels[rows, columns]
+        order = np.argsort(numbers, kind="stable")
+        ends = np.cumsum(np.bincount(numbers)[1:])
+        for label, part in enumerate(np.split(order, ends[:-1]) if len(numbers) else [], start=1):
+            y, x = rows[part], columns[part]
+            index = int(self.mask[y[0], x[0]])
+            area_mm2 = None if pixel_mm2 is None else len(part) * pixel_mm2
+            yield SegmentedObject(
+                self.classes[index - 1],
+                label,
+                len(part),
+                area_mm2,
+                _diameter(len(part)),
+                None if area_mm2 is None else _diameter(area_mm2),
+                (float(y.mean()), float(x.mean())),
+                (int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1),
+                float(self.probabilities[y, x, index - 1].max()),
+            )
+
+    def overlay(self, alpha: float = 0.0) -> NDArray[np.uint8]:
+        """The image with the contours of the mask, uint8 (h, w, 3).
+
+        Args:
+            alpha: 0 to 1, how strongly the regions are tinted.
+        """
+        return overlay(self.image, self.mask, alpha=alpha, classes=len(self.classes))
+
+    def save(self, path: str | Path, *, overlay: str | Path | None = None) -> Path:
+        """Write the mask as PNG, as `pocketseg predict` does: one class as 0 and 255, several as class indices.
+
+        Args:
+            path: of the mask, which ends in .png.
+            overlay: of the picture with contours, which ends in .png too.
+
+        Raises:
+            DataError: another ending.
+            EnvironmentProblem: a file cannot be written.
+        """
+        for each in (path, *([] if overlay is None else [overlay])):
+            if Path(each).suffix.lower() != ".png":
+                raise DataError(str(each), "is written as PNG", "give a name that ends in .png")
+        scale = np.uint8(255 if len(self.classes) == 1 else 1)
+        write_atomically(Path(path), png(self.mask * scale))
+        if overlay is not None:
+            write_atomically(Path(overlay), png(self.overlay()))
+        return Path(path)
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        counts = [(name, sum(each.class_name == name for each in self.objects)) for name in self.classes]
+        found = ", ".join(f"{count} × {name}" for name, count in counts if count) or "nothing found"
+        return f"<Segmentation {height}×{width}: {found}>"
+
+    def _repr_html_(self) -> str:
+        """The overlay and the objects, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{html.escape(each.class_name)}</td><td>{_size(each)}</td><td>{each.peak:.2f}</td></tr>"
+            for each in self.objects[:MOST_ROWS]
+        )
+        more = len(self.objects) - MOST_ROWS
+        note = f"<p>and {more} more</p>" if more > 0 else ""
+        table = "<table><tr><th>class</th><th>area, diameter</th><th>peak</th></tr>" + rows + "</table>" if rows else ""
+        return f"{picture_html(enlarge(self.overlay()))}<p>{html.escape(repr(self)[1:-1])}</p>{table}{note}"
+
+
+MOST_ROWS = 20
+
+
+def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tuple[NDArray[np.generic], Spacing | None]:
+    """The pixels of an image and its pixel size (row, column) in millimeters, where one is known.
+
+    Args:
+        given: path of a picture, or of a volume of a single slice; the bytes of a picture; or what
+            `pipeline.given.as_image` takes.
+        spacing_mm: goes before what the file says.
+        reading: how volumes are cut.
+
+    Raises:
+        DataError: it is no image, or holds several slices.
+    """
+    if isinstance(given, bytes | bytearray | memoryview):
+        return decode_image(bytes(given), Path("the given bytes")), spacing_mm
+    if not isinstance(given, str | os.PathLike):
+        return as_image(given), spacing_mm
+    path = Path(os.fsdecode(given))
+    if not is_volume(path):
+        return read_image(path), spacing_mm
+    volume = open_volume(path)
+    slices = slices_of(volume, reading)
+    if len(slices) != 1:
+        what = f"is a volume of {len(slices)} slices, and one image is segmented at a time"
+        raise DataError(str(path), what, "use pocketseg.predict, which writes a mask of the whole volume")
+    return slices[0].image(), spacing_mm or volume.grid.plane_spacing(slices[0].axis)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    return content.getvalue()
+
+
+def picture_html(pixels: NDArray[np.uint8]) -> str:
+    """A picture as an element of HTML."""
+    import base64
+
+    return f'<img src="data:image/png;base64,{base64.b64encode(png(pixels)).decode()}">'
+
+
+def _diameter(area: float) -> float:
+    return 2 * math.sqrt(area / math.pi)
+
+
+def _size(each: SegmentedObject) -> str:
+    if each.area_mm2 is None or each.diameter_mm is None:
+        return f"{each.area_px:,} px, {each.diameter_px:.0f} px"
+    return f"{each.area_mm2:.1f} mm², {each.diameter_mm:.1f} mm"
+
+
+def show(image: Any, mask: Any = None, *, alpha: float = 0.25) -> Image.Image:
+    """An image, with the contours of a mask where one is given, as a Pillow picture that notebooks display.
+
+    Args:
+        image: path, bytes, array (h, w) or (h, w, c), or a Pillow picture.
+        mask: the same; class indices (h, w), or one foreground value.
+        alpha: 0 to 1, how strongly regions are tinted.
+
+    Raises:
+        DataError: no image, or a mask of another size.
+    """
+    pixels, _ = read_given(image, None, Reading())
+    drawn = np.zeros(pixels.shape[:2], np.uint8) if mask is None else _class_indices(mask)
+    if drawn.shape != pixels.shape[:2]:
+        sizes = "is {}×{}, its image {}×{}".format(*drawn.shape, *pixels.shape[:2])
+        raise DataError("mask", sizes, "give the mask of this image")
+    return Image.fromarray(enlarge(overlay(pixels, drawn, alpha=alpha)))
+
+
+def _class_indices(given: Any) -> NDArray[np.uint8]:
+    """A mask as class indices; a single foreground value is class 1."""
+    stored, _ = read_given(given, None, Reading())
+    if stored.ndim != 2:
+        raise DataError("mask", f"has the shape {stored.shape}", "give class indices (h, w)")
+    values: Sequence[Any] = [value for value in np.unique(stored) if value != 0]
+    if len(values) > 1 and (min(values) < 0 or max(values) > 255 or any(value != int(value) for value in values)):
+        raise DataError("mask", f"holds {len(values)} values that are no class indices", "give class indices (h, w)")
+    indices: NDArray[np.uint8] = (stored != 0 if len(values) <= 1 else stored).astype(np.uint8)
+    return indices

@@ -1,0 +1,1 @@
+"""What tests of several folders share, imported as `helpers.NAME`: `pythonpath` in pyproject.toml has `tests`."""

@@ -1,0 +1,114 @@
+"""The plan of a run: everything is decided and every fault found, with nothing written and no net in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+import pocketseg
+from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
+from pocketseg.experiments.distillation import ModelTeacher
+from pocketseg.experiments.initialization import EarlierStage, WeightFile
+from pocketseg.experiments.plan import open_data, plan_run
+from pocketseg.nets import build
+from pocketseg.recipes import Recipe
+from pocketseg.runs.folder import RunFolder
+from pocketseg.weights import read_weights
+
+NET = {"arch": "thin_unet", "width": 4, "blocks": 2}
+PAD = {"data": {"size": [32, 32], "fit": "pad"}}
+FLOAT = {"name": "float", "net": NET, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pocketseg.phantom(tmp_path_factory.mktemp("plan") / "data", cases=12, size=32, seed=5)
+
+
+@pytest.fixture
+def plan(data, tmp_path):
+    """Plan stages; other sections are given by name."""
+
+    def made(*stages, fold=None, **sections):
+        recipe = Recipe.model_validate({"data": {"size": [32, 32]}, **sections, "stages": list(stages)})
+        return plan_run(recipe, open_data(data, recipe.data), RunFolder(tmp_path / "run"), fold=fold)
+
+    return made
+
+
+@pytest.fixture
+def no_nets(monkeypatch):
+    """Nets may be described, not built."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a net was built")
+
+    monkeypatch.setattr("pocketseg.nets.catalogue.AnySize", refuse)
+
+
+def test_every_fold_and_stage_is_decided(plan, no_nets, tmp_path):
+    quantized = {**FLOAT, "name": "small", "init": {"stage": "float"}, "quant": {"scheme": "w8a8"}}
+    found = plan(FLOAT, quantized, split={"kind": "kfold", "folds": 3})
+    assert [fold.number for fold in found.folds] == [0, 1, 2]
+    for fold in found.folds:
+        first, second = fold.stages
+        assert first.net == NET and first.initialization is None and first.distillation is None
+        assert isinstance(second.initialization, EarlierStage)
+        assert second.initialization.file == RunFolder(tmp_path / "run").stage(fold.number, "float").best
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_fold_of_several(plan):
+    found = plan(FLOAT, split={"kind": "kfold", "folds": 3}, fold=1)
+    assert [fold.number for fold in found.folds] == [1] and len(found.split.folds) == 3
+
+
+def test_a_plan_does_not_change(plan):
+    found = plan(FLOAT)
+    for part in (found, found.folds[0], found.folds[0].stages[0], found.data):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            part.folds = ()
+
+
+def test_a_weight_file_is_read_once(plan, tmp_path, monkeypatch):
+    weights = build("thin_unet", 1, 1, width=4, blocks=2).core.state_dict()
+    torch.save(weights, tmp_path / "start.pth")
+    read = []
+    monkeypatch.setattr("pocketseg.weights.read_weights", lambda path: read.append(path) or read_weights(path))
+    (stage,) = plan({**FLOAT, "init": {"weights": str(tmp_path / "start.pth")}}).folds[0].stages
+    assert isinstance(stage.initialization, WeightFile) and len(read) == 1
+    core = build("thin_unet", 1, 1, seed=9, width=4, blocks=2).core
+    start = stage.initialization.fill(core)
+    assert len(read) == 1 and len(start.identity) == 1
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in core.state_dict().items())
+
+
+def test_an_earlier_stage_teaches_by_its_file(plan, tmp_path, no_nets):
+    student = {**FLOAT, "name": "student", "teacher": {"stage": "float"}, "distil": {}}
+    teacher = plan(FLOAT, student).folds[0].stages[1].distillation.source
+    assert isinstance(teacher, ModelTeacher) and not teacher.external
+    assert teacher.files == [RunFolder(tmp_path / "run").stage(0, "float").best]
+
+
+@pytest.mark.parametrize(
+    ("stage", "sections", "kind", "words"),
+    [
+        ({"init": {"weights": "gone.pth"}}, {}, ModelFileError, "gone.pth.*does not exist"),
+        ({"init": {"run": "gone"}}, {}, PocketsegError, "gone.*run folder"),
+        ({"init": {"weights": "imagenet"}}, {}, RecipeError, "no published encoder"),
+        ({"teacher": {"run": "gone"}, "distil": {}}, {}, PocketsegError, "gone.*run folder"),
+        ({"teacher": {"onnx": "gone.onnx"}, "distil": {}}, {}, ModelFileError, "gone.onnx"),
+        ({"teacher": {"maps": "gone"}, "distil": {}}, {}, DataError, "gone"),
+        ({"teacher": {"maps": "gone"}, "distil": {}}, PAD, RecipeError, "does not keep"),
+        ({"batch": 1, "net": {**NET, "blocks": 5}}, {}, RecipeError, "a batch of 1 whose"),
+        ({"loss": {"bce": 1, "pixel_weights": "files"}}, {}, DataError, "weight"),
+        ({"init": {"stage": "float"}, "name": "second", "net": {**NET, "width": 8}}, {}, ModelFileError, "in the net"),
+    ],
+)  # fmt: skip
+def test_every_fault_is_found_before_training(plan, tmp_path, stage, sections, kind, words):
+    with pytest.raises(kind, match=words):
+        plan(FLOAT, {**FLOAT, "name": "next", **stage}, **sections)
+    assert not (tmp_path / "run").exists()
