@@ -20,7 +20,7 @@ from pocketseg.quant import integer_net
 def packed(
     name: str = "thin_unet", text: str = "w2a8", constants: Literal["f32", "f16"] = "f32", kernel: str | None = None
 ) -> bytes:
-    """A net of the quantised contract under a scheme; it may ask for a kernel, wherever that fits, on this machine."""
+    """A net of the quantized contract under a scheme; it may ask for a kernel, wherever that fits, on this machine."""
     program = program_of(integer_net(trained(name, text).core), 1, constants=constants)
     plain = file_of(program, {"hello": "world"})
     return plain if kernel is None else asking(plain, dict.fromkeys(range(len(program.instructions)), kernel))

@@ -52,7 +52,7 @@ def test_many_rows_on_many_threads(name, scheme, options):
 
 
 def test_tensors_of_the_image_s_size_are_not_kept():
-    """Without turns three of them would be there at once, and the concatenation from the first block to the last."""
+    """Without fusion three of them would be there at once, and the concatenation from the first block to the last."""
     file = file_of(program_of(integers("thin_unet", "w8a8", width=32, blocks=3, conv="separable"), 1), {})
     assert Session(file, "here", 1).arena_bytes(512, 512) < 2 * 32 * 512 * 512
 
