@@ -32,7 +32,7 @@ float fake_quantized(const Quantization& grid, float x) {
     switch (grid.kind) {
         case QuantizationKind::uniform:
             return (uniform(grid, x) - float(grid.zero_point)) * grid.scale;
-        case QuantizationKind::power_of_two:
+        case QuantizationKind::powers_of_two:
             return float(power(grid, x)) * grid.scale;
         default: {
             float rest = x, total = 0;
@@ -49,8 +49,8 @@ float fake_quantized(const Quantization& grid, float x) {
 template <class Code>
 void put(const Quantization& grid, const float* values, uint32_t count, uint8_t* to) {
     for (uint32_t c = 0; c < count; ++c) {
-        const Code code = Code(grid.kind == QuantizationKind::power_of_two ? power(grid, values[c])
-                                                                           : int32_t(uniform(grid, values[c])));
+        const Code code = Code(grid.kind == QuantizationKind::powers_of_two ? power(grid, values[c])
+                                                                            : int32_t(uniform(grid, values[c])));
         std::memcpy(to + c * sizeof(Code), &code, sizeof(Code));
     }
 }

@@ -23,7 +23,7 @@ constexpr size_t MAX_NAME_BYTES = 63;  // of a kernel or an ISA
 constexpr double MAX_SUM = 9007199254740992.0;
 
 enum class Type : uint8_t { f32, u8, s8, s32, bits };
-enum class QuantizationKind : uint8_t { none = 0, uniform = 1, power_of_two = 2, binary_planes = 3 };
+enum class QuantizationKind : uint8_t { none = 0, uniform = 1, powers_of_two = 2, binary_planes = 3 };
 
 struct Quantization {
     QuantizationKind kind = QuantizationKind::none;

@@ -10,7 +10,7 @@ from typing import Literal
 from helpers.quantized_nets import trained
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.container import Container, read_container
-from pocketseg.engine.program import Asked
+from pocketseg.engine.program import KernelHints
 from pocketseg.engine.session import Session
 from pocketseg.packing.compile import program_of
 from pocketseg.quant import integer_net
@@ -29,8 +29,8 @@ def packed(
 def asking(content: bytes, kernels: Mapping[int, str], machine: str | None = None) -> bytes:
     """The file, asking for kernels; on machines like this one where none is named."""
     program, container = program_in(content, "here")
-    asked = Asked(machine or Session(content, "here").isa, kernels)
-    return file_of(dataclasses.replace(program, asked=asked), container.card)
+    hints = KernelHints(machine or Session(content, "here").isa, kernels)
+    return file_of(dataclasses.replace(program, hints=hints), container.card)
 
 
 def changed(content: bytes, **sections: bytes) -> bytes:
