@@ -3,7 +3,7 @@
  *     segment_pgm model.pseg image.pgm mask.pgm
  *
  * The image is an 8-bit binary PGM (P5) of the size that the model was made for: this example does not resize. It takes
- * models of one channel and one class that are normalised by fixed numbers (`normalize.kind` unit-range or
+ * models of one channel and one class that are normalized by fixed numbers (`normalize.kind` unit-range or
  * train-mean-std), and refuses others. What it needs to know stands in the model's card. The mask is 255 where the
  * probability reaches the model's threshold; rules for connected components are left to `pocketseg predict`, which does
  * all of the pipeline.

@@ -1,4 +1,5 @@
-// What follows an operation, pixel by pixel: steps on f32 values, then codes.
+// What follows an operation, pixel by pixel: steps on f32 values, then codes. It is the specification of steps 3 to 5
+// in fast/epilogue.h, for any steps and grids.
 #include <cmath>
 #include <cstring>
 
@@ -32,7 +33,7 @@ float fake_quantized(const Quantization& grid, float x) {
     switch (grid.kind) {
         case QuantizationKind::uniform:
             return (uniform(grid, x) - float(grid.zero_point)) * grid.scale;
-        case QuantizationKind::power_of_two:
+        case QuantizationKind::powers_of_two:
             return float(power(grid, x)) * grid.scale;
         default: {
             float rest = x, total = 0;
@@ -49,8 +50,8 @@ float fake_quantized(const Quantization& grid, float x) {
 template <class Code>
 void put(const Quantization& grid, const float* values, uint32_t count, uint8_t* to) {
     for (uint32_t c = 0; c < count; ++c) {
-        const Code code = Code(grid.kind == QuantizationKind::power_of_two ? power(grid, values[c])
-                                                                           : int32_t(uniform(grid, values[c])));
+        const Code code = Code(grid.kind == QuantizationKind::powers_of_two ? power(grid, values[c])
+                                                                            : int32_t(uniform(grid, values[c])));
         std::memcpy(to + c * sizeof(Code), &code, sizeof(Code));
     }
 }
@@ -126,10 +127,12 @@ void apply(const Job& job, const Step& step, uint32_t y, uint32_t x, float* valu
 
 void apply_epilogue(Job& job, uint32_t y, uint32_t x, float* values) {
     const uint32_t count = job.it.channels;
+    // 3, 4. A bound, an affine and others, as the file has them.
     for (const Step& step : job.it.steps) {
         if (step.kind == StepKind::fake_quantize) job.finite &= all_finite(values, count);
         apply(job, step, y, x, values);
     }
+    // 5. Codes.
     for (const View& view : job.it.writes) {
         const Tensor to = job.frame.tensor(view);
         uint8_t* pixel = to.at(y, x);

@@ -10,8 +10,8 @@ constexpr uint64_t MAX_RING_BYTES = 768 << 10;
 constexpr uint32_t ROWS[] = {62, 30, 14, 6, 2, 1};
 // A file may have steps without number; those of nets are few.
 constexpr size_t MAX_EDGES = 64;
-// What may be computed twice, because two threads need it, in parts of the whole.
-constexpr uint64_t MAX_TWICE = 8;
+// Of a result, an eighth may be computed twice, because two threads need it.
+constexpr uint64_t RECOMPUTED_PART = 8;
 // Rows looked at, each by every op and edge of a group, until no more groups are looked for: a small part of a second.
 // Nets need a hundredth of it at 2048 × 2048 pixels.
 constexpr uint64_t MAX_WORK = uint64_t(1) << 24;
@@ -198,7 +198,7 @@ private:
                             });
         }
         for (size_t m = 0; m < count; ++m)
-            if (made[m] > height(group.ops[m]) + height(group.ops[m]) / MAX_TWICE) return false;
+            if (made[m] > height(group.ops[m]) + height(group.ops[m]) / RECOMPUTED_PART) return false;
         group.ring_bytes = 0;
         for (uint32_t buffer : rings) {
             uint32_t kept = 1;

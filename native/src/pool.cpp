@@ -79,7 +79,7 @@ void Pool::serve(uint32_t part) {
             begins_.wait(lock, [&] { return generation_ != seen; });
         }
         {
-            // A turn is over before the next one begins, so that what is read here is of this turn.
+            // A run is over before the next one begins, so that what is read here is of this run.
             const std::lock_guard<std::mutex> lock(mutex_);
             seen = generation_;
             if (stopping_) return;

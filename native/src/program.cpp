@@ -8,8 +8,8 @@ namespace pseg {
 
 Type Quantization::type() const {
     if (kind == QuantizationKind::binary_planes) return Type::bits;
-    const int64_t low = kind == QuantizationKind::power_of_two ? -largest() : lowest,
-                  high = kind == QuantizationKind::power_of_two ? largest() : highest;
+    const int64_t low = kind == QuantizationKind::powers_of_two ? -largest() : lowest,
+                  high = kind == QuantizationKind::powers_of_two ? largest() : highest;
     if (low >= 0 && high <= 255) return Type::u8;
     if (low >= -128 && high <= 127) return Type::s8;
     return Type::s32;
@@ -19,7 +19,7 @@ int64_t Quantization::largest() const {
     switch (kind) {
         case QuantizationKind::uniform:
             return std::max(std::llabs(int64_t(lowest) - zero_point), std::llabs(int64_t(highest) - zero_point));
-        case QuantizationKind::power_of_two:
+        case QuantizationKind::powers_of_two:
             return int64_t(1) << (i + f - 1);
         default:
             return 1;

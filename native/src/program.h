@@ -18,12 +18,12 @@ constexpr uint32_t MAX_SIDE = 1u << 15;
 constexpr uint64_t MAX_ARENA_BYTES = uint64_t(1) << 34;
 constexpr uint32_t MAX_THREADS = 256;
 constexpr int MAX_PLANES = 8;
-constexpr size_t MAX_NAME_BYTES = 63;  // of a kernel or a set
+constexpr size_t MAX_NAME_BYTES = 63;  // of a kernel or an ISA
 // Sums stay exact in f64, as the references compute them.
 constexpr double MAX_SUM = 9007199254740992.0;
 
 enum class Type : uint8_t { f32, u8, s8, s32, bits };
-enum class QuantizationKind : uint8_t { none = 0, uniform = 1, power_of_two = 2, binary_planes = 3 };
+enum class QuantizationKind : uint8_t { none = 0, uniform = 1, powers_of_two = 2, binary_planes = 3 };
 
 struct Quantization {
     QuantizationKind kind = QuantizationKind::none;
@@ -120,7 +120,7 @@ struct Program {
 // Kernels that the file asks for: those that were the fastest on the machine where it was tuned. The names lie in the
 // bytes of the file.
 struct KernelHints {
-    std::string_view machine;               // the name of its instruction set
+    std::string_view machine;               // the ISA
     std::vector<std::string_view> kernels;  // for each instruction the name of one, or none; empty: for none at all
 };
 

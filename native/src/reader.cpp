@@ -157,7 +157,7 @@ private:
                         "a grid without order");
                 break;
             }
-            case QuantizationKind::power_of_two:
+            case QuantizationKind::powers_of_two:
                 grid.i = in_.u8(), grid.f = in_.u8();
                 require(grid.i + grid.f >= 1 && grid.i + grid.f <= 16, "a grid of too many powers");
                 grid.scale = std::ldexp(1.0f, -grid.f);

@@ -1,9 +1,9 @@
 // The sizes that everything is allocated by, one line from stdin at a time, to be compared with whole numbers without
 // bounds:
 //
-//     buffer KIND CHANNELS PLANES HEIGHT WIDTH      bytes of a tensor; KIND is f32, u8, s8, s32 or bits
+//     buffer KIND CHANNELS PLANES HEIGHT WIDTH       bytes of a tensor; KIND is f32, u8, s8, s32 or bits
 //     stream COUNT BITS                              bytes of numbers in a stream of bits
-//     side KIND IN KERNEL STRIDE DILATION BEFORE AFTER GROWN      rows of a result; KIND is a number of Kind
+//     side KIND IN KERNEL STRIDE DILATION BEFORE AFTER OUTPUT_PADDING      rows of a result; KIND is a number of Kind
 //
 // An answer is a number; of a side that is no side, "none".
 #include <cinttypes>
@@ -12,7 +12,7 @@
 
 #include "../src/plan.cpp"
 
-// What plan.cpp needs of its neighbours, which no size comes from.
+// What plan.cpp needs of its neighbors, which no size comes from.
 namespace pseg {
 void form_fusion_groups(const Program&, const Operators&, const Shapes&, uint32_t, Fusion&) {}
 }  // namespace pseg

@@ -20,7 +20,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Powers:
+class PowersOfTwo:
     """0 and ±2^k with k = −f … i − 1; the code is ±2^(k+f)."""
 
     i: int
@@ -28,10 +28,10 @@ class Powers:
 
 
 @dataclass(frozen=True)
-class Signs:
+class BinaryPlanes:
     """Planes of ±1: b₁ = sign(x), the rest x − γ₁·b₁ goes on; sign(0) = +1."""
 
     gammas: tuple[float, ...]
 
 
-Grid = Uniform | Powers | Signs
+Quantization = Uniform | PowersOfTwo | BinaryPlanes

@@ -68,11 +68,11 @@ def test_what_a_net_becomes(name):
     assert "Pad" not in names
     # Norms before a convolution (DenseNet), sums of parts (TinyU-Net), and what meets an upsampled tensor.
     copies = {"densenet121_unet": 62, "tiny_unet": 8}
-    upsampled = {each.writes[0].storage for each in program.instructions if isinstance(each.operation, p.Nearest)}
+    upsampled = {each.writes[0].buffer for each in program.instructions if isinstance(each.operation, p.Nearest)}
     late = [
         each
         for each in program.instructions
-        if isinstance(each.operation, p.Copy) and each.writes[0].storage in upsampled
+        if isinstance(each.operation, p.Copy) and each.writes[0].buffer in upsampled
     ]
     assert names.count("Copy") - len(late) == copies.get(name, 0)
 

@@ -19,7 +19,7 @@ from pocketseg.data import Cases
 from pocketseg.engine import tuning as flow
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.library import kernel_names
-from pocketseg.engine.program import Asked
+from pocketseg.engine.program import KernelHints
 from pocketseg.engine.session import JOINED, Session
 from pocketseg.engine.verification import generated
 from pocketseg.errors import ModelFileError, RecipeError
@@ -99,8 +99,8 @@ def test_what_is_faster_is_asked_for(packed, form, clock, tmp_path):
         assert change.ratio <= QUICK + 1e-9
     assert [each.instruction for each in found.changes] == sorted({each.instruction for each in found.changes})
     if found.changes:
-        assert program.asked.machine == found.machine
-        assert program.asked.kernels == {each.instruction: each.after for each in found.changes}
+        assert program.hints.machine == found.machine
+        assert program.hints.kernels == {each.instruction: each.after for each in found.changes}
         assert found.ratio == pytest.approx(QUICK ** len(found.changes))
     assert all(kernels(done.file)[each.instruction] == each.after for each in found.changes)
     assert seen == [(number, len(seen)) for number in range(1, len(seen) + 1)] and len(seen) >= found.tried > 0
@@ -152,10 +152,10 @@ def test_a_run_is_tuned_as_it_is_packed(trained_run, packed, clock, tmp_path):
     done = pocketseg.pack(trained_run, tmp_path / "a.pseg", tune=True)
     program, container = program_in(done.file.read_bytes(), "here")
     assert done.parity.holds and done.tuning.tried > 0
-    assert (program.asked.kernels if program.asked else {}) == {
+    assert (program.hints.kernels if program.hints else {}) == {
         each.instruction: each.after for each in done.tuning.changes
     }
-    assert program.asked or done.tuning.machine != "avx512"
+    assert program.hints or done.tuning.machine != "avx512"
     assert container.card == program_in(packed["f32"].read_bytes(), "here")[1].card
 
 
@@ -168,9 +168,9 @@ def test_nothing_faster_is_the_file_as_it_was(packed, clock, tmp_path):
 def test_what_was_asked_before_is_forgotten(packed, clock, tmp_path):
     """A file tuned elsewhere, tuned here."""
     program, container = program_in(packed["int8"].read_bytes(), "here")
-    asked = Asked("abacus", {1: "abacus/beads"})
+    hints = KernelHints("abacus", {1: "abacus/beads"})
     old = tmp_path / "old.pseg"
-    old.write_bytes(file_of(dataclasses.replace(program, asked=asked), container.card))
+    old.write_bytes(file_of(dataclasses.replace(program, hints=hints), container.card))
     assert "not for" in dict(inspect_packed(old).facts)["tuned for"]
     done = pocketseg.pack(old, tune=True)
     assert done.file == old and old.read_bytes() == packed["int8"].read_bytes()

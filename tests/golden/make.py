@@ -18,7 +18,7 @@ from PIL import Image
 import pocketseg
 from pocketseg.data.readers import read_image
 from pocketseg.engine.codec import file_of, program_in
-from pocketseg.engine.program import Asked
+from pocketseg.engine.program import KernelHints
 
 SMALL = ("data.size=[32, 32]", "split.validation=0.2", "stages.0.epochs=25", "stages.0.precision=f32",
          "stages.0.net={arch: thin_unet, width: 6, blocks: 2}")  # fmt: skip
@@ -38,8 +38,8 @@ def main(out: Path) -> None:
             pocketseg.pack(next((run / "fold-0").glob("*/best.safetensors")), out / f"{scheme or 'f32'}.pseg")
     # Version 2 of the format: a file that asks for kernels.
     program, container = program_in((out / "w8a8.pseg").read_bytes(), "w8a8.pseg")
-    asked = Asked("avx512", dict.fromkeys(range(1, len(program.instructions), 2), "avx2/convolution_codes"))
-    (out / "w8a8-asked.pseg").write_bytes(file_of(dataclasses.replace(program, asked=asked), container.card))
+    hints = KernelHints("avx512", dict.fromkeys(range(1, len(program.instructions), 2), "avx2/convolution_codes"))
+    (out / "w8a8-asked.pseg").write_bytes(file_of(dataclasses.replace(program, hints=hints), container.card))
     for path in out.glob("*.pseg"):
         mask = pocketseg.load(path).mask(read_image(out / "image.png"))
         assert 20 < mask.sum() < mask.size / 2, f"{path}: {mask.sum()} pixels"

@@ -14,26 +14,26 @@ WIDE = 65535
 MOST_TENSORS = 2**14
 
 
-def view(storage: int, channels: int) -> p.View:
-    return p.View(storage, 0, channels)
+def view(buffer: int, channels: int) -> p.View:
+    return p.View(buffer, 0, channels)
 
 
-def file_with(storages: list[p.Storage], *middle: p.Instruction, last: int = 0) -> bytes:
-    """A net of as many channels as its first storage has: image → storage 0 → … → the last → logits."""
-    channels = storages[0].channels
+def file_with(buffers: list[p.Buffer], *middle: p.Instruction, last: int = 0) -> bytes:
+    """A net of as many channels as its first buffer has: image → buffer 0 → … → the last → logits."""
+    channels = buffers[0].channels
     first = p.Instruction(p.Input(), (), (), (view(0, channels),))
     end = p.Instruction(p.Output(), (view(last, channels),), (), ())
-    program = p.Program(channels, channels, 1, tuple(storages), (first, *middle, end))
+    program = p.Program(channels, channels, 1, tuple(buffers), (first, *middle, end))
     return Container({}, *encode(program)).to_bytes()
 
 
-def copies(storages: int, channels: int, steps: tuple[p.Step, ...] = ()) -> bytes:
-    """Storage to storage, one after the other."""
+def copies(buffers: int, channels: int, steps: tuple[p.Step, ...] = ()) -> bytes:
+    """Buffer to buffer, one after the other."""
     made = [
         p.Instruction(p.Copy(), (view(number - 1, channels),), steps, (view(number, channels),))
-        for number in range(1, storages)
+        for number in range(1, buffers)
     ]
-    return file_with([p.Storage(channels)] * storages, *made, last=storages - 1)
+    return file_with([p.Buffer(channels)] * buffers, *made, last=buffers - 1)
 
 
 def additions() -> bytes:
@@ -48,7 +48,7 @@ def tensors_at_once(count: int = MOST_TENSORS) -> bytes:
         others = range(1 + 255 * number, min(256 + 255 * number, count - 64))
         steps = tuple(p.Add(view(other, 1)) for other in others)
         made.append(p.Instruction(p.Copy(), (view(0, 1),), steps, (view(count - 64 + number, 1),)))
-    return file_with([p.Storage(1)] * count, *made)
+    return file_with([p.Buffer(1)] * count, *made)
 
 
 def turns_that_never_fit() -> bytes:
@@ -74,7 +74,7 @@ def bits_of_one_output() -> bytes:
     ones = np.ones(1, np.float32)
     conv = p.Convolution(p.Window((255, 255), padding=(127,) * 4), 1, 1, weights, ones.reshape(1, 1, 1), ones)
     step = p.Instruction(conv, (view(0, 128),), (), (p.View(1, 0, 1),))
-    return file_with([p.Storage(128), p.Storage(1)], step)
+    return file_with([p.Buffer(128), p.Buffer(1)], step)
 
 
 def readers_of_everything() -> bytes:
@@ -85,7 +85,7 @@ def readers_of_everything() -> bytes:
         made.append(
             p.Instruction(p.Copy(), (view(source, 1),), (p.Add(view(source, 1)),) * 255, (view(number, 1),))
         ) if source != number else made.append(p.Instruction(p.Copy(), (view(0, 1),), (), (view(number, 1),)))
-    return file_with([p.Storage(1)] * 560, *made)
+    return file_with([p.Buffer(1)] * 560, *made)
 
 
 FILES: dict[str, Callable[[], bytes]] = {

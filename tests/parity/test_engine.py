@@ -118,12 +118,12 @@ def test_program_and_bytes(name, text):
 def test_codes_go_where_they_are_used():
     """No tensor between quantised convolutions of a plain net is f32; only what meets an upsampled one is copied."""
     program = program_of(integer_net(trained("thin_unet", "w8a8").core), 1)
-    floats = [storage for storage in program.storages if storage.grid is None]
+    floats = [buffer for buffer in program.buffers if buffer.grid is None]
     assert len(floats) == 1 and floats[0].channels == program.out_channels
     assert not any(isinstance(each.operation, p.Pad) for each in program.instructions)
 
     def written(kind):
-        return {each.writes[0].storage for each in program.instructions if isinstance(each.operation, kind)}
+        return {each.writes[0].buffer for each in program.instructions if isinstance(each.operation, kind)}
 
     assert written(p.Copy) == written(p.Nearest)
 

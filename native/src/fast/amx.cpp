@@ -1,6 +1,7 @@
 // Dense convolutions over codes on matrix tiles. One instruction multiplies 16 pixels of 64 bytes by 16 outputs of 64
 // weights and adds that to 16 × 16 sums; two tiles of pixels by two of outputs are summed at a time, so that each tile
-// that is read is used twice. Sums begin with the same numbers as in every set, and end in its vectors (AVX-512).
+// that is read is used twice. Sums begin with the same numbers as in every ISA, and end in vectors of AVX-512, from
+// step 2 of epilogue.h on.
 #include "codes.h"
 
 namespace pseg::PSEG_ISA {
@@ -40,14 +41,14 @@ public:
     static void written(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }
 };
 
-// Neighbours in a row of the output, from x on.
+// Neighbors in a row of the output, from x on.
 struct Tile {
     Line line;
     uint32_t x;
 };
 
-// sums[tile][pixel][vector], of plane q of the input and the plane of the weights at w; the next 16 outputs have theirs
-// `next` bytes further on. No pixel is read behind the last tap of its window.
+// 1. sums[tile][pixel][vector], of plane q of the input and the plane of the weights at w; the next 16 outputs have
+// theirs `next` bytes further on. No pixel is read behind the last tap of its window.
 template <int T, int V>
 void sum(const Dense& d, const fast::Steps& steps, const Tile* tiles, uint32_t q, const uint8_t* w, size_t next,
          const int32_t* start, I32* sums) {
@@ -86,6 +87,7 @@ void sum(const Dense& d, const fast::Steps& steps, const Tile* tiles, uint32_t q
     if constexpr (T > 1 && V > 1) _tile_stored(3, sums + PIXELS_OF_TILE * V + 1, V * BYTES);
 }
 
+// 2. Back-transformation, and the rest.
 template <int V, int P>
 INLINE inline void put(const Dense& d, const Tile& tile, uint32_t pixel, uint32_t first, const I32* sums) {
     F32 y[P][V];

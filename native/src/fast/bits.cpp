@@ -7,7 +7,7 @@ namespace {
 
 uint32_t words_of(const Instruction& it) { return (it.reads[0].channels + 31u) / 32; }
 
-// `start` − 2 · ones, of plane q of the input and the plane of the weights at w.
+// 1. `start` − 2 · ones, of plane q of the input and the plane of the weights at w.
 template <int V, int P>
 INLINE inline void sum(const Dense& d, const Line& line, uint32_t x, const uint8_t* w, const int32_t* start, uint32_t q,
                        I32 (&acc)[P][V]) {
@@ -53,6 +53,7 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
         sum<V, P>(d, line, x, w + pair / d.inputs * plane,
                   d.constants.start + size_t(pair) * d.constants.outputs + first, pair % d.inputs, acc);
         if (d.pairs == 1) {
+            // 2. Back-transformation; + b is done where results are written.
             unroll<V>([&](auto v) INLINE {
                 const F32 m = load<F32>(d.constants.m + first + v * LANES);
                 unroll<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m; });

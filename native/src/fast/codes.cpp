@@ -52,6 +52,7 @@ void tile(const Dense& d, const Line& line, uint32_t x, uint32_t first, const ui
     I32 acc[P][V];
     F32 y[P][V];
     sum<V, P>(d, line, x, w, d.constants.start + first, 0, acc);
+    // 2. Back-transformation.
     unroll<V>([&](auto v) INLINE {
         const F32 m = load<F32>(d.constants.m + first + v * LANES), b = load<F32>(d.constants.b + first + v * LANES);
         unroll<P>([&](auto p) INLINE { y[p][v] = to_float(acc[p][v]) * m + b; });
@@ -148,7 +149,7 @@ void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Segments& se
             const uint8_t* from[4][PARTS];
             for (uint32_t i = 0; i < 4; ++i)
                 for (uint32_t part = 0; part < PARTS; ++part) {
-                    // Rows behind the kernel's last have weights of 0.
+                    // Rows after the kernel's last have weights of 0.
                     const uint32_t ky = 4 * r + i < w.kernel[0] ? 4 * r + i : 0;
                     from[i][part] = rows.at(y * w.stride[0] + ky * w.dilation[0]) + q * rows.plane +
                                     (segments.begin(part) + first) * w.stride[1] * rows.pixel + block * BYTES;
@@ -167,7 +168,7 @@ void gather(const Depthwise& d, const Rows& rows, uint32_t y, const Segments& se
         }
 }
 
-// One plane by one, a kernel of at most four rows and of KW columns: weights and constants stay in registers.
+// 1 and 2. One plane by one, a kernel of at most four rows and of KW columns: weights and constants stay in registers.
 template <int KW, class Take>
 inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights,
                        size_t constants, Take take) {
@@ -193,6 +194,7 @@ inline void columns_of(const Depthwise& d, const uint8_t* quads, uint32_t count,
     }
 }
 
+// 1 and 2. Any kernel and any planes.
 template <class Take>
 inline void any_columns(const Depthwise& d, const uint8_t* quads, uint32_t count, const uint8_t* weights,
                         size_t constants, Take take) {
@@ -348,7 +350,7 @@ void same_3x3(const Depthwise& d, const Codes codes, const Same3x3 a) {
                     unroll<3>([&](auto i) INLINE { at[i][part] = a.zeros - c * step; });
             });
         };
-        I32 now[4], next[4];  // sums of the output at this column, and of the one behind it
+        I32 now[4], next[4];  // sums of the output at this column, and of the one after it
         Unsigned u[4];
         inside(), outside(0, -1);
         column(-1, u);

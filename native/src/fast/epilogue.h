@@ -1,23 +1,23 @@
-// The epilogue of a convolution in vectors, from the accumulator to what is stored. Of output o:
+// The epilogue of a convolution in vectors, from the accumulator to what is stored. For each output:
 //
-//   1. Accumulator.          acc = Σ (x − z) · w, exact in 32 bits; z is the zero point of x, 0 its number. Kernels sum
-//                            unsigned bytes u = x − z + zero_byte as they are and begin with what that is too much:
-//                            acc = start + Σ u · w, start = −zero_byte · Σ w, modulo 2³² (layout.cpp). Bits are the
-//                            bytes 0 and 2, or are counted: acc = n − 2 · popcount(w xor x).
-//   2. Back-transformation.  y = acc · m + b, rounded twice. A step of acc is a step of x times a step of w: m is the
-//                            product of both scales, and of the norm's factor, if one is folded in. Of several planes
-//                            y = Σ acc_pq · m_pq + b, pair by pair in order.
-//   3. Bound.                y = min(max(y, low), high): ReLU and clips in a row are one.
-//   4. Affine.               y = y · m₂ + b₂, rounded twice: a norm after the ReLU.
-//   5. Codes.                code = clip(rint(y · inverse_scale) + zero, lowest, highest), half to even. Bounds are
-//   whole
-//                            numbers and rounding is monotone, so that clipping first gives the same:
-//                            code − zero = rint(clip(y · inverse_scale, lowest − zero, highest − zero)),
-//                            which fits 16 bits; packing adds zero and saturates to bytes.
+// 1. Accumulator. acc = Σ (x − z) · w over the window, exact in 32 bits; x is a code and z the zero point of its grid.
+//    Kernels sum unsigned bytes u = (x − z) + zero_byte as they are, and begin with what that is too much:
+//    acc = start + Σ u · w with start = −zero_byte · Σ w, modulo 2³² (layout.cpp; NEON multiplies u − 128 and begins
+//    with 128 · Σ w more). Of bits, x − z is ±1 and u is 0 or 2; or they are counted: acc = n − 2 · popcount(w xor x),
+//    start = n.
+// 2. Back-transformation. y = f32(acc) · m + b, each rounded. acc counts products of a step of the input's grid and a
+//    step of the weights': m is the product of both scales, times the factor of a norm that is folded in, and b its
+//    shift. Of several planes y = Σ f32(acc_pq) · m_pq + b, weight planes p in turn, input planes q in turn for each.
+// 3. Bound. y = min(max(y, low), high): a ReLU, or clips; several in a row are one.
+// 4. Affine. y = y · m₂ + b₂, each rounded: a norm after the ReLU.
+// 5. Codes. code = clip(rint(y · inverse_scale) + zero, lowest, highest), half to even. Rounding is monotone and bounds
+//    are whole numbers, so that clipping first gives the same, and what is rounded fits 16 bits:
+//    code − zero = rint(clip(y · inverse_scale, lowest − zero, highest − zero)). Packing adds zero and saturates to
+//    bytes.
 //
-// Where it is proved at load that nothing changes, work is left out: of 5 the clip, where every byte is a code and no
-// |y · inverse_scale| overflows 32 bits (`whole`); of 3 a ReLU, where the codes end at that of 0. Steps that are not in
-// this order, or others, go through PixelEpilogue.
+// Work is left out where it changes nothing, as is proved at load: of 5 the clip, where every byte is a code and no
+// |y · inverse_scale| leaves 32 bits (Codes::whole); of 3 a ReLU, where the codes end at that of 0. Epilogues with
+// other steps, or in another order, begin at 3 with PixelEpilogue.
 #pragma once
 
 #include <cmath>

@@ -19,14 +19,6 @@ inline bool all_zero(F32 x) {
     return zero;
 }
 
-// `count` numbers, and zeros.
-inline F32 partial_load(const float* from, uint32_t count) {
-    if (count >= LANES) return load<F32>(from);
-    float numbers[LANES] = {};
-    std::memcpy(numbers, from, 4 * size_t(count));
-    return load<F32>(numbers);
-}
-
 class PixelEpilogue {
 public:
     explicit PixelEpilogue(Job& job)
@@ -73,6 +65,7 @@ private:
         for (size_t i = 0; i < it_.steps.size(); ++i)
             for (uint32_t k = 0; k * LANES < count; ++k)
                 v[k] = after(i, y, x, first + k * LANES, count - k * LANES, v[k]);
+        // 5. Codes, or as they are.
         for (uint32_t t = 0; t < writes_; ++t) {
             const Tensor& to = targets_[t];
             uint8_t* pixel = to.at(y, x);

@@ -1,8 +1,8 @@
-// Vectors of one instruction set: what its compiler flags name. Files of fast/ are compiled once for each set, in a
+// Vectors of one instruction set: what its compiler flags name. Files of fast/ are compiled once for each ISA, in a
 // namespace of its own, and know no other way to the machine.
 //
 // LANES numbers of 32 bits are a vector; a quad is four bytes that one lane multiplies and sums. Nothing here is linked
-// by name from outside of its file: two sets never share a function.
+// by name from outside of its file: two ISAs never share a function.
 #pragma once
 
 #include <cstdint>
@@ -84,8 +84,8 @@ inline U8 max(U8 a, U8 b) { return (U8)_mm512_max_epu8((__m512i)a, (__m512i)b); 
 inline I32 round_to_int(F32 x) { return (I32)_mm512_cvtps_epi32((__m512)x); }
 // Bit l is x[l] ≥ 0.
 inline uint32_t nonnegative_mask(F32 x) { return _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GE_OQ); }
-// Ones are counted in two steps: `counted` may be summed MAX_COUNTS times, `summed` makes a number for each lane of
-// that.
+// Ones are counted in two steps: MAX_COUNTS results of popcount may be added (add_counts), and widen_counts makes a
+// number of each lane of that.
 constexpr uint32_t MAX_COUNTS = 1u << 24;
 inline I32 popcount(I32 x) { return (I32)_mm512_popcnt_epi32((__m512i)x); }
 inline I32 widen_counts(I32 counts) { return counts; }
@@ -268,6 +268,14 @@ inline void split(U8 x, uint8_t* const* to, uint32_t parts) {
 }
 
 #endif
+
+// `count` numbers, and zeros.
+inline F32 partial_load(const float* from, uint32_t count) {
+    if (count >= LANES) return load<F32>(from);
+    float numbers[LANES] = {};
+    std::memcpy(numbers, from, 4 * size_t(count));
+    return load<F32>(numbers);
+}
 
 }  // namespace
 }  // namespace pseg::PSEG_ISA

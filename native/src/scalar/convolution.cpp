@@ -1,15 +1,14 @@
 // Convolutions, plain: the specification of what every other kernel computes.
 //
-// The input is (height, width, in channels), the result (height, width, out channels); both may be one plane of
-// several. For a pixel of the result, weight plane p, input plane q and output o:
+// The input is (height, width, in channels), the result (height, width, out channels). For a pixel of the result, an
+// output o, plane p of the weights and plane q of the input (one each, but of bits):
 //
-//   1. Accumulator.          acc_pq[o] = Σ x_q[tap, i] · w_p[o, tap, i] over the taps of the window and the inputs i of
-//                            o's group, tap by tap and channel by channel. Over codes x is code − zero point (of bits,
-//                            ±1) and the sum is exact; in f32 each product and each sum is rounded.
-//   2. Back-transformation.  y[o] = Σ_pq acc_pq[o] · m_pq[o], weight planes in turn, input planes in turn for each: acc
-//                            counts steps of the two grids, m is the value of one. Weights that are f32 have no m.
-//                            Then y[o] + b[o].
-//   3. Steps and codes:      apply_epilogue (epilogue.cpp).
+// 1. Accumulator. acc_pq = Σ x_q[tap, i] · w_p[o, tap, i] over the taps of the window, row by row, and the inputs i of
+//    o's group. Over codes x is code − zero point (of bits ±1) and the sum is exact; taps outside of the image are the
+//    number 0, of bits its sign. In f32 each product and each sum is rounded; taps outside are left out.
+// 2. Back-transformation. y = Σ f32(acc_pq) · m_pq + b, weight planes in turn, input planes in turn for each;
+//    each product and each sum is rounded. f32 weights have no m.
+// 3. to 5. What follows, up to codes: apply_epilogue (epilogue.cpp).
 //
 // The work goes pixel by pixel; weights are laid out so that the innermost loop runs along output channels, which keeps
 // the order of each sum and lets compilers vectorize.
@@ -91,7 +90,7 @@ void accumulate(const Instruction& it, const Number* x, const Weight* w, Sum* ac
         }
 }
 
-// 2. (pairs of planes, out channels) to (out channels).
+// 2. Sums (weight planes, input planes, out channels) to y (out channels).
 template <class Sum>
 void back_transform(const Instruction& it, uint32_t inputs, const Sum* acc, float* y) {
     const uint32_t pairs = it.weights.planes * inputs, count = it.channels;

@@ -17,14 +17,15 @@ from pocketseg.engine.program import (
     Add,
     Affine,
     Array,
-    Asked,
     AveragePool,
     Bilinear,
+    Buffer,
     Clip,
     Convolution,
     Copy,
     Input,
     Instruction,
+    KernelHints,
     MaxPool,
     Mean,
     Multiply,
@@ -38,7 +39,6 @@ from pocketseg.engine.program import (
     Snap,
     Softmax,
     Step,
-    Storage,
     TernaryTanh,
     Transposed,
     View,
@@ -47,7 +47,7 @@ from pocketseg.engine.program import (
 )
 from pocketseg.engine.rules import MOST_CONSTANTS, RuleError, check, checked, require
 from pocketseg.errors import ModelFileError
-from pocketseg.grids import Grid, Powers, Signs, Uniform
+from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 
 OPERATIONS: tuple[type[Operation], ...] = (
     Input, Output, Copy, Convolution, Transposed, MaxPool, AveragePool, Nearest, Bilinear, Pad, Mean,
@@ -70,7 +70,7 @@ def file_of(program: Program, card: Mapping[str, Any]) -> bytes:
     Raises:
         ModelFileError: as `encode`.
     """
-    return Container(card, *encode(program), ASKING if program.asked else PLAIN).to_bytes()
+    return Container(card, *encode(program), ASKING if program.hints else PLAIN).to_bytes()
 
 
 def program_in(content: bytes, where: str) -> tuple[Program, Container]:
@@ -117,7 +117,7 @@ def _same_bits(a: Array, b: Array) -> bool:
 class _Writer:
     def __init__(self, program: Program) -> None:
         self.program = program
-        used = [storage.grid for storage in program.storages]
+        used = [buffer.grid for buffer in program.buffers]
         used += [step.grid for each in program.instructions for step in each.steps if isinstance(step, Snap)]
         self.grids = list(dict.fromkeys(grid for grid in used if grid is not None))
         self.out = bytearray()
@@ -128,14 +128,14 @@ class _Writer:
 
     def program_section(self) -> bytes:
         program = self.program
-        counts = len(self.grids), len(program.storages), len(program.instructions)
+        counts = len(self.grids), len(program.buffers), len(program.instructions)
         self.put("6H", program.in_channels, program.out_channels, program.multiple, *counts)
-        if program.asked:
-            self.asked(program.asked)
+        if program.hints:
+            self.hints(program.hints)
         for grid in self.grids:
             self.grid(grid)
-        for storage in program.storages:
-            self.put("2H", storage.channels, self.grid_number(storage.grid))
+        for buffer in program.buffers:
+            self.put("2H", buffer.channels, self.grid_number(buffer.grid))
         for each in program.instructions:
             kind = OPERATIONS.index(type(each.operation))
             self.put("4B", kind, len(each.reads), len(each.steps), len(each.writes))
@@ -148,16 +148,16 @@ class _Writer:
                 self.view(view)
         return bytes(self.out)
 
-    def asked(self, asked: Asked) -> None:
+    def hints(self, hints: KernelHints) -> None:
         numbers = range(len(self.program.instructions))
-        if not asked.kernels or not set(asked.kernels) <= set(numbers):
+        if not hints.kernels or not set(hints.kernels) <= set(numbers):
             raise ModelFileError("model", "asks for kernels of instructions that are not there", "leave them out")
-        names = list(dict.fromkeys(asked.kernels.values()))
-        self.name(asked.machine)
+        names = list(dict.fromkeys(hints.kernels.values()))
+        self.name(hints.machine)
         self.put("B", len(names))
         for name in names:
             self.name(name)
-        wanted = (asked.kernels.get(number) for number in numbers)
+        wanted = (hints.kernels.get(number) for number in numbers)
         self.out += bytes(0 if name is None else 1 + names.index(name) for name in wanted)
 
     def name(self, name: str) -> None:
@@ -166,21 +166,21 @@ class _Writer:
         self.put("B", len(name))
         self.out += name.encode()
 
-    def grid_number(self, grid: Grid | None) -> int:
+    def grid_number(self, grid: Quantization | None) -> int:
         return 0 if grid is None else 1 + self.grids.index(grid)
 
-    def grid(self, grid: Grid) -> None:
+    def grid(self, grid: Quantization) -> None:
         match grid:
             case Uniform():
                 codes = grid.zero_point, grid.lowest, grid.highest
                 self.put("B3i2f", UNIFORM, *codes, grid.scale, grid.inverse_scale)
-            case Powers():
+            case PowersOfTwo():
                 self.put("3B", POWERS, grid.i, grid.f)
-            case Signs():
+            case BinaryPlanes():
                 self.put(f"2B{len(grid.gammas)}f", SIGNS, len(grid.gammas), *grid.gammas)
 
     def view(self, view: View) -> None:
-        self.put("3H", view.storage, view.first, view.channels)
+        self.put("3H", view.buffer, view.first, view.channels)
 
     def floats(self, values: Array) -> None:
         """Constants (…, channels), in the shortest form that holds them exactly."""
@@ -248,8 +248,8 @@ class _Reader:
     def __init__(self, section: bytes, data: bytes, where: str, version: int) -> None:
         self.section, self.data, self.where, self.version = section, data, where, version
         self.at = self.data_at = self.in_channels = self.constants = 0
-        self.grids: list[Grid] = []
-        self.storages: tuple[Storage, ...] = ()
+        self.grids: list[Quantization] = []
+        self.buffers: tuple[Buffer, ...] = ()
 
     def wrong(self, what: str) -> ModelFileError:
         return ModelFileError(self.where, f"holds no valid program ({what})", ANEW)
@@ -289,24 +289,24 @@ class _Reader:
         return from_halves(exponent, np.frombuffer(self.bytes(2 * channels), "<f2"))
 
     def program(self) -> Program:
-        self.in_channels, out_channels, multiple, grids, storages, instructions = self.take("6H")
-        asked = self.asked(instructions) if self.version >= ASKING else None
+        self.in_channels, out_channels, multiple, grids, buffers, instructions = self.take("6H")
+        hints = self.hints(instructions) if self.version >= ASKING else None
         self.grids = [checked(self.grid()) for _ in range(grids)]
-        self.storages = tuple(self.storage() for _ in range(storages))
+        self.buffers = tuple(self.buffer() for _ in range(buffers))
         done = tuple(self.instruction() for _ in range(instructions))
         if self.at != len(self.section) or self.data_at != len(self.data):
             raise self.wrong("bytes are left over")
-        program = Program(self.in_channels, out_channels, multiple, self.storages, done, asked)
+        program = Program(self.in_channels, out_channels, multiple, self.buffers, done, hints)
         check(program)
         return program
 
-    def asked(self, instructions: int) -> Asked:
+    def hints(self, instructions: int) -> KernelHints:
         machine, count = self.name(), *self.take("B")
         names = [self.name() for _ in range(count)]
         numbers = self.take(f"{instructions}B")
         if not names:
             raise self.wrong("no kernel is asked for")
-        return Asked(machine, {place: names[number - 1] for place, number in enumerate(numbers) if number})
+        return KernelHints(machine, {place: names[number - 1] for place, number in enumerate(numbers) if number})
 
     def name(self) -> str:
         (length,) = self.take("B")
@@ -316,28 +316,28 @@ class _Reader:
             raise self.wrong("a name that cannot be read")
         return name
 
-    def grid(self) -> Grid:
+    def grid(self) -> Quantization:
         (kind,) = self.take("B")
         if kind == UNIFORM:
             return Uniform(*self.take("3i2f"))
         if kind == POWERS:
-            return Powers(*self.take("2B"))
+            return PowersOfTwo(*self.take("2B"))
         if kind == SIGNS:
             (planes,) = self.take("B")
-            return Signs(self.take(f"{planes}f"))
+            return BinaryPlanes(self.take(f"{planes}f"))
         raise self.wrong(f"grid of kind {kind}")
 
-    def grid_of(self, number: int) -> Grid | None:
+    def grid_of(self, number: int) -> Quantization | None:
         return None if number == 0 else self.grids[number - 1]
 
-    def storage(self) -> Storage:
+    def buffer(self) -> Buffer:
         channels, number = self.take("2H")
-        return Storage(channels, self.grid_of(number))
+        return Buffer(channels, self.grid_of(number))
 
     def view(self) -> View:
         view = View(*self.take("3H"))
-        if view.storage >= len(self.storages) or view.first + view.channels > self.storages[view.storage].channels:
-            raise self.wrong("a view outside of its storage")
+        if view.buffer >= len(self.buffers) or view.first + view.channels > self.buffers[view.buffer].channels:
+            raise self.wrong("a view outside of its buffer")
         return view
 
     def instruction(self) -> Instruction:
@@ -383,8 +383,8 @@ class _Reader:
         weights = Weights(WEIGHTS[name], bits, planes, self.bytes(size))
         if kind is Transposed:
             return Transposed(window, grown, groups, channels, weights, self.floats(channels))
-        grid = self.storages[view.storage].grid
-        inputs = len(grid.gammas) if isinstance(grid, Signs) else 1
+        grid = self.buffers[view.buffer].grid
+        inputs = len(grid.gammas) if isinstance(grid, BinaryPlanes) else 1
         m = None if weights.kind in ("f32", "bf16") else self.floats(planes, inputs, channels)
         return Convolution(window, groups, channels, weights, m, self.floats(channels))
 

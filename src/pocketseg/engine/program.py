@@ -1,11 +1,11 @@
-"""What the engine runs, as data: instructions over storages. docs/format.md has the bytes, docs/decisions/0009 the why.
+"""What the engine runs, as data: instructions over buffers. docs/format.md has the bytes, docs/decisions/0009 the why.
 
-A storage is one tensor in memory, height × width × channels with the channels of a pixel side by side, f32 or codes of
-one grid. Instructions read and write views of storages, which are ranges of channels: a concatenation is a storage that
+A buffer is one tensor in memory, height × width × channels with the channels of a pixel side by side, f32 or codes of
+one grid. Instructions read and write views of buffers, which are ranges of channels: a concatenation is a buffer that
 several instructions write a part of. Each channel is written once, before anything reads it.
 
 An instruction computes f32 values, pixel by pixel, sends them through its steps, and stores the result in everything it
-writes, as f32 or as codes of that storage's grid. `Copy`, `MaxPool`, `Nearest` and `Pad` also move codes as they are.
+writes, as f32 or as codes of that buffer's grid. `Copy`, `MaxPool`, `Nearest` and `Pad` also move codes as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.grids import Grid
+from pocketseg.grids import Quantization
 
 Array = NDArray[np.float32]
 
@@ -25,18 +25,18 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Storage:
+class Buffer:
     """One tensor; f32 where it has no grid."""
 
     channels: int
-    grid: Grid | None = None
+    grid: Quantization | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """A range of channels of a storage."""
+    """A range of channels of a buffer."""
 
-    storage: int
+    buffer: int
     first: int
     channels: int
 
@@ -219,7 +219,7 @@ class Multiply:
 class Snap:
     """The value that stands for y on a grid, in f32."""
 
-    grid: Grid
+    grid: Quantization
 
 
 @dataclass(frozen=True)
@@ -241,11 +241,11 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Asked:
+class KernelHints:
     """Kernels that instructions are to be run with; they change the time only.
 
     Attributes:
-        machine: the set of kernels of the machine that they were timed on; others do as if nothing was asked for.
+        machine: the ISA of the machine that they were timed on; others do as if nothing was asked for.
         kernels: names by the instructions' numbers; the library chooses for those that are not here.
     """
 
@@ -261,17 +261,17 @@ class Program:
         in_channels: of the image.
         out_channels: of the logits.
         multiple: height and width of the image are multiples of it.
-        storages: tensors.
+        buffers: tensors.
         instructions: in the order in which they run.
-        asked: kernels that were found to be the fastest, see `flows.tuning`.
+        hints: kernels that were found to be the fastest, see `engine.tuning`.
     """
 
     in_channels: int
     out_channels: int
     multiple: int
-    storages: tuple[Storage, ...]
+    buffers: tuple[Buffer, ...]
     instructions: tuple[Instruction, ...]
-    asked: Asked | None = None
+    hints: KernelHints | None = None
 
     @property
     def exact(self) -> bool:
@@ -281,7 +281,7 @@ class Program:
             for each in self.instructions
             for part in (each.operation, *each.steps)
         )
-        return not differs and any(storage.grid is not None for storage in self.storages)
+        return not differs and any(buffer.grid is not None for buffer in self.buffers)
 
 
 def name_of(part: Any) -> str:

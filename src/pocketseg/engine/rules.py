@@ -16,6 +16,7 @@ from pocketseg.engine.program import (
     Add,
     AveragePool,
     Bilinear,
+    Buffer,
     Clip,
     Convolution,
     Copy,
@@ -29,19 +30,18 @@ from pocketseg.engine.program import (
     Pad,
     Program,
     Step,
-    Storage,
     TernaryTanh,
     Transposed,
     View,
     Weights,
     Window,
 )
-from pocketseg.grids import Grid, Powers, Signs, Uniform
+from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 
 MOST_WEIGHTS = 2**27
 MOST_CONSTANTS = 2**24
 MOST_CHANNELS = 2**22
-MOST_STORAGES = 2**14
+MOST_BUFFERS = 2**14
 MOST_PLANES = 8
 # Sums stay exact in f64.
 LARGEST_SUM = 2.0**53
@@ -66,23 +66,23 @@ def check(program: Program) -> None:
     """Hold a program to all rules.
 
     Args:
-        program: as it was read, of checked grids; storages share them, by identity.
+        program: as it was read, of checked grids; buffers share them, by identity.
 
     Raises:
         RuleError: the first rule that it does not keep to.
     """
     sides = program.in_channels, program.out_channels, program.multiple
     require(all(sides), "a net without channels")
-    require(len(program.storages) <= MOST_STORAGES, f"more than {MOST_STORAGES} tensors")
-    require(all(storage.channels for storage in program.storages), "a tensor without channels")
-    require(sum(storage.channels for storage in program.storages) <= MOST_CHANNELS, "too many channels")
+    require(len(program.buffers) <= MOST_BUFFERS, f"more than {MOST_BUFFERS} tensors")
+    require(all(buffer.channels for buffer in program.buffers), "a tensor without channels")
+    require(sum(buffer.channels for buffer in program.buffers) <= MOST_CHANNELS, "too many channels")
     require(bool(program.instructions), "a net without an end")
     checker = _Checker(program)
     for each in program.instructions:
         checker.instruction(each, each is program.instructions[-1])
 
 
-def checked(grid: Grid) -> Grid:
+def checked(grid: Quantization) -> Quantization:
     """The grid itself, where it keeps to its rules.
 
     Raises:
@@ -93,20 +93,20 @@ def checked(grid: Grid) -> Grid:
             order = -LARGEST_CODE <= grid.lowest <= grid.zero_point <= grid.highest <= LARGEST_CODE
             scales = grid.scale, grid.inverse_scale
             require(order and all(0 < scale < math.inf for scale in scales), "a grid without order")
-        case Powers():
+        case PowersOfTwo():
             require(1 <= grid.i + grid.f <= LARGEST_POWER, "a grid of too many powers")
-        case Signs():
+        case BinaryPlanes():
             require(1 <= len(grid.gammas) <= MOST_PLANES, "too many planes")
             require(all(0 <= gamma < math.inf for gamma in grid.gammas), "a gamma that is negative or not finite")
     return grid
 
 
-def largest(grid: Grid) -> int:
+def largest(grid: Quantization) -> int:
     """The largest |code − zero point|."""
     match grid:
         case Uniform():
             return max(grid.zero_point - grid.lowest, grid.highest - grid.zero_point)
-        case Powers():
+        case PowersOfTwo():
             return 1 << (grid.i + grid.f - 1)
     return 1
 
@@ -140,14 +140,14 @@ class _Checker:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.written = [_Spans() for _ in program.storages]
+        self.written = [_Spans() for _ in program.buffers]
         self.weights = 0
 
     def instruction(self, it: Instruction, last: bool) -> None:
         require(len(it.reads) == (0 if isinstance(it.operation, Input) else 1), "an operation of other inputs")
         for view in it.reads:
             self.read(view)
-        grid = self.storage(it.reads[0]).grid if it.reads else None
+        grid = self.buffer(it.reads[0]).grid if it.reads else None
         moves = isinstance(it.operation, Copy | MaxPool | Nearest | Pad) and grid is not None
         channels = self.operation(it, grid)
         require(not (moves and it.steps), "a step on codes")
@@ -156,29 +156,29 @@ class _Checker:
         for view in it.writes:
             require(view.channels == channels, "a result in a tensor of other channels")
             self.write(view)
-            require(not moves or self.storage(view).grid is grid, "codes of two grids")
+            require(not moves or self.buffer(view).grid is grid, "codes of two grids")
         ends = isinstance(it.operation, Output)
         require(ends == last, "an end in the middle, or none")
         require(ends != bool(it.writes), "a result that goes nowhere")
         require(not ends or channels == self.program.out_channels, "logits of other channels")
 
-    def storage(self, view: View) -> Storage:
-        return self.program.storages[view.storage]
+    def buffer(self, view: View) -> Buffer:
+        return self.program.buffers[view.buffer]
 
     def view(self, view: View) -> tuple[int, int]:
-        whole, end = self.storage(view), view.first + view.channels
+        whole, end = self.buffer(view), view.first + view.channels
         require(view.channels > 0 and end <= whole.channels, "channels that are not there")
-        if isinstance(whole.grid, Signs):
+        if isinstance(whole.grid, BinaryPlanes):
             require(view.first % 8 == 0 and (end % 8 == 0 or end == whole.channels), "bits within a byte")
         return view.first, end
 
     def read(self, view: View) -> None:
-        require(self.written[view.storage].have(*self.view(view)), "a tensor is read before it is written")
+        require(self.written[view.buffer].have(*self.view(view)), "a tensor is read before it is written")
 
     def write(self, view: View) -> None:
-        require(self.written[view.storage].add(*self.view(view)), "a tensor is written twice")
+        require(self.written[view.buffer].add(*self.view(view)), "a tensor is written twice")
 
-    def operation(self, it: Instruction, grid: Grid | None) -> int:
+    def operation(self, it: Instruction, grid: Quantization | None) -> int:
         """How many channels the result has."""
         operation = it.operation
         channels = it.reads[0].channels if it.reads else self.program.in_channels
@@ -191,7 +191,7 @@ class _Checker:
                 for side in (0, 1):
                     reach = window.dilation[side] * (window.kernel[side] - 1) + 1
                     require(max(window.padding[side::2]) < reach, "a pooling of padding only")
-                require(not isinstance(grid, Signs) or len(grid.gammas) == 1, "a pooling of planes")
+                require(not isinstance(grid, BinaryPlanes) or len(grid.gammas) == 1, "a pooling of planes")
             case AveragePool(window):
                 check_window(window)
                 require(not any(window.padding), "an average of padding")
@@ -202,7 +202,7 @@ class _Checker:
             require(grid is None, "an operation on codes")
         return channels
 
-    def convolution(self, it: Convolution | Transposed, inside: int, grid: Grid | None) -> None:
+    def convolution(self, it: Convolution | Transposed, inside: int, grid: Quantization | None) -> None:
         check_window(it.window)
         require(bool(it.groups and it.channels), "groups that divide no channels")
         require(not inside % it.groups and not it.channels % it.groups, "groups that divide no channels")
@@ -222,7 +222,7 @@ class _Checker:
                 require(math.isfinite(step.beta), "a constant is nan or inf")
             case Add() | Multiply():
                 self.read(step.view)
-                fits = step.view.channels == channels and self.storage(step.view).grid is None
+                fits = step.view.channels == channels and self.buffer(step.view).grid is None
                 require(fits, "two tensors that do not fit")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pocketseg.engine.codec import file_of, program_in
 from pocketseg.engine.library import kernel_names
-from pocketseg.engine.program import Asked, Program, operation_text
+from pocketseg.engine.program import KernelHints, Program, operation_text
 from pocketseg.engine.session import JOINED, Session
 from pocketseg.engine.verification import TOLERANCE, Array, generated, verified
 from pocketseg.errors import ModelFileError
@@ -99,8 +99,8 @@ def tuned(
     ratio = search.ratio() if search.changes else 1.0
     if search.changes and ratio >= CLEARLY:
         log.info("%s: all changes together take %.3f of the time; none is kept", where, ratio)
-        search.changes, search.asked, ratio = {}, {}, 1.0
-    found = search.content(search.asked)
+        search.changes, search.kernels, ratio = {}, {}, 1.0
+    found = search.content(search.kernels)
     if "verification" in container.card:
         verified(Session(found, where, threads), container.card["verification"])
     changes = tuple(search.changes[number] for number in sorted(search.changes))
@@ -114,19 +114,19 @@ class _Search:
         self, program: Program, card: Mapping[str, Any], where: str, size: tuple[int, int], threads: int
     ) -> None:
         self.program, self.card, self.where, self.threads = program, card, where, threads
-        self.asked: dict[int, str] = {}
+        self.kernels: dict[int, str] = {}
         self.changes: dict[int, Change] = {}
         self.tried = 0
         self.untuned = self.best = Session(self.content({}), where, self.threads)
         self.image = generated(program.in_channels, *size)[None]
         self.logits = self.untuned(self.image)
 
-    def content(self, asked: Mapping[int, str]) -> bytes:
-        wanted = Asked(self.untuned.isa, asked) if asked else None
-        return file_of(replace(self.program, asked=wanted), self.card)
+    def content(self, kernels: Mapping[int, str]) -> bytes:
+        wanted = KernelHints(self.untuned.isa, kernels) if kernels else None
+        return file_of(replace(self.program, hints=wanted), self.card)
 
-    def session(self, asked: Mapping[int, str]) -> Session:
-        return Session(self.content(asked), self.where, self.threads)
+    def session(self, kernels: Mapping[int, str]) -> Session:
+        return Session(self.content(kernels), self.where, self.threads)
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
         ends = time.monotonic() + MOST_S
@@ -158,24 +158,24 @@ class _Search:
     def attempt(self, number: int, name: str) -> None:
         """Take the kernel if it is faster in every look."""
         self.tried += 1
-        asked = {**self.asked, number: name}
-        rival, best = self.session(asked), self.best
+        kernels = {**self.kernels, number: name}
+        rival, best = self.session(kernels), self.best
         for turns, most in LOOKS.items():
             ratio = _ratio(rival, best, self.image, turns)
             if ratio >= most:
                 return
             # Opened again, both lie elsewhere in memory: luck does not come twice.
-            rival, best = self.session(asked), self.session(self.asked)
+            rival, best = self.session(kernels), self.session(self.kernels)
         self.compare(rival, name)
         earlier = self.changes[number].ratio if number in self.changes else 1.0
         operation = operation_text(self.program.instructions[number].operation)
         before = self.untuned.kernels[number] or JOINED
         self.changes[number] = Change(number, operation, before, name, earlier * ratio)
-        self.asked, self.best = asked, rival
+        self.kernels, self.best = kernels, rival
 
     def ratio(self) -> float:
         """Of the time with all changes and without any."""
-        return _ratio(self.session(self.asked), self.session({}), self.image, max(LOOKS))
+        return _ratio(self.session(self.kernels), self.session({}), self.image, max(LOOKS))
 
     def compare(self, rival: Session, name: str) -> None:
         found = rival(self.image)

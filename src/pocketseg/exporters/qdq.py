@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from pocketseg.errors import ModelFileError
-from pocketseg.grids import Powers, Signs, Uniform
+from pocketseg.grids import BinaryPlanes, PowersOfTwo, Uniform
 from pocketseg.nets.operations import known
 from pocketseg.quant import Spec
 from pocketseg.quant.apply import graph_of
@@ -184,7 +184,7 @@ def uint8_grid(layer: IntegerConv2d, name: str) -> Uniform | None:
             # With its zero in the middle: x86 kernels multiply unsigned by signed.
             zero_point, lowest, highest = (each + 128 for each in (grid.zero_point, lowest, highest))
             return Uniform(zero_point, lowest, highest, grid.scale, grid.inverse_scale)
-        case Uniform() | Powers() | Signs() | None:
+        case Uniform() | PowersOfTwo() | BinaryPlanes() | None:
             raise _refused(name, "input", layer.input_spec)
 
 

@@ -12,7 +12,7 @@ from pocketseg.engine.codec import program_in
 from pocketseg.engine.container import Container
 from pocketseg.engine.program import operation_text
 from pocketseg.engine.session import JOINED, Session
-from pocketseg.grids import Grid, Powers, Signs, Uniform
+from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import default_threads, read_pseg
 from pocketseg.text import bytes_text
@@ -60,9 +60,9 @@ def inspect_packed(path: str | Path) -> PackedInspection:
 
 
 def _tuned(program: p.Program, isa: str) -> str:
-    if program.asked is None:
+    if program.hints is None:
         return "no machine: the first kernel that fits runs"
-    machine, count = program.asked.machine, len(program.asked.kernels)
+    machine, count = program.hints.machine, len(program.hints.kernels)
     here = "" if machine == isa else f", and not for {isa}, which runs here"
     return f"{machine}, in {count} instruction{'s' * (count != 1)}{here}"
 
@@ -75,7 +75,7 @@ def _rows(program: p.Program) -> Iterator[list[str]]:
     for each in program.instructions:
         into = [str(view.channels) for view in each.reads] or [str(program.in_channels)]
         out = [str(view.channels) for view in each.writes[:1]] or [str(program.out_channels)]
-        forms = [_form(program.storages[view.storage].grid) for view in each.writes]
+        forms = [_form(program.buffers[view.buffer].grid) for view in each.writes]
         steps = ", ".join(p.name_of(step) for step in each.steps)
         yield [
             operation_text(each.operation),
@@ -95,13 +95,13 @@ def _weights(operation: p.Operation) -> tuple[str, str]:
     return f"{planes}{weights.kind}, {weights.bits} bit", bytes_text(len(weights.data))
 
 
-def _form(grid: Grid | None) -> str:
+def _form(grid: Quantization | None) -> str:
     match grid:
         case None:
             return "f32"
         case Uniform():
             return f"codes {grid.lowest} … {grid.highest}"
-        case Powers():
+        case PowersOfTwo():
             return f"powers Q{grid.i}.{grid.f}"
-        case Signs():
+        case BinaryPlanes():
             return f"{len(grid.gammas)}-bit planes" if len(grid.gammas) > 1 else "bits"

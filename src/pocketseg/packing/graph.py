@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pocketseg.engine import program as p
-from pocketseg.grids import Grid
+from pocketseg.grids import Quantization
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Slice:
 class Quantize:
     """f32 to codes."""
 
-    grid: Grid
+    grid: Quantization
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Node:
     op: Op
     inputs: tuple[Node, ...]
     channels: int
-    grid: Grid | None = None
+    grid: Quantization | None = None
     moves: bool = False
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from pocketseg.engine import program as p
 from pocketseg.errors import ModelFileError
-from pocketseg.grids import Grid
+from pocketseg.grids import Quantization
 from pocketseg.nets.operations import IDENTITIES, Operation, argument, known, pair
 from pocketseg.packing.graph import Concat, Graph, Node, Op, Product, Quantize, Slice, Sum
 from pocketseg.packing.weights import float_weights, packed_weights
@@ -63,7 +63,7 @@ class _Lowering:
         return Graph(tuple(self.nodes), self.in_channels, self.multiple)
 
     def add(
-        self, op: Op, inputs: tuple[Node, ...], channels: int, grid: Grid | None = None, *, moves: bool = False
+        self, op: Op, inputs: tuple[Node, ...], channels: int, grid: Quantization | None = None, *, moves: bool = False
     ) -> Node:
         self.nodes.append(Node(op, inputs, channels, grid, moves))
         return self.nodes[-1]
@@ -233,7 +233,7 @@ class _Lowering:
         ]
 
 
-def _grid(spec: Spec, state: State) -> Grid:
+def _grid(spec: Spec, state: State) -> Quantization:
     grid = spec.grid(state)
     if grid is None:
         raise _refused("an input", f"is quantized as {spec}")

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from pocketseg.engine import program as p
-from pocketseg.grids import Grid, Signs
+from pocketseg.grids import BinaryPlanes, Quantization
 from pocketseg.packing.graph import Concat, Graph, Node, Quantize, rebuilt, same
 from pocketseg.packing.weights import float_numbers, float_weights
 
@@ -66,8 +66,8 @@ def quantize_early(graph: Graph) -> Graph:
     return after
 
 
-def _commutes(node: Node, grid: Grid) -> bool:
-    if not node.moves or not isinstance(grid, Signs):
+def _commutes(node: Node, grid: Quantization) -> bool:
+    if not node.moves or not isinstance(grid, BinaryPlanes):
         return node.moves
     match node.op:
         case p.MaxPool():
@@ -79,7 +79,7 @@ def _commutes(node: Node, grid: Grid) -> bool:
 
 def merge_quantizers(graph: Graph) -> Graph:
     """One tensor that is quantized twice on one grid is quantized once."""
-    made: dict[tuple[Node, Grid], Node] = {}
+    made: dict[tuple[Node, Quantization], Node] = {}
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:
         if not isinstance(node.op, Quantize):

@@ -35,7 +35,7 @@ class _Schedule:
         # First node of a chain of operations that are one instruction -> all of them in order.
         self.chains: dict[Node, list[Node]] = {}
         self.absorbed: set[Node] = set()
-        self.storages: list[p.Storage] = []
+        self.buffers: list[p.Buffer] = []
         self.views: dict[Node, p.View] = {}
         self.copied: dict[Node, list[tuple[Node, p.View]]] = {}
 
@@ -48,7 +48,7 @@ class _Schedule:
             image.channels,
             self.graph.nodes[-1].channels,
             self.graph.multiple,
-            tuple(self.storages),
+            tuple(self.buffers),
             tuple(instructions),
         )
 
@@ -91,7 +91,7 @@ class _Schedule:
     # --- where tensors lie --------------------------------------------------------------------------------
 
     def place_concatenations(self) -> None:
-        """From the last one up, so that a concatenation of concatenations is one storage.
+        """From the last one up, so that a concatenation of concatenations is one buffer.
 
         What meets an upsampled tensor is copied beside it: the engine brings both together row by row, and the
         concatenation need not be there as a whole from the time the first of its parts is.
@@ -102,7 +102,7 @@ class _Schedule:
             upsampled = any(isinstance(part.op, p.Nearest) for part in node.inputs)
             whole, first = self.view(node), 0
             for part in node.inputs:
-                place = p.View(whole.storage, whole.first + first, part.channels)
+                place = p.View(whole.buffer, whole.first + first, part.channels)
                 first += part.channels
                 once = node.inputs.count(part) == 1
                 late = upsampled and not isinstance(part.op, p.Nearest)
@@ -116,10 +116,10 @@ class _Schedule:
         if node not in self.views:
             if isinstance(node.op, Slice):
                 source = self.view(node.inputs[0])
-                self.views[node] = p.View(source.storage, source.first + node.op.first, node.channels)
+                self.views[node] = p.View(source.buffer, source.first + node.op.first, node.channels)
             else:
-                self.storages.append(p.Storage(node.channels, node.grid))
-                self.views[node] = p.View(len(self.storages) - 1, 0, node.channels)
+                self.buffers.append(p.Buffer(node.channels, node.grid))
+                self.views[node] = p.View(len(self.buffers) - 1, 0, node.channels)
         return self.views[node]
 
     # --- instructions -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.grids import Signs
+from pocketseg.grids import BinaryPlanes
 from pocketseg.quant.codes import Codes, Form, Pair, Planes, Spec, State, along, inside, rows, sum_but
 
 # The next f32 after 1.
@@ -66,8 +66,8 @@ class Binary(Spec):
     def state(self, measured: Tensor) -> State:
         return State(measured[0] if self.scale == "mean" else torch.ones((), device=measured.device))
 
-    def grid(self, state: State) -> Signs | None:
-        return Signs((1.0,)) if self.scale == "none" else None
+    def grid(self, state: State) -> BinaryPlanes | None:
+        return BinaryPlanes((1.0,)) if self.scale == "none" else None
 
     def encode(self, x: Tensor, state: State) -> Codes:
         return Codes(_sign(x), state.scale, axis=self.axis)
@@ -153,8 +153,8 @@ class ResidualBinary(Spec):
     def state(self, measured: Tensor) -> State:
         return State(measured)
 
-    def grid(self, state: State) -> Signs | None:
-        return Signs(tuple(float(gamma) for gamma in state.scale)) if self.axis is None else None
+    def grid(self, state: State) -> BinaryPlanes | None:
+        return BinaryPlanes(tuple(float(gamma) for gamma in state.scale)) if self.axis is None else None
 
     def encode(self, x: Tensor, state: State) -> Planes:
         planes = []

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import TrainingError
-from pocketseg.grids import Grid
+from pocketseg.grids import Quantization
 
 # Scales below the smallest normal f32 have no finite inverse.
 TINY = 2.0**-126
@@ -186,7 +186,7 @@ class Spec(ABC):
     def state(self, measured: Tensor) -> State:
         """The grid that belongs to a measurement, or to a moving average of measurements."""
 
-    def grid(self, state: State) -> Grid | None:
+    def grid(self, state: State) -> Quantization | None:
         """What its codes mean as the input of a layer on integers; None where there is no such layer for it."""
         return None
 

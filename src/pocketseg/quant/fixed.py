@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pocketseg.errors import RecipeError
-from pocketseg.grids import Powers, Uniform
+from pocketseg.grids import PowersOfTwo, Uniform
 from pocketseg.quant.codes import Codes, Form, Pair, Spec, State, inside, on_grid, rint
 
 MOST_BITS = 16
@@ -125,8 +125,8 @@ class PowerOfTwo(_Qif):
     def levels(self) -> int:
         return 2 * (self.i + self.f) + 1
 
-    def grid(self, state: State) -> Powers:
-        return Powers(self.i, self.f)
+    def grid(self, state: State) -> PowersOfTwo:
+        return PowersOfTwo(self.i, self.f)
 
     def encode(self, x: Tensor, state: State) -> Codes:
         mantissa, exponent = torch.frexp(x)

@@ -11,7 +11,7 @@ from helpers.packed_models import asking, changed, packed
 from pocketseg.engine.codec import encode, file_of, program_in
 from pocketseg.engine.container import HEADER, read_container
 from pocketseg.engine.library import kernel_names
-from pocketseg.engine.program import Asked
+from pocketseg.engine.program import KernelHints
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
 
@@ -59,10 +59,10 @@ def instructions() -> int:
 def test_there_and_back():
     plain, content = packed(*MODEL), tuned("abacus")
     program, container = program_in(content, "here")
-    assert program.asked == Asked("abacus", KERNELS)
+    assert program.hints == KernelHints("abacus", KERNELS)
     assert file_of(program, container.card) == content
-    assert file_of(dataclasses.replace(program, asked=None), container.card) == plain
-    assert program_in(plain, "here")[0].asked is None
+    assert file_of(dataclasses.replace(program, hints=None), container.card) == plain
+    assert program_in(plain, "here")[0].hints is None
 
 
 def test_a_file_that_asks_for_nothing_is_of_version_1():
@@ -124,30 +124,32 @@ def test_the_longest_name_and_the_most_names():
     many = [b"a" * 63, *(b"%d" % number for number in range(254))]
     content = with_block(names(b"z" * 63) + b"\xff" + names(*many) + b"\xff" * instructions())
     assert both(content) == (None, None)
-    asked = program_in(content, "here")[0].asked
-    assert asked is not None and set(asked.kernels.values()) == {"253"} and len(asked.kernels) == instructions()
+    hints = program_in(content, "here")[0].hints
+    assert hints is not None and set(hints.kernels.values()) == {"253"} and len(hints.kernels) == instructions()
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "hints",
     [
-        Asked("avx2", {}), Asked("avx2", {10_000: "a"}), Asked("avx2", {-1: "a"}), Asked("", {0: "a"}),
-        Asked("avx2", {0: ""}), Asked("avx2", {0: "a" * 64}), Asked("avx2", {0: "a b"}), Asked("avx2", {0: "é"}),
+        KernelHints("avx2", {}), KernelHints("avx2", {10_000: "a"}),
+        KernelHints("avx2", {-1: "a"}), KernelHints("", {0: "a"}),
+        KernelHints("avx2", {0: ""}), KernelHints("avx2", {0: "a" * 64}),
+        KernelHints("avx2", {0: "a b"}), KernelHints("avx2", {0: "é"}),
     ],
     ids=str,
 )  # fmt: skip
-def test_the_writer_refuses_what_no_reader_takes(asked):
+def test_the_writer_refuses_what_no_reader_takes(hints):
     program, _ = program_in(packed(*MODEL), "here")
     with pytest.raises(ModelFileError, match="asks for"):
-        encode(dataclasses.replace(program, asked=asked))
+        encode(dataclasses.replace(program, hints=hints))
 
 
 def test_more_names_than_a_byte_counts():
     program, _ = program_in(packed(*MODEL), "here")
     longer = program.instructions * 20
-    many = Asked("avx2", {number: f"kernel{number}" for number in range(256)})
+    many = KernelHints("avx2", {number: f"kernel{number}" for number in range(256)})
     with pytest.raises(ModelFileError, match="too large for this format"):
-        encode(dataclasses.replace(program, instructions=longer, asked=many))
+        encode(dataclasses.replace(program, instructions=longer, hints=many))
 
 
 def test_names_are_a_set_and_a_kernel():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.reader_cases import CASES, GOOD, MORE, conv, made, step, storage, view
+from helpers.reader_cases import CASES, GOOD, MORE, buffer, conv, made, step, view
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.session import Session
@@ -21,7 +21,7 @@ def opened(*parts, **options):
 
 
 def test_the_least_net():
-    session = opened([storage()])
+    session = opened([buffer()])
     image = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
     assert np.array_equal(session(image), image)
 
@@ -75,14 +75,14 @@ def test_refused(what):
 def test_sizes_that_do_not_fit(operation, what, error):
     side = 260 if "66300" in what else 4
     with pytest.raises(error, match=what):
-        opened([storage(), storage()], step(operation)).arena_bytes(side, side)
+        opened([buffer(), buffer()], step(operation)).arena_bytes(side, side)
 
 
 def test_tensors_of_two_sizes_do_not_meet():
     large = step(p.Nearest((2, 2)))
-    joined = opened([storage(), storage(4)], step(p.Copy(), write=view(1, 2)), dataclasses.replace(large), out=view(1))
+    joined = opened([buffer(), buffer(4)], step(p.Copy(), write=view(1, 2)), dataclasses.replace(large), out=view(1))
     with pytest.raises(ModelFileError, match="puts tensors of two sizes together"):
         joined.arena_bytes(4, 4)
-    added = opened([storage(), storage(), storage()], large, step(p.Copy(), write=view(2), steps=[p.Add(view(1))]))
+    added = opened([buffer(), buffer(), buffer()], large, step(p.Copy(), write=view(2), steps=[p.Add(view(1))]))
     with pytest.raises(ModelFileError, match="brings tensors of two sizes together"):
         added.arena_bytes(4, 4)

@@ -9,7 +9,7 @@ from torch import nn
 
 from pocketseg.engine import program as p
 from pocketseg.errors import ModelFileError
-from pocketseg.grids import Signs, Uniform
+from pocketseg.grids import BinaryPlanes, Uniform
 from pocketseg.packing import passes
 from pocketseg.packing.graph import Concat, Graph, Node, Quantize, rebuilt, same
 from pocketseg.packing.lower import lowered
@@ -17,8 +17,8 @@ from pocketseg.packing.schedule import scheduled
 
 BYTES = Uniform(0, 0, 255, 0.5, 2.0)
 OTHER = Uniform(3, 0, 255, 0.25, 4.0)
-TWO_PLANES = Signs((0.5, 0.25))
-ONE_PLANE = Signs((1.0,))
+TWO_PLANES = BinaryPlanes((0.5, 0.25))
+ONE_PLANE = BinaryPlanes((1.0,))
 WINDOW = p.Window((2, 2), (2, 2))
 
 
@@ -143,7 +143,7 @@ def test_one_instruction_writes_f32_and_two_kinds_of_codes():
     program = scheduled(Graph((image, relu, codes, others, *ends, out), 8, 1))
     first = program.instructions[0]
     assert isinstance(first.operation, p.Input) and first.steps == (p.Relu(),)
-    assert [program.storages[view.storage].grid for view in first.writes] == [None, BYTES, OTHER]
+    assert [program.buffers[view.buffer].grid for view in first.writes] == [None, BYTES, OTHER]
 
 
 def test_concatenations_of_concatenations_are_one_storage():
@@ -154,9 +154,9 @@ def test_concatenations_of_concatenations_are_one_storage():
     out = node(p.Output(), outer, channels=24)
     nodes = (image, *parts[:2], inner, parts[2], outer, out)
     program = scheduled(Graph(nodes, 8, 1))
-    assert [storage.channels for storage in program.storages] == [24, 8]
+    assert [buffer.channels for buffer in program.buffers] == [24, 8]
     written = [each.writes[0] for each in program.instructions[1:4]]
-    assert [(view.storage, view.first) for view in written] == [(0, 0), (0, 8), (0, 16)]
+    assert [(view.buffer, view.first) for view in written] == [(0, 0), (0, 8), (0, 16)]
     plain = scheduled(Graph(nodes, 8, 1), fuse=False)
     assert len(plain.instructions) == len(program.instructions) + 4
 

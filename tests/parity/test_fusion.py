@@ -52,7 +52,7 @@ def test_many_rows_on_many_threads(name, scheme, options):
 
 
 def test_tensors_of_the_image_s_size_are_not_kept():
-    """Without turns three of them would be there at once, and the concatenation from the first block to the last."""
+    """Without fusion three of them would be there at once, and the concatenation from the first block to the last."""
     file = file_of(program_of(integers("thin_unet", "w8a8", width=32, blocks=3, conv="separable"), 1), {})
     assert Session(file, "here", 1).arena_bytes(512, 512) < 2 * 32 * 512 * 512
 
@@ -71,10 +71,10 @@ def test_what_is_pooled_and_kept_is_computed_as_a_whole(height, kernel, stride, 
         return p.Convolution(window, 1, outputs, numbers, None, np.zeros(outputs, np.float32))
 
     pool = p.MaxPool(p.Window((kernel, kernel), (stride, stride), (1, 1), (0, 0, 0, 0)))
-    views = [p.View(storage, 0, channels) for storage, channels in enumerate((1, 4, 4, 4, 1))]
+    views = [p.View(buffer, 0, channels) for buffer, channels in enumerate((1, 4, 4, 4, 1))]
     image, pooled_from, kept, pooled, last = views
     program = p.Program(
-        1, 1, 1, tuple(p.Storage(view.channels) for view in views),
+        1, 1, 1, tuple(p.Buffer(view.channels) for view in views),
         (
             p.Instruction(p.Input(), (), (), (image,)),
             p.Instruction(convolution(kernels[0], 1), (image,), (), (pooled_from, kept)),
