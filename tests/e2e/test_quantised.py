@@ -53,6 +53,7 @@ def test_every_quantised_stage_is_packed_and_means_the_same(trained):
     assert sizes["w2"] < sizes["after"]
 
 
+@pytest.mark.slow("commands; the next but few chooses without them")
 def test_a_stage_is_chosen_by_name(trained, tmp_path):
     folder, data = trained
     run, case = folder / "run", pocketseg.data.Cases.open(data)[0]
@@ -111,6 +112,7 @@ def test_the_last_stage_is_judged_on_integers(trained):
     assert row["dice"] == pytest.approx(found.dice, abs=1e-9)
 
 
+@pytest.mark.slow("two commands; test_inspect.py has them")
 def test_inspect_tells_bits_levels_and_bytes(trained):
     folder, _ = trained
     done = run_cli("inspect", folder / "run/fold-0/w2/best.safetensors")
@@ -122,6 +124,7 @@ def test_inspect_tells_bits_levels_and_bytes(trained):
     assert layers["decoder.0.0"]["packed_bytes"] == 16 * 8 * 9 * 2 // 8
 
 
+@pytest.mark.slow("trains three times; test_kill.py resumes")
 def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
     """The last stage again, from the float run's checkpoint of its first epoch: same bytes."""
     _, data = trained
