@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pocketseg.errors import TrainingError
-from pocketseg.grids import Powers, Uniform
+from pocketseg.grids import PowersOfTwo, Uniform
 from pocketseg.quant import (
     QUANTIZERS,
     Binary,
@@ -194,7 +194,7 @@ def test_a_kind_is_what_it_says_of_itself(spec):
     if isinstance(grid, Uniform):
         codes = torch.round(x * np.float32(grid.inverse_scale)) + grid.zero_point
         meant = (codes.clamp(grid.lowest, grid.highest) - grid.zero_point) * np.float32(grid.scale)
-    elif isinstance(grid, Powers):
+    elif isinstance(grid, PowersOfTwo):
         codes = spec.quantize(x, state).codes.abs()
         assert codes.max() <= 2 ** (grid.i + grid.f - 1) and spec.form == "powers"
         return
