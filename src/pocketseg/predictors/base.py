@@ -95,10 +95,9 @@ class NetPredictor:
             DataError: it is not an image, cannot be meant as one, holds nan or inf, or a volume of several slices.
 
         Example:
-            >>> found = pocketseg.load("model.pseg").segment("scan.png")  # doctest: +SKIP
-            >>> found  # doctest: +SKIP
-            <Segmentation 384×512: 1 × lesion>
-            >>> found.objects[0].area_px, found.save("mask.png")  # doctest: +SKIP
+            found = pocketseg.load("model.pseg").segment("scan.png")
+            print(found, found.objects[0].area_px)
+            found.save("mask.png")
         """
         pixels, known = read_given(image, None if spacing_mm is None else as_spacing(spacing_mm), self.pipeline.reading)
         probabilities = self.predict(pixels, known)
