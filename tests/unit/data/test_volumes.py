@@ -528,6 +528,16 @@ def test_scaled_voxels_are_those_of_nibabel(tmp_path):
         assert found.dtype == (np.float32 if slope not in (0, 1) else np.int16)
 
 
+@pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6, 1), (1, 1, 6), (1, 1, 1), (2, 1, 3)])
+def test_scaled_voxels_of_any_shape(tmp_path, shape):
+    write_nifti(tmp_path / "a.nii", np.arange(np.prod(shape), dtype=np.int16).reshape(shape))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[112:120] = np.array([2, 1], "<f4").tobytes()  # scl_slope, scl_inter
+    (tmp_path / "b.nii").write_bytes(content)
+    found = open_volume(tmp_path / "b.nii").voxels()
+    np.testing.assert_array_equal(found, 2 * np.arange(np.prod(shape)).reshape(shape) + 1)
+
+
 def test_extensions_are_passed_over(tmp_path):
     image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
     plain = write_nifti(tmp_path / "plain.nii.gz", np.asanyarray(image.dataobj))

@@ -52,11 +52,12 @@ def _scaled(values: Pixels, slope: float, inter: float) -> Pixels:
     """Voxels in the file's units: in f64, as nibabel has them, but a layer at a time and kept as f32."""
     if (slope, inter) == (1, 0):
         return values
-    scaled = np.empty_like(values, np.float32, subok=False)
+    slowest_first = layers(values)
+    scaled = np.empty(slowest_first.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for layer, stored in zip(layers(scaled), layers(values), strict=True):
+        for layer, stored in zip(scaled, slowest_first, strict=True):
             layer[...] = _nibabel().volumeutils.apply_read_scaling(stored, np.float64(slope), np.float64(inter))
-    return scaled
+    return scaled if slowest_first is values else scaled.T
 
 
 def _nibabel() -> Any:
