@@ -396,7 +396,7 @@ def test_what_pack_rounds_passes_the_gate(trained_run, phantom_data, tmp_path):
 def test_a_rounded_model_that_broke_down_is_not_written(trained_run, tmp_path, monkeypatch, damage):
     (best,) = trained_run.glob("fold-0/*/best.safetensors")
     exact = Model.load(best)
-    images = packing._images(ModelSource.resolve(trained_run), exact.pipeline, [])
+    images = packing._validation_images(ModelSource.resolve(trained_run))
     assert len(images) > 1 and all(each.truth is not None for each in images)
     forward = exact.predictor().forward
 

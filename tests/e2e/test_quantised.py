@@ -169,7 +169,7 @@ def test_a_stage_is_chosen_by_its_folder_or_its_name(trained):
     assert judged.summaries[0].cases == 32
     exported = pocketseg.export(folder / "run", stage="float")
     assert exported.file == folder / "run/fold-0/float.onnx" and not exported.parity.quantised
-    with pytest.raises(pocketseg.errors.RunError, match=r"--stage flaot: .* has no such stage → did you mean float"):
+    with pytest.raises(pocketseg.errors.RunError, match=r"has no stage \'flaot\' → did you mean float"):
         pocketseg.export(folder / "run", stage="flaot")
 
 

@@ -127,7 +127,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, RuntimeError, MemoryError, struct.error,
         zipfile.BadZipFile,
     ) as error:  # fmt: skip
-        what, fix = f"is truncated or no PyTorch file ({error})", "use another copy, or save the state dict again"
+        what, fix = f"is damaged or not a PyTorch file ({error})", "use another copy, or save the state dict again"
         raise memory.told(error, ModelFileError(str(path), what, fix)) from None
 
 

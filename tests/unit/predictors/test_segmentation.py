@@ -107,7 +107,7 @@ def test_a_volume_of_one_slice_brings_its_pixel_size(predictor, picture, tmp_pat
         (3.5, "has the shape"),
         (np.zeros((4, 4, 2, 2)), "has the shape"),
         (np.full((4, 4), np.nan), "nan|NaN"),
-        (object(), "not an array"),
+        (object(), "holds object"),
     ],
 )
 def test_what_is_no_image_is_our_error(predictor, given, words):

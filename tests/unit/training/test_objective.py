@@ -193,7 +193,7 @@ def test_a_teacher_by_maps_is_moved_like_the_image(start):
     inputs = training._inputs(training.train.part[:3], 0)
     from_image = (inputs.images * 0.1 + 0.3).clamp(0, 1)
     # A map that is the image itself, and noise on the image only.
-    moved = (inputs.given - from_image).abs().mean()
+    moved = (inputs.teacher_probabilities - from_image).abs().mean()
     straight = torch.stack([torch.from_numpy(case_map(training, case)) for case in training.train.part[:3]])
     assert moved < 0.6 * (straight - from_image).abs().mean()
 

@@ -60,7 +60,8 @@ def test_torn_safetensors(path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "no PyTorch file"), (b"\x89HDF\r\n\x1a\n", ".h5"), (b"hello, world", "no PyTorch")]
+    ("content", "words"),
+    [(b"", "not a PyTorch file"), (b"\x89HDF\r\n\x1a\n", ".h5"), (b"hello, world", "not a PyTorch file")],
 )
 def test_other_files(path, content, words):
     path.write_bytes(content)
