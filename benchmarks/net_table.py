@@ -5,7 +5,7 @@ only ever slows. Each net is timed in turns with `thin_unet`; the ratio is the m
 from `busi.py --nets`, images a second from `net_speed.py`.
 
     python benchmarks/net_table.py --json benchmarks/results/net_table.jsonl
-    python benchmarks/net_table.py --nets --markdown docs/nets.md     # only writes the table anew
+    python benchmarks/net_table.py --nets --markdown docs/nets.md     # only writes the table again
 """
 
 from __future__ import annotations

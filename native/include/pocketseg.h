@@ -37,9 +37,9 @@ extern "C" {
 /* What functions return; 0 is success. */
 enum pseg_status {
     PSEG_OK = 0,
-    PSEG_NOT_A_MODEL = 1,  /* the bytes are no packed model */
+    PSEG_NOT_A_MODEL = 1,  /* the bytes are not a packed model */
     PSEG_TOO_NEW = 2,      /* written by a newer version */
-    PSEG_DAMAGED = 3,      /* torn, altered, or inconsistent */
+    PSEG_DAMAGED = 3,      /* truncated, altered, or inconsistent */
     PSEG_TOO_LARGE = 4,    /* above a limit of this library or of this machine's addresses */
     PSEG_BAD_ARGUMENT = 5, /* a size, a pointer, a number of threads, an arena, or POCKETSEG_ISA */
     PSEG_NO_MEMORY = 6,    /* of the machine, or no more threads */

@@ -16,7 +16,8 @@ float uniform(const Quantization& grid, float x) {
     return !(code > low) ? low : code < high ? code : high;
 }
 
-// ±2^rint(log₂|x|) in steps of 2^-f. √½ is no f32: the mantissa is above it exactly where it is above its nearest f32.
+// ±2^rint(log₂|x|) in steps of 2^-f. √½ is not an f32: the mantissa is above it exactly where it is above its nearest
+// f32.
 int32_t power(const Quantization& grid, float x) {
     int exponent;
     const float mantissa = std::frexp(x, &exponent);

@@ -31,7 +31,7 @@ struct FusionGroup {
 
 struct Fusion {
     std::vector<FusionGroup> groups;
-    std::vector<uint32_t> rings;  // rows that are kept of each buffer, a power of two; 0: it is no ring
+    std::vector<uint32_t> rings;  // rows that are kept of each buffer, a power of two; 0: it is not a ring
     std::vector<size_t> offsets;  // of each ring in the memory of a thread
 };
 

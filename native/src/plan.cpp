@@ -124,7 +124,7 @@ uint64_t group_bytes(const Program& program, const Operators& operators, const S
     return group.ring_bytes + most;
 }
 
-// Buffers that are no rings, from the group that first writes them to the last one that reads them.
+// Buffers that are not rings, from the group that first writes them to the last one that reads them.
 std::vector<Block> blocks_of(const Program& program, const Operators& operators, const Plan& plan) {
     std::vector<Block> blocks;
     std::vector<size_t> block_of(program.buffers.size(), SIZE_MAX);

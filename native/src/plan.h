@@ -16,7 +16,7 @@ struct Plan {
     uint32_t threads = 0;
     Shapes shapes;
     Fusion fusion;                // groups in the order in which they run
-    std::vector<size_t> offsets;  // of each buffer that is no ring, in the arena
+    std::vector<size_t> offsets;  // of each buffer that is not a ring, in the arena
     size_t scratch_offset = 0;    // memory of the first thread: rings, then what kernels need
     size_t scratch_bytes = 0;     // of one thread
     size_t arena_bytes = 0;       // with what aligning the caller's pointer may cost

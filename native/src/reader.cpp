@@ -471,10 +471,10 @@ private:
 
 ModelFile read_model(const uint8_t* bytes, size_t length) {
     if (length < sizeof MAGIC || std::memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
-        throw Fault(PSEG_NOT_A_MODEL, "the bytes are no packed model");
+        throw Fault(PSEG_NOT_A_MODEL, "the bytes are not a packed model");
     if (length > MAX_FILE_BYTES)
         throw Fault(PSEG_TOO_LARGE, "the file has more than %llu bytes", (unsigned long long)MAX_FILE_BYTES);
-    require(length >= HEADER_BYTES, "it is torn");
+    require(length >= HEADER_BYTES, "it is truncated");
     Cursor header(bytes + sizeof MAGIC, DIGEST_AT - sizeof MAGIC);
     const uint32_t version = header.u32(), zero = header.u32();
     if (version > FORMAT_VERSION)
@@ -482,7 +482,7 @@ ModelFile read_model(const uint8_t* bytes, size_t length) {
     require(version > 0 && zero == 0, "its header is wrong");
     uint64_t sizes[4];
     for (uint64_t& size : sizes) size = header.number(8);
-    require(sizes[0] == length, "it is torn");
+    require(sizes[0] == length, "it is truncated");
     uint64_t left = length - HEADER_BYTES;
     for (int i = 1; i < 4; ++i) {
         require(sizes[i] <= left, "its sections are longer than it is");

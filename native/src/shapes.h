@@ -55,10 +55,10 @@ inline uint32_t taps(const Instruction& it) { return uint32_t(it.window.kernel[0
 inline uint32_t group_inputs(const Instruction& it) { return it.reads[0].channels / it.groups; }
 inline uint32_t group_outputs(const Instruction& it) { return it.channels / it.groups; }
 
-// Bit planes of a tensor; 1 of all that are no bits.
+// Bit planes of a tensor; 1 of all that are not bits.
 inline uint32_t planes_of(const Quantization* grid) { return grid ? uint32_t(grid->planes) : 1; }
 
-// Bytes of a number that is no bit.
+// Bytes of a number that is not a bit.
 inline uint32_t bytes_of(Type type) { return type == Type::f32 || type == Type::s32 ? 4 : 1; }
 
 // Whether a step takes a second tensor.

@@ -27,13 +27,13 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no zip, or has more members than any that is meant well.
+        ValueError: it is not a zip, or has more members than any that is meant well.
     """
     with open_regular(path) as file:
         try:
             archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, *OF_DAMAGE) as error:
-            raise ValueError(f"is no readable zip ({error})") from None
+            raise ValueError(f"is not a readable zip ({error})") from None
         with archive:
             if len(archive.infolist()) > MOST_MEMBERS:
                 raise ValueError(f"it has more than {MOST_MEMBERS:,} members")

@@ -10,7 +10,7 @@ def json_object(content: str | bytes) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        ValueError: it is no JSON, no object, or nested so deeply that it cannot be read.
+        ValueError: it is not JSON, not an object, or nested so deeply that it cannot be read.
 
     Example:
         >>> json_object('{"version": 1}')

@@ -123,7 +123,7 @@ class RecipeError(PocketsegError):
 
 
 class ModelFileError(PocketsegError):
-    """A model or checkpoint file that is torn, altered, of another kind, or too new."""
+    """A model or checkpoint file that is truncated, altered, of another kind, or too new."""
 
     exit_code = 2
 

@@ -110,7 +110,7 @@ def read_text(path: Path, most_bytes: int = LARGEST_TEXT) -> str:
 
     Raises:
         OSError: as `read_file`.
-        UnicodeDecodeError: it is no text.
+        UnicodeDecodeError: it is not text.
     """
     return read_file(path, most_bytes).decode("utf-8-sig")
 
@@ -118,7 +118,7 @@ def read_text(path: Path, most_bytes: int = LARGEST_TEXT) -> str:
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write to a temporary name in the same folder, flush, rename: a reader sees the old file or the new one.
 
-    A file name in text that is no UTF-8 keeps its bytes.
+    A file name in text that is not UTF-8 keeps its bytes.
 
     Raises:
         EnvironmentProblem: no space, no permission, or another fault; the old file is still there.
@@ -131,7 +131,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as `write_atomically` does.
 
-    Bytes of a file name that are no UTF-8 stand as escapes (`\\udcff`), as which every JSON reader gives them back.
+    Bytes of a file name that are not UTF-8 stand as escapes (`\\udcff`), as which every JSON reader gives them back.
 
     Raises:
         EnvironmentProblem: as `write_atomically`.
@@ -145,7 +145,7 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
     """An empty temporary file beside `path`, to be filled; it becomes `path` when the block ends without an error.
 
     Raises:
-        DataError: something is there that is no file.
+        DataError: something is there that is not a file.
         EnvironmentProblem: it cannot be written; what was at `path` is still there.
     """
     try:

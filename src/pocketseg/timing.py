@@ -55,7 +55,7 @@ class Timing:
 def in_turns(
     rivals: Mapping[Name, Callable[[], object]], *, turns: int = 10, turn_s: float = 0.1, slow_s: float = 1.0
 ) -> dict[Name, Timing]:
-    """Time every rival by turns.
+    """Time every rival interleaved.
 
     Args:
         rivals: what to call, by name.

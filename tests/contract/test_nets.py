@@ -117,7 +117,7 @@ def test_the_output_follows_the_input(name):
     second[0, 0, 16, 16] += 10
     change = (net(second) - net(first)).abs()[0, 0]
     assert change[16, 16] > 0
-    # A net is no constant and no pointwise function.
+    # A net is not a constant and no pointwise function.
     assert (change > 0).sum() > 9
 
 
@@ -416,5 +416,5 @@ def test_training_stays_in_bf16_and_channels_last(name):
 
 @every_net
 def test_an_unknown_option_names_the_near_one(name):
-    with pytest.raises(RecipeError, match=r"net\.widht: is no option of .* did you mean width\?"):
+    with pytest.raises(RecipeError, match=r"net\.widht: is not an option of .* did you mean width\?"):
         build(name, 1, 1, widht=3)

@@ -1,4 +1,4 @@
-"""Quantised nets as ONNX: uint8 activations, int8 weights, the masks of the integer net, and who is refused."""
+"""Quantized nets as ONNX: uint8 activations, int8 weights, the masks of the integer net, and who is refused."""
 
 import numpy as np
 import onnx
@@ -133,7 +133,7 @@ def test_schemes_without_a_form_name_the_packed_file(text, what, tmp_path):
 
 
 def one_layer(weights, inputs, norm=None):
-    """The integer form of one convolution on a grid whose scale is a power of two, so that nothing is rounded anew."""
+    """The integer form of one convolution on a grid whose scale is a power of two, so that nothing is rounded again."""
     generator = torch.Generator().manual_seed(3)
     conv = nn.Conv2d(3, 4, 3, padding=1)
     with torch.no_grad():
@@ -167,7 +167,7 @@ def test_weights_and_bias_mean_the_same(bits, inputs):
 
 
 def test_a_quantiser_stands_behind_the_producer():
-    """Pooling and concatenation run on codes: what enters them was dequantised."""
+    """Pooling and concatenation run on codes: what enters them was dequantized."""
     graph = with_qdq(integer_net(trained("thin_unet", "w8a8").core)).graph
     pools = [node for node in graph.nodes if "max_pool" in node.name or node.name.startswith("cat")]
     assert len(pools) == 4

@@ -1,6 +1,6 @@
 """Every command and every Python block of README and docs runs, page by page, on a small data set.
 
-Trainings get one epoch on 32×32 pixels and phantoms few cases; nothing else is changed. README and the tutorial run in
+Trainings get one epoch on 32×32 pixels and phantoms few cases; nothing else is changed. README runs in
 `make test`, all pages in `make test-all`.
 """
 
@@ -21,7 +21,8 @@ from blocks import Block, blocks, pages
 import pocketseg
 from pocketseg.cli.verbs import app
 
-QUICK_PAGES = ("README.md", "docs/tutorials/breast-ultrasound.md")
+# Those that begin with a training.
+FIRST_PAGES = ("README.md", "docs/tutorials/breast-ultrasound.md")
 SMALL = ("data.size=[32,32]", "stages.*.epochs=1", "stages.*.batch=8", "stages.*.precision=f32")
 # What commands get besides, so that they end in seconds; the last of two options counts.
 ADDED = {
@@ -44,7 +45,7 @@ def runnable(page: str) -> list[Block]:
 
 
 PAGES = [
-    pytest.param(page, marks=[] if page in QUICK_PAGES else pytest.mark.slow("trainings of all pages"))
+    pytest.param(page, marks=[] if page == "README.md" else pytest.mark.slow("trainings of all pages"))
     for page in pages()
     if runnable(page)
 ]
@@ -109,7 +110,7 @@ def test_every_block_runs(
     page: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "reader"
-    shutil.copytree(request.getfixturevalue("images" if page in QUICK_PAGES else "trained"), folder)
+    shutil.copytree(request.getfixturevalue("images" if page in FIRST_PAGES else "trained"), folder)
     for make in NEEDS.get(page, ()):
         make(folder)
     monkeypatch.chdir(folder)

@@ -97,7 +97,7 @@ def test_a_damaged_one_is_not_used(run, said):
     file = run / "fold-0/model.pseg"
     file.write_bytes(file.read_bytes()[:-3])
     assert pocketseg.load(run).runtime.startswith("torch")
-    assert "is not used: it is torn" in said.text
+    assert "is not used: it is truncated" in said.text
 
 
 def test_packed_with_fewer_bits_lies_beside(run, phantom_data):

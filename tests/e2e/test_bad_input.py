@@ -40,6 +40,7 @@ def test_every_bad_file_is_named_before_training(tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow("a command more; others here are refused too")
 def test_missing_masks_are_all_named(tmp_path):
     for name in ("a", "b", "c"):
         save(tmp_path / f"images/{name}.png", np.zeros((16, 16), np.uint8))
@@ -64,8 +65,8 @@ def test_all_faults_of_a_recipe_at_once(phantom_data, tmp_path):
         (("train", "thin-unet", "--data", "/no/such/folder", "--out", "y"), "/no/such/folder"),
         (("evaluate", "/no/such.onnx", "x"), "does not exist"),
         (("predict", "/no/such.onnx", "x.png", "--out", "y"), "does not exist"),
-        (("export", "/no/such/run"), "is no run folder"),
-        (("report", "/no/such/run"), "is no run folder"),
+        (("export", "/no/such/run"), "is not a run folder"),
+        (("report", "/no/such/run"), "is not a run folder"),
         (("recipes", "show", "thin-unett"), "did you mean thin-unet"),
     ],
 )
@@ -73,12 +74,14 @@ def test_wrong_names(arguments, told, tmp_path):
     refused(run_cli(*arguments, cwd=tmp_path), told)
 
 
+@pytest.mark.slow("a command more; others here are refused too")
 def test_unknown_device(phantom_data, tmp_path):
     done = run_cli("train", "demo", "--data", phantom_data, "--out", tmp_path / "r", "--device", "cuda:99")
     refused(done, "cuda:99", code=3)
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow("a command more; others here are refused too")
 def test_output_that_cannot_be_written(phantom_data, tmp_path):
     (tmp_path / "file").write_text("here lies a file")
     done = run_cli("train", "demo", "--data", phantom_data, "--out", tmp_path / "file/run", *overrides())
@@ -115,6 +118,7 @@ def test_model_files_that_are_none(phantom_data, exported, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow("a command more; others here are refused too")
 def test_group_in_two_parts_of_a_given_split(phantom_data, trained_run, tmp_path):
     text = (trained_run / "split.json").read_text()
     import json

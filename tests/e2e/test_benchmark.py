@@ -128,6 +128,7 @@ def test_what_is_refused(trained_run, exported, monkeypatch, tmp_path):
         pocketseg.benchmark(trained_run, image=tmp_path / "nowhere.png", **QUICK)
 
 
+@pytest.mark.slow("three runtimes in a process; this file has `benchmark`")
 def test_the_benchmark_of_the_engine_works(tmp_path, tool):
     """Every part of it, on the smallest net."""
     tool("cc")

@@ -77,7 +77,7 @@ def test_regions_of_imagej_there_and_back(tmp_path):
     assert again and (tmp_path / "rois/a.zip").read_bytes() == (tmp_path / "rois2/a.zip").read_bytes()
     content = (tmp_path / "rois/a.zip").read_bytes()
     (tmp_path / "rois/a.zip").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match="is no readable ImageJ ROI file"):
+    with pytest.raises(DataError, match="is not a readable ImageJ ROI file"):
         convert("rois-to-masks", tmp_path / "rois", tmp_path / "torn", options)
 
 

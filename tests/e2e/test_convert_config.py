@@ -2,6 +2,8 @@
 
 import csv
 
+import pytest
+
 from helpers.commands import read_json, run_cli
 from pocketseg.recipes import load_recipe
 
@@ -54,6 +56,7 @@ def test_convert_and_train(phantom_data, tmp_path):
     assert load_recipe(out / "recipe.yaml").stages[0].quant.scheme == "fixed Q0.4/Q6.0"
 
 
+@pytest.mark.slow("a training more")
 def test_the_file_as_it_is_says_its_notes_and_inference_never_trains(phantom_data, tmp_path):
     path, out = tmp_path / "config.yaml", tmp_path / "run"
     path.write_text(CONFIG.replace('"normal"', '"inference"'))

@@ -79,6 +79,7 @@ CHAIN = {
 }
 
 
+@pytest.mark.slow("trains three stages twice; test_kill.py resumes")
 def test_teacher_hints_student_killed_in_the_hint_stage(phantom_data, tmp_path):
     """Killed inside of the hint stage and resumed, all three stages end in the bytes of an undisturbed run."""
     recipe = tmp_path / "chain.yaml"
@@ -128,6 +129,7 @@ def test_another_run(train, trained_run):
     assert "learns from" in log(run)
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 def test_an_ensemble_of_runs(train, trained_run):
     run = train(f"{{runs: [{trained_run}, {trained_run}]}}", *SOFT)
     alone = train(f"{{run: {trained_run}}}", *SOFT, out="alone")
@@ -135,6 +137,7 @@ def test_an_ensemble_of_runs(train, trained_run):
     assert float(history(run)["soft"]) == pytest.approx(float(history(alone)["soft"]), rel=1e-3)
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 def test_an_onnx_file(train, exported, trained_run):
     run = train(f"{{onnx: {exported}}}", *SOFT)
     alone = train(f"{{run: {trained_run}}}", *SOFT, out="alone")
@@ -142,6 +145,7 @@ def test_an_onnx_file(train, exported, trained_run):
     assert "nobody can tell which cases" in log(run)
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 def test_a_folder_of_maps(train, trained_run, phantom_data, tmp_path):
     pocketseg.predict(trained_run, [phantom_data / "images"], tmp_path / "maps", probabilities=True)
     for path in (tmp_path / "maps").iterdir():
@@ -164,6 +168,7 @@ def test_cached_answers_of_a_fixed_set_are_those_of_the_teacher(train, trained_r
     assert not list(live.glob("fold-0/*/teacher*"))
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 @pytest.mark.parametrize(("times", "chosen"), [((1.0, 0.1), "cached"), ((0.1, 1.0), "live")])
 def test_what_was_measured_once_stays(train, trained_run, monkeypatch, times, chosen):
     measured = iter([*times, *reversed(times)])
@@ -176,6 +181,7 @@ def test_what_was_measured_once_stays(train, trained_run, monkeypatch, times, ch
     assert len(list(measured)) == 2 and len(list(run.glob("fold-0/*/teacher/*.npy"))) == kept
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 def test_cached_answers_of_tiles_cover_the_whole_image(phantom_data, tmp_path):
     student = LEARNS | {"name": "student", "distil": {}, "teacher": {"stage": "teacher", "outputs": "cached"}}
     recipe = {
@@ -197,6 +203,7 @@ def test_augmented_samples_ask_the_teacher(train, trained_run):
     assert not list(run.glob("fold-0/*/teacher*"))
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 def test_unlabelled_images_join(train, trained_run, tmp_path):
     pocketseg.phantom(tmp_path / "more", cases=6, size=48, seed=77)
     images = tmp_path / "more/images"
@@ -237,10 +244,10 @@ def test_test_images_among_the_unlabelled(train, trained_run, phantom_data, tmp_
 @pytest.mark.parametrize(
     ("teacher", "more", "kind", "words"),
     [
-        ("{{run: no-such}}", SOFT, RunError, "is no run folder"),
+        ("{{run: no-such}}", SOFT, RunError, "is not a run folder"),
         ("{{run: {run}, stage: zzz}}", SOFT, RunError, "has no stage 'zzz'"),
         ("{{onnx: no-such.onnx}}", SOFT, PocketsegError, "does not exist"),
-        ("{{maps: no-such}}", SOFT, DataError, "is no folder of probability maps"),
+        ("{{maps: no-such}}", SOFT, DataError, "is not a folder of probability maps"),
         ("{{maps: {run}}}", SOFT, DataError, "has no probability map of"),
         ("{{run: {run}, unlabelled: no-such}}", SOFT, DataError, "does not exist"),
         ("{{run: {run}}}", (*SOFT, "normalize.kind=min-max"), RecipeError, "cannot be undone"),
@@ -257,7 +264,7 @@ def test_test_images_among_the_unlabelled(train, trained_run, phantom_data, tmp_
         ("{{run: {run}}}", (), RecipeError, "says nothing without distil or hints"),
         ("{{onnx: a.onnx}}", ("stages.0.hints={{}}",), RecipeError, "hints come from a single net of ours"),
         ("null", SOFT, RecipeError, "need a teacher"),
-        ("{{stage: later}}", SOFT, RecipeError, "which is no earlier stage"),
+        ("{{stage: later}}", SOFT, RecipeError, "which is not an earlier stage"),
     ],
 )  # fmt: skip
 def test_faults(train, trained_run, tmp_path, teacher, more, kind, words):
@@ -266,6 +273,7 @@ def test_faults(train, trained_run, tmp_path, teacher, more, kind, words):
     assert words in text
 
 
+@pytest.mark.slow("a training more; others here have a teacher")
 def test_resuming_with_another_teacher_is_refused(train, trained_run, tmp_path):
     copy = tmp_path / "teacher"
     shutil.copytree(trained_run, copy)

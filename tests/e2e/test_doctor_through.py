@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from helpers.commands import overrides, run_cli
@@ -64,6 +65,7 @@ def test_a_sick_set_is_told_mended_and_trained(phantom_data, tmp_path):
     assert trained.returncode == 0, trained.stderr
 
 
+@pytest.mark.slow("a training more")
 def test_train_refuses_equal_images_in_two_parts_and_warns_once_of_others(phantom_data, tmp_path):
     data = tmp_path / "data"
     for part in ("images", "masks"):

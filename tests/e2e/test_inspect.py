@@ -78,7 +78,7 @@ def test_the_report_shows_the_net(trained_run, tmp_path):
         (("inspect", "unet", "--set", "widht=3"), "did you mean width?"),
         (("inspect", "unet", "--set", "width"), "is not OPTION=VALUE"),
         (("inspect", "unet", "--size", "100", "64"), "take 112×64"),
-        (("inspect", "."), "is no run folder"),
+        (("inspect", "."), "is not a run folder"),
         (("nets", "unet", "thin", "unte"), "'unte'"),
     ],
 )

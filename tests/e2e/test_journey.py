@@ -195,7 +195,7 @@ def test_several_classes_and_colour_from_npz(tmp_path):
     assert set(np.unique(np.asarray(Image.open(tmp_path / "out/one.png")))) <= {0, 1, 2}
     first = read_csv(run / "fold-0/first/history.csv")[-1]["loss"]
     second = read_csv(run / "fold-0/second/history.csv")[0]["loss"]
-    assert float(second) < float(first) * 1.2  # it starts where the first ended, not anew
+    assert float(second) < float(first) * 1.2  # it starts where the first ended, not again
 
 
 def test_finished_run_is_not_overwritten(trained_run, phantom_data):

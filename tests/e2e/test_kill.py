@@ -121,6 +121,7 @@ postprocess: {threshold: auto}
 """
 
 
+@pytest.mark.slow("trainings in processes; few kills are tried above")
 @pytest.mark.row("F01")
 def test_killed_in_the_second_stage(phantom_data, tmp_path):
     """The stage that was under way goes on, the one before is left as it was, and all ends in the same bytes."""
@@ -172,9 +173,10 @@ def test_signals_save_and_leave(phantom_data, tmp_path, signal_number, code):
     assert has_checkpoint(out)
 
 
+@pytest.mark.slow("trainings in processes; other signals are sent above")
 @pytest.mark.row("F05")
 def test_ctrl_c_twice_ends_at_once_and_what_is_ignored_stays_so(phantom_data, tmp_path):
-    """Under nohup a lost terminal is no reason to stop."""
+    """Under nohup a lost terminal is not a reason to stop."""
     out = tmp_path / "run"
     with subprocess.Popen(
         command(phantom_data, out, "stages.0.epochs=3000"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -204,6 +206,7 @@ def test_a_training_that_was_stopped_for_a_while_goes_on(undisturbed, phantom_da
     assert final_bytes(out) == final_bytes(undisturbed("f32"))
 
 
+@pytest.mark.slow("three trainings in processes")
 @pytest.mark.row("F16")
 def test_second_training_is_refused_and_names_the_holder(phantom_data, tmp_path):
     out = tmp_path / "run"
@@ -254,6 +257,7 @@ def test_resume_without_checkpoint(phantom_data, tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.slow("two trainings in processes; test_life.py has it in one")
 @pytest.mark.row("F14")
 def test_resume_with_other_data(phantom_data, tmp_path):
     data = tmp_path / "data"
@@ -268,6 +272,7 @@ def test_resume_with_other_data(phantom_data, tmp_path):
     assert "other data" in done.stderr
 
 
+@pytest.mark.slow("four processes that import torch")
 @pytest.mark.skipif(os.cpu_count() == 1, reason="needs two cores")
 def test_two_processes_train_together(phantom_data, tmp_path):
     """Two gloo processes: one log, equal weights in both, and a result near that of a single process."""

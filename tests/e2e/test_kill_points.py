@@ -1,4 +1,4 @@
-"""Every command, ended at each of its file operations: nothing is torn, and the same command ends in the same bytes.
+"""Every command, ended at each of its file operations: no file is half written, and another try gives the same bytes.
 
 A sample runs with all tests; POCKETSEG_KILLS=1 (`make kills`) takes every operation of every command, POCKETSEG_KILLS=N
 each N-th.

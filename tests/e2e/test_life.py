@@ -57,7 +57,7 @@ def train(data: Path, out: Path, **options) -> Path:
     return pocketseg.train("demo", data, out, overrides=TINY, device="cpu", **options).run
 
 
-# --- names that are no UTF-8 ------------------------------------------------------------------------------------
+# --- names that are not UTF-8 ------------------------------------------------------------------------------------
 
 
 @pytest.mark.row("A21")
@@ -160,7 +160,7 @@ def test_a_table_of_somebody_else_is_left_alone(run, caplog, content, fits):
         assert [row["name"] for row in read_rows(table)] == ["alt", "run"]
         assert content.splitlines()[1].split(b",")[1] in table.read_bytes()
     else:
-        assert table.read_bytes() == content and "is no table of runs" in caplog.text
+        assert table.read_bytes() == content and "is not a table of runs" in caplog.text
 
 
 @pytest.mark.row("F17")

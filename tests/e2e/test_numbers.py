@@ -316,6 +316,7 @@ def test_a_checkpoint_whose_state_makes_no_sense(trained_run, tmp_path, change):
 # --- intensities --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("a command more; others here are refused too")
 @pytest.mark.row("P15")
 def test_an_image_of_another_range_is_told_by_its_name(trained_run, phantom_data, tmp_path):
     first = next((phantom_data / "images").iterdir())
@@ -372,6 +373,7 @@ def test_integers_that_hold_8_bits_train_as_8_bits(tmp_path):
     assert torch.equal(*weights)
 
 
+@pytest.mark.slow("a command more; others here are refused too")
 def test_integers_that_nothing_explains_are_refused_before_training(tmp_path):
     data = array_data(tmp_path / "d", lambda images: (images * 10 - 1000).astype(np.int16))
     found = run_cli("train", "demo", "--data", data, "--out", tmp_path / "run", *overrides(*PLAIN))

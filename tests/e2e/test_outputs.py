@@ -208,4 +208,4 @@ def test_surroundings_that_are_not_there(name, value, code, phantom_data):
         capture_output=True, text=True, env=environment, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
-    assert not code or f"{name}={value}: is no number of MiB" in done.stderr
+    assert not code or f"{name}={value}: is not a number of MiB" in done.stderr

@@ -161,7 +161,7 @@ def test_nothing_but_a_packed_model_is_replaced(packed, trained_run, tmp_path):
     picture = tmp_path / "scan.png"
     picture.write_bytes(b"my scan")
     for source, tune in ((trained_run, False), (packed.file, True)):
-        with pytest.raises(ModelFileError, match="is there already and is no packed model"):
+        with pytest.raises(ModelFileError, match="is there already and is not a packed model"):
             pocketseg.pack(source, picture, tune=tune)
     assert picture.read_bytes() == b"my scan"
     (tmp_path / "old.pseg").write_bytes(packed.file.read_bytes()[:100])

@@ -21,6 +21,7 @@ def pipeline(request, phantom_data: Path, tmp_path_factory: pytest.TempPathFacto
     return request.param, out, done.stdout
 
 
+@pytest.mark.slow("whole pipelines; test_quantised.py trains stages")
 def test_a_pipeline_reaches_its_end_and_judges_its_stages(pipeline):
     name, out, printed = pipeline
     whole = load_sweep(f"{name}:smoke")

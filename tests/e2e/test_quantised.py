@@ -53,6 +53,7 @@ def test_every_quantised_stage_is_packed_and_means_the_same(trained):
     assert sizes["w2"] < sizes["after"]
 
 
+@pytest.mark.slow("commands; the next but few chooses without them")
 def test_a_stage_is_chosen_by_name(trained, tmp_path):
     folder, data = trained
     run, case = folder / "run", pocketseg.data.Cases.open(data)[0]
@@ -62,7 +63,7 @@ def test_a_stage_is_chosen_by_name(trained, tmp_path):
     assert not np.array_equal(chosen, pocketseg.load(run).predict(image))
     for model, stage, told in (
         (run, "flaot", "did you mean float"),
-        (run / "fold-0/float", "float", "is no run folder"),
+        (run / "fold-0/float", "float", "is not a run folder"),
     ):
         with pytest.raises(pocketseg.errors.RunError, match=told):
             pocketseg.load(model, stage=stage)
@@ -111,6 +112,7 @@ def test_the_last_stage_is_judged_on_integers(trained):
     assert row["dice"] == pytest.approx(found.dice, abs=1e-9)
 
 
+@pytest.mark.slow("two commands; test_inspect.py has them")
 def test_inspect_tells_bits_levels_and_bytes(trained):
     folder, _ = trained
     done = run_cli("inspect", folder / "run/fold-0/w2/best.safetensors")
@@ -122,8 +124,9 @@ def test_inspect_tells_bits_levels_and_bytes(trained):
     assert layers["decoder.0.0"]["packed_bytes"] == 16 * 8 * 9 * 2 // 8
 
 
+@pytest.mark.slow("trains three times; test_kill.py resumes")
 def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
-    """The last stage anew, from the float run's checkpoint of its first epoch: same bytes."""
+    """The last stage again, from the float run's checkpoint of its first epoch: same bytes."""
     _, data = trained
     changed = RECIPE.replace("quant: {scheme: residual w2a2}, epochs: 1", "quant: {scheme: residual w2a2}, epochs: 2")
     (tmp_path / "recipe.yaml").write_text(changed)
@@ -175,7 +178,7 @@ def test_a_stage_is_chosen_by_its_folder_or_its_name(trained):
     [
         ("stages.2.quant.scheme=w99a8", "stages.2.quant.scheme: 'w99a8'"),
         ("stages.2.quant.keep=[nothing]", "stages.2.quant.keep: 'nothing' fits no layer"),
-        ("stages.2.quant.rul=mse", "stages.2.quant.rul: is no key of a recipe → did you mean rule?"),
+        ("stages.2.quant.rul=mse", "stages.2.quant.rul: is not a key of a recipe → did you mean rule?"),
         ("stages.0.epochs=0", "0 epochs are for a stage with quant"),
         ("stages.2.quant.max_drop=0.1", "quant.max_drop is for a stage of 0 epochs"),
     ],

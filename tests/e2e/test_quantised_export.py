@@ -30,6 +30,7 @@ def trained(folder, scheme, epochs):
     return folder / "run", data
 
 
+@pytest.mark.slow("trains; the contract exports every scheme")
 def test_a_quantised_stage_becomes_int8(tmp_path, caplog):
     run, data = trained(tmp_path, "w4a8", 80)
     with caplog.at_level("INFO", "pocketseg"):

@@ -86,6 +86,7 @@ def test_a_missing_ray_is_told_before_training(phantom_data, tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow("a training more; the next has an error")
 def test_the_log_holds_all_that_is_printed(phantom_data, tmp_path):
     done = run_cli("train", "demo", "--data", phantom_data, "--out", tmp_path / "run", *overrides("stages.0.epochs=2"))
     assert done.returncode == 0, done.stderr

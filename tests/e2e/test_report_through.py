@@ -106,6 +106,7 @@ def test_a_page_without_pictures_has_none(runs, tmp_path):
     assert 'class="stack"' in pocketseg.report(runs[0], out=tmp_path / "p.html").read_text("utf-8")
 
 
+@pytest.mark.slow("a training more; test_personal_data.py looks for them")
 def test_dicom_tags_are_in_no_report(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(5):
@@ -160,6 +161,7 @@ def test_the_stages_of_a_run_stand_beside_each_other(runs, tmp_path):
     assert '"Model float"' in only.read_text("utf-8") and "difference to" not in only.read_text("utf-8")
 
 
+@pytest.mark.slow("test_report_in_browser.py opens one")
 def test_three_models_in_a_browser(runs, tmp_path, tool):
     """No console error, no request, nothing blank; the picture is kept."""
     browser = tool("chromium")

@@ -175,7 +175,7 @@ def test_another_number_of_classes_is_told_with_both(trained_run, tmp_path, init
     [
         ("{weights: no-such.pth}", ModelFileError, "does not exist"),
         ("{weights: no-such.h5}", ModelFileError, "does not exist"),
-        ("{run: no-such}", RunError, "is no run folder"),
+        ("{run: no-such}", RunError, "is not a run folder"),
         ("{weights: imagenet}", RecipeError, "has no published encoder"),
         ("{weights: x.h5, match: name}", RecipeError, "matched by order"),
     ],

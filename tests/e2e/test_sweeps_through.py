@@ -156,6 +156,7 @@ def test_side_by_side_gives_the_same_bytes(swept, phantom_data, tmp_path):
     assert len(list((out / "trials").iterdir())) == 2
 
 
+@pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
 def test_folds_side_by_side_give_the_same_bytes(phantom_data, tmp_path):
     for name, more in (("turns", ()), ("pairs", ("--jobs", "2"))):
         done = run_cli(*arguments(phantom_data, tmp_path / name, *FOLDS), *more, env=ONE_THREAD)
@@ -208,6 +209,7 @@ def test_a_failed_trial_does_not_stop_the_rest_and_is_tried_again(phantom_data, 
     assert begun == ["seed=3"] and len(grown.trials) == 4
 
 
+@pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_the_command_line_tells_which_trials_failed(phantom_data, tmp_path, jobs):
     """A loss that overflows fails the trial in which it does."""
@@ -220,6 +222,7 @@ def test_the_command_line_tells_which_trials_failed(phantom_data, tmp_path, jobs
     assert [row["status"] for row in rows] == ["failed", "finished"] and "not finite" in rows[0]["error"]
 
 
+@pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
 def test_a_fold_that_failed_is_told_and_the_others_are_kept(phantom_data, tmp_path):
     run = tmp_path / "run"
     with RunFolder(run).held(1):
@@ -239,6 +242,7 @@ def whole(phantom_data, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
 @pytest.mark.row("F05", "F06")
 def test_interrupted_and_resumed(whole, phantom_data, tmp_path):
     """Ctrl-C stops all, with the state saved; what was under way goes on to the same bytes."""
@@ -260,6 +264,7 @@ def test_interrupted_and_resumed(whole, phantom_data, tmp_path):
         assert trained_bytes(out / trial) == trained_bytes(whole / trial)
 
 
+@pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
 @pytest.mark.row("F06")
 def test_children_stop_when_the_parent_is_killed(phantom_data, tmp_path):
     out = tmp_path / "sweep"
@@ -315,7 +320,7 @@ def test_folders_that_hold_something_else(swept, trained_run, phantom_data, tmp_
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"jobs": 0}, "is no number"), ({"cluster": "here"}, "use local or ray://"), ({"logs": ["tb"]}, "tensorboard")],
+    [({"jobs": 0}, "is not a number"), ({"cluster": "here"}, "use local or ray://"), ({"logs": ["tb"]}, "tensorboard")],
 )
 def test_options_that_make_no_sense(phantom_data, tmp_path, options, words):
     with pytest.raises(EnvironmentProblem, match=words):
@@ -323,6 +328,7 @@ def test_options_that_make_no_sense(phantom_data, tmp_path, options, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
 def test_two_sweeps_in_one_folder(phantom_data, tmp_path):
     with RunFolder(tmp_path / "sweep").led(), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         train(phantom_data, tmp_path / "sweep", SEEDS)

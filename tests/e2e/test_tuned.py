@@ -66,6 +66,7 @@ def logits(file, side: int = 48) -> np.ndarray:
     return session(generated(1, side, side, 5)[None])
 
 
+@pytest.mark.slow("three commands; what they do is tried here without")
 def test_the_command_line(packed, trained_run, tmp_path):
     """By the clock of this machine, whatever it finds."""
     copy = shutil.copytree(trained_run, tmp_path / "run")

@@ -82,7 +82,7 @@ def watch() -> tuple[list[str], list[str]]:
 
     def look(event: str, arguments: tuple) -> None:
         looks_up = event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request")
-        # An address that is no tuple is a socket within the machine.
+        # An address that is not a tuple is a socket within the machine.
         if looks_up or (event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple)):
             asked.append(f"{event} {arguments[1:]}")
         if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):

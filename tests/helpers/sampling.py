@@ -3,7 +3,8 @@
 The rule. A test function with its parameters is a family; those of each set of kernels (`isa`) are one of their own. Of
 a family with at most N cases all run, of a larger one the N whose ids have the lowest SHA-256. So every machine takes
 the same cases, and a new case pushes out one at most. An id holds the name of its function: functions with the same
-parameters take different ones, and nearly every net, scheme and layout is met somewhere.
+parameters take different ones, and nearly every net, scheme and layout is met somewhere. In the folders of tests that
+start processes, compile or train (`DEAR`) N is 1.
 
 Two marks make exceptions. Families marked `whole` run whole: their cases are different contracts, not values of one.
 What is marked `slow` has a reason and is left out by `-m "not slow"`; a cheaper test of its kind is in.
@@ -17,6 +18,7 @@ from collections import defaultdict
 import pytest
 
 Family = tuple[str, str]
+DEAR = ("tests/docs/", "tests/e2e/", "tests/fuzz/", "tests/native/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +33,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Behind `-m` and `-k`, so that what they leave out is no part of a family."""
+    """Behind `-m` and `-k`, so that what they leave out is not part of a family."""
     most = config.getoption("sample")
     if most is None:
         return
@@ -52,4 +54,5 @@ def family(item: pytest.Item) -> Family:
 
 def sample(ids: list[str], most: int) -> list[str]:
     """Those that run, of the ids of a family."""
+    most = 1 if ids[0].startswith(DEAR) else most
     return sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:most]

@@ -19,6 +19,7 @@ from pocketseg.packing.compile import file_of, program_of
 from pocketseg.quant import Binary, Fixed, Int, ResidualBinary, integer_net
 from pocketseg.quant.layers import QuantConv2d
 
+pytestmark = pytest.mark.slow("builds the library once more, with emulated tiles")
 WEIGHTS, CODES = Int(8, axis=0), Int(8, affine=True)
 
 

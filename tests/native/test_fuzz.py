@@ -26,6 +26,7 @@ MOST_MIB = 128
 MOST_SECONDS = 1
 
 
+@pytest.mark.slow("builds the library once more, for libFuzzer; tests/fuzz mutates files too")
 @pytest.mark.fuzz
 @pytest.mark.row("S10")
 def test_fuzz(tmp_path):

@@ -40,6 +40,7 @@ def test_whole_files_run_and_give_the_same_bytes(sanitized, shipped, tmp_path):
     assert found == replayed(shipped, files, side=16, threads=3) == replayed(sanitized, files, side=16, threads=2)
 
 
+@pytest.mark.slow("builds the library once more, for data races")
 @pytest.mark.row("N04")
 def test_threads_do_not_race(racing, tmp_path):
     (tmp_path / "a.pseg").write_bytes(packed("mk_unet", "w4"))
@@ -48,6 +49,7 @@ def test_threads_do_not_race(racing, tmp_path):
     assert all(status == "0" for status, *_ in found.values())
 
 
+@pytest.mark.slow("builds the library once more, without threads")
 def test_without_threads(tmp_path_factory, shipped, tmp_path):
     """For WebAssembly and the like: the same bytes, whatever number is asked for."""
     alone = built(tmp_path_factory.mktemp("alone"), "-DPOCKETSEG_THREADS=OFF")
@@ -117,4 +119,4 @@ def test_the_example_in_c(shipped, sanitized, tmp_path):
     refused = subprocess.run(
         [shipped / "segment_pgm", "text", "image.pgm", "x"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert refused.returncode == 1 and "text: the bytes are no packed model" in refused.stderr
+    assert refused.returncode == 1 and "text: the bytes are not a packed model" in refused.stderr

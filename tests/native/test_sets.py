@@ -18,6 +18,7 @@ def test_sets_under_sanitizers(sanitized, files):
     assert all(each in (None, plain) for each in found.values()), found
 
 
+@pytest.mark.slow("builds the library once more, with emulated tiles")
 @pytest.mark.row("N02")
 def test_tiles_in_an_emulation(emulated, shipped, files):
     """The set `amx` on whole nets, whose layers are too small for tiles: what it lacks is done by AVX-512."""
@@ -28,6 +29,7 @@ def test_tiles_in_an_emulation(emulated, shipped, files):
     assert found == digests([str(emulated / "replay")], files, "amx", 3)
 
 
+@pytest.mark.slow("builds the library once more, for ARM")
 @pytest.mark.row("N02")
 def test_arm_in_an_emulator(shipped, files, tmp_path):
     emulator = shutil.which("qemu-aarch64")

@@ -34,6 +34,7 @@ def test_children_go_on_with_the_models_of_their_parent(request, file, build):
     assert printed(request.getfixturevalue(build) / "forks", file) == "21\n"
 
 
+@pytest.mark.slow("builds the library once more, for data races")
 @pytest.mark.row("S15")
 def test_sixteen_threads_do_not_race(racing, shipped, file):
     assert printed(racing / "crowd", 16, 4, file) == printed(shipped / "crowd", 1, 1, file)

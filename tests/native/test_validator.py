@@ -73,6 +73,7 @@ def compiled(folder: Path, compiler: str, *options: str | Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow("builds the library once more, to count branches")
 @pytest.mark.row("S11")
 def test_branches_of_the_reader(tool, tmp_path, files):
     """Measured by clang: both ways of each condition."""

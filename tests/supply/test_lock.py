@@ -49,7 +49,7 @@ KNOWN_LICENSES = {"namex": "Apache-2.0"}
 def locked(text: str) -> dict[str, str]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     matches = [LINE.fullmatch(line) for line in lines]
-    assert all(matches), "a line is no NAME==VERSION --hash=sha256:DIGEST"
+    assert all(matches), "a line is not a NAME==VERSION --hash=sha256:DIGEST"
     return {canonicalize_name(match[1]): match[2] for match in matches if match}
 
 

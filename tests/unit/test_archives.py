@@ -55,7 +55,7 @@ def test_members_that_lie(tmp_path, offset, value, words):
 
 def test_what_is_no_zip(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip" * 100)
-    with pytest.raises(ValueError, match="no readable zip"):
+    with pytest.raises(ValueError, match="not a readable zip"):
         read(tmp_path / "a.zip")
 
 

@@ -47,11 +47,11 @@ def test_long_lists_are_cut_in_the_text_and_whole_in_the_error(count, hidden):
 
 def test_too_many_problems_of_one_kind_become_a_line():
     problems = [Problem(f"{n}.png", "is empty") for n in range(49)]
-    assert len(str(DataError.of([*problems, Problem("a.png", "is torn")])).splitlines()) == 50
-    many = DataError.of([*problems, Problem("a.png", "is torn"), Problem("b.png", "is empty", "remove it")])
+    assert len(str(DataError.of([*problems, Problem("a.png", "is truncated")])).splitlines()) == 50
+    many = DataError.of([*problems, Problem("a.png", "is truncated"), Problem("b.png", "is empty", "remove it")])
     assert str(many).splitlines() == [
         "0.png, 1.png, 2.png and 46 more: is empty",
-        "a.png: is torn",
+        "a.png: is truncated",
         "b.png: is empty → remove it",
     ]
     assert len(many.problems) == 51

@@ -68,7 +68,7 @@ float largest_result(const Program& program, const Instruction& it) {
             m = std::max(m, std::fabs(double(step->m[o]))), b = std::max(b, std::fabs(double(step->b[o])));
         most = std::max(most, most * m + b);
     }
-    return most < 1e37 ? float(most * 1.001) : NO_BOUND;  // nan is no bound
+    return most < 1e37 ? float(most * 1.001) : NO_BOUND;  // nan is not a bound
 }
 
 // Head, weights and constants as one piece. order[i] is the channel whose constants stand at i, or NONE.

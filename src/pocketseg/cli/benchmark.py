@@ -37,7 +37,7 @@ def command(
     turn_seconds: Annotated[float, typer.Option(help="How long a turn goes on.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and milliseconds.")] = False,
 ) -> None:
-    """Time models on this machine by turns: the net alone, and from the image file to the mask.
+    """Time models on this machine interleaved: the net alone, and from the image file to the mask.
 
     Before, the masks of models that were made of the same weights are compared; a difference is told.
 
@@ -59,7 +59,7 @@ def command(
         print(found.json(), end="")
         return
     height, width = found.image
-    title = f"image {height}×{width}, {found.threads} threads, {found.machine}; ratios to the first, by turns"
+    title = f"image {height}×{width}, {found.threads} threads, {found.machine}; ratios to the first, interleaved"
     console.table(title, BENCHMARK_COLUMNS, [benchmark_row(number, found) for number in range(len(found.models))])
 
 

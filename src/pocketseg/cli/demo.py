@@ -36,7 +36,7 @@ def command(
         for form in done.forms
         for summary in form.summaries
     ]
-    title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, by turns"
+    title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, interleaved"
     console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)
     for name, path in done.places:
         console.speak(f"{name + ':':<20}{path}")

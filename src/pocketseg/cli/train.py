@@ -127,5 +127,5 @@ def _tell_sweep(result: TrainResult) -> None:
     failed = [trial for trial in result.trials if trial.error]
     if failed:
         raise TrainingError.of(
-            [Problem(trial.name, trial.error, "mend it; --resume tries it again") for trial in failed]
+            [Problem(trial.name, trial.error, "fix it; --resume tries it again") for trial in failed]
         )

@@ -22,7 +22,7 @@ from pocketseg.pipeline.components import fill_outline
 
 Pixels = NDArray[np.generic]
 
-# By version of the format; a third has arrays of fields with names, which are no images.
+# By version of the format; a third has arrays of fields with names, which are not images.
 READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -109,7 +109,7 @@ class ChannelSource:
         return np.stack(images, axis=-1)
 
     def mask(self, *, grey: bool) -> Pixels:
-        raise DataError(self.where, "several files are no mask", "store class indices in one file")
+        raise DataError(self.where, "several files are not one mask", "store class indices in one file")
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ class Cases(Sequence[Case]):
             weights = np.asarray(values, np.float32) if values.dtype.kind in "fiu" else None
         if values.shape != shape or weights is None or not np.isfinite(weights).all():
             what = f"holds {values.dtype} of the shape {values.shape}, not a finite number a pixel of {shape}"
-            raise DataError(str(case.weights), what, "make the weights anew")
+            raise DataError(str(case.weights), what, "make the weights again")
         return weights
 
     def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
@@ -319,11 +319,11 @@ def cache_bytes() -> int:
     """How much of decoded images and masks is kept.
 
     Raises:
-        EnvironmentProblem: the environment says something that is no number.
+        EnvironmentProblem: the environment says something that is not a number.
     """
     given = os.environ.get(CACHE, str(CACHE_MIB))
     if not given.isdecimal():
-        raise EnvironmentProblem(f"{CACHE}={given}", "is no number of MiB", f"for example {CACHE}={CACHE_MIB}")
+        raise EnvironmentProblem(f"{CACHE}={given}", "is not a number of MiB", f"for example {CACHE}={CACHE_MIB}")
     return int(given) * 2**20
 
 

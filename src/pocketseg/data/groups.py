@@ -50,7 +50,7 @@ class Grouping:
         try:
             pattern = re.compile(self.regex or "")
         except (re.error, RecursionError, OverflowError) as error:
-            what = f"is no regular expression ({error})"
+            what = f"is not a regular expression ({error})"
             raise DataError(f"data.group_regex {self.regex!r}", what, "correct it") from None
         matches = {case.name: pattern.search(case.name) for case in cases}
         groups = {name: match and match[min(pattern.groups, 1)] for name, match in matches.items()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
 
-# With more stored values than these a mask is no map of classes but grey levels; 0, 1, 2, … without a gap may be.
+# With more stored values than these a mask is not a map of classes but grey levels; 0, 1, 2, … without a gap may be.
 MOST_VALUES, MOST_NUMBERS = 9, 16
 
 
@@ -36,7 +36,7 @@ class MaskCoding:
         """uint8 (h, w) of class indices.
 
         Raises:
-            DataError: the values are no class values, for example the grey levels of a photograph.
+            DataError: the values are not class values, for example the grey levels of a photograph.
         """
         return self.decode_with_values(stored, where)[0]
 

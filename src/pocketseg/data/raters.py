@@ -22,7 +22,7 @@ def fuse(masks: NDArray[np.uint8], classes: int, fusion: Fusion) -> NDArray[np.u
 
 
 def majority(masks: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-    """The class that most raters chose; in a tie the lowest index, so that half of the raters are no majority.
+    """The class that most raters chose; in a tie the lowest index, so that half of the raters are not a majority.
 
     Example:
         >>> majority(np.array([[[1, 1]], [[1, 0]], [[0, 0]]], np.uint8), 1).tolist()

@@ -82,7 +82,7 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
 
     Args:
         path: the file.
-        grey: take grey levels as they are, so that a JPEG is no error; the caller will threshold them.
+        grey: take grey levels as they are, so that a JPEG is not an error; the caller will threshold them.
 
     Raises:
         DataError: as `read_image`, or the file is a JPEG, its channels differ, transparency carries the mask, or
@@ -92,7 +92,7 @@ def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
         if picture.format == "JPEG" and not grey:
             raise DataError(
                 str(path),
-                "a mask stored as JPEG has grey levels that are no classes",
+                "a mask stored as JPEG has grey levels that are not classes",
                 "use the original mask as PNG; if only the JPEG exists, --set data.mask.threshold=128 cuts it",
             )
         if _white_is_zero(picture):
@@ -107,7 +107,7 @@ def size_in_header(path: Path) -> tuple[int, int]:
     """(height, width) that the header of an image tells.
 
     Raises:
-        OSError: it cannot be read, or is no image.
+        OSError: it cannot be read, or is not an image.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -150,7 +150,7 @@ def read_pages(path: Path) -> list[NDArray[np.generic]]:
                 pages.append(_as_array(picture))
         except DataError:
             raise
-        except Exception as error:  # Pillow's decoders raise many kinds of errors on torn files
+        except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
             what = f"page {number + 1} is damaged or cut off ({error})"
             raise memory.told(error, DataError(str(path), what, "copy the file again from its source")) from error
     return pages
@@ -215,7 +215,7 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
         raise _too_large(path, "the image") from None
     except DataError:
         raise
-    except Exception as error:  # Pillow's decoders raise many kinds of errors on torn files
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         what = f"the image is damaged or cut off ({error})"
         raise memory.told(error, DataError(str(path), what, "copy it again from its source")) from error
     return picture

@@ -55,7 +55,7 @@ def read_rois(path: Path) -> list[list[Corners]]:
                     regions.append(_region(content, f"{path} ({entry.filename})"))
         return regions
     except (OSError, ValueError, LookupError, struct.error, MemoryError) as error:
-        what = f"is no readable ImageJ ROI file ({error})"
+        what = f"is not a readable ImageJ ROI file ({error})"
         raise memory.told(error, DataError(str(path), what, "save it again in ImageJ")) from error
 
 
@@ -68,7 +68,7 @@ def _region(content: bytes, where: str) -> list[Corners]:
 
 def _lines(content: bytes, where: str) -> list[Corners]:
     if content[:4] != MAGIC or len(content) < HEADER_BYTES:
-        raise DataError(where, "is no ImageJ ROI", "save it again in ImageJ")
+        raise DataError(where, "is not an ImageJ ROI", "save it again in ImageJ")
     kind = content[6]
     top, left, bottom, right, count = struct.unpack(">hhhhH", content[8:18])
     shape_count = struct.unpack(">i", content[36:40])[0]

@@ -102,7 +102,7 @@ class Split:
         problems = []
         counts = Counter(name for part in PARTS for name in fold.part(part))
         for name in (name for name, count in counts.items() if count > 1):
-            problems.append(Problem(where, f"the case {name!r} stands {counts[name]} times", "keep it once"))
+            problems.append(Problem(where, f"the case {name!r} appears {counts[name]} times", "keep it once"))
         if strict:
             for name in (name for name in counts if name not in groups):
                 problems.append(Problem(where, f"the case {name!r} is not in the data", "remove it, or fix the name"))
@@ -123,7 +123,7 @@ class Split:
 def _names(fold: Mapping[str, Any], part: str) -> tuple[str, ...]:
     names = fold.get(part, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{part} is no list of case names")
+        raise TypeError(f"{part} is not a list of case names")
     return tuple(names)
 
 

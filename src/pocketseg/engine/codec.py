@@ -100,7 +100,7 @@ def decode(section: bytes, data: bytes, where: str, version: int = PLAIN) -> Pro
     """The inverse of `encode`.
 
     Raises:
-        ModelFileError: the bytes are no program.
+        ModelFileError: the bytes are not a program.
     """
     reader = _Reader(section, data, where, version)
     try:

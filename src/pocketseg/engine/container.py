@@ -54,19 +54,19 @@ def read_container(content: bytes, where: str) -> Container:
         where: what errors call it.
 
     Raises:
-        ModelFileError: torn, altered, of another kind, or too new.
+        ModelFileError: truncated, altered, of another kind, or too new.
     """
     if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
-        raise ModelFileError(where, "is no packed model", "make one with `pocketseg pack`")
+        raise ModelFileError(where, "is not a packed model", "make one with `pocketseg pack`")
     if len(content) < HEADER_BYTES:
-        raise ModelFileError(where, f"is torn: {len(content)} bytes are no whole header", ANEW)
+        raise ModelFileError(where, f"is truncated: {len(content)} bytes are not a whole header", ANEW)
     _, version, zero, length, *lengths = HEADER.unpack_from(content)
     if version > VERSION:
         raise ModelFileError(where, f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
     if version < 1 or zero:
         raise ModelFileError(where, "has a damaged header", ANEW)
     if length != len(content) or HEADER_BYTES + sum(lengths) != length:
-        raise ModelFileError(where, f"is torn: its header says {length} bytes, it has {len(content)}", ANEW)
+        raise ModelFileError(where, f"is truncated: its header says {length} bytes, it has {len(content)}", ANEW)
     body = content[HEADER_BYTES:]
     if content[HEADER.size : HEADER_BYTES] != _digest(content[: HEADER.size], body):
         raise ModelFileError(where, "was altered: its digest is wrong", ANEW)

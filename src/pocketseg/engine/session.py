@@ -23,7 +23,7 @@ class Session:
 
     Calls from several threads wait for one another; other Python threads go on meanwhile. In a forked child it goes on
     with threads of its own and the weights of its parent. Copies, and what pickles bring to another process, are opened
-    anew from the same bytes, which are kept for that.
+    again from the same bytes, which are kept for that.
 
     Args:
         content: a whole file.
@@ -31,7 +31,7 @@ class Session:
         threads: how many the engine may use; results do not depend on it.
 
     Raises:
-        ModelFileError: torn, altered, of another kind, too new, or above a limit.
+        ModelFileError: truncated, altered, of another kind, too new, or above a limit.
         EnvironmentProblem: the library is not there, or POCKETSEG_ISA names a set that is not.
 
     Attributes:
@@ -67,7 +67,7 @@ class Session:
         return Session, (self._content, self.where, self.threads)
 
     def forked(self) -> None:
-        """What another thread was at when the process forked is lost in the child: opened anew, never waited for."""
+        """What another thread was at when the process forked is lost in the child: opened again, never waited for."""
         if self._lock.locked():
             self._closing.detach()
             self._open()

@@ -164,7 +164,7 @@ class _Search:
             ratio = _ratio(rival, best, self.image, turns)
             if ratio >= most:
                 return
-            # Opened anew, both lie elsewhere in memory: luck does not come twice.
+            # Opened again, both lie elsewhere in memory: luck does not come twice.
             rival, best = self.session(kernels), self.session(self.kernels)
         self.compare(rival, name)
         earlier = self.changes[number].ratio if number in self.changes else 1.0

@@ -46,7 +46,7 @@ class Choice:
     lesion_iou: float = 0.1
 
     def __post_init__(self) -> None:
-        faults = [f"{name!r} is no metric; {near(name, known())}" for name in self.metrics if name not in known()]
+        faults = [f"{name!r} is not a metric; {near(name, known())}" for name in self.metrics if name not in known()]
         if faults:
             raise RecipeError("evaluate.metrics", "; ".join(faults), "see docs/metrics.md")
 

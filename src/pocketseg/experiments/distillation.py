@@ -328,7 +328,7 @@ class Distillation:
         if not self.verifiable:
             log.warning(
                 "stage %s: nobody can tell which cases %s learned from; if the test cases are among them, the result "
-                "will flatter", self.stage, self.facts["files"][0],
+                "will be too optimistic", self.stage, self.facts["files"][0],
             )  # fmt: skip
         if self.objective.unlabelled:
             log.info("stage %s: %d unlabelled images join", self.stage, len(self.objective.unlabelled))

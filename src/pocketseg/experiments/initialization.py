@@ -245,7 +245,7 @@ def _part(core: nn.Module, tensors: dict[str, Tensor]) -> tuple[nn.Module, Mappi
 def refuse_leak(
     stage: StageSection, key: Key, run: str, number: int, fold: Fold, groups: Mapping[str, str], data_digest: str
 ) -> None:
-    """Weights, or a teacher, that have seen the test cases flatter the result.
+    """Weights, or a teacher, that have seen the test cases bias the result upwards.
 
     Names are compared, and groups, even if the data differ: a data set that grew keeps its names.
     """

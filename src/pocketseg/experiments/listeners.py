@@ -28,7 +28,7 @@ def check_logs(logs: Sequence[str]) -> None:
     """
     for name in logs:
         if name not in LOGS:
-            raise EnvironmentProblem(f"--log {name}", "is no record", near(name, LOGS))
+            raise EnvironmentProblem(f"--log {name}", "is not a record", near(name, LOGS))
         try:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError as error:

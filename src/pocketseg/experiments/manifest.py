@@ -163,7 +163,7 @@ def determinism(accelerator: Accelerator) -> str:
 
 
 def path_bytes(text: str) -> bytes:
-    """Text with names of files in it, which may be no UTF-8."""
+    """Text with names of files in it, which may not be UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

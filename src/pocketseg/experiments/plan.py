@@ -28,7 +28,7 @@ from pocketseg.recipes.schema import DataSection, PostprocessSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import make_split, open_cases, reading_of
 
-# Told (what, done, of) while something long goes on that is no training.
+# Told (what, done, of) while something long goes on that is not a training.
 Progress = Callable[[str, int, int], None]
 Stamps = Mapping[Path, tuple[int, int]]
 
@@ -140,9 +140,9 @@ def plan_run(
     cases, checked = data.cases, data.checked
     whole = make_split(recipe.split, cases, checked.twins, split, run if begun else None)
     folds = {number: whole.fold(number) for number in (range(len(whole.folds)) if fold is None else [fold])}
-    torn = [finding.problem for finding in split_findings(whole, checked.twins, (), "the split")]
-    if torn:
-        raise DataError.of(torn)
+    split_groups = [finding.problem for finding in split_findings(whole, checked.twins, (), "the split")]
+    if split_groups:
+        raise DataError.of(split_groups)
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe.data, checked)

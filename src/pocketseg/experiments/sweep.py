@@ -80,7 +80,7 @@ def train_many(
         fix = "start it as a single process, with --jobs or --cluster"
         raise EnvironmentProblem("torchrun", "starts several processes, which cannot share a sweep", fix)
     if jobs is not None and jobs < 1:
-        raise EnvironmentProblem(f"--jobs {jobs}", "is no number of trainings", "use 1 or more")
+        raise EnvironmentProblem(f"--jobs {jobs}", "is not a valid number of jobs", "use 1 or more")
     home = RunFolder(out)
     _check_out(home, bool(sweep.keys), resume)
     prepared = _prepare(sweep, data, home, fold, split, allow_changed, progress)
@@ -255,13 +255,13 @@ class SweepProgress:
         """Draw the plot, or list the run where it can be, and say what failed.
 
         Raises:
-            TrainingError: of a run that is no sweep, when one of its folds failed.
+            TrainingError: of a run that is not a sweep, when one of its folds failed.
         """
         if not self.sweep.keys:
             (trial,) = self.trials
             if trial.errors:
                 where = str(self.home.path)
-                fix = "mend it, then resume"
+                fix = "fix it, then resume"
                 raise TrainingError.of([
                     Problem(f"{where}, fold {fold}", text, fix) for fold, text in trial.errors.items()
                 ])  # fmt: skip

@@ -133,7 +133,7 @@ class _Process:
 
 
 class LocalWorkers:
-    """Child processes that share this machine's cores, and its GPUs by turns.
+    """Child processes that share this machine's cores, and its GPUs in turn.
 
     Args:
         jobs: children at a time.
@@ -247,7 +247,7 @@ class RayWorkers:
 
     def __init__(self, cluster: str, jobs: int | None, device: str) -> None:
         if cluster != "local" and not cluster.startswith("ray://"):
-            raise EnvironmentProblem(f"--cluster {cluster}", "is no cluster", "use local or ray://HOST:PORT")
+            raise EnvironmentProblem(f"--cluster {cluster}", "is not a cluster", "use local or ray://HOST:PORT")
         # Nothing about a hospital's trainings goes to anybody.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:

@@ -114,7 +114,7 @@ class Parity:
         images: how many were compared.
         largest: highest absolute difference in probability.
         ties: pixels whose class differs although both probabilities lie within the tolerance of the decision.
-        wrong: pixels whose class differs and is no such tie.
+        wrong: pixels whose class differs and is not such a tie.
         pixels: how many were compared.
         quantised: whether one form may round to other codes. Then the share of pixels whose class differs counts, and
             `largest` only informs.

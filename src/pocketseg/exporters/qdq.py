@@ -36,7 +36,7 @@ def with_qdq(core: nn.Module) -> nn.Module:
     """A copy of an integer net whose convolutions stand between DequantizeLinear and QuantizeLinear.
 
     Raises:
-        ModelFileError: its numbers are no 8-bit integers on an even grid.
+        ModelFileError: its numbers are not 8-bit integers on an even grid.
     """
     core = copy.deepcopy(core)
     modules = dict(core.named_modules())
@@ -45,7 +45,7 @@ def with_qdq(core: nn.Module) -> nn.Module:
     for node in list(graph.nodes):
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(layer, QuantConv2d):
-            raise _refused(str(node.target), "weights", "f32 beside a quantised input")
+            raise _refused(str(node.target), "weights", "f32 beside a quantized input")
         if not isinstance(layer, IntegerConv2d):
             continue
         grid = uint8_grid(layer, str(node.target))
@@ -103,7 +103,7 @@ def _onnx(
 
 
 class QdqConv2d(nn.Module):
-    """A convolution of dequantised weights, with a dequantised bias where the input has a grid.
+    """A convolution of dequantized weights, with a dequantized bias where the input has a grid.
 
     Runtimes add the bias as an integer, in units of scale of input · scale of weights. Weights of few bits would make
     this unit coarse; their codes are spread over int8 and their scale divided, which means the same. A channel whose
@@ -143,7 +143,7 @@ class QdqConv2d(nn.Module):
 
 
 class _Moving:
-    """Puts quantisers into a graph, as near to the producers of their tensors as rounding commutes."""
+    """Puts quantizers into a graph, as near to the producers of their tensors as rounding commutes."""
 
     def __init__(self, core: nn.Module, graph: fx.Graph) -> None:
         self.core, self.graph = core, graph

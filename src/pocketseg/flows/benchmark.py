@@ -1,4 +1,4 @@
-"""`benchmark`: how long models take on this machine, by turns, once it is known that they answer alike."""
+"""`benchmark`: how long models take on this machine, interleaved, once it is known that they answer alike."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All models, timed by turns in one process.
+    """All models, timed interleaved in one process.
 
     Attributes:
         models: in the order given.
@@ -140,7 +140,7 @@ def benchmark(
 ) -> Benchmark:
     """Time models on this machine.
 
-    Each is warmed up and then timed by turns with the others, so that a machine whose speed drifts treats all alike.
+    Each is warmed up and then timed interleaved with the others, so that a machine whose speed drifts treats all alike.
     Before, all answer for the same image; models made of the same weights are compared.
 
     Args:

@@ -106,7 +106,7 @@ def convert(
     options, source, out = options or Options(), Path(source), Path(out)
     known = ["auto", *LAYOUTS, *MASKS]
     if what not in known:
-        raise DataError(f"data convert {what}", "is no layout and no conversion", near(what, known))
+        raise DataError(f"data convert {what}", "is neither a layout nor a conversion", near(what, known))
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for the output")
     if what in MASKS:
@@ -299,7 +299,7 @@ def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mas
     """Grey levels as shares of the type's maximum; floats as they are."""
     values = read_image(path)
     if values.ndim != 2:
-        raise DataError(str(path), "is coloured, so it is no map of one probability", "save it as grey")
+        raise DataError(str(path), "is coloured, so it is not a map of one probability", "save it as grey")
     try:
         shares = stored_shares(values)
     except DataError as error:

@@ -47,7 +47,7 @@ def convert_config(
         raise RecipeError(str(out), "already exists", "choose another name for the recipe")
     where, values = (f"experiment {name}", experiment(name)) if name is not None else read_values(str(config))
     if not is_fixed_point(values):
-        raise RecipeError(where, "has no mapping UNET, so it is no file of the study", "give its config.yaml")
+        raise RecipeError(where, "has no mapping UNET, so it is not a file of the study", "give its config.yaml")
     found = from_fixed_point(values)
     load_recipe(found.values)
     for note in found.notes:

@@ -55,7 +55,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Demo:
-    """Where everything lies, and every form of the model on the same test cases, timed by turns."""
+    """Where everything lies, and every form of the model on the same test cases, timed interleaved."""
 
     places: list[tuple[str, Path]]
     forms: list[Form]
@@ -116,7 +116,7 @@ def _files(run: Path) -> dict[str, Path]:
 def _compared(
     files: dict[str, Path], trained: TrainResult, data: Path, folder: Path, tell: Progress
 ) -> tuple[list[Form], int]:
-    """Every form judged on the test part, and timed by turns; with how many threads."""
+    """Every form judged on the test part, and timed interleaved; with how many threads."""
     split = trained.run / "split.json"
     judged = {TORCH: [summary for summary in trained.summaries[0] if summary.part == "test"]}
     for name in (ONNX, PACKED, INT8):

@@ -48,7 +48,7 @@ class Diagnosis:
     def as_json(self) -> str:
         """One object: `problems`, `near_duplicates` (clusters of case names), and what was repaired.
 
-        Bytes of file names that are no UTF-8 are written as lone surrogates, which JSON allows.
+        Bytes of file names that are not UTF-8 are written as lone surrogates, which JSON allows.
         """
         found = self.found
         content: dict[str, Any] = {
@@ -97,7 +97,7 @@ def doctor(
 
     Raises:
         RecipeError: a recipe or an override that makes no sense.
-        DataError: `fix` is no place for a copy.
+        DataError: `fix` is not a place for a copy.
     """
     loaded = load_data_recipe(recipe, overrides)
     root = Path(data)

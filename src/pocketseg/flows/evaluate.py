@@ -152,7 +152,9 @@ def _read_earlier(path: Path) -> list[CaseScore]:
         what = f"cannot be read ({error.strerror or error})" if file.exists() else "does not exist"
         raise DataError(str(file), what, "give the cases.csv of an evaluation, or its folder") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise DataError(str(file), f"is no table of cases ({error})", "give the cases.csv of an evaluation") from error
+        raise DataError(
+            str(file), f"is not a table of cases ({error})", "give the cases.csv of an evaluation"
+        ) from error
     if not rows:
         raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")
     return rows
@@ -194,7 +196,9 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
     if problems:
         raise DataError.of(problems)
     if not files:
-        raise DataError(str(folder), "holds no masks and is no run folder", "give a model, a run, or a folder of masks")
+        raise DataError(
+            str(folder), "holds no masks and is not a run folder", "give a model, a run, or a folder of masks"
+        )
 
     coding = MaskCoding(classes=len(classes))
     volumes: dict[str, VolumeFile] = {}

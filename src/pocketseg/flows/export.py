@@ -61,7 +61,7 @@ def export(
             file is left.
     """
     if to not in FORMATS:
-        raise RecipeError(f"--to {to}", "is no export format", near(to, FORMATS))
+        raise RecipeError(f"--to {to}", "is not an export format", near(to, FORMATS))
     require_torch()
     from pocketseg.nets import parameter_count
     from pocketseg.training.model import Model
@@ -126,7 +126,7 @@ def _compared(model: object, file: Path, wanted: Path, cases: Cases, split: Spli
         raise ModelFileError(
             str(wanted),
             f"differs from torch: {parity.largest:.1e} in probability (allowed {LARGEST_DIFFERENCE:.0e}), "
-            f"{parity.wrong} mask pixels that are no near-ties",
+            f"{parity.wrong} mask pixels that are not near-ties",
             "this net cannot be exported faithfully; nothing was written",
         )
     return parity

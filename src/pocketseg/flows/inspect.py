@@ -51,7 +51,7 @@ def inspect(
         if overrides or in_channels is not None or classes is not None:
             raise RecipeError(
                 str(source),
-                "is no net of the catalogue, and a trained model has its options, channels and classes",
+                "is not a net of the catalogue, and a trained model has its options, channels and classes",
                 f"leave --set, --in-channels and --classes out; or {near(str(source), NETS)}",
             )
         return inspect_model(trained_model(source, fold, NETS), size)
@@ -74,7 +74,7 @@ def parse_options(overrides: Sequence[str]) -> dict[str, Any]:
     """`width=16` as {"width": 16}.
 
     Raises:
-        RecipeError: there is no "=", or the value is no YAML.
+        RecipeError: there is no "=", or the value is not YAML.
     """
     options = {}
     for override in overrides:

@@ -93,7 +93,7 @@ def _check(masks: Sequence[Path], colors: Sequence[str], alpha: float, axis: str
     if not 0 <= alpha <= 1:
         raise DataError("--alpha", f"is {alpha:g}", "give a number from 0 to 1")
     if axis not in get_args(Axis):
-        raise DataError(f"--axis {axis}", "is no axis", near(axis, get_args(Axis)))
+        raise DataError(f"--axis {axis}", "is not an axis", near(axis, get_args(Axis)))
 
 
 def _read(

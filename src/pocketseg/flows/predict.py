@@ -116,7 +116,7 @@ def predict(
         DataError: nothing to do, or two inputs would become one output.
     """
     if to not in get_args(Form):
-        raise DataError(f"--to {to}", "is no format of masks", near(to, get_args(Form)))
+        raise DataError(f"--to {to}", "is not a format of masks", near(to, get_args(Form)))
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
@@ -159,7 +159,7 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
 def _jobs_of(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(text)
     if "\0" in text:
-        raise ValueError("a zero byte is no part of a name")
+        raise ValueError("a zero byte is not part of a name")
     if path.is_dir():
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
     if path.exists() or not glob.has_magic(text):

@@ -82,7 +82,7 @@ def wrap(
         if value not in known:
             raise RecipeError(f"--{name} {value}", "is not known", near(value, known))
     if out.suffix.lower() != ".onnx":
-        raise RecipeError(f"--out {out}", "is no name of an ONNX file", "give one that ends in .onnx")
+        raise RecipeError(f"--out {out}", "is not a name of an ONNX file", "give one that ends in .onnx")
     try_output(out, source, ending=".onnx")
     model = _read(source)
     channels, outputs, shape = _shapes(model, source, size)

@@ -204,7 +204,7 @@ class UNet(nn.Module):
 
 
 def initialise(part: nn.Module, style: Style) -> None:
-    """Draw the kernels of a part anew, as the style says."""
+    """Draw the kernels of a part again, as the style says."""
     for module in part.modules():
         if style.init == "torch" or not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             continue

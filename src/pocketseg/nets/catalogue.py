@@ -151,7 +151,7 @@ def _check_options(arch: str, options: Mapping[str, Any]) -> None:
 def _problem(fault: Any, arch: str, where: str) -> Problem:
     name = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return Problem(f"{where}.{name}", f"is no option of {arch}", near(name, _options(arch).model_fields))
+        return Problem(f"{where}.{name}", f"is not an option of {arch}", near(name, _options(arch).model_fields))
     return Problem(f"{where}.{name}", f"{fault['msg'].lower()} (given: {fault['input']!r})")
 
 

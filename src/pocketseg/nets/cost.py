@@ -94,7 +94,7 @@ def cost(core: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
         input_shape: (c, h, w) of the image; h and w are multiples of the net's stride.
 
     Raises:
-        RecipeError: h or w is no such multiple.
+        RecipeError: h or w is not such a multiple.
         PocketsegError: the net has an operation whose cost is not known.
     """
     stride = int(getattr(core, "stride", 1))
@@ -251,7 +251,7 @@ def _stage(core: nn.Module, node: fx.Node, module: nn.Module | None, multiplies:
 
 
 def _holds_parts(core: nn.Module, names: list[str]) -> bool:
-    """Whether the module at this path is no part of the net but a holder of parts. A list inside of a part is none."""
+    """Whether the module at this path is not part of the net but a holder of parts. A list inside of a part is none."""
     module = core.get_submodule(".".join(names))
     if len(names) == 1:
         return isinstance(module, nn.ModuleList | Encoder)

@@ -1,7 +1,7 @@
 """What is known of each operation of torch: its name and arguments, what it costs, and whether quantizers may pass it.
 
 Costs, the engine's packer and the ONNX exporter all ask here, so that an operation is described once. An operation that
-is not here is refused: a cost with a hole in it would be no cost.
+is not here is refused: a cost with a hole in it would not be a cost.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ POINTWISE_METHODS = {
     "add_": "add", "mul": "multiply",
 }  # fmt: skip
 
-# Names of those above that leave their input as it is in evaluation.
-NOTHING = ("identity", "dropout")
+# Names of those above that give what they are given, in evaluation.
+IDENTITIES = ("identity", "dropout", "contiguous")
 
 
 def operation(node: fx.Node, module: nn.Module | None) -> Operation:
@@ -166,7 +166,7 @@ def _of_function(node: fx.Node) -> Operation | None:
 
 
 def _pointwise(name: str | None) -> Operation | None:
-    return None if name is None else Operation(name, name, moves=name in NOTHING)
+    return None if name is None else Operation(name, name, moves=name in IDENTITIES)
 
 
 def _hard_tanh(low: float, high: float) -> Operation:

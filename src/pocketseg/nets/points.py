@@ -70,7 +70,7 @@ def activations(core: nn.Module, block: Block) -> list[str]:
     """The activations behind the convolutions of a block one by one; those of its upsampling come first.
 
     Raises:
-        ValueError: the block is no plain chain of convolutions.
+        ValueError: the block is not a plain chain of convolutions.
     """
     names = [block.name]
     if block.part == "decoder":

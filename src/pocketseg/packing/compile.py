@@ -29,7 +29,7 @@ def program_of(
     """The program of a net.
 
     Args:
-        core: a net without its size wrapper; of a quantised model its integer net.
+        core: a net without its size wrapper; of a quantized model its integer net.
         in_channels: of the image.
         float_weights: how weights that are f32 are stored.
         constants: how scales, biases and norms are: `f16` rounds them to 11 bits with an exponent for each layer.

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from pocketseg.engine import program as p
 from pocketseg.errors import ModelFileError
 from pocketseg.grids import Quantization
-from pocketseg.nets.operations import Operation, argument, known, pair
+from pocketseg.nets.operations import IDENTITIES, Operation, argument, known, pair
 from pocketseg.packing.graph import Concat, Graph, Node, Op, Product, Quantize, Slice, Sum
 from pocketseg.packing.weights import float_weights, packed_weights
 from pocketseg.quant import Quantizer, Spec, State, TernaryTanhActivation
@@ -22,7 +22,6 @@ from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 
 # By their names in `nets.operations`.
 CHANGES: dict[str, Op] = {"ReLU": p.Relu(), "ReLU6": p.Clip(0.0, 6.0), "sigmoid": p.Sigmoid(), "softmax": p.Softmax()}
-NO_CHANGE = ("identity", "dropout", "contiguous")
 # What a node of the traced net gives: a tensor, or the parts of one.
 Value = Node | list[Node]
 
@@ -31,7 +30,7 @@ def lowered(core: nn.Module, in_channels: int) -> Graph:
     """The graph of a net in evaluation.
 
     Args:
-        core: a net without its size wrapper; of a quantised model its integer net.
+        core: a net without its size wrapper; of a quantized model its integer net.
         in_channels: of the image.
 
     Raises:
@@ -159,7 +158,7 @@ class _Lowering:
         match found.name:
             case name if name in CHANGES:
                 return self.one(CHANGES[name], x)
-            case name if name in NO_CHANGE:
+            case name if name in IDENTITIES:
                 return x
             case "hard tanh":
                 return self.one(p.Clip(given["low"], given["high"]), x)

@@ -58,7 +58,7 @@ def quantize_early(graph: Graph) -> Graph:
             return dataclasses.replace(moving, inputs=sources, grid=grid)
         return same(node, inputs)
 
-    # Each turn brings quantisers one operation further up.
+    # Each turn brings quantizers one operation further up.
     before, after = graph, rebuilt(graph, change)
     while after.nodes != before.nodes:
         users, before = after.users(), after
@@ -78,7 +78,7 @@ def _commutes(node: Node, grid: Quantization) -> bool:
 
 
 def merge_quantizers(graph: Graph) -> Graph:
-    """One tensor that is quantised twice on one grid is quantised once."""
+    """One tensor that is quantized twice on one grid is quantized once."""
     made: dict[tuple[Node, Quantization], Node] = {}
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:

@@ -62,7 +62,7 @@ class _Schedule:
             if node in self.absorbed or isinstance(node.op, NO_INSTRUCTION):
                 continue
             chain = [node]
-            # A quantiser is the end of a chain: its codes are written, nothing is computed on them.
+            # A quantizer is the end of a chain: its codes are written, nothing is computed on them.
             while self.fuse and not isinstance(node.op, Quantize) and (user := self.next(chain)):
                 chain.append(user)
             self.chains[node] = chain

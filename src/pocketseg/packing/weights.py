@@ -37,7 +37,7 @@ def rounded_to_bf16(weights: Weights) -> Weights:
 
 
 def packed_weights(spec: Spec, codes: Tensor) -> Weights:
-    """Codes (planes, o, i, h, w) in as few bits as their quantiser needs."""
+    """Codes (planes, o, i, h, w) in as few bits as their quantizer needs."""
     planes = packed_codes(spec, codes.permute(0, 1, 3, 4, 2))
     bits = 1 if spec.form == "signs" else spec.bits
     return Weights(spec.form, bits, len(planes), planes.tobytes())

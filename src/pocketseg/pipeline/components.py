@@ -37,7 +37,7 @@ def label_components(mask: NDArray[np.bool_], *, diagonal: bool = True) -> tuple
     rows, starts, ends = _runs(mask)
     labels = _join(np.arange(len(rows)), *_touching(rows, starts, ends, mask.shape[1], reach=int(diagonal)))
     _, labels = np.unique(labels, return_inverse=True)
-    # Background and runs by turns: where each ends on the line of all rows, and its label.
+    # Background and runs alternately: where each ends on the line of all rows, and its label.
     bounds = np.stack([rows * mask.shape[1] + starts, rows * mask.shape[1] + ends], axis=1).ravel()
     values = np.stack([np.zeros_like(labels), labels + 1], axis=1).ravel().astype(np.int32)
     lengths = np.diff(bounds, prepend=0, append=mask.size)

@@ -1,4 +1,4 @@
-"""Numbers that a model file stores, each with its bounds. A bool is no number, and a text is none either."""
+"""Numbers that a model file stores, each with its bounds. A bool is not a number, and a text is none either."""
 
 from __future__ import annotations
 

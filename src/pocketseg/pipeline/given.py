@@ -55,13 +55,13 @@ def _converted(given: Any) -> NDArray[np.generic]:
     try:
         return np.asarray(given)
     except Exception as error:  # whatever `__array__` of a foreign type raises
-        raise DataError("image", f"is {type(given).__name__}, which is no array ({error})", WANTED) from None
+        raise DataError("image", f"is {type(given).__name__}, which is not an array ({error})", WANTED) from None
 
 
 def _check_picture(picture: Any) -> None:
     if picture.mode not in PLAIN_MODES:
         fix = "convert it: picture.convert('L') or picture.convert('RGB')"
-        raise DataError("image", f"is a picture of mode {picture.mode}, whose numbers are no intensities", fix)
+        raise DataError("image", f"is a picture of mode {picture.mode}, whose numbers are not intensities", fix)
     if picture.getexif().get(EXIF_ORIENTATION, 1) != 1:
         fix = "turn it first: PIL.ImageOps.exif_transpose(picture)"
         raise DataError("image", "is a picture that its EXIF orientation turns", fix)

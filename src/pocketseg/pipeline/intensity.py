@@ -156,7 +156,7 @@ def numbers_of(stored: Mapping[str, tuple[float, float]]) -> Numbers | None:
         stored: NumPy's name of each type -> the lowest and highest value of it.
 
     Raises:
-        DataError: integers of other types that are no uint8.
+        DataError: integers of other types that are not uint8.
 
     Example:
         >>> numbers_of({"int64": (0, 255)}), numbers_of({"uint8": (0, 3), "uint16": (0, 3)})

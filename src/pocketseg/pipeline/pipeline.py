@@ -132,7 +132,7 @@ class Pipeline:
         """Foreground probabilities (h, w, k) on the image's own grid; `told` gets what is odd about its intensities.
 
         Raises:
-            DataError: it is no image, or does not fit; or the net gives numbers for it that are not finite.
+            DataError: it is not an image, or does not fit; or the net gives numbers for it that are not finite.
         """
         image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
@@ -254,7 +254,7 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
     """The pipeline, where its fields go together."""
     normalization, channels = pipeline.normalization, pipeline.channels
     if len(set(pipeline.classes)) < len(pipeline.classes):
-        raise ValueError("a class stands twice")
+        raise ValueError("a class appears twice")
     if pipeline.intensity_range is not None and pipeline.intensity_range[0] >= pipeline.intensity_range[1]:
         raise ValueError("intensity_range does not rise")
     if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:

@@ -30,7 +30,7 @@ class Predictor(Protocol):
             spacing_mm: pixel size (row, column); a model with one of its own (`pipeline.spacing_mm`) needs it.
 
         Raises:
-            DataError: it is no image, cannot be meant as one, holds nan or inf, or the net gives such numbers for it.
+            DataError: it is not an image, holds nan or inf, or the net gives such numbers for it.
         """
 
     def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
@@ -92,13 +92,12 @@ class NetPredictor:
             Mask, probabilities and objects.
 
         Raises:
-            DataError: it is no image, cannot be meant as one, holds nan or inf, or a volume of several slices.
+            DataError: it is not an image, cannot be meant as one, holds nan or inf, or a volume of several slices.
 
         Example:
-            >>> found = pocketseg.load("model.pseg").segment("scan.png")  # doctest: +SKIP
-            >>> found  # doctest: +SKIP
-            <Segmentation 384×512: 1 × lesion>
-            >>> found.objects[0].area_px, found.save("mask.png")  # doctest: +SKIP
+            found = pocketseg.load("model.pseg").segment("scan.png")
+            print(found, found.objects[0].area_px)
+            found.save("mask.png")
         """
         pixels, known = read_given(image, None if spacing_mm is None else as_spacing(spacing_mm), self.pipeline.reading)
         probabilities = self.predict(pixels, known)

@@ -37,7 +37,7 @@ def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
 def load_packed(content: bytes, path: Path, threads: int = 0) -> NetPredictor:
     """The same from the bytes of a file; `path` is what errors call it."""
     if not content.startswith(MAGIC):
-        raise ModelFileError(str(path), "is no packed model", "make one with `pocketseg pack`")
+        raise ModelFileError(str(path), "is not a packed model", "make one with `pocketseg pack`")
     card = read_container(content, str(path)).card
     session = Session(content, str(path), threads or default_threads())
     return NetPredictor(pipeline_of(card, session), session, path.name, f"engine, {session.isa} kernels", card)
@@ -79,6 +79,6 @@ def read_pseg(path: Path) -> bytes:
     """The bytes of a file that should be a packed model.
 
     Raises:
-        ModelFileError: it is not there, is no packed model, or cannot be read.
+        ModelFileError: it is not there, is not a packed model, or cannot be read.
     """
-    return read_model(path, MAGIC, MOST_FILE_BYTES, "is no packed model", "make one with `pocketseg pack`")
+    return read_model(path, MAGIC, MOST_FILE_BYTES, "is not a packed model", "make one with `pocketseg pack`")

@@ -1,4 +1,4 @@
-"""Model files are looked at before they are read: pipes, devices, and what begins like something else are no models."""
+"""Model files are looked at before they are read: pipes, devices, and what begins differently are not models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A net in somebody else's runtime: opened anew wherever its threads are not."""
+"""A net in somebody else's runtime: opened again wherever its threads are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pocketseg.pipeline import Forward
 class Runtime:
     """Net input f32 (n, c, h, w) to logits, by a session that is opened from bytes.
 
-    In a forked child, in a copy, and where a pickle brings it, the session is opened anew from the same bytes, which
+    In a forked child, in a copy, and where a pickle brings it, the session is opened again from the same bytes, which
     are kept for that.
 
     Args:

@@ -170,7 +170,7 @@ def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tupl
         reading: how volumes are cut.
 
     Raises:
-        DataError: it is no image, or holds several slices.
+        DataError: it is not an image, or holds several slices.
     """
     if isinstance(given, bytes | bytearray | memoryview):
         return decode_image(bytes(given), Path("the given bytes")), spacing_mm
@@ -237,6 +237,6 @@ def _class_indices(given: Any) -> NDArray[np.uint8]:
         raise DataError("mask", f"has the shape {stored.shape}", "give class indices (h, w)")
     values: Sequence[Any] = [value for value in np.unique(stored) if value != 0]
     if len(values) > 1 and (min(values) < 0 or max(values) > 255 or any(value != int(value) for value in values)):
-        raise DataError("mask", f"holds {len(values)} values that are no class indices", "give class indices (h, w)")
+        raise DataError("mask", f"holds {len(values)} values that are not class indices", "give class indices (h, w)")
     indices: NDArray[np.uint8] = (stored != 0 if len(values) <= 1 else stored).astype(np.uint8)
     return indices

@@ -1,4 +1,4 @@
-"""Quantisers: what a low-bit number is, how it is trained, and how it is packed. See docs/decisions/0006."""
+"""Quantizers: what a low-bit number is, how it is trained, and how it is packed. See docs/decisions/0006."""
 
 from pocketseg.quant.apply import calibrate, integer_net, integer_skeleton, latent_weights, quantize_net
 from pocketseg.quant.binary import Binary, ResidualBinary

@@ -1,4 +1,4 @@
-"""Quantising a net: in place for training, calibrated on a few batches, and as integers for evaluation."""
+"""Quantizing a net: in place for training, calibrated on a few batches, and as integers for evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Tracer(fx.Tracer):
 
 
 def graph_of(core: nn.Module) -> fx.Graph:
-    """The net's operations in the order they run; quantised layers are single nodes."""
+    """The net's operations in the order they run; quantized layers are single nodes."""
     try:
         return _Tracer().trace(core)
     except RecipeError:
@@ -69,12 +69,12 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
 
 
 def quantize_net(core: nn.Module, scheme: Scheme) -> None:
-    """Put the scheme's quantisers into a net, in place; its weights stay.
+    """Put the scheme's quantizers into a net, in place; its weights stay.
 
     Where activations are signs, every ReLU becomes a clip to [−1, 1], whose sign is that of its input.
 
     Raises:
-        RecipeError: a pattern of `keep` or `layers` fits no layer, or nothing is left to quantise.
+        RecipeError: a pattern of `keep` or `layers` fits no layer, or nothing is left to quantize.
     """
     layers = list(convolutions(core))
     for pattern in (*(scheme.keep or ()), *scheme.layers):
@@ -86,7 +86,7 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
     found = [(name, layer, scheme.pair(words)) for name, layer, words in layers]
     chosen = [(name, layer, pair) for name, layer, pair in found if pair.weights or pair.inputs]
     if not chosen:
-        raise RecipeError("quant.keep", "leaves no layer to quantise", "keep fewer layers in f32")
+        raise RecipeError("quant.keep", "leaves no layer to quantize", "keep fewer layers in f32")
     for name, layer, pair in chosen:
         core.set_submodule(name, QuantConv2d(layer, pair.weights, pair.inputs).train(layer.training))
     if scheme.activation == "ternary-tanh":
@@ -106,14 +106,14 @@ def quantizers(core: nn.Module) -> dict[str, Quantizer]:
 
 
 def latent_weights(core: nn.Module) -> dict[str, Tensor]:
-    """The state of the float net that is inside of a quantised one."""
+    """The state of the float net that is inside of a quantized one."""
     added = [name for name, module in core.named_modules() if isinstance(module, Quantizer | TernaryTanhActivation)]
     grids = tuple(f"{name}." for name in added)
     return {name: value for name, value in core.state_dict().items() if not name.startswith(grids)}
 
 
 def calibrate(core: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Let the quantisers see some batches; weights and norms do not change."""
+    """Let the quantizers see some batches; weights and norms do not change."""
     training = core.training
     core.eval()
     for quantizer in quantizers(core).values():
@@ -125,9 +125,9 @@ def calibrate(core: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def integer_net(core: nn.Module) -> nn.Module:
-    """A copy of a trained quantised net that computes on integers: what is judged, stored and deployed.
+    """A copy of a trained quantized net that computes on integers: what is judged, stored and deployed.
 
-    A norm right behind a quantised convolution is folded into its factor and offset, never into its codes; other norms
+    A norm right behind a quantized convolution is folded into its factor and offset, never into its codes; other norms
     become `Affine`. Layers that stay in f32 are left as they are.
     """
     whole = copy.deepcopy(core).eval()

@@ -86,7 +86,7 @@ class ResidualBinary(Spec):
 
     γ is learned; `Quantizer` uses its magnitude. Gradients, with h_m = 1 where |r_{m−1}| ≤ 1, else 0:
     by x 1 − Π_m (1 − γ_m·h_m), by γ_m b_m · Π_{k>m} (1 − γ_k·h_k), which is the chain rule with sign′ = h.
-    Levels: 2^M where no two sums of ±γ are equal. Storage: M bits, and M f32 gammas a tensor or channel. Quantising its
+    Levels: 2^M where no two sums of ±γ are equal. Storage: M bits, and M f32 gammas a tensor or channel. Quantizing its
     own values again gives the same planes where each γ is larger than the sum of those after it. After ReBNet
     (Ghasemzadeh 2018), as in BLU-Net (Zhang 2022).
 

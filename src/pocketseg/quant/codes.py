@@ -1,4 +1,4 @@
-"""What a quantiser is: a frozen spec, the state that fixes its grid, and the codes it gives.
+"""What a quantizer is: a frozen spec, the state that fixes its grid, and the codes it gives.
 
     measured = spec.measure(x)             what the data says: a range, a threshold, gammas
     state = spec.state(measured)           the grid: scale, zero point, threshold, in f32
@@ -32,7 +32,7 @@ Form = Literal["integers", "powers", "signs"]
 
 @dataclass(frozen=True)
 class State:
-    """The grid of a quantiser, one entry a tensor, () , or one a channel, (c,).
+    """The grid of a quantizer, one entry a tensor, () , or one a channel, (c,).
 
     Args:
         scale: f32, what code 1 means; gammas of residual planes are (m,) or (m, c).
@@ -242,12 +242,12 @@ def check_finite(x: Tensor) -> None:
     Example:
         >>> check_finite(torch.tensor([1.0, float("nan")]))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        pocketseg.errors.TrainingError: quantiser input: 1 of 2 values are nan or inf → ...
+        pocketseg.errors.TrainingError: quantizer input: 1 of 2 values are nan or inf → ...
     """
     finite = x.isfinite()
     if not finite.all():
         raise TrainingError(
-            "quantiser input",
+            "quantizer input",
             f"{int((~finite).sum())} of {x.numel()} values are nan or inf",
             "look for the layer that overflows, or lower the learning rate",
         )

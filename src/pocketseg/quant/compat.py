@@ -1,4 +1,4 @@
-"""The published quantisers, number by number, for comparisons with their papers. Values in, values out.
+"""The published quantizers, number by number, for comparisons with their papers. Values in, values out.
 
 For new work prefer the specs of this room: each function says which. `fixed_point_*`: AskariHemmat 2019;
 `blu_net_*`: Zhang 2022, after ReBNet (Ghasemzadeh 2018).
@@ -23,7 +23,7 @@ def fixed_point_int(x: Tensor, bits: int) -> Tensor:
 
     Odd: the result is the integers themselves, without scale or zero point, and the norm that follows must absorb it;
     the maximum has the code +2^(n−1) for itself; activations use the range of the batch, in evaluation too, so a
-    result depends on its neighbours. A constant tensor was 0/0 there and is an error here.
+    result depends on its neighbors. A constant tensor was 0/0 there and is an error here.
 
     Example:
         >>> fixed_point_int(torch.tensor([-1.0, 0.0, 0.9, 1.0]), 2)
@@ -63,7 +63,7 @@ def fixed_point_fixed_em(x: Tensor, i: int, f: int) -> Tensor:
     The electron microscopy (EM) code. Gradient: identity. Levels: 0, both limits, and both signs of every power of two
     below the limit that f32 holds: some 300, whatever i and f are. Prefer `PowerOfTwo`, or `Fixed` for a grid.
 
-    Odd: the widths only set the clamp, small powers survive at any f; the limit itself is no power of two.
+    Odd: the widths only set the clamp, small powers survive at any f; the limit itself is not a power of two.
 
     Example:
         >>> fixed_point_fixed_em(torch.tensor([0.3, 0.9, 0.01, -3.0]), 0, 2)

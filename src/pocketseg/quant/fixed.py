@@ -102,7 +102,7 @@ class PowerOfTwo(_Qif):
     These are points of the Qi.f grid: code = ±2^(k+f), scale 2^-f, so a product is a shift. Gradient: 1 where
     |x| < 2^(i−½), that is where nothing saturates, else 0. Levels: 2·(i + f) + 1. Storage: as `exponents`, in
     ⌈log₂ levels⌉ bits. After the EM code of AskariHemmat 2019, which keeps every small power whatever f is and clamps
-    to a number that is no power (`compat.fixed_point_fixed_em`).
+    to a number that is not a power (`compat.fixed_point_fixed_em`).
 
     Args:
         i: the largest power is 2^(i−1).

@@ -1,4 +1,4 @@
-"""The convolution that trains with quantisers, and the one that computes on integers."""
+"""The convolution that trains with quantizers, and the one that computes on integers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ EXACT_F32 = 2**24
 
 
 class QuantConv2d(nn.Conv2d):
-    """A convolution of quantised weights over a quantised input; bias in f32.
+    """A convolution of quantized weights over a quantized input; bias in f32.
 
-    It quantises what enters it, so that whatever stands before (a concatenation, a bilinear resize, a norm) brings its
+    It quantizes what enters it, so that whatever stands before (a concatenation, a bilinear resize, a norm) brings its
     tensors to one grid here. Padding is the code of 0: where that does not mean 0 (planes of ±1), zeros are padded
-    before they are quantised.
+    before they are quantized.
 
     Args:
         like: the convolution to take over, with its parameters.
-        weights: how weights are quantised; None leaves them in f32.
+        weights: how weights are quantized; None leaves them in f32.
         inputs: how the input is; None leaves it as it comes.
     """
 
@@ -70,7 +70,7 @@ class IntegerConv2d(nn.Module):
 
     The sums acc are exact; the products and additions after them are single f32 operations, in this order. m holds the
     scales and the factor of a norm that follows at once, b the bias and the norm's offset, each rounded once to f32.
-    Where the input is not quantised, acc is an f32 convolution of the input with the codes.
+    Where the input is not quantized, acc is an f32 convolution of the input with the codes.
 
     Attributes:
         codes: int8 or int32 (weight planes, o, i, k, k); one plane unless the weights are residual.

@@ -49,7 +49,7 @@ def pack(codes: NDArray[np.integer], bits: int, *, signed: bool = False) -> NDAr
         raise PocketsegError(
             f"packing in {bits} bits",
             f"{wrong} of {flat.size} codes ({codes.dtype}) lie outside {lowest} … {highest} or are no integers",
-            "use the bits and the sign of the quantiser that made them",
+            "use the bits and the sign of the quantizer that made them",
         )
     # Shifting right keeps the two's complement of negative codes, and & 1 takes one bit of it.
     stream = ((flat[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
@@ -68,7 +68,7 @@ def unpack(data: NDArray[np.uint8], bits: int, count: int, *, signed: bool = Fal
         raise ModelFileError(
             f"{count} codes of {bits} bits",
             f"need {needed} bytes, found {data.dtype} {data.shape}",
-            "the file is torn or of another kind; make it again",
+            "the file is truncated or of another kind; make it again",
         )
     stream = np.unpackbits(data, bitorder="little")
     if stream[count * bits :].any():

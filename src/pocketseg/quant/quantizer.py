@@ -1,4 +1,4 @@
-"""The module that trains with a quantiser, whatever its kind."""
+"""The module that trains with a quantizer, whatever its kind."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pocketseg.quant.codes import Codes, Planes, Spec, State, check_finite
 
 # Weight of the newest batch in the moving average of activation ranges.
 MOMENTUM = 0.1
-# Values that a quantiser works on at a time on a CPU: a few MiB with all that is made of them.
+# Values that a quantizer works on at a time on a CPU: a few MiB with all that is made of them.
 CACHED = 2**20
 
 
 class Quantizer(nn.Module):
-    """Fake quantisation with the spec's gradient in training; exactly `quantize(x).values()` in evaluation.
+    """Fake quantization with the spec's gradient in training; exactly `quantize(x).values()` in evaluation.
 
     Where the grid comes from:
     weights: measured on the weights themselves at every forward, so it is never stale, and nothing is held;
@@ -27,7 +27,7 @@ class Quantizer(nn.Module):
 
     Args:
         spec: the kind and its numbers.
-        of: what is quantised.
+        of: what is quantized.
         channels: length of the spec's axis, needed where state is held for channels.
 
     Example:
@@ -75,12 +75,12 @@ class Quantizer(nn.Module):
         return self.spec.quantize(x, _detached(self.state(x)))
 
     def state(self, x: Tensor) -> State:
-        """The grid that x would be quantised on."""
+        """The grid that x would be quantized on."""
         if not self.held:
             return self.spec.state(self.spec.measure(x))
         if not self.started:
             raise TrainingError(
-                f"quantiser {self.spec}",
+                f"quantizer {self.spec}",
                 "has seen no data, its scale is unknown",
                 "run training batches through it first",
             )

@@ -76,7 +76,7 @@ class Scheme:
             if fits(words, word):
                 found = FLOAT if text == "float" else self.parsed(text)
         if is_bits(found.inputs) and ("first" in words or ("after depthwise" in words and not self.binarize_depthwise)):
-            # An image is no sum of signs, and the published layers leave real what is between the two convolutions.
+            # An image is not a sum of signs, and the published layers leave real what is between the two convolutions.
             found = replace(found, inputs=None)
         return found
 
@@ -87,7 +87,7 @@ class Scheme:
         for kind in QUANTIZERS.values():
             if pair := kind.of_words(text, vars(self)):
                 return pair
-        raise RecipeError("quant.scheme", f"{text!r} is no scheme", examples())
+        raise RecipeError("quant.scheme", f"{text!r} is not a scheme", examples())
 
     def _weights(self, text: str, bits: int, integer: bool) -> Spec | None:
         if bits == 32:

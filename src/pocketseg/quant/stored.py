@@ -61,7 +61,7 @@ def storage(core: nn.Module) -> list[Storage]:
 
 
 def nominal(core: nn.Module) -> tuple[int, int]:
-    """Bits of quantised weights, and numbers that stay f32, in a net that trains with quantisers.
+    """Bits of quantized weights, and numbers that stay f32, in a net that trains with quantizers.
 
     The way in which papers count: weights times bits; biases, norms, gammas and learned scales, and layers left in f32.
     Running statistics of norms, and scales that are measured and not learned, are not counted. A size is
@@ -92,7 +92,7 @@ def pack_net(core: nn.Module) -> Tensor:
     """uint8 (bytes,): every number of an integer net, one after the other in the net's own order, without names.
 
     Codes are packed, everything else is little-endian f32. What is fixed by the scheme (a zero point of 0, the scale of
-    an input that is not quantised) and the norms' counters are left out.
+    an input that is not quantized) and the norms' counters are left out.
     """
     return torch.cat([_bytes(owner, name, value) for owner, name, value in _numbers(core)])
 
@@ -114,7 +114,7 @@ def unpack_net(core: nn.Module, packed: Tensor, where: str) -> None:
         else:
             value.copy_(torch.from_numpy(part.numpy().copy().view("<f4")).reshape(value.shape))
     if first != len(packed):
-        raise ModelFileError(where, f"holds {len(packed)} bytes of weights, its net needs {first}", "make it anew")
+        raise ModelFileError(where, f"holds {len(packed)} bytes of weights, its net needs {first}", "make it again")
 
 
 def _numbers(core: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool) or key in seen:
-                what = f"the key {key!r} stands twice" if isinstance(key, str) else f"{key!r} cannot be a key"
+                what = f"the key {key!r} appears twice" if isinstance(key, str) else f"{key!r} cannot be a key"
                 raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -95,7 +95,7 @@ def shipped_names() -> list[str]:
 def shipped_text(name: str) -> str:
     """The YAML text of a shipped recipe."""
     if name not in shipped_names():
-        raise RecipeError(f"recipe {name!r}", "is not shipped and is no file", near(name, shipped_names()))
+        raise RecipeError(f"recipe {name!r}", "is neither shipped nor a file", near(name, shipped_names()))
     return (resources.files("pocketseg.recipes") / "shipped" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -124,7 +124,7 @@ def load_data_recipe(source: str | Path | dict[str, Any], overrides: Sequence[st
     """
     where, values, problems = overridden(source, overrides)
     problems += [
-        Problem(str(key), "is no key of a recipe", near(str(key), Recipe.model_fields))
+        Problem(str(key), "is not a key of a recipe", near(str(key), Recipe.model_fields))
         for key in values
         if key not in (*Recipe.model_fields, SWEEP)
     ]
@@ -197,7 +197,7 @@ def _form(forms: Any, name: str | None, where: str) -> dict[str, Any]:
     """What a form sets."""
     shape = "write forms: {NAME: {KEY: VALUE, …}} with dotted keys, for example {quick: {stages.0.epochs: 5}}"
     if not isinstance(forms, dict) or not all(isinstance(keys, dict) and keys for keys in forms.values()):
-        raise RecipeError(f"{where}: {FORMS}", "is no mapping of names to what they set", shape)
+        raise RecipeError(f"{where}: {FORMS}", "is not a mapping of names to what they set", shape)
     if name is None:
         return {}
     if name not in forms:
@@ -367,7 +367,7 @@ def _problems(error: ValidationError, where: str) -> Iterator[Problem]:
         key = ".".join(str(part) for part in location) or where
         if fault["type"] == "extra_forbidden":
             name = str(fault["loc"][-1])
-            yield Problem(".".join([*map(str, location), name]), "is no key of a recipe", near(name, known))
+            yield Problem(".".join([*map(str, location), name]), "is not a key of a recipe", near(name, known))
         elif fault["type"] == "missing":
             yield Problem(key, "is missing", "add it")
         else:

@@ -44,7 +44,7 @@ class Section(BaseModel):
         fields = cls.model_fields.items() if isinstance(values, dict) else ()
         wrong = [name for name, field in fields if _has_bool(values.get(name)) and not _takes_bool(field.annotation)]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)}: true and false are no numbers and no names; write what is meant")
+            raise ValueError(f"{', '.join(wrong)}: true and false are neither numbers nor names; write what is meant")
         return values
 
 
@@ -136,11 +136,11 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _consistent(self) -> DataSection:
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: a name stands twice; give every class a name of its own")
+            raise ValueError("classes: a name appears twice; give every class a name of its own")
         if self.mask.values is not None and len(self.mask.values) != len(self.classes):
             raise ValueError(f"mask.values: needs one value for each of the {len(self.classes)} classes")
         if self.mask.values is not None and len(set(self.mask.values)) < len(self.mask.values):
-            raise ValueError("mask.values: a value stands twice; give every class a value of its own")
+            raise ValueError("mask.values: a value appears twice; give every class a value of its own")
         if self.mask.values is not None and self.mask.by_folder:
             raise ValueError("mask: values and by_folder both say which class a mask shows; give one of them")
         stored_apart = len(self.classes) > 1 and not self.mask.by_folder
@@ -449,7 +449,7 @@ class InitSection(Section):
         if self.weights is not None and (self.stage is not None or self.run is not None):
             raise ValueError("weights stands alone; remove stage and run, or remove weights")
         if self.weights is None and self.stage is None and self.run is None:
-            raise ValueError("says not what to start from; give stage, run or weights, or write init: null")
+            raise ValueError("does not say what to start from; give stage, run or weights, or write init: null")
         if "" in (self.stage, self.run, self.weights):
             raise ValueError("stage, run and weights cannot be empty; give a name or path, or write init: null")
         if self.allow_leak and self.run is None:
@@ -515,7 +515,7 @@ class TeacherSection(Section):
         if len(given) > 1 or (given and given != ["run"] and self.stage is not None):
             raise ValueError("names more than one teacher; give one of stage, run (with stage), runs, onnx and maps")
         if not given and self.stage is None:
-            raise ValueError("says not who teaches; give one of stage, run, runs, onnx and maps")
+            raise ValueError("does not say who teaches; give one of stage, run, runs, onnx and maps")
         if self.maps is not None and self.outputs == "live":
             raise ValueError("outputs: maps are not asked again; remove outputs")
         if self.allow_leak and not (self.run or self.runs or self.unlabelled):
@@ -732,13 +732,13 @@ class Recipe(Section):
                 known = ", ".join(sorted(earlier)) or "none"
                 raise ValueError(
                     f"stage {stage.name!r} starts from {stage.init.stage!r}, "
-                    f"which is no earlier stage (earlier: {known})"
+                    f"which is not an earlier stage (earlier: {known})"
                 )
             if stage.teacher and stage.teacher.stage and not stage.teacher.run and stage.teacher.stage not in earlier:
                 known = ", ".join(sorted(earlier)) or "none"
                 raise ValueError(
                     f"stage {stage.name!r} learns from {stage.teacher.stage!r}, "
-                    f"which is no earlier stage (earlier: {known})"
+                    f"which is not an earlier stage (earlier: {known})"
                 )
             earlier.add(stage.name)
         return stages

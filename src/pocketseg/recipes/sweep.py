@@ -127,7 +127,7 @@ def _combinations(asked: Any) -> list[dict[str, Any]]:
         _refuse_many(len(asked))
         found = [{str(key): value for key, value in one.items()} for one in asked]
     else:
-        raise RecipeError(SWEEP, "is no grid and no list of combinations", SHAPE)
+        raise RecipeError(SWEEP, "is neither a grid nor a list of combinations", SHAPE)
     twice = next((one for at, one in enumerate(found) if one in found[:at]), None)
     if twice is not None:
         shown = ", ".join(f"{key}={value}" for key, value in twice.items())
@@ -146,7 +146,7 @@ def _axes(asked: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, list[Any
         elif isinstance(values, list) and values:
             yield key, values
         else:
-            raise RecipeError(f"{SWEEP}.{key}", f"is {values!r}, which is no list of values", SHAPE)
+            raise RecipeError(f"{SWEEP}.{key}", f"is {values!r}, which is not a list of values", SHAPE)
 
 
 def _refuse_many(count: int) -> None:

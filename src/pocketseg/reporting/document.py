@@ -116,7 +116,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture that is no case: PNG, and what it shows in words."""
+    """A picture that is not a case: PNG, and what it shows in words."""
 
     title: str
     png: bytes

@@ -182,7 +182,7 @@ def count_classes(*masks: NDArray[np.uint8] | None) -> int:
 
 
 def class_colour(index: int) -> str:
-    """Colour of the class 1, 2, …; the eighth class begins anew."""
+    """Colour of the class 1, 2, …; the eighth class begins again."""
     return PALETTE[(index - 1) % len(PALETTE)]
 
 

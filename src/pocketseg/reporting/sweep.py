@@ -115,7 +115,7 @@ def _distinct(values: Sequence[Any]) -> list[Any]:
 
 
 def _key(value: Any) -> str:
-    """Values of a recipe may be lists and mappings, which are no keys."""
+    """Values of a recipe may be lists and mappings, which are not keys."""
     return repr(value)
 
 

@@ -56,7 +56,7 @@ def load_predictor(
         ModelFileError: nothing that can predict is there, or not what the backend runs.
         RecipeError: there is no such backend.
         EnvironmentProblem: the backend is not installed.
-        RunError: a stage that the run does not have, or of what is no run.
+        RunError: a stage that the run does not have, or of what is not a run.
     """
     predictor, file = open_model(path, fold, stage, backend=backend, threads=threads)
     log.info("%s: %s", file, predictor.runtime)
@@ -70,7 +70,7 @@ def open_model(
     if type(threads) is not int or not 0 <= threads <= MOST_THREADS:
         raise DataError(f"threads {threads!r}", "cannot be", f"give a whole number from 0 to {MOST_THREADS}")
     if backend is not None and backend not in BACKENDS:
-        raise RecipeError(f"--backend {backend}", "is no backend", near(backend, BACKENDS))
+        raise RecipeError(f"--backend {backend}", "is not a backend", near(backend, BACKENDS))
     source = ModelSource.resolve(path, fold, stage)
     if source.weights == source.path:
         return _of_file(source.path, backend, threads), source.path
@@ -79,7 +79,7 @@ def open_model(
 
 def _of_file(file: Path, backend: str | None, threads: int) -> NetPredictor:
     if file.suffix not in RUNS:
-        raise ModelFileError(str(file), "is no model" if file.is_file() else "does not exist", WANTED)
+        raise ModelFileError(str(file), "is not a model" if file.is_file() else "does not exist", WANTED)
     able = RUNS[file.suffix]
     if backend is not None and backend not in able:
         raise ModelFileError(

@@ -80,7 +80,7 @@ class RunFolder:
         if not folder.recipe_file.is_file() or not folder.manifest_file.is_file():
             raise RunError(
                 str(path),
-                "is no run folder (it has no recipe.yaml and manifest.json)",
+                "is not a run folder (it has no recipe.yaml and manifest.json)",
                 "give the --out of a training",
             )
         return folder

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pocketseg.errors import RunError
 from pocketseg.files import write_atomically
@@ -105,6 +107,66 @@ def inspect_core(
     return Inspection(title, dict(options), found, layers)
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
+class _StoredLayer(BaseModel):
+    """A layer in architecture.json; a quantized one says more."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    name: str
+    kind: str
+    stage: str
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3)]
+    inputs: list[str]
+    parameters: Count
+    buffers: Count
+    macs: Count
+    bits: Count
+    bytes: Count
+
+
+class _StoredTotals(BaseModel):
+    """The costs of the net in architecture.json."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    input_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    parameters: Count
+    buffers: Count
+    macs: Count
+    largest_activation_bytes: Count
+    peak_bytes: Count
+    receptive_field: Count | None
+    bytes: Count
+
+
+class _StoredNet(BaseModel):
+    """The net's options in architecture.json."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    arch: str
+
+
+class _Stored(BaseModel):
+    """Everything in architecture.json."""
+
+    net: _StoredNet
+    totals: _StoredTotals
+    layers: Annotated[list[_StoredLayer], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Stored:
+        known: set[str] = set()
+        for layer in self.layers:
+            if not known.issuperset(layer.inputs):
+                raise ValueError(f"{layer.name} reads what is not an earlier layer")
+            known.add(layer.name)
+        return self
+
+
 def read_inspection(file: Path) -> Inspection:
     """What `Inspection.save` wrote.
 
@@ -113,11 +175,18 @@ def read_inspection(file: Path) -> Inspection:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return Inspection(content["net"]["arch"], content["net"], content["totals"], content["layers"])
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            str(file), f"cannot be read ({error})", "remove it; the report is then without a drawing"
-        ) from error
+        _Stored.model_validate(content)
+    except (OSError, ValueError, RecursionError) as error:
+        what = f"is damaged ({_first_line(error)})"
+        raise RunError(str(file), what, "remove it; the report is then without a drawing") from error
+    return Inspection(content["net"]["arch"], content["net"], content["totals"], content["layers"])
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    return str(error).splitlines()[0]
 
 
 LAYER_COLUMNS = ["layer", "kind", "shape", "parameters", "MACs", "bits", "weights"]

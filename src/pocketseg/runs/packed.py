@@ -95,7 +95,7 @@ def pack_model(source: ModelSource, out: Path | None = None, how: Packing = Pack
 
     checkpoint = source.trained()
     if checkpoint.suffix != ".safetensors":
-        raise ModelFileError(str(checkpoint), "is no trained model", f"give a run folder or its {BEST}")
+        raise ModelFileError(str(checkpoint), "is not a trained model", f"give a run folder or its {BEST}")
     model = Model.load(checkpoint)
     path = out or source.folder / ("-".join([source.name, *how.changes]) + ".pseg")
     facts = {**origin(checkpoint), **_facts(model), **_run_facts(source)}
@@ -127,7 +127,7 @@ def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -
     content, _, pipeline = read_onnx(source)
     model = Model.of(module_of(onnx.load_from_string(content), str(source)), pipeline)
     if model.pipeline.net_size != pipeline.net_size:
-        what = f"takes images of {pipeline.net_size}, which are no multiples of its stride {model.net.stride}"
+        what = f"takes images of {pipeline.net_size}, which are not multiples of its stride {model.net.stride}"
         raise ModelFileError(str(source), what, "wrap it with another --size")
     images = _images(pipeline, how.calibrate or ())
     pairs = [(each.image, each.spacing_mm) for each in images]
@@ -212,7 +212,7 @@ def check_target(path: Path) -> None:
     with open_regular(path) as file:
         packed = file.read(len(MAGIC)) == MAGIC
     if not packed:
-        raise ModelFileError(str(path), "is there already and is no packed model", "give another name with --out")
+        raise ModelFileError(str(path), "is there already and is not a packed model", "give another name with --out")
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -305,7 +305,7 @@ def _images(pipeline: Pipeline, pictures: Sequence[NDArray[np.generic]]) -> list
 
 
 def _validation_images(source: ModelSource) -> list[_Seen]:
-    """Some of a run's validation images; none where it is no run, or its data are gone."""
+    """Some of a run's validation images; none where it is not a run, or its data are gone."""
     run = source.run
     if run is None:
         return []

@@ -49,7 +49,7 @@ def can_list(run: RunFolder) -> bool:
 def _check_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Refuse a table of something else that happens to have names: a row of the run's name would be replaced."""
     if rows and not set(rows[0]) >= OURS:
-        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
+        raise RunError(str(path), "is not a table of runs", "rename it, and a new one is begun")
 
 
 def list_run(run: RunFolder) -> None:

@@ -18,7 +18,7 @@ def add_result(path: Path, row: Mapping[str, Any]) -> None:
     Runs that end at the same moment wait for one another.
 
     Raises:
-        RunError: there is a file of that name which is no table of runs.
+        RunError: there is a file of that name which is not a table of runs.
         EnvironmentProblem: it cannot be written.
     """
     with locked(path.with_name(f".{path.name}.lock")):
@@ -30,13 +30,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Cells of the table beside the runs by column; none where there is no such file.
 
     Raises:
-        RunError: it is no table of runs, which have a name.
+        RunError: it is not a table of runs, which have a name.
     """
     if not path.exists():
         return []
     columns, rows = read_table(path)
     if "name" not in columns:
-        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
+        raise RunError(str(path), "is not a table of runs", "rename it, and a new one is begun")
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
@@ -64,5 +64,5 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     except (OSError, csv.Error) as error:
         raise RunError(str(path), f"cannot be read ({error})", "rename it, and a new one is begun") from error
     if any(len(row) != len(columns) for row in rows) or len(set(columns)) < len(columns):
-        raise RunError(str(path), "is no table of runs", "rename it, and a new one is begun")
+        raise RunError(str(path), "is not a table of runs", "rename it, and a new one is begun")
     return columns, rows

@@ -46,7 +46,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and state of a checkpoint whose digest is right.
 
     Raises:
-        ModelFileError: missing, torn, altered, of another kind, or made by a newer version.
+        ModelFileError: missing, truncated, altered, of another kind, or made by a newer version.
     """
     try:
         open_regular(path).close()  # safetensors would wait for a pipe
@@ -60,8 +60,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelFileError(str(path), "does not exist", "check the path") from None
     except KeyError:
         raise ModelFileError(str(path), "was not written by pocketseg", "give a checkpoint of a run") from None
-    except Exception as error:  # safetensors raises its own error types for torn files
-        otherwise = ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another checkpoint")
+    except Exception as error:  # safetensors raises its own error types for damaged files
+        otherwise = ModelFileError(
+            str(path), f"is damaged or not a safetensors file ({error})", "use another checkpoint"
+        )
         raise memory.told(error, otherwise) from None
     if too_new:
         what = f"is of version {envelope['version']}, newer than {VERSION}"

@@ -24,7 +24,7 @@ def open_accelerator(device: str) -> Accelerator:
         EnvironmentProblem: the device is not there.
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise EnvironmentProblem(f"--device {device}", "is no device", "use auto, cpu, cuda, cuda:N or mps")
+        raise EnvironmentProblem(f"--device {device}", "is not a device", "use auto, cpu, cuda, cuda:N or mps")
     kind, _, index = device.partition(":")
     if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
         have = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA"

@@ -130,7 +130,7 @@ def _convs(student: nn.Module, teacher: nn.Module, ours: Block, theirs: Block) -
         mine, others = activations(student, ours), activations(teacher, theirs)
     except ValueError as error:
         raise RecipeError(
-            "hints.layers", f"is convs, but {error} is no plain chain of convolutions", "take blocks, or name pairs"
+            "hints.layers", f"is convs, but {error} is not a plain chain of convolutions", "take blocks, or name pairs"
         ) from None
     if len(mine) != len(others):
         raise RecipeError(
@@ -200,7 +200,7 @@ def frozen_layers(core: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
 class Student(nn.Module):
     """A net that gives its logits and what its hinted layers say, in the teacher's number of channels.
 
-    The regressors (1×1 convolutions where the widths differ) train with the net and are no part of the model.
+    The regressors (1×1 convolutions where the widths differ) train with the net and are not part of the model.
 
     Args:
         net: the student; is changed: a ReLU in place would overwrite what a hint has to see.

@@ -471,7 +471,7 @@ class StageTraining:
 
     @property
     def _regressors(self) -> torch.nn.Module:
-        """They train with the net and are kept to go on, but are no part of the model."""
+        """They train with the net and are kept to go on, but are not part of the model."""
         return torch.nn.Module() if self.student is None else self.student.regressors
 
     def resume(self) -> bool:

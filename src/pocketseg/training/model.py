@@ -98,8 +98,8 @@ class Model:
         """A model from `best.safetensors`, or one that runs only from `packed.safetensors`.
 
         Raises:
-            ModelFileError: torn, altered, or no model; its net and its weights do not go together, or a weight is nan
-                or infinite.
+            ModelFileError: truncated, altered, or not a model; its net and its weights do not go together, or a weight
+                is nan or infinite.
         """
         tensors, state = read_checkpoint(path)
         if state.get("kind") not in ("model", "packed"):

@@ -102,7 +102,7 @@ def check_translation(student: Pipeline, teacher: Pipeline, where: str) -> None:
 
 
 def translate(images: Tensor, student: Pipeline, teacher: Pipeline) -> Tensor:
-    """A student's input (n, c, h, w) as a teacher's: normalisation undone and done anew, grey or colour, resized."""
+    """A student's input (n, c, h, w) as a teacher's: normalisation undone and done again, grey or colour, resized."""
     ours, theirs = student.normalization, teacher.normalization
     scaled_alike = ours == theirs and student.intensity_range == teacher.intensity_range
     if not (scaled_alike and student.channels == teacher.channels):
@@ -244,7 +244,7 @@ class MapFolder:
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            raise DataError(str(self.folder), "is no folder of probability maps", "check teacher.maps")
+            raise DataError(str(self.folder), "is not a folder of probability maps", "check teacher.maps")
         paths = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in {*SUFFIXES, *ARRAYS})
         self.files = {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in paths}
         times = Counter(path.stem for path in paths)
@@ -309,7 +309,7 @@ def _probabilities(path: Path) -> NDArray[np.float32]:
     else:
         values = read_image(path)
         if values.ndim == 3 and not (values == values[:, :, :1]).all():
-            raise DataError(str(path), "is coloured, so it is no map of one probability", "save it as grey")
+            raise DataError(str(path), "is coloured, so it is not a map of one probability", "save it as grey")
         values = values if values.ndim == 2 else values[:, :, :1]  # a grey picture stored in colour
     if values.ndim not in (2, 3):
         what = f"holds no probabilities from 0 to 1 of shape (h, w) or (h, w, classes): {values.shape}"
@@ -326,7 +326,7 @@ def _array(path: Path) -> NDArray[np.generic]:
         return np.asarray(open_array(path, None))
     names = sorted(array_names(path))
     if len(names) != 1:
-        what = f"is no NPZ file of one array, but of {len(names)}"
+        what = f"is not an NPZ file of one array, but of {len(names)}"
         raise DataError(str(path), what, "save it with numpy.savez")
     return open_array(path, names[0])
 

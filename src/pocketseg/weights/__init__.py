@@ -28,7 +28,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     What the file is, is told by its content.
 
     Raises:
-        ModelFileError: missing, torn, or of another kind.
+        ModelFileError: missing, truncated, or of another kind.
     """
     try:
         with open_regular(path) as file:
@@ -50,8 +50,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safetensors.safe_open(str(path), framework="pt") as file:
             ours = "pocketseg" in (file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except Exception as error:  # safetensors raises its own error types for torn files
-        otherwise = ModelFileError(str(path), f"is torn or no safetensors file ({error})", "use another copy")
+    except Exception as error:  # safetensors raises its own error types for damaged files
+        otherwise = ModelFileError(str(path), f"is damaged or not a safetensors file ({error})", "use another copy")
         raise memory.told(error, otherwise) from None
     state = {name.removeprefix(OUR_STATE): value for name, value in tensors.items() if name.startswith(OUR_STATE)}
     return state if ours and state else tensors

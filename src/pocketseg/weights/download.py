@@ -61,7 +61,7 @@ def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | N
     url = f"{base.rstrip('/')}/{file_name}"
     if urllib.parse.urlsplit(url).scheme not in ("http", "https", "file"):
         raise EnvironmentProblem(
-            url, "is no address of a download", "set POCKETSEG_WEIGHTS_URL to https://… or file://…"
+            url, "is not an address of a download", "set POCKETSEG_WEIGHTS_URL to https://… or file://…"
         )
     with whole_file(path) as temporary:
         with temporary.open("wb") as file:

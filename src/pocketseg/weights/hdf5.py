@@ -51,7 +51,7 @@ def read_apart(path: Path) -> list[KerasLayer]:
     """The layers of a file, read by a process that this one watches.
 
     Raises:
-        RefusedError: torn, no Keras weights, or reading it takes longer or more memory than a file of its size may.
+        RefusedError: truncated, no Keras weights, or reading it takes more time or memory than its size allows.
         MemoryError: there is less memory than that.
     """
     patience = BUSY * seconds_for(path.stat().st_size)
@@ -96,7 +96,7 @@ def read_here(path: Path) -> list[KerasLayer]:
     """The layers of a file, read by this process.
 
     Raises:
-        RefusedError: torn, or no Keras weights.
+        RefusedError: truncated, or no Keras weights.
     """
     import h5py
 
@@ -109,7 +109,7 @@ def read_here(path: Path) -> list[KerasLayer]:
     except (RefusedError, MemoryError):
         raise
     except Exception as error:  # h5py gives what the library says as errors of many kinds
-        raise RefusedError(f"is torn or no Keras file ({error})") from None
+        raise RefusedError(f"is damaged or not a Keras file ({error})") from None
 
 
 def _layers(root: Any, epsilons: dict[str, float], size: int) -> Iterator[KerasLayer]:

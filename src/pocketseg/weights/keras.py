@@ -31,7 +31,7 @@ def read_keras(path: Path) -> list[KerasLayer]:
     Nothing in the file is executed, and a process of its own reads it, with a limit of time and memory.
 
     Raises:
-        ModelFileError: missing, torn, no Keras weights, or in a form that has no layer order.
+        ModelFileError: missing, truncated, no Keras weights, or in a form that has no layer order.
         EnvironmentProblem: h5py is not installed, or memory ended.
     """
     try:

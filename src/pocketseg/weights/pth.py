@@ -92,7 +92,7 @@ class _Lazy:
         return int(np.prod(self.shape, dtype=object))
 
     def fault(self) -> str | None:
-        """Why this is no view of its storage; None where it is one."""
+        """Why this is not a view of its storage; None where it is one."""
         if len(self.shape) != len(self.stride) or len(self.shape) > MOST_AXES:
             return f"has shape {self.shape[:MOST_AXES]} and strides {self.stride[:MOST_AXES]}"
         if min([self.offset, *self.shape, *self.stride]) < 0:
@@ -112,7 +112,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
     A state dict may lie in an outer one, beside other entries: {"state_dict": {…}, "epoch": 3}.
 
     Raises:
-        ModelFileError: missing, torn, no state dict, or a pickle that asks for anything else than tensors.
+        ModelFileError: missing, truncated, no state dict, or a pickle that asks for anything else than tensors.
     """
     try:
         with open_regular(path) as file:
@@ -127,7 +127,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, RuntimeError, MemoryError, struct.error,
         zipfile.BadZipFile,
     ) as error:  # fmt: skip
-        what, fix = f"is torn or no PyTorch file ({error})", "use another copy, or save the state dict anew"
+        what, fix = f"is truncated or no PyTorch file ({error})", "use another copy, or save the state dict again"
         raise memory.told(error, ModelFileError(str(path), what, fix)) from None
 
 
@@ -163,7 +163,7 @@ def _read_zip(path: Path, file: BinaryIO, size: int) -> dict[str, Tensor]:
 
 def _read_legacy(path: Path, file: BinaryIO, size: int) -> dict[str, Tensor]:
     if file.read(1) != b"\x80":
-        _refuse(path, "is no PyTorch file")
+        _refuse(path, "is not a PyTorch file")
     file.seek(0)
     if _Machine(path, file).run() != LEGACY_MAGIC:
         _refuse(path, "is a pickle, but no PyTorch file")
@@ -192,7 +192,7 @@ def _read_legacy(path: Path, file: BinaryIO, size: int) -> dict[str, Tensor]:
 
 
 def _refuse(path: Path, what: str) -> NoReturn:
-    raise ModelFileError(str(path), what, "save the net's state dict anew: torch.save(net.state_dict(), path)")
+    raise ModelFileError(str(path), what, "save the net's state dict again: torch.save(net.state_dict(), path)")
 
 
 class _Machine:
@@ -300,7 +300,7 @@ class _Machine:
 
     def _global(self, name: str) -> _Global:
         if name not in KNOWN:
-            _refuse(self.path, f"asks for {name[:200]}, which is no tensor; nothing was executed")
+            _refuse(self.path, f"asks for {name[:200]}, which is not a tensor; nothing was executed")
         return _Global(name)
 
     def _call(self, function: Any, arguments: Any) -> Any:
@@ -357,7 +357,7 @@ def _state_dict(path: Path, value: Any) -> dict[str, _Lazy]:
     if not _is_state_dict(value):
         _refuse(path, "holds no state dict (names with a tensor each)")
     if not all(isinstance(key, str) for key in value):
-        _refuse(path, "has tensors whose name is no text")
+        _refuse(path, "has tensors whose name is not text")
     if len(value) > MOST_TENSORS:
         _refuse(path, f"has {len(value):,} tensors, more than any net")
     found: dict[str, _Lazy] = value

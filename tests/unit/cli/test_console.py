@@ -44,7 +44,7 @@ def test_a_row_of_the_live_table(shown):
     shown(3).epoch_ends({"epoch": 0, "val_dice": 0.75})
     shown(5).step_ends(1, 1, 8, 0.5, {"bce": 0.5}, 0.001)
     cells = shown(5).rows[0].cells()
-    assert cells[2:5] == ["0.500", "bce 0.500", "0.750"], "an epoch's means begin anew"
+    assert cells[2:5] == ["0.500", "bce 0.500", "0.750"], "an epoch's means begin again"
     assert cells[6:] == ["4.0", "0:00:05"]
     for text_of_row in ("float", "0.750", "by part", "learning rate", "images/s", "left"):
         assert text_of_row in text(shown(5))

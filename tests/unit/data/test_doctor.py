@@ -130,7 +130,7 @@ def test_drawn_text_and_coloured_marks():
     assert pictures.suspicions(colour) == []
     colour[50:53, 60:80] = 250, 240, 0
     assert pictures.suspicions(colour) == ["marks"]
-    # A colour picture is no grey one with marks.
+    # A colour picture is not a grey one with marks.
     assert pictures.suspicions(np.stack([smooth(seed) for seed in (1, 2, 3)], axis=-1)) == []
 
 

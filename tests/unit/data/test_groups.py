@@ -50,7 +50,7 @@ def test_a_parenthesis_that_takes_no_part_is_no_match(root):
 @pytest.mark.parametrize("regex", ["(", "*", "[a", "(?P<x"])
 def test_what_is_no_expression_is_told(root, regex):
     (problem,) = refusal(root, regex=regex)
-    assert problem.startswith(f"data.group_regex {regex!r}: is no regular expression (")
+    assert problem.startswith(f"data.group_regex {regex!r}: is not a regular expression (")
 
 
 def test_ties_join_whole_groups(tmp_path):

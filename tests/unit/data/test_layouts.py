@@ -206,7 +206,7 @@ def test_a_layout_can_be_named(tmp_path):
 def test_an_unknown_layout_lists_the_near_ones(tmp_path, options):
     make_folders_dataset(tmp_path, ["a"])
     (problem,) = refusal(tmp_path, layout="foldres", **options)
-    assert problem == "data.layout=foldres: is no layout → did you mean folders?"
+    assert problem == "data.layout=foldres: is not a layout → did you mean folders?"
 
 
 def test_where_nothing_is_found_the_usual_layouts_are_told(tmp_path):

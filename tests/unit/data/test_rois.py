@@ -56,9 +56,9 @@ def shape_region(*numbers: float) -> bytes:
         (shape_region(MOVE, np.nan, 2, LINE, 1, 2), "not finite"),
         (shape_region(np.nan, 1, 2), "curves"),
         (shape_region(2, 1, 2, 3, 4), "curves"),
-        (roi_bytes([[(1, 1), (1, 9), (9, 9)]])[:-3], "no readable"),
-        (b"Iout", "no ImageJ ROI"),
-        (b"", "no ImageJ ROI"),
+        (roi_bytes([[(1, 1), (1, 9), (9, 9)]])[:-3], "not a readable"),
+        (b"Iout", "not an ImageJ ROI"),
+        (b"", "not an ImageJ ROI"),
     ],
 )
 def test_damaged_regions(tmp_path, content, words):

@@ -191,11 +191,11 @@ def test_all_faults_of_a_split_are_told_together(tmp_path):
     path.write_text(json.dumps({"folds": folds}))
     problems = [problem.removeprefix(f"{path}, ").split(" → ")[0] for problem in problems_of(path, cases)]
     assert problems == [
-        "fold 0: the case 'case-000' stands 2 times",
+        "fold 0: the case 'case-000' appears 2 times",
         "fold 0: the case 'stranger' is not in the data",
         "fold 0: the group 'p' lies in train and validation",
         "fold 1: the validation part is empty",
-        "fold 2: the case 'case-003' stands 2 times",
+        "fold 2: the case 'case-003' appears 2 times",
         "fold 2: the group 'r' lies in test and train",
     ]
 

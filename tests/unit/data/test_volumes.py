@@ -222,7 +222,7 @@ def test_a_volume_cut_anywhere_is_refused(tmp_path, name):
 
 def test_what_is_no_gzip(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"<html>" * 100)
-    assert "is no readable gzip file" in refusal(tmp_path / "a.nii.gz")
+    assert "is not a readable gzip file" in refusal(tmp_path / "a.nii.gz")
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"\0" * 10_000_000))
     assert "is no" in refusal(tmp_path / "b.nii.gz")
 
@@ -526,6 +526,16 @@ def test_scaled_voxels_are_those_of_nibabel(tmp_path):
         with np.errstate(over="ignore"):
             np.testing.assert_array_equal(found, wanted.astype(np.float32) if wanted.dtype.kind == "f" else wanted)
         assert found.dtype == (np.float32 if slope not in (0, 1) else np.int16)
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6, 1), (1, 1, 6), (1, 1, 1), (2, 1, 3)])
+def test_scaled_voxels_of_any_shape(tmp_path, shape):
+    write_nifti(tmp_path / "a.nii", np.arange(np.prod(shape), dtype=np.int16).reshape(shape))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[112:120] = np.array([2, 1], "<f4").tobytes()  # scl_slope, scl_inter
+    (tmp_path / "b.nii").write_bytes(content)
+    found = open_volume(tmp_path / "b.nii").voxels()
+    np.testing.assert_array_equal(found, 2 * np.arange(np.prod(shape)).reshape(shape) + 1)
 
 
 def test_extensions_are_passed_over(tmp_path):

@@ -27,15 +27,15 @@ def refused(content: bytes) -> str:
 def test_cut_anywhere_in_the_header():
     whole = packed()
     for length in range(HEADER_BYTES + 1):
-        assert "no packed model" in refused(whole[:length]) or "torn" in refused(whole[:length])
+        assert "not a packed model" in refused(whole[:length]) or "truncated" in refused(whole[:length])
 
 
 @pytest.mark.row("P10")
 def test_cut_or_longer_anywhere():
     whole = packed()
     for length in range(HEADER_BYTES, len(whole), 97):
-        assert "torn" in refused(whole[:length])
-    assert "torn" in refused(whole + b"\0")
+        assert "truncated" in refused(whole[:length])
+    assert "truncated" in refused(whole + b"\0")
 
 
 @pytest.mark.row("P10")
@@ -104,7 +104,7 @@ def test_what_the_native_reader_says(place, form, value, what):
 
 @pytest.mark.parametrize(
     ("by", "what"),
-    [((-1, 0, 0, 0), "is torn"), ((1, 0, 0, 0), "is torn"), ((0, 0, 1, 0), "longer than it is"),
+    [((-1, 0, 0, 0), "is truncated"), ((1, 0, 0, 0), "is truncated"), ((0, 0, 1, 0), "longer than it is"),
      ((0, 0, 0, 1), "longer than it is"), ((0, -1, 0, 0), "shorter than it is"), ((0, 0, -1, 0), "shorter than it is")],
 )  # fmt: skip
 def test_what_the_native_reader_says_of_lengths(by, what):
@@ -113,5 +113,5 @@ def test_what_the_native_reader_says_of_lengths(by, what):
     head = HEADER.pack(magic, version, zero, *map(sum, zip(lengths, by, strict=True)))
     with pytest.raises(ModelFileError, match=what):
         Session(head + whole[HEADER.size :], "here")
-    with pytest.raises(ModelFileError, match="it is torn"):
+    with pytest.raises(ModelFileError, match="it is truncated"):
         Session(whole[: HEADER_BYTES - 1], "here")

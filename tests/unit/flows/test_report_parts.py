@@ -62,7 +62,7 @@ def test_ids_stay_and_tell_nothing(tmp_path):
     assert again.group("Jane") == "group-01"
     other = Pseudonyms(tmp_path / "other.csv")
     other.add("case", names)
-    assert [other.case(name) for name in names] != ids, "another run draws anew"
+    assert [other.case(name) for name in names] != ids, "another run draws again"
 
 
 def test_ids_of_names_that_are_no_text(tmp_path):
@@ -74,7 +74,7 @@ def test_ids_of_names_that_are_no_text(tmp_path):
 
 def test_a_key_that_is_none_is_told(tmp_path):
     (tmp_path / "key.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(RunError, match="no table of ids"):
+    with pytest.raises(RunError, match="not a table of ids"):
         Pseudonyms(tmp_path / "key.csv")
 
 

@@ -96,7 +96,7 @@ def test_the_place_of_the_skip():
 
 
 def test_where_dropout_stands():
-    """Nothing is drawn anew for the other places when one is switched off; in inference nothing is dropped."""
+    """Nothing is drawn again for the other places when one is switched off; in inference nothing is dropped."""
 
     class Note(nn.Module):
         def __init__(self):

@@ -72,9 +72,9 @@ def test_an_unknown_net_names_the_near_ones():
 
 
 def test_an_unknown_option_names_the_near_ones():
-    assert faults(arch="unet", level=3) == ["stages.0.net.level: is no option of unet → did you mean levels?"]
+    assert faults(arch="unet", level=3) == ["stages.0.net.level: is not an option of unet → did you mean levels?"]
     (fault,) = faults(arch="unet", blocks=3)
-    assert "stages.0.net.blocks: is no option of unet → known: block_dropout, conv, deepest_dropout, init," in fault
+    assert "stages.0.net.blocks: is not an option of unet → known: block_dropout, conv, deepest_dropout, init," in fault
 
 
 @pytest.mark.parametrize("value", [8.0, "8", True, None, [8]])
@@ -107,7 +107,7 @@ def test_a_missing_name_is_left_to_the_recipe():
 @pytest.mark.parametrize("channels", ["in_channels", "out_channels"])
 def test_channels_are_no_options(channels):
     (fault,) = faults(arch="unet", **{channels: 3})
-    assert f"stages.0.net.{channels}: is no option of unet" in fault
+    assert f"stages.0.net.{channels}: is not an option of unet" in fault
 
 
 def test_options_reach_the_net():

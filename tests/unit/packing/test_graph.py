@@ -22,8 +22,12 @@ ONE_PLANE = BinaryPlanes((1.0,))
 WINDOW = p.Window((2, 2), (2, 2))
 
 
+# As `nets.operations` says of the operations of torch that they are made of.
+MOVING = (p.MaxPool, p.Nearest, p.Pad, Concat)
+
+
 def node(op, *inputs, channels=8, grid=None):
-    return Node(op, inputs, channels, grid)
+    return Node(op, inputs, channels, grid, isinstance(op, MOVING))
 
 
 def quantized(x, grid):
@@ -53,6 +57,20 @@ def test_quantisers_move_before_what_commutes(op):
     found = passes.quantize_early(graph_of(image, moved, codes, node(p.Copy(), codes)))
     assert names(found) == ["Input", "Quantize", type(op).__name__, "Copy"]
     assert [each.grid for each in found.nodes] == [None, BYTES, BYTES, None]
+
+
+@pytest.mark.parametrize(
+    ("layer", "moves"),
+    [
+        (nn.MaxPool2d(2), True), (nn.Upsample(scale_factor=2), True), (nn.ZeroPad2d(1), True),
+        (nn.AvgPool2d(2), False), (nn.Upsample(scale_factor=2, mode="bilinear"), False), (nn.ReLU(), False),
+        (nn.Hardtanh(), False), (nn.AdaptiveAvgPool2d(1), False), (nn.Conv2d(1, 1, 1), False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_commutes_is_told_by_the_operation_of_torch(layer, moves):
+    before_output = lowered(nn.Sequential(layer), 1).nodes[-2]
+    assert before_output.moves == moves == isinstance(before_output.op, MOVING)
 
 
 def test_quantisers_move_to_every_part():

@@ -329,7 +329,7 @@ def test_numbers_of_a_card_have_bounds(change):
 
 
 def test_what_training_saw_is_an_additional_field():
-    """Files of before lack it, and theirs lack it still when they are written anew."""
+    """Files of before lack it, and theirs lack it still when they are written again."""
     assert "trained_on" not in json.loads(FULL.to_json())
     seen = replace(FULL, trained_on=TrainedOn("uint8", 0.0, 0.9, 0.4, 0.8))
     assert Pipeline.from_dict(json.loads(seen.to_json()), "m.pseg") == seen

@@ -16,7 +16,7 @@ def shown(mask: np.ndarray) -> list[str]:
 
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.7, 0.1])
 def test_the_threshold_belongs_to_the_foreground(threshold):
-    """0.3 and 0.7 are no binary fractions: compared in float64, the pixel at the threshold would fall out."""
+    """0.3 and 0.7 are not binary fractions: compared in float64, the pixel at the threshold would fall out."""
     exactly = np.float32(threshold)
     values = np.array([[[np.nextafter(exactly, np.float32(0))], [exactly], [1.0]]], np.float32)
     for given in (threshold, np.float64(threshold)):

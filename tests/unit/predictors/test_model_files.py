@@ -1,4 +1,4 @@
-"""What is no model file is neither waited for nor read to its end."""
+"""What is not a model file is neither waited for nor read to its end."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_no_model(tmp_path, name, make):
 
 def test_no_more_is_read_than_is_looked_at(tmp_path):
     a_hole(tmp_path / "a.pseg")
-    with pytest.raises(ModelFileError, match="is no packed model"):
+    with pytest.raises(ModelFileError, match="is not a packed model"):
         read_pseg(tmp_path / "a.pseg")
     too_large(tmp_path / "b.pseg")
     with pytest.raises(ModelFileError, match=f"more than {MOST_FILE_BYTES:,} bytes"):

@@ -76,7 +76,7 @@ def test_a_pattern_that_fits_no_layer_is_told_what_there_is():
         quantize_net(core, Scheme("w4a8", keep=("depthwise",)))
     with pytest.raises(RecipeError, match=r"quant\.layers: 'encoder\.9\.0' fits no layer"):
         quantize_net(core, Scheme("w4a8", layers={"encoder.9.0": "float"}))
-    with pytest.raises(RecipeError, match="leaves no layer to quantise"):
+    with pytest.raises(RecipeError, match="leaves no layer to quantize"):
         quantize_net(core, Scheme("w4a8", keep=("*",)))
 
 

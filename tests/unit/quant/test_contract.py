@@ -1,4 +1,4 @@
-"""The exam that every quantiser takes."""
+"""The exam that every quantizer takes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pocketseg.errors import TrainingError
+from pocketseg.grids import PowersOfTwo, Uniform
 from pocketseg.quant import (
     QUANTIZERS,
     Binary,
@@ -19,8 +20,8 @@ from pocketseg.quant import (
     ResidualBinary,
     Ternary,
 )
-from pocketseg.quant.fixed import exponents, from_exponents
-from pocketseg.quant.packing import pack, pack_planes, unpack, unpack_planes
+from pocketseg.quant.forms import packed_codes, unpacked_codes
+from pocketseg.quant.packing import pack, unpack
 
 SPECS = [
     *[Int(bits) for bits in (2, 3, 4, 5, 6, 7, 8, 16)],
@@ -168,21 +169,41 @@ def test_evaluation_is_values_of_quantize_and_training_gives_the_same_numbers(sp
 @each_spec
 def test_codes_survive_packing(spec):
     quantized = spec.quantize(sample())
-    if isinstance(quantized, Planes):
-        planes = quantized.planes.numpy()
-        packed = pack_planes(planes)
-        assert packed.size == spec.bits * -(-planes[0].size // 8)
-        np.testing.assert_array_equal(unpack_planes(packed, planes[0].size).reshape(planes.shape), planes)
+    codes = quantized.planes if isinstance(quantized, Planes) else quantized.codes[None]
+    if spec.has_zero_point:  # unsigned, and for activations only
+        codes = codes[0].numpy()
+        np.testing.assert_array_equal(unpack(pack(codes, spec.bits), spec.bits, codes.size), codes.reshape(-1))
         return
-    codes = quantized.codes
-    if isinstance(spec, Binary):
-        np.testing.assert_array_equal(unpack_planes(pack_planes(codes[None].numpy()), 270).reshape(codes.shape), codes)
+    packed = packed_codes(spec, codes)
+    bits = 1 if spec.form == "signs" else spec.bits
+    assert len(packed) == len(codes) and packed.size == len(codes) * -(-bits * codes[0].numel() // 8)
+    assert torch.equal(unpacked_codes(spec, packed, codes), codes)
+
+
+@each_spec
+def test_a_kind_is_what_it_says_of_itself(spec):
+    x = sample()
+    state = spec.state(spec.measure(x))
+    values = spec.quantize(torch.cat([x, torch.zeros(6, 5, 3, 1)], 3), state).values()
+    assert (state.zero_point is not None) == spec.has_zero_point
+    assert bool((values == 0).any()) == spec.has_zero
+    grid = spec.grid(state)
+    if grid is None:
         return
-    stored = (exponents(codes) if isinstance(spec, PowerOfTwo) else codes).numpy()
-    signed = not getattr(spec, "affine", False)
-    back = unpack(pack(stored, spec.bits, signed=signed), spec.bits, stored.size, signed=signed)
-    back = from_exponents(torch.from_numpy(back)).numpy() if isinstance(spec, PowerOfTwo) else back
-    np.testing.assert_array_equal(back.reshape(codes.shape), codes.numpy())
+    assert spec.axis is None
+    if isinstance(grid, Uniform):
+        codes = torch.round(x * np.float32(grid.inverse_scale)) + grid.zero_point
+        meant = (codes.clamp(grid.lowest, grid.highest) - grid.zero_point) * np.float32(grid.scale)
+    elif isinstance(grid, PowersOfTwo):
+        codes = spec.quantize(x, state).codes.abs()
+        assert codes.max() <= 2 ** (grid.i + grid.f - 1) and spec.form == "powers"
+        return
+    else:
+        meant, rest = torch.zeros_like(x), x
+        for gamma in grid.gammas:
+            part = torch.where(rest >= 0, gamma, -gamma)
+            meant, rest = meant + part, rest - part
+    torch.testing.assert_close(spec.quantize(x, state).values(), meant, rtol=1e-6, atol=1e-6)
 
 
 @each_spec

@@ -270,16 +270,16 @@ def test_all_faults_in_one_pass():
     }
     assert faults({"UNET": section, "VNET": {}}) == [
         "VNET: stands beside UNET, alone in its file → remove it",
-        "UNET.num_epoch: is no key of UNET → did you mean num_epochs?",
+        "UNET.num_epoch: is not a key of UNET → did you mean num_epochs?",
         "UNET.dataset: is 'neurons', which tells none of gm, em, nih by its start "
         "→ write gm (spinal cord), em (membranes) or nih (pancreas)",
-        "UNET.operation_mode: is 'retrian', which is no mode → did you mean retrain?",
+        "UNET.operation_mode: is 'retrian', which is not a mode → did you mean retrain?",
         "UNET.weight_i_width and weight_f_width: are 9 and 8; together they must be 1 to 16 "
         "→ 0 and 4 or 6 and 0 are usual",
-        "UNET.activation_i_width: is '-1', which is no whole number from 0 → correct it",
+        "UNET.activation_i_width: is '-1', which is not a whole number from 0 → correct it",
         "UNET.activation_f_width: is missing → add it",
-        "UNET.lr: is 'fast', which is no number above 0 → for example 0.001",
-        "UNET.num_epochs: is '0', which is no whole number from 1 → correct it",
+        "UNET.lr: is 'fast', which is not a number above 0 → for example 0.001",
+        "UNET.num_epochs: is '0', which is not a whole number from 1 → correct it",
     ]
 
 

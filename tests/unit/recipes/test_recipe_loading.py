@@ -114,7 +114,7 @@ def test_numbers_are_read_as_people_mean_them(written, tmp_path):
 
 
 def test_a_name_that_is_not_shipped():
-    assert refusal("thin-unit") == ["recipe 'thin-unit': is not shipped and is no file → did you mean thin-unet?"]
+    assert refusal("thin-unit") == ["recipe 'thin-unit': is neither shipped nor a file → did you mean thin-unet?"]
     with pytest.raises(RecipeError):
         shipped_text("../shipped/thin-unet")
 
@@ -178,7 +178,7 @@ def yaml_refusal(text: str) -> str:
 
 @pytest.mark.row("P06")
 def test_duplicate_keys():
-    assert yaml_refusal("a: 1\nb:\n  c: 2\n  c: 3\n").startswith("r.yaml, line 4, column 3: the key 'c' stands twice")
+    assert yaml_refusal("a: 1\nb:\n  c: 2\n  c: 3\n").startswith("r.yaml, line 4, column 3: the key 'c' appears twice")
 
 
 @pytest.mark.row("P06")
@@ -282,8 +282,8 @@ def test_unknown_keys_list_the_near_ones(key, near):
     values = with_value(key, 1)
     if ".schedule." in key:
         values["stages"][0]["schedule"]["kind"] = "cosine"
-    (problem,) = [p for p in refusal(values) if "is no key" in p]
-    assert problem.startswith(f"{key}: is no key of a recipe → ")
+    (problem,) = [p for p in refusal(values) if "is not a key" in p]
+    assert problem.startswith(f"{key}: is not a key of a recipe → ")
     if near:
         assert f"did you mean {near}" in problem
     else:
@@ -292,7 +292,7 @@ def test_unknown_keys_list_the_near_ones(key, near):
 
 def test_a_key_of_another_schedule_is_not_proposed():
     values = with_value("stages.0.schedule", {"kind": "step", "warmup": 0.1})
-    assert refusal(values) == ["stages.0.schedule.warmup: is no key of a recipe → known: every, factor, kind"]
+    assert refusal(values) == ["stages.0.schedule.warmup: is not a key of a recipe → known: every, factor, kind"]
 
 
 @pytest.mark.parametrize("kind", ["constant", "constant-then-decay"])
@@ -414,7 +414,7 @@ def test_a_missing_stage_or_net_is_told():
         ({"data": {"group_csv": "a", "group_regex": "b"}}, "give one of group_csv, group_regex and group_folder"),
         ({"data": {"group_regex": "b", "group_folder": True}}, "give one of group_csv, group_regex and group_folder"),
         ({"data": {"group_column": "patient"}}, "group_column is a column of group_csv, which is not given"),
-        ({"data": {"classes": ["a", "b"], "mask": {"values": [5, 5]}}}, "mask.values: a value stands twice"),
+        ({"data": {"classes": ["a", "b"], "mask": {"values": [5, 5]}}}, "mask.values: a value appears twice"),
         ({"data": {"classes": ["a", "b"], "mask": {"invert": True}}}, "invert and threshold make sense for one class"),
         ({"data": {"classes": ["a", "b"], "mask": {"threshold": 9}}}, "invert and threshold make sense for one class"),
     ],
@@ -456,7 +456,7 @@ def test_stages_start_from_earlier_ones():
 @pytest.mark.parametrize("pairs", [[("a", "b"), ("b", None)], [("a", "a")], [("a", None), ("b", "x")]])
 def test_a_stage_cannot_start_from_a_later_one(pairs):
     (problem,) = refusal(stages(*pairs))
-    assert problem.startswith("stages: stage ") and "which is no earlier stage" in problem
+    assert problem.startswith("stages: stage ") and "which is not an earlier stage" in problem
 
 
 def test_two_stages_of_one_name():
@@ -507,8 +507,8 @@ def test_the_last_override_wins_and_parts_of_lists_can_be_set():
         ("stages.0.name.x=5", "--set stages.0.name.x=5: there is no"),
         ("seed=[1", "--set seed=[1, line 1"),
         ("seed=!!python/name:os.system", "--set seed=!!python/name:os.system, line 1"),
-        ("sed=5", "sed: is no key of a recipe → did you mean seed?"),
-        ("stages.0.epoch=5", "stages.0.epoch: is no key of a recipe → did you mean epochs?"),
+        ("sed=5", "sed: is not a key of a recipe → did you mean seed?"),
+        ("stages.0.epoch=5", "stages.0.epoch: is not a key of a recipe → did you mean epochs?"),
         ("stages.0.epochs=-5", "stages.0.epochs: input should be greater than or equal to 0 (given: -5)"),
     ],
 )
@@ -560,7 +560,7 @@ def test_faults_in_a_list_of_schemes_are_told():
     low = {"name": "low", "net": NET, "quant": [{"scheme": "w4"}, {"scheme": "w44"}, {"sceme": "w4"}]}
     problems = refusal({"stages": [low]}, check_stage=check_stage)
     assert any(p.startswith("stages.1.quant.scheme: 'w44'") for p in problems)
-    assert any(p.startswith("stages.2.quant.sceme: is no key") for p in problems)
+    assert any(p.startswith("stages.2.quant.sceme: is not a key") for p in problems)
     assert any("stages.0.quant" in p for p in refusal({"stages": [{"name": "low", "net": NET, "quant": []}]}))
 
 
@@ -618,5 +618,5 @@ def test_stages_are_not_looked_at_for_the_data():
 
 @pytest.mark.parametrize("override", ["dta.size=[1,1]", "data.sise=[1,1]", "data.size"])
 def test_a_wrong_key_is_told_for_the_data_too(override):
-    with pytest.raises(RecipeError, match=r"is no key of a recipe → did you mean|KEY=VALUE"):
+    with pytest.raises(RecipeError, match=r"is not a key of a recipe → did you mean|KEY=VALUE"):
         load_data_recipe("thin-unet", [override])

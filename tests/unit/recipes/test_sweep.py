@@ -102,25 +102,25 @@ def test_all_faults_of_all_trials_are_told_with_the_trial():
 
 def test_what_all_trials_share_is_told_once():
     found = refusal({"seed": [0, 1, 2]}, ["stages.0.epoch=3"])
-    assert found == ["stages.0.epoch: is no key of a recipe → did you mean epochs?"]
+    assert found == ["stages.0.epoch: is not a key of a recipe → did you mean epochs?"]
 
 
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
         ({}, "varies nothing"),
-        ([], "no grid and no list"),
-        (3, "no grid and no list"),
-        ([{}], "no grid and no list"),
-        ({"seed": 3}, "sweep.seed: is 3, which is no list"),
-        ({"seed": []}, "is no list of values"),
+        ([], "neither a grid nor a list"),
+        (3, "neither a grid nor a list"),
+        ([{}], "neither a grid nor a list"),
+        ({"seed": 3}, "sweep.seed: is 3, which is not a list"),
+        ({"seed": []}, "is not a list of values"),
         ({"stages": {}}, "stages: varies nothing"),
         ({"seed": [1, 2, 1]}, "has seed=1 twice"),
         ([{"seed": 1}, {"seed": 1}], "has seed=1 twice"),
         ({"seed": list(range(101)), "split.seed": list(range(100))}, "makes 10,100 trainings"),
         ({"stages.7.net.width": [8]}, "there is no stages.7.net.width to set"),
         ({"stages.student.net.width": [8]}, "there is no stages.student.net.width"),
-        ({"widht": [8, 16]}, "is no key of a recipe"),
+        ({"widht": [8, 16]}, "is not a key of a recipe"),
     ],
 )
 def test_sweeps_that_make_no_sense(asked, words):

@@ -36,8 +36,8 @@ def test_the_defaults_of_hints_are_those_of_vaze2020():
     [
         ({"distil": {}, "teacher": None}, "distil and hints need a teacher"),
         ({}, "says nothing without distil or hints"),
-        ({"distil": {}, "teacher": {"stage": "small"}}, "which is no earlier stage (earlier: big)"),
-        ({"distil": {}, "teacher": {}}, "says not who teaches"),
+        ({"distil": {}, "teacher": {"stage": "small"}}, "which is not an earlier stage (earlier: big)"),
+        ({"distil": {}, "teacher": {}}, "does not say who teaches"),
         ({"distil": {}, "teacher": {"run": "a", "onnx": "b"}}, "more than one teacher"),
         ({"distil": {}, "teacher": {"stage": "big", "maps": "b"}}, "more than one teacher"),
         ({"distil": {}, "teacher": {"run": ""}}, "cannot be empty"),

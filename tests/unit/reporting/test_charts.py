@@ -94,7 +94,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
     some = [Rated(name, cost, dice, NOTHING) for name, cost, dice in (("a", 4, 0.9), ("b", 2, 0.7), ("c", 3, 0.6))]
     assert [one.name for one in front(some)] == ["b", "a"]
     alike = [Rated("worse", 2, 0.6, NOTHING), Rated("better", 2, 0.7, NOTHING), Rated("same", 3, 0.7, NOTHING)]
-    assert [one.name for one in front(alike)] == ["better"], "more bytes for the same Dice is no gain"
+    assert [one.name for one in front(alike)] == ["better"], "more bytes for the same Dice is not a gain"
 
 
 def test_dice_against_size_is_on_a_logarithmic_axis_with_names_and_intervals() -> None:

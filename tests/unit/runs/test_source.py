@@ -62,7 +62,7 @@ def test_what_is_not_trained_or_not_there_is_an_error(run, tmp_path):
         ModelSource.resolve(run.path).trained()
     with pytest.raises(RunError, match="has no stage 'techer' → did you mean teacher"):
         ModelSource.resolve(run.path, stage="techer")
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         ModelSource.resolve(tmp_path)
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         ModelSource.resolve(run.stage(0, "teacher").best, stage="teacher")

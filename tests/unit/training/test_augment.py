@@ -367,7 +367,7 @@ def test_image_and_mask_move_alike(border):
     out, moved = apply(masks[:, None].float(), masks, options)
     agreement = ((out[:, 0] >= 0.5) == (moved > 0)).float().mean((1, 2))
     assert agreement.min() > 0.98
-    # The agreement is no matter of chance: with the mask that did not move it is low.
+    # The agreement is not a matter of chance: with the mask that did not move it is low.
     assert ((out[:, 0] >= 0.5) == (masks > 0)).float().mean() < 0.85
 
 

@@ -220,7 +220,7 @@ def test_foreign_safetensors(tmp_path, metadata):
 def test_damaged_envelopes(tmp_path, text):
     path = tmp_path / "damaged.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(2)}, path, {KEY: text})
-    assert "torn or no safetensors file" in refusal(path)
+    assert "damaged or not a safetensors file" in refusal(path)
 
 
 class Canary:
@@ -239,7 +239,7 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path, writer):
     path, canary = tmp_path / "model.safetensors", tmp_path / "canary"
     with path.open("wb") as out:
         writer(Canary(canary), out)
-    assert "torn or no safetensors file" in refusal(path)
+    assert "damaged or not a safetensors file" in refusal(path)
     assert not canary.exists()
 
 
@@ -248,7 +248,7 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_folder(tmp_path):
-    assert "torn or no safetensors file" in refusal(tmp_path)
+    assert "damaged or not a safetensors file" in refusal(tmp_path)
 
 
 # --- writing ----------------------------------------------------------------------------------------------

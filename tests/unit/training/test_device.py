@@ -99,7 +99,7 @@ def test_no_mps(monkeypatch):
 )
 def test_nonsense(gpus, name):
     gpus(2)
-    assert "is no device → use auto, cpu, cuda, cuda:N or mps" in complaint(name)
+    assert "is not a device → use auto, cpu, cuda, cuda:N or mps" in complaint(name)
 
 
 def test_cpu():

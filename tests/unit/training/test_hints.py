@@ -124,7 +124,7 @@ def test_weights():
         ),
         ({"layers": [{"student": "encoder.*"}], "weights": [1, 2, 3]}, {}, "has 3 numbers for 2 hints"),
         ({"layers": "convs"}, {"student": {**THIN, "extra_convs": 1}}, "encoder.1 of the student has 3 and encoder.1"),
-        ({"layers": "convs"}, {"teacher": {"arch": "mk_unet", "width": 4}}, "encoder.0 is no plain chain"),
+        ({"layers": "convs"}, {"teacher": {"arch": "mk_unet", "width": 4}}, "encoder.0 is not a plain chain"),
     ],
 )
 def test_faults(options, nets, words):

@@ -480,7 +480,7 @@ def test_a_torn_file_falls_back_to_the_one_before(start, caplog):
     resumed = start("stopped")
     assert resumed.resume()
     assert (resumed.position.epoch, resumed.position.step) == (1, 1)
-    assert "is torn" in caplog.text
+    assert "is truncated" in caplog.text
     assert contents(run(resumed)) == expected
 
 

@@ -267,7 +267,7 @@ def test_faults_of_maps_are_told_together(tmp_path):
         MapFolder(tmp_path, ("lesion",)).check([case(name) for name in names])
     assert len(caught.value.problems) == 5
     assert "no probability map of 'absent' → add absent.png" in str(caught.value)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         MapFolder(tmp_path / "none", ("lesion",))
 
 

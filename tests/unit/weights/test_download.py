@@ -155,7 +155,7 @@ def test_a_mirror_in_a_folder(monkeypatch, tmp_path):
 def test_addresses_of_other_kinds(monkeypatch, tmp_path):
     monkeypatch.setenv("POCKETSEG_CACHE", str(tmp_path))
     monkeypatch.setenv("POCKETSEG_WEIGHTS_URL", "ftp://host")
-    assert "no address of a download" in refusal()
+    assert "not an address of a download" in refusal()
 
 
 @pytest.mark.parametrize("name", ["net.pth", "../net-00000000.pth", "a/net-00000000.pth", "net-0000.pth"])

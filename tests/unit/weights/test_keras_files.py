@@ -242,7 +242,7 @@ def test_other_files(tmp_path):
     (tmp_path / "new.keras").write_bytes(b"PK\x03\x04rest")
     assert 'save it with model.save("name.h5")' in refusal(tmp_path / "new.keras")
     (tmp_path / "text.h5").write_text("hello")
-    assert "torn or no Keras file" in refusal(tmp_path / "text.h5")
+    assert "damaged or not a Keras file" in refusal(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["layers/conv2d/vars/0"] = np.ones(3)
     assert "no list of layers" in refusal(tmp_path / "other.h5")

@@ -116,7 +116,7 @@ def test_no_state_dict(save, value):
 
 
 def test_names_must_be_text(save):
-    assert "name is no text" in refusal(save({1: torch.ones(2)}))
+    assert "name is not text" in refusal(save({1: torch.ones(2)}))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_names_must_be_text(save):
 )
 def test_objects_are_refused_by_name(save, value):
     text = refusal(save(value))
-    assert "which is no tensor; nothing was executed" in text or "nothing was executed" in text
+    assert "which is not a tensor; nothing was executed" in text or "nothing was executed" in text
 
 
 def test_python_2_lists_the_pairs_of_an_ordered_dict(tmp_path):
@@ -212,7 +212,7 @@ def test_calls_are_refused_by_name(tmp_path, container, protocol, name, function
     argument = f"open({str(trace)!r}, 'w')" if name != "system" else f"touch {trace}"
     body = pickle.dumps({"a": Runs(function, argument)}, protocol=protocol)
     text = refusal(hostile(tmp_path, body, container))
-    assert f".{name}, which is no tensor; nothing was executed" in text or (protocol == 0 and "nothing was" in text)
+    assert f".{name}, which is not a tensor; nothing was executed" in text or (protocol == 0 and "nothing was" in text)
     assert not trace.exists()
 
 
@@ -313,7 +313,7 @@ def test_compressed_and_doubled_entries(tmp_path):
     assert "two entries of one name" in refusal(twice)
 
 
-# --- torn files -------------------------------------------------------------------------------------------------
+# --- damaged files -------------------------------------------------------------------------------------------------
 
 
 def small() -> dict[str, torch.Tensor]:

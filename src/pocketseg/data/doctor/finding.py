@@ -25,7 +25,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "image-is-mask": ("error", "a net that copies its input would look perfect"),
     "split": ("error", "results of a faulty split are worth nothing"),
     "split-twin": ("error", "the test part would be known from training"),
-    "ungrouped": ("warning", "several images of one patient in two parts flatter the result"),
+    "ungrouped": ("warning", "several images of one patient in two parts bias the result upwards"),
     "duplicate": ("warning", "an image that counts twice weighs twice, and leaks where a split tears the two apart"),
     "near-duplicate": ("warning", "a split that tears them apart flatters the result"),
     "split-leak": ("warning", "the test part is nearly known from training"),

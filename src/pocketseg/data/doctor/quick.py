@@ -29,7 +29,7 @@ def quick_findings(
         what = "every case is its own group"
         fix = (
             "if several images show one patient, set data.group_regex, data.group_folder or data.group_csv, "
-            "or the test result will flatter"
+            "or the test result will be too optimistic"
         )
         yield Finding("ungrouped", ("groups",), what, fix)
     if facts:
@@ -41,7 +41,7 @@ def quick_findings(
 
 
 def twins(facts: Sequence[Facts]) -> list[list[Facts]]:
-    """Cases whose images are equal in every pixel, in groups of two and more; blank images are no twins."""
+    """Cases whose images are equal in every pixel, in groups of two and more; blank images are not twins."""
     found: dict[bytes, list[Facts]] = defaultdict(list)
     for fact in facts:
         if not fact.constant:

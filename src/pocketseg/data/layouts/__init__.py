@@ -57,7 +57,7 @@ def find_cases(
     if not _exists(root):
         raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path given as --data")
     if layout != "auto" and layout not in LAYOUTS:
-        raise DataError(f"data.layout={layout}", "is no layout", near(layout, LAYOUTS))
+        raise DataError(f"data.layout={layout}", "is not a layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
         name, folder, listing = _named(root, layout, images, masks)
     else:

@@ -29,7 +29,7 @@ def find(root: Path) -> Listing:
     listing = Listing()
     for folder in subfolders(root):
         if not _is_case(folder):
-            what = "is no folder of one image of the same name and its masks"
+            what = "is not a folder of one image of the same name and its masks"
             listing.problems.append(Problem(str(folder), what, "move it elsewhere"))
             continue
         masks = tuple(FileSource(path) for path in image_files(folder / "masks"))

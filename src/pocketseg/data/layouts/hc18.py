@@ -50,5 +50,5 @@ def _pixel_sizes(root: Path) -> dict[str, float]:
         rows = list(csv.reader(io.StringIO(read_text(tables[0]), newline="")))
         return {row[0]: float(row[1]) for row in rows[1:] if len(row) > 1}
     except (OSError, csv.Error, ValueError) as error:
-        what = f"is no table of file names and pixel sizes ({error})"
+        what = f"is not a table of file names and pixel sizes ({error})"
         raise DataError(str(tables[0]), what, "restore it from a copy") from error

@@ -81,7 +81,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def by_stem(paths: Iterable[Path], problems: list[Problem], key: Callable[[Path], str] = stem_of) -> dict[str, Path]:
-    """Files by stem; a stem that stands twice (a.png and a.tif) is a problem."""
+    """Files by stem; a stem that appears twice (a.png and a.tif) is a problem."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         groups[key(path)].append(path)

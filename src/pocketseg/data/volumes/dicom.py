@@ -114,11 +114,11 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
                 found = pydicom.dcmread(file, stop_before_pixels=not pixels, force=True)
         except DataError:
             raise
-        except Exception as error:  # torn files raise what their parsing raises, with values in the message
-            what = f"is no readable DICOM file ({type(error).__name__})"
+        except Exception as error:  # damaged files raise what their parsing raises, with values in the message
+            what = f"is not a readable DICOM file ({type(error).__name__})"
             raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
     if "SOPClassUID" not in found:
-        raise DataError(str(path), "is no DICOM file (it names no SOP class)", "export it again from its source")
+        raise DataError(str(path), "is not a DICOM file (it names no SOP class)", "export it again from its source")
     return found
 
 
@@ -433,7 +433,7 @@ def says_annotated(path: Path) -> bool:
     """Whether a file says that text is burnt into its pixels."""
     try:
         return header_text(path, "BurnedInAnnotation").upper() == "YES"
-    except DataError:  # what is no text says nothing
+    except DataError:  # what is not text says nothing
         return False
 
 

@@ -52,11 +52,12 @@ def _scaled(values: Pixels, slope: float, inter: float) -> Pixels:
     """Voxels in the file's units: in f64, as nibabel has them, but a layer at a time and kept as f32."""
     if (slope, inter) == (1, 0):
         return values
-    scaled = np.empty_like(values, np.float32, subok=False)
+    slowest_first = layers(values)
+    scaled = np.empty(slowest_first.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for layer, stored in zip(layers(scaled), layers(values), strict=True):
+        for layer, stored in zip(scaled, slowest_first, strict=True):
             layer[...] = _nibabel().volumeutils.apply_read_scaling(stored, np.float64(slope), np.float64(inter))
-    return scaled
+    return scaled if slowest_first is values else scaled.T
 
 
 def _nibabel() -> Any:
@@ -88,10 +89,10 @@ def _header(path: Path, *, mended: bool = True) -> tuple[Any, Any]:
             if kind.may_contain_header(start):
                 return image, kind.from_fileobj(io.BytesIO(start[: kind.sizeof_hdr]), check=mended)
     except Exception as error:  # torn headers raise what their parsing raises
-        what = f"is no readable {'gzip' if isinstance(error, gzip.BadGzipFile) else 'NIfTI'} file"
+        what = f"is not a readable {'gzip' if isinstance(error, gzip.BadGzipFile) else 'NIfTI'} file"
         otherwise = DataError(str(path), f"{what} ({type(error).__name__})", "copy it again from its source")
         raise memory.told(error, otherwise) from error
-    raise DataError(str(path), "is no NIfTI file", "convert it to NIfTI")
+    raise DataError(str(path), "is not a NIfTI file", "convert it to NIfTI")
 
 
 def open_nifti(path: Path) -> Nifti:
@@ -99,7 +100,7 @@ def open_nifti(path: Path) -> Nifti:
 
     Raises:
         DataError: no NIfTI, more than one volume, colour voxels, dimensions that the file cannot hold, voxel sizes of
-            zero or below, directions that are no directions, or two that disagree.
+            zero or below, directions that are not directions, or two that disagree.
     """
     size = size_of(path)
     _, header = _header(path)
@@ -156,7 +157,7 @@ def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
         affine = np.asarray(header.get_sform() if sform else header.get_qform(), np.float64)
         other = np.asarray(header.get_qform(), np.float64) if qform else affine
     except Exception as error:  # a quaternion that is none
-        raise DataError(str(path), "the header's quaternion is no rotation", "repair the header's qform") from error
+        raise DataError(str(path), "the header's quaternion is not a rotation", "repair the header's qform") from error
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise DataError(str(path), "the header's affine is singular or not finite", "repair the header's sform")
     sizes = np.linalg.norm(affine[:3, :3], axis=0)

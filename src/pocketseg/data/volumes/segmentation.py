@@ -95,11 +95,11 @@ def write_segmentation(
             it they are left empty.
 
     Raises:
-        DataError: the images are no DICOM, or of a kind that segmentations cannot refer to.
+        DataError: the images are not DICOM, or of a kind that segmentations cannot refer to.
     """
     if not isinstance(like, Dicom):
         raise DataError(
-            str(like.path), "is no DICOM, so a segmentation cannot refer to it", "write nifti or png instead"
+            str(like.path), "is not DICOM, so a segmentation cannot refer to it", "write nifti or png instead"
         )
     highdicom = _highdicom()
     from pydicom.sr.codedict import codes

@@ -54,7 +54,7 @@ def open_stack(path: Path) -> Stack:
     readers.size_of(path)
     try:
         pages, (width, height) = _pages(path)
-    except Exception as error:  # Pillow raises many kinds of errors on torn files
+    except Exception as error:  # Pillow raises many kinds of errors on damaged files
         what = f"the TIFF file is damaged or cut off ({error})"
         raise memory.told(error, DataError(str(path), what, "copy it again from its source")) from error
     if width * height * pages > LARGEST_VOLUME // 4:

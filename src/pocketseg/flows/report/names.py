@@ -23,7 +23,7 @@ class Pseudonyms:
         """Read the table at a path, where there is one.
 
         Raises:
-            RunError: it is no such table.
+            RunError: it is not such a table.
         """
         self.path = path
         self.ids: dict[tuple[str, str], str] = {}
@@ -34,7 +34,7 @@ class Pseudonyms:
             self.ids = {(kind, name): number for kind, number, name in rows}
         except (OSError, ValueError, csv.Error) as error:
             raise RunError(
-                str(path), f"is no table of ids ({error})", "restore it, or remove it for new ids"
+                str(path), f"is not a table of ids ({error})", "restore it, or remove it for new ids"
             ) from error
 
     def add(self, kind: str, names: Iterable[str]) -> None:

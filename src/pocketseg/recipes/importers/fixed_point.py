@@ -248,7 +248,7 @@ def to_train(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 class _File:
     """The values of the `UNET` section, and what is to be said of them.
 
-    As in the source, "none" is no value, upper case is lower case in words, and numbers may be in quotes.
+    As in the source, "none" is not a value, upper case is lower case in words, and numbers may be in quotes.
     """
 
     values: dict[str, Any]
@@ -264,7 +264,7 @@ class _File:
                 file.problems.append(Problem(str(key), f"stands beside {SECTION}, alone in its file", "remove it"))
         for key in file.values:
             if key not in KEYS:
-                file.fault(key, f"is no key of {SECTION}", near(key, KEYS))
+                file.fault(key, f"is not a key of {SECTION}", near(key, KEYS))
         return file
 
     def fault(self, key: str, what: str, fix: str) -> None:
@@ -292,7 +292,7 @@ class _File:
         except ValueError:
             value = math.nan
         if not 0 < value < math.inf:
-            self.fault(key, f"is {text!r}, which is no number above 0", "for example 0.001")
+            self.fault(key, f"is {text!r}, which is not a number above 0", "for example 0.001")
             return None
         return value
 
@@ -304,7 +304,7 @@ class _File:
         elif re.fullmatch(r"\d{1,9}(\.0*)?", text) and int(float(text)) >= lowest:
             return int(float(text))
         else:
-            self.fault(key, f"is {text!r}, which is no whole number from {lowest}", "correct it")
+            self.fault(key, f"is {text!r}, which is not a whole number from {lowest}", "correct it")
         return None
 
 
@@ -332,7 +332,7 @@ def _mode(file: _File) -> str:
     if mode is None:
         file.fault("operation_mode", "is missing", f"write one of {', '.join(MODES)}")
     elif mode not in MODES:
-        file.fault("operation_mode", f"is {mode!r}, which is no mode", near(mode, MODES))
+        file.fault("operation_mode", f"is {mode!r}, which is not a mode", near(mode, MODES))
     return mode or ""
 
 
@@ -361,7 +361,7 @@ def _init(file: _File, mode: str, weights: str | None) -> dict[str, Any] | None:
             file.note("trained_model", "is where the source saves; here the best weights lie in the run folder")
         elif weights and weights.lower().endswith(FOREIGN_WEIGHTS):
             file.note(
-                "trained_model", f"is {weights}, a state dict of the source, which is no model of ours; train first"
+                "trained_model", f"is {weights}, a state dict of the source, which is not a model of ours; train first"
             )
         return None
     if weights is None:
