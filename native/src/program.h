@@ -62,8 +62,8 @@ struct Weights {
     std::vector<int32_t> whole;
     double largest_sum = 0;  // Σ |w| of the output channel where it is largest, any plane
 
-    // Forgets the numbers, once a kernel has them as it reads them.
-    void release() { f32 = {}, whole = {}; }
+    // Gives the memory back, once a kernel has the numbers as it reads them. (Of a vector, = {} would keep it.)
+    void release() { f32 = std::vector<float>(), whole = std::vector<int32_t>(); }
 };
 
 enum class Kind : uint8_t {

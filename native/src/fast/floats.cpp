@@ -192,7 +192,7 @@ void run(Job& job) {
     const Instruction& it = job.it;
     const Window& w = it.window;
     const Tensor in = job.frame.tensor(it.reads[0]);
-    const uint32_t channels = padded_channels(it), pixel = 4 * channels;
+    const uint32_t channels = padded_channels(it), places = taps(it), pixel = 4 * channels;
     Lines lines(in, w, pixel, job.shape.width, 1, job.first, job.scratch);
     float* values = reinterpret_cast<float*>(job.scratch +
                                              align_up(Lines::bytes(w, 1, pixel, {in.height, in.width}, job.shape, 1)));
@@ -219,7 +219,7 @@ void run(Job& job) {
                 F32 result = {};
                 for (uint32_t plane = 0; plane < it.weights.planes; ++plane) {
                     F32 acc = {};
-                    const uint8_t* s = weights + 4 * (size_t(plane) * taps(it) * channels + c);
+                    const uint8_t* s = weights + 4 * (size_t(plane) * places * channels + c);
                     for (uint32_t i = 0; i < w.kernel[0]; ++i) {
                         const uint8_t* at = from[i] + size_t(x) * w.stride[1] * pixel + 4 * size_t(c);
                         for (uint32_t j = 0; j < w.kernel[1];
