@@ -53,12 +53,14 @@ lint: $(STAMP)
 # that what their tests share is made once, and both end at the same time.
 RUN_TESTS := OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist worksteal --doctest-modules
 
-# SAMPLE cases of each parametrized test; tests/helpers/sampling.py has the rule.
+# SAMPLE cases of each parametrized test; tests/helpers/sampling.py has the rule. FAST leaves out what trains, draws or
+# starts processes.
+FAST_WITHOUT := training reporting predictors
 test: lint
 ifeq ($(FAST),)
 	$(RUN_TESTS) -m "not slow" --sample $(SAMPLE) src tests
 else
-	$(RUN_TESTS) -m "not slow and not real_data" --sample 1 src tests/unit
+	$(RUN_TESTS) -m "not slow and not real_data" --sample 1 src tests/unit $(FAST_WITHOUT:%=--ignore=tests/unit/%)
 endif
 
 test-all: lint

@@ -145,6 +145,7 @@ def test_group_in_two_parts_of_a_given_split(phantom_data, trained_run, tmp_path
     refused(done, patient, "lies in test and train")
 
 
+@pytest.mark.slow("a training in a process; test_loop.py has it in this one")
 def test_loss_that_is_not_finite_names_the_files(phantom_data, tmp_path):
     out = tmp_path / "run"
     done = run_cli(

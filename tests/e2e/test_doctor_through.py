@@ -11,6 +11,7 @@ from PIL import Image
 from helpers.commands import overrides, run_cli
 
 
+@pytest.mark.slow("four commands; the corpus asks the doctor row by row")
 def test_a_sick_set_is_told_mended_and_trained(phantom_data, tmp_path):
     data = tmp_path / "data"
     for part in ("images", "masks"):

@@ -12,6 +12,7 @@ from helpers.commands import read_json, run_cli
 from pocketseg.nets import NETS
 
 
+@pytest.mark.slow("draws every net; some are looked at below")
 def test_the_whole_catalogue():
     done = run_cli("nets")
     assert done.returncode == 0, done.stderr
@@ -43,6 +44,7 @@ def test_a_net_of_the_catalogue(tmp_path):
         assert image.width > 600
 
 
+@pytest.mark.slow("a command more")
 def test_json_is_what_is_written(tmp_path):
     done = run_cli("inspect", "thin_unet", "--json", "--out", tmp_path)
     assert json.loads(done.stdout) == read_json(tmp_path / "architecture.json")
@@ -87,6 +89,7 @@ def test_wrong_names(arguments, told, tmp_path):
     assert done.returncode == 2 and told in done.stderr and "→" in done.stderr, done.stderr
 
 
+@pytest.mark.slow("three commands; wrong names are refused above")
 def test_what_a_model_does_not_take(trained_run, exported, tmp_path):
     for option in (("--set", "width=3"), ("--in-channels", "3"), ("--classes", "2")):
         done = run_cli("inspect", trained_run, *option)

@@ -42,6 +42,7 @@ def model(folder, stage) -> Model:
     return Model.load(folder / "run/fold-0" / stage / "best.safetensors")
 
 
+@pytest.mark.slow("a large page; the next has one without images")
 def test_the_command_writes_a_pdf_with_all_layers(trained, tmp_path):
     arguments = ("inspect", trained / "run", "--weights", tmp_path / "w.pdf", "--images", trained / "data/images")
     done = run_cli(*arguments)

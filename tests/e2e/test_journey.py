@@ -160,6 +160,7 @@ def test_report_is_one_file(trained_run):
     assert "Dice" in page
 
 
+@pytest.mark.slow("a training in a process")
 def test_kfold_trains_the_fold_asked_for(phantom_data, tmp_path):
     done = run_cli(
         "train", "demo", "--data", phantom_data, "--out", tmp_path / "run", "--fold", "1",

@@ -3,8 +3,8 @@
 The rule. A test function with its parameters is a family; those of each set of kernels (`isa`) are one of their own. Of
 a family with at most N cases all run, of a larger one the N whose ids have the lowest SHA-256. So every machine takes
 the same cases, and a new case pushes out one at most. An id holds the name of its function: functions with the same
-parameters take different ones, and nearly every net, scheme and layout is met somewhere. In the folders of tests that
-start processes, compile or train (`DEAR`) N is 1.
+parameters take different ones, and nearly every net, scheme and layout is met somewhere. Where tests start
+processes, compile, train or export (`DEAR`) N is 1.
 
 Two marks make exceptions. Families marked `whole` run whole: their cases are different contracts, not values of one.
 What is marked `slow` has a reason and is left out by `-m "not slow"`; a cheaper test of its kind is in.
@@ -18,7 +18,10 @@ from collections import defaultdict
 import pytest
 
 Family = tuple[str, str]
-DEAR = ("tests/docs/", "tests/e2e/", "tests/fuzz/", "tests/native/")
+DEAR = (
+    "tests/contract/test_quantized_onnx.py", "tests/docs/", "tests/e2e/", "tests/fuzz/", "tests/native/",
+    "tests/parity/test_keras.py",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -143,6 +143,7 @@ def test_dependencies_come_from_an_index():
         assert each.name in ("pocketseg", "types-PyYAML") or any(part.operator == ">=" for part in each.specifier), each
 
 
+@pytest.mark.whole
 @pytest.mark.row("S34")
 @pytest.mark.parametrize("name", FLOORS)
 def test_floors_are_above_known_faults(name):

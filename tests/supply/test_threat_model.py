@@ -32,6 +32,7 @@ def test_every_entry_point_is_there():
     assert [start for start in NEEDED if not any(name.startswith(start) for name in ENTRIES)] == []
 
 
+@pytest.mark.whole
 @pytest.mark.row("S32")
 @pytest.mark.parametrize("name", ENTRIES)
 def test_its_code_and_its_tests_are_there(name):

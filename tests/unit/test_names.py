@@ -26,6 +26,7 @@ OUTWARD = [
 OUTWARD += ["", "  ", " a", "a ", "a.", "x" * 65, "病" * 67, "\u202egnp.exe", "\udcff", "a\u2028b"]
 
 
+@pytest.mark.whole
 @pytest.mark.row("S04")
 @pytest.mark.parametrize("name", OUTWARD)
 def test_what_could_lead_elsewhere_is_no_name(name):

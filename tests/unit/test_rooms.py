@@ -63,6 +63,7 @@ def room(name: str) -> str:
     return name.split(".")[1]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", sorted(MAY_USE))
 def test_room_uses_only_its_neighbours(name):
     allowed = MAY_USE[name] | LEAVES | {name}
@@ -75,6 +76,7 @@ def test_room_uses_only_its_neighbours(name):
     assert not edges, edges
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("path", sorted((SOURCE / "flows").iterdir()), ids=lambda path: path.stem)
 def test_a_flow_is_one_command(path):
     """Every file of `flows` holds the public function of its own name; what commands share lies in other rooms."""
@@ -207,6 +209,7 @@ def test_nothing_can_execute_a_file():
     assert not found
 
 
+@pytest.mark.whole
 @pytest.mark.row("S01", "S03", "S06", "S08")
 @pytest.mark.parametrize(
     "text",

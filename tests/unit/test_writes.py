@@ -109,6 +109,7 @@ def test_what_is_allowed_is_there():
     assert not [entry for entry in ALLOWED if ":" in entry and entry not in there]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "line",
     [

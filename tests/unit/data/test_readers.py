@@ -27,6 +27,7 @@ def refusal(read, path) -> str:
 # --- images -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("name", "pixels"),
     [
@@ -197,6 +198,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", CONTENTS)
 @pytest.mark.parametrize("read", [read_image, read_mask])
 def test_what_is_no_sound_image_is_told_as_what_it_is(tmp_path, kind, read):

@@ -206,6 +206,7 @@ def test_groups_of_the_file_count_where_there_are_no_cases(tmp_path):
     assert "the group 'p' lies in train and validation" in problems_of(path)[0]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "text",
     [

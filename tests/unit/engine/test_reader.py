@@ -26,6 +26,7 @@ def test_the_least_net():
     assert np.array_equal(session(image), image)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("what", GOOD)
 def test_taken(what):
     content = GOOD[what]()
@@ -42,6 +43,7 @@ def words(error):
 WORDS = json.loads(Path(__file__).with_name("refusals.json").read_text())
 
 
+@pytest.mark.whole
 @pytest.mark.row("S12")
 @pytest.mark.parametrize("what", MORE)
 def test_refused_besides(what):
@@ -53,6 +55,7 @@ def test_refused_besides(what):
         program_in(content, "here")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("what", CASES)
 def test_refused(what):
     """By both readers; here are the words of the native one."""

@@ -25,6 +25,7 @@ class Broken:
         raise RuntimeError("no memory of it")
 
 
+@pytest.mark.whole
 @pytest.mark.row("API")
 @pytest.mark.parametrize(
     "given",
@@ -69,6 +70,7 @@ def with_orientation() -> Image.Image:
     return picture
 
 
+@pytest.mark.whole
 @pytest.mark.row("API")
 @pytest.mark.parametrize(
     ("given", "told"),

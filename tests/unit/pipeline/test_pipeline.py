@@ -321,6 +321,7 @@ BAD_FIELDS = [
 ]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("change", BAD_FIELDS, ids=str)
 def test_numbers_of_a_card_have_bounds(change):
     fields = json.loads(FULL.to_json()) | change

@@ -119,6 +119,7 @@ def test_weights_in_another_file_are_refused(tmp_path):
         read_onnx(write(tmp_path / "m.onnx", weights))
 
 
+@pytest.mark.whole
 @LOADERS
 @pytest.mark.parametrize(
     "metadata",

@@ -7,6 +7,7 @@ from pocketseg.quant.scheme import FLOAT, Pair
 WEIGHTS, INPUTS = Int(8, axis=0), Int(8, affine=True)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("text", "weights", "inputs"),
     [

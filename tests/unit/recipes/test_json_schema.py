@@ -31,6 +31,7 @@ def test_every_shipped_recipe_and_form_is_valid(name: str) -> None:
         assert faults(parse_yaml(form_text(f"{name}:{form}"), form)) == []
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "change",
     [

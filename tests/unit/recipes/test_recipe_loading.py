@@ -219,6 +219,7 @@ def test_nothing_is_executed(text, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.whole
 @pytest.mark.row("P06")
 @pytest.mark.parametrize(
     "text",
@@ -255,6 +256,7 @@ def test_a_file_too_large_to_be_a_recipe():
 # --- unknown keys, types, values --------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 @pytest.mark.row("P06")
 @pytest.mark.parametrize(
     ("key", "near"),
@@ -367,6 +369,7 @@ BAD_VALUES = [
 ]
 
 
+@pytest.mark.whole
 @pytest.mark.row("P09")
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=lambda x: repr(x)[:30])
 def test_impossible_values_are_told_by_their_key(key, value):
@@ -564,6 +567,7 @@ def test_faults_in_a_list_of_schemes_are_told():
     assert any("stages.0.quant" in p for p in refusal({"stages": [{"name": "low", "net": NET, "quant": []}]}))
 
 
+@pytest.mark.whole
 @pytest.mark.row("P07")
 @pytest.mark.parametrize(
     "override",

@@ -58,6 +58,7 @@ def test_a_net(save):
     equal(read_pth(save(net.state_dict())), net.state_dict())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("dtype", pth.STORAGES.values())
 def test_every_type(save, dtype):
     values = {"values": torch.tensor([0, 1, 0, 1, 1, 0, 1]).to(dtype), "single": torch.tensor(1).to(dtype)}
@@ -201,6 +202,7 @@ class Runs:
         return self.call
 
 
+@pytest.mark.whole
 @pytest.mark.row("S02")
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("protocol", [0, 2, 4])
@@ -216,6 +218,7 @@ def test_calls_are_refused_by_name(tmp_path, container, protocol, name, function
     assert not trace.exists()
 
 
+@pytest.mark.whole
 @pytest.mark.row("S02")
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(
