@@ -320,7 +320,11 @@ def test_folders_that_hold_something_else(swept, trained_run, phantom_data, tmp_
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"jobs": 0}, "is not a number"), ({"cluster": "here"}, "use local or ray://"), ({"logs": ["tb"]}, "tensorboard")],
+    [
+        ({"jobs": 0}, "is not a valid number of jobs"),
+        ({"cluster": "here"}, "use local or ray://"),
+        ({"logs": ["tb"]}, "tensorboard"),
+    ],
 )
 def test_options_that_make_no_sense(phantom_data, tmp_path, options, words):
     with pytest.raises(EnvironmentProblem, match=words):

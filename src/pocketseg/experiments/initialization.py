@@ -134,7 +134,12 @@ class WeightFile:
         from pocketseg.weights import read_keras, read_weights
         from pocketseg.weights.keras import KERAS_SUFFIXES
 
-        return read_keras(self.file) if self.file.suffix in KERAS_SUFFIXES else read_weights(self.file)
+        if self.file.suffix not in KERAS_SUFFIXES:
+            return read_weights(self.file)
+        if self.target.init.match == "name":
+            what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
+            raise RecipeError(f"{self.target.where}: init.match", what, "remove it")
+        return read_keras(self.file)
 
     def check(self) -> None:
         self._put(self.target.skeleton())
@@ -149,9 +154,6 @@ class WeightFile:
         if isinstance(self.content, Mapping):
             part, tensors = _part(core, dict(self.content))
             return self.target.take(part, tensors, str(self.file))
-        if self.target.init.match == "name":
-            what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
-            raise RecipeError(f"{self.target.where}: init.match", what, "remove it")
         channels = self.target.pipeline.channels
         return Taken(names=put_keras(core, self.content, channels=channels, where=str(self.file)))
 
