@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-VERSION = metadata.version("pocketseg")
+try:
+    VERSION = metadata.version("pocketseg")
+except metadata.PackageNotFoundError:  # a source tree that is not installed, as the documentation is built from
+    VERSION = "unknown"
