@@ -307,10 +307,10 @@ def test_timings_that_a_kill_cut_off_are_mended(data, run):
     file = run / "fold-0/float/timings.csv"
     whole = file.read_text()
     file.write_text(whole[:-9])
-    assert len(read_history(file.parent, "timings.csv")) == 1
+    assert len(read_history(file)) == 1
     file.write_text(whole.replace("1,", "one,"))
     with pytest.raises(RunError, match=r"timings\.csv: is damaged"):
-        read_history(file.parent, "timings.csv")
+        read_history(file)
 
 
 def test_a_full_disk_under_the_log_is_one_line_and_code_3(data, tmp_path, monkeypatch, capsys):

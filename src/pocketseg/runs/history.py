@@ -16,7 +16,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
         RunError: it is damaged.
     """
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        # A row that was cut off by a kill has no end of line.
+        text = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else ""
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
     except (OSError, ValueError, TypeError) as error:
         raise RunError(str(path), f"is damaged ({error})", "restore it from a copy, or remove it") from error
