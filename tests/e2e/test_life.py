@@ -166,7 +166,7 @@ def test_a_table_of_somebody_else_is_left_alone(run, caplog, content, fits):
 @pytest.mark.row("F17")
 def test_runs_that_end_together_are_all_listed(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from pocketseg.runs.folder import add_result, RunFolder\n"
+        "import sys; from pathlib import Path; from pocketseg.runs.tables import add_result\n"
         "for i in range(25):\n"
         "    add_result(Path(sys.argv[1]) / 'results.csv', {'name': f'{sys.argv[2]}-{i}', 'x': i})\n"
     )
