@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
-    "archives", "cards", "errors", "files", "grids", "memory", "names", "packages", "tables", "text", "timing",
+    "archives", "cards", "errors", "files", "grids", "memory", "names", "packages", "png", "tables", "text", "timing",
     "version",
 }  # fmt: skip
 MAY_USE = {

@@ -35,7 +35,6 @@ ALLOWED = {
     "training/checkpoint.py: safetensors.torch.save": "gives bytes",
     "cli/main.py: os.open": "nowhere",
     "flows/benchmark.py: tempfile.TemporaryDirectory": "goes with its block",
-    "flows/benchmark.py: picture.save": "into that folder",
 }
 
 

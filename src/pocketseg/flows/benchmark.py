@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pocketseg.data.phantom import phantom_case
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError
+from pocketseg.png import write_png
 from pocketseg.predictors import NetPredictor, default_threads
 from pocketseg.runs.backends import DIGEST, open_model, origin
 from pocketseg.timing import Timing, in_turns
@@ -273,7 +273,4 @@ def _file_to_mask(predictor: NetPredictor, file: Path) -> NDArray[np.uint8]:
 def _phantom_file(folder: Path, size: tuple[int, int]) -> Path:
     """A synthetic ultrasound image as PNG."""
     height, width = size
-    file = folder / "phantom.png"
-    picture = Image.fromarray(phantom_case(0, 1, 1, max(size)).image[:height, :width])
-    picture.save(file)
-    return file
+    return write_png(folder / "phantom.png", phantom_case(0, 1, 1, max(size)).image[:height, :width])

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pocketseg.data import Case, Cases, MaskCoding
 from pocketseg.data.layouts import LAYOUTS
@@ -26,6 +25,7 @@ from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.intensity import stored_shares
 from pocketseg.pipeline.postprocess import Postprocess
+from pocketseg.png import write_png
 from pocketseg.recipes import load_data_recipe
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
@@ -327,9 +327,7 @@ def _write(path: Path, pixels: NDArray[np.generic], source: str) -> None:
     if kind not in PNG_HOLDS:
         what = f"has {kind[1]} channels of {kind[0]}, which no PNG that can be read again holds"
         raise DataError(source, what, "write an .npz file instead")
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    write_atomically(path, content.getvalue())
+    write_png(path, pixels)
 
 
 MASKS: dict[str, Callable[[Path, Options], Iterator[tuple[str, Mask | list[bytes]]]]] = {

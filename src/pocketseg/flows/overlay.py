@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,14 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pocketseg.data.readers import read_image, read_mask
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
 from pocketseg.errors import DataError, near
-from pocketseg.files import try_output, write_atomically
+from pocketseg.files import try_output
 from pocketseg.metrics import overlap as overlap_of
 from pocketseg.pipeline.reading import Axis, Reading
+from pocketseg.png import write_png
 from pocketseg.reporting.overlay import COMPARED, compare, enlarge, side_by_side
 
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -78,9 +77,7 @@ def overlay(
             f"{title}  Dice {overlap_of(mask > 0, reference > 0).dice:.3f}"
             for title, mask in zip(titles, found, strict=True)
         ]
-    content = io.BytesIO()
-    Image.fromarray(side_by_side(panels, titles)).save(content, format="PNG")
-    write_atomically(Path(out), content.getvalue())
+    write_png(Path(out), side_by_side(panels, titles))
     return Drawn(Path(out), shown)
 
 

@@ -6,7 +6,6 @@ A volume comes back in its own format on its own grid: NIfTI as NIfTI, DICOM as 
 from __future__ import annotations
 
 import glob
-import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pocketseg import memory
 from pocketseg.data.layouts.listing import has_pixels, image_files
@@ -36,7 +34,8 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
-from pocketseg.files import inside, resolved, try_folder, write_atomically
+from pocketseg.files import inside, resolved, try_folder
+from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
 from pocketseg.runs.backends import load_predictor
@@ -233,7 +232,7 @@ def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -
     if wanted.probabilities:
         for index, name in enumerate(_probability_names(classes)):
             files[name] = _sixteen_bits(probability[:, :, index])
-    return [_write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()]
+    return [write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()]
 
 
 def _needed(source: Path) -> str:
@@ -301,9 +300,9 @@ def _write_pages(target: Path, pages: Sequence[NDArray[np.uint8]] | Iterator[NDA
     """One picture a slice in a folder; of a single slice a picture in its place."""
     whole = list(pages)
     if len(whole) == 1:
-        return [_write_png(_beside(target, ".png"), whole[0])]
+        return [write_png(_beside(target, ".png"), whole[0])]
     folder = _beside(target, "")
-    return [_write_png(inside(folder, f"{index:03d}.png"), page) for index, page in enumerate(whole)]
+    return [write_png(inside(folder, f"{index:03d}.png"), page) for index, page in enumerate(whole)]
 
 
 def _beside(target: Path, ending: str) -> Path:
@@ -322,10 +321,3 @@ def _sixteen_bits(probability: NDArray[Any]) -> NDArray[np.uint16]:
 
 def _probability_names(classes: Sequence[str]) -> list[str]:
     return ["_probability"] if len(classes) == 1 else [f"_probability_{name}" for name in classes]
-
-
-def _write_png(path: Path, pixels: NDArray[np.generic]) -> Path:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    write_atomically(path, content.getvalue())
-    return path

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import html
-import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ from PIL import Image
 from pocketseg.data.readers import decode_image, read_image
 from pocketseg.data.volumes import is_volume, open_volume, slices_of
 from pocketseg.errors import DataError
-from pocketseg.files import write_atomically
 from pocketseg.pipeline.components import label_components
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.given import as_image
 from pocketseg.pipeline.reading import Reading
+from pocketseg.png import png_bytes, write_png
 from pocketseg.reporting.overlay import enlarge, overlay
 
 
@@ -134,9 +134,9 @@ class Segmentation:
             if Path(each).suffix.lower() != ".png":
                 raise DataError(str(each), "is written as PNG", "give a name that ends in .png")
         scale = np.uint8(255 if len(self.classes) == 1 else 1)
-        write_atomically(Path(path), png(self.mask * scale))
+        write_png(Path(path), self.mask * scale)
         if overlay is not None:
-            write_atomically(Path(overlay), png(self.overlay()))
+            write_png(Path(overlay), self.overlay())
         return Path(path)
 
     def __repr__(self) -> str:
@@ -187,18 +187,9 @@ def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tupl
     return slices[0].image(), spacing_mm or volume.grid.plane_spacing(slices[0].axis)
 
 
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file."""
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    return content.getvalue()
-
-
 def picture_html(pixels: NDArray[np.uint8]) -> str:
     """A picture as an element of HTML."""
-    import base64
-
-    return f'<img src="data:image/png;base64,{base64.b64encode(png(pixels)).decode()}">'
+    return f'<img src="data:image/png;base64,{base64.b64encode(png_bytes(pixels)).decode()}">'
 
 
 def _diameter(area: float) -> float:

@@ -8,8 +8,8 @@ from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
+from pocketseg.png import png_bytes
 from pocketseg.reporting.document import Cell, Table
 from pocketseg.reporting.figures import QUIET, looks, printable
 from pocketseg.reporting.overlay import PALETTE
@@ -68,15 +68,13 @@ def draw_weights(content: WeightPages, kind: Literal["pdf", "png"]) -> bytes:
     with looks():
         from matplotlib.backends.backend_pdf import PdfPages
 
-        buffer = BytesIO()
         if kind == "pdf":
+            buffer = BytesIO()
             with PdfPages(buffer, metadata={"Creator": None, "Producer": None, "CreationDate": None}) as pdf:
                 for figure in _pages(content):
                     pdf.savefig(figure)
             return buffer.getvalue()
-        pictures = [_pixels(figure) for figure in _pages(content)]
-        Image.fromarray(np.concatenate(pictures)).save(buffer, format="PNG")
-        return buffer.getvalue()
+        return png_bytes(np.concatenate([_pixels(figure) for figure in _pages(content)]))
 
 
 def _pixels(figure: Any) -> Any:

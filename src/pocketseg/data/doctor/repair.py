@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pocketseg.data.doctor.checkup import Checkup
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
 from pocketseg.files import inside, open_regular, resolved, whole_file, whole_folder, write_atomically
+from pocketseg.png import write_png
 from pocketseg.tables import csv_text
 
 GROUPS = "groups.csv"
@@ -224,9 +224,7 @@ class _Copy:
             self.written.add(path)
 
     def _png(self, path: Path, pixels: NDArray[np.generic]) -> None:
-        content = io.BytesIO()
-        Image.fromarray(pixels).save(content, format="PNG")
-        write_atomically(self._target(path, ".png"), content.getvalue())
+        write_png(self._target(path, ".png"), pixels)
         self.written.add(path)
 
     def _side_files(self) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from pocketseg.data.phantom.case import phantom_case
 from pocketseg.data.phantom.shapes import VIEW_MM, VIEWS, stream
 from pocketseg.errors import DataError, Problem
 from pocketseg.files import whole_folder, write_atomically
+from pocketseg.png import write_png
 from pocketseg.tables import csv_text
 
 MIN_SIZE = 32
@@ -57,19 +55,13 @@ def write_phantom(
         rows = []
         for done, (patient, view) in enumerate(islice(views(seed), cases), start=1):
             case = phantom_case(seed, patient, view, size)
-            _write_png(part / "images" / f"{case.name}.png", case.image)
-            _write_png(part / "masks" / f"{case.name}.png", case.mask * np.uint8(255))
+            write_png(part / "images" / f"{case.name}.png", case.image)
+            write_png(part / "masks" / f"{case.name}.png", case.mask * np.uint8(255))
             rows.append((case.name, case.patient))
             if progress is not None:
                 progress(done, cases)
         write_notes(part, rows, size, seed)
     return out
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    write_atomically(path, content.getvalue())
 
 
 def refuse_bad_input(out: Path, *, cases: int, size: int, seed: int) -> None:
