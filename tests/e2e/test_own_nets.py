@@ -127,6 +127,26 @@ def test_a_module_that_cannot_be_packed_is_told(tmp_path, net, words):
     assert not any(tmp_path.iterdir())
 
 
+def test_a_module_keeps_attributes_of_its_own(tmp_path, image):
+    """What a net calls its stride may be something else than what its images are multiples of."""
+
+    class Strided(nn.Module):
+        stride = 3
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.last = mine(), nn.ConvTranspose2d(1, 1, 3, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.net(x)) + self.net(x) if self.stride == 3 else x
+
+    torch.manual_seed(1)
+    net = Strided().eval()
+    wanted = PIPELINE.predict(image, torch_forward(net))
+    found = pocketseg.load(pocketseg.pack(net, tmp_path / "net.pseg", pipeline=PIPELINE).file).predict(image)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_options_of_modules_and_of_runs(tmp_path, trained_run):
     with pytest.raises(RecipeError, match="with a pipeline and a name"):
         pocketseg.pack(mine(), tmp_path / "mine.pseg")
@@ -219,6 +239,15 @@ def test_options_that_do_not_fit(tmp_path, options, words):
     with pytest.raises(PocketsegError) as caught:
         pocketseg.wrap(tmp_path / "net.onnx", tmp_path / "model.onnx", **options)
     assert words in str(caught.value)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(("logits", "behind"), [(1, torch.sigmoid), (3, lambda x: x.softmax(1))])
+def test_probabilities_are_not_taken_for_logits(tmp_path, logits, behind):
+    """A sigmoid of a sigmoid is above one half everywhere: all would be foreground."""
+    exported(After(mine(logits=logits), behind), tmp_path / "net.onnx")
+    with pytest.raises(RecipeError, match=r"it ends in (Sigmoid|Softmax).*→ give --output probabilities"):
+        pocketseg.wrap(tmp_path / "net.onnx", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 
 

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pocketseg.errors import ModelFileError, NotFiniteError, missing_package
+from pocketseg.errors import ModelFileError, NotFiniteError
 from pocketseg.exporters.qdq import is_quantized, with_qdq
 from pocketseg.files import write_atomically
+from pocketseg.packages import require
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
@@ -48,11 +49,7 @@ def onnx_file(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path
         card: facts about the model for its reader; must hold no path, no case name, no patient's data.
         path: what errors call it.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except Exception as error:
-        raise missing_package("onnx", "export", error) from error
+    require("export", "onnx", "onnxscript")
     core = with_qdq(core) if is_quantized(core) else core.eval()
     height, width = pipeline.net_size
     example = torch.zeros(2, pipeline.channels, height, width)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from pocketseg import memory
-from pocketseg.errors import DataError, ModelFileError, RecipeError, missing_package, near
+from pocketseg.errors import DataError, ModelFileError, RecipeError, near
 from pocketseg.files import read_file, try_output, whole_file
+from pocketseg.packages import require
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import Fit
 from pocketseg.pipeline.intensity import Normalization, NormalizationKind
 from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.predictors import load_onnx
+from pocketseg.predictors.onnx import OnnxSession
 from pocketseg.version import VERSION
 
 log = logging.getLogger("pocketseg")
@@ -98,6 +100,9 @@ def wrap(
     )
     if output == "probabilities" and not _cut_activation(model, outputs):
         _append_logits(model, outputs)
+    elif output == "logits" and (last := _last(model).op_type) in ("Sigmoid", "Softmax"):
+        what = f"is not what the net gives: it ends in {last}, and whatever is above 0 would be foreground"
+        raise RecipeError("--output logits", what, "give --output probabilities")
     entry = model.metadata_props.add()
     card = {"version": FORMAT_VERSION, "pipeline": pipeline.to_dict(), "pocketseg": VERSION, "precision": "f32"}
     entry.key, entry.value = METADATA_KEY, json.dumps(card, sort_keys=True)
@@ -110,10 +115,10 @@ def wrap(
 
 
 def _read(source: Path) -> Any:
-    try:
-        import onnx
-    except Exception as error:
-        raise missing_package("onnx", "export", error) from error
+    require("export", "onnx")
+    require("onnx", "onnxruntime")
+    import onnx
+
     try:
         model = onnx.load_from_string(read_file(source, memory.LARGEST_FILE))
         onnx.checker.check_model(model)
@@ -145,41 +150,36 @@ def _shapes(model: Any, source: Path, size: tuple[int, int] | None) -> tuple[int
     if any(have and have != want for have, want in zip(declared, (height, width), strict=True)):
         what = f"is {height} {width}, but the net takes {declared[0]}×{declared[1]}"
         raise RecipeError("--size", what, "leave it out")
-    for axis, side in ((2, height), (3, width)):
-        given[axis].Clear()
-        given[axis].dim_value = side
-    given[0].Clear()
-    given[0].dim_param = "images"
+    channels = given[1].dim_value
+    _declare(given, (channels, height, width))
     outputs = found[1].dim_value if len(found) == 4 else 0
-    if not outputs:
-        outputs = _outputs(model, source, (given[1].dim_value, height, width))
+    outputs = outputs or _outputs(model, source, (channels, height, width))
     del model.graph.value_info[:]
-    for axis, value in enumerate(("images", outputs, height, width)):
-        if len(found) == 4:
-            found[axis].Clear()
-            found[axis].dim_param, found[axis].dim_value = ("images", 0) if axis == 0 else ("", value)
-    return given[1].dim_value, outputs, (height, width)
+    if len(found) == 4:
+        _declare(found, (outputs, height, width))
+    return channels, outputs, (height, width)
+
+
+def _declare(dimensions: Any, shape: tuple[int, int, int]) -> None:
+    """Any number of images of a shape (c, h, w)."""
+    for each in dimensions:
+        each.Clear()
+    dimensions[0].dim_param = "images"
+    for each, side in zip(dimensions[1:], shape, strict=True):
+        each.dim_value = side
 
 
 def _outputs(model: Any, source: Path, shape: tuple[int, int, int]) -> int:
     """How many channels the net gives, where its file does not say."""
-    found = _run(model.SerializeToString(), source, np.zeros((1, *shape), np.float32))
-    if found.ndim != 4:
-        raise ModelFileError(str(source), f"gives an output of shape {found.shape}", "give a net that segments")
-    return int(found.shape[1])
-
-
-def _run(content: bytes, source: Path, batch: Any) -> Any:
     try:
-        import onnxruntime
-    except Exception as error:
-        raise missing_package("onnxruntime", "onnx", error) from error
-    try:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        return session.run(None, {session.get_inputs()[0].name: batch})[0]
+        session = OnnxSession(model.SerializeToString(), threads=0, quantized=False)
+        found = session(np.zeros((1, *shape), np.float32))
     except Exception as error:
         what = f"cannot run ({str(error).splitlines()[0]})"
         raise ModelFileError(str(source), what, "check --size, and export the net again") from None
+    if found.ndim != 4:
+        raise ModelFileError(str(source), f"gives an output of shape {found.shape}", "give a net that segments")
+    return int(found.shape[1])
 
 
 def _class_names(classes: Sequence[str], outputs: int, source: Path) -> tuple[str, ...]:
@@ -203,12 +203,16 @@ def _normalization(
     return Normalization(kind, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
 
+def _last(model: Any) -> Any:
+    """The node that makes the output."""
+    return next(node for node in reversed(model.graph.node) if model.graph.output[0].name in node.output)
+
+
 def _cut_activation(model: Any, outputs: int) -> bool:
     """Take the sigmoid or softmax at the end away, where it is the last operation: what comes before are logits."""
     from onnx import helper
 
-    graph = model.graph
-    last = next(node for node in reversed(graph.node) if graph.output[0].name in node.output)
+    graph, last = model.graph, _last(model)
     axis = {each.name: helper.get_attribute_value(each) for each in last.attribute}.get("axis", -1)
     fits = last.op_type == "Sigmoid" if outputs == 1 else last.op_type == "Softmax" and axis in (1, -3)
     if fits:
@@ -249,7 +253,7 @@ def _try(file: Path, out: Path, pipeline: Pipeline) -> None:
     try:
         predictor = load_onnx(file)
     except ModelFileError as error:
-        raise ModelFileError.of([type(each)(str(out), each.what, each.fix) for each in error.problems]) from None
+        raise ModelFileError.of([replace(each, where=str(out)) for each in error.problems]) from None
     batch = np.zeros((2, pipeline.channels, *pipeline.net_size), np.float32)
     try:
         found = predictor.forward(batch)

@@ -7,7 +7,7 @@ import io
 from contextlib import redirect_stderr
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pocketseg.errors import ModelFileError
 
@@ -15,8 +15,20 @@ from pocketseg.errors import ModelFileError
 STRIDES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-def own_net(module: nn.Module, in_channels: int, out_channels: int) -> nn.Module:
-    """A copy of a segmentation net, in evaluation on the CPU in f32, which knows its `stride`.
+class OwnNet(nn.Module):
+    """A net and what height and width of its images are multiples of, which it need not know itself."""
+
+    def __init__(self, net: nn.Module, stride: int) -> None:
+        super().__init__()
+        self.net, self.stride = net, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits
+
+
+def own_net(module: nn.Module, in_channels: int, out_channels: int) -> OwnNet:
+    """A copy of a segmentation net, in evaluation on the CPU in f32, with its stride.
 
     Args:
         module: images (n, in_channels, h, w) to logits (n, out_channels, h, w); it stays as it is.
@@ -26,29 +38,28 @@ def own_net(module: nn.Module, in_channels: int, out_channels: int) -> nn.Module
     Raises:
         ModelFileError: it gives something else, for images of every size that was tried.
     """
-    core = copy.deepcopy(module).cpu().float().eval()
-    core.stride = _stride(core, in_channels, out_channels)  # type: ignore[assignment]
-    return core
+    net = copy.deepcopy(module).cpu().float().eval()
+    return OwnNet(net, _stride(net, in_channels, out_channels))
 
 
 @torch.inference_mode()
-def _stride(core: nn.Module, in_channels: int, out_channels: int) -> int:
+def _stride(net: nn.Module, in_channels: int, out_channels: int) -> int:
     """What height and width have to be multiples of: the smallest number that works for images of any shape."""
     what = ""
     for stride in STRIDES:
         shapes = [(2 * stride, 3 * stride), (3 * stride, 5 * stride)]
         try:
             with redirect_stderr(io.StringIO()):  # a traced module prints its code there
-                found = [core(torch.zeros(2, in_channels, *shape)) for shape in shapes]
+                found = [net(torch.zeros(2, in_channels, *shape)) for shape in shapes]
         except Exception as error:  # whatever a foreign forward raises for a size that it cannot take
             what = what or f"cannot run on an image of {in_channels} channels ({str(error).splitlines()[0]})"
             continue
         wanted = [(2, out_channels, *shape) for shape in shapes]
-        if all(isinstance(each, torch.Tensor) for each in found):
+        if all(isinstance(each, Tensor) for each in found):
             if [tuple(each.shape) for each in found] == wanted:
                 return stride
             what = f"gives {tuple(found[0].shape)} for images {(2, in_channels, *shapes[0])}, not {wanted[0]}"
         else:
             what = f"gives a {type(found[0]).__name__}, not a tensor of logits"
     fix = "give a net of images (n, c, h, w) to logits (n, k, h, w), with k 1 for one class, classes + 1 for several"
-    raise ModelFileError(type(core).__name__, what, fix)
+    raise ModelFileError(type(net).__name__, what, fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg import memory
-from pocketseg.errors import ModelFileError, missing_package
+from pocketseg.errors import ModelFileError
+from pocketseg.packages import require
+from pocketseg.pipeline import Pipeline
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.int8 import saturates
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
@@ -27,11 +30,14 @@ def load_onnx(path: Path, threads: int = 0) -> NetPredictor:
         ModelFileError: missing, damaged, without a pipeline, or with weights that are not finite.
         EnvironmentProblem: onnxruntime is not installed.
     """
-    try:
-        import onnxruntime  # noqa: F401 - whether it is there
-    except Exception as error:  # a broken installation raises more than ImportError
-        raise missing_package("onnxruntime", "onnx", error) from error
-    content, card, pipeline = read_onnx(path)
+    require("onnx", "onnxruntime")
+    return open_onnx(*read_onnx(path), path, threads)
+
+
+def open_onnx(
+    content: bytes, card: Mapping[str, Any], pipeline: Pipeline, path: Path, threads: int = 0
+) -> NetPredictor:
+    """The same from what `read_onnx` gives; `path` is what errors call it."""
     try:
         forward = Runtime(OnnxSession, content, threads, "quant" in card)
     except Exception as error:

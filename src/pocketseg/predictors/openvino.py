@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg import memory
-from pocketseg.errors import ModelFileError, missing_package
+from pocketseg.errors import ModelFileError
+from pocketseg.packages import require
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.int8 import saturates
 from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
@@ -32,10 +33,7 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
         ModelFileError: missing, damaged, without a pipeline, or with weights that are not finite.
         EnvironmentProblem: OpenVINO is not installed.
     """
-    try:
-        import openvino  # noqa: F401 - whether it is there
-    except Exception as error:  # a broken installation raises more than ImportError
-        raise missing_package("openvino", "openvino", error) from error
+    require("openvino", "openvino")
     content, card, pipeline = read_onnx(path)
     shape = (pipeline.channels, *pipeline.net_size)
     try:
