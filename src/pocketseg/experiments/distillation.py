@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pocketseg.data import Case
 from pocketseg.data.case import FileSource
@@ -51,30 +51,6 @@ MEASURED = 3
 # --- who teaches ------------------------------------------------------------------------------------------------
 
 
-class TeacherSource(Protocol):
-    """A teacher as it lies on disk.
-
-    Attributes:
-        files: what the log and the manifest name.
-        verifiable: whether one can tell which cases it was trained on.
-    """
-
-    @property
-    def files(self) -> list[Path]: ...
-    @property
-    def verifiable(self) -> bool: ...
-
-    def check(self, taught: Sequence[Case]) -> None:
-        """Whether it can teach these cases.
-
-        Raises:
-            PocketsegError: it is missing, does not fit, or a hint is impossible.
-        """
-
-    def identity(self, taught: Sequence[Case]) -> list[str]:
-        """Digests that a resumed training must find again."""
-
-
 @dataclass(frozen=True)
 class ModelTeacher:
     """Trained models of ours; several answer with the mean of their probabilities.
@@ -89,14 +65,17 @@ class ModelTeacher:
     student: Target
     files: list[Path]
     external: bool
-    net: dict[str, Any] | None = None
-    verifiable: bool = True
+    net: Mapping[str, Any] | None = None
+    # Whether one can tell which cases it was trained on.
+    verifiable: ClassVar[bool] = True
 
     @cached_property
-    def models(self) -> list[Model]:
+    def opened(self) -> tuple[list[str], list[Model]]:
+        """The files' digests and the models, read at one moment."""
         from pocketseg.training.model import Model
 
-        return [Model.load(path) for path in self.files]
+        models = [Model.load(path) for path in self.files]
+        return [sha256_of(path) for path in self.files], models
 
     def check(self, taught: Sequence[Case]) -> None:
         from pocketseg.training.teachers import check_translation
@@ -104,17 +83,18 @@ class ModelTeacher:
         if self.net is not None:
             self.hints_from(self.net, replace(self.student, net=self.net).with_stride().pipeline)
             return
-        for path, model in zip(self.files, self.models, strict=True):
+        _, models = self.opened
+        for path, model in zip(self.files, models, strict=True):
             check_translation(self.student.pipeline, model.pipeline, f"teacher {path}")
             self.hints_from(model.net_options, model.pipeline)
 
     def identity(self, taught: Sequence[Case]) -> list[str]:
-        return [sha256_of(path) for path in self.files] if self.external else []
+        return self.opened[0] if self.external else []
 
     def taken(self) -> list[Model]:
         """The models, which the plan then holds no longer: they go to the training's device."""
-        models = self.models
-        self.__dict__.pop("models")
+        digests, models = self.opened
+        self.__dict__["opened"] = digests, []
         return models
 
     def hints_from(self, net: Mapping[str, Any], theirs: Pipeline) -> Hints | None:
@@ -140,24 +120,27 @@ class OnnxFile:
 
     student: Target
     file: Path
-    verifiable: bool = False
+    verifiable: ClassVar[bool] = False
 
     @property
     def files(self) -> list[Path]:
         return [self.file]
 
     @cached_property
-    def predictor(self) -> NetPredictor:
-        return load_onnx(self.file)
+    def opened(self) -> tuple[list[str], NetPredictor]:
+        """The file's digest and what runs it, read at one moment."""
+        predictor = load_onnx(self.file)
+        return [sha256_of(self.file)], predictor
 
     def check(self, taught: Sequence[Case]) -> None:
         from pocketseg.training.teachers import OnnxTeacher, check_translation
 
-        check_translation(self.student.pipeline, self.predictor.pipeline, f"teacher.onnx {self.file}")
-        OnnxTeacher(self.predictor, self.student.pipeline)
+        _, predictor = self.opened
+        check_translation(self.student.pipeline, predictor.pipeline, f"teacher.onnx {self.file}")
+        OnnxTeacher(predictor, self.student.pipeline)
 
     def identity(self, taught: Sequence[Case]) -> list[str]:
-        return [sha256_of(self.file)]
+        return self.opened[0]
 
 
 @dataclass(frozen=True)
@@ -166,7 +149,7 @@ class ProbabilityMaps:
 
     student: Target
     folder: Path
-    verifiable: bool = False
+    verifiable: ClassVar[bool] = False
 
     @property
     def files(self) -> list[Path]:
@@ -189,53 +172,54 @@ class ProbabilityMaps:
         return [self.maps.digest(taught)]
 
 
+# Who teaches. Each can `check` before training whether it can teach some cases, and has an `identity`: digests that a
+# resumed training must find again.
+TeacherSource = ModelTeacher | OnnxFile | ProbabilityMaps
+
+
 @dataclass(frozen=True)
 class DistillationPlan:
     """Who teaches a stage in one fold.
 
     Attributes:
         student: the stage that learns.
-        section: how the teacher is used.
         source: the teacher.
         unlabelled: images without masks that join the training cases.
     """
 
     student: Target
-    section: TeacherSection
-    source: ModelTeacher | OnnxFile | ProbabilityMaps
+    source: TeacherSource
     unlabelled: Sequence[Case]
 
 
-def plan_distillation(
-    student: Target, fold: int, run: RunFolder, earlier: Mapping[str, Mapping[str, Any]], unlabelled: Sequence[Case]
-) -> DistillationPlan:
-    """Who teaches a stage in one fold; `DistillationPlan.source.check` tells whether it can.
+def shared_teacher(student: Target) -> OnnxFile | ProbabilityMaps | None:
+    """The file or folder that teaches a stage in all folds; None where models of ours teach it, or nobody."""
+    section = student.stage.teacher
+    if section is None:
+        return None
+    if section.maps is not None:
+        return ProbabilityMaps(student, Path(section.maps))
+    return None if section.onnx is None else OnnxFile(student, Path(section.onnx))
+
+
+def model_teacher(student: Target, fold: int, run: RunFolder, earlier: Mapping[str, Mapping[str, Any]]) -> ModelTeacher:
+    """The models of ours that teach a stage in one fold.
 
     Args:
-        student: the stage that learns, whose `teacher` is not None.
+        student: the stage that learns, whose `teacher` names runs or a stage.
         fold: number of the fold.
         run: its run folder.
         earlier: the nets of the recipe's stages by name.
-        unlabelled: see `unlabelled_cases`.
 
     Raises:
         PocketsegError: a run that is missing, or not trained.
     """
-    section = student.stage.teacher
-    assert section is not None
-    source: ModelTeacher | OnnxFile | ProbabilityMaps
-    if section.maps is not None:
-        source = ProbabilityMaps(student, Path(section.maps))
-    elif section.onnx is not None:
-        source = OnnxFile(student, Path(section.onnx))
-    elif runs := runs_of(section):
+    section = student.teacher
+    if runs := runs_of(section):
         stage = section.stage if section.run else None
-        source = ModelTeacher(student, [best_of("teacher", each, fold, stage) for each in runs], external=True)
-    else:
-        assert section.stage is not None
-        file = run.stage(fold, section.stage).best
-        source = ModelTeacher(student, [file], external=False, net=dict(earlier[section.stage]))
-    return DistillationPlan(student, section, source, unlabelled)
+        return ModelTeacher(student, [best_of("teacher", each, fold, stage) for each in runs], external=True)
+    assert section.stage is not None
+    return ModelTeacher(student, [run.stage(fold, section.stage).best], external=False, net=earlier[section.stage])
 
 
 def runs_of(section: TeacherSection) -> list[str]:
@@ -394,7 +378,7 @@ def _running(
     from pocketseg.training.teachers import Ensemble, NetTeacher, OnnxTeacher
 
     if isinstance(source, OnnxFile):
-        return OnnxTeacher(source.predictor, ours), None
+        return OnnxTeacher(source.opened[1], ours), None
     models = source.taken()
     hints = source.hints_from(models[0].net_options, models[0].pipeline)
     places = [hint.teacher for hint in hints.each] if hints else []
@@ -422,9 +406,9 @@ def _outputs(
     Left to itself, a choice must not change what is taught: only where no sample ever changes are cached answers those
     that the teacher would give. There the faster way is taken, as measured on a few batches.
     """
-    stage = plan.student.stage
-    if plan.section.outputs != "auto":
-        return plan.section.outputs, f"{plan.section.outputs}, as the recipe says"
+    stage, wanted = plan.student.stage, plan.student.teacher.outputs
+    if wanted != "auto":
+        return wanted, f"{wanted}, as the recipe says"
     if stage.hints is not None:
         return "live", "live, since hints need the teacher itself"
     unchanging = AugmentSection(copies=augment.copies, border=augment.border)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from pocketseg.data import Fold, Split
 from pocketseg.errors import RecipeError, RunError
@@ -68,20 +68,6 @@ class Start:
         return {"file": str(self.file), "sha256": self.sha256, "taken": len(self.taken.names)}
 
 
-class Initialization(Protocol):
-    """Where a stage's weights come from."""
-
-    def check(self) -> None:
-        """Whether they fit, on a net without memory.
-
-        Raises:
-            PocketsegError: a file that is missing or does not fit.
-        """
-
-    def fill(self, core: nn.Module) -> Start:
-        """Put them into a fresh net."""
-
-
 @dataclass(frozen=True)
 class EarlierStage:
     """The best weights of an earlier stage of the same recipe, which is trained by then."""
@@ -110,74 +96,100 @@ class TrainedRun:
     file: Path
 
     @cached_property
-    def tensors(self) -> Mapping[str, Tensor]:
-        return _model_tensors(self.target, self.file)
-
-    def check(self) -> None:
-        self.target.take(self.target.skeleton(), self.tensors, str(self.file))
-
-    def fill(self, core: nn.Module) -> Start:
-        digest = sha256_of(self.file)
-        taken = self.target.take(core, self.tensors, str(self.file))
-        return Start(self.target.stage.name, self.file, digest, taken, (digest,))
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A file of weights: of ours, of PyTorch, of Keras, or published ones of an encoder."""
-
-    target: Target
-    file: Path
-
-    @cached_property
-    def content(self) -> Mapping[str, Tensor] | Sequence[KerasLayer]:
-        from pocketseg.weights import read_keras, read_weights
-        from pocketseg.weights.keras import KERAS_SUFFIXES
-
-        if self.file.suffix not in KERAS_SUFFIXES:
-            return read_weights(self.file)
-        if self.target.init.match == "name":
-            what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
-            raise RecipeError(f"{self.target.where}: init.match", what, "remove it")
-        return read_keras(self.file)
+    def content(self) -> tuple[str, Mapping[str, Tensor]]:
+        """The file's digest and its weights, read at one moment, which is that of the plan."""
+        tensors = _model_tensors(self.target, self.file)
+        return sha256_of(self.file), tensors
 
     def check(self) -> None:
         self._put(self.target.skeleton())
 
     def fill(self, core: nn.Module) -> Start:
-        digest = sha256_of(self.file)
+        digest, _ = self.content
+        return Start(self.target.stage.name, self.file, digest, self._put(core), (digest,))
+
+    def _put(self, core: nn.Module) -> Taken:
+        _, tensors = self.content
+        return self.target.take(core, tensors, str(self.file))
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights: of ours, of PyTorch, of Keras, or published ones of an encoder. All folds start from it."""
+
+    target: Target
+    file: Path
+
+    @cached_property
+    def content(self) -> tuple[str, Mapping[str, Tensor] | Sequence[KerasLayer]]:
+        """The file's digest and its weights, read at one moment, which is that of the plan."""
+        from pocketseg.weights import read_keras, read_weights
+        from pocketseg.weights.keras import KERAS_SUFFIXES
+
+        if self.file.suffix not in KERAS_SUFFIXES:
+            weights = read_weights(self.file)
+            return sha256_of(self.file), weights
+        if self.target.init.match == "name":
+            what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
+            raise RecipeError(f"{self.target.where}: init.match", what, "remove it")
+        layers = read_keras(self.file)
+        return sha256_of(self.file), layers
+
+    def check(self) -> None:
+        self._put(self.target.skeleton())
+
+    def fill(self, core: nn.Module) -> Start:
+        digest, _ = self.content
         return Start(self.target.stage.name, self.file, digest, self._put(core), (digest,))
 
     def _put(self, core: nn.Module) -> Taken:
         from pocketseg.weights import Taken, put_keras
 
-        if isinstance(self.content, Mapping):
-            part, tensors = _part(core, dict(self.content))
+        _, weights = self.content
+        if isinstance(weights, Mapping):
+            part, tensors = _part(core, dict(weights))
             return self.target.take(part, tensors, str(self.file))
         channels = self.target.pipeline.channels
-        return Taken(names=put_keras(core, self.content, channels=channels, where=str(self.file)))
+        return Taken(names=put_keras(core, weights, channels=channels, where=str(self.file)))
 
 
-def plan_initialization(
+# Where a stage's weights come from. Each can `check` before training whether they fit, on a net without memory, and
+# `fill` a fresh net with them.
+Initialization = EarlierStage | TrainedRun | WeightFile
+
+
+def weight_file(target: Target) -> WeightFile | None:
+    """The file that a stage's weights come from in all folds, checked; None where they come from elsewhere.
+
+    Raises:
+        PocketsegError: it is missing or does not fit, or there are no published weights for the net.
+    """
+    init = target.stage.init
+    if init is None or init.weights is None:
+        return None
+    found = WeightFile(target, _published(target) if init.weights == IMAGENET else Path(init.weights))
+    found.check()
+    return found
+
+
+def trained_weights(
     target: Target, fold: int, run: RunFolder, earlier: Mapping[str, Mapping[str, Any]]
-) -> Initialization:
-    """Where a stage's weights come from in one fold, checked as far as can be now.
+) -> TrainedRun | EarlierStage:
+    """The trained model that a stage's weights come from in one fold, checked as far as can be now.
 
     Args:
-        target: the stage's net.
+        target: the stage's net, whose `init` names a run or a stage.
         fold: number of the fold.
         run: its run folder.
         earlier: the nets of the recipe's stages by name.
 
     Raises:
-        PocketsegError: a file that is missing or does not fit, or a net that cannot start so.
+        PocketsegError: it is missing or does not fit.
     """
     init = target.init
-    found: Initialization
+    found: TrainedRun | EarlierStage
     if init.run is not None:
         found = TrainedRun(target, best_of("init", init.run, fold, init.stage))
-    elif init.weights is not None:
-        found = WeightFile(target, _published(target) if init.weights == IMAGENET else Path(init.weights))
     else:
         assert init.stage is not None
         found = EarlierStage(target, init.stage, earlier[init.stage], run.stage(fold, init.stage).best)

@@ -14,12 +14,13 @@ from pocketseg.errors import DataError, RecipeError
 from pocketseg.experiments.distillation import (
     DistillationPlan,
     in_stage,
-    plan_distillation,
+    model_teacher,
     refuse_test_images,
     runs_of,
+    shared_teacher,
     unlabelled_cases,
 )
-from pocketseg.experiments.initialization import Initialization, plan_initialization, refuse_leak
+from pocketseg.experiments.initialization import Initialization, Key, refuse_leak, trained_weights, weight_file
 from pocketseg.experiments.target import Target
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess, TrainedOn
 from pocketseg.pipeline.intensity import Numbers, converts, numbers_of
@@ -148,24 +149,8 @@ def plan_run(
     _check_channels(recipe.data, checked)
     _check_pixel_weights(recipe, data, folds)
     planner = _Planner(recipe, data, run, whole, pipeline_of(recipe, _numbers(recipe.data, checked)))
-    plans = [[planner.initialized(stage, number, found) for stage in recipe.stages] for number, found in folds.items()]
-    taught = [planner.taught(index, folds) for index in range(len(recipe.stages))]
-    return RunPlan(
-        recipe,
-        data,
-        whole,
-        planner.pipeline,
-        tuple(
-            FoldPlan(
-                number,
-                found,
-                tuple(
-                    replace(stage, distillation=teachers[at]) for stage, teachers in zip(stages, taught, strict=True)
-                ),
-            )
-            for at, ((number, found), stages) in enumerate(zip(folds.items(), plans, strict=True))
-        ),
-    )
+    plans = tuple(planner.fold(number, found) for number, found in folds.items())
+    return RunPlan(recipe, data, whole, planner.pipeline, plans)
 
 
 def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
@@ -197,49 +182,63 @@ def mildest_rules(rules: PostprocessSection) -> Postprocess:
 
 
 class _Planner:
-    """What the plans of a run's stages share."""
+    """What the plans of a run's folds share: nets, and what is read once for all of them."""
 
     def __init__(self, recipe: Recipe, data: OpenedData, run: RunFolder, split: Split, pipeline: Pipeline) -> None:
         self.data, self.run, self.split, self.pipeline = data, run, split, pipeline
         self.nets = {stage.name: {"arch": stage.net.arch, **stage.net.options} for stage in recipe.stages}
-        self.stages = recipe.stages
-        self.targets = {
-            stage.name: Target(stage, self.nets[stage.name], pipeline).with_stride() for stage in recipe.stages
-        }
+        self.targets = [Target(stage, self.nets[stage.name], pipeline).with_stride() for stage in recipe.stages]
+        for target in self.targets:
+            _check_batch(target)
+        self.weight_files = [weight_file(target) for target in self.targets]
+        self.teachers = [shared_teacher(target) for target in self.targets]
+        self.unlabelled = [
+            [] if stage.teacher is None else unlabelled_cases(stage.teacher, pipeline.channels)
+            for stage in recipe.stages
+        ]
 
-    def initialized(self, stage: StageSection, number: int, fold: Fold) -> StagePlan:
-        """A stage with its start."""
-        target = self.targets[stage.name]
-        if stage.batch == 1 and target.pipeline.net_size == (target.pipeline.multiple,) * 2:
-            raise RecipeError(
-                f"stage {stage.name!r}",
-                "a batch of 1 whose deepest level is a single pixel gives the norms nothing to learn from",
-                "use a larger batch or data.size, or fewer blocks",
-            )
-        if stage.init is None:
-            return StagePlan(stage, target.net, None, None)
-        if stage.init.run is not None and not stage.init.allow_leak:
-            refuse_leak(stage, "init", stage.init.run, number, fold, self.split.groups, self.data.checked.digest)
-        return StagePlan(stage, target.net, plan_initialization(target, number, self.run, self.nets), None)
+    def fold(self, number: int, fold: Fold) -> FoldPlan:
+        stages = (
+            StagePlan(target.stage, target.net, self.initialized(at, number, fold), self.taught(at, number, fold))
+            for at, target in enumerate(self.targets)
+        )
+        return FoldPlan(number, fold, tuple(stages))
 
-    def taught(self, index: int, folds: Mapping[int, Fold]) -> list[DistillationPlan | None]:
-        """Who teaches a stage, for each fold."""
-        stage = self.stages[index]
-        section, cases = stage.teacher, self.data.cases
+    def initialized(self, at: int, number: int, fold: Fold) -> Initialization | None:
+        """Where the weights of a stage come from."""
+        target, init = self.targets[at], self.targets[at].stage.init
+        if init is None or init.weights is not None:
+            return self.weight_files[at]
+        if init.run is not None and not init.allow_leak:
+            self.refuse_leak(target.stage, "init", init.run, number, fold)
+        return trained_weights(target, number, self.run, self.nets)
+
+    def taught(self, at: int, number: int, fold: Fold) -> DistillationPlan | None:
+        """Who teaches a stage, if anybody does."""
+        target, section, cases = self.targets[at], self.targets[at].stage.teacher, self.data.cases
         if section is None:
-            return [None] * len(folds)
-        joining = unlabelled_cases(section, self.pipeline.channels)
-        plans: list[DistillationPlan | None] = []
-        for number, fold in folds.items():
-            if not section.allow_leak:
-                for run in runs_of(section):
-                    refuse_leak(stage, "teacher", run, number, fold, self.split.groups, self.data.checked.digest)
-                refuse_test_images(joining, cases.named(fold.test))
-            with in_stage(index):
-                plan = plan_distillation(self.targets[stage.name], number, self.run, self.nets, joining)
-                plan.source.check([*cases.named(fold.train), *joining])
-            plans.append(plan)
-        return plans
+            return None
+        joining = self.unlabelled[at]
+        if not section.allow_leak:
+            for run in runs_of(section):
+                self.refuse_leak(target.stage, "teacher", run, number, fold)
+            refuse_test_images(joining, cases.named(fold.test))
+        with in_stage(at):
+            source = self.teachers[at] or model_teacher(target, number, self.run, self.nets)
+            source.check([*cases.named(fold.train), *joining])
+        return DistillationPlan(target, source, joining)
+
+    def refuse_leak(self, stage: StageSection, key: Key, run: str, number: int, fold: Fold) -> None:
+        refuse_leak(stage, key, run, number, fold, self.split.groups, self.data.checked.digest)
+
+
+def _check_batch(target: Target) -> None:
+    if target.stage.batch == 1 and target.pipeline.net_size == (target.pipeline.multiple,) * 2:
+        raise RecipeError(
+            target.where,
+            "a batch of 1 whose deepest level is a single pixel gives the norms nothing to learn from",
+            "use a larger batch or data.size, or fewer blocks",
+        )
 
 
 def _check_channels(section: DataSection, checked: CheckedData) -> None:

@@ -43,6 +43,7 @@ from pocketseg.runs.packed import pack_model
 from pocketseg.runs.results import can_list, list_run
 from pocketseg.runs.source import ModelSource
 from pocketseg.text import bytes_text
+from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from pocketseg.training.loop import Listener, StopRequest
     from pocketseg.training.model import Model
     from pocketseg.training.samples import Samples
-from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
 

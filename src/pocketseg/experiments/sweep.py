@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pocketseg.data import Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
 from pocketseg.experiments.listeners import Labelled
 from pocketseg.experiments.manifest import changed_since
-from pocketseg.experiments.plan import OpenedData, Progress, RunPlan, open_data, plan_run
+from pocketseg.experiments.plan import OpenedData, Progress, open_data, plan_run
 from pocketseg.experiments.run import TrainResult, Trial, train_run
 from pocketseg.experiments.stopping import stop_on_signals
 from pocketseg.experiments.workers import LocalWorkers, RayWorkers, Task, Workers, do_all, told
@@ -140,7 +141,7 @@ def _prepare(
     split: str | Path | None,
     allow_changed: bool,
     progress: Progress | None,
-) -> list[tuple[_Trial, RunPlan]]:
+) -> list[tuple[_Trial, Split]]:
     """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
     opened: dict[str, OpenedData] = {}
     trials = []
@@ -153,19 +154,19 @@ def _prepare(
         plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
         if run.manifest_file.exists():
             changed_since(run, plan, allow_changed)
-        trials.append((_Trial(variant, run, [each.number for each in plan.folds]), plan))
+        trials.append((_Trial(variant, run, [each.number for each in plan.folds]), plan.split))
     return trials
 
 
-def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, RunPlan]]) -> None:
+def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split]]) -> None:
     """Put recipe and split into every run folder, for the processes that train them."""
     if sweep.keys:
         write_atomically(home.recipe_file, sweep.text)
         log.info("%d trials vary %s", len(prepared), ", ".join(sweep.keys))
-    for trial, plan in prepared:
+    for trial, split in prepared:
         if not trial.run.manifest_file.exists():
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
-            plan.split.write(trial.run.split_file)
+            split.write(trial.run.split_file)
 
 
 def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> Workers:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pocketseg.errors import RunError
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import StageSection
-from pocketseg.recipes.schema import InitSection
+from pocketseg.recipes.schema import InitSection, TeacherSection
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +38,11 @@ class Target:
     def init(self) -> InitSection:
         assert self.stage.init is not None
         return self.stage.init
+
+    @property
+    def teacher(self) -> TeacherSection:
+        assert self.stage.teacher is not None
+        return self.stage.teacher
 
     @property
     def where(self) -> str:
