@@ -9,9 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from test_quantized_nets import NETS, picture
 from torch import Tensor
 
+from helpers.nets import picture
+from helpers.quantized_nets import NETS, lived
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.exporters import export_onnx
@@ -27,13 +28,11 @@ from pocketseg.quant import (
     Scheme,
     Spec,
     State,
-    calibrate,
     check_quant,
     integer_net,
     integer_skeleton,
     nominal,
     pack_net,
-    quantize_net,
     storage,
     unpack_net,
 )
@@ -94,18 +93,7 @@ def listed(monkeypatch) -> None:
 
 def trained() -> AnySize:
     """A few steps in float, and a few with the quantizers of the scheme."""
-    net = build("thin_unet", 1, 1, seed=7, **NETS["thin_unet"])
-    for text in (None, "shift 4/8"):
-        if text:
-            quantize_net(net.core, Scheme.of({"scheme": text, "keep": []}))
-            calibrate(net.core, [picture(4, 1, 16, 24, seed=seed) for seed in range(3)])
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-        for seed in range(4):
-            images = picture(4, 1, 16, 24, seed=seed)
-            net.train()(images).sub(images).square().mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    return net.eval()
+    return lived("thin_unet", Scheme.of({"scheme": "shift 4/8", "keep": []})).eval()
 
 
 def test_it_measures_and_encodes():

@@ -29,12 +29,16 @@ def trained(name: str, text: str) -> AnySize:
 
 @cache
 def _trained(name: str, text: str) -> AnySize:
-    """A net with a life behind it: float steps, quantised, calibrated, and steps with its quantisers."""
+    return lived(name, Scheme(text))
+
+
+def lived(name: str, scheme: Scheme) -> AnySize:
+    """A net with a life behind it: float steps, quantized, calibrated, and steps with its quantizers."""
     net = build(name, 1, 1, seed=7, **NETS[name])
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    for quantised in (False, True):
-        if quantised:
-            quantize_net(net.core, Scheme(text))
+    for quantized in (False, True):
+        if quantized:
+            quantize_net(net.core, scheme)
             calibrate(net.core, [picture(4, 1, 16, 24, seed=seed) for seed in range(3)])
             optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
         for seed in range(4):

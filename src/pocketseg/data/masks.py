@@ -97,3 +97,18 @@ class MaskCoding:
             "classes (with data.mask.values where they are not stored as 1, 2, …), "
             "or --set data.mask.threshold=1 to unite them",
         )
+
+
+def class_indices(stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
+    """A mask (h, w) to be shown, whose classes nobody has named: a single foreground value is class 1, whatever it is.
+
+    Raises:
+        DataError: several values that are not class indices.
+    """
+    values = np.unique(stored[stored != 0])
+    if len(values) <= 1:
+        stored = np.not_equal(stored, 0)
+    elif not np.isin(values, np.arange(256)).all():
+        raise DataError(where, f"holds {len(values)} values that are not class indices", "give class indices (h, w)")
+    indices: NDArray[np.uint8] = stored.astype(np.uint8)
+    return indices

@@ -42,7 +42,7 @@ from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_choice, open_cases
-from pocketseg.runs.source import is_stage
+from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
 
@@ -186,7 +186,7 @@ def _comparison(found: Comparison) -> dict[str, object]:
 
 def _holds_masks(model: Path) -> bool:
     """A folder that is neither a run nor a stage of one is taken for one of masks."""
-    return model.is_dir() and not RunFolder(model).recipe_file.exists() and not is_stage(model)
+    return model.is_dir() and not RunFolder(model).recipe_file.exists() and not StageFolder(model).exists()
 
 
 def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:

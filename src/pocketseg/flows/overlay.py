@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.data.masks import class_indices
 from pocketseg.data.readers import read_image, read_mask
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
 from pocketseg.errors import DataError, near
@@ -98,7 +99,7 @@ def _read(
 ) -> tuple[NDArray[np.generic], list[Mask], int | None]:
     """Image and masks of one slice, with classes as 1, 2, …; and the slice's number."""
     if not is_volume(image):
-        return read_image(image), [_classes(read_mask(path)) for path in masks], None
+        return read_image(image), [class_indices(read_mask(path), str(path)) for path in masks], None
     volume = open_volume(image)
     slices = slices_of(volume, Reading(axis))
     layers = [_slices(path, volume, slices[0].axis) for path in masks]
@@ -108,7 +109,9 @@ def _read(
         slice_ = int(np.argmax(areas))
     if not 0 <= slice_ < len(slices):
         raise DataError(f"--slice {slice_}", f"the volume has the slices 0 to {len(slices) - 1}", "choose one of them")
-    return slices[slice_].image(), [_classes(layer[slice_].mask(grey=False)) for layer in layers], slice_
+    shown = [layer[slice_].mask(grey=False) for layer in layers]
+    drawn = [class_indices(mask, str(path)) for path, mask in zip(masks, shown, strict=True)]
+    return slices[slice_].image(), drawn, slice_
 
 
 def _slices(path: Path, image: VolumeFile, axis: int) -> list[SliceSource]:
@@ -119,16 +122,6 @@ def _slices(path: Path, image: VolumeFile, axis: int) -> list[SliceSource]:
     if apart:
         raise DataError(str(path), apart, "give masks on the grid of the image")
     return [SliceSource(masks, axis, index, Reading()) for index in range(image.grid.canonical_shape[axis])]
-
-
-def _classes(stored: NDArray[np.generic]) -> Mask:
-    """A single foreground value is class 1, whatever its value."""
-    values = np.unique(stored)
-    foreground = values[np.not_equal(values, 0)]
-    if len(foreground) <= 1:
-        stored = np.not_equal(stored, 0)
-    classes: Mask = stored.astype(np.uint8)
-    return classes
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:

@@ -6,7 +6,7 @@ import base64
 import html
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pocketseg.data.masks import class_indices
 from pocketseg.data.readers import decode_image, read_image
 from pocketseg.data.volumes import is_volume, open_volume, slices_of
 from pocketseg.errors import DataError
@@ -214,20 +215,16 @@ def show(image: Any, mask: Any = None, *, alpha: float = 0.25) -> Image.Image:
         DataError: no image, or a mask of another size.
     """
     pixels, _ = read_given(image, None, Reading())
-    drawn = np.zeros(pixels.shape[:2], np.uint8) if mask is None else _class_indices(mask)
+    drawn = np.zeros(pixels.shape[:2], np.uint8) if mask is None else _drawn(mask)
     if drawn.shape != pixels.shape[:2]:
         sizes = "is {}×{}, its image {}×{}".format(*drawn.shape, *pixels.shape[:2])
         raise DataError("mask", sizes, "give the mask of this image")
     return Image.fromarray(enlarge(overlay(pixels, drawn, alpha=alpha)))
 
 
-def _class_indices(given: Any) -> NDArray[np.uint8]:
+def _drawn(given: Any) -> NDArray[np.uint8]:
     """A mask as class indices; a single foreground value is class 1."""
     stored, _ = read_given(given, None, Reading())
     if stored.ndim != 2:
         raise DataError("mask", f"has the shape {stored.shape}", "give class indices (h, w)")
-    values: Sequence[Any] = [value for value in np.unique(stored) if value != 0]
-    if len(values) > 1 and (min(values) < 0 or max(values) > 255 or any(value != int(value) for value in values)):
-        raise DataError("mask", f"holds {len(values)} values that are not class indices", "give class indices (h, w)")
-    indices: NDArray[np.uint8] = (stored != 0 if len(values) <= 1 else stored).astype(np.uint8)
-    return indices
+    return class_indices(stored, "mask")

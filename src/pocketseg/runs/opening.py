@@ -1,4 +1,4 @@
-"""What several verbs load in the same way: data, recipes, models."""
+"""What a recipe's sections mean for a data set: how it is opened, split, and measured."""
 
 from __future__ import annotations
 

@@ -18,13 +18,15 @@ from pocketseg.engine.program import Convolution, Transposed
 from pocketseg.engine.session import Session
 from pocketseg.engine.tuning import Tuning, tuned
 from pocketseg.engine.verification import generated, recorded
-from pocketseg.errors import ModelFileError, PocketsegError, RecipeError, missing_package
+from pocketseg.errors import ModelFileError, PocketsegError, RecipeError
 from pocketseg.files import open_regular, try_output, write_atomically
 from pocketseg.metrics import class_overlaps, with_empty
+from pocketseg.packages import require
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.pipeline import FORMAT_VERSION
-from pocketseg.predictors import default_threads, load_onnx, read_pseg
+from pocketseg.predictors import default_threads, read_pseg
+from pocketseg.predictors.onnx import open_onnx
 from pocketseg.predictors.onnx_file import read_onnx
 from pocketseg.runs.backends import origin
 from pocketseg.runs.opening import open_cases
@@ -99,7 +101,7 @@ def pack_model(source: ModelSource, out: Path | None = None, how: Packing = Pack
     model = Model.load(checkpoint)
     path = out or source.folder / ("-".join([source.name, *how.changes]) + ".pseg")
     facts = {**origin(checkpoint), **_facts(model), **_run_facts(source)}
-    return _packed(model, path, facts, how, _validation_images(source))
+    return _packed(model, path, facts, how, source)
 
 
 def pack_module(module: nn.Module, pipeline: Pipeline, out: Path, how: Packing = Packing()) -> Packed:
@@ -107,7 +109,7 @@ def pack_module(module: nn.Module, pipeline: Pipeline, out: Path, how: Packing =
     from pocketseg.training.model import Model
 
     model = Model.of(module, pipeline)
-    return _packed(model, out, _facts(model), how, [])
+    return _packed(model, out, _facts(model), how)
 
 
 def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -> Packed:
@@ -116,34 +118,37 @@ def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -
     Raises:
         ModelFileError: an operation that the engine does not have, or another answer than that of the runtime.
     """
-    try:
-        import onnx
-    except Exception as error:
-        raise missing_package("onnx", "export", error) from error
+    require("export", "onnx")
+    require("onnx", "onnxruntime")
+    import onnx
+
     from pocketseg.exporters import compare
     from pocketseg.nets.from_onnx import module_of
     from pocketseg.training.model import Model
 
-    content, _, pipeline = read_onnx(source)
+    content, card, pipeline = read_onnx(source)
+    runtime = open_onnx(content, card, pipeline, source)
     model = Model.of(module_of(onnx.load_from_string(content), str(source)), pipeline)
     if model.pipeline.net_size != pipeline.net_size:
         what = f"takes images of {pipeline.net_size}, which are not multiples of its stride {model.net.stride}"
         raise ModelFileError(str(source), what, "wrap it with another --size")
     images = _images(pipeline, how.calibrate or ())
     pairs = [(each.image, each.spacing_mm) for each in images]
-    parity = compare(pipeline, load_onnx(source).forward, model.predictor().forward, pairs, quantised=False)
+    parity = compare(pipeline, runtime.forward, model.predictor().forward, pairs, quantised=False)
     if not parity.holds:
         what = f"is read as another net: {parity.largest:.1e} of probability lie between it and its runtime"
         raise ModelFileError(str(source), what, "use it as ONNX, and report how it was exported")
-    return _packed(model, out or source.with_suffix(".pseg"), _facts(model), how, [])
+    return _packed(model, out or source.with_suffix(".pseg"), _facts(model), how)
 
 
-def _packed(model: Model, path: Path, facts: Mapping[str, Any], how: Packing, seen: Sequence[_Seen]) -> Packed:
-    """Pack a model and hold it against torch, on images that it was validated on where there are some."""
+def _packed(
+    model: Model, path: Path, facts: Mapping[str, Any], how: Packing, source: ModelSource | None = None
+) -> Packed:
+    """Pack a model and hold it against torch, on validation images of its run where there are some."""
     from pocketseg.packing.compile import file_of, program_of
 
     check_target(path)
-    exact = copy.deepcopy(model)
+    exact = copy.deepcopy(model) if how.changes else model
     if how.calibrate is not None:
         if model.quant is not None:
             raise RecipeError(
@@ -167,7 +172,7 @@ def _packed(model: Model, path: Path, facts: Mapping[str, Any], how: Packing, se
         **({} if model.quant is None else {"quant": model.quant}),
     }
     session = Session(file_of(program, card), str(path), default_threads())
-    images = list(seen) or _images(model.pipeline, how.calibrate or ())
+    images = _validation_images(source) or _images(model.pipeline, how.calibrate or ())
     parity = _compared(images, model, session, rounds=bool(how.changes) or model.quant is not None)
     if not parity.holds:
         raise ModelFileError(
@@ -234,15 +239,12 @@ def _run_facts(source: ModelSource) -> dict[str, Any]:
 def _quantize(model: Model, images: Sequence[NDArray[np.generic]]) -> None:
     import torch
 
-    from pocketseg.training.model import logit_count
-
     batches: list[NDArray[np.float32]] = []
 
     def seen(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         batches.append(batch)
-        return np.zeros((len(batch), outputs, *batch.shape[2:]), np.float32)
+        return np.zeros((len(batch), model.pipeline.logits, *batch.shape[2:]), np.float32)
 
-    outputs = logit_count(len(model.pipeline.classes))
     for image in images:
         model.pipeline.predict(image, seen)
     model.quantize({"scheme": CALIBRATED}, (torch.from_numpy(batch) for batch in batches))
@@ -304,11 +306,11 @@ def _images(pipeline: Pipeline, pictures: Sequence[NDArray[np.generic]]) -> list
     return [_Seen(each if pipeline.channels > 1 else each[:, :, 0], pipeline.spacing_mm) for each in noise]
 
 
-def _validation_images(source: ModelSource) -> list[_Seen]:
+def _validation_images(source: ModelSource | None) -> list[_Seen]:
     """Some of a run's validation images; none where it is not a run, or its data are gone."""
-    run = source.run
-    if run is None:
+    if source is None or source.run is None:
         return []
+    run = source.run
     try:
         cases = open_cases(run.manifest()["data"]["path"], run.recipe().data)
         chosen = cases.named(Split.read(run.split_file).fold(source.fold).validation)[:COMPARED_CASES]

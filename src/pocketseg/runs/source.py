@@ -77,8 +77,3 @@ class ModelSource:
             what = f"does not exist (folds begun: {folds})"
             raise RunError(str(self.weights), what, "finish the training with --resume")
         return self.weights
-
-
-def is_stage(path: Path) -> bool:
-    """Whether this is the folder of a trained stage."""
-    return StageFolder(path).exists()

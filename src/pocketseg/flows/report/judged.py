@@ -14,7 +14,7 @@ from pocketseg.recipes import Recipe, StageSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, read_inspection
 from pocketseg.runs.results import judged_stages
-from pocketseg.runs.source import is_stage
+from pocketseg.training.stage_folder import StageFolder
 
 # The forms of a model.
 PACKED, PACKED_WEIGHTS, ONNX, WEIGHTS = "packed model", "packed weights", "ONNX", "weights"
@@ -111,7 +111,7 @@ def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> li
     from pocketseg.recipes import load_recipe
 
     path = resolved(Path(source))
-    only = path.name if is_stage(path) else None
+    only = path.name if StageFolder(path).exists() else None
     if only and fold is None:
         fold = int(path.parent.name.removeprefix("fold-"))
     run = RunFolder.existing(path.parents[1] if only else Path(source))
