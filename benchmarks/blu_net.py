@@ -1,8 +1,8 @@
 """The five stages of BLU-Net on membranes (ISBI 2012, EM): float U-Net, separable student, three binary planes.
 
-The recipe `blu-net:quick` (width 16, 256×256) in one run; its judged stages are packed. Then the binary stage once more
-from the same student with the published start of γ instead of the data's, for the first epochs. Every run that is
-finished is only read again.
+The recipe `blu-net:quick` (width 16, 256×256) in one run; its evaluated stages are packed. Then the binary stage
+once more from the same student with the published start of γ instead of the data's, for the first epochs. Every run
+that is finished is only read again.
 
     python benchmarks/blu_net.py --data ../shared/data --out runs/blu-net --json benchmarks/results/blu_net.jsonl
     python benchmarks/blu_net.py --out runs/blu-net --json LINES --docs docs     # writes the tables, too
@@ -40,7 +40,7 @@ def train(data: Path, run: Path, overrides: list[str]) -> None:
 
 
 def stage_line(run: Path, stage: str) -> dict[str, Any]:
-    """What a judged stage scores on the test slices, and the size of its packed file."""
+    """What an evaluated stage scores on the test slices, and the size of its packed file."""
     folder = RunFolder(run)
     file = folder.summary_file(0, None if stage == STAGES[-1] else stage)
     (test,) = [one for one in read_summaries(file) if one.part == "test"]

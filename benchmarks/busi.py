@@ -1,6 +1,6 @@
-"""Accuracy on breast ultrasound: a recipe, some seeds and nets, one split; the ONNX file judged beside the checkpoint.
+"""Accuracy on breast ultrasound: a recipe, some seeds and nets, one split; the ONNX file beside the checkpoint.
 
-Resumable run by run: a seed that is finished is only judged again.
+Resumable run by run: a seed that is finished is only evaluated again.
 
     python benchmarks/busi.py --data ../shared/data/busi_gray256 --out runs/busi --json benchmarks/results/busi.jsonl
     python benchmarks/busi.py --data ../shared/data/busi_gray256 --out runs/nets --nets thin_unet mk_unet --seeds 0 \\
@@ -25,7 +25,7 @@ SPLIT = Path(__file__).parent / "results/busi_split.json"
 
 
 def one_run(recipe: str, data: Path, out: Path, seed: int, changes: Sequence[str]) -> dict:
-    """Train (or take up) a seed, export it, judge both forms on the test part."""
+    """Train (or take up) a seed, export it, evaluate both forms on the test part."""
     run = out / f"seed-{seed}"
     begun = any(run.glob("fold-*/*/last.safetensors"))
     with bars() as progress:
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", default="thin-unet")
-    parser.add_argument("--nets", nargs="+", default=[], help="names of the catalogue in place of the recipe's net")
+    parser.add_argument("--nets", nargs="+", default=[], help="names of the catalog in place of the recipe's net")
     parser.add_argument("--set", dest="changes", action="append", default=[], help="KEY=VALUE of the recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path, help="write one line a seed to this file")

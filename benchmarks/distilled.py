@@ -33,7 +33,7 @@ OTHERS = ["stages.int8=null", "stages.ternary=null"]
 
 
 class Runs:
-    """Where the runs and what was judged of them lie."""
+    """Where the runs and what was evaluated of them lie."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked = asked
@@ -43,11 +43,11 @@ class Runs:
             return Path(self.asked.teachers.format(seed=seed))
         return self.asked.out / f"{kind}-{seed}"
 
-    def judged(self, kind: str, seed: int) -> Path:
-        return self.asked.out / f"{kind}-{seed}.judged"
+    def evaluated(self, kind: str, seed: int) -> Path:
+        return self.asked.out / f"{kind}-{seed}.evaluated"
 
     def cases(self, kind: str) -> list[Path]:
-        return [self.judged(kind, seed) / "cases.csv" for seed in self.asked.seeds]
+        return [self.evaluated(kind, seed) / "cases.csv" for seed in self.asked.seeds]
 
     def overrides(self, kind: str, seed: int) -> list[str]:
         """What a run of `pocket` sets: the teacher alone, or the student with that teacher or with nobody."""
@@ -68,7 +68,7 @@ class Runs:
         return [*common, "stages.teacher=null"]
 
     def train(self, kind: str, seed: int) -> None:
-        """Train (or take up, or leave as it is) a run, and judge it."""
+        """Train (or take up, or leave as it is) a run, and evaluate it."""
         run, data = self.folder(kind, seed), self.asked.data / "busi_gray256"
         if not (run / "fold-0/summary.json").exists():
             with bars() as progress:
@@ -76,8 +76,8 @@ class Runs:
                     "pocket", data, run, overrides=self.overrides(kind, seed), split=SPLIT,
                     resume=any(run.glob("fold-*/*/last.safetensors")), listener=progress, progress=progress,
                 )  # fmt: skip
-        if not (self.judged(kind, seed) / "summary.json").exists():
-            pocketseg.evaluate(run, data, split=SPLIT, part="test", out=self.judged(kind, seed))
+        if not (self.evaluated(kind, seed) / "summary.json").exists():
+            pocketseg.evaluate(run, data, split=SPLIT, part="test", out=self.evaluated(kind, seed))
 
     def line(self, kind: str, seed: int) -> dict[str, Any]:
         """What became of one run."""
@@ -96,7 +96,7 @@ class Runs:
         }  # fmt: skip
 
     def summary(self, kind: str, seed: int) -> Summary:
-        (found,) = read_summaries(self.judged(kind, seed) / "summary.json")
+        (found,) = read_summaries(self.evaluated(kind, seed) / "summary.json")
         return found
 
     def over_seeds(self, kind: str) -> dict[str, Any]:

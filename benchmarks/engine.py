@@ -10,8 +10,8 @@ process; the best peer is the one with the smallest median.
     python benchmarks/engine.py --isa auto avx2                             # once each, peers limited too
     python benchmarks/engine.py --parts scaling example                     # 128² … 2048², threads; the example in C
 
-`openvino` is not needed: a runtime that is not installed is told and left out. With `nncf`, OpenVINO's own quantiser
-makes a second int8 peer, `openvino:int8-nncf`.
+`openvino` is not needed: a runtime that is not installed is reported and left out. With `nncf`, OpenVINO's own
+quantizer makes a second int8 peer, `openvino:int8-nncf`.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ RUNTIMES = (
 # not damp what rounding does: there int8 is as far from f32 as half of the spread. So a peer's int8, which divides by
 # scales and rounds biases, must be about as near to the float net as the integers that torch computes.
 EQUAL = 1e-4
-LARGEST_BF16 = 0.4
-LARGEST_INT8 = 1.5  # times what the integers' own distance is
+MAX_BF16 = 0.4
+MAX_INT8 = 1.5  # times what the integers' own distance is
 PEER_ISA = {"avx2": "AVX2", "avx512": "AVX512_CORE_BF16", "amx": "AVX512_CORE_AMX"}
 WITHOUT_BF16 = {"AVX2"}
 SIDES = (128, 256, 512, 1024, 2048)
@@ -212,7 +212,7 @@ def binary_openvino(forms: Forms, threads: int) -> Forward:
 
 
 def nncf_openvino(forms: Forms, threads: int) -> Forward:
-    """OpenVINO's own quantiser on the float net: a peer whose integers are others than ours."""
+    """OpenVINO's own quantizer on the float net: a peer whose integers are others than ours."""
     try:
         import nncf
         import openvino
@@ -234,10 +234,10 @@ def distance(runtime: str, forms: Forms, logits: Array) -> tuple[float, float]:
     """How far a runtime's logits are from torch's, and how far they may be."""
     kind, precision = runtime.split(":")
     if precision == "bf16":
-        return difference(logits, forms.expected("f32")), LARGEST_BF16
+        return difference(logits, forms.expected("f32")), MAX_BF16
     if precision.startswith("int8") and kind != "pseg":
         exact = forms.expected("f32")
-        return difference(logits, exact), LARGEST_INT8 * difference(forms.expected("int8"), exact)
+        return difference(logits, exact), MAX_INT8 * difference(forms.expected("int8"), exact)
     return difference(logits, forms.expected(precision)), EQUAL
 
 
@@ -258,7 +258,7 @@ def wanted(name: str, runtimes: Sequence[str]) -> list[str]:
 
 
 def measure(forms: Forms, runtimes: Sequence[str], threads: int, settings: Settings) -> Iterator[dict[str, Any]]:
-    """A line for each runtime; those not installed are told."""
+    """A line for each runtime; those not installed are reported."""
     forwards: dict[str, Forward] = {}
     facts: dict[str, dict[str, Any]] = {}
     for runtime in runtimes:
@@ -381,16 +381,16 @@ def example(settings: Settings, name: str, folder: Path) -> Iterator[dict[str, A
     for arguments in (["launcher.c", "-o", "launcher"], [*linked, "-o", "segment_pgm"]):
         subprocess.run([compiler, "-O2", *map(str, arguments)], cwd=folder, check=True)
     (folder / "model.pseg").write_bytes(forms.packed("int8"))
-    grey = np.clip(forms.image[0, 0] * 64 + 128, 0, 255).astype(np.uint8)
-    (folder / "image.pgm").write_bytes(b"P5\n%d %d\n255\n" % grey.shape[::-1] + grey.tobytes())
+    gray = np.clip(forms.image[0, 0] * 64 + 128, 0, 255).astype(np.uint8)
+    (folder / "image.pgm").write_bytes(b"P5\n%d %d\n255\n" % gray.shape[::-1] + gray.tobytes())
     command = ["./launcher", "./segment_pgm", "model.pseg", "image.pgm", "mask.pgm"]
     lines = []
     for _ in range(max(settings.rounds, 3)):
         found = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
         lines.append([float(word) for word in found.split()])
     session = Session(forms.packed("int8"), name)
-    logits = session((grey / np.float32(255)).astype(np.float32)[None, None])
-    if (folder / "mask.pgm").read_bytes()[-grey.size :] != ((logits >= 0) * np.uint8(255)).tobytes():
+    logits = session((gray / np.float32(255)).astype(np.float32)[None, None])
+    if (folder / "mask.pgm").read_bytes()[-gray.size :] != ((logits >= 0) * np.uint8(255)).tobytes():
         raise SystemExit("the example in C gives another mask than the session")
     took, memory = zip(*lines, strict=True)
     timing = Timing(list(took[1:]), list(took[1:]), took[0])

@@ -1,4 +1,4 @@
-"""Images per second of every net of the catalogue, training and inference, beside a plain PyTorch f32 loop.
+"""Images per second of every net of the catalog, training and inference, beside a plain PyTorch f32 loop.
 
 Both take the same batch through the same net: here in channels-last and the precision that training chooses (bf16
 where the CPU has it), there in f32 and the default layout. They run in turns, so that a machine whose speed drifts
@@ -100,7 +100,7 @@ def measure(name: str, size: int, batch: int, rounds: int, least: float) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("nets", nargs="*", help="names of the catalogue; default all")
+    parser.add_argument("nets", nargs="*", help="names of the catalog; default all")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")

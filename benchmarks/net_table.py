@@ -1,6 +1,6 @@
-"""The table of docs/nets.md: what every net of the catalogue costs, how long a frame takes, and how well it learns.
+"""The table of docs/nets.md: what every net of the catalog costs, how long a frame takes, and how well it learns.
 
-A frame is one grey image of 256×256 through ONNX Runtime in f32: the fastest of some, because other work on a machine
+A frame is one gray image of 256×256 through ONNX Runtime in f32: the fastest of some, because other work on a machine
 only ever slows. Each net is timed in turns with `thin_unet`; the ratio is the median of the turns. Accuracy comes
 from `busi.py --nets`, images a second from `net_speed.py`.
 
@@ -113,7 +113,7 @@ def table() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", nargs="*", default=list(NETS), help="names of the catalogue; default all")
+    parser.add_argument("--nets", nargs="*", default=list(NETS), help="names of the catalog; default all")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="append a line for each net to this file")
     parser.add_argument("--markdown", type=Path, help="write the table between its two marks in this page")

@@ -1,4 +1,4 @@
-"""What a training step with quantisers costs, beside the float step of the same net, in turns.
+"""What a training step with quantizers costs, beside the float step of the same net, in turns.
 
 python benchmarks/quant_speed.py --json benchmarks/results/quant_speed.jsonl
 """

@@ -70,7 +70,7 @@ def parts_of_a_step(training: StageTraining, batch) -> dict[str, float]:
         "samples and augmentation": [],
         "forward and loss": [],
         "backward": [],
-        "optimiser": [],
+        "optimizer": [],
     }
     for _ in range(5):
         marks = [time.perf_counter()]

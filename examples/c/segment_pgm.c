@@ -1,4 +1,4 @@
-/* Segments a grey image with a packed model, with nothing but the C library and libpocketseg.
+/* Segments a gray image with a packed model, with nothing but the C library and libpocketseg.
  *
  *     segment_pgm model.pseg image.pgm mask.pgm
  *
@@ -37,7 +37,7 @@ static void *read_file(const char *name, size_t *length) {
     return bytes;
 }
 
-/* What the card (JSON, docs/format.md) says of the way from grey values to a mask. */
+/* What the card (JSON, docs/format.md) says of the way from gray values to a mask. */
 struct pipeline {
     char normalization[32];
     double mean, std, threshold, min_pixels, min_peak;
@@ -88,26 +88,26 @@ static int read_card(const unsigned char *bytes, struct pipeline *out) {
     return 0;
 }
 
-/* Grey values of a P5 file with a maximum of 255, as numbers from 0 to 1. */
+/* Gray values of a P5 file with a maximum of 255, as numbers from 0 to 1. */
 static float *read_pgm(const char *name, unsigned *height, unsigned *width) {
     FILE *file = fopen(name, "rb");
     unsigned most;
     size_t i, count;
-    unsigned char *grey;
+    unsigned char *gray;
     float *image = NULL;
     if (!file) return NULL;
     if (fscanf(file, "P5 %u %u %u", width, height, &most) == 3 && most == 255 && fgetc(file) != EOF && *width > 0 &&
         *height > 0 && *width <= 32768 && *height <= 32768) {
         count = (size_t)*width * *height;
-        grey = malloc(count);
+        gray = malloc(count);
         image = malloc(count * sizeof *image);
-        if (grey && image && fread(grey, 1, count, file) == count) {
-            for (i = 0; i < count; ++i) image[i] = (float)grey[i] / 255.0f;
+        if (gray && image && fread(gray, 1, count, file) == count) {
+            for (i = 0; i < count; ++i) image[i] = (float)gray[i] / 255.0f;
         } else {
             free(image);
             image = NULL;
         }
-        free(grey);
+        free(gray);
     }
     fclose(file);
     return image;

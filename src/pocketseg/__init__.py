@@ -76,7 +76,7 @@ def load(
     pictures. uint8 and uint16 count from 0 to 255 and 65535, as in files. Other integers, and floats from 0 to 255, are
     read as the type of the training images where they fit it; floats from 0 to 1 are shares of full scale; what cannot
     be meant, and nan, is a DataError. docs/data.md has the whole rule. An image whose intensities are very different
-    from those of training is told in the log.
+    from those of training is reported in the log.
     """
     if isinstance(path, bytes | bytearray | memoryview):
         from pathlib import Path

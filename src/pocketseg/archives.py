@@ -18,7 +18,7 @@ from pocketseg.files import open_regular
 OF_DAMAGE = (zlib.error, struct.error, EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError)
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 1
-MOST_MEMBERS = 10_000
+MAX_MEMBERS = 10_000
 
 
 @contextmanager
@@ -35,8 +35,8 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         except (zipfile.BadZipFile, *OF_DAMAGE) as error:
             raise ValueError(f"is not a readable zip ({error})") from None
         with archive:
-            if len(archive.infolist()) > MOST_MEMBERS:
-                raise ValueError(f"it has more than {MOST_MEMBERS:,} members")
+            if len(archive.infolist()) > MAX_MEMBERS:
+                raise ValueError(f"it has more than {MAX_MEMBERS:,} members")
             yield archive
 
 
@@ -58,20 +58,20 @@ def member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[IO[byte
         raise ValueError(f"{entry.filename!r} is damaged ({error})") from None
 
 
-def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> bytes:
+def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, max_bytes: int) -> bytes:
     """All bytes of a member, of which the archive may say too little.
 
     Raises:
         ValueError: as `member`, or it is longer than it may be.
     """
     with member(archive, entry) as stream:
-        content = stream.read(min(entry.file_size, most_bytes) + 1)
-    if max(len(content), entry.file_size) > most_bytes:
-        raise ValueError(f"{entry.filename!r} unpacks to more than {most_bytes:,} bytes")
+        content = stream.read(min(entry.file_size, max_bytes) + 1)
+    if max(len(content), entry.file_size) > max_bytes:
+        raise ValueError(f"{entry.filename!r} unpacks to more than {max_bytes:,} bytes")
     return content
 
 
-def most_unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
+def max_unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
     """How many bytes a member may unpack to; what it says it takes is not believed beyond what there is."""
     assert archive.fp is not None
-    return memory.most_decoded(min(entry.compress_size, os.fstat(archive.fp.fileno()).st_size))
+    return memory.max_decoded(min(entry.compress_size, os.fstat(archive.fp.fileno()).st_size))

@@ -64,9 +64,9 @@ def together(problems: Sequence[Problem]) -> list[Problem]:
 
 def lines(problems: Sequence[Problem], most: int) -> list[str]:
     """A line for each problem; where those are too many, for each kind of problem, and how many are hidden then."""
-    told = problems if len(problems) <= most else together(problems)
-    hidden = len(told) - most
-    return [str(problem) for problem in told[:most]] + ([f"… and {hidden} more"] if hidden > 0 else [])
+    shown = problems if len(problems) <= most else together(problems)
+    hidden = len(shown) - most
+    return [str(problem) for problem in shown[:most]] + ([f"… and {hidden} more"] if hidden > 0 else [])
 
 
 class PocketsegError(Exception):

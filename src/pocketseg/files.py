@@ -25,7 +25,7 @@ if sys.platform != "win32":
     import fcntl
 
 # Recipes, tables, split files: what people write, and lists of cases.
-LARGEST_TEXT = 64 * 2**20
+MAX_TEXT = 64 * 2**20
 LARGE_READ = 2**16
 # What a disk must have room for to be tried.
 TRIED_BYTES = 2**16
@@ -91,7 +91,7 @@ def open_regular(path: Path) -> RegularFile:
         raise
 
 
-def read_file(path: Path, most_bytes: int) -> bytes:
+def read_file(path: Path, max_bytes: int) -> bytes:
     """All bytes of a file of bounded length.
 
     Raises:
@@ -99,20 +99,20 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > most_bytes else file.read(most_bytes + 1)
-    if max(size, len(content)) > most_bytes:
-        raise OSError(errno.EFBIG, f"has {max(size, len(content)):,} bytes, more than {most_bytes:,}", str(path))
+        content = b"" if size > max_bytes else file.read(max_bytes + 1)
+    if max(size, len(content)) > max_bytes:
+        raise OSError(errno.EFBIG, f"has {max(size, len(content)):,} bytes, more than {max_bytes:,}", str(path))
     return content
 
 
-def read_text(path: Path, most_bytes: int = LARGEST_TEXT) -> str:
+def read_text(path: Path, max_bytes: int = MAX_TEXT) -> str:
     """The text of a file, UTF-8 with or without a mark at its beginning; its lines end as they do in the file.
 
     Raises:
         OSError: as `read_file`.
         UnicodeDecodeError: it is not text.
     """
-    return read_file(path, most_bytes).decode("utf-8-sig")
+    return read_file(path, max_bytes).decode("utf-8-sig")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

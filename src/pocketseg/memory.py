@@ -1,4 +1,4 @@
-"""Memory: what the files of others may take of it, and how its end is told."""
+"""Memory: what the files of others may take of it, and how its end is reported."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from pocketseg.errors import EnvironmentProblem, PocketsegError
 
 # 12,000 x 12,000 pixels: above every scanner's frame, below what fills a small machine's memory.
-LARGEST_PIXELS = 144_000_000
+MAX_PIXELS = 144_000_000
 # 4 GiB of voxels: above every usual scan, below what fills a workstation.
-LARGEST_VOLUME = 4 * 2**30
+MAX_VOLUME = 4 * 2**30
 # What a file may unpack to, however small it is; and how many times its size beyond that. Scans shrink to a third,
 # masks to a hundredth, and deflate takes zeros to a thousandth.
 FREE_BYTES = 256 * 2**20
-MOST_TIMES = 256
+MAX_TIMES = 256
 # Files that are read whole before they are decoded.
-LARGEST_FILE = 4 * 2**30
+MAX_FILE = 4 * 2**30
 
 # An image of 2048 x 2048 pixels is done at once.
 BAND_PIXELS = 2**22
@@ -47,14 +47,14 @@ def bands(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(top, top + step) for top in range(0, shape[0], step))
 
 
-def most_decoded(stored_bytes: int) -> int:
+def max_decoded(stored_bytes: int) -> int:
     """How many bytes a compressed file of some size may unpack to.
 
     Example:
-        >>> most_decoded(1000) == FREE_BYTES, most_decoded(2 * 2**20) // 2**20
+        >>> max_decoded(1000) == FREE_BYTES, max_decoded(2 * 2**20) // 2**20
         (True, 512)
     """
-    return max(FREE_BYTES, MOST_TIMES * stored_bytes)
+    return max(FREE_BYTES, MAX_TIMES * stored_bytes)
 
 
 def ended(error: BaseException | None) -> bool:
@@ -89,7 +89,7 @@ def problem(where: str, needed: str = "", fix: str = SMALLER) -> PocketsegError:
 
 @contextmanager
 def named(where: str, needed: str = "", fix: str = SMALLER) -> Iterator[None]:
-    """Memory that ends inside of the block is told with what was done there."""
+    """Memory that ends inside of the block is reported with what was done there."""
     try:
         yield
     except Exception as error:
@@ -124,7 +124,7 @@ def _numbers(file: Path, pattern: str = r"(\d+)") -> list[int]:
     return [int(found[1])] if found else []
 
 
-def told(error: BaseException, otherwise: PocketsegError) -> PocketsegError:
+def explained(error: BaseException, otherwise: PocketsegError) -> PocketsegError:
     """The error to raise for one that a library raised: that memory ended, where it did, else what its caller says.
 
     What stands behind every `except` that takes all kinds of errors for a fault of the file.

@@ -1,4 +1,4 @@
-"""The exam that every net of the catalogue takes. A new net is one line in `PARAMETERS`."""
+"""The exam that every net of the catalog takes. A new net is one line in `PARAMETERS`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.nets import every_net, make, narrow, picture
 from pocketseg.errors import RecipeError
 from pocketseg.exporters.onnx import compare, export_onnx
 from pocketseg.nets import NETS, AnySize, build, default_options, parameter_count, skeleton
-from pocketseg.nets.blocks import Style
+from pocketseg.nets.blocks import BlockOptions
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import load_onnx
 from pocketseg.training.model import Model, torch_forward
@@ -291,14 +291,14 @@ VALUES: dict[str, list[Any]] = {
     "kernel": [1, 5],
     **{
         name: list(get_args(hint))
-        for name, hint in get_type_hints(Style).items()
+        for name, hint in get_type_hints(BlockOptions).items()
         if name not in ("kernel",) and get_args(hint)
     },
 }
 
 
 def test_every_option_of_the_style_is_tried():
-    assert set(VALUES) == {each.name for each in fields(Style)}
+    assert set(VALUES) == {each.name for each in fields(BlockOptions)}
 
 
 def of_family(family: str, **options: Any) -> AnySize:

@@ -1,4 +1,4 @@
-"""The exam of every net of the catalogue in the engine: it packs, and gives torch's logits."""
+"""The exam of every net of the catalog in the engine: it packs, and gives torch's logits."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_styles(options):
 
 
 @pytest.mark.parametrize("name", ["unet", "densenet121_unet", "resnet50_unet"])
-def test_colour_and_classes(name):
+def test_color_and_classes(name):
     net = lived(make(name, 3, 4))
     agrees(net.core, (net.stride, net.stride * 2), channels=3)
 

@@ -30,7 +30,7 @@ every_scheme = pytest.mark.parametrize("text", SCHEMES)
 
 
 def codes_of(layer: IntegerConv2d, x: NDArray[np.float32]) -> list[NDArray[np.int64]]:
-    """Whole numbers of the padded input, by the definition of each quantiser, in NumPy's f32 and int64."""
+    """Whole numbers of the padded input, by the definition of each quantizer, in NumPy's f32 and int64."""
     spec, scale = layer.input_spec, layer.scale.numpy()
     kind = type(spec).__name__
     if kind == "Int":
@@ -71,7 +71,7 @@ def reference(layer: IntegerConv2d, x: NDArray[np.float32]) -> NDArray[np.float3
     pad = layer.padding[0]
     m, b = layer.m.numpy(), layer.b.numpy()
     total = None
-    # Zeros are padded before they are quantised: for all quantisers but planes of signs that is the code of 0.
+    # Zeros are padded before they are quantized: for all quantizers but planes of signs that is the code of 0.
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     for p, kernel in enumerate(layer.codes.numpy().astype(np.int64)):
         for q, numbers in enumerate(codes_of(layer, padded)):
@@ -105,13 +105,13 @@ def test_integer_evaluation_equals_the_reference(name, text):
 @every_net
 @every_scheme
 def test_integers_mean_what_was_trained(name, text):
-    """Integer evaluation and fake quantisation differ by the rounding of sums only, which moves few codes."""
+    """Integer evaluation and fake quantization differ by the rounding of sums only, which moves few codes."""
     net = trained(name, text).eval()
     images = picture(2, 1, 16, 24, seed=9)
     with torch.no_grad():
         simulated, whole = net(images), integer_net(net.core)(images)
     assert (simulated - whole).abs().median() < 1e-3 * simulated.abs().max()
-    # One sign that falls the other way in a net of signs changes a neighbourhood of its pixel altogether.
+    # One sign that falls the other way in a net of signs changes a neighborhood of its pixel altogether.
     assert text == "w1a1" or (simulated - whole).norm() < 0.2 * simulated.norm()
 
 

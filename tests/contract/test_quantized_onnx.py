@@ -10,7 +10,7 @@ from torch import nn
 from helpers.quantized_nets import picture, trained
 from pocketseg.errors import ModelFileError
 from pocketseg.exporters import compare, export_onnx, qdq
-from pocketseg.exporters.onnx import LARGEST_SHARE, Parity
+from pocketseg.exporters.onnx import MAX_SHARE, Parity
 from pocketseg.exporters.qdq import QdqConv2d, with_qdq
 from pocketseg.grids import Uniform
 from pocketseg.pipeline import Pipeline
@@ -100,9 +100,9 @@ def test_onnxruntime_convolves_integers(tmp_path):
     whole, path = exported("thin_unet", "w8a8", tmp_path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     session(path, options)
-    found = operations(tmp_path / "optimised.onnx")
+    found = operations(tmp_path / "optimized.onnx")
     layers = sum(isinstance(module, IntegerConv2d) for module in whole.modules())
     assert layers == 11 and found.count("QLinearConv") >= layers - 3
 
@@ -166,7 +166,7 @@ def test_weights_and_bias_mean_the_same(bits, inputs):
     assert found.codes.abs().max() == {8: 127, 4: 63, 2: 64}[bits]
 
 
-def test_a_quantiser_stands_behind_the_producer():
+def test_a_quantizer_stands_behind_the_producer():
     """Pooling and concatenation run on codes: what enters them was dequantized."""
     graph = with_qdq(integer_net(trained("thin_unet", "w8a8").core)).graph
     pools = [node for node in graph.nodes if "max_pool" in node.name or node.name.startswith("cat")]
@@ -183,9 +183,9 @@ def test_parity_counts_pixels(tmp_path):
     _, path = exported("thin_unet", "w8a8", tmp_path)
     model = load_onnx(path)
     image = picture(16, 24).numpy()
-    same = compare(model.pipeline, model.forward, model.forward, [(image, None)], quantised=True)
+    same = compare(model.pipeline, model.forward, model.forward, [(image, None)], quantized=True)
     assert same.holds and same.share == 0 and same.pixels == 16 * 24
-    flipped = compare(model.pipeline, model.forward, lambda x: -model.forward(x), [(image, None)], quantised=True)
+    flipped = compare(model.pipeline, model.forward, lambda x: -model.forward(x), [(image, None)], quantized=True)
     assert not flipped.holds and flipped.share > 0.9
-    assert Parity(1, 0.5, 0, 2, 1000, quantised=True).holds and not Parity(1, 0.5, 0, 2, 1000).holds
-    assert not Parity(1, 0.0, 1, 2, 1000, quantised=True).holds and LARGEST_SHARE == 0.002
+    assert Parity(1, 0.5, 0, 2, 1000, quantized=True).holds and not Parity(1, 0.5, 0, 2, 1000).holds
+    assert not Parity(1, 0.0, 1, 2, 1000, quantized=True).holds and MAX_SHARE == 0.002

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from helpers.pictures import good, picture, save, truth
+from helpers.pictures import good, picture, reference, save
 
 Outcome = Literal["works", "warning", "error", "works or error"]
 
@@ -24,7 +24,7 @@ class Try:
     Attributes:
         data: what is given to the doctor.
         outcome: works (no error), warning (no error, and a warning or note of this code), error (of this code).
-        code: of the finding; empty where any will do, or where the error is told before the doctor begins.
+        code: of the finding; empty where any will do, or where the error is reported before the doctor begins.
         told: texts that must stand in that finding.
         arguments: further ones of the command line.
         check: looks at what is read; raises where that is wrong.
@@ -62,7 +62,7 @@ def with_image(folder: Path, name: str, content: bytes | Any, shape: tuple[int, 
     good(folder)
     path = folder / "images" / name
     path.write_bytes(content) if isinstance(content, bytes) else save(path, content)
-    save(folder / f"masks/{Path(name).stem}.png", truth(99, shape))
+    save(folder / f"masks/{Path(name).stem}.png", reference(99, shape))
     return folder
 
 

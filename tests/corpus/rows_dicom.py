@@ -26,7 +26,7 @@ def pixels(seed: int) -> Any:
     return np.random.default_rng(seed).integers(0, 900, SHAPE).astype(np.int16)
 
 
-def truth(seed: int) -> Any:
+def reference(seed: int) -> Any:
     mask = np.zeros(SHAPE, np.uint8)
     mask[3 + seed % 4 : 10, 4:12] = 255
     return mask
@@ -41,7 +41,7 @@ def images(folder: Path, count: int = 5) -> Path:
     """images/dN.dcm of one slice each, with masks as pictures."""
     for number in range(count):
         save_dicom(made(number), folder / f"images/d{number}.dcm")
-        save(folder / f"masks/d{number}.png", truth(number))
+        save(folder / f"masks/d{number}.png", reference(number))
     return folder
 
 
@@ -49,7 +49,7 @@ def with_file(folder: Path, content: Any, name: str = "odd.dcm") -> Path:
     images(folder)
     path = folder / "images" / name
     path.write_bytes(content) if isinstance(content, bytes) else save_dicom(content, path)
-    save(folder / "masks/odd.png", truth(9))
+    save(folder / "masks/odd.png", reference(9))
     return folder
 
 
@@ -59,7 +59,7 @@ def series(folder: Path, places: list[float], **changes: Any) -> Path:
     for number, place in enumerate(places):
         one = dicom_image(pixels(number), series="scan", number=number + 1, position=(0, 0, place), **changes)
         save_dicom(one, folder / f"images/scan/{number}.dcm")
-    made_mask = np.stack([truth(number) for number in range(len(places))])
+    made_mask = np.stack([reference(number) for number in range(len(places))])
     from helpers.volume_files import write_pages
 
     write_pages(folder / "masks/scan.tif", made_mask)
@@ -119,11 +119,11 @@ def several_frames(folder: Path) -> Iterator[Try]:
 
 
 @row("X05")
-def three_frames_are_no_colour(folder: Path) -> Iterator[Try]:
-    colour = np.random.default_rng(1).integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
+def three_frames_are_no_color(folder: Path) -> Iterator[Try]:
+    color = np.random.default_rng(1).integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
     one = made(
         9,
-        colour,
+        color,
         SamplesPerPixel=3,
         PhotometricInterpretation="RGB",
         PlanarConfiguration=0,
@@ -131,7 +131,7 @@ def three_frames_are_no_colour(folder: Path) -> Iterator[Try]:
         BitsStored=8,
         HighBit=7,
     )
-    yield Try(with_file(folder / "colour", one), "works", check=holds(colour))
+    yield Try(with_file(folder / "color", one), "works", check=holds(color))
     stack = np.stack([pixels(number) for number in range(3)])
     frames = made(9, stack, NumberOfFrames=3, Rows=SHAPE[0], Columns=SHAPE[1])
     yield Try(with_file(folder / "frames", frames), "error", "", ("odd",))
@@ -249,5 +249,5 @@ def directory_that_leads_out(folder: Path) -> Iterator[Try]:
     # It is not read at all, so it leads nowhere.
     yield Try(data, "works", check=check)
     save_dicom(index, folder / "alone/images/DICOMDIR")
-    save(folder / "alone/masks/DICOMDIR.png", truth(1))
+    save(folder / "alone/masks/DICOMDIR.png", reference(1))
     yield Try(folder / "alone", "error", "", ("DICOMDIR",))

@@ -14,10 +14,10 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from corpus import Try, reads, row, setting, with_image
-from helpers.pictures import good, picture, save, truth
+from helpers.pictures import good, picture, reference, save
 
-GREY = picture(99)
-COLOUR = picture(99, (32, 40, 3))
+GRAY = picture(99)
+COLOR = picture(99, (32, 40, 3))
 TURNS = {
     1: lambda pixels: pixels,
     2: lambda pixels: pixels[:, ::-1],
@@ -61,7 +61,7 @@ def no_bytes(folder: Path) -> Iterator[Try]:
 @row("C02")
 def cut_off(folder: Path) -> Iterator[Try]:
     for form, name in (("PNG", "odd.png"), ("JPEG", "odd.jpg"), ("TIFF", "odd.tif")):
-        whole = encoded(GREY, form)
+        whole = encoded(GRAY, form)
         data = with_image(folder / form, name, whole)
         for step in range(1, 11):
             # What ends a JPEG or PNG file holds no pixel.
@@ -71,8 +71,8 @@ def cut_off(folder: Path) -> Iterator[Try]:
 
 @row("C03")
 def wrong_suffix(folder: Path) -> Iterator[Try]:
-    data = with_image(folder, "odd.jpg", encoded(GREY, "PNG"))
-    yield Try(data, "warning", "wrong-suffix", ("odd.jpg",), check=reads("odd", GREY))
+    data = with_image(folder, "odd.jpg", encoded(GRAY, "PNG"))
+    yield Try(data, "warning", "wrong-suffix", ("odd.jpg",), check=reads("odd", GRAY))
 
 
 @row("C04")
@@ -88,19 +88,19 @@ def pointer(folder: Path) -> Iterator[Try]:
 
 @row("C06")
 def wrong_checksum(folder: Path) -> Iterator[Try]:
-    content = bytearray(encoded(GREY, "PNG"))
+    content = bytearray(encoded(GRAY, "PNG"))
     content[content.index(b"IDAT") - 4 + 8 + 20] ^= 0xFF
     yield Try(with_image(folder, "odd.png", bytes(content)), "error", "image", ("odd.png",))
 
 
 @row("C07")
 def sixteen_bits(folder: Path) -> Iterator[Try]:
-    deep = GREY.astype(np.uint16) * 257
+    deep = GRAY.astype(np.uint16) * 257
     for number in range(8):
         save(folder / f"images/c{number}.png", picture(number).astype(np.uint16) * 257)
-        save(folder / f"masks/c{number}.png", truth(number))
+        save(folder / f"masks/c{number}.png", reference(number))
     save(folder / "images/odd.png", deep)
-    save(folder / "masks/odd.png", truth(99))
+    save(folder / "masks/odd.png", reference(99))
     yield Try(folder, "works", check=reads("odd", deep))
 
 
@@ -108,20 +108,20 @@ def sixteen_bits(folder: Path) -> Iterator[Try]:
 def twelve_bits_in_sixteen(folder: Path) -> Iterator[Try]:
     for number in range(8):
         save(folder / f"images/c{number}.png", picture(number).astype(np.uint16) * 16 + 15)
-        save(folder / f"masks/c{number}.png", truth(number))
+        save(folder / f"masks/c{number}.png", reference(number))
     yield Try(folder, "warning", "few-bits", ("65535", "data.range=[0,4095]"))
     yield Try(folder, "works", arguments=setting("data.range=[0,4095]"))
 
 
 @row("C09")
 def eight_and_sixteen_bits(folder: Path) -> Iterator[Try]:
-    data = with_image(folder, "odd.png", GREY.astype(np.uint16) * 257)
+    data = with_image(folder, "odd.png", GRAY.astype(np.uint16) * 257)
     yield Try(data, "warning", "mixed-depth", ("8 uint8", "1 uint16", "odd.png", "data.range"))
 
 
 @row("C10")
 def negative_floats(folder: Path) -> Iterator[Try]:
-    values = GREY.astype(np.float32) - 100
+    values = GRAY.astype(np.float32) - 100
     data = with_image(folder, "odd.tif", values)
     yield Try(data, "warning", "float-range", ("odd.tif", "data.range"), check=reads("odd", values))
 
@@ -129,31 +129,31 @@ def negative_floats(folder: Path) -> Iterator[Try]:
 @row("C11")
 def not_finite(folder: Path) -> Iterator[Try]:
     for value in (np.nan, np.inf):
-        values = GREY.astype(np.float32)
+        values = GRAY.astype(np.float32)
         values[3, 4:6] = value
         data = with_image(folder / str(value), "odd.tif", values)
         yield Try(data, "error", "image", ("odd.tif", "2 pixels are NaN or infinite"))
 
 
 @row("C12")
-def printing_colours(folder: Path) -> Iterator[Try]:
-    for name, picture_ in (("odd.jpg", Image.fromarray(COLOUR).convert("CMYK")),):
+def printing_colors(folder: Path) -> Iterator[Try]:
+    for name, picture_ in (("odd.jpg", Image.fromarray(COLOR).convert("CMYK")),):
         data = with_image(folder, name, encoded(picture_, "JPEG"))
-        yield Try(data, "warning", "converted-colour", ("odd.jpg",))
+        yield Try(data, "warning", "converted-color", ("odd.jpg",))
 
 
 @row("C13")
-def colour_profile(folder: Path) -> Iterator[Try]:
+def color_profile(folder: Path) -> Iterator[Try]:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    data = with_image(folder, "odd.png", encoded(GREY, "PNG", icc_profile=profile))
-    yield Try(data, "works", check=reads("odd", GREY))
-    content = encoded(GREY, "PNG")
+    data = with_image(folder, "odd.png", encoded(GRAY, "PNG", icc_profile=profile))
+    yield Try(data, "works", check=reads("odd", GRAY))
+    content = encoded(GRAY, "PNG")
     data = with_image(
         folder / "gamma", "odd.png", content[:33] + chunk(b"gAMA", struct.pack(">I", 100_000)) + content[33:]
     )
-    yield Try(data, "works", check=reads("odd", GREY))
+    yield Try(data, "works", check=reads("odd", GRAY))
 
 
 @row("C14")
@@ -161,8 +161,8 @@ def turned_by_the_camera(folder: Path) -> Iterator[Try]:
     for number, turn in TURNS.items():
         exif = Image.Exif()
         exif[274] = number
-        shown = turn(GREY)
-        data = with_image(folder / str(number), "odd.png", encoded(GREY, "PNG", exif=exif), shown.shape)
+        shown = turn(GRAY)
+        data = with_image(folder / str(number), "odd.png", encoded(GRAY, "PNG", exif=exif), shown.shape)
         yield Try(data, "works", check=reads("odd", shown))
 
 
@@ -170,21 +170,21 @@ def turned_by_the_camera(folder: Path) -> Iterator[Try]:
 def mask_of_a_turned_image(folder: Path) -> Iterator[Try]:
     exif = Image.Exif()
     exif[274] = 6
-    data = with_image(folder, "odd.png", encoded(GREY, "PNG", exif=exif))
+    data = with_image(folder, "odd.png", encoded(GRAY, "PNG", exif=exif))
     yield Try(data, "error", "transposed", ("odd.png", "transposed?", "--fix"))
 
 
 @row("C16")
-def grey_and_colour(folder: Path) -> Iterator[Try]:
-    data = with_image(folder, "odd.png", COLOUR)
+def gray_and_color(folder: Path) -> Iterator[Try]:
+    data = with_image(folder, "odd.png", COLOR)
     yield Try(data, "warning", "mixed-channels", ("8 with 1", "1 with 3", "odd.png", "data.channels"))
 
 
 @row("C17")
 def transparent(folder: Path) -> Iterator[Try]:
-    layers = np.dstack([COLOUR, picture(5)])
+    layers = np.dstack([COLOR, picture(5)])
     data = with_image(folder, "odd.png", layers)
-    yield Try(data, "warning", "alpha", ("odd.png",), check=reads("odd", COLOUR))
+    yield Try(data, "warning", "alpha", ("odd.png",), check=reads("odd", COLOR))
 
 
 @row("C18")
@@ -204,27 +204,27 @@ def several_pages(folder: Path) -> Iterator[Try]:
 
 @row("C20")
 def tiles_and_big_tiff(folder: Path) -> Iterator[Try]:
-    data = with_image(folder / "tiles", "odd.tif", tiff(GREY, tile=(16, 16)))
-    yield Try(data, "works", check=reads("odd", GREY))
-    yield Try(with_image(folder / "big", "odd.tif", tiff(GREY, bigtiff=True)), "works", check=reads("odd", GREY))
+    data = with_image(folder / "tiles", "odd.tif", tiff(GRAY, tile=(16, 16)))
+    yield Try(data, "works", check=reads("odd", GRAY))
+    yield Try(with_image(folder / "big", "odd.tif", tiff(GRAY, bigtiff=True)), "works", check=reads("odd", GRAY))
     content = io.BytesIO()
     with tifffile.TiffWriter(content) as file:
-        file.write(GREY, subifds=1)
-        file.write(GREY[::2, ::2], subfiletype=1)
-    yield Try(with_image(folder / "pyramid", "odd.tif", content.getvalue()), "works", check=reads("odd", GREY))
+        file.write(GRAY, subifds=1)
+        file.write(GRAY[::2, ::2], subfiletype=1)
+    yield Try(with_image(folder / "pyramid", "odd.tif", content.getvalue()), "works", check=reads("odd", GRAY))
 
 
 @row("C21")
 def planes_and_compressions(folder: Path) -> Iterator[Try]:
     planes = with_image(
-        folder / "planes", "odd.tif", tiff(COLOUR.transpose(2, 0, 1), planarconfig="separate", photometric="rgb")
+        folder / "planes", "odd.tif", tiff(COLOR.transpose(2, 0, 1), planarconfig="separate", photometric="rgb")
     )
     yield Try(planes, "works or error", told=("odd.tif",))
     for kind in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
-        data = with_image(folder / kind, "odd.tif", encoded(GREY, "TIFF", compression=kind))
-        yield Try(data, "works", check=reads("odd", GREY))
+        data = with_image(folder / kind, "odd.tif", encoded(GRAY, "TIFF", compression=kind))
+        yield Try(data, "works", check=reads("odd", GRAY))
     for kind in ("jpeg", "zstd", "webp"):
-        image = Image.fromarray(COLOUR)
+        image = Image.fromarray(COLOR)
         try:
             content = encoded(image, "TIFF", compression=kind)
         except OSError:
@@ -234,8 +234,8 @@ def planes_and_compressions(folder: Path) -> Iterator[Try]:
 
 @row("C22")
 def progressive(folder: Path) -> Iterator[Try]:
-    content = encoded(GREY, "JPEG", progressive=True, quality=95)
-    expected = np.asarray(Image.open(io.BytesIO(encoded(GREY, "JPEG", quality=95))))
+    content = encoded(GRAY, "JPEG", progressive=True, quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(encoded(GRAY, "JPEG", quality=95))))
     yield Try(with_image(folder, "odd.jpg", content), "works", check=reads("odd", expected))
 
 
@@ -262,7 +262,7 @@ def too_many_pixels(folder: Path) -> Iterator[Try]:
 
 @row("C26")
 def text_that_unpacks_to_much(folder: Path) -> Iterator[Try]:
-    content = encoded(GREY, "PNG")
+    content = encoded(GRAY, "PNG")
     for kind, head in ((b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")):
         text = chunk(kind, head + zeros(600 * 2**20))
         yield Try(with_image(folder / kind.decode(), "odd.png", content[:33] + text + content[33:]), "works or error")
@@ -291,15 +291,15 @@ def other_formats(folder: Path) -> Iterator[Try]:
 
 @row("C29")
 def archive_behind_the_image(folder: Path) -> Iterator[Try]:
-    content = encoded(GREY, "PNG") + b"PK\x05\x06" + bytes(18)
-    yield Try(with_image(folder, "odd.png", content), "works", check=reads("odd", GREY))
+    content = encoded(GRAY, "PNG") + b"PK\x05\x06" + bytes(18)
+    yield Try(with_image(folder, "odd.png", content), "works", check=reads("odd", GRAY))
 
 
 @row("C30")
 def twice(folder: Path) -> Iterator[Try]:
     data = good(folder)
     save(data / "images/again.png", PngImagePlugin.Image.fromarray(picture(3)), compress_level=1)
-    save(data / "masks/again.png", truth(3))
+    save(data / "masks/again.png", reference(3))
     together = setting("data.group_regex=^(?:again|c3)|.*")
     merged = folder / "groups.csv"
     merged.write_text("case,group\nagain,x\nc3,x\n" + "".join(f"c{n},c{n}\n" for n in (0, 1, 2, 4, 5, 6, 7)))

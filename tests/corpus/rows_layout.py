@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from corpus import Try, reads, row
-from helpers.pictures import good, picture, save, truth
+from helpers.pictures import good, picture, reference, save
 
 MANY = 100_000
 
@@ -41,9 +41,9 @@ def stems_that_begin_alike(folder: Path) -> Iterator[Try]:
     good(folder)
     for number in (1, 10, 11):
         save(folder / f"images/{number}.png", picture(100 + number))
-        save(folder / f"masks/{number}.png", truth(100 + number))
-    yield Try(folder, "works", check=reads("1", picture(101), truth(101) > 0))
-    yield Try(folder, "works", check=reads("10", picture(110), truth(110) > 0))
+        save(folder / f"masks/{number}.png", reference(100 + number))
+    yield Try(folder, "works", check=reads("1", picture(101), reference(101) > 0))
+    yield Try(folder, "works", check=reads("10", picture(110), reference(110) > 0))
 
 
 @row("A06")
@@ -51,8 +51,8 @@ def stems_with_dots(folder: Path) -> Iterator[Try]:
     good(folder)
     for end in ("7", "8"):
         save(folder / f"images/1.2.840.113619.{end}.png", picture(100 + int(end)))
-        save(folder / f"masks/1.2.840.113619.{end}.png", truth(100 + int(end)))
-    yield Try(folder, "works", check=reads("1.2.840.113619.8", picture(108), truth(108) > 0))
+        save(folder / f"masks/1.2.840.113619.{end}.png", reference(100 + int(end)))
+    yield Try(folder, "works", check=reads("1.2.840.113619.8", picture(108), reference(108) > 0))
 
 
 @row("A07")
@@ -60,9 +60,9 @@ def suffixes_of_masks(folder: Path) -> Iterator[Try]:
     for suffix in ("_mask", "_seg", "-label"):
         for number in range(8):
             save(folder / suffix / f"c{number}.png", picture(number))
-            save(folder / suffix / f"c{number}{suffix}.png", truth(number))
-        yield Try(folder / suffix, "works", check=reads("c2", picture(2), truth(2) > 0))
-    save(folder / "_mask/c3_seg.png", truth(4))
+            save(folder / suffix / f"c{number}{suffix}.png", reference(number))
+        yield Try(folder / suffix, "works", check=reads("c2", picture(2), reference(2) > 0))
+    save(folder / "_mask/c3_seg.png", reference(4))
     yield Try(folder / "_mask", "error", "layout", ("c3_mask.png", "c3_seg.png"))
 
 
@@ -76,7 +76,7 @@ def one_stem_two_suffixes(folder: Path) -> Iterator[Try]:
 def names_differ_in_capitals(folder: Path) -> Iterator[Try]:
     good(folder)
     save(folder / "images/C1.png", picture(77))
-    save(folder / "masks/C1.png", truth(77))
+    save(folder / "masks/C1.png", reference(77))
     yield Try(folder, "warning", "case-names", ("C1", "c1"))
 
 
@@ -98,7 +98,7 @@ def empty_folder_inside(folder: Path) -> Iterator[Try]:
 def link_to_elsewhere(folder: Path) -> Iterator[Try]:
     save(folder / "elsewhere/x.png", picture(50))
     data = good(folder / "data")
-    save(data / "masks/x.png", truth(50))
+    save(data / "masks/x.png", reference(50))
     (data / "images/x.png").symlink_to(folder / "elsewhere/x.png")
     yield Try(data, "error", "link", ("images/x.png", "data.follow_links=true"))
     yield Try(data, "works", arguments=("--set", "data.follow_links=true"))
@@ -107,7 +107,7 @@ def link_to_elsewhere(folder: Path) -> Iterator[Try]:
 @row("A13")
 def link_to_itself(folder: Path) -> Iterator[Try]:
     data = good(folder / "data")
-    save(data / "masks/x.png", truth(50))
+    save(data / "masks/x.png", reference(50))
     (data / "images/x.png").symlink_to(data / "images/x.png")
     yield Try(data, "error", "", ("images/x.png",))
     (folder / "circle").symlink_to(folder / "circle")
@@ -119,7 +119,7 @@ def link_to_itself(folder: Path) -> Iterator[Try]:
 
 @row("A14")
 def pipe_instead_of_a_file(folder: Path) -> Iterator[Try]:
-    save(good(folder) / "masks/x.png", truth(50))
+    save(good(folder) / "masks/x.png", reference(50))
     os.mkfifo(folder / "images/x.png")
     yield Try(folder, "error", "image", ("images/x.png", "a pipe or a device"))
 
@@ -144,7 +144,7 @@ def file_that_vanishes(folder: Path) -> Iterator[Try]:
         except DataError as error:
             assert "images/c2.png: the file does not exist" in str(error)
         else:
-            raise AssertionError("nothing was told")
+            raise AssertionError("nothing was reported")
 
     yield Try(good(folder), "works", check=check)
 
@@ -158,7 +158,7 @@ def very_many_files(folder: Path) -> Iterator[Try]:
 
         assert len(Cases.open(data)) == MANY // 2
 
-    for part, pixels in (("images", picture(1, (8, 8))), ("masks", truth(1, (8, 8)))):
+    for part, pixels in (("images", picture(1, (8, 8))), ("masks", reference(1, (8, 8)))):
         for number in range(MANY // 2):
             if number % 20_000 == 0:
                 first = save(folder / f"{part}/c{number}.png", pixels)
@@ -172,11 +172,11 @@ def names_in_all_scripts(folder: Path) -> Iterator[Try]:
     good(folder)
     for number, name in enumerate(("超声", "υπέρηχος", "🫀", "فحص", "é")):
         save(folder / f"images/{name}.png", picture(60 + number))
-        save(folder / f"masks/{name}.png", truth(60 + number))
-    yield Try(folder, "works", check=reads("超声", picture(60), truth(60) > 0))
+        save(folder / f"masks/{name}.png", reference(60 + number))
+    yield Try(folder, "works", check=reads("超声", picture(60), reference(60) > 0))
     twice = unicodedata.normalize("NFD", "é")
     save(folder / f"images/{twice}.png", picture(70))
-    save(folder / f"masks/{twice}.png", truth(70))
+    save(folder / f"masks/{twice}.png", reference(70))
     yield Try(folder, "error", "same-name", ("Unicode",))
 
 
@@ -185,8 +185,8 @@ def names_with_odd_signs(folder: Path) -> Iterator[Try]:
     good(folder)
     for number, name in enumerate(("a b", "a'b\"c", "a\nERROR forged", "-rf", "100%s")):
         save(folder / f"images/{name}.png", picture(60 + number))
-        save(folder / f"masks/{name}.png", truth(60 + number))
-    yield Try(folder, "works", check=reads("a b", picture(60), truth(60) > 0))
+        save(folder / f"masks/{name}.png", reference(60 + number))
+    yield Try(folder, "works", check=reads("a b", picture(60), reference(60) > 0))
     (folder / "images/a\nERROR forged.png").write_bytes(b"")
     yield Try(folder, "error", "image", ("forged.png", "empty"))
 
@@ -200,8 +200,8 @@ def paths_too_long(folder: Path) -> Iterator[Try]:
 @row("A21")
 def names_that_are_no_text(folder: Path) -> Iterator[Try]:
     good(folder)
-    for part, pixels in (("images", picture(60)), ("masks", truth(60))):
+    for part, pixels in (("images", picture(60)), ("masks", reference(60))):
         save(folder / part / "x.png", pixels).rename(folder / part / os.fsdecode(b"caf\xe9.png"))
-    yield Try(folder, "works", check=reads("caf\udce9", picture(60), truth(60) > 0))
+    yield Try(folder, "works", check=reads("caf\udce9", picture(60), reference(60) > 0))
     (folder / "images" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
     yield Try(folder, "error", "image", ("empty",))

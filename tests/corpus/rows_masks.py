@@ -9,22 +9,22 @@ import numpy as np
 from PIL import Image
 
 from corpus import Try, reads, row, setting, with_mask
-from helpers.pictures import good, picture, save, truth
+from helpers.pictures import good, picture, reference, save
 from pocketseg.data import MaskCoding
 
 SHAPE = (32, 40)
-INSIDE = truth(99) > 0
-COLOURED = (INSIDE[..., None] * np.array([255, 0, 0])).astype(np.uint8)
+INSIDE = reference(99) > 0
+COLORED = (INSIDE[..., None] * np.array([255, 0, 0])).astype(np.uint8)
 
 
 @row("B01")
 def foreground_255(folder: Path) -> Iterator[Try]:
-    yield Try(good(folder), "works", check=reads("c1", mask=truth(1) > 0))
+    yield Try(good(folder), "works", check=reads("c1", mask=reference(1) > 0))
 
 
 @row("B02")
 def foreground_1(folder: Path) -> Iterator[Try]:
-    yield Try(good(folder, mask=lambda mask: mask // 255), "works", check=reads("c1", mask=truth(1) > 0))
+    yield Try(good(folder, mask=lambda mask: mask // 255), "works", check=reads("c1", mask=reference(1) > 0))
 
 
 @row("B03")
@@ -32,12 +32,12 @@ def other_foreground_values(folder: Path) -> Iterator[Try]:
     for value in (128, 200):
         data = good(folder / str(value), mask=lambda mask, value=value: (mask > 0) * np.uint8(value))
         told = (str(value), f"data.mask.values=[{value}]")
-        yield Try(data, "warning", "odd-value", told, check=reads("c1", mask=truth(1) > 0))
+        yield Try(data, "warning", "odd-value", told, check=reads("c1", mask=reference(1) > 0))
 
 
 @row("B04")
 def two_ways_in_one_set(folder: Path) -> Iterator[Try]:
-    with_mask(folder, truth(99) // 255)
+    with_mask(folder, reference(99) // 255)
     yield Try(folder, "error", "mixed-coding", ("255 in 8", "1 in 1", "odd.png", "data.mask.threshold=1"))
     check = reads("odd", mask=INSIDE, coding=MaskCoding(threshold=1))
     yield Try(folder, "works", arguments=setting("data.mask.threshold=1"), check=check)
@@ -52,12 +52,12 @@ def one_bit(folder: Path) -> Iterator[Try]:
 
 @row("B06")
 def white_is_zero(folder: Path) -> Iterator[Try]:
-    data = with_mask(folder, truth(99), "odd.tif", tiffinfo={262: 0})
+    data = with_mask(folder, reference(99), "odd.tif", tiffinfo={262: 0})
     yield Try(data, "error", "mask", ("odd.tif", "white as 0"))
 
 
 @row("B07")
-def palette_of_class_colours(folder: Path) -> Iterator[Try]:
+def palette_of_class_colors(folder: Path) -> Iterator[Try]:
     indexed = (
         Image.fromarray((INSIDE * np.uint8(2)), "P") if False else Image.fromarray(INSIDE * np.uint8(2)).convert("P")
     )
@@ -78,9 +78,9 @@ def palette_that_means_nothing(folder: Path) -> Iterator[Try]:
 
 @row("B09")
 def opaque_alpha(folder: Path) -> Iterator[Try]:
-    grey = truth(99)
+    gray = reference(99)
     full = np.full(SHAPE, 255, np.uint8)
-    for name, layers in (("LA", [grey, full]), ("RGBA", [grey, grey, grey, full])):
+    for name, layers in (("LA", [gray, full]), ("RGBA", [gray, gray, gray, full])):
         data = with_mask(folder / name, np.stack(layers, axis=-1))
         yield Try(data, "warning", "alpha", ("odd.png",), check=reads("odd", mask=INSIDE))
 
@@ -88,36 +88,38 @@ def opaque_alpha(folder: Path) -> Iterator[Try]:
 @row("B10")
 def mask_in_alpha_only(folder: Path) -> Iterator[Try]:
     zeros = np.zeros(SHAPE, np.uint8)
-    yield Try(with_mask(folder, np.stack([zeros] * 3 + [truth(99)], axis=-1)), "error", "mask", ("odd.png", "alpha"))
+    yield Try(
+        with_mask(folder, np.stack([zeros] * 3 + [reference(99)], axis=-1)), "error", "mask", ("odd.png", "alpha")
+    )
 
 
 @row("B11")
-def equal_colours(folder: Path) -> Iterator[Try]:
-    yield Try(with_mask(folder, np.stack([truth(99)] * 3, axis=-1)), "works", check=reads("odd", mask=INSIDE))
+def equal_colors(folder: Path) -> Iterator[Try]:
+    yield Try(with_mask(folder, np.stack([reference(99)] * 3, axis=-1)), "works", check=reads("odd", mask=INSIDE))
 
 
 @row("B12")
-def classes_as_colours(folder: Path) -> Iterator[Try]:
-    yield Try(with_mask(folder, COLOURED), "error", "mask", ("odd.png", "coloured"))
+def classes_as_colors(folder: Path) -> Iterator[Try]:
+    yield Try(with_mask(folder, COLORED), "error", "mask", ("odd.png", "colored"))
 
 
 @row("B13")
-def classes_as_blurred_colours(folder: Path) -> Iterator[Try]:
-    blurred = Image.fromarray(COLOURED).resize((20, 16), Image.Resampling.BILINEAR).resize((40, 32))
-    yield Try(with_mask(folder, blurred), "error", "mask", ("odd.png", "coloured"))
+def classes_as_blurred_colors(folder: Path) -> Iterator[Try]:
+    blurred = Image.fromarray(COLORED).resize((20, 16), Image.Resampling.BILINEAR).resize((40, 32))
+    yield Try(with_mask(folder, blurred), "error", "mask", ("odd.png", "colored"))
 
 
 @row("B14")
 def jpeg(folder: Path) -> Iterator[Try]:
-    data = with_mask(folder, truth(99), "odd.jpg", quality=60)
+    data = with_mask(folder, reference(99), "odd.jpg", quality=60)
     yield Try(data, "error", "mask", ("odd.jpg", "JPEG", "data.mask.threshold=128"))
     yield Try(data, "works", arguments=setting("data.mask.threshold=128"))
 
 
 @row("B15")
-def resized_with_greys(folder: Path) -> Iterator[Try]:
-    small = Image.fromarray(truth(99)).resize((23, 17), Image.Resampling.BICUBIC).resize((40, 32))
-    yield Try(with_mask(folder, small), "error", "mask", ("odd.png", "grey levels", "data.mask.threshold=128"))
+def resized_with_grays(folder: Path) -> Iterator[Try]:
+    small = Image.fromarray(reference(99)).resize((23, 17), Image.Resampling.BICUBIC).resize((40, 32))
+    yield Try(with_mask(folder, small), "error", "mask", ("odd.png", "gray levels", "data.mask.threshold=128"))
 
 
 @row("B16")
@@ -177,7 +179,7 @@ def labels_with_gaps(folder: Path) -> Iterator[Try]:
     )
     yield Try(data, "error", "mask", ("2, 5",))
     both = setting("data.classes=[a,b]", "data.mask.values=[2,5]")
-    expected = np.where(truth(1) > 0, np.where(np.indices(SHAPE)[0] > 12, 2, 1), 0)
+    expected = np.where(reference(1) > 0, np.where(np.indices(SHAPE)[0] > 12, 2, 1), 0)
     yield Try(data, "works", arguments=both, check=reads("c1", mask=expected, coding=MaskCoding(2, (2, 5))))
 
 
@@ -218,12 +220,12 @@ def folders_swapped(folder: Path) -> Iterator[Try]:
 
 @row("B28")
 def mask_is_the_image(folder: Path) -> Iterator[Try]:
-    yield Try(with_mask(folder / "grey", picture(99)), "error", "mask", ("odd.png",))
-    data = with_mask(folder / "binary", truth(99))
-    save(data / "images/odd.png", truth(99))
+    yield Try(with_mask(folder / "gray", picture(99)), "error", "mask", ("odd.png",))
+    data = with_mask(folder / "binary", reference(99))
+    save(data / "images/odd.png", reference(99))
     yield Try(data, "error", "image-is-mask", ("masks/odd.png",))
     # An image that is black outside of what its mask shows is none of these.
-    data = with_mask(folder / "cut out", truth(99))
+    data = with_mask(folder / "cut out", reference(99))
     cut_out = np.where(INSIDE, picture(99), 0).astype(np.uint8)
     cut_out[16, 20] = 255
     save(data / "images/odd.png", cut_out)
@@ -232,7 +234,7 @@ def mask_is_the_image(folder: Path) -> Iterator[Try]:
 
 @row("B29")
 def one_page_a_class(folder: Path) -> Iterator[Try]:
-    pages = [Image.fromarray(truth(number)) for number in (1, 2)]
+    pages = [Image.fromarray(reference(number)) for number in (1, 2)]
     data = with_mask(folder, pages[0], "odd.tif", save_all=True, append_images=pages[1:])
     yield Try(data, "error", "", ("odd.tif",))
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from corpus import Try, row, setting
-from helpers.pictures import good, picture, save, truth
+from helpers.pictures import good, picture, reference, save
 
 GROUPED = setting("data.group_regex=^[a-z]")
 
@@ -32,7 +32,7 @@ def patient_in_two_parts(folder: Path) -> Iterator[Try]:
     data = folder / "data"
     for number, name in enumerate(("a1", "a2", "b1", "b2", "c1", "c2")):
         save(data / f"images/{name}.png", picture(number))
-        save(data / f"masks/{name}.png", truth(number))
+        save(data / f"masks/{name}.png", reference(number))
     torn = split_file(folder, train=["a1", "b1", "b2"], validation=["c1", "c2"], test=["a2"])
     yield Try(data, "error", "split", ("'a'", "test and train"), arguments=(*torn, *GROUPED))
 
@@ -41,9 +41,9 @@ def patient_in_two_parts(folder: Path) -> Iterator[Try]:
 def same_pixels_in_two_parts(folder: Path) -> Iterator[Try]:
     data = good(folder / "data")
     save(data / "images/c9.png", picture(0), compress_level=0)
-    save(data / "masks/c9.png", truth(0))
+    save(data / "masks/c9.png", reference(0))
     torn = split_file(folder, train=names(0, 1, 2, 3), validation=names(4, 5), test=names(6, 7, 9))
-    yield Try(data, "error", "split-twin", ("c0", "c9", "train and test"), arguments=torn)
+    yield Try(data, "error", "split-duplicate", ("c0", "c9", "train and test"), arguments=torn)
     whole = split_file(folder, train=names(0, 9, 1, 2, 3), validation=names(4, 5), test=names(6, 7))
     yield Try(data, "warning", "duplicate", ("c0", "c9"), arguments=whole)
 
@@ -60,15 +60,15 @@ def nearly_the_same(folder: Path) -> Iterator[Try]:
     for kind, pixels in changed.items():
         data = good(folder / kind / "data")
         save(data / "images/a.png", smooth)
-        save(data / "masks/a.png", truth(0, smooth.shape))
+        save(data / "masks/a.png", reference(0, smooth.shape))
         save(data / "images/b.png", pixels)
-        save(data / "masks/b.png", truth(0, pixels.shape))
+        save(data / "masks/b.png", reference(0, pixels.shape))
         yield Try(data, "warning", "near-duplicate", ("a", "b", "groups.csv"))
     data = good(folder / "jpeg/data")
     save(data / "images/a.png", smooth)
     save(data / "images/b.jpg", smooth, quality=40)
     for name in "ab":
-        save(data / f"masks/{name}.png", truth(0, smooth.shape))
+        save(data / f"masks/{name}.png", reference(0, smooth.shape))
     torn = split_file(folder, train=[*names(0, 1, 2, 3), "a"], validation=names(4, 5), test=[*names(6, 7), "b"])
     yield Try(data, "warning", "split-leak", ("a", "b"), arguments=torn)
 

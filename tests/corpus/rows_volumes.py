@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 
 from corpus import Try, row
-from helpers.pictures import good, picture, save, truth
+from helpers.pictures import good, picture, reference, save
 from helpers.volume_files import write_nifti
 
 SHAPE = (12, 14, 4)
@@ -64,13 +64,13 @@ def other_shape(folder: Path) -> Iterator[Try]:
     volumes(folder)
     write_nifti(folder / "masks/v1.nii.gz", labels(1)[:-1], AFFINE)
     yield Try(folder, "error", "volume", ("masks/v1.nii.gz", "11×14×4", "12×14×4"))
-    save(good(folder / "flat") / "masks/c1.png", truth(1, (30, 30)))
+    save(good(folder / "flat") / "masks/c1.png", reference(1, (30, 30)))
     yield Try(folder / "flat", "error", "size", ("masks/c1.png", "30×30", "32×40"))
 
 
 @row("D02")
 def transposed(folder: Path) -> Iterator[Try]:
-    save(good(folder) / "masks/c1.png", truth(1).T)
+    save(good(folder) / "masks/c1.png", reference(1).T)
     yield Try(folder, "error", "transposed", ("masks/c1.png", "transposed?", "--fix"))
 
 
@@ -241,4 +241,4 @@ def big_endian(folder: Path) -> Iterator[Try]:
 @row("D17")
 def no_pixel_size(folder: Path) -> Iterator[Try]:
     yield Try(good(folder), "warning", "no-spacing", ("pixel size",))
-    assert picture(0).shape == truth(0).shape
+    assert picture(0).shape == reference(0).shape

@@ -14,7 +14,7 @@ from PIL import Image
 from rows_dicom import made
 from rows_volumes import AFFINE, labels, voxels
 
-from helpers.pictures import picture, save, truth
+from helpers.pictures import picture, reference, save
 from helpers.volume_files import save_dicom, write_nifti
 from pocketseg.data import Cases
 from pocketseg.errors import PocketsegError
@@ -33,10 +33,10 @@ def original(kind: str, folder: Path) -> bytes:
         write_nifti(folder / "masks/a.nii.gz", labels(1), AFFINE)
     elif kind == "dcm":
         path = save_dicom(made(1), folder / "images/a.dcm")
-        save(folder / "masks/a.png", truth(1, (16, 20)))
+        save(folder / "masks/a.png", reference(1, (16, 20)))
     else:
         path = save(folder / f"images/a.{kind}", picture(1))
-        save(folder / "masks/a.png", truth(1))
+        save(folder / "masks/a.png", reference(1))
     return path.read_bytes()
 
 
@@ -124,16 +124,16 @@ def test_what_is_not_mutated_is_read(tmp_path):
         assert outcome(kind, original(kind, place), place) == "read"
 
 
-def test_a_header_that_is_damaged_where_its_kind_is_told(tmp_path):
-    """Found by random bytes: a value whose type is unknown is told when it is asked for."""
+def test_a_header_that_is_damaged_where_its_kind_is_reported(tmp_path):
+    """Found by random bytes: a value whose type is unknown is reported when it is asked for."""
     (tmp_path / "images").mkdir()
     content = original("dcm", tmp_path).replace(b"\x08\x00\x16\x00UI", b"\x08\x00\x16\x00UU")
     assert outcome("dcm", content, tmp_path) == "refused"
 
 
-def test_a_palette_beyond_its_colours_is_no_crash(tmp_path):
+def test_a_palette_beyond_its_colors_is_no_crash(tmp_path):
     content = io.BytesIO()
     Image.fromarray(picture(1)).convert("P").save(content, format="PNG")
     (tmp_path / "images").mkdir()
-    save(tmp_path / "masks/a.png", truth(1))
+    save(tmp_path / "masks/a.png", reference(1))
     assert outcome("png", content.getvalue(), tmp_path) == "read"

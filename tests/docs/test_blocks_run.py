@@ -37,7 +37,7 @@ SHELL = {"cp", "head"}
 @pytest.fixture(autouse=True)
 def a_weak_net_may_lose_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """After one epoch a net finds so little that eight bits cost it more than `pack` allows."""
-    monkeypatch.setattr("pocketseg.runs.packed.LARGEST_DROP", 1.0)
+    monkeypatch.setattr("pocketseg.runs.packed.MAX_DROP", 1.0)
 
 
 def runnable(page: str) -> list[Block]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 
 
 def open_page(browser: str, page: Path, folder: Path, picture: Path) -> tuple[str, list[str]]:

@@ -171,11 +171,11 @@ def warm_up() -> None:
         importlib.import_module(name)
     torch.set_num_threads(1)
     # A report times the model for seconds; what it finds is not looked at here.
-    asked = importlib.import_module("pocketseg.flows.report.asked")
+    asked = importlib.import_module("pocketseg.flows.report.measurements")
     asked.TURNS, asked.TURN_S, asked.SLOW_S = 1, 0.001, 0.01
 
 
-def practise(root: Path, args: list[str]) -> None:
+def practice(root: Path, args: list[str]) -> None:
     """Train once in this process, and let torch make its ONNX program, so that the commands find all in memory.
 
     Nothing may start a thread here, which a fork would not have: nothing is packed, no runtime is asked.
@@ -239,7 +239,7 @@ def run(watch: Watch, root: str, args: list[str], act: str | None, at: int) -> d
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Prediction until the input ends."""
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -247,8 +247,8 @@ def main() -> None:
     watch = Watch()
     for line in sys.stdin:
         asked = json.loads(line)
-        if asked.get("act") == "practise":
-            practise(Path(asked["root"]), asked["args"])
+        if asked.get("act") == "practice":
+            practice(Path(asked["root"]), asked["args"])
             asked = {"root": asked["root"], "args": ["nets"]}
         print(json.dumps(run(watch, asked["root"], asked["args"], asked.get("act"), asked.get("at", 0))), file=answers)
         answers.flush()

@@ -55,8 +55,8 @@ PLACES: dict[str, Callable[[str, Path, Path, Path], Arguments]] = {
     "export --data": lambda path, data, run, out: ["export", run, "--out", out, "--data", path],
     "benchmark MODEL": lambda path, data, run, out: ["benchmark", path],
     "benchmark --image": lambda path, data, run, out: ["benchmark", run, "--image", path],
-    "overlay IMAGE": lambda path, data, run, out: ["overlay", path, "--truth", a_mask(data), "--out", out],
-    "overlay --truth": lambda path, data, run, out: ["overlay", an_image(data), "--truth", path, "--out", out],
+    "overlay IMAGE": lambda path, data, run, out: ["overlay", path, "--reference", a_mask(data), "--out", out],
+    "overlay --reference": lambda path, data, run, out: ["overlay", an_image(data), "--reference", path, "--out", out],
     "overlay --prediction": lambda path, data, run, out: [
         "overlay", an_image(data), "--prediction", path, "--out", out
     ],

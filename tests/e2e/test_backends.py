@@ -43,7 +43,7 @@ def changed(run):
     with torch.no_grad():
         for parameter in model.net.parameters():
             parameter += 0.05
-    model.save(best, model.facts)
+    model.save(best, model.metadata)
 
 
 def repacked(run, **changes):
@@ -164,7 +164,7 @@ def test_the_stage_folder_has_one_of_its_own(run, said):
     assert pocketseg.load(stage).runtime.startswith("engine")
 
 
-def test_a_net_that_cannot_be_packed_is_told_and_the_training_ends_well(phantom_data, tmp_path, monkeypatch, said):
+def test_a_net_that_cannot_be_packed_is_reported_and_the_training_ends_well(phantom_data, tmp_path, monkeypatch, said):
     from helpers.commands import SMALL
     from pocketseg.experiments import run
 
@@ -186,5 +186,5 @@ def test_the_command_line_chooses(trained_run, phantom_data, tmp_path):
         done = run_cli("predict", trained_run, picture, "--out", out, *chosen)
         assert done.returncode == 0 and words in done.stderr
     assert (tmp_path / "None" / picture.name).read_bytes() == (tmp_path / "torch" / picture.name).read_bytes()
-    done = run_cli("evaluate", trained_run, phantom_data, "--out", tmp_path / "judged", "--backend", "tourch")
+    done = run_cli("evaluate", trained_run, phantom_data, "--out", tmp_path / "evaluated", "--backend", "tourch")
     assert done.returncode == 2 and "did you mean torch" in done.stderr

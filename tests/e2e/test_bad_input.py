@@ -24,13 +24,13 @@ def save(path, pixels) -> None:
 
 def test_every_bad_file_is_named_before_training(tmp_path):
     data = tmp_path / "data"
-    grey = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32)
-    mask = (grey > 100).astype(np.uint8) * 255
+    gray = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32)
+    mask = (gray > 100).astype(np.uint8) * 255
     for name in ("good", "small", "levels", "broken"):
-        save(data / f"images/{name}.png", grey)
+        save(data / f"images/{name}.png", gray)
         save(data / f"masks/{name}.png", mask)
     save(data / "masks/small.png", mask[:16])
-    save(data / "masks/levels.png", grey)
+    save(data / "masks/levels.png", gray)
     (data / "images/broken.png").write_bytes((data / "images/good.png").read_bytes()[:60])
     out = tmp_path / "run"
     done = run_cli(

@@ -37,7 +37,7 @@ def other(trained_run, tmp_path_factory):
     with torch.no_grad():
         for parameter in model.net.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    model.save(folder / "best.safetensors", model.facts)
+    model.save(folder / "best.safetensors", model.metadata)
     changed = read_container(pocketseg.pack(folder / "best.safetensors").file.read_bytes(), "here")
     card = read_container((trained_run / "fold-0/model.pseg").read_bytes(), "here").card
     file = folder / "other.pseg"
@@ -63,7 +63,7 @@ def test_every_backend_by_turns(trained_run, exported, picture):
         assert (each.agreement.other, each.agreement.pixels) == (0, 0) and 0 < each.agreement.largest < 1e-4
 
 
-def test_another_answer_of_the_same_net_is_told(trained_run, other, picture, caplog, monkeypatch):
+def test_another_answer_of_the_same_net_is_reported(trained_run, other, picture, caplog, monkeypatch):
     told_before = []
 
     def timed(*arguments, **options):

@@ -1,5 +1,5 @@
 """Files that are small on disk and large in memory: refused or done right, in 512 MiB above what a small one takes and
-five seconds; memory that ends; and places that cannot be written to, told before anything is computed."""
+five seconds; memory that ends; and places that cannot be written to, reported before anything is computed."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ LIMITS = [round(0.25 * 10 ** (step / 9) * 2**30) for step in range(10)]
 
 @pytest.mark.row("F20")
 @pytest.mark.parametrize("limit", [LIMITS[0], LIMITS[4], pytest.param(LIMITS[9])])
-def test_memory_that_ends_is_told_and_the_others_are_done(limit, tmp_path, small_model):
+def test_memory_that_ends_is_reported_and_the_others_are_done(limit, tmp_path, small_model):
     levels(limit, tmp_path, small_model)
 
 

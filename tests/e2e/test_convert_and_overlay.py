@@ -140,7 +140,7 @@ def test_only_maps_of_probabilities_become_masks_and_a_failure_leaves_nothing(tm
     np.testing.assert_array_equal(read(tmp_path / "out/a.png") > 0, shares >= 0.5)
     save(tmp_path / "mixed/a.png", np.rint(shares * 255).astype(np.uint8))
     save(tmp_path / "mixed/b.png", np.zeros((8, 8, 3), np.uint8) + np.arange(3, dtype=np.uint8))
-    with pytest.raises(DataError, match="coloured"):
+    with pytest.raises(DataError, match="colored"):
         convert("probabilities-to-masks", tmp_path / "mixed", tmp_path / "no")
     assert {path.name for path in tmp_path.iterdir()} == {"maps", "out", "mixed"}
 
@@ -175,12 +175,18 @@ def test_an_unknown_conversion_names_the_near_ones(tmp_path):
 
 
 def test_overlay_of_two_models(tmp_path):
-    truth, one = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.uint8)
-    truth[10:20, 10:30], one[10:20, 20:40] = 255, 1
-    for name, pixels in (("image", np.full((40, 50), 7, np.uint8)), ("truth", truth), ("one", one), ("two", truth)):
+    reference, one = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.uint8)
+    reference[10:20, 10:30], one[10:20, 20:40] = 255, 1
+    for name, pixels in (
+        ("image", np.full((40, 50), 7, np.uint8)),
+        ("reference", reference),
+        ("one", one),
+        ("two", reference),
+    ):
         save(tmp_path / f"{name}.png", pixels)
     done = run_cli(
-        "overlay", tmp_path / "image.png", "--truth", tmp_path / "truth.png", "--prediction", tmp_path / "one.png",
+        "overlay", tmp_path / "image.png", "--reference", tmp_path / "reference.png",
+        "--prediction", tmp_path / "one.png",
         "--prediction", tmp_path / "two.png", "--out", tmp_path / "o.png", "--alpha", "1",
         "--color", "#FF0000,#0000FF,#FFA500",
     )  # fmt: skip
@@ -201,8 +207,8 @@ def test_overlay_shows_the_fullest_slice_of_a_volume(tmp_path):
     drawn = overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", predictions=[tmp_path / "m.nii.gz"])
     assert drawn.slice == 3
     with pytest.raises(DataError, match="slices 0 to 4"):
-        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", truth=tmp_path / "m.nii.gz", slice_=5)
+        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", reference=tmp_path / "m.nii.gz", slice_=5)
     with pytest.raises(DataError, match="has no mask to draw"):
         overlay(tmp_path / "i.nii.gz", tmp_path / "o.png")
-    with pytest.raises(DataError, match="needed are three colours"):
-        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", truth=tmp_path / "m.nii.gz", colors=["red"])
+    with pytest.raises(DataError, match="needed are three colors"):
+        overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", reference=tmp_path / "m.nii.gz", colors=["red"])

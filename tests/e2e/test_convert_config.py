@@ -77,7 +77,7 @@ def test_experiments_by_name(tmp_path):
     assert "next:" in done.stderr
 
 
-def test_faults_are_told_together(tmp_path):
+def test_faults_are_reported_together(tmp_path):
     (tmp_path / "config.yaml").write_text(
         CONFIG.replace("'nih'", "'ct'").replace("nih_", "x_").replace('"0.001"', "-1")
     )

@@ -111,9 +111,9 @@ def test_teacher_hints_student_killed_in_the_hint_stage(phantom_data, tmp_path):
         read_weights(tmp_path / f"whole/fold-0/{stage}/best.safetensors") for stage in ("student", "hints")
     )
     assert np.array_equal(frozen["encoder.0.0.0.weight"], start["encoder.0.0.0.weight"])
-    facts = read_json(tmp_path / "whole/manifest.json")["stages"]
-    assert facts["fold-0/student"]["teacher"]["outputs"] == "live"
-    assert facts["fold-0/student"]["parameters"] == facts["fold-0/hints"]["parameters"]
+    metadata = read_json(tmp_path / "whole/manifest.json")["stages"]
+    assert metadata["fold-0/student"]["teacher"]["outputs"] == "live"
+    assert metadata["fold-0/student"]["parameters"] == metadata["fold-0/hints"]["parameters"]
     assert "4 hints (l1), the heaviest deepest.3 from deepest.3 with " in log(tmp_path / "whole")
     report = (tmp_path / "whole/report.html").exists() or pocketseg.report(tmp_path / "whole")
     assert report

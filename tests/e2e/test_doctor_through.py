@@ -12,7 +12,7 @@ from helpers.commands import overrides, run_cli
 
 
 @pytest.mark.slow("four commands; the corpus asks the doctor row by row")
-def test_a_sick_set_is_told_mended_and_trained(phantom_data, tmp_path):
+def test_a_sick_set_is_reported_corrected_and_trained(phantom_data, tmp_path):
     data = tmp_path / "data"
     for part in ("images", "masks"):
         (data / part).mkdir(parents=True)
@@ -22,8 +22,8 @@ def test_a_sick_set_is_told_mended_and_trained(phantom_data, tmp_path):
     mask = np.asarray(Image.open(data / "masks" / names[0]))
     Image.fromarray(mask // 255).save(data / "masks" / names[0])
     (data / "images" / names[1]).write_bytes(b"<html>404</html>")
-    (data / "images/twin.png").write_bytes((data / "images" / names[2]).read_bytes())
-    (data / "masks/twin.png").write_bytes((data / "masks" / names[2]).read_bytes())
+    (data / "images/duplicate.png").write_bytes((data / "images" / names[2]).read_bytes())
+    (data / "masks/duplicate.png").write_bytes((data / "masks" / names[2]).read_bytes())
     before = {path: path.read_bytes() for path in data.rglob("*.png")}
 
     done = run_cli("doctor", data, "--fix", tmp_path / "out")
@@ -32,7 +32,7 @@ def test_a_sick_set_is_told_mended_and_trained(phantom_data, tmp_path):
         "ERROR mixed-coding",
         f"masks/{names[0]}",
         "<html",
-        "twin",
+        "duplicate",
         "WARNING duplicate",
         "ERROR image",
         "data.group_csv=groups.csv",
@@ -73,11 +73,11 @@ def test_train_refuses_equal_images_in_two_parts_and_warns_once_of_others(phanto
         (data / part).mkdir(parents=True)
         for number, path in enumerate(sorted((phantom_data / part).iterdir())[:12]):
             (data / part / f"{number:02}.png").write_bytes(path.read_bytes())
-        (data / part / "twin.png").write_bytes((data / part / "00.png").read_bytes())
+        (data / part / "duplicate.png").write_bytes((data / part / "00.png").read_bytes())
     names = [f"{number:02}" for number in range(12)]
-    parts = {"train": [*names[:8], "twin"], "validation": names[8:10], "test": names[10:]}
+    parts = {"train": [*names[:8], "duplicate"], "validation": names[8:10], "test": names[10:]}
     (tmp_path / "kept.json").write_text(json.dumps({"folds": [parts]}))
-    torn = {**parts, "train": names[:8], "test": [*names[10:], "twin"]}
+    torn = {**parts, "train": names[:8], "test": [*names[10:], "duplicate"]}
     (tmp_path / "torn.json").write_text(json.dumps({"folds": [torn]}))
     ungrouped = overrides("data.group_csv=null", "data.group_column=null", "stages.0.epochs=1")
     refused = run_cli(

@@ -25,7 +25,7 @@ TAKERS: dict[str, Callable[[str, Path, Path, Path], Arguments]] = {
     "predict --fold": lambda value, data, run, out: ["predict", run, an_image(data), "--out", out, "--fold", value],
     "pack --fold": lambda value, data, run, out: ["pack", run, "--out", out, "--fold", value],
     "overlay --slice": lambda value, data, run, out: [
-        "overlay", an_image(data), "--truth", a_mask(data), "--out", out, "--slice", value
+        "overlay", an_image(data), "--reference", a_mask(data), "--out", out, "--slice", value
     ],
     "convert --size": lambda value, data, run, out: ["data", "convert", "auto", data, out, "--size", value, "32"],
     "convert --classes": lambda value, data, run, out: ["data", "convert", "auto", data, out, "--classes", value],

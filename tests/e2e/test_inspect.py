@@ -13,7 +13,7 @@ from pocketseg.nets import NETS
 
 
 @pytest.mark.slow("draws every net; some are looked at below")
-def test_the_whole_catalogue():
+def test_the_whole_catalog():
     done = run_cli("nets")
     assert done.returncode == 0, done.stderr
     for name in NETS:
@@ -31,7 +31,7 @@ def test_some_nets_as_json():
     assert "layers" not in thin
 
 
-def test_a_net_of_the_catalogue(tmp_path):
+def test_a_net_of_the_catalog(tmp_path):
     done = run_cli("inspect", "unet", "--set", "width=4", "--size", "64", "96", "--out", tmp_path, "--classes", "2")
     assert done.returncode == 0, done.stderr
     assert "encoder.0.0" in done.stdout and "3×64×96" in done.stdout and "max_pool2d" in done.stdout

@@ -82,7 +82,7 @@ def test_levels_are_those_that_are_stored(trained, stage):
             assert len(counts) >= row.levels and panel.label == "weight ÷ scale of its channel"
             values = {value: int((codes.codes == value).sum()) for value in counts}
         assert values == counts
-        assert panel.facts.startswith(f"{row.bits} bits · {row.levels} levels")
+        assert panel.metadata.startswith(f"{row.bits} bits · {row.levels} levels")
 
 
 def test_a_layer_that_stays_float_has_its_histogram_only(trained):
@@ -95,7 +95,7 @@ def test_a_layer_that_stays_float_has_its_histogram_only(trained):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_activations_are_what_the_convolutions_quantise(trained, stage):
+def test_activations_are_what_the_convolutions_quantize(trained, stage):
     found = model(trained, stage)
     files = image_list([trained / "data/images"])[:3]
     pages = weight_pages(found, files)
@@ -126,7 +126,7 @@ def test_a_hook_is_left_nowhere(trained):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("unet", "--weights", "w.pdf"), "net of the catalogue"),
+        (("unet", "--weights", "w.pdf"), "net of the catalog"),
         (("run", "--weights", "w.svg"), "neither in .pdf nor in .png"),
         (("run", "--images", "data/images"), "add --weights"),
         (("run", "--weights", "w.pdf", "--images", "nowhere.png"), "nowhere.png: the file does not exist"),

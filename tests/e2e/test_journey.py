@@ -68,12 +68,12 @@ def test_predict_writes_masks_of_the_same_size_and_name(exported, phantom_data, 
     images = tmp_path / "in"
     (images / "deeper").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    sizes = {"a b.png": (37, 61), "deeper/-odd (1).tif": (5, 3), "grey16.png": (64, 64), "colour.jpg": (20, 33)}
+    sizes = {"a b.png": (37, 61), "deeper/-odd (1).tif": (5, 3), "gray16.png": (64, 64), "color.jpg": (20, 33)}
     for name, shape in sizes.items():
         pixels = rng.integers(0, 255, shape, dtype=np.uint8)
-        if name == "grey16.png":
+        if name == "gray16.png":
             pixels = pixels.astype(np.uint16) * 257
-        if name == "colour.jpg":
+        if name == "color.jpg":
             pixels = np.stack([pixels] * 3, -1)
         Image.fromarray(pixels).save(images / name)
     done = run_cli("predict", exported, images, "--out", tmp_path / "out", "--overlay", "--probabilities")
@@ -89,7 +89,7 @@ def test_predict_writes_masks_of_the_same_size_and_name(exported, phantom_data, 
         assert probability.dtype == np.uint16
 
 
-def test_predictions_are_judged_like_the_model(exported, trained_run, phantom_data, tmp_path):
+def test_predictions_are_evaluated_like_the_model(exported, trained_run, phantom_data, tmp_path):
     """Masks on disk and the model itself give one table."""
     pocketseg.predict(exported, [phantom_data / "images"], tmp_path / "masks")
     split = trained_run / "split.json"
@@ -129,7 +129,7 @@ def test_another_table_that_is_not_there(trained_run, phantom_data, tmp_path):
             pocketseg.evaluate(trained_run, phantom_data, against=place)
 
 
-def test_a_run_is_judged_by_its_recipes_metrics(trained_run):
+def test_a_run_is_evaluated_by_its_recipes_metrics(trained_run):
     rows = read_csv(trained_run / "fold-0/cases-test.csv")
     assert {"hd95", "assd"} <= rows[0].keys()
     (row,) = read_csv(trained_run.parent / "results.csv")
@@ -171,7 +171,7 @@ def test_kfold_trains_the_fold_asked_for(phantom_data, tmp_path):
     assert not (tmp_path / "run/fold-0").exists()
 
 
-def test_several_classes_and_colour_from_npz(tmp_path):
+def test_several_classes_and_color_from_npz(tmp_path):
     """Three channels, two classes, stages that start from one another, tiles: train, export, predict."""
     rng = np.random.default_rng(0)
     masks = np.zeros((12, 40, 40, 1), np.uint8)
@@ -218,7 +218,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(trained_
         pocketseg.train(recipe, phantom_data, tmp_path / "none", resume=True, device="cpu")
 
 
-def test_judging_a_run_on_everything_is_said(trained_run, phantom_data, tmp_path, caplog):
+def test_evaluating_a_run_on_everything_is_said(trained_run, phantom_data, tmp_path, caplog):
     pocketseg.evaluate(trained_run, phantom_data, out=tmp_path / "all")
     assert "those" in caplog.text and "learned from" in caplog.text
     caplog.clear()

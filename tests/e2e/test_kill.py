@@ -224,7 +224,7 @@ def test_second_training_is_refused_and_names_the_holder(phantom_data, tmp_path)
 
 
 @pytest.mark.row("F11", "F12")
-def test_torn_checkpoint_is_told_and_the_one_before_used(undisturbed, phantom_data, tmp_path):
+def test_torn_checkpoint_is_reported_and_the_one_before_used(undisturbed, phantom_data, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(
         command(phantom_data, out, "stages.0.precision=f32"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT

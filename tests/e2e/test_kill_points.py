@@ -92,7 +92,7 @@ def template(killer, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("template")
     pocketseg.phantom(root / "data", cases=14, size=32, seed=3)
     arguments = ["run" if word == "new" else word for word in VERBS["train"]]
-    killer(root, [*arguments[:5], "practice", *arguments[6:]], "practise")
+    killer(root, [*arguments[:5], "practice", *arguments[6:]], "practice")
     shutil.rmtree(root / "practice")
     for each in (arguments, *BEFORE):
         done = killer(root, each)

@@ -187,7 +187,7 @@ def test_a_name_that_is_a_formula_is_none_in_the_table(tmp_path):
 
 @pytest.mark.row("F14")
 @pytest.mark.parametrize("what", ["pocketseg", "torch", "numpy"])
-def test_other_versions_are_told_and_taken_when_allowed(data, run, what):
+def test_other_versions_are_reported_and_taken_when_allowed(data, run, what):
     manifest = read_json(run / "manifest.json")
     place = manifest if what == "pocketseg" else manifest["libraries"]
     now, place[what] = place[what], "0.0.1"
@@ -199,7 +199,7 @@ def test_other_versions_are_told_and_taken_when_allowed(data, run, what):
 
 
 @pytest.mark.row("F14")
-def test_other_data_is_told_and_taken_when_allowed(data, run, tmp_path):
+def test_other_data_is_reported_and_taken_when_allowed(data, run, tmp_path):
     other = Path(shutil.copytree(data, tmp_path / "other"))
     image, another = sorted((other / "images").iterdir())[:2]
     image.write_bytes(another.read_bytes())
@@ -278,7 +278,7 @@ def test_durations_are_taken_from_a_clock_that_does_not_jump():
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", "3", '{"data": {}}', "[" * 100000])
-def test_a_damaged_manifest_is_told(data, run, content):
+def test_a_damaged_manifest_is_reported(data, run, content):
     (run / "manifest.json").write_text(content)
     with pytest.raises(RunError, match=r"manifest\.json: (cannot be read|does not say)"):
         RunFolder(run).manifest()
@@ -287,7 +287,7 @@ def test_a_damaged_manifest_is_told(data, run, content):
 
 
 @pytest.mark.parametrize("content", ["", "[{", '[{"part": 1}]', "3", "[3]"])
-def test_a_damaged_summary_is_told_and_judged_again(data, run, content):
+def test_a_damaged_summary_is_reported_and_evaluated_again(data, run, content):
     file = run / "fold-0/summary.json"
     before = file.read_bytes()
     file.write_text(content)
@@ -303,7 +303,7 @@ def test_a_folder_beside_the_folds_is_none(run):
     assert RunFolder(run).folds() == [0]
 
 
-def test_timings_that_a_kill_cut_off_are_mended(data, run):
+def test_timings_that_a_kill_cut_off_are_corrected(data, run):
     file = run / "fold-0/float/timings.csv"
     whole = file.read_text()
     file.write_text(whole[:-9])
@@ -356,8 +356,8 @@ def run_cli_to(place: str, *arguments: str):
 
 
 @pytest.mark.row("F01")
-def test_a_fold_that_is_judged_is_packed_too(data, tmp_path, monkeypatch):
-    """Side by side, folds that are judged are not looked at again: what comes behind would never be made."""
+def test_a_fold_that_is_evaluated_is_packed_too(data, tmp_path, monkeypatch):
+    """Side by side, folds that are evaluated are not looked at again: what comes behind would never be made."""
 
     def killed(*_: object, **__: object) -> None:
         raise SystemExit(137)
@@ -367,9 +367,9 @@ def test_a_fold_that_is_judged_is_packed_too(data, tmp_path, monkeypatch):
         train(data, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     assert run.stage(0, "float").best.exists()
-    assert run.judged() == []
+    assert run.evaluated() == []
     train(data, run.path, resume=True, jobs=2)
-    assert run.judged() == [0]
+    assert run.evaluated() == [0]
     assert run.packed_file(0).exists()
 
 
@@ -425,7 +425,7 @@ def test_a_folder_that_another_filled_while_the_data_were_read(data, tmp_path, m
     monkeypatch.setattr(Cases, "check", slow)
     with pytest.raises(RunError, match="already holds a run"):
         train(data, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").judged() == [0]
+    assert RunFolder(tmp_path / "run").evaluated() == [0]
 
 
 @pytest.mark.row("F16")

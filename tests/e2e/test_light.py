@@ -113,13 +113,13 @@ def test_predict_works_where_torch_is_not_installed(exported, trained_run, phant
         assert done.returncode == 3 and f"pocketseg[{extra}]" in done.stderr, done.stderr
     (copy / "fold-0/float/best.safetensors").unlink()
     # What is measured and drawn needs the extra `report`, and nothing else.
-    judge = ["evaluate", copy, phantom_data, "--split", trained_run / "split.json", "--out", "judged"]
-    done = pocket(*judge)
+    evaluate = ["evaluate", copy, phantom_data, "--split", trained_run / "split.json", "--out", "evaluated"]
+    done = pocket(*evaluate)
     assert done.returncode == 3 and "pocketseg[report]" in done.stderr, done.stderr
     subprocess.run([str(python), *pip, "install", f"{built}[report]"], **run)
-    done = pocket(*judge)
+    done = pocket(*evaluate)
     assert done.returncode == 0 and "model.pseg: engine" in done.stderr, done.stderr
-    assert (tmp_path / "judged/cases.csv").read_text() == (trained_run / "fold-0/cases-test.csv").read_text()
+    assert (tmp_path / "evaluated/cases.csv").read_text() == (trained_run / "fold-0/cases-test.csv").read_text()
     done = pocket("report", copy, "--out", "page.html")
     assert done.returncode == 0, done.stderr
     assert "to its mask in engine on this machine" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -50,12 +50,12 @@ SAME = {
     **{f"{name} to 255": PIXELS.astype(name) for name in ("float16", "float32", "float64", "longdouble")},
     **{f"{name} to 1": (PIXELS / 255).astype(name) for name in ("float32", "float64", "longdouble")},
     "column": PIXELS[:, :, None],
-    "grey in colour": np.stack([PIXELS] * 3, -1),
+    "gray in color": np.stack([PIXELS] * 3, -1),
     "list": PIXELS.tolist(),
     "tuple": tuple(map(tuple, PIXELS.tolist())),
     "list of floats": FLOATS.tolist(),
     "picture": Image.fromarray(PIXELS),
-    "picture in colour": Image.fromarray(np.stack([PIXELS] * 3, -1)),
+    "picture in color": Image.fromarray(np.stack([PIXELS] * 3, -1)),
     "tensor": torch.from_numpy(PIXELS.copy()),
     "float tensor": torch.from_numpy(FLOATS.copy()),
     "tensor with gradient": torch.from_numpy(FLOATS.copy()).requires_grad_(),
@@ -223,10 +223,10 @@ def test_a_comparison_with_nan_fails(trained_run):
     def broken(batch):
         return np.full((len(batch), 1, *batch.shape[2:]), np.nan, np.float32)
 
-    for quantised in (False, True):
+    for quantized in (False, True):
         for forms in ((broken, model.forward), (model.forward, broken), (broken, broken)):
-            assert not compare(model.pipeline, *forms, [(PIXELS, None)], quantised=quantised).holds
-        assert not compare(model.pipeline, model.forward, model.forward, [], quantised=quantised).holds
+            assert not compare(model.pipeline, *forms, [(PIXELS, None)], quantized=quantized).holds
+        assert not compare(model.pipeline, model.forward, model.forward, [], quantized=quantized).holds
 
 
 # --- cards --------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_a_checkpoint_whose_state_makes_no_sense(trained_run, tmp_path, change):
 
 @pytest.mark.slow("a command more; others here are refused too")
 @pytest.mark.row("P15")
-def test_an_image_of_another_range_is_told_by_its_name(trained_run, phantom_data, tmp_path):
+def test_an_image_of_another_range_is_reported_by_its_name(trained_run, phantom_data, tmp_path):
     first = next((phantom_data / "images").iterdir())
     pixels = np.asarray(Image.open(first))
     folder = tmp_path / "scans"
@@ -397,7 +397,7 @@ def test_a_rounded_model_that_broke_down_is_not_written(trained_run, tmp_path, m
     (best,) = trained_run.glob("fold-0/*/best.safetensors")
     exact = Model.load(best)
     images = packing._validation_images(ModelSource.resolve(trained_run))
-    assert len(images) > 1 and all(each.truth is not None for each in images)
+    assert len(images) > 1 and all(each.reference is not None for each in images)
     forward = exact.predictor().forward
 
     def broken(batch):

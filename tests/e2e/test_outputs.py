@@ -1,4 +1,4 @@
-"""An output that cannot be written is told before anything is computed for it."""
+"""An output that cannot be written is reported before anything is computed for it."""
 
 from __future__ import annotations
 
@@ -120,14 +120,14 @@ def test_what_is_of_another_kind_is_not_replaced(trained_run, phantom_data, tmp_
 
 
 @pytest.mark.row("P16")
-@pytest.mark.parametrize("over", ["image", "truth", "prediction"])
+@pytest.mark.parametrize("over", ["image", "reference", "prediction"])
 def test_a_drawing_is_not_written_over_what_it_shows(over, phantom_data, tmp_path):
-    shown = {name: tmp_path / f"{name}.png" for name in ("image", "truth", "prediction")}
+    shown = {name: tmp_path / f"{name}.png" for name in ("image", "reference", "prediction")}
     for path in shown.values():
         shutil.copy(next((phantom_data / "masks").iterdir()), path)
     before = shown[over].read_bytes()
     with pytest.raises(DataError, match="would be written over what it is made of"):
-        overlay(shown["image"], shown[over], truth=shown["truth"], predictions=[shown["prediction"]])
+        overlay(shown["image"], shown[over], reference=shown["reference"], predictions=[shown["prediction"]])
     assert shown[over].read_bytes() == before
 
 

@@ -121,7 +121,7 @@ def test_a_packed_module_is_evaluated(tmp_path, phantom_data):
         (lambda: After(mine(), lambda x: [x]), "gives a list, not a tensor"),
     ],
 )
-def test_a_module_that_cannot_be_packed_is_told(tmp_path, net, words):
+def test_a_module_that_cannot_be_packed_is_reported(tmp_path, net, words):
     with pytest.raises(ModelFileError, match=words):
         pocketseg.pack(net(), tmp_path / "mine.pseg", pipeline=PIPELINE)
     assert not any(tmp_path.iterdir())

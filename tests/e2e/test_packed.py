@@ -1,4 +1,4 @@
-"""A trained run as model.pseg: packed, verified, predicted and judged with, and refused where that is right."""
+"""A trained run as model.pseg: packed, verified, predicted and evaluated with, and refused where that is right."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_command_line(packed, trained_run, phantom_data, tmp_path):
     assert done.returncode == 0 and "equal within" in done.stdout
     done = run_cli("predict", tmp_path / "a.pseg", phantom_data / "images", "--out", tmp_path / "masks")
     assert done.returncode == 0 and len(list((tmp_path / "masks").glob("*.png"))) == 40
-    judged = []
+    evaluated = []
     for model in (tmp_path / "a.pseg", trained_run):
         done = run_cli(
             "evaluate",
@@ -76,11 +76,11 @@ def test_the_command_line(packed, trained_run, phantom_data, tmp_path):
             "--split",
             trained_run / "split.json",
             "--out",
-            tmp_path / f"{model.name}.judged",
+            tmp_path / f"{model.name}.evaluated",
         )
         assert done.returncode == 0, done.stderr
-        judged.append((tmp_path / f"{model.name}.judged" / "cases.csv").read_text())
-    assert judged[0] == judged[1]
+        evaluated.append((tmp_path / f"{model.name}.evaluated" / "cases.csv").read_text())
+    assert evaluated[0] == evaluated[1]
 
 
 def test_inspect(packed, tmp_path):
@@ -145,7 +145,7 @@ def test_a_float_net_packed_with_eight_bits(packed, trained_run, phantom_data, i
     assert small.size_bytes < half.size_bytes < packed.size_bytes
 
 
-def test_eight_bits_are_told_beside_the_float_net(trained_run, phantom_data, tmp_path, caplog):
+def test_eight_bits_are_reported_beside_the_float_net(trained_run, phantom_data, tmp_path, caplog):
     with caplog.at_level("INFO", "pocketseg"):
         pocketseg.pack(trained_run, tmp_path / "model.pseg", calibrate=phantom_data / "images")
     count = len(list((phantom_data / "images").iterdir()))
@@ -177,12 +177,12 @@ def test_verify_takes_a_run_and_inspect_gives_json(packed, trained_run):
     assert len(found["instructions"]) == len(Session(packed.file.read_bytes(), "here").kernels)
 
 
-def test_quantised_twice_is_refused(trained_run, phantom_data, tmp_path):
+def test_quantized_twice_is_refused(trained_run, phantom_data, tmp_path):
     best = next((trained_run / "fold-0").glob("*/best.safetensors"))
     model = Model.load(best)
     model.quantize({"scheme": "w4a8"}, [torch.rand(2, 1, 32, 32)])
     model.save(tmp_path / "best.safetensors", {})
-    with pytest.raises(RecipeError, match="quantised already"):
+    with pytest.raises(RecipeError, match="quantized already"):
         pocketseg.pack(tmp_path / "best.safetensors", calibrate=phantom_data / "images")
     done = pocketseg.pack(tmp_path / "best.safetensors")
     assert done.file == tmp_path / "model.pseg" and pocketseg.verify(done.file).exact

@@ -1,4 +1,4 @@
-"""What a file says of a person stays in it: nothing of it is told, logged, or written elsewhere."""
+"""What a file says of a person stays in it: nothing of it is reported, logged, or written elsewhere."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def pipeline(request, phantom_data: Path, tmp_path_factory: pytest.TempPathFacto
     return request.param, out, done.stdout
 
 
-@pytest.mark.slow("whole pipelines; test_quantised.py trains stages")
-def test_a_pipeline_reaches_its_end_and_judges_its_stages(pipeline):
+@pytest.mark.slow("whole pipelines; test_quantized.py trains stages")
+def test_a_pipeline_reaches_its_end_and_evaluates_its_stages(pipeline):
     name, out, printed = pipeline
     whole = load_sweep(f"{name}:smoke")
     runs = [out / "trials" / variant.name if whole.keys else out for variant in whole.variants]
@@ -34,8 +34,8 @@ def test_a_pipeline_reaches_its_end_and_judges_its_stages(pipeline):
             assert {"hint"} <= history[0].keys() or stage.hints is None
             assert {"soft"} <= history[0].keys() or stage.distil is None
             assert (folder / "packed.safetensors").exists() == (stage.quant is not None)
-            judged = (folder / "summary.json").exists() or stage == variant.recipe.stages[-1]
-            assert judged == (stage.loss is not None)
+            evaluated = (folder / "summary.json").exists() or stage == variant.recipe.stages[-1]
+            assert evaluated == (stage.loss is not None)
             if stage.quant is not None and stage.init is not None:
                 start = run / "fold-0" / stage.init.stage / "best.safetensors"
                 assert (folder / "packed.safetensors").stat().st_size < start.stat().st_size
@@ -46,15 +46,15 @@ def test_a_pipeline_reaches_its_end_and_judges_its_stages(pipeline):
         assert [row["name"] for row in table] == [variant.name for variant in whole.variants]
         assert all(row["status"] == "finished" for row in table) and (out / "sweep.png").stat().st_size > 1000
         return
-    judged = [stage.name for stage in whole.variants[0].recipe.stages[:-1] if stage.loss is not None]
+    evaluated = [stage.name for stage in whole.variants[0].recipe.stages[:-1] if stage.loss is not None]
     mine = [row for row in table if row["name"].startswith(out.name)]
-    assert [row["name"] for row in mine] == [*(f"{out.name}/{stage}" for stage in judged), out.name]
+    assert [row["name"] for row in mine] == [*(f"{out.name}/{stage}" for stage in evaluated), out.name]
     assert all(0 <= float(row["test"]) <= 1 and float(row["KiB"]) > 0 for row in mine)
     assert {row["recipe"] for row in mine} == {whole.variants[0].recipe.name}
     seconds = [float(row["seconds"]) for row in mine]
-    for stage, taken in zip(judged, seconds, strict=False):
+    for stage, taken in zip(evaluated, seconds, strict=False):
         (timing,) = read_csv(out / "fold-0" / stage / "timings.csv")
         assert taken == pytest.approx(float(timing["train_s"]) + float(timing["validation_s"]), abs=0.06)
     assert sum(seconds[:-1]) < seconds[-1]
-    assert all(stage in printed for stage in judged)
-    assert all(stage in (out / "report.html").read_text(encoding="utf-8") for stage in judged)
+    assert all(stage in printed for stage in evaluated)
+    assert all(stage in (out / "report.html").read_text(encoding="utf-8") for stage in evaluated)

@@ -54,7 +54,7 @@ def test_steps(events):
 
 
 def test_pictures(events):
-    """Grey images with coloured contours; the prediction changes while it trains, image and reference do not."""
+    """Gray images with colored contours; the prediction changes while it trains, image and reference do not."""
     _, found = events
     tags = [tag for tag in found.Tags()["images"] if tag.startswith("examples/")]
     assert len(tags) >= 4
@@ -68,18 +68,18 @@ def test_pictures(events):
         assert pictures[0].shape == (48, 48, 3)
         changed += any((picture != pictures[0]).any() for picture in pictures[1:])
     assert changed
-    colours = {tuple(pixel) for picture in pictures for pixel in picture.reshape(-1, 3).tolist()}
-    assert (86, 180, 233) in colours, "the reference is blue"
+    colors = {tuple(pixel) for picture in pictures for pixel in picture.reshape(-1, 3).tolist()}
+    assert (86, 180, 233) in colors, "the reference is blue"
 
 
-def test_a_missing_package_is_told_before_training(phantom_data, tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_before_training(phantom_data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'pocketseg\[tensorboard\]'"):
         pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=SMALL, device="cpu", logs=["tensorboard"])
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_ray_is_told_before_training(phantom_data, tmp_path, monkeypatch):
+def test_a_missing_ray_is_reported_before_training(phantom_data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'pocketseg\[cluster\]'"):
         pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=SMALL, device="cpu", cluster="local")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from browser import ARTEFACTS, open_page
+from browser import ARTIFACTS, open_page
 from PIL import Image
 
 import pocketseg
@@ -11,8 +11,8 @@ import pocketseg
 
 def test_report_opens_without_error_or_request(trained_run, tmp_path, tool):
     page = pocketseg.report(trained_run)
-    ARTEFACTS.mkdir(exist_ok=True)
-    picture = ARTEFACTS / "report.png"
+    ARTIFACTS.mkdir(exist_ok=True)
+    picture = ARTIFACTS / "report.png"
     printed, requests = open_page(tool("chromium"), page, tmp_path, picture)
     assert "CONSOLE" not in printed, printed
     assert not requests

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import ARTEFACTS, open_page
+from browser import ARTIFACTS, open_page
 from PIL import Image, PngImagePlugin
 
 import pocketseg
@@ -47,7 +47,7 @@ def plant(phantom: Path, data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(phantom_data, tmp_path_factory):
-    """Three runs on the same split, one of them of two stages, the second of which is quantised."""
+    """Three runs on the same split, one of them of two stages, the second of which is quantized."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("socket.gethostname", lambda: "HOSTCANARY")
         for name in ("USER", "LOGNAME", "USERNAME"):
@@ -129,7 +129,7 @@ def test_a_comparison_stands_on_its_numbers(runs, tmp_path):
     page = read_json(pocketseg.report(*runs, out=tmp_path / "page.json", form="json"))
     sections = {section["key"]: section for section in page["sections"]}
     assert list(sections) == [
-        "card", "results", "sizes", "examples", "behaviour", "training", "data", "cases", "net", "reproduce",
+        "card", "results", "sizes", "examples", "behavior", "training", "data", "cases", "net", "reproduce",
     ]  # fmt: skip
     models = next(item for item in sections["results"]["items"] if item.get("title") == "Models")
     rows = [dict(zip(models["columns"], row, strict=True)) for row in models["rows"]]
@@ -168,8 +168,8 @@ def test_three_models_in_a_browser(runs, tmp_path, tool):
     began = time.process_time()
     page = pocketseg.report(*runs, out=tmp_path / "comparison.html")
     assert time.process_time() - began < 60
-    ARTEFACTS.mkdir(exist_ok=True)
-    picture = ARTEFACTS / "comparison.png"
+    ARTIFACTS.mkdir(exist_ok=True)
+    picture = ARTIFACTS / "comparison.png"
     printed, requests = open_page(browser, page, tmp_path, picture)
     assert "CONSOLE" not in printed, printed
     assert not requests
@@ -197,15 +197,15 @@ def test_command_line(runs, tmp_path):
         (["--set", "seed=3"], "only sets its card"),
         (["--set", "card.use=x"], "card"),
         (["--compare-to", "nobody"], "not among the models"),
-        (["--fold", "7"], "fold 7 has not been judged"),
+        (["--fold", "7"], "fold 7 has not been evaluated"),
     ],
 )
-def test_what_cannot_be_reported_is_told(runs, arguments, said):
+def test_what_cannot_be_reported_is_reported(runs, arguments, said):
     done = run_cli("report", runs[0], *arguments)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 
-def test_damaged_scores_are_told(runs, tmp_path):
+def test_damaged_scores_are_reported(runs, tmp_path):
     shutil.copytree(runs[0], tmp_path / "run")
     (tmp_path / "run/fold-0/cases-test.csv").write_text("case,group\nx,y\n")
     done = run_cli("report", tmp_path / "run")

@@ -100,7 +100,7 @@ def test_vaze2020_teacher(breast, tmp_path):
     assert_apart(tmp_path / "run")
 
 
-def test_vaze2020_teacher_with_its_boundary_regulariser(breast, tmp_path):
+def test_vaze2020_teacher_with_its_boundary_regularizer(breast, tmp_path):
     _, history = trained(
         "vaze2020:teacher", breast, tmp_path / "run", *CLUSTERS,
         "data.size=[64, 64]", "stages.0.batch=8", "stages.0.loss.boundary=1e-3", "stages.0.net.blocks=4",
@@ -185,10 +185,10 @@ def test_blu_net_with_pixel_weights(membranes, tmp_path):
 
 
 def test_fixed_point_em_float(membranes, tmp_path):
-    quantised = [stage.name for stage in load_recipe("fixed-point-grid").stages[1:]]
+    quantized = [stage.name for stage in load_recipe("fixed-point-grid").stages[1:]]
     recipe, history = trained(
         "fixed-point-grid", membranes, tmp_path / "run", "data.size=[64, 64]", "augment.copies=2", "stages.0.epochs=5",
-        *(f"stages.{name}=null" for name in quantised),
+        *(f"stages.{name}=null" for name in quantized),
     )  # fmt: skip
     assert history[0]["lr"] > 9e-4 and history[-1]["lr"] < 2e-5
     assert all(row["loss"] == pytest.approx(0.5 * row["bce"] + 0.5 * row["batch_dice"]) for row in history)

@@ -58,8 +58,8 @@ def refusal(train, kind: type[PocketsegError], *arguments, tmp_path, **options) 
 def test_from_another_run(train, trained_run):
     run = train(f"{{run: {trained_run}}}")
     assert close(run, best(trained_run))
-    facts = next(iter(read_json(run / "manifest.json")["stages"].values()))["start"]
-    assert facts["file"] == str(best(trained_run)) and facts["taken"] == len(read_weights(best(trained_run)))
+    metadata = next(iter(read_json(run / "manifest.json")["stages"].values()))["start"]
+    assert metadata["file"] == str(best(trained_run)) and metadata["taken"] == len(read_weights(best(trained_run)))
     log = (run / "log.txt").read_text(encoding="utf-8")
     assert "tensors taken; 0 missing there" in log and "head.weight" in log
     (history,) = run.glob("fold-0/*/history.csv")
@@ -99,7 +99,7 @@ def test_by_name_takes_what_fits_and_tells_the_rest(train, trained_run):
     )
 
 
-def test_between_quantised_and_plain_nets(train, trained_run):
+def test_between_quantized_and_plain_nets(train, trained_run):
     quant = "stages.0.quant={scheme: w8a8}"
     name = "encoder.1.0.weight"
     wanted = read_weights(best(trained_run))[name]
@@ -144,7 +144,7 @@ def test_a_published_encoder(train, tmp_path, monkeypatch, by):
         (("stages.0.net.width=6",), "is 8×1×3×3 in the file and 6×1×3×3 in the net"),
     ],
 )
-def test_another_net_is_told_with_both(train, trained_run, tmp_path, changes, words):
+def test_another_net_is_reported_with_both(train, trained_run, tmp_path, changes, words):
     assert words in refusal(train, PocketsegError, f"{{run: {trained_run}}}", *changes, tmp_path=tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_another_net_is_told_with_both(train, trained_run, tmp_path, changes, wo
         ("{{weights: {file}}}", "head.weight is 1×8×1×1 in the file and 3×8×1×1 in the net"),
     ],
 )
-def test_another_number_of_classes_is_told_with_both(trained_run, tmp_path, init, words):
+def test_another_number_of_classes_is_reported_with_both(trained_run, tmp_path, init, words):
     masks = np.zeros((12, 32, 32, 1), np.uint8)
     masks[:, 5:15, 5:20], masks[:, 18:30, 10:30] = 1, 2
     images = masks * 80 + np.arange(12, dtype=np.uint8)[:, None, None, None]
@@ -190,7 +190,7 @@ def test_the_second_stages_file_is_missed_before_the_first_is_trained(train, tmp
     assert "none.pth: does not exist" in text
 
 
-def test_stages_of_different_nets_are_told_before_training(train, tmp_path):
+def test_stages_of_different_nets_are_reported_before_training(train, tmp_path):
     stages = (
         "stages=[{name: a, net: {arch: thin_unet, width: 4}},"
         " {name: b, net: {arch: thin_unet, width: 8}, init: {stage: a}}]"
@@ -203,7 +203,7 @@ def test_a_stage_the_run_does_not_have(train, trained_run, tmp_path):
     assert "has no stage 'zzz' → known: float" in text
 
 
-def test_no_network_is_told_with_what_to_do(phantom_data, tmp_path):
+def test_no_network_is_reported_with_what_to_do(phantom_data, tmp_path):
     env = {"POCKETSEG_CACHE": str(tmp_path), "POCKETSEG_WEIGHTS_URL": "http://127.0.0.1:9", "NO_PROXY": "*"}
     sets = [part for value in (*ENCODER, "stages.0.init={weights: imagenet}") for part in ("--set", value)]
     done = run_cli("train", "demo", "--data", phantom_data, "--out", tmp_path / "run", *sets, env={**os.environ, **env})

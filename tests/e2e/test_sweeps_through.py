@@ -205,8 +205,8 @@ def test_a_failed_trial_does_not_stop_the_rest_and_is_tried_again(phantom_data, 
     assert [row["status"] for row in read_csv(out / "results.csv")] == ["finished"] * 3
     assert [trial.values for trial in result.trials] == [{"seed": seed} for seed in range(3)]
     begun.clear()
-    grown = train(phantom_data, out, "sweep.seed=[0, 1, 2, 3]", resume=True)
-    assert begun == ["seed=3"] and len(grown.trials) == 4
+    output_padding = train(phantom_data, out, "sweep.seed=[0, 1, 2, 3]", resume=True)
+    assert begun == ["seed=3"] and len(output_padding.trials) == 4
 
 
 @pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
@@ -223,7 +223,7 @@ def test_the_command_line_tells_which_trials_failed(phantom_data, tmp_path, jobs
 
 
 @pytest.mark.slow("a sweep more in processes; a whole one is looked at above")
-def test_a_fold_that_failed_is_told_and_the_others_are_kept(phantom_data, tmp_path):
+def test_a_fold_that_failed_is_reported_and_the_others_are_kept(phantom_data, tmp_path):
     run = tmp_path / "run"
     with RunFolder(run).held(1):
         done = run_cli(*arguments(phantom_data, run, *FOLDS), "--jobs", "3", env=ONE_THREAD)
@@ -369,7 +369,7 @@ def test_on_ray_a_signal_stops_and_resume_finishes(phantom_data, tmp_path):
 
 
 @pytest.mark.slow("waits until Ray gives up")
-def test_no_cluster_is_told(phantom_data, tmp_path):
+def test_no_cluster_is_reported(phantom_data, tmp_path):
     done = run_cli(*arguments(phantom_data, tmp_path / "out", SEEDS), "--cluster", "ray://127.0.0.1:9")
     assert done.returncode == EnvironmentProblem.exit_code and "cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr

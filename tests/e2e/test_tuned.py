@@ -109,8 +109,8 @@ def test_what_is_faster_is_asked_for(packed, form, clock, tmp_path):
     assert difference == 0 if form == "int8" else difference < 1e-4
     assert pocketseg.verify(done.file).exact == (form == "int8")
     assert container.card == program_in(packed[form].read_bytes(), "here")[1].card
-    facts = dict(inspect_packed(done.file).facts)
-    assert facts["tuned for"].startswith(found.machine if found.changes else "no machine")
+    metadata = dict(inspect_packed(done.file).metadata)
+    assert metadata["tuned for"].startswith(found.machine if found.changes else "no machine")
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_what_is_faster_alone_is_asked_for_by_its_own_name(joined, clock):
     assert {freed[number] for number in inside - {1}} <= {f"{plain.isa}/depthwise_codes"}
 
 
-def test_what_is_inside_of_its_neighbour_waits_for_it(joined, clock):
-    """It is tried once the neighbour is alone, and not before."""
+def test_what_is_inside_of_its_neighbor_waits_for_it(joined, clock):
+    """It is tried once the neighbor is alone, and not before."""
     plain = Session(joined, "here")
     if plain.isa != "avx512":
         pytest.skip("only a machine with AVX-512 has two fast sets")
@@ -172,7 +172,7 @@ def test_what_was_asked_before_is_forgotten(packed, clock, tmp_path):
     hints = KernelHints("abacus", {1: "abacus/beads"})
     old = tmp_path / "old.pseg"
     old.write_bytes(file_of(dataclasses.replace(program, hints=hints), container.card))
-    assert "not for" in dict(inspect_packed(old).facts)["tuned for"]
+    assert "not for" in dict(inspect_packed(old).metadata)["tuned for"]
     done = pocketseg.pack(old, tune=True)
     assert done.file == old and old.read_bytes() == packed["int8"].read_bytes()
 
@@ -235,7 +235,7 @@ def test_another_result_is_refused_and_leaves_no_file(packed, clock, monkeypatch
 
 
 def test_time_is_limited(packed, clock, monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(flow, "MOST_S", -1.0)
+    monkeypatch.setattr(flow, "MAX_S", -1.0)
     clock |= set(kernel_names())
     done = pocketseg.pack(packed["int8"], tmp_path / "a.pseg", tune=True)
     assert done.tuning.tried == 0 and "0 of " in caplog.text

@@ -50,9 +50,9 @@ def test_hippocampus_with_three_labels(real_data, tmp_path):
         image, mask = nibabel.load(path), nibabel.load(tmp_path / "masks" / path.name)
         np.testing.assert_array_equal(mask.affine, image.affine)
         assert mask.shape == image.shape and mask.header.get_zooms() == image.header.get_zooms()
-        found, truth = np.asarray(mask.dataobj), np.asarray(nibabel.load(source / "labels" / path.name).dataobj)
+        found, reference = np.asarray(mask.dataobj), np.asarray(nibabel.load(source / "labels" / path.name).dataobj)
         assert set(np.unique(found)) <= {0, 1, 2}
-        hits.append(2 * ((found > 0) & (truth > 0)).sum() / ((found > 0).sum() + (truth > 0).sum()))
+        hits.append(2 * ((found > 0) & (reference > 0)).sum() / ((found > 0).sum() + (reference > 0).sum()))
     assert np.mean(hits) > 0.5, hits
     from_model = pocketseg.evaluate(run, tmp_path / "data", out=tmp_path / "a")
     from_masks = pocketseg.evaluate(
@@ -92,10 +92,10 @@ def test_a_dicom_series_there_and_back(tmp_path):
     )
     assert seg.returncode == nii.returncode == 0, seg.stderr + nii.stderr
     hits = []
-    for name, truth in masks.items():
+    for name, reference in masks.items():
         series = open_volume(tmp_path / "data/images" / name)
         found = open_volume(tmp_path / f"seg/{name}.dcm", series).voxels() > 0
-        hits.append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+        hits.append(2 * (found & reference).sum() / (found.sum() + reference.sum()))
     assert min(hits) > 0.6, hits
     as_nifti = nibabel.load(tmp_path / "nii/p0.nii.gz")
     series = open_volume(tmp_path / "data/images/p0")

@@ -92,10 +92,17 @@ def fuzz(kind: str, seconds: float, seed: int, folder: Path) -> dict[str, Any]:
                 path.rename(kept)
                 failures[where] += f"\n{kept}"
         number += 1
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    if grown > target.mib << 20:
-        failures["memory"] = f"{grown / 2**20:.0f} MiB were taken"
-    return {"kind": kind, "seed": seed, **ends, "slowest": round(slowest, 2), "mib": grown >> 20, "failures": failures}
+    output_padding = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    if output_padding > target.mib << 20:
+        failures["memory"] = f"{output_padding / 2**20:.0f} MiB were taken"
+    return {
+        "kind": kind,
+        "seed": seed,
+        **ends,
+        "slowest": round(slowest, 2),
+        "mib": output_padding >> 20,
+        "failures": failures,
+    }
 
 
 def address_space() -> int:

@@ -26,8 +26,8 @@ from pocketseg.training.checkpoint import write_checkpoint
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 255, (12, 16), np.uint8)
-COLOUR = RNG.integers(0, 255, (12, 16, 3), np.uint8)
+GRAY = RNG.integers(0, 255, (12, 16), np.uint8)
+COLOR = RNG.integers(0, 255, (12, 16, 3), np.uint8)
 MASK = np.zeros((12, 16), np.uint8)
 MASK[3:8, 4:12] = 255
 
@@ -39,19 +39,19 @@ def place(kind: str, name: str) -> Path:
 
 
 def pictures() -> None:
-    for name, pixels in (("grey", GREY), ("colour", COLOUR)):
+    for name, pixels in (("gray", GRAY), ("color", COLOR)):
         for kind, ending in (("png", "png"), ("jpg", "jpg"), ("tif", "tif"), ("bmp", "bmp")):
             Image.fromarray(pixels).save(place(kind, f"{name}.{ending}"))
-    Image.fromarray(GREY.astype(np.uint16) * 250).save(place("png", "deep.png"))
-    Image.fromarray(COLOUR).quantize(8).save(place("png", "palette.png"))
-    Image.fromarray(COLOUR).save(place("jpg", "progressive.jpg"), progressive=True)
-    Image.fromarray(COLOUR).convert("CMYK").save(place("jpg", "printing.jpg"))
+    Image.fromarray(GRAY.astype(np.uint16) * 250).save(place("png", "deep.png"))
+    Image.fromarray(COLOR).quantize(8).save(place("png", "palette.png"))
+    Image.fromarray(COLOR).save(place("jpg", "progressive.jpg"), progressive=True)
+    Image.fromarray(COLOR).convert("CMYK").save(place("jpg", "printing.jpg"))
     for compression in ("tiff_lzw", "tiff_deflate", "packbits"):
-        Image.fromarray(GREY).save(place("tif", f"{compression}.tif"), compression=compression)
-    Image.fromarray(GREY.astype(np.float32)).save(place("tif", "float.tif"))
+        Image.fromarray(GRAY).save(place("tif", f"{compression}.tif"), compression=compression)
+    Image.fromarray(GRAY.astype(np.float32)).save(place("tif", "float.tif"))
     Image.fromarray(MASK).save(place("mask", "mask.png"))
     Image.fromarray(MASK > 0).save(place("mask", "bits.png"))
-    pages = [Image.fromarray(GREY), Image.fromarray(MASK), Image.fromarray(GREY)]
+    pages = [Image.fromarray(GRAY), Image.fromarray(MASK), Image.fromarray(GRAY)]
     for name, compression in (("plain", None), ("deflate", "tiff_deflate")):
         pages[0].save(place("stack", f"{name}.tif"), save_all=True, append_images=pages[1:], compression=compression)
 

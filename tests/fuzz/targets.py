@@ -63,7 +63,7 @@ def volume(path: Path) -> None:
 
     slices = slices_of(open_volume(path), Reading())
     look(slices[0].image())
-    look(slices[-1].mask(grey=False)) if slices[0].image().ndim == 2 else None
+    look(slices[-1].mask(gray=False)) if slices[0].image().ndim == 2 else None
 
 
 def arrays(path: Path) -> None:

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 # Two dozen kinds, one after another.
 SECONDS = float(os.environ.get("POCKETSEG_FUZZ_SECONDS", "3"))
-LARGEST_CORPUS = 300_000
+MAX_CORPUS = 300_000
 
 
 @pytest.mark.fuzz
@@ -55,4 +55,4 @@ def test_the_corpus(kind):
 
 def test_the_corpus_is_small():
     assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
-    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < LARGEST_CORPUS
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < MAX_CORPUS

@@ -11,7 +11,7 @@ from pocketseg.engine.codec import encode
 from pocketseg.engine.container import Container
 
 WIDE = 65535
-MOST_TENSORS = 2**14
+MAX_TENSORS = 2**14
 
 
 def view(buffer: int, channels: int) -> p.View:
@@ -41,7 +41,7 @@ def additions() -> bytes:
     return copies(60, WIDE, (p.Add(view(0, WIDE)),) * 255)
 
 
-def tensors_at_once(count: int = MOST_TENSORS) -> bytes:
+def tensors_at_once(count: int = MAX_TENSORS) -> bytes:
     """All are written first and read last, so that none may take another's place; 0.4 MB."""
     made = [p.Instruction(p.Copy(), (view(0, 1),), (), (view(number, 1),)) for number in range(1, count - 64)]
     for number in range(64):
@@ -53,7 +53,7 @@ def tensors_at_once(count: int = MOST_TENSORS) -> bytes:
 
 def turns_that_never_fit() -> bytes:
     """Every instruction might be done together with the fifteen behind it, and with fourteen, …; 0.3 MB."""
-    return copies(MOST_TENSORS, 200)
+    return copies(MAX_TENSORS, 200)
 
 
 def steps_that_do_nothing() -> bytes:

@@ -1,4 +1,4 @@
-"""The nets of the catalogue, small enough that a test of each takes a second."""
+"""The nets of the catalog, small enough that a test of each takes a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ every_net = pytest.mark.parametrize("name", NETS)
 
 
 def narrow(name: str) -> dict[str, Any]:
-    """Options that make a net of the catalogue small enough for the exam."""
+    """Options that make a net of the catalog small enough for the exam."""
     return {"width": NARROW.get(NETS[name].function.__name__, 8)}
 
 

@@ -16,7 +16,7 @@ def picture(seed: int, shape: tuple[int, ...] = (32, 40)) -> Any:
     return (noise + np.arange(shape[1]).reshape((1, -1) + (1,) * (len(shape) - 2)) * 100 // shape[1]).astype(np.uint8)
 
 
-def truth(seed: int, shape: tuple[int, int] = (32, 40)) -> Any:
+def reference(seed: int, shape: tuple[int, int] = (32, 40)) -> Any:
     """uint8 0 and 255: a rectangle."""
     top, left = np.random.default_rng(seed).integers(2, 10, 2)
     mask = np.zeros(shape, np.uint8)
@@ -34,5 +34,5 @@ def good(folder: Path, count: int = 8, mask: Callable[[Any], Any] = lambda mask:
     """images/c0.png … with masks/c0.png …, nothing wrong with them."""
     for number in range(count):
         save(folder / f"images/c{number}.png", picture(number))
-        save(folder / f"masks/c{number}.png", mask(truth(number)))
+        save(folder / f"masks/c{number}.png", mask(reference(number)))
     return folder

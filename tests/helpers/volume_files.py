@@ -77,8 +77,8 @@ def save_dicom(made: FileDataset, path: Path) -> Path:
     return path
 
 
-def ball(shape: tuple[int, int, int], centre: Any = None, radius: float | None = None) -> Any:
+def ball(shape: tuple[int, int, int], center: Any = None, radius: float | None = None) -> Any:
     """bool (i, j, k)."""
-    centre = np.array(shape) / 2 if centre is None else np.asarray(centre)
-    distance = np.stack([index - middle for index, middle in zip(np.indices(shape), centre, strict=True)])
+    center = np.array(shape) / 2 if center is None else np.asarray(center)
+    distance = np.stack([index - middle for index, middle in zip(np.indices(shape), center, strict=True)])
     return np.linalg.norm(distance, axis=0) < (radius or min(shape) / 3)

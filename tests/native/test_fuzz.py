@@ -21,9 +21,9 @@ CORPUS = Path(__file__).with_name("corpus")
 FOUND = ROOT / "build/fuzz-corpus"
 SECONDS = int(os.environ.get("POCKETSEG_FUZZ_SECONDS", "5"))
 # Of one allocation. A limit of the process would count what pytest once held: Linux passes the largest size on.
-MOST_MIB = 128
+MAX_MIB = 128
 # To open, plan and, where that is little work, run a file.
-MOST_SECONDS = 1
+MAX_SECONDS = 1
 
 
 @pytest.mark.slow("builds the library once more, for libFuzzer; tests/fuzz mutates files too")
@@ -43,9 +43,9 @@ def test_fuzz(tmp_path):
         (seeds / str(index)).write_bytes(packed(*model))
     options = [
         f"-max_total_time={SECONDS}",
-        f"-malloc_limit_mb={MOST_MIB}",
+        f"-malloc_limit_mb={MAX_MIB}",
         "-rss_limit_mb=0",
-        f"-timeout={MOST_SECONDS}",
+        f"-timeout={MAX_SECONDS}",
         "-max_len=20000",
         "-print_final_stats=1",
     ]

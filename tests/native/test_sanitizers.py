@@ -81,7 +81,7 @@ def test_damaged_programs_with_a_right_digest(sanitized, tmp_path, model):
 
 
 def test_the_example_in_c(shipped, sanitized, tmp_path):
-    """The session's mask: normalised as the card says, cut at its threshold; what it cannot do is refused."""
+    """The session's mask: normalized as the card says, cut at its threshold; what it cannot do is refused."""
     import numpy as np
     from PIL import Image
 

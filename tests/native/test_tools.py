@@ -63,12 +63,14 @@ def buffer_of(kind: str, channels: int, planes: int, height: int, width: int) ->
     return -(-pixel * height * width // 64) * 64
 
 
-def side_of(kind: int, inside: int, kernel: int, stride: int, dilation: int, before: int, after: int, grown: int):
+def side_of(
+    kind: int, inside: int, kernel: int, stride: int, dilation: int, before: int, after: int, output_padding: int
+):
     """Rows of a result, as PyTorch's documentation has them; "none" where that is no side."""
     reach = dilation * (kernel - 1) + 1
     found = {
         3: (inside + before + after - reach) // stride + 1,
-        4: (inside - 1) * stride - before - after + reach + grown,
+        4: (inside - 1) * stride - before - after + reach + output_padding,
         7: inside * stride,
         9: inside + before + after,
     }[kind]
@@ -122,7 +124,7 @@ def test_sizes_are_those_of_numbers_without_bounds(shipped, count):
 @pytest.mark.slow("valgrind takes a minute; sanitizers look too")
 @pytest.mark.row("N06")
 @pytest.mark.parametrize("isa", ["scalar", "avx2"])
-def test_nothing_uninitialised_is_read(tool, shipped, monkeypatch, tmp_path, isa):
+def test_nothing_uninitialized_is_read(tool, shipped, monkeypatch, tmp_path, isa):
     """Under valgrind, which knows no AVX-512, of nets on codes, on signs and in f32."""
     valgrind = tool("valgrind")
     monkeypatch.setenv("POCKETSEG_ISA", isa)

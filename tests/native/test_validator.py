@@ -26,8 +26,8 @@ PARTS = [
     ROOT / "native/tests/replay.cpp",
 ]
 # All but that of a file of more than 2 GiB, which test_session pretends to have.
-LEAST_BRANCHES = 0.99
-LEAST_CAUGHT = 0.95
+MIN_BRANCHES = 0.99
+MIN_CAUGHT = 0.95
 # All of them take minutes; else some.
 CAMPAIGN = "POCKETSEG_CAMPAIGN" in os.environ
 SAMPLE = 4
@@ -95,7 +95,7 @@ def test_branches_of_the_reader(tool, tmp_path, files):
     ]
     found = file["summary"]["branches"]
     print(f"{found['covered']} of {found['count']} branches", *missed, sep="\n")
-    assert found["covered"] >= LEAST_BRANCHES * found["count"], missed
+    assert found["covered"] >= MIN_BRANCHES * found["count"], missed
 
 
 def closing(text: str, at: int) -> int:
@@ -168,4 +168,4 @@ def test_each_check_is_missed_where_it_is_taken_away(tool, tmp_path, files):
     missed = [what for what, source in tried if statuses(source) == wanted]
     print(f"{len(tried) - len(missed)} of {len(tried)} mutants caught", *missed, sep="\n", file=sys.stderr)
     # Of a few none but those that a campaign knows of may be missed.
-    assert len(missed) <= max(1, (1 - LEAST_CAUGHT) * len(tried)), missed
+    assert len(missed) <= max(1, (1 - MIN_CAUGHT) * len(tried)), missed

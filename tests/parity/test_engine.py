@@ -116,7 +116,7 @@ def test_program_and_bytes(name, text):
 
 
 def test_codes_go_where_they_are_used():
-    """No tensor between quantised convolutions of a plain net is f32; only what meets an upsampled one is copied."""
+    """No tensor between quantized convolutions of a plain net is f32; only what meets an upsampled one is copied."""
     program = program_of(integer_net(trained("thin_unet", "w8a8").core), 1)
     floats = [buffer for buffer in program.buffers if buffer.grid is None]
     assert len(floats) == 1 and floats[0].channels == program.out_channels

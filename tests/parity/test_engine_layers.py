@@ -86,13 +86,13 @@ class Framed(nn.Module):
 @pytest.mark.row("N08")
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums(sign):
-    """All weights and codes at their ends, the longest sum that a layer of the catalogue has."""
+    """All weights and codes at their ends, the longest sum that a layer of the catalog has."""
     conv = nn.Conv2d(2048, 2, 3, padding=1, bias=False)
     nn.init.constant_(conv.weight, sign * 0.5)
-    quantised = QuantConv2d(conv, Int(8, axis=0), Int(8, affine=True))
+    quantized = QuantConv2d(conv, Int(8, axis=0), Int(8, affine=True))
     x = torch.full((1, 2048, 4, 4), 3.0)
-    quantised(x)
-    core = integer_net(nn.Sequential(quantised).eval())
+    quantized(x)
+    core = integer_net(nn.Sequential(quantized).eval())
     logits = run(core, x)
     assert np.array_equal(logits, core(x).numpy())
     assert abs(logits[0, 0, 1, 1]) == pytest.approx(2048 * 9 * 1.5, rel=1e-3)
@@ -102,10 +102,10 @@ def test_the_largest_sums(sign):
 def test_sums_beyond_int32_take_wider_ones():
     conv = nn.Conv2d(64, 2, 3, padding=1, bias=False)
     nn.init.constant_(conv.weight, 0.5)
-    quantised = QuantConv2d(conv, Int(8, axis=0), Int(16, affine=True))
+    quantized = QuantConv2d(conv, Int(8, axis=0), Int(16, affine=True))
     x = torch.full((1, 64, 4, 4), 3.0)
-    quantised(x)
-    core = integer_net(nn.Sequential(quantised).eval())
+    quantized(x)
+    core = integer_net(nn.Sequential(quantized).eval())
     assert 64 * 9 * 127 * 65535 > 2**31
     assert np.array_equal(run(core, x), core(x).numpy())
 
@@ -123,7 +123,7 @@ class Resize(nn.Module):
 
 
 class Gate(nn.Module):
-    """Squeeze and excite, softmax, parts, a pixel-wise gate: what nets outside of the catalogue use."""
+    """Squeeze and excite, softmax, parts, a pixel-wise gate: what nets outside of the catalog use."""
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = torch.chunk(x, 2, dim=1)

@@ -69,7 +69,7 @@ def test_f32(conv):
         assert np.abs(session(image()) - expected).max() < 1e-4 * max(1, np.abs(expected).max()), name
 
 
-def test_the_kernel_that_is_told_is_the_one_that_runs(isa, monkeypatch):
+def test_the_kernel_that_is_reported_is_the_one_that_runs(isa, monkeypatch):
     """Plain kernels round every product of an f32 net, the others do not: results tell which of them ran."""
     plain = float_net("plain")
     session = forced(plain)["scalar/convolution_float"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from pocketseg.engine.session import Session
 from pocketseg.exporters.onnx import export_onnx
-from pocketseg.nets.catalogue import build
+from pocketseg.nets.catalog import build
 from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Pipeline
 from pocketseg.quant import Int, integer_net

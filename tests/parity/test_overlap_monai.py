@@ -30,13 +30,13 @@ def monai():
         metrics = pytest.importorskip("monai.metrics")
         torch = pytest.importorskip("torch")
 
-    def judge(name: str, prediction: np.ndarray, reference: np.ndarray, ignore_empty: bool) -> float:
+    def evaluate(name: str, prediction: np.ndarray, reference: np.ndarray, ignore_empty: bool) -> float:
         # (batch, channel, h, w) of zeros and ones, one channel that is the foreground.
         tensors = [torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, reference)]
         function = {"dice": metrics.compute_dice, "iou": metrics.compute_iou}[name]
         return float(function(*tensors, include_background=True, ignore_empty=ignore_empty))
 
-    return judge
+    return evaluate
 
 
 def random_mask(rng: np.random.Generator, shape) -> np.ndarray:

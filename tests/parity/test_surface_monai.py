@@ -25,7 +25,7 @@ def monai():
         metrics = pytest.importorskip("monai.metrics")
         torch = pytest.importorskip("torch")
 
-    def judge(prediction: np.ndarray, reference: np.ndarray, spacing, tolerance: float) -> dict[str, float]:
+    def evaluate(prediction: np.ndarray, reference: np.ndarray, spacing, tolerance: float) -> dict[str, float]:
         masks = [torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, reference)]
         common = {"include_background": True, "spacing": list(spacing)}
         found = {
@@ -37,7 +37,7 @@ def monai():
         }
         return {name: float(value) for name, value in found.items()}
 
-    return judge
+    return evaluate
 
 
 def blob(rng: np.random.Generator, shape) -> np.ndarray:
@@ -51,7 +51,7 @@ def blob(rng: np.random.Generator, shape) -> np.ndarray:
 @pytest.mark.row("N18")
 def test_where_both_masks_have_something(monai):
     rng = np.random.default_rng(0)
-    judged = 0
+    evaluated = 0
     for number in range(120):
         shape = (9, 14, 11) if number % 4 == 0 else tuple(rng.integers(4, 40, 2))
         prediction, reference = blob(rng, shape), blob(rng, shape)
@@ -63,8 +63,8 @@ def test_where_both_masks_have_something(monai):
         ours = {name: getattr(found, name) for name in ("hd", "hd95", "asd", "assd")}
         ours["surface_dice"] = found.surface_dice(tolerance)
         assert ours == pytest.approx(monai(prediction, reference, spacing, tolerance), rel=RTOL, abs=RTOL), number
-        judged += 1
-    assert judged > 60
+        evaluated += 1
+    assert evaluated > 60
 
 
 @pytest.mark.parametrize(("predicted", "true"), [(False, False), (False, True), (True, False)])

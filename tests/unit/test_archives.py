@@ -61,6 +61,6 @@ def test_what_is_no_zip(tmp_path):
 
 @pytest.mark.row("S05")
 def test_too_many_members(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MOST_MEMBERS", 0)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 0)
     with pytest.raises(ValueError, match="more than 0 members"):
         read(written(tmp_path / "a.zip"))

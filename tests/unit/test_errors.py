@@ -29,7 +29,7 @@ def test_a_name_cannot_forge_a_line_or_steer_a_terminal(name, shown):
     text.encode("utf-8")
 
 
-def test_problems_are_told_together():
+def test_problems_are_reported_together():
     error = RecipeError.of([Problem("a", "x"), Problem("b", "y", "z")])
     assert type(error) is RecipeError
     assert str(error).splitlines() == ["a: x", "b: y → z"]

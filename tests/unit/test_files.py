@@ -69,14 +69,14 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, step
     )
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
+def test_a_folder_in_the_place_of_the_file_is_reported(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(EnvironmentProblem, match="a: cannot be written"):
         write_atomically(tmp_path / "a", b"")
     assert names(tmp_path) == ["a"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(EnvironmentProblem, match="check the disk and the path"):
         write_atomically(tmp_path / "a" / "b", b"")
@@ -92,7 +92,7 @@ def test_an_interruption_leaves_no_litter(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-def test_permission_is_told_apart():
+def test_permission_is_distinguished():
     problem = disk_problem(Path("x"), PermissionError(errno.EACCES, "Permission denied"))
     assert str(problem) == "x: cannot be written (Permission denied) → choose a folder that this user may write to"
 

@@ -41,7 +41,7 @@ def test_it_is_recognized(error):
     wrapped = ValueError("cannot be read")
     wrapped.__cause__ = error
     assert memory.ended(wrapped)
-    told = memory.told(error, DataError("a.png", "is damaged", "copy it"))
+    told = memory.explained(error, DataError("a.png", "is damaged", "copy it"))
     assert isinstance(told, EnvironmentProblem) and "a.png: there is not enough memory" in str(told)
 
 
@@ -50,7 +50,7 @@ def test_what_is_something_else(error):
     assert not memory.ended(error)
     if error is not None:
         otherwise = DataError("a.png", "is damaged", "copy it")
-        assert memory.told(error, otherwise) is otherwise
+        assert memory.explained(error, otherwise) is otherwise
 
 
 def test_what_really_ends_it():
@@ -101,7 +101,7 @@ def handlers(path: Path) -> list[tuple[int, str, str]]:
 @pytest.mark.row("F20")
 @pytest.mark.parametrize("room", ["data", "weights", "predictors", "training"])
 def test_no_reader_takes_the_memorys_end_for_a_fault_of_the_file(room):
-    """Whatever takes all kinds of errors for damage asks first, by `memory.told`."""
+    """Whatever takes all kinds of errors for damage asks first, by `memory.explained`."""
     wide = {"Exception", "BaseException", "MemoryError", "RuntimeError", ""}
     wrong = [
         f"{path.relative_to(SOURCE)}:{line}"

@@ -65,7 +65,7 @@ def room(name: str) -> str:
 
 @pytest.mark.whole
 @pytest.mark.parametrize("name", sorted(MAY_USE))
-def test_room_uses_only_its_neighbours(name):
+def test_room_uses_only_its_neighbors(name):
     allowed = MAY_USE[name] | LEAVES | {name}
     edges = [
         f"{path.relative_to(SOURCE)} -> {target}"

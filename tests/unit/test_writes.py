@@ -118,7 +118,7 @@ def test_what_is_allowed_is_there():
         "json.dump(a, file)", "tempfile.mkdtemp()",
     ],
 )  # fmt: skip
-def test_writes_are_recognised(tmp_path, line):
+def test_writes_are_recognized(tmp_path, line):
     (tmp_path / "a.py").write_text(f"def f():\n    {line}\n")
     assert list(writes(tmp_path / "a.py"))
 

@@ -25,7 +25,7 @@ def command(
     ] = [],  # noqa: B006
     size: Annotated[
         tuple[int, int],
-        typer.Option(min=1, max=console.MOST_SIDE, help="Height and width of the image, a synthetic one."),
+        typer.Option(min=1, max=console.MAX_SIDE, help="Height and width of the image, a synthetic one."),
     ] = (
         256,
         256,
@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Time models on this machine interleaved: the net alone, and from the image file to the mask.
 
-    Before, the masks of models that were made of the same weights are compared; a difference is told.
+    Before, the masks of models that were made of the same weights are compared; a difference is reported.
 
     Examples:
 

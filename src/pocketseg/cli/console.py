@@ -31,7 +31,7 @@ from pocketseg.names import printable
 
 ESCAPED = "pocketseg.escaped"
 # Of an image, where a size is given by hand: above every scanner's, and products of two still fit everywhere.
-MOST_SIDE = 32_768
+MAX_SIDE = 32_768
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -38,7 +38,7 @@ def convert(
     source: Annotated[Path, typer.Argument(help="The data set, or a folder of masks.")],
     out: Annotated[Path, typer.Argument(help="FILE.npz, or a new folder.")],
     size: Annotated[
-        tuple[int, int] | None, typer.Option(min=1, max=console.MOST_SIDE, help="HEIGHT WIDTH of what is written.")
+        tuple[int, int] | None, typer.Option(min=1, max=console.MAX_SIDE, help="HEIGHT WIDTH of what is written.")
     ] = None,
     drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Leave out blank images and empty masks.")] = False,
     classes: Annotated[int, typer.Option(min=1, max=255, help="Number of foreground classes in the masks.")] = 1,

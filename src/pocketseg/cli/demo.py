@@ -32,9 +32,9 @@ def command(
     with console.bars() as bars:
         done = demo(out, cases=cases, size=size, seed=seed, overrides=tuple(set_), listener=bars, progress=bars)
     rows = [
-        [form.name, f"{form.size_bytes / 1024:.0f}", f"{form.ms:.1f}", *short_row(summary)[2:]]
-        for form in done.forms
-        for summary in form.summaries
+        [variant.name, f"{variant.size_bytes / 1024:.0f}", f"{variant.ms:.1f}", *short_row(summary)[2:]]
+        for variant in done.variants
+        for summary in variant.summaries
     ]
     title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, interleaved"
     console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)

@@ -79,8 +79,8 @@ def _tell_repair(done: Diagnosis) -> None:
     if made is None:
         return
     console.speak(f"\nrepaired copy with {made.cases} cases: {made.out}")
-    for title, told in (("done", made.done), ("left out", made.left_out)):
-        for line in lines([Problem(where, what) for where, what in told], SHOWN):
+    for title, shown in (("done", made.done), ("left out", made.left_out)):
+        for line in lines([Problem(where, what) for where, what in shown], SHOWN):
             console.speak(f"  {title}: {line.replace(f'{done.found.root}/', '')}")
     if made.groups is not None:
         console.speak(f"next:   add --set data.group_csv={made.groups.name} --set data.group_column=group")

@@ -18,7 +18,7 @@ def command(
         ),
     ],
     data: Annotated[Path, typer.Argument(help="Folder (or .npz file) of images and masks.")],
-    split: Annotated[Path | None, typer.Option(help="Judge a part of this split file only.")] = None,
+    split: Annotated[Path | None, typer.Option(help="Evaluate a part of this split file only.")] = None,
     part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
     fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Stage of a run (default: the last).")] = None,
@@ -42,15 +42,15 @@ def command(
         typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Judge a model, or masks that something else made, case by case.
+    """Evaluate a model, or masks that something else made, case by case.
 
     Examples:
 
         pocketseg evaluate runs/first/fold-0/model.onnx scans --split runs/first/split.json --part test
 
-        pocketseg evaluate masks scans --out judged
+        pocketseg evaluate masks scans --out evaluated
 
-        pocketseg evaluate model.onnx scans --metrics dice,hd95,surface_dice --tolerance 1.5 --against judged
+        pocketseg evaluate model.onnx scans --metrics dice,hd95,surface_dice --tolerance 1.5 --against evaluated
     """
     from pocketseg.evaluation.cells import (
         COMPARISON_COLUMNS,
@@ -77,7 +77,7 @@ def command(
             out=out,
             against=against,
             overrides=[*set_, *measured],
-            progress=bars.of("judging"),
+            progress=bars.of("evaluating"),
         )
     console.table("Results", SHORT_COLUMNS, [short_row(summary) for summary in found.summaries])
     console.table("Metrics", METRIC_COLUMNS, metric_rows(found.summaries))

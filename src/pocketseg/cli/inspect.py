@@ -18,7 +18,7 @@ def command(
         ),
     ],
     size: Annotated[
-        tuple[int, int] | None, typer.Option(min=1, max=console.MOST_SIDE, help="Height and width of the image.")
+        tuple[int, int] | None, typer.Option(min=1, max=console.MAX_SIDE, help="Height and width of the image.")
     ] = None,
     in_channels: Annotated[int | None, typer.Option(min=1, max=255, help="Image channels of a net by name.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, max=255, help="Foreground classes of a net by name.")] = None,
@@ -79,5 +79,5 @@ def _packed(path: str, as_json: bool) -> None:
         print(found.json(), end="")
         return
     console.table(Path(path).name, COLUMNS, found.rows)
-    for name, value in found.facts:
+    for name, value in found.metadata:
         console.speak(f"{name + ':':<18}{value}")

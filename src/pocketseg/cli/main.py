@@ -29,7 +29,7 @@ def main() -> None:
     _on_signals(_unwind)
     try:
         _run()
-    except KeyboardInterrupt:  # once more, while the first was told
+    except KeyboardInterrupt:  # once more, while the first was reported
         sys.exit(130)
     finally:
         _on_signals(_leave)
@@ -48,12 +48,12 @@ def _unwind(number: int, _: FrameType | None) -> None:
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    """Everything is done and told: there is nothing to unwind."""
+    """Everything is done and reported: there is nothing to unwind."""
     os._exit(128 + number)
 
 
 def _run() -> None:
-    """Run a verb; an error is told in its three parts, with the exit code of its kind, and no traceback."""
+    """Run a verb; an error is reported in its three parts, with the exit code of its kind, and no traceback."""
     any_encoding()
     debug = "--debug" in sys.argv or bool(os.environ.get(DEBUG))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]

@@ -14,23 +14,23 @@ Planes = Literal["auto", "axial", "coronal", "sagittal"]
 
 def command(
     image: Annotated[Path, typer.Argument(help="A picture, a volume, or the folder of a DICOM series.")],
-    truth: Annotated[Path | None, typer.Option(help="Reference mask.")] = None,
+    reference: Annotated[Path | None, typer.Option("--reference", "--truth", help="Reference mask.")] = None,
     prediction: Annotated[list[Path], typer.Option(help="Predicted mask; may be repeated.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="PNG file.")] = Path("overlay.png"),
     color: Annotated[
-        str, typer.Option(help="Colours of truth only, prediction only, both.")
+        str, typer.Option(help="Colors of reference only, prediction only, both.")
     ] = "#56B4E9,#E69F00,#009E73",
     alpha: Annotated[float, typer.Option(help="How strongly regions are tinted, 0 to 1.")] = 0.5,
     axis: Annotated[Planes, typer.Option(help="Planes of a volume.")] = "auto",
     slice_: Annotated[int | None, typer.Option("--slice", help="Slice of a volume (default: most foreground).")] = None,
 ) -> None:
-    """Draw truth and predictions on their image: missed, too much, and right in three colours.
+    """Draw reference and predictions on their image: missed, too much, and right in three colors.
 
     Several predictions stand side by side, each under its name and Dice.
 
     Examples:
 
-        pocketseg overlay scan.png --truth scan_mask.png --prediction small/scan.png --prediction large/scan.png
+        pocketseg overlay scan.png --reference scan_mask.png --prediction small/scan.png --prediction large/scan.png
 
         pocketseg overlay scan.nii.gz --prediction mask.nii.gz --slice 20 --color "#56B4E9,#D55E00,#009E73" --alpha 0.3
     """
@@ -38,7 +38,7 @@ def command(
 
     console.log_to_terminal()
     drawn = overlay(
-        image, out, truth=truth, predictions=prediction, colors=color.split(","), alpha=alpha,
+        image, out, reference=reference, predictions=prediction, colors=color.split(","), alpha=alpha,
         axis=axis, slice_=slice_,
     )  # fmt: skip
     console.speak(f"{drawn.file}" + ("" if drawn.slice is None else f": slice {drawn.slice}"))

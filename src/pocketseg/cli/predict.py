@@ -50,12 +50,12 @@ def command(
 
         pocketseg predict model.onnx one.png two.tif "more/*.png" --out masks --overlay --probabilities
     """
-    from pocketseg.flows.predict import Form, predict
+    from pocketseg.flows.predict import MaskFormat, predict
 
     console.log_to_terminal()
     with console.bars() as bars:
         done = predict(
-            model, inputs, out, to=cast(Form, to),
+            model, inputs, out, to=cast(MaskFormat, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
             stage=stage, backend=backend, progress=bars.of("predicting"),
         )  # fmt: skip

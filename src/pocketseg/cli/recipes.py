@@ -14,7 +14,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def listed(context: typer.Context) -> None:
-    """List the shipped recipes. Some have other forms, NAME:FORM, such as a quick one to try them.
+    """List the shipped recipes. Some have other presets, NAME:PRESET, such as a quick one to try them.
 
     Examples:
 
@@ -24,21 +24,21 @@ def listed(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from pocketseg.recipes import form_names, load_sweep, shipped_names
+    from pocketseg.recipes import load_sweep, preset_names, shipped_names
 
     width = max(map(len, shipped_names())) + 2
     for name in shipped_names():
         print(f"{name:<{width}}{load_sweep(name).variants[0].recipe.description}")
-        if forms := form_names(name):
-            print(f"{'':<{width}}{name}:FORM with {', '.join(forms)}")
+        if presets := preset_names(name):
+            print(f"{'':<{width}}{name}:PRESET with {', '.join(presets)}")
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or NAME:FORM.")]) -> None:
-    """Print a shipped recipe; a form is printed with what it sets."""
-    from pocketseg.recipes import form_text, shipped_text
+def show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or NAME:PRESET.")]) -> None:
+    """Print a shipped recipe; a preset is printed with what it sets."""
+    from pocketseg.recipes import preset_text, shipped_text
 
-    print(form_text(name) if ":" in name else shipped_text(name), end="")
+    print(preset_text(name) if ":" in name else shipped_text(name), end="")
 
 
 @app.command()

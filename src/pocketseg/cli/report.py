@@ -21,7 +21,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="The file (default: RUN/report.html, or comparison.html beside the first run).")
     ] = None,
-    fold: Annotated[int | None, typer.Option(help="Only this fold (default: all that are judged).")] = None,
+    fold: Annotated[int | None, typer.Option(help="Only this fold (default: all that are evaluated).")] = None,
     data: Annotated[Path | None, typer.Option(help="Where the data lies now, if it was moved.")] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Show pictures of cases.")] = True,
     set_: Annotated[
@@ -42,10 +42,10 @@ def command(
         pocketseg report runs/first --format json --set card.intended_use='research on thyroid ultrasound'
     """
     from pocketseg.flows.report import SUFFIXES, report
-    from pocketseg.runs.folder import judged_runs
+    from pocketseg.runs.folder import evaluated_runs
 
     console.log_to_terminal()
-    found = [each for run in runs for each in judged_runs(run)]
+    found = [each for run in runs for each in evaluated_runs(run)]
     together = compare or compare_to is not None
     if together and len(found) < 2 and compare_to is None:
         raise RunError("--compare", f"has {len(found)} run to compare", "give several run folders, or a sweep")

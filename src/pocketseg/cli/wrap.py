@@ -15,7 +15,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The new file, which ends in .onnx.")],
     size: Annotated[
         tuple[int, int] | None,
-        typer.Option(min=1, max=console.MOST_SIDE, help="Height and width of the input, where the file has none."),
+        typer.Option(min=1, max=console.MAX_SIDE, help="Height and width of the input, where the file has none."),
     ] = None,
     class_: Annotated[
         list[str], typer.Option("--class", help="Name of a foreground class; repeat it, in the order of the channels.")

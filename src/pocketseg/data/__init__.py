@@ -1,7 +1,7 @@
 """Cases: images with masks, found in a layout, decoded once, checked, grouped and split."""
 
 from pocketseg.data.case import BoundedCache, Case
-from pocketseg.data.cases import Cases, CheckedData, Opening
+from pocketseg.data.cases import Cases, CasesOptions, CheckedData
 from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping
 from pocketseg.data.masks import MaskCoding
@@ -11,12 +11,12 @@ __all__ = [
     "BoundedCache",
     "Case",
     "Cases",
+    "CasesOptions",
     "CheckedData",
     "Fold",
     "Grouping",
     "MaskCoding",
     "Only",
-    "Opening",
     "Split",
     "given",
     "holdout",

@@ -43,8 +43,8 @@ class Source(Protocol):
 
     def image(self) -> Pixels: ...
 
-    def mask(self, *, grey: bool) -> Pixels:
-        """Stored mask values; `grey` allows files that can hold no exact values (JPEG)."""
+    def mask(self, *, gray: bool) -> Pixels:
+        """Stored mask values; `gray` allows files that can hold no exact values (JPEG)."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ class FileSource:
     def image(self) -> Pixels:
         return readers.read_image(self.path)
 
-    def mask(self, *, grey: bool) -> Pixels:
-        return readers.read_mask(self.path, grey=grey)
+    def mask(self, *, gray: bool) -> Pixels:
+        return readers.read_mask(self.path, gray=gray)
 
 
 @dataclass(frozen=True)
 class OutlineSource(FileSource):
     """An image file with the outline of a region, or the region; the outline is read filled."""
 
-    def mask(self, *, grey: bool) -> Pixels:
-        outline = np.not_equal(readers.read_mask(self.path, grey=grey), 0)
+    def mask(self, *, gray: bool) -> Pixels:
+        outline = np.not_equal(readers.read_mask(self.path, gray=gray), 0)
         try:
             return fill_outline(outline)
         except ValueError as error:
@@ -108,7 +108,7 @@ class ChannelSource:
                 raise DataError(part.where, what, "save all channels as one type of numbers")
         return np.stack(images, axis=-1)
 
-    def mask(self, *, grey: bool) -> Pixels:
+    def mask(self, *, gray: bool) -> Pixels:
         raise DataError(self.where, "several files are not one mask", "store class indices in one file")
 
 
@@ -137,7 +137,7 @@ class ArraySource:
             raise DataError(self.where, "pixels are NaN or infinite", "replace them before training")
         return values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
-    def mask(self, *, grey: bool) -> Pixels:
+    def mask(self, *, gray: bool) -> Pixels:
         values = self.image()
         if values.ndim != 2:
             raise DataError(self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel")
@@ -158,7 +158,7 @@ def open_array(path: Path, member: str | None) -> Pixels:
 
 @lru_cache(maxsize=4)
 def _kept_array(path: Path, member: str | None, _version: tuple[int, ...]) -> Pixels:
-    with _numpy_told(path):
+    with _numpy_errors(path):
         if member is None:
             readers.size_of(path)
             array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -175,19 +175,19 @@ def _kept_array(path: Path, member: str | None, _version: tuple[int, ...]) -> Pi
 
 def array_names(path: Path) -> set[str]:
     """Names of the arrays in an `.npz` file."""
-    with _numpy_told(path), archives.opened(path) as archive:
+    with _numpy_errors(path), archives.opened(path) as archive:
         return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
 @contextmanager
-def _numpy_told(path: Path) -> Iterator[None]:
+def _numpy_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except PocketsegError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise errors that have no other common base
         what = f"is not a readable NumPy file ({error})"
-        raise memory.told(error, DataError(str(path), what, "save it again with numpy.savez")) from error
+        raise memory.explained(error, DataError(str(path), what, "save it again with numpy.savez")) from error
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Pixels:
@@ -198,8 +198,8 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Pixels:
     needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if needed > entry.file_size:
         raise ValueError(f"{entry.filename!r} declares {needed:,} bytes, more than it has")
-    if needed > archives.most_unpacked(archive, entry):
-        what = f"{entry.filename!r} unpacks to {needed:,} bytes, more than {memory.MOST_TIMES} times its size"
+    if needed > archives.max_unpacked(archive, entry):
+        what = f"{entry.filename!r} unpacks to {needed:,} bytes, more than {memory.MAX_TIMES} times its size"
         raise ValueError(f"{what}; numpy.savez stores it as it is, and masks of uint8 are smaller")
     with archives.member(archive, entry) as stream:
         array: Pixels = np.lib.format.read_array(stream, allow_pickle=False)
@@ -215,7 +215,7 @@ class Case:
         label: class folder the case lies in, for stratified splits and tables by class.
         group: cases of one group (patient, cluster of near duplicates) never lie in two parts of a split.
         spacing_mm: pixel size (row, column) in millimetres, where it is known.
-        raters: who drew each mask; empty where one mask is the truth, or several are parts of it.
+        raters: who drew each mask; empty where one mask is the reference, or several are parts of it.
         site, subject: where and of whom the image was taken, as far as file names say.
         part: of the split that the data came with: train, validation or test.
         weights: weight of every pixel in a loss, a `.npy` file, where the data has them.

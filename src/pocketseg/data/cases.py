@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.case import BoundedCache, Case, Source, open_array
-from pocketseg.data.doctor.facts import Facts, Look, facts_of
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.names import links_outside, same_names
-from pocketseg.data.doctor.quick import quick_findings, twins
+from pocketseg.data.doctor.quick import duplicates, quick_findings
+from pocketseg.data.doctor.statistics import CaseStatistics, Look, statistics_of
 from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping
 from pocketseg.data.layouts import find_cases, natural_key
@@ -32,7 +32,7 @@ CACHE = "POCKETSEG_CACHE_MIB"
 CACHE_MIB = 1024
 
 
-class Opening(TypedDict, total=False):
+class CasesOptions(TypedDict, total=False):
     """How a data set is opened.
 
     Attributes:
@@ -70,7 +70,7 @@ class CheckedData:
         notes: what is odd but not wrong.
         findings: the same, one by one.
         blank: names of the cases whose image holds a single value.
-        twins: names of cases whose images are the same, pixel by pixel.
+        duplicates: names of cases whose images are the same, pixel by pixel.
         stored: NumPy's name of each type of the images -> the lowest and the highest value in them.
     """
 
@@ -81,7 +81,7 @@ class CheckedData:
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     blank: frozenset[str] = frozenset()
-    twins: tuple[tuple[str, ...], ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
     stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -106,16 +106,16 @@ class Cases(Sequence[Case]):
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(cache_bytes()))
 
     @classmethod
-    def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> Cases:
+    def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[CasesOptions]) -> Cases:
         """Find the cases of a folder (or `.npz` file) and pair images with masks.
 
         Args:
             path: the data set.
             layout: a name from `data.layouts.LAYOUTS`, or `auto`.
-            options: see `Opening`.
+            options: see `CasesOptions`.
 
         Raises:
-            DataError: nothing was found, or images and masks do not pair; all faults are told at once.
+            DataError: nothing was found, or images and masks do not pair; all faults are reported at once.
         """
         cases, problems = cls.found(path, layout, **options)
         if problems:
@@ -124,7 +124,9 @@ class Cases(Sequence[Case]):
         return cases
 
     @classmethod
-    def found(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> tuple[Cases, list[Problem]]:
+    def found(
+        cls, path: str | Path, layout: str = "auto", **options: Unpack[CasesOptions]
+    ) -> tuple[Cases, list[Problem]]:
         """As `open`: the cases that pair, and what is wrong with the rest.
 
         Raises:
@@ -215,7 +217,7 @@ class Cases(Sequence[Case]):
         _coded("weights", partial(self.weights, case))()
         if image.shape[:2] != mask.shape:
             raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
-        return Look(image, mask, facts_of(case, image, mask, values))
+        return Look(image, mask, statistics_of(case, image, mask, values))
 
     def _mask_and_values(self, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
         mask, values = self.cache.get(("mask", case.name), lambda: self._united(case))
@@ -247,7 +249,7 @@ class Cases(Sequence[Case]):
         return weights
 
     def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
-        stored = source.mask(grey=self.coding.threshold is not None)
+        stored = source.mask(gray=self.coding.threshold is not None)
         return self.coding.decode_with_values(stored, source.where)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:
@@ -256,35 +258,35 @@ class Cases(Sequence[Case]):
         Raises:
             DataError: with one problem for each file that cannot be used.
         """
-        facts, problems = self._inspect(progress)
-        findings = [*quick_findings(self.cases, facts, self.coding, self.classes, grouped=self.grouped)]
+        statistics, problems = self._inspect(progress)
+        findings = [*quick_findings(self.cases, statistics, self.coding, self.classes, grouped=self.grouped)]
         problems += [finding.problem for finding in findings if finding.level == "error"]
         if problems:
             raise DataError.of(problems)
         return CheckedData(
             self.digest(),
             len(self.files()),
-            empty=frozenset(fact.name for fact in facts if not fact.foreground),
-            channels=frozenset(fact.channels for fact in facts),
+            empty=frozenset(each.name for each in statistics if not each.foreground),
+            channels=frozenset(each.channels for each in statistics),
             notes=tuple(lines([finding.problem for finding in findings], SHOWN_PROBLEMS)),
             findings=tuple(findings),
-            blank=frozenset(fact.name for fact in facts if fact.constant),
-            twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
-            stored=_stored(facts),
+            blank=frozenset(each.name for each in statistics if each.constant),
+            duplicates=tuple(tuple(each.name for each in same) for same in duplicates(statistics)),
+            stored=_stored(statistics),
         )
 
-    def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Facts], list[Problem]]:
+    def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[CaseStatistics], list[Problem]]:
         """What all cases tell, and the faults of all files."""
-        facts: list[Facts] = []
+        statistics: list[CaseStatistics] = []
         problems: list[Problem] = []
         for done, case in enumerate(self.cases, start=1):
             try:
-                facts.append(self.look(case).facts)
+                statistics.append(self.look(case).statistics)
             except DataError as error:
                 problems += error.problems
             if progress:
                 progress(done, len(self.cases))
-        return facts, problems
+        return statistics, problems
 
     def files(self) -> list[Path]:
         """Every file of every case, in order."""
@@ -306,12 +308,12 @@ class Cases(Sequence[Case]):
         return whole.hexdigest()
 
 
-def _stored(facts: Iterable[Facts]) -> dict[str, tuple[float, float]]:
+def _stored(statistics: Iterable[CaseStatistics]) -> dict[str, tuple[float, float]]:
     """Which types images are stored as, and between which values."""
     found: dict[str, tuple[float, float]] = {}
-    for fact in facts:
-        low, high = found.get(fact.kind, (fact.low, fact.high))
-        found[fact.kind] = min(low, fact.low), max(high, fact.high)
+    for each in statistics:
+        low, high = found.get(each.kind, (each.low, each.high))
+        found[each.kind] = min(low, each.low), max(high, each.high)
     return found
 
 

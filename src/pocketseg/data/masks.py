@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
 
-# With more stored values than these a mask is not a map of classes but grey levels; 0, 1, 2, … without a gap may be.
-MOST_VALUES, MOST_NUMBERS = 9, 16
+# With more stored values than these a mask is not a map of classes but gray levels; 0, 1, 2, … without a gap may be.
+MAX_VALUES, MAX_NUMBERS = 9, 16
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class MaskCoding:
             several.
         invert: one class only: the stored foreground is the background.
         threshold: one class only, and only where the user asked for it: stored values from here on are
-            foreground. It makes masks of grey levels (resized ones, JPEG) usable.
+            foreground. It makes masks of gray levels (resized ones, JPEG) usable.
     """
 
     classes: int = 1
@@ -36,7 +36,7 @@ class MaskCoding:
         """uint8 (h, w) of class indices.
 
         Raises:
-            DataError: the values are not class values, for example the grey levels of a photograph.
+            DataError: the values are not class values, for example the gray levels of a photograph.
         """
         return self.decode_with_values(stored, where)[0]
 
@@ -84,10 +84,10 @@ class MaskCoding:
                 "set data.classes, and data.mask.values where the classes are not stored as 1, 2, …",
             )
         numbered = list(found) == list(range(len(found)))
-        if len(found) > (MOST_NUMBERS if numbered else MOST_VALUES):
+        if len(found) > (MAX_NUMBERS if numbered else MAX_VALUES):
             half = 128 if max(found) > 1 else 0.5
             return (
-                "not a mask: it has many grey levels",
+                "not a mask: it has many gray levels",
                 "check that image and mask are not swapped; if the masks are blurred, "
                 f"--set data.mask.threshold={half} cuts them; numbered objects: data.mask.threshold=1 unites them",
             )

@@ -36,7 +36,7 @@ def majority(masks: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
 def staple(masks: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
     """The most probable class of each pixel, raters weighed by how they agree (Warfield, Zou and Wells 2004).
 
-    Expectation-maximisation for several categories. With D_j(i) the decision of rater j at pixel i, a prior f(s) that
+    Expectation-maximization for several categories. With D_j(i) the decision of rater j at pixel i, a prior f(s) that
     is the share of all decisions for class s, and θ_j(d, s) the probability that rater j says d where s is true:
 
         W_i(s) ∝ f(s) Π_j θ_j(D_j(i), s)        θ_j(d, s) = Σ_{i: D_j(i) = d} W_i(s) / Σ_i W_i(s)
@@ -56,14 +56,14 @@ def staple(masks: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
     prior = (said * counts).sum(axis=(1, 2)) / (raters * counts.sum())
     agreement = np.full((raters, classes + 1, classes + 1), (1 - FIRST_AGREEMENT) / classes)
     agreement[:, range(classes + 1), range(classes + 1)] = FIRST_AGREEMENT
-    truth = _expected(said, agreement, prior)
+    reference = _expected(said, agreement, prior)
     for _ in range(STEPS):
-        weight = truth * counts
+        weight = reference * counts
         agreement = np.einsum("drk,sk->rds", said, weight) / np.maximum(weight.sum(axis=1), 1e-300)
-        before, truth = truth, _expected(said, agreement, prior)
-        if np.abs(truth - before).max() < SETTLED:
+        before, reference = reference, _expected(said, agreement, prior)
+        if np.abs(reference - before).max() < SETTLED:
             break
-    fused: NDArray[np.uint8] = truth.argmax(axis=0).astype(np.uint8)[which].reshape(masks.shape[1:])
+    fused: NDArray[np.uint8] = reference.argmax(axis=0).astype(np.uint8)[which].reshape(masks.shape[1:])
     return fused
 
 

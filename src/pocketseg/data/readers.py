@@ -1,6 +1,6 @@
 """Decoding image and mask files, and refusing what would be read wrongly.
 
-Only PNG, JPEG, TIFF and BMP are decoded, whatever the file is called; the format is told by the content.
+Only PNG, JPEG, TIFF and BMP are decoded, whatever the file is called; the format is found by the content.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pocketseg import memory
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.files import open_regular, read_file
-from pocketseg.memory import LARGEST_PIXELS, bands
+from pocketseg.memory import MAX_PIXELS, bands
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
-MOST_PAGES = 2**16
+MAX_PAGES = 2**16
 # Nothing that is deflated unpacks to more than this many times its size.
 DEFLATE_LIMIT = 1032
 
@@ -55,12 +55,12 @@ def stem_of(path: Path) -> str:
 
 
 def read_image(path: Path) -> NDArray[np.generic]:
-    """Decode an image: (h, w) for grey, (h, w, 3) for colour; uint8, uint16, int32, float32 or bool.
+    """Decode an image: (h, w) for gray, (h, w, 3) for color; uint8, uint16, int32, float32 or bool.
 
     The orientation that a camera stored beside the pixels (EXIF) is applied; an alpha channel is dropped.
 
     Raises:
-        DataError: the file is missing, empty, torn, too large, no allowed format, or would be decoded wrongly.
+        DataError: the file is missing, empty, truncated, too large, no allowed format, or would be decoded wrongly.
     """
     with memory.named(str(path)):
         return decode_image(_content(path), path)
@@ -77,28 +77,28 @@ def decode_image(content: bytes, path: Path) -> NDArray[np.generic]:
     return image
 
 
-def read_mask(path: Path, *, grey: bool = False) -> NDArray[np.generic]:
-    """Decode a mask to (h, w) of stored values; colour whose channels are equal is collapsed.
+def read_mask(path: Path, *, gray: bool = False) -> NDArray[np.generic]:
+    """Decode a mask to (h, w) of stored values; color whose channels are equal is collapsed.
 
     Args:
         path: the file.
-        grey: take grey levels as they are, so that a JPEG is not an error; the caller will threshold them.
+        gray: take gray levels as they are, so that a JPEG is not an error; the caller will threshold them.
 
     Raises:
         DataError: as `read_image`, or the file is a JPEG, its channels differ, transparency carries the mask, or
             white is stored as 0.
     """
     with memory.named(str(path)), _opened(path) as picture:
-        if picture.format == "JPEG" and not grey:
+        if picture.format == "JPEG" and not gray:
             raise DataError(
                 str(path),
-                "a mask stored as JPEG has grey levels that are not classes",
+                "a mask stored as JPEG has gray levels that are not classes",
                 "use the original mask as PNG; if only the JPEG exists, --set data.mask.threshold=128 cuts it",
             )
         if _white_is_zero(picture):
             what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
             raise DataError(str(path), what, "save the mask as PNG")
-        # The index of a palette is the class; its colours are only for the eye.
+        # The index of a palette is the class; its colors are only for the eye.
         values = _pixels(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
     return values if values.ndim == 2 else _collapse(values, path)
 
@@ -138,21 +138,21 @@ def read_pages(path: Path) -> list[NDArray[np.generic]]:
         DataError: as `read_image`.
     """
     content = _content(path)
-    left = memory.most_decoded(len(content))
+    left = memory.max_decoded(len(content))
     with decode(content, path, pages=True) as picture:
         try:
             pages: list[NDArray[np.generic]] = []
             for number in range(page_count(picture)):
                 picture.seek(number)
                 left -= _decoded_bytes(picture)
-                if left < 0 or picture.width * picture.height > LARGEST_PIXELS:
+                if left < 0 or picture.width * picture.height > MAX_PIXELS:
                     raise _unpacks_to_much(path)
                 pages.append(_as_array(picture))
         except DataError:
             raise
         except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
             what = f"page {number + 1} is damaged or cut off ({error})"
-            raise memory.told(error, DataError(str(path), what, "copy the file again from its source")) from error
+            raise memory.explained(error, DataError(str(path), what, "copy the file again from its source")) from error
     return pages
 
 
@@ -162,7 +162,7 @@ def _opened(path: Path) -> Image.Image:
 
 def _content(path: Path) -> bytes:
     try:
-        return read_file(path, memory.LARGEST_FILE)
+        return read_file(path, memory.MAX_FILE)
     except (OSError, ValueError, MemoryError) as error:
         raise unreadable(path, error) from None
 
@@ -176,7 +176,9 @@ def unreadable(path: Path, error: Exception) -> PocketsegError:
     what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, OSError) and error.errno in (errno.EISDIR, errno.EINVAL, errno.EFBIG):
         return DataError(str(path), what, "remove it, or put an image in its place")
-    return memory.told(error, DataError(str(path), f"the file cannot be read ({what})", "check the path and the disk"))
+    return memory.explained(
+        error, DataError(str(path), f"the file cannot be read ({what})", "check the path and the disk")
+    )
 
 
 def size_of(path: Path) -> int:
@@ -217,7 +219,7 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         what = f"the image is damaged or cut off ({error})"
-        raise memory.told(error, DataError(str(path), what, "copy it again from its source")) from error
+        raise memory.explained(error, DataError(str(path), what, "copy it again from its source")) from error
     return picture
 
 
@@ -233,7 +235,7 @@ def _what_it_is_instead(content: bytes) -> str:
 
 
 def _too_large(path: Path, what: str) -> DataError:
-    return DataError(str(path), f"{what} is above the limit of {LARGEST_PIXELS:,} pixels", "cut it into parts")
+    return DataError(str(path), f"{what} is above the limit of {MAX_PIXELS:,} pixels", "cut it into parts")
 
 
 def page_count(picture: Image.Image) -> int:
@@ -246,17 +248,17 @@ def page_count(picture: Image.Image) -> int:
         return 1
     count = 1
     try:
-        while count <= MOST_PAGES:
+        while count <= MAX_PAGES:
             picture.seek(count)
             count += 1
     except EOFError:
         picture.seek(0)
         return count
-    raise ValueError(f"more than {MOST_PAGES:,} pages")
+    raise ValueError(f"more than {MAX_PAGES:,} pages")
 
 
 def _unpacks_to_much(path: Path) -> DataError:
-    what = f"its pages unpack to more than {memory.MOST_TIMES} times its size"
+    what = f"its pages unpack to more than {memory.MAX_TIMES} times its size"
     return DataError(str(path), what, "cut it into parts, or save it uncompressed")
 
 
@@ -267,7 +269,7 @@ def _decoded_bytes(picture: Image.Image) -> int:
 
 def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: bool) -> None:
     width, height = picture.size
-    if width * height > LARGEST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise _too_large(path, f"{width}×{height}")
     if getattr(picture, "is_animated", False) and not pages:
         what = f"the file holds {page_count(picture)} pages or frames"
@@ -278,15 +280,15 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
     if content.startswith(PNG_SIGNATURE) and content[24] == 16 and content[25] in (2, 4, 6):
         raise DataError(
             str(path),
-            "16-bit colour (or grey with alpha) would be cut to 8 bits in decoding",
-            "save it as 16-bit grey without alpha, or as 8-bit colour",
+            "16-bit color (or gray with alpha) would be cut to 8 bits in decoding",
+            "save it as 16-bit gray without alpha, or as 8-bit color",
         )
     bits = _tiff_tag(picture, TIFF_BITS_PER_SAMPLE) or ()
     if len(bits) > 1 and max(bits) > 8:
-        what = f"{max(bits)}-bit colour would be cut to 8 bits in decoding"
-        raise DataError(str(path), what, "save it as grey or 8-bit colour")
+        what = f"{max(bits)}-bit color would be cut to 8 bits in decoding"
+        raise DataError(str(path), what, "save it as gray or 8-bit color")
     if _white_is_zero(picture) and max(bits, default=1) > 8:
-        what = f"{max(bits)}-bit grey that stores white as 0 would be decoded as its negative"
+        what = f"{max(bits)}-bit gray that stores white as 0 would be decoded as its negative"
         raise DataError(str(path), what, "save it with black as 0")
 
 
@@ -299,14 +301,14 @@ def _white_is_zero(picture: Image.Image) -> bool:
 
 
 def _as_array(picture: Image.Image, keep_alpha: bool = False) -> NDArray[np.generic]:
-    """Pixels of any mode as grey (h, w) or colour (h, w, c)."""
+    """Pixels of any mode as gray (h, w) or color (h, w, c)."""
     mode = picture.mode
     if mode in ("LA", "RGBA") and keep_alpha:
         return _pixels(picture)
     if mode == "P":
-        colour = _pixels(picture, "RGB")
-        grey = (colour == colour[:, :, :1]).all()
-        return colour[:, :, 0] if grey else colour
+        color = _pixels(picture, "RGB")
+        gray = (color == color[:, :, :1]).all()
+        return color[:, :, 0] if gray else color
     if mode == "LA":
         return _pixels(picture, "L")
     if mode in ("RGBA", "CMYK", "YCbCr", "RGBX", "PA", "La", "RGBa", "HSV", "LAB"):
@@ -337,16 +339,16 @@ def _pixels(picture: Image.Image, mode: str | None = None) -> NDArray[np.generic
 
 
 def _collapse(values: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
-    """One channel of a mask whose colour channels are all equal."""
-    colours = 3 if values.shape[2] >= 3 else 1
-    if not (values[:, :, :colours] == values[:, :, :1]).all():
+    """One channel of a mask whose color channels are all equal."""
+    colors = 3 if values.shape[2] >= 3 else 1
+    if not (values[:, :, :colors] == values[:, :, :1]).all():
         raise DataError(
             str(path),
-            "the mask is coloured, so it does not say which class is which",
-            "save class indices as grey PNG",
+            "the mask is colored, so it does not say which class is which",
+            "save class indices as gray PNG",
         )
     if values.shape[2] in (2, 4) and values[:, :, -1].min() != 255:
         raise DataError(
-            str(path), "the mask has a transparent alpha channel", "save the mask as grey PNG without alpha"
+            str(path), "the mask has a transparent alpha channel", "save the mask as gray PNG without alpha"
         )
     return values[:, :, 0]

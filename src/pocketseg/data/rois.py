@@ -1,7 +1,7 @@
 """ImageJ regions of interest (`.roi`, and sets of them in a `.zip`): read as masks, written from outlines.
 
 The layout of the bytes is that of ImageJ's RoiDecoder: big-endian, a header of 64 bytes, then coordinates relative to
-the upper left corner of the bounds. Corners lie on the edges of pixels, a pixel is inside where its centre is.
+the upper left corner of the bounds. Corners lie on the edges of pixels, a pixel is inside where its center is.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ HEADER_BYTES = 64
 MOVE, LINE, CLOSE = 0, 1, 4
 # Corners of a circle's polygon, per pixel of its circumference.
 OVAL_CORNERS = 4
-LARGEST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 # Rows that the edges of one region may cross; an outline around a picture of the largest size has some ten thousand.
-MOST_CROSSINGS = 20_000_000
+MAX_CROSSINGS = 20_000_000
 CROSSINGS_AT_ONCE = 500_000
 # A fixed time in zip archives, so that equal regions are equal bytes.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
@@ -45,8 +45,8 @@ def read_rois(path: Path) -> list[list[Corners]]:
     """
     try:
         if path.suffix.lower() != ".zip":
-            return [_region(read_file(path, LARGEST_BYTES), str(path))]
-        regions, left = [], LARGEST_BYTES
+            return [_region(read_file(path, MAX_BYTES), str(path))]
+        regions, left = [], MAX_BYTES
         with archives.opened(path) as archive:
             for entry in archive.infolist():
                 if entry.filename.lower().endswith(".roi"):
@@ -56,7 +56,7 @@ def read_rois(path: Path) -> list[list[Corners]]:
         return regions
     except (OSError, ValueError, LookupError, struct.error, MemoryError) as error:
         what = f"is not a readable ImageJ ROI file ({error})"
-        raise memory.told(error, DataError(str(path), what, "save it again in ImageJ")) from error
+        raise memory.explained(error, DataError(str(path), what, "save it again in ImageJ")) from error
 
 
 def _region(content: bytes, where: str) -> list[Corners]:
@@ -114,7 +114,7 @@ def _oval(top: int, left: int, bottom: int, right: int) -> Corners:
 
 
 def fill(lines: Sequence[Corners], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels whose centre lies inside an odd number of closed lines, bool (h, w).
+    """Pixels whose center lies inside an odd number of closed lines, bool (h, w).
 
     Example:
         >>> square = np.array([[0, 0], [0, 2], [2, 2], [2, 0]], float)
@@ -149,13 +149,13 @@ def _fill(mask: NDArray[np.bool_], lines: Sequence[Corners]) -> None:
         int(np.ceil(high.clip(0, most))) for high, most in zip(corners.max(axis=0), mask.shape, strict=True)
     )
     box = mask[top:bottom, left:right]
-    centres = np.arange(box.shape[1]) + 0.5 + left
-    # Everything to the right of an edge changes sides: a change where the first such centre lies, summed from the left.
+    centers = np.arange(box.shape[1]) + 0.5 + left
+    # Everything to the right of an edge changes sides: a change where the first such center lies, summed from the left.
     changes = np.zeros((box.shape[0], box.shape[1] + 1), np.uint8)
     low, high = np.minimum(corners[:, 0], after[:, 0]), np.maximum(corners[:, 0], after[:, 0])
     first, last = (np.ceil(end - 0.5).clip(top, bottom).astype(np.int64) for end in (low, high))
     crossed = (last - first).clip(0)
-    if crossed.sum() > MOST_CROSSINGS:
+    if crossed.sum() > MAX_CROSSINGS:
         raise ValueError("its outline crosses too many rows")
     crossing_edges = np.flatnonzero(crossed)
     parts = np.flatnonzero(np.diff(np.cumsum(crossed[crossing_edges]) // CROSSINGS_AT_ONCE)) + 1
@@ -165,7 +165,7 @@ def _fill(mask: NDArray[np.bool_], lines: Sequence[Corners]) -> None:
         rows = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
         (row, column), (next_row, next_column) = corners[edge].T, after[edge].T
         crossing = column + (rows + 0.5 - row) / (next_row - row) * (next_column - column)
-        np.bitwise_xor.at(changes, (rows - top, np.searchsorted(centres, crossing, side="right")), 1)
+        np.bitwise_xor.at(changes, (rows - top, np.searchsorted(centers, crossing, side="right")), 1)
     box |= np.bitwise_xor.accumulate(changes, axis=1)[:, :-1].view(bool)
 
 

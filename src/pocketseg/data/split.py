@@ -35,7 +35,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """Folds, and the group of every case, so that a split file is enough to judge by group.
+    """Folds, and the group of every case, so that a split file is enough to evaluate by group.
 
     Example:
         split = holdout(cases, test=0.2, validation=0.15, seed=0)
@@ -66,7 +66,7 @@ class Split:
         """Read a split file; with cases, check it against them.
 
         Raises:
-            DataError: not a split file; or, told together: unknown cases, a case or a group in two parts, an empty
+            DataError: not a split file; or, reported together: unknown cases, a case or a group in two parts, an empty
             part.
         """
         split = cls._parse(path)
@@ -116,7 +116,7 @@ class Split:
         for group, parts in parts_of.items():
             if len(parts) > 1:
                 what = f"the group {group!r} lies in {' and '.join(sorted(parts))}"
-                problems.append(Problem(where, what, "keep a group in one part, or results flatter"))
+                problems.append(Problem(where, what, "keep a group in one part, or results look too good"))
         return problems
 
 
@@ -128,9 +128,9 @@ def _names(fold: Mapping[str, Any], part: str) -> tuple[str, ...]:
 
 
 def holdout(cases: Sequence[Case], *, test: float, validation: float, seed: int, contiguous: bool = False) -> Split:
-    """One fold: the given shares of the cases are test and validation, the rest trains."""
-    shares = {"train": 1 - test - validation, "validation": validation, "test": test}
-    parts = _deal(cases, {part: share for part, share in shares.items() if share > 0}, seed, contiguous)
+    """One fold: the given fractions of the cases are test and validation, the rest trains."""
+    fractions = {"train": 1 - test - validation, "validation": validation, "test": test}
+    parts = _deal(cases, {part: share for part, share in fractions.items() if share > 0}, seed, contiguous)
     rule = {"kind": "holdout", "test": test, "validation": validation, "seed": seed, "contiguous": contiguous}
     return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
 
@@ -173,17 +173,17 @@ def _checked(split: Split, cases: Sequence[Case]) -> Split:
     if problems:
         groups = len(set(split.groups.values()))
         hint = f"the data has {len(cases)} cases in {groups} groups; that is too few for this split"
-        raise DataError.of([*problems, Problem("split", hint, "take fewer folds or other shares")])
+        raise DataError.of([*problems, Problem("split", hint, "take fewer folds or other fractions")])
     return split
 
 
 def _deal(
-    cases: Sequence[Case], shares: Mapping[str, float], seed: int, contiguous: bool, least: int = 1
+    cases: Sequence[Case], fractions: Mapping[str, float], seed: int, contiguous: bool, least: int = 1
 ) -> dict[str, str]:
     """Part of every case: whole groups go, stratum by stratum, to the part that lacks most of its share.
 
     A group's stratum is the label most of its cases have. Large groups are dealt first, ties in seeded order, so
-    that parts come out close to their shares. `contiguous` deals the groups in natural order instead: neighbouring
+    that parts come out close to their fractions. `contiguous` deals the groups in natural order instead: neighboring
     slices of one volume stay in one part. The last groups go to parts that have fewer than `least`: beside one huge
     group a small share would otherwise stay empty.
     """
@@ -194,14 +194,14 @@ def _deal(
     for group, inside in members.items():
         strata[Counter(case.label or "" for case in inside).most_common(1)[0][0]].append(group)
     parts: dict[str, str] = {}
-    lacking = dict.fromkeys(shares, least)
+    lacking = dict.fromkeys(fractions, least)
     left = len(members)
     for number, (_, groups) in enumerate(sorted(strata.items())):
         order = groups if contiguous else _shuffled(groups, members, (seed, number))
-        wanted = {part: share * sum(len(members[group]) for group in groups) for part, share in shares.items()}
+        wanted = {part: share * sum(len(members[group]) for group in groups) for part, share in fractions.items()}
         for group in order:
             scarce = left <= sum(lacking.values())
-            part = _next_part(wanted, shares, contiguous, lacking, scarce)
+            part = _next_part(wanted, fractions, contiguous, lacking, scarce)
             wanted[part] -= len(members[group])
             lacking[part] = max(0, lacking[part] - 1)
             left -= 1
@@ -216,7 +216,7 @@ def _shuffled(groups: Sequence[str], members: Mapping[str, Sequence[Case]], seed
 
 def _next_part(
     wanted: Mapping[str, float],
-    shares: Mapping[str, float],
+    fractions: Mapping[str, float],
     contiguous: bool,
     lacking: Mapping[str, int],
     scarce: bool,
@@ -224,4 +224,4 @@ def _next_part(
     open_to = [part for part in wanted if lacking[part]] if scarce else list(wanted)
     if contiguous:
         return next((part for part in open_to if wanted[part] >= 0.5 or lacking[part]), list(wanted)[-1])
-    return max(open_to or wanted, key=lambda part: wanted[part] / shares[part])
+    return max(open_to or wanted, key=lambda part: wanted[part] / fractions[part])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pocketseg.engine.container import ANEW, Container, read_container
+from pocketseg.engine.container import AGAIN, Container, read_container
 from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.program import (
     Add,
@@ -45,7 +45,7 @@ from pocketseg.engine.program import (
     Weights,
     Window,
 )
-from pocketseg.engine.rules import MOST_CONSTANTS, RuleError, check, checked, require
+from pocketseg.engine.rules import MAX_CONSTANTS, RuleError, check, checked, require
 from pocketseg.errors import ModelFileError
 from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 
@@ -106,7 +106,7 @@ def decode(section: bytes, data: bytes, where: str, version: int = PLAIN) -> Pro
     try:
         return reader.program()
     except (struct.error, IndexError, RuleError) as error:
-        raise ModelFileError(where, f"holds no valid program ({error})", ANEW) from error
+        raise ModelFileError(where, f"holds no valid program ({error})", AGAIN) from error
 
 
 def _same_bits(a: Array, b: Array) -> bool:
@@ -123,8 +123,8 @@ class _Writer:
         self.out = bytearray()
         self.data: list[bytes] = []
 
-    def put(self, form: str, *values: Any) -> None:
-        self.out += struct.pack("<" + form, *values)
+    def put(self, struct_format: str, *values: Any) -> None:
+        self.out += struct.pack("<" + struct_format, *values)
 
     def program_section(self) -> bytes:
         program = self.program
@@ -208,7 +208,7 @@ class _Writer:
             case Convolution() | Transposed():
                 self.window(operation.window)
                 if isinstance(operation, Transposed):
-                    self.put("2B", *operation.grown)
+                    self.put("2B", *operation.output_padding)
                 self.put("2H", operation.groups, operation.channels)
                 self.weights(operation.weights)
                 if isinstance(operation, Convolution) and operation.m is not None:
@@ -219,7 +219,7 @@ class _Writer:
             case Nearest():
                 self.put("2B", *operation.factor)
             case Bilinear():
-                self.put("3B", *operation.factor, operation.corners)
+                self.put("3B", *operation.factor, operation.align_corners)
             case Pad():
                 self.put("4B", *operation.padding)
 
@@ -240,8 +240,8 @@ class _Writer:
 
 
 @cache
-def _fields(form: str) -> struct.Struct:
-    return struct.Struct("<" + form)
+def _fields(struct_format: str) -> struct.Struct:
+    return struct.Struct("<" + struct_format)
 
 
 class _Reader:
@@ -252,10 +252,10 @@ class _Reader:
         self.buffers: tuple[Buffer, ...] = ()
 
     def wrong(self, what: str) -> ModelFileError:
-        return ModelFileError(self.where, f"holds no valid program ({what})", ANEW)
+        return ModelFileError(self.where, f"holds no valid program ({what})", AGAIN)
 
-    def take(self, form: str) -> tuple[Any, ...]:
-        fields = _fields(form)
+    def take(self, struct_format: str) -> tuple[Any, ...]:
+        fields = _fields(struct_format)
         values = fields.unpack_from(self.section, self.at)
         self.at += fields.size
         return values
@@ -270,16 +270,16 @@ class _Reader:
         channels, rows = shape[-1], math.prod(shape[:-1])
         self.constants += channels * rows
         require(rows > 0, "no planes")
-        require(self.constants <= MOST_CONSTANTS, f"more than {MOST_CONSTANTS} constants")
-        (form,) = self.take("B")
-        if form == EACH:
+        require(self.constants <= MAX_CONSTANTS, f"more than {MAX_CONSTANTS} constants")
+        (encoding,) = self.take("B")
+        if encoding == EACH:
             values = np.frombuffer(self.bytes(4 * rows * channels), "<f4")
-        elif form == ONE:
+        elif encoding == ONE:
             values = np.repeat(np.frombuffer(self.bytes(4 * rows), "<f4"), channels)
-        elif form == HALVES:
+        elif encoding == HALVES:
             values = np.concatenate([self.halves(channels) for _ in range(rows)])
         else:
-            raise self.wrong(f"constants of form {form}")
+            raise self.wrong(f"constants of encoding {encoding}")
         if not np.isfinite(values).all():
             raise self.wrong("a constant is nan or inf")
         return values.astype(np.float32).reshape(shape)
@@ -373,7 +373,7 @@ class _Reader:
 
     def convolution(self, kind: type[Operation], view: View) -> Operation:
         window = self.window()
-        grown = self.take("2B") if kind is Transposed else (0, 0)
+        output_padding = self.take("2B") if kind is Transposed else (0, 0)
         groups, channels = self.take("2H")
         name, bits, planes = self.take("3B")
         if not groups or view.channels % groups or channels % groups:
@@ -382,7 +382,7 @@ class _Reader:
         size = planes * ((count * bits + 7) // 8)
         weights = Weights(WEIGHTS[name], bits, planes, self.bytes(size))
         if kind is Transposed:
-            return Transposed(window, grown, groups, channels, weights, self.floats(channels))
+            return Transposed(window, output_padding, groups, channels, weights, self.floats(channels))
         grid = self.buffers[view.buffer].grid
         inputs = len(grid.gammas) if isinstance(grid, BinaryPlanes) else 1
         m = None if weights.kind in ("f32", "bf16") else self.floats(planes, inputs, channels)

@@ -19,7 +19,7 @@ VERSION = 2
 HEADER = struct.Struct("<8sIIQQQQ")
 DIGEST_BYTES = 32
 HEADER_BYTES = HEADER.size + DIGEST_BYTES
-ANEW = "pack the model again"
+AGAIN = "pack the model again"
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,22 @@ def read_container(content: bytes, where: str) -> Container:
     if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
         raise ModelFileError(where, "is not a packed model", "make one with `pocketseg pack`")
     if len(content) < HEADER_BYTES:
-        raise ModelFileError(where, f"is truncated: {len(content)} bytes are not a whole header", ANEW)
+        raise ModelFileError(where, f"is truncated: {len(content)} bytes are not a whole header", AGAIN)
     _, version, zero, length, *lengths = HEADER.unpack_from(content)
     if version > VERSION:
         raise ModelFileError(where, f"is of version {version}, newer than {VERSION}", "upgrade pocketseg")
     if version < 1 or zero:
-        raise ModelFileError(where, "has a damaged header", ANEW)
+        raise ModelFileError(where, "has a damaged header", AGAIN)
     if length != len(content) or HEADER_BYTES + sum(lengths) != length:
-        raise ModelFileError(where, f"is truncated: its header says {length} bytes, it has {len(content)}", ANEW)
+        raise ModelFileError(where, f"is truncated: its header says {length} bytes, it has {len(content)}", AGAIN)
     body = content[HEADER_BYTES:]
     if content[HEADER.size : HEADER_BYTES] != _digest(content[: HEADER.size], body):
-        raise ModelFileError(where, "was altered: its digest is wrong", ANEW)
+        raise ModelFileError(where, "was altered: its digest is wrong", AGAIN)
     card_end, program_end = lengths[0], lengths[0] + lengths[1]
     try:
         card = json_object(body[:card_end])
     except ValueError as error:
-        raise ModelFileError(where, f"its card cannot be read ({error})", ANEW) from None
+        raise ModelFileError(where, f"its card cannot be read ({error})", AGAIN) from None
     return Container(card, body[card_end:program_end], body[program_end:], version)
 
 

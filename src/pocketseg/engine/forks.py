@@ -1,4 +1,4 @@
-"""Threads belong to the process that started them: what has some is told when it finds itself in a forked child."""
+"""Threads belong to the process that started them: what has some is reported when it finds itself in a forked child."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Threaded(Protocol):
 _living: weakref.WeakSet[Threaded] = weakref.WeakSet()
 
 
-def told_of_forks(owner: Threaded) -> None:
+def call_in_forks(owner: Threaded) -> None:
     """From now on `owner.forked` is called in each forked child, as long as the owner lives."""
     _living.add(owner)
 

@@ -18,7 +18,7 @@ REBUILD = "install pocketseg again; from a checkout: pip install -e ."
 NOT_A_MODEL, TOO_NEW, DAMAGED, TOO_LARGE, BAD_ARGUMENT, NO_MEMORY, NOT_FINITE = range(1, 8)
 
 
-class Facts(ctypes.Structure):
+class Description(ctypes.Structure):
     """pseg_facts."""
 
     _fields_ = [(name, ctypes.c_uint32) for name in ("in_channels", "out_channels", "multiple", "instructions")]
@@ -44,7 +44,7 @@ def library() -> ctypes.CDLL:
     model, floats, size = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
     found.pseg_version.restype = ctypes.c_uint32
     found.pseg_open.argtypes = [ctypes.c_char_p, size, ctypes.POINTER(model)]
-    found.pseg_describe.argtypes = [model, ctypes.POINTER(Facts)]
+    found.pseg_describe.argtypes = [model, ctypes.POINTER(Description)]
     found.pseg_isa.argtypes, found.pseg_isa.restype = [model], ctypes.c_char_p
     found.pseg_kernel.argtypes, found.pseg_kernel.restype = [model, ctypes.c_uint32], ctypes.c_char_p
     found.pseg_kernel_name.argtypes, found.pseg_kernel_name.restype = [ctypes.c_uint32], ctypes.c_char_p

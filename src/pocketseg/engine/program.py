@@ -94,13 +94,13 @@ class Convolution:
 
 @dataclass(frozen=True, eq=False)
 class Transposed:
-    """Transposed convolution in f32; `grown` rows and columns are added at the end (torch's output_padding).
+    """Transposed convolution in f32; `output_padding` rows and columns are added at the end (torch's output_padding).
 
     A sum goes through the taps that reach the pixel, row by row, and through the channels within a tap; then + b.
     """
 
     window: Window
-    grown: tuple[int, int]
+    output_padding: tuple[int, int]
     groups: int
     channels: int
     weights: Weights
@@ -148,7 +148,7 @@ class Bilinear:
     """In f32: left · (1 − u) + right · u for the upper row and the lower, then upper · (1 − v) + lower · v."""
 
     factor: tuple[int, int]
-    corners: bool
+    align_corners: bool
 
 
 @dataclass(frozen=True)

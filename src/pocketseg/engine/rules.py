@@ -38,16 +38,16 @@ from pocketseg.engine.program import (
 )
 from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 
-MOST_WEIGHTS = 2**27
-MOST_CONSTANTS = 2**24
-MOST_CHANNELS = 2**22
-MOST_BUFFERS = 2**14
-MOST_PLANES = 8
+MAX_WEIGHTS = 2**27
+MAX_CONSTANTS = 2**24
+MAX_CHANNELS = 2**22
+MAX_BUFFERS = 2**14
+MAX_PLANES = 8
 # Sums stay exact in f64.
-LARGEST_SUM = 2.0**53
+MAX_SUM = 2.0**53
 # Whole numbers up to here are exact in f32.
-LARGEST_CODE = 2**24
-LARGEST_POWER = 16
+MAX_CODE = 2**24
+MAX_POWER = 16
 # Of a number of each kind of weights.
 BITS = {"f32": (32, 32), "bf16": (16, 16), "integers": (2, 24), "powers": (2, 6), "signs": (1, 1)}
 ON_CODES = ("integers", "powers", "signs")
@@ -73,9 +73,9 @@ def check(program: Program) -> None:
     """
     sides = program.in_channels, program.out_channels, program.multiple
     require(all(sides), "a net without channels")
-    require(len(program.buffers) <= MOST_BUFFERS, f"more than {MOST_BUFFERS} tensors")
+    require(len(program.buffers) <= MAX_BUFFERS, f"more than {MAX_BUFFERS} tensors")
     require(all(buffer.channels for buffer in program.buffers), "a tensor without channels")
-    require(sum(buffer.channels for buffer in program.buffers) <= MOST_CHANNELS, "too many channels")
+    require(sum(buffer.channels for buffer in program.buffers) <= MAX_CHANNELS, "too many channels")
     require(bool(program.instructions), "a net without an end")
     checker = _Checker(program)
     for each in program.instructions:
@@ -90,13 +90,13 @@ def checked(grid: Quantization) -> Quantization:
     """
     match grid:
         case Uniform():
-            order = -LARGEST_CODE <= grid.lowest <= grid.zero_point <= grid.highest <= LARGEST_CODE
+            order = -MAX_CODE <= grid.lowest <= grid.zero_point <= grid.highest <= MAX_CODE
             scales = grid.scale, grid.inverse_scale
             require(order and all(0 < scale < math.inf for scale in scales), "a grid without order")
         case PowersOfTwo():
-            require(1 <= grid.i + grid.f <= LARGEST_POWER, "a grid of too many powers")
+            require(1 <= grid.i + grid.f <= MAX_POWER, "a grid of too many powers")
         case BinaryPlanes():
-            require(1 <= len(grid.gammas) <= MOST_PLANES, "too many planes")
+            require(1 <= len(grid.gammas) <= MAX_PLANES, "too many planes")
             require(all(0 <= gamma < math.inf for gamma in grid.gammas), "a gamma that is negative or not finite")
     return grid
 
@@ -211,7 +211,7 @@ class _Checker:
         require(isinstance(it, Convolution) or (grid is None and not codes), "a transposed convolution of codes")
         of_channel = math.prod(it.window.kernel) * (inside // it.groups)
         self.weights += of_channel * it.channels * it.weights.planes
-        require(self.weights <= MOST_WEIGHTS, f"more than {MOST_WEIGHTS} weights")
+        require(self.weights <= MAX_WEIGHTS, f"more than {MAX_WEIGHTS} weights")
         check_weights(it.weights, of_channel, it.channels, largest(grid) if grid is not None else None)
 
     def step(self, step: Step, channels: int) -> None:
@@ -241,7 +241,7 @@ def check_weights(weights: Weights, of_channel: int, channels: int, codes: int |
     """
     least, most = BITS[weights.kind]
     require(least <= weights.bits <= most, "weights of too many bits")
-    require(1 <= weights.planes <= (MOST_PLANES if weights.kind == "signs" else 1), "too many planes")
+    require(1 <= weights.planes <= (MAX_PLANES if weights.kind == "signs" else 1), "too many planes")
     if weights.kind == "f32":
         require(bool(np.isfinite(np.frombuffer(weights.data, "<f4")).all()), "a weight is nan or inf")
         return
@@ -253,13 +253,13 @@ def check_weights(weights: Weights, of_channel: int, channels: int, codes: int |
     plane = len(weights.data) // weights.planes
     ends = weights.data[plane - 1 :: plane]
     require(all(end >> (8 - padding) == 0 for end in ends), "padding bits are set")
-    highest = {"integers": 2 ** (weights.bits - 1), "powers": 2 ** (LARGEST_POWER - 1), "signs": 1}[weights.kind]
-    may_overflow = codes is not None and float(highest * of_channel) * float(codes) > LARGEST_SUM
-    if may_overflow or (weights.kind == "powers" and 2 ** (weights.bits - 1) > LARGEST_POWER):
+    highest = {"integers": 2 ** (weights.bits - 1), "powers": 2 ** (MAX_POWER - 1), "signs": 1}[weights.kind]
+    may_overflow = codes is not None and float(highest * of_channel) * float(codes) > MAX_SUM
+    if may_overflow or (weights.kind == "powers" and 2 ** (weights.bits - 1) > MAX_POWER):
         for numbers in _numbers(weights, of_channel, channels):
             require(bool((numbers <= highest).all()), "a power that is too large")
             total = float(numbers.sum(1).max())
-            require(codes is None or total * float(codes) <= LARGEST_SUM, "sums that do not fit 53 bits")
+            require(codes is None or total * float(codes) <= MAX_SUM, "sums that do not fit 53 bits")
 
 
 def _numbers(weights: Weights, of_channel: int, channels: int) -> Iterator[NDArray[np.float64]]:

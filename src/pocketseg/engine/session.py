@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pocketseg import memory
 from pocketseg.engine import library as native
-from pocketseg.engine.container import ANEW
-from pocketseg.engine.forks import told_of_forks
+from pocketseg.engine.container import AGAIN
+from pocketseg.engine.forks import call_in_forks
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, PocketsegError
 
-MOST_THREADS = 256
+MAX_THREADS = 256
 
 
 class Session:
@@ -39,7 +39,7 @@ class Session:
         out_channels: planes of logits.
         multiple: height and width are multiples of it.
         isa: whose kernels run.
-        kernels: of each instruction, such as `avx512/convolution_codes`; "" where it is done inside of its neighbour.
+        kernels: of each instruction, such as `avx512/convolution_codes`; "" where it is done inside of its neighbor.
     """
 
     _model: ctypes.c_void_p
@@ -49,18 +49,22 @@ class Session:
     _arena: NDArray[np.uint8] | None
 
     def __init__(self, content: bytes, where: str, threads: int = 1) -> None:
-        if not 1 <= threads <= MOST_THREADS:
-            raise DataError(f"{threads} threads", "cannot be", f"take 1 to {MOST_THREADS}")
+        if not 1 <= threads <= MAX_THREADS:
+            raise DataError(f"{threads} threads", "cannot be", f"take 1 to {MAX_THREADS}")
         self.where, self.threads = where, threads
         self._content = content
         self._library = native.library()
         self._open()
-        told_of_forks(self)
-        facts = native.Facts()
-        self._check(self._library.pseg_describe(self._model, ctypes.byref(facts)))
-        self.in_channels, self.out_channels, self.multiple = facts.in_channels, facts.out_channels, facts.multiple
+        call_in_forks(self)
+        description = native.Description()
+        self._check(self._library.pseg_describe(self._model, ctypes.byref(description)))
+        self.in_channels, self.out_channels, self.multiple = (
+            description.in_channels,
+            description.out_channels,
+            description.multiple,
+        )
         self.isa: str = self._library.pseg_isa(self._model).decode()
-        kernels = (self._library.pseg_kernel(self._model, number) for number in range(facts.instructions))
+        kernels = (self._library.pseg_kernel(self._model, number) for number in range(description.instructions))
         self.kernels: tuple[str, ...] = tuple(name.decode() for name in kernels)
 
     def __reduce__(self) -> tuple[type[Session], tuple[bytes, str, int]]:
@@ -135,7 +139,7 @@ class Session:
     def _error(self, status: int, what: str) -> PocketsegError:
         match status:
             case native.NOT_A_MODEL | native.DAMAGED:
-                return ModelFileError(self.where, what, ANEW)
+                return ModelFileError(self.where, what, AGAIN)
             case native.TOO_NEW:
                 return ModelFileError(self.where, what, "upgrade pocketseg")
             case native.NO_MEMORY:
@@ -149,4 +153,4 @@ class Session:
         return DataError(self.where, what, "give an image of another size")
 
 
-JOINED = "within its neighbour"
+JOINED = "within its neighbor"

@@ -32,7 +32,7 @@ TURN_S = 0.03
 # Where a call takes longer, a turn is one call, and there are a few of them.
 SLOW_S = 0.15
 # After this the search ends with what it has.
-MOST_S = 300.0
+MAX_S = 300.0
 SCALAR = "scalar"
 
 
@@ -108,7 +108,7 @@ def tuned(
 
 
 class _Search:
-    """One instruction after the other, the last first: one that is freed from its neighbour comes after it."""
+    """One instruction after the other, the last first: one that is freed from its neighbor comes after it."""
 
     def __init__(
         self, program: Program, card: Mapping[str, Any], where: str, size: tuple[int, int], threads: int
@@ -129,13 +129,13 @@ class _Search:
         return Session(self.content(kernels), self.where, self.threads)
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
-        ends = time.monotonic() + MOST_S
+        ends = time.monotonic() + MAX_S
         choices = self.choices()
         for done, (number, name) in enumerate(choices, 1):
             if time.monotonic() > ends:
-                log.warning("%s: %d of %d kernels were tried in %.0f s", self.where, done - 1, len(choices), MOST_S)
+                log.warning("%s: %d of %d kernels were tried in %.0f s", self.where, done - 1, len(choices), MAX_S)
                 return
-            # What is done inside of its neighbour waits until the neighbour is better off alone.
+            # What is done inside of its neighbor waits until the neighbor is better off alone.
             if self.best.kernels[number] not in ("", name):
                 self.attempt(number, name)
             if progress:

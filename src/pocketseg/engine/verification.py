@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.engine.container import ANEW
+from pocketseg.engine.container import AGAIN
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
 
 Array = NDArray[np.float32]
 
 SEED = 1
-SMALLEST_SIDE = 32
+MIN_SIDE = 32
 KEPT = 64
-LARGEST_SIDE = 1024
+MAX_SIDE = 1024
 # Of all generated images together: they are made one value after the other.
-MOST_VALUES = 2**22
+MAX_VALUES = 2**22
 # Of the largest logit, or of 1 where that is smaller.
 TOLERANCE = 1e-4
 
@@ -63,7 +63,7 @@ def generated(channels: int, height: int, width: int, seed: int = SEED) -> Array
 
 def recorded(session: Session, exact: bool) -> dict[str, Any]:
     """What a file keeps to be verified by."""
-    side = -(-SMALLEST_SIDE // session.multiple) * session.multiple
+    side = -(-MIN_SIDE // session.multiple) * session.multiple
     sizes = [[side, side], [side, side + session.multiple]]
     logits = _logits(session, sizes)
     if exact:
@@ -87,7 +87,7 @@ def verified(session: Session, record: Mapping[str, Any]) -> Verified:
     try:
         sizes, seed = [(_whole(height), _whole(width)) for height, width in record["sizes"]], _whole(record["seed"])
         pixels = sum(height * width for height, width in sizes)
-        if not sizes or any(max(size) > LARGEST_SIDE for size in sizes) or pixels * session.in_channels > MOST_VALUES:
+        if not sizes or any(max(size) > MAX_SIDE for size in sizes) or pixels * session.in_channels > MAX_VALUES:
             raise ValueError("sizes")
         logits = _logits(session, sizes, seed)
         if record["kind"] == "exact":
@@ -100,7 +100,7 @@ def verified(session: Session, record: Mapping[str, Any]) -> Verified:
             raise ValueError("tolerance")
         return _near(session, [_some(each) for each in logits], wanted, tolerance)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(session.where, f"holds no valid verification ({error!r})", ANEW) from error
+        raise ModelFileError(session.where, f"holds no valid verification ({error!r})", AGAIN) from error
 
 
 def _same_bytes(session: Session, logits: list[Array], wanted: str) -> Verified:

@@ -2,11 +2,11 @@
 
 from pocketseg.evaluation.choose import choose_rules
 from pocketseg.evaluation.compare import Comparison, compare_scores
-from pocketseg.evaluation.measures import METRICS, Choice
+from pocketseg.evaluation.measures import METRICS, MetricConfig
 from pocketseg.evaluation.scores import (
-    Answer,
     CaseScore,
     MetricSummary,
+    Prediction,
     Respond,
     Summary,
     asking,
@@ -23,11 +23,11 @@ from pocketseg.evaluation.strata import by_group, by_size, free_response_table, 
 
 __all__ = [
     "METRICS",
-    "Answer",
     "CaseScore",
-    "Choice",
     "Comparison",
+    "MetricConfig",
     "MetricSummary",
+    "Prediction",
     "Respond",
     "Summary",
     "asking",

@@ -69,34 +69,36 @@ def choose_rules(
     """
     several: dict[float, list[_Measured]] = {}
     areas = []
-    for probability, truth in cases:
-        areas.append(truth.size)
+    for probability, reference in cases:
+        areas.append(reference.size)
         thresholds = THRESHOLDS if "threshold" in auto and probability.shape[2] == 1 else (rules.threshold,)
         for threshold in thresholds:
-            several.setdefault(threshold, []).extend(_measure(probability, truth, threshold, rules.fill_holes))
+            several.setdefault(threshold, []).extend(_measure(probability, reference, threshold, rules.fill_holes))
     area = float(np.median(areas))
     peaks = PEAKS if "min_peak" in auto else (rules.min_peak,)
     sizes = [round(share * area) for share in SIZES] if "min_pixels" in auto else [rules.min_pixels]
-    judged = []
+    evaluated = []
     for threshold, peak, size in product(several, peaks, sizes):
         candidate = replace(rules, threshold=threshold, min_peak=peak, min_pixels=size)
         dice = np.array([measured.dice(candidate) for measured in several[threshold]])
         positive = np.array([measured.reference > 0 for measured in several[threshold]])
         found = float(dice[positive].mean()) if positive.any() else 0.0
-        judged.append((candidate, float(dice.mean()), found))
-    most = max(found for _, _, found in judged)
+        evaluated.append((candidate, float(dice.mean()), found))
+    most = max(found for _, _, found in evaluated)
     # The grid begins with the mildest, and max keeps the first of equals.
-    useful = [entry for entry in judged if entry[2] >= KEPT * most] if most else judged[:1]
+    useful = [entry for entry in evaluated if entry[2] >= KEPT * most] if most else evaluated[:1]
     highest = max(dice for _, dice, _ in useful)
     best, mean, _ = max((entry for entry in useful if entry[1] >= highest - TOLERANCE), key=lambda entry: entry[2])
     return best, mean
 
 
-def _measure(probability: Probability, truth: NDArray[np.uint8], threshold: float, fill: bool) -> Iterable[_Measured]:
+def _measure(
+    probability: Probability, reference: NDArray[np.uint8], threshold: float, fill: bool
+) -> Iterable[_Measured]:
     winner = threshold_or_argmax(probability, threshold)
     for index in range(1, probability.shape[2] + 1):
-        mask, reference = winner == index, truth == index
+        mask, reference = winner == index, reference == index
         labels, count = label_components(fill_holes(mask) if fill else mask)
         sizes, peaks = component_sizes_and_peaks(labels, count, probability[:, :, index - 1])
         right = np.bincount(labels[reference], minlength=count + 1)[1:]
-        yield _Measured(sizes, peaks, right, int(reference.sum()), truth.size)
+        yield _Measured(sizes, peaks, right, int(reference.sum()), reference.size)

@@ -29,7 +29,7 @@ DEFAULT = ("dice", "iou", "precision", "recall", "hd95", "assd")
 
 
 @dataclass(frozen=True)
-class Choice:
+class MetricConfig:
     """What is to be measured.
 
     Attributes:
@@ -38,7 +38,7 @@ class Choice:
         lesion_iou: from which intersection over union on an object counts as found.
 
     Raises:
-        RecipeError: names that are unknown, all told at once.
+        RecipeError: names that are unknown, all reported at once.
     """
 
     metrics: tuple[str, ...] = DEFAULT
@@ -76,14 +76,14 @@ class Pair:
         reference: bool (h, w).
         probability: float32 (h, w), where the model gives one.
         spacing: pixel size (row, column) in mm; None gives distances in pixels.
-        choice: tolerance and rule of the objects.
+        config: tolerance and rule of the objects.
     """
 
     prediction: NDArray[np.bool_]
     reference: NDArray[np.bool_]
     probability: NDArray[np.float32] | None
     spacing: tuple[float, float] | None
-    choice: Choice
+    config: MetricConfig
 
     @cached_property
     def overlap(self) -> Overlap:
@@ -95,7 +95,7 @@ class Pair:
 
     @cached_property
     def objects(self) -> Detection:
-        return detect(self.prediction, self.reference, min_iou=self.choice.lesion_iou, probability=self.probability)
+        return detect(self.prediction, self.reference, min_iou=self.config.lesion_iou, probability=self.probability)
 
     @cached_property
     def rand(self) -> Rand:
@@ -140,8 +140,8 @@ METRICS: dict[str, Metric] = {
     "hd95": Metric(lambda pair: pair.surface.hd95, kind="distance"),
     "asd": Metric(lambda pair: pair.surface.asd, kind="distance"),
     "assd": Metric(lambda pair: pair.surface.assd, kind="distance"),
-    "surface_dice": Metric(lambda pair: pair.surface.surface_dice(pair.choice.tolerance)),
-    "boundary_f1": Metric(lambda pair: pair.surface.boundary_f1(pair.choice.tolerance)),
+    "surface_dice": Metric(lambda pair: pair.surface.surface_dice(pair.config.tolerance)),
+    "boundary_f1": Metric(lambda pair: pair.surface.boundary_f1(pair.config.tolerance)),
     "lesion_recall": Metric(lambda pair: pair.objects.recall),
     "lesion_precision": Metric(lambda pair: pair.objects.precision),
     "lesion_f1": Metric(lambda pair: pair.objects.f1),

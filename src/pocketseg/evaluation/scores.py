@@ -3,7 +3,7 @@
 The rule for empty masks, written once. Shares such as Dice: a case whose reference is empty counts 1 in the mean over
 all cases when nothing is predicted and 0 when something is (a false alarm); it is left out of the mean over positive
 cases. A missed object counts 0 in both. Distances such as HD95: a miss counts the image's diagonal; a false alarm has
-no distance, its area is told instead. Both means are always given, with the numbers of misses and false alarms.
+no distance, its area is reported instead. Both means are always given, with the numbers of misses and false alarms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
 from pocketseg.errors import DataError, Problem, RunError
-from pocketseg.evaluation.measures import Choice, Pair, metric
+from pocketseg.evaluation.measures import MetricConfig, Pair, metric
 from pocketseg.files import write_atomically, write_json
 from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
 from pocketseg.predictors import Predictor
@@ -31,23 +31,23 @@ MIXED = "mm and px"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What a model says of an image: class indices (h, w), and where it has them probabilities (h, w, k)."""
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.float32] | None = None
 
 
-# A case and its image to the answer that is judged.
-Respond = Callable[[Case, NDArray[np.generic]], Answer]
+# A case and its image to the prediction that is evaluated.
+Respond = Callable[[Case, NDArray[np.generic]], Prediction]
 
 
 def asking(predictor: Predictor) -> Respond:
     """A predictor's answers, the image seen once."""
 
-    def respond(case: Case, image: NDArray[np.generic]) -> Answer:
+    def respond(case: Case, image: NDArray[np.generic]) -> Prediction:
         probability = predictor.predict(image, case.spacing_mm)
-        return Answer(predictor.pipeline.mask(probability), probability)
+        return Prediction(predictor.pipeline.mask(probability), probability)
 
     return respond
 
@@ -57,7 +57,7 @@ class CaseScore:
     """How one class of one case was segmented; nan where a metric has no value.
 
     Attributes:
-        case, group, label, class_name: what was judged.
+        case, group, label, class_name: what was evaluated.
         outcome: a miss and a false alarm are counted apart.
         dice, iou, precision, recall: nan where reference and prediction are both empty.
         reference_pixels, predicted_pixels: sizes.
@@ -144,34 +144,34 @@ def score_cases(
     respond: Respond,
     classes: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
-    choice: Choice | None = None,
+    config: MetricConfig | None = None,
 ) -> list[CaseScore]:
-    """Judge a part of the data.
+    """Evaluate a part of the data.
 
     Args:
         cases: the data set the part is of.
-        part: the cases to judge.
-        respond: gives the answer to be judged.
+        part: the cases to evaluate.
+        respond: gives the prediction to be evaluated.
         classes: names of the foreground classes.
         progress: called with (done, of) after each case.
-        choice: what to measure; default: `Choice()`.
+        config: what to measure; default: `MetricConfig()`.
 
     Raises:
-        DataError: every case that could not be predicted or whose mask has another size, told together.
+        DataError: every case that could not be predicted or whose mask has another size, reported together.
         EnvironmentProblem: a chosen metric needs SciPy, which is not installed.
     """
     rows: list[CaseScore] = []
     problems: list[Problem] = []
     for done, case in enumerate(part, start=1):
         try:
-            truth = cases.mask(case)
-            answer = respond(case, cases.image(case))
-            if answer.mask.shape != truth.shape:
-                sizes = [f"{shape[0]}×{shape[1]}" for shape in (answer.mask.shape, truth.shape)]
+            reference = cases.mask(case)
+            prediction = respond(case, cases.image(case))
+            if prediction.mask.shape != reference.shape:
+                sizes = [f"{shape[0]}×{shape[1]}" for shape in (prediction.mask.shape, reference.shape)]
                 what = f"the predicted mask is {sizes[0]}, the reference {sizes[1]}"
                 raise DataError(case.name, what, "predict at the image's own size")
             for index, name in enumerate(classes, start=1):
-                rows.append(_score(case, truth, answer, index, name, choice or Choice()))
+                rows.append(_score(case, reference, prediction, index, name, config or MetricConfig()))
         except DataError as error:
             problems += error.about(case.image.where).problems
         if progress:
@@ -181,9 +181,11 @@ def score_cases(
     return rows
 
 
-def _score(case: Case, truth: NDArray[np.uint8], answer: Answer, index: int, name: str, choice: Choice) -> CaseScore:
-    probability = None if answer.probability is None else answer.probability[:, :, index - 1]
-    pair = Pair(answer.mask == index, truth == index, probability, case.spacing_mm, choice)
+def _score(
+    case: Case, reference: NDArray[np.uint8], prediction: Prediction, index: int, name: str, config: MetricConfig
+) -> CaseScore:
+    probability = None if prediction.probability is None else prediction.probability[:, :, index - 1]
+    pair = Pair(prediction.mask == index, reference == index, probability, case.spacing_mm, config)
     found = pair.overlap
     return CaseScore(
         case=case.name,
@@ -199,18 +201,18 @@ def _score(case: Case, truth: NDArray[np.uint8], answer: Answer, index: int, nam
         predicted_pixels=found.true_positive + found.false_positive,
         unit="mm" if case.spacing_mm else "px",
         pixel_area=math.prod(case.spacing_mm) if case.spacing_mm else 1.0,
-        more={name: _value(pair, name) for name in choice.metrics if name not in ALWAYS},
-        objects=pair.objects if any(name.startswith("lesion_") for name in choice.metrics) else None,
+        more={name: _value(pair, name) for name in config.metrics if name not in ALWAYS},
+        objects=pair.objects if any(name.startswith("lesion_") for name in config.metrics) else None,
     )
 
 
 def _value(pair: Pair, name: str) -> float:
     """A metric by name, with the penalty where a distance has none."""
-    asked = metric(name)
-    if asked.kind == "distance" and pair.overlap.outcome != "scored":
+    wanted = metric(name)
+    if wanted.kind == "distance" and pair.overlap.outcome != "scored":
         missed = pair.overlap.outcome == "miss"
         return diagonal(pair.reference.shape, pair.spacing) if missed else math.nan
-    return asked.value(pair)
+    return wanted.value(pair)
 
 
 def summarize(rows: Sequence[CaseScore], part: str) -> list[Summary]:
@@ -252,9 +254,9 @@ def _summary(rows: Sequence[CaseScore], part: str, name: str) -> Summary:
 
 
 def _metric_summary(rows: Sequence[CaseScore], name: str) -> MetricSummary:
-    asked = metric(name)
-    units = {row.unit for row in rows} if asked.kind == "distance" else {""}
-    rows = [row for row in rows if asked.over == "all" or row.outcome in ("scored", "miss")]
+    wanted = metric(name)
+    units = {row.unit for row in rows} if wanted.kind == "distance" else {""}
+    rows = [row for row in rows if wanted.over == "all" or row.outcome in ("scored", "miss")]
     values = [row.values[name] for row in rows] if len(units) == 1 else []
     groups = [row.group for row in rows][: len(values)]
     found = [value for row, value in zip(rows, values, strict=False) if row.outcome == "scored"]
@@ -326,7 +328,7 @@ def read_summaries(path: Path) -> list[Summary]:
     try:
         return [_summary_of(row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(str(path), f"is damaged ({error})", "remove it, and --resume judges again") from error
+        raise RunError(str(path), f"is damaged ({error})", "remove it, and --resume evaluates again") from error
 
 
 def _summary_of(row: dict[str, Any]) -> Summary:

@@ -245,7 +245,7 @@ def unlabelled_cases(section: TeacherSection, channels: int) -> list[Case]:
     """Cases without masks, all of them read once.
 
     Raises:
-        DataError: no image, one that cannot be read, or another number of channels; all told together.
+        DataError: no image, one that cannot be read, or another number of channels; all reported together.
     """
     from pocketseg.training.teachers import UNLABELLED
 
@@ -278,12 +278,12 @@ def unlabelled_cases(section: TeacherSection, channels: int) -> list[Case]:
 
 
 def refuse_test_images(joining: Sequence[Case], test: Sequence[Case]) -> None:
-    """Images that will judge a net are not to train it, not even without their masks."""
+    """Images that will evaluate a net are not to train it, not even without their masks."""
     if not joining:
         return
-    judged = {sha256_of(case.image.path): case.name for case in test}
+    evaluated = {sha256_of(case.image.path): case.name for case in test}
     for case in joining:
-        name = judged.get(sha256_of(case.image.path))
+        name = evaluated.get(sha256_of(case.image.path))
         if name is not None:
             raise DataError(
                 case.image.where,
@@ -302,17 +302,17 @@ class Distillation:
     stage: str
     objective: DistillationObjective
     identity: list[str]
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     why: str
     verifiable: bool
 
     def tell(self) -> None:
         """Who teaches, how, and what could not be checked."""
-        log.info("stage %s learns from %s; %s", self.stage, ", ".join(self.facts["files"]), self.why)
+        log.info("stage %s learns from %s; %s", self.stage, ", ".join(self.metadata["files"]), self.why)
         if not self.verifiable:
             log.warning(
                 "stage %s: nobody can tell which cases %s learned from; if the test cases are among them, the result "
-                "will be too optimistic", self.stage, self.facts["files"][0],
+                "will be too optimistic", self.stage, self.metadata["files"][0],
             )  # fmt: skip
         if self.objective.unlabelled:
             log.info("stage %s: %d unlabelled images join", self.stage, len(self.objective.unlabelled))
@@ -359,7 +359,7 @@ def prepare_distillation(
         if chosen == "cached":
             planes = _cached(teacher, samples, taught, folder, device).planes
             teacher = None
-    facts = {
+    metadata = {
         "files": [str(path) for path in source.files],
         "sha256": digests or [sha256_of(path) for path in source.files],
         "outputs": chosen,
@@ -368,7 +368,7 @@ def prepare_distillation(
     }
     objective = DistillationObjective(teacher, planes, plan.student.stage.distil, hints, joining)
     identity = ([_digest(joining)] if joining else []) + digests
-    return Distillation(plan.student.stage.name, objective, identity, facts, why, source.verifiable)
+    return Distillation(plan.student.stage.name, objective, identity, metadata, why, source.verifiable)
 
 
 def _running(
@@ -422,14 +422,14 @@ def _outputs(
     few = list(samples.part[: stage.batch])
     maps = _cached(teacher, samples, few, folder, device)
     size = samples.pipeline.size
-    asked = _seconds(lambda: _ask(teacher, samples, few, device))
+    live = _seconds(lambda: _predict(teacher, samples, few, device))
     read = _seconds(lambda: [maps.planes(case, size) for case in few])
-    chosen = "cached" if read < asked else "live"
+    chosen = "cached" if read < live else "live"
     per = 1000 / len(few)
-    write_atomically(kept, json.dumps({"outputs": chosen, "live_ms": asked * per, "cached_ms": read * per}) + "\n")
+    write_atomically(kept, json.dumps({"outputs": chosen, "live_ms": live * per, "cached_ms": read * per}) + "\n")
     return (
         chosen,
-        f"{chosen}: no sample changes, and an answer takes {asked * per:.2f} ms live, {read * per:.2f} ms cached",
+        f"{chosen}: no sample changes, and an answer takes {live * per:.2f} ms live, {read * per:.2f} ms cached",
     )
 
 
@@ -443,12 +443,12 @@ def _seconds(work: Any) -> float:
     return min(found)
 
 
-def _ask(teacher: Teacher, samples: Samples, cases: Sequence[Case], device: torch.device) -> None:
+def _predict(teacher: Teacher, samples: Samples, cases: Sequence[Case], device: torch.device) -> None:
     import numpy as np
     import torch
 
     images = torch.from_numpy(np.stack([samples.prepared(case)[0] for case in cases])).to(device)
-    teacher.answer(images)[0].cpu()  # waits for the device
+    teacher.predict(images)[0].cpu()  # waits for the device
 
 
 def _cached(
@@ -462,7 +462,7 @@ def _cached(
     ours = samples.pipeline
 
     def forward(batch: Any) -> Any:
-        return teacher.answer(torch.from_numpy(batch).to(device))[0].cpu().numpy()
+        return teacher.predict(torch.from_numpy(batch).to(device))[0].cpu().numpy()
 
     for case in cases:
         if (folder.teacher / f"{case.name}.npy").exists():

@@ -63,7 +63,7 @@ class Start:
                 level = logging.DEBUG if what == "taken" else logging.INFO
                 log.log(level, "stage %s, %s: %s", self.stage, what, ", ".join(map(ascii, names)))
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """For the manifest."""
         return {"file": str(self.file), "sha256": self.sha256, "taken": len(self.taken.names)}
 

@@ -1,4 +1,4 @@
-"""Who is told about a training: the log, TensorBoard, and whoever called."""
+"""Who is informed about a training: the log, TensorBoard, and whoever called."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class EpochLines:
 
 
 class Several:
-    """Listeners that are told one after another."""
+    """Listeners that are called one after another."""
 
     def __init__(self, *listeners: Listener) -> None:
         self.listeners = listeners
@@ -77,7 +77,7 @@ class Several:
 
 
 class Labelled(Several):
-    """A listener that is told what a stage belongs to."""
+    """A listener that is informed what a stage belongs to."""
 
     def __init__(self, label: str, listener: Listener) -> None:
         super().__init__(listener)
@@ -88,10 +88,10 @@ class Labelled(Several):
 
 
 @contextmanager
-def told(
+def listeners(
     fold: int, folder: Path, logs: Sequence[str], examples: Examples, listener: Listener | None
 ) -> Iterator[Listener]:
-    """Everybody who is told about the training of a stage.
+    """Everybody who is informed about the training of a stage.
 
     Args:
         fold: its number.

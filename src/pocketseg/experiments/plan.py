@@ -29,7 +29,7 @@ from pocketseg.recipes.schema import DataSection, PostprocessSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import make_split, open_cases, reading_of
 
-# Told (what, done, of) while something long goes on that is not a training.
+# Called with (what, done, of) while something long goes on that is not a training.
 Progress = Callable[[str, int, int], None]
 Stamps = Mapping[Path, tuple[int, int]]
 
@@ -139,9 +139,9 @@ def plan_run(
         PocketsegError: a split, channels, weights, starts or teachers that do not fit.
     """
     cases, checked = data.cases, data.checked
-    whole = make_split(recipe.split, cases, checked.twins, split, run if begun else None)
+    whole = make_split(recipe.split, cases, checked.duplicates, split, run if begun else None)
     folds = {number: whole.fold(number) for number in (range(len(whole.folds)) if fold is None else [fold])}
-    split_groups = [finding.problem for finding in split_findings(whole, checked.twins, (), "the split")]
+    split_groups = [finding.problem for finding in split_findings(whole, checked.duplicates, (), "the split")]
     if split_groups:
         raise DataError.of(split_groups)
     if recipe.data.drop_empty == "train":

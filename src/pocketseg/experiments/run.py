@@ -28,7 +28,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.experiments.distillation import Distillation, prepare_distillation
 from pocketseg.experiments.initialization import Start
-from pocketseg.experiments.listeners import Labelled, told
+from pocketseg.experiments.listeners import Labelled, listeners
 from pocketseg.experiments.manifest import begin_run, check_out, finish_run, path_bytes, refuse_begun
 from pocketseg.experiments.plan import FoldPlan, Progress, RunPlan, StagePlan, open_data, plan_run
 from pocketseg.experiments.stage_figures import draw_examples, draw_stage
@@ -38,7 +38,7 @@ from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe, StageSection, dump_recipe
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, inspect_model
-from pocketseg.runs.opening import metric_choice
+from pocketseg.runs.opening import metric_config
 from pocketseg.runs.packed import pack_model
 from pocketseg.runs.results import can_list, list_run
 from pocketseg.runs.source import ModelSource
@@ -65,7 +65,7 @@ class Trial:
         values: dotted key -> value of what is varied.
         run: its folder, a run folder like any other.
         error: why it failed; empty where it is finished.
-        summaries: of the folds that are judged.
+        summaries: of the folds that are evaluated.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the run lies and how it was judged, one summary for each fold, part and class.
+    """Where the run lies and how it was evaluated, one summary for each fold, part and class.
 
     A sweep has no summaries of its own but trials, failed ones included.
     """
@@ -199,8 +199,8 @@ class RunTraining:
             return []
         self._obey()
         self._pack_fold(fold.number)
-        # The last that is written of a fold: where it is judged, nothing of it is left to do.
-        return self._judge(fold)
+        # The last that is written of a fold: where it is evaluated, nothing of it is left to do.
+        return self._evaluate(fold)
 
     def _obey(self) -> None:
         """Stop where a signal asked to, between two things that are kept.
@@ -279,7 +279,7 @@ class RunTraining:
         listener = (
             Labelled(f"fold {number}", self.listener) if self.listener and len(self.plan.folds) > 1 else self.listener
         )
-        with told(number, folder.path, self.logs, examples, listener) as training.listener, memory.named(
+        with listeners(number, folder.path, self.logs, examples, listener) as training.listener, memory.named(
             f"stage {stage.name!r}", "a batch of {} at {}×{}".format(stage.batch, *model.pipeline.size),
             f"--set stages.*.batch={max(1, stage.batch // 2)}, or a smaller data.size or net",
         ):  # fmt: skip
@@ -294,7 +294,7 @@ class RunTraining:
     def _quantize(
         self, model: Model, stage: StageSection, samples: Samples, validation: Sequence[Case], folder: StageFolder
     ) -> None:
-        """Put quantisers into a stage's net and calibrate them on its first training samples, not augmented."""
+        """Put quantizers into a stage's net and calibrate them on its first training samples, not augmented."""
         from pocketseg.training.sensitivity import spare_layers
 
         assert stage.quant is not None
@@ -382,8 +382,8 @@ class RunTraining:
         with self.run.manifest_changed() as manifest:
             manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
                 {"net": model.net_options, "parameters": count, "precision": precision}
-                | ({"start": start.facts()} if start else {})
-                | ({"teacher": distillation.facts} if distillation else {})
+                | ({"start": start.metadata()} if start else {})
+                | ({"teacher": distillation.metadata} if distillation else {})
             )
 
     def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
@@ -406,7 +406,7 @@ class RunTraining:
         chosen, dice = choose_rules(start, auto, pairs)
         model.pipeline = replace(model.pipeline, postprocess=chosen)
         model.net.cpu()
-        model.save(best, model.facts)
+        model.save(best, model.metadata)
         self._pack(model, best)
         log.info(
             "stage %s: best epoch %d; rules chosen on validation (mean Dice %.4f with empty masks): %s",
@@ -414,13 +414,13 @@ class RunTraining:
         )  # fmt: skip
 
     def _pack(self, model: Model, best: Path) -> None:
-        """A quantised model is stored once more in the bits it needs."""
+        """A quantized model is stored once more in the bits it needs."""
         if model.quant is not None:
             packed = StageFolder(best.parent).packed
             model.save_packed(packed)
             log.info("%s: %s bytes", packed, f"{packed.stat().st_size:,}")
 
-    def _judge(self, fold: FoldPlan) -> list[Summary]:
+    def _evaluate(self, fold: FoldPlan) -> list[Summary]:
         """Score every stage that learned to segment; what the last one found is the fold's result."""
         *earlier, last = (plan.section for plan in fold.stages)
         for stage in earlier:
@@ -443,8 +443,8 @@ class RunTraining:
                 chosen,
                 asking(predictor),
                 self.plan.pipeline.classes,
-                self._progress(f"judging {stage.name}, {part}"),
-                metric_choice(self.recipe.evaluate),
+                self._progress(f"evaluating {stage.name}, {part}"),
+                metric_config(self.recipe.evaluate),
             )
             write_scores(rows, self.run.scores_file(number, part, place))
             summaries += summarize(rows, part)

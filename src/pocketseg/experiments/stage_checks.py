@@ -1,4 +1,4 @@
-"""What the rooms of nets and quantisers say of a recipe's stage before it is trained."""
+"""What the rooms of nets and quantizers say of a recipe's stage before it is trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pocketseg.training.hints import frozen_layers
 
 
 def check_stage(stage: Mapping[str, Any], where: str) -> list[Problem]:
-    """Everything wrong with a stage's net, its quantisation and its frozen layers; `where` is the stage's key."""
+    """Everything wrong with a stage's net, its quantization and its frozen layers; `where` is the stage's key."""
     net, quant = stage.get("net"), stage.get("quant")
     problems = check_net(net, f"{where}.net") if isinstance(net, Mapping) else []
     problems += check_quant(quant, f"{where}.quant") if isinstance(quant, Mapping) else []

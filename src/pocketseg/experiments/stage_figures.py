@@ -25,11 +25,11 @@ EXAMPLES = 8
 
 def panel(cases: Cases, case: Case, predictor: Predictor) -> Panel:
     """A case with its reference and its prediction, and the Dice of any foreground as caption."""
-    image, truth = cases.image(case), cases.mask(case)
+    image, reference = cases.image(case), cases.mask(case)
     prediction = predictor.mask(image, case.spacing_mm)
-    found = overlap(prediction > 0, truth > 0)
+    found = overlap(prediction > 0, reference > 0)
     caption = f"Dice {found.dice:.2f}" if found.outcome == "scored" else found.outcome
-    return Panel(case.name, caption, image, truth, prediction)
+    return Panel(case.name, caption, image, reference, prediction)
 
 
 def draw_stage(folder: StageFolder, title: str, cases: Cases, validation: Sequence[Case]) -> None:
@@ -48,8 +48,8 @@ def draw_examples(
     """Name and picture of some validation cases with the contours of reference and prediction, uint8 (h, w, 3)."""
     predictor = model.predictor(device)
     for case in _shown(validation):
-        image, truth = cases.image(case), cases.mask(case)
-        yield case.name, overlay(image, predictor.mask(image), truth, classes=len(model.pipeline.classes))
+        image, reference = cases.image(case), cases.mask(case)
+        yield case.name, overlay(image, predictor.mask(image), reference, classes=len(model.pipeline.classes))
 
 
 def _shown(validation: Sequence[Case]) -> list[Case]:

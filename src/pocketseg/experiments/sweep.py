@@ -18,7 +18,7 @@ from pocketseg.experiments.manifest import changed_since
 from pocketseg.experiments.plan import OpenedData, Progress, open_data, plan_run
 from pocketseg.experiments.run import TrainResult, Trial, train_run
 from pocketseg.experiments.stopping import stop_on_signals
-from pocketseg.experiments.workers import LocalWorkers, RayWorkers, Task, Workers, do_all, told
+from pocketseg.experiments.workers import LocalWorkers, RayWorkers, Task, Workers, do_all, format_error
 from pocketseg.files import resolved, write_atomically
 from pocketseg.recipes import Sweep, Variant, dump_recipe
 from pocketseg.reporting import SweepPoint, save_sweep
@@ -46,9 +46,9 @@ class _Trial:
     errors: dict[int, str] = field(default_factory=dict)
 
     def left(self) -> list[int]:
-        """Folds that are not judged yet."""
-        judged = set(self.run.judged())
-        return [fold for fold in self.folds if fold not in judged]
+        """Folds that are not evaluated yet."""
+        evaluated = set(self.run.evaluated())
+        return [fold for fold in self.folds if fold not in evaluated]
 
     @property
     def error(self) -> str:
@@ -179,7 +179,7 @@ def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> 
 
 
 class SweepProgress:
-    """The trainings under way: who ended, the table, and what is told."""
+    """The trainings under way: who ended, the table, and what is reported."""
 
     def __init__(
         self, home: RunFolder, sweep: Sweep, trials: Sequence[_Trial], tasks: int, progress: Progress | None
@@ -205,7 +205,7 @@ class SweepProgress:
                 raise
             except Exception as error:
                 log.debug("%s", self._label(task), exc_info=True)
-                self.ended(task, told(error))
+                self.ended(task, format_error(error))
             else:
                 self.ended(task, "")
 

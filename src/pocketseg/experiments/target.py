@@ -64,7 +64,7 @@ class Target:
         return take(core, tensors, strict=self.init.match == "strict", where=where)
 
     def same_arch(self, theirs: Mapping[str, Any], where: str) -> None:
-        """Another architecture is an error; other options are told: their weights may fit and mean another thing."""
+        """Another architecture is an error; other options are logged: their weights may fit and mean another thing."""
         if self.init.match == "name":
             return
         ours = self.net
@@ -76,5 +76,7 @@ class Target:
             )
         differ = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
         if differ:
-            told = ", ".join(f"{name} {theirs.get(name, 'as it is')} → {ours.get(name, 'as it is')}" for name in differ)
-            log.warning("%s starts from %s, whose net has other options: %s", self.where, where, told)
+            described = ", ".join(
+                f"{name} {theirs.get(name, 'as it is')} → {ours.get(name, 'as it is')}" for name in differ
+            )
+            log.warning("%s starts from %s, whose net has other options: %s", self.where, where, described)

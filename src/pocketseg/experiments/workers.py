@@ -59,7 +59,7 @@ def work(task: Task) -> None:
     )  # fmt: skip
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """An error as one line of a table."""
     text = str(error) if isinstance(error, PocketsegError) else f"{type(error).__name__}: {error}"
     return " | ".join(text.split("\n"))[:ERROR_CHARACTERS]
@@ -97,8 +97,8 @@ def do_all(
         tasks: in the order in which they are started.
         workers: who does them.
         stop: asked while waiting.
-        ended: told of each task that ended, and its error.
-        watch: told now and then what is running.
+        ended: reason and error of each task that ended, and its error.
+        watch: called now and then with what is running.
 
     Raises:
         Interrupted: a signal came; what was running has saved its state.
@@ -126,7 +126,7 @@ class _Process:
     """A child, the files it tells its fate in, and how often it was started."""
 
     child: subprocess.Popen[bytes]
-    told: IO[bytes]
+    output: IO[bytes]
     trace: IO[bytes]
     slot: int
     starts: int
@@ -155,17 +155,17 @@ class LocalWorkers:
 
     def _start(self, task: Task, slot: int, starts: int) -> None:
         device = f"cuda:{slot % self.gpus}" if self.gpus and task.device in ("auto", "cuda") else task.device
-        told, trace = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        output, trace = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         child = subprocess.Popen(
             [sys.executable, "-m", __name__, json.dumps({**asdict(task), "device": device})],
             # The pipe is never written to: it closes when this process is gone, and the child stops.
             stdin=subprocess.PIPE,
-            stdout=told,
+            stdout=output,
             stderr=trace,
             env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
             start_new_session=True,
         )
-        self.running[task] = _Process(child, told, trace, slot, starts)
+        self.running[task] = _Process(child, output, trace, slot, starts)
 
     def ended(self) -> Iterator[tuple[Task, str]]:
         for task, process in list(self.running.items()):
@@ -184,7 +184,7 @@ class LocalWorkers:
         """What a child that failed says of it."""
         if code < 0:
             return f"killed by {signal.Signals(-code).name} {process.starts} times (out of memory?)"
-        for file in (process.told, process.trace):
+        for file in (process.output, process.trace):
             file.seek(0)
             lines = file.read().decode(errors="replace").strip().splitlines()
             if lines:
@@ -193,7 +193,7 @@ class LocalWorkers:
 
     def _close(self, process: _Process) -> None:
         assert process.child.stdin is not None
-        for file in (process.told, process.trace, process.child.stdin):
+        for file in (process.output, process.trace, process.child.stdin):
             file.close()
 
     def stop(self) -> None:
@@ -220,7 +220,7 @@ def main() -> None:
     try:
         work(Task(**{**values, "logs": tuple(values["logs"])}))
     except PocketsegError as error:
-        print(told(error))
+        print(format_error(error))
         sys.exit(error.exit_code)
 
 
@@ -296,7 +296,7 @@ class RayWorkers:
         try:
             return str(self.ray.get(reference))
         except self.ray.exceptions.RayError as error:  # the task could not be run to its end
-            return told(error)
+            return format_error(error)
 
     def stop(self) -> None:
         references = list(self.running.values())
@@ -319,7 +319,7 @@ def _on_ray(values: dict[str, Any]) -> str:
         os.chdir(task.folder)
         work(task)
     except Exception as error:
-        return told(error)
+        return format_error(error)
     return ""
 
 

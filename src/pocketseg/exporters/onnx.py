@@ -26,11 +26,11 @@ from pocketseg.pipeline.postprocess import threshold_or_argmax
 
 OPSET = 18
 # In probability. onnxruntime and torch sum convolutions in different orders; f32 leaves about 1e-6 in logits.
-LARGEST_DIFFERENCE = 1e-4
+MAX_DIFFERENCE = 1e-4
 # Share of pixels. Runtimes divide by a scale and round the bias: beside a tie a code may differ by 1, and so may masks.
-LARGEST_SHARE = 0.002
+MAX_SHARE = 0.002
 # How many times the foreground of one form that of the other may be, above this share of all pixels: a small object can
-# vanish within `LARGEST_SHARE`.
+# vanish within `MAX_SHARE`.
 FOREGROUND_RATIO, FEW_PIXELS = (0.5, 2.0), 0.0005
 
 
@@ -43,10 +43,10 @@ def onnx_file(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path
     """The net and its pipeline as ONNX; height and width are fixed, the number of images is free.
 
     Args:
-        core: the net without its size wrapper, on the CPU, in f32; of a quantised model its integer net, which is
+        core: the net without its size wrapper, on the CPU, in f32; of a quantized model its integer net, which is
             written with uint8 activations and int8 weights.
         pipeline: goes into the metadata, so that prediction needs nothing else.
-        card: facts about the model for its reader; must hold no path, no case name, no patient's data.
+        card: metadata about the model for its reader; must hold no path, no case name, no patient's data.
         path: what errors call it.
     """
     require("export", "onnx", "onnxscript")
@@ -113,7 +113,7 @@ class Parity:
         ties: pixels whose class differs although both probabilities lie within the tolerance of the decision.
         wrong: pixels whose class differs and is not such a tie.
         pixels: how many were compared.
-        quantised: whether one form may round to other codes. Then the share of pixels whose class differs counts, and
+        quantized: whether one form may round to other codes. Then the share of pixels whose class differs counts, and
             `largest` only informs.
         foreground: pixels of each form.
         constant: whether the second gives one probability everywhere, and the first does not.
@@ -124,7 +124,7 @@ class Parity:
     ties: int
     wrong: int
     pixels: int
-    quantised: bool = False
+    quantized: bool = False
     foreground: tuple[int, int] = (0, 0)
     constant: bool = False
 
@@ -151,9 +151,9 @@ class Parity:
         """Whether they are the same model; they are not where nothing was compared, or something is nan."""
         if not self.images or not np.isfinite(self.largest):
             return False
-        if self.quantised:
-            return self.share <= LARGEST_SHARE and self.sees_as_much
-        return self.largest <= LARGEST_DIFFERENCE and self.wrong == 0
+        if self.quantized:
+            return self.share <= MAX_SHARE and self.sees_as_much
+        return self.largest <= MAX_DIFFERENCE and self.wrong == 0
 
 
 def compare(
@@ -162,7 +162,7 @@ def compare(
     second: Forward,
     images: Iterable[tuple[NDArray[np.generic], Spacing | None]],
     *,
-    quantised: bool = False,
+    quantized: bool = False,
 ) -> Parity:
     """Run both on the same images, given with their pixel sizes, through the same pipeline."""
     count, largest, ties, wrong, pixels = 0, 0.0, 0, 0, 0
@@ -182,14 +182,14 @@ def compare(
         # Of one value within an image and over all of them.
         before = before or [a[0, 0], b[0, 0]]
         varies |= [bool((each != value).any()) for each, value in zip((a, b), before, strict=True)]
-        near = _margin(a, threshold) <= LARGEST_DIFFERENCE
+        near = _margin(a, threshold) <= MAX_DIFFERENCE
         largest = float(np.maximum(largest, np.abs(a - b).max()))  # Python's max may lose a nan
         ties += int((differs & near).sum())
         wrong += int((differs & ~near).sum())
         pixels += differs.size
     first_pixels, second_pixels = foreground.tolist()
     constant = bool(varies[0] and not varies[1])
-    return Parity(count, largest, ties, wrong, pixels, quantised, (first_pixels, second_pixels), constant)
+    return Parity(count, largest, ties, wrong, pixels, quantized, (first_pixels, second_pixels), constant)
 
 
 def _margin(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
 # A pair of products with 8-bit inputs, 2 · 255 · 64, fits int16: there CPUs without VNNI would saturate.
 WIDE = 64
 # Of a bias in int32; one bit stays for what is added to it.
-LARGEST_BIAS = 2**30
+MAX_BIAS = 2**30
 
 
 def is_quantized(core: nn.Module) -> bool:
@@ -122,7 +122,7 @@ class QdqConv2d(nn.Module):
         spread = max(1, WIDE // max(1, int(layer.codes.abs().max())))
         codes = layer.codes[0].double() * (unit.sign() * spread)[:, None, None, None]
         wanted = unit.abs() / spread
-        unit = torch.maximum(wanted, bias.abs() / LARGEST_BIAS)
+        unit = torch.maximum(wanted, bias.abs() / MAX_BIAS)
         unit = torch.where(unit > 0, unit, 1.0)
         codes = torch.round(codes * (wanted / unit)[:, None, None, None])
         scale = (unit / input_scale).float()

@@ -249,7 +249,7 @@ def _ready(path: str | Path, backend: str | None, fold: int, threads: int, pixel
 
 
 def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:
-    """How a model differs from the first one of the same weights; a difference is told."""
+    """How a model differs from the first one of the same weights; a difference is reported."""
     mine = ready[index]
     number, its = next((number, each) for number, each in enumerate(ready) if each.weights == mine.weights)
     if number == index:

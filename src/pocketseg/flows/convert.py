@@ -23,13 +23,13 @@ from pocketseg.errors import DataError, Problem, RecipeError, named, near
 from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
-from pocketseg.pipeline.intensity import stored_shares
+from pocketseg.pipeline.intensity import stored_fractions
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.png import write_png
 from pocketseg.recipes import load_data_recipe
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
-from pocketseg.runs.opening import opening
+from pocketseg.runs.opening import cases_options
 from pocketseg.tables import csv_text
 
 log = logging.getLogger("pocketseg")
@@ -42,7 +42,7 @@ PROBABILITY = re.compile(r"_probability(?=_|$)")
 
 @dataclass(frozen=True)
 class Options:
-    """What some of the conversions can be told.
+    """What some of the conversions can be given.
 
     Attributes:
         size: (height, width) that images and masks are resized to.
@@ -114,7 +114,7 @@ def convert(
             raise RecipeError("--set", f"says how the cases of a layout are read; {what} reads files", "leave it out")
         with whole_folder(out) as temporary:
             return _files(MASKS[what], source, temporary, options, progress)
-    reading = opening(load_data_recipe("thin-unet", overrides).data)
+    reading = cases_options(load_data_recipe("thin-unet", overrides).data)
     if options.classes > 1:
         reading["coding"] = MaskCoding(classes=options.classes)
     return _cases(Cases.open(source, what, **reading), out, options, progress)
@@ -296,20 +296,20 @@ def _to_regions(path: Path, options: Options) -> Iterator[tuple[str, list[bytes]
 
 
 def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
-    """Grey levels as shares of the type's maximum; floats as they are."""
+    """Gray levels as fractions of the type's maximum; floats as they are."""
     values = read_image(path)
     if values.ndim != 2:
-        raise DataError(str(path), "is coloured, so it is not a map of one probability", "save it as grey")
+        raise DataError(str(path), "is colored, so it is not a map of one probability", "save it as gray")
     try:
-        shares = stored_shares(values)
+        fractions = stored_fractions(values)
     except DataError as error:
         raise error.about(str(path)) from None
     rules = Postprocess(threshold=options.threshold, min_pixels=options.min_pixels)
-    yield PROBABILITY.sub("", stem_of(path)), rules(shares[:, :, None]) * np.uint8(255)
+    yield PROBABILITY.sub("", stem_of(path)), rules(fractions[:, :, None]) * np.uint8(255)
 
 
 def _foreground(path: Path) -> NDArray[np.bool_]:
-    """What is not 0; told where that makes one class of several."""
+    """What is not 0; reported where that makes one class of several."""
     stored = read_mask(path)
     mask: NDArray[np.bool_] = np.not_equal(stored, 0)
     count = len(np.unique(stored[mask]))

@@ -66,7 +66,7 @@ def listed() -> list[tuple[str, str]]:
 def _head(found: Converted, where: str) -> Iterator[str]:
     source = Path(where).name if Path(where).is_file() else where
     yield f"From {source} of the fixed-point study (AskariHemmat et al. 2019)."
-    for title, lines in (("Mended:", found.mended), ("Chosen:", found.chosen), ("Of the file:", found.notes)):
+    for title, lines in (("Corrected:", found.corrected), ("Chosen:", found.chosen), ("Of the file:", found.notes)):
         if lines:
             yield from ("", title, *_points(lines))
 

@@ -1,4 +1,4 @@
-"""`demo`: everything once on a phantom data set: train, export, pack, judge and time every form, predict, report."""
+"""`demo`: all of it once on a phantom data set: train, export, pack, evaluate, time, predict, report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TURNS, TURN_S = 5, 0.1
 
 
 @dataclass(frozen=True)
-class Form:
+class Variant:
     """The model as a file.
 
     Attributes:
@@ -55,10 +55,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Demo:
-    """Where everything lies, and every form of the model on the same test cases, timed interleaved."""
+    """Where everything lies, and every variant of the model on the same test cases, timed interleaved."""
 
     places: list[tuple[str, Path]]
-    forms: list[Form]
+    variants: list[Variant]
     threads: int
 
 
@@ -87,7 +87,7 @@ def demo(
     phantom(data, cases=cases, size=size, seed=seed, progress=lambda done, of: tell("making images", done, of))
     trained = train("demo", data, run, overrides=overrides, listener=listener, progress=progress)
     files = _files(run)
-    forms, threads = _compared(files, trained, data, folder, tell)
+    variants, threads = _compared(files, trained, data, folder, tell)
     predict(run, [data / "images"], folder / "masks", with_overlay=True, progress=partial(tell, "predicting"))
     places = [
         ("report", report(run)),
@@ -97,11 +97,11 @@ def demo(
         ("run folder", run),
         ("data", data),
     ]
-    return Demo(places, forms, threads)
+    return Demo(places, variants, threads)
 
 
 def _files(run: Path) -> dict[str, Path]:
-    """The trained model in every form; that of 8 bits is calibrated with training images."""
+    """The trained model in every variant; that of 8 bits is calibrated with training images."""
     folder = RunFolder(run)
     cases = open_cases(folder.manifest()["data"]["path"], folder.recipe().data)
     images = [cases.image(case) for case in cases.named(Split.read(folder.split_file).fold(0).train)]
@@ -115,21 +115,21 @@ def _files(run: Path) -> dict[str, Path]:
 
 def _compared(
     files: dict[str, Path], trained: TrainResult, data: Path, folder: Path, tell: Progress
-) -> tuple[list[Form], int]:
-    """Every form judged on the test part, and timed interleaved; with how many threads."""
+) -> tuple[list[Variant], int]:
+    """Every variant evaluated on the test part, and timed interleaved; with how many threads."""
     split = trained.run / "split.json"
-    judged = {TORCH: [summary for summary in trained.summaries[0] if summary.part == "test"]}
+    evaluated = {TORCH: [summary for summary in trained.summaries[0] if summary.part == "test"]}
     for name in (ONNX, PACKED, INT8):
         out = folder / f"evaluation of {name}".replace(" ", "-")
-        judging = partial(tell, f"judging {name}")
-        judged[name] = evaluate(files[name], data, split=split, part="test", out=out, progress=judging).summaries
+        evaluating = partial(tell, f"evaluating {name}")
+        evaluated[name] = evaluate(files[name], data, split=split, part="test", out=out, progress=evaluating).summaries
     image = image_files(data / "images")[0]
     timed = benchmark(list(files.values()), image=image, turns=TURNS, turn_s=TURN_S)
-    forms = [
-        Form(name, file, file.stat().st_size, each.whole.median_ms, judged[name])
+    variants = [
+        Variant(name, file, file.stat().st_size, each.whole.median_ms, evaluated[name])
         for (name, file), each in zip(files.items(), timed.models, strict=True)
     ]
-    return forms, timed.threads
+    return variants, timed.threads
 
 
 def _clear(folder: Path) -> None:

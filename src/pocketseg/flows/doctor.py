@@ -16,7 +16,7 @@ from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError
 from pocketseg.recipes import load_data_recipe
 from pocketseg.recipes.schema import SplitSection
-from pocketseg.runs.opening import make_split, opening
+from pocketseg.runs.opening import cases_options, make_split
 
 # Cases are looked at once, one after the other; only pairs are looked at again.
 CACHE_BYTES = 64 * 2**20
@@ -58,7 +58,7 @@ class Diagnosis:
             "groups": len({case.group for case in found.cases}),
             "problems": [_plain(finding) for finding in found.findings],
             "near_duplicates": found.clusters,
-            "duplicates": found.twins,
+            "duplicates": found.duplicates,
         }
         if self.repaired is not None:
             content["repaired"] = asdict(self.repaired)
@@ -93,7 +93,7 @@ def doctor(
         overrides: `key=value` of it, as --set on the command line.
         split: a split file to examine instead of the recipe's rule.
         fix: new folder for a repaired copy.
-        progress: told about reading and copying.
+        progress: informed about reading and copying.
 
     Raises:
         RecipeError: a recipe or an override that makes no sense.
@@ -104,7 +104,7 @@ def doctor(
     if fix is not None:
         check_out(root, Path(fix))
     try:
-        cases, problems = Cases.found(root, loaded.data.layout, **opening(loaded.data))
+        cases, problems = Cases.found(root, loaded.data.layout, **cases_options(loaded.data))
     except DataError as error:
         return Diagnosis(Checkup(root, findings=[Finding.of(problem) for problem in error.problems]))
     cases.cache = BoundedCache(CACHE_BYTES)
@@ -120,10 +120,10 @@ def _of_split(rule: SplitSection, cases: Cases, found: Checkup, file: str | Path
         return []
     where = "the recipe's split" if file is None else str(file)
     try:
-        plan = make_split(rule, cases, found.twins, file)
+        plan = make_split(rule, cases, found.duplicates, file)
     except DataError as error:
         return [Finding.of(problem) for problem in error.coded("split").problems]
-    return list(split_findings(plan, found.twins, found.clusters, where))
+    return list(split_findings(plan, found.duplicates, found.clusters, where))
 
 
 def _bar(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:

@@ -1,4 +1,4 @@
-"""`inspect --weights`: the weights of a trained net before and after quantisation, and what enters its layers."""
+"""`inspect --weights`: the weights of a trained net before and after quantization, and what enters its layers."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def _latent(source: str | Path, fold: int) -> Model:
     from pocketseg.nets import NETS
 
     if str(source) in NETS:
-        what = "is a net of the catalogue; its weights are drawn at random and say nothing"
+        what = "is a net of the catalog; its weights are drawn at random and say nothing"
         raise RecipeError(
             str(source), what, f"give a run folder or best.safetensors; a folder of that name: ./{source}"
         )
     model = trained_model(source, fold, NETS)
     if model.packed:
-        what = "holds codes only; the weights before quantisation were not stored in it"
+        what = "holds codes only; the weights before quantization were not stored in it"
         raise ModelFileError(str(source), what, "give best.safetensors, which lies beside it")
     return model
 
@@ -91,7 +91,7 @@ def weight_pages(model: Model, images: Sequence[Path] = ()) -> WeightPages:
     found = inspect_model(model)
     rows = {row["name"]: row for row in found.layers}
     layers = _layers(model.net.core)
-    stage = f"stage {model.facts['stage']} · " if "stage" in model.facts else ""
+    stage = f"stage {model.metadata['stage']} · " if "stage" in model.metadata else ""
     note = f"{stage}{found.totals['parameters']:,} parameters · {bytes_text(found.totals['bytes'])} in all"
     cells = [_cells(name, layer, rows[name]) for name, layer in layers.items()]
     table = Table(found.title, [Column(name) for name in COLUMNS], cells, note)
@@ -113,9 +113,9 @@ def _layers(core: nn.Module) -> dict[str, Any]:
 
 def _cells(name: str, layer: Any, row: Mapping[str, Any]) -> list[str]:
     inputs = getattr(layer, "inputs", None)
-    quantised = [str(row["levels"]), f"{row['zeros']:.1%}"] if "levels" in row else ["–", "–"]
+    quantized = [str(row["levels"]), f"{row['zeros']:.1%}"] if "levels" in row else ["–", "–"]
     return [
-        name, row["kind"], f"{layer.weight.numel():,}", str(row["bits"]), *quantised, bytes_text(row["bytes"]),
+        name, row["kind"], f"{layer.weight.numel():,}", str(row["bits"]), *quantized, bytes_text(row["bytes"]),
         "32" if inputs is None else str(inputs.spec.bits),
     ]  # fmt: skip
 
@@ -215,10 +215,10 @@ def _activations(model: Model, layers: Mapping[str, Any], images: Sequence[Path]
     spreads = {name: _Spread(name, getattr(layer, "inputs", None)) for name, layer in layers.items()}
     _run(model, layers, images, {name: spread.widen for name, spread in spreads.items()})
     _run(model, layers, images, {name: spread.count for name, spread in spreads.items()})
-    return [spread.distribution(_facts(spread), "value") for spread in spreads.values()]
+    return [spread.distribution(_metadata(spread), "value") for spread in spreads.values()]
 
 
-def _facts(spread: _Spread) -> str:
+def _metadata(spread: _Spread) -> str:
     total = int(spread.counts.sum())
     if spread.quantizer is None:
         return f"32 bits · {total:,} values"

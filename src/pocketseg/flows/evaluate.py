@@ -1,4 +1,4 @@
-"""`evaluate`: a model, or a folder of masks, judged on data."""
+"""`evaluate`: a model, or a folder of masks, evaluated on data."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pocketseg.data.readers import read_mask, stem_of
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.evaluation import (
-    Answer,
     CaseScore,
     Comparison,
+    Prediction,
     Respond,
     Summary,
     asking,
@@ -41,7 +41,7 @@ from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
-from pocketseg.runs.opening import metric_choice, open_cases
+from pocketseg.runs.opening import metric_config, open_cases
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
@@ -75,12 +75,12 @@ def evaluate(
     overrides: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Judge a run, a checkpoint, a packed model, an ONNX file, or a folder of predicted masks.
+    """Evaluate a run, a checkpoint, a packed model, an ONNX file, or a folder of predicted masks.
 
     Args:
         model: what predicts; in a folder of masks, each has the name of its case.
         data: images and masks.
-        split: judge only a part of this split file; groups are taken from it too.
+        split: evaluate only a part of this split file; groups are taken from it too.
         part: train, validation or test; default test where a split is given.
         fold: of the split, and of a run.
         stage: of a run; default the last.
@@ -97,9 +97,9 @@ def evaluate(
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     odd: list[str] = []
-    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage, backend=backend, told=odd.append)
+    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage, backend=backend, warn=odd.append)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
-    choice = metric_choice(recipe.evaluate)
+    choice = metric_config(recipe.evaluate)
     if predictor is None and choice.needs_probability:
         names = ", ".join(choice.needs_probability)
         raise RecipeError(
@@ -110,7 +110,9 @@ def evaluate(
     respond = _folder_of_masks(model, classes) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).recipe_file.exists():
-        log.warning("all cases are judged, with those %s learned from; --split %s/split.json tells apart", model, model)
+        log.warning(
+            "all cases are evaluated, with those %s learned from; --split %s/split.json tells apart", model, model
+        )
     folder = Path(out) if out is not None else _beside(model)
     try_folder(folder)
     _refuse_foreign(folder)
@@ -203,15 +205,15 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
     coding = MaskCoding(classes=len(classes))
     volumes: dict[str, VolumeFile] = {}
 
-    def respond(case: Case, _: NDArray[np.generic]) -> Answer:
+    def respond(case: Case, _: NDArray[np.generic]) -> Prediction:
         stem = stem_of(case.image.path) if isinstance(case.image, SliceSource) else Path(case.name).name
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
         if isinstance(case.image, SliceSource) and is_volume(files[stem]):
             if stem not in volumes:
                 volumes[stem] = open_volume(files[stem], case.image.volume)
-            return Answer(coding.decode(*_slice_of(volumes[stem], case)))
-        return Answer(coding.decode(read_mask(files[stem]), str(files[stem])))
+            return Prediction(coding.decode(*_slice_of(volumes[stem], case)))
+        return Prediction(coding.decode(read_mask(files[stem]), str(files[stem])))
 
     return respond
 
@@ -223,7 +225,7 @@ def _slice_of(masks: VolumeFile, case: Case) -> tuple[NDArray[np.generic], str]:
     if apart:
         raise DataError(str(masks.path), apart, "predict on the grid of the image")
     source = replace(case.image, volume=masks)
-    return source.mask(grey=False), source.where
+    return source.mask(gray=False), source.where
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -252,7 +254,7 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) ->
 
 
 def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: int) -> list[Case]:
-    """The cases to judge, with the groups of the split file where there is one."""
+    """The cases to evaluate, with the groups of the split file where there is one."""
     if split is None:
         return list(cases)
     plan = Split.read(Path(split))

@@ -9,7 +9,7 @@ from pathlib import Path
 from pocketseg.data import Cases, Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
-from pocketseg.exporters.onnx import LARGEST_DIFFERENCE, LARGEST_SHARE
+from pocketseg.exporters.onnx import MAX_DIFFERENCE, MAX_SHARE
 from pocketseg.files import try_output, whole_file
 from pocketseg.packages import require_torch
 from pocketseg.predictors import load_onnx
@@ -45,7 +45,7 @@ def export(
 ) -> Export:
     """Export a stage's best model and compare it with torch on validation images.
 
-    A quantised model is written with uint8 activations and int8 weights, also where its weights have fewer bits.
+    A quantized model is written with uint8 activations and int8 weights, also where its weights have fewer bits.
 
     Args:
         run: run folder.
@@ -57,7 +57,7 @@ def export(
 
     Raises:
         ModelFileError: the exported net differs by more than 1e-4 in probability, or in a mask pixel that is no
-            near-tie (of a quantised model: in more than 0.2 % of the pixels), or its scheme has no form in ONNX; no
+            near-tie (of a quantized model: in more than 0.2 % of the pixels), or its scheme has no form in ONNX; no
             file is left.
     """
     if to not in FORMATS:
@@ -93,11 +93,11 @@ def export(
 
 
 def _said(parity: Parity) -> str:
-    if parity.quantised:
+    if parity.quantized:
         return (
             f"its classes differ from the integer net's in {parity.share:.3%} of the pixels "
             f"of {parity.images} validation images "
-            f"(allowed {LARGEST_SHARE:.1%}; largest difference {parity.largest:.1e} in probability)"
+            f"(allowed {MAX_SHARE:.1%}; largest difference {parity.largest:.1e} in probability)"
         )
     return (
         f"equal to torch on {parity.images} validation images "
@@ -113,9 +113,9 @@ def _compared(model: object, file: Path, wanted: Path, cases: Cases, split: Spli
     exported = load_onnx(file)
     images = ((cases.image(case), case.spacing_mm) for case in chosen)
     parity = compare(
-        exported.pipeline, model.predictor().forward, exported.forward, images, quantised=model.quant is not None
+        exported.pipeline, model.predictor().forward, exported.forward, images, quantized=model.quant is not None
     )
-    if not parity.holds and parity.quantised:
+    if not parity.holds and parity.quantized:
         raise ModelFileError(
             str(wanted),
             _said(parity),
@@ -125,7 +125,7 @@ def _compared(model: object, file: Path, wanted: Path, cases: Cases, split: Spli
     if not parity.holds:
         raise ModelFileError(
             str(wanted),
-            f"differs from torch: {parity.largest:.1e} in probability (allowed {LARGEST_DIFFERENCE:.0e}), "
+            f"differs from torch: {parity.largest:.1e} in probability (allowed {MAX_DIFFERENCE:.0e}), "
             f"{parity.wrong} mask pixels that are not near-ties",
             "this net cannot be exported faithfully; nothing was written",
         )

@@ -1,4 +1,4 @@
-"""`inspect`: a net layer by layer, from the catalogue or from a trained model, with a drawing."""
+"""`inspect`: a net layer by layer, from the catalog or from a trained model, with a drawing."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def inspect(
     overrides: Sequence[str] = (),
     fold: int = 0,
 ) -> Inspection:
-    """A net of the catalogue, or the net of a trained model, layer by layer.
+    """A net of the catalog, or the net of a trained model, layer by layer.
 
     Args:
-        source: name in the catalogue, run folder, a stage's folder, best.safetensors or packed.safetensors. A folder
+        source: name in the catalog, run folder, a stage's folder, best.safetensors or packed.safetensors. A folder
             that is called like a net needs a path: ./unet.
         size: (height, width) of the image; default 256×256, or what the model was trained on.
-        in_channels: of a net of the catalogue; default 1.
-        classes: of a net of the catalogue; default 1.
-        overrides: `option=value` for a net of the catalogue.
+        in_channels: of a net of the catalog; default 1.
+        classes: of a net of the catalog; default 1.
+        overrides: `option=value` for a net of the catalog.
         fold: of a run folder.
 
     Raises:
@@ -51,7 +51,7 @@ def inspect(
         if overrides or in_channels is not None or classes is not None:
             raise RecipeError(
                 str(source),
-                "is not a net of the catalogue, and a trained model has its options, channels and classes",
+                "is not a net of the catalog, and a trained model has its options, channels and classes",
                 f"leave --set, --in-channels and --classes out; or {near(str(source), NETS)}",
             )
         return inspect_model(trained_model(source, fold, NETS), size)
@@ -91,7 +91,7 @@ def trained_model(source: str | Path, fold: int, nets: Mapping[str, Any]) -> Mod
 
     path = ModelSource.resolve(source, fold).trained()
     if not path.is_file():
-        raise RecipeError(str(source), "is neither a net of the catalogue nor a trained model", near(str(source), nets))
+        raise RecipeError(str(source), "is neither a net of the catalog nor a trained model", near(str(source), nets))
     if path.suffix != ".safetensors":
         raise ModelFileError(
             str(path), "does not name the parts of the net", "give the run folder or best.safetensors that it came from"

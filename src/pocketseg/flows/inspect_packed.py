@@ -22,15 +22,15 @@ COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "
 
 @dataclass(frozen=True)
 class PackedInspection:
-    """A row for each instruction, in the words of `COLUMNS`, and facts with their names."""
+    """A row for each instruction, in the words of `COLUMNS`, and metadata with their names."""
 
     rows: list[list[str]]
-    facts: list[tuple[str, str]]
+    metadata: list[tuple[str, str]]
 
     def json(self) -> str:
-        """Both as one object: `instructions`, each by the names of `COLUMNS`, and the facts by theirs."""
+        """Both as one object: `instructions`, each by the names of `COLUMNS`, and the metadata by theirs."""
         instructions = [dict(zip(COLUMNS, row, strict=True)) for row in self.rows]
-        return json.dumps({**dict(self.facts), "instructions": instructions}, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({**dict(self.metadata), "instructions": instructions}, indent=1, ensure_ascii=False) + "\n"
 
 
 def inspect_packed(path: str | Path) -> PackedInspection:
@@ -44,9 +44,9 @@ def inspect_packed(path: str | Path) -> PackedInspection:
     program, container = program_in(content, str(path))
     session, card = Session(content, str(path), default_threads()), container.card
     height, width = Pipeline.from_dict(card.get("pipeline"), str(path)).net_size
-    facts = [
-        ("precision", str(card.get("precision", "not told"))),
-        ("parameters", f"{card['parameters']:,}" if isinstance(card.get("parameters"), int) else "not told"),
+    metadata = [
+        ("precision", str(card.get("precision", "not stated"))),
+        ("parameters", f"{card['parameters']:,}" if isinstance(card.get("parameters"), int) else "not stated"),
         ("file", f"{len(content):,} bytes: {_parts(container)}"),
         (
             "memory",
@@ -56,7 +56,7 @@ def inspect_packed(path: str | Path) -> PackedInspection:
         ("tuned for", _tuned(program, session.isa)),
     ]
     rows = [[*row, kernel or JOINED] for row, kernel in zip(_rows(program), session.kernels, strict=True)]
-    return PackedInspection(rows, facts)
+    return PackedInspection(rows, metadata)
 
 
 def _tuned(program: p.Program, isa: str) -> str:

@@ -1,4 +1,4 @@
-"""`nets`: what every net of the catalogue costs."""
+"""`nets`: what every net of the catalog costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pocketseg.text import bytes_text, pixels_text, si
 def nets(
     names: Sequence[str] = (), *, in_channels: int = 1, classes: int = 1, size: tuple[int, int] = SIZE
 ) -> list[dict[str, Any]]:
-    """Costs of nets of the catalogue with their default options, one mapping a net.
+    """Costs of nets of the catalog with their default options, one mapping a net.
 
     Args:
         names: which; default all.
@@ -36,9 +36,7 @@ def nets(
 
     unknown = [name for name in names if name not in NETS]
     if unknown:
-        raise RecipeError.of(
-            [Problem(f"net {name!r}", "is not in the catalogue", near(name, NETS)) for name in unknown]
-        )
+        raise RecipeError.of([Problem(f"net {name!r}", "is not in the catalog", near(name, NETS)) for name in unknown])
     rows = []
     for name in names or NETS:
         core = skeleton(name, in_channels, logit_count(classes))

@@ -1,4 +1,4 @@
-"""`overlay`: truth and predictions drawn on their image, several models side by side."""
+"""`overlay`: reference and predictions drawn on their image, several models side by side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pocketseg.pipeline.reading import Axis, Reading
 from pocketseg.png import write_png
 from pocketseg.reporting.overlay import COMPARED, compare, enlarge, side_by_side
 
-COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 Mask = NDArray[np.uint8]
 
 
@@ -37,29 +37,31 @@ def overlay(
     image: str | Path,
     out: str | Path,
     *,
-    truth: str | Path | None = None,
+    reference: str | Path | None = None,
     predictions: Sequence[str | Path] = (),
     colors: Sequence[str] = COMPARED,
     alpha: float = 0.5,
     axis: Axis = "auto",
     slice_: int | None = None,
 ) -> Drawn:
-    """Draw masks on an image: truth only, prediction only, and both in three colours.
+    """Draw masks on an image: reference only, prediction only, and both in three colors.
 
     Args:
         image: a picture, a volume, or the folder of a DICOM series.
         out: PNG file.
-        truth: reference mask; without it predictions are drawn in their colour alone.
+        reference: drawn mask; without it predictions are drawn in their color alone.
         predictions: masks; each gets a picture of its own, under its name and Dice.
-        colors: "#RRGGBB" of truth only, prediction only, both.
+        colors: "#RRGGBB" of reference only, prediction only, both.
         alpha: 0 to 1.
         axis: planes of a volume.
         slice_: of a volume; default: the one with most foreground.
 
     Raises:
-        DataError: no masks, a mask on another grid, a colour that is none, or an output that is one of them.
+        DataError: no masks, a mask on another grid, a color that is none, or an output that is one of them.
     """
-    masks = [Path(path) for path in ([truth] if truth is not None else [])] + [Path(path) for path in predictions]
+    masks = [Path(path) for path in ([reference] if reference is not None else [])] + [
+        Path(path) for path in predictions
+    ]
     _check(masks, colors, alpha, axis)
     try_output(Path(out), Path(image), *masks, ending=".png")
     picture, layers, shown = _read(Path(image), masks, axis, slice_)
@@ -68,14 +70,14 @@ def overlay(
             sizes = "is {}×{}, its image {}×{}".format(*layer.shape, *picture.shape[:2])
             raise DataError(str(path), sizes, "give masks of this image")
     empty = np.zeros(picture.shape[:2], np.uint8)
-    reference = layers[0] if truth is not None else empty
-    found = layers[1:] if truth is not None else layers
+    drawn = layers[0] if reference is not None else empty
+    found = layers[1:] if reference is not None else layers
     tints = (colors[0], colors[1], colors[2])
-    panels = [enlarge(compare(picture, reference, mask, colours=tints, alpha=alpha)) for mask in (found or [empty])]
-    titles = _titles(masks[1:] if truth is not None else masks) or ["truth"]
-    if truth is not None and found:
+    panels = [enlarge(compare(picture, drawn, mask, colors=tints, alpha=alpha)) for mask in (found or [empty])]
+    titles = _titles(masks[1:] if reference is not None else masks) or ["reference"]
+    if reference is not None and found:
         titles = [
-            f"{title}  Dice {overlap_of(mask > 0, reference > 0).dice:.3f}"
+            f"{title}  Dice {overlap_of(mask > 0, drawn > 0).dice:.3f}"
             for title, mask in zip(titles, found, strict=True)
         ]
     write_png(Path(out), side_by_side(panels, titles))
@@ -84,9 +86,9 @@ def overlay(
 
 def _check(masks: Sequence[Path], colors: Sequence[str], alpha: float, axis: str) -> None:
     if not masks:
-        raise DataError("overlay", "has no mask to draw", "give --truth, --prediction, or both")
-    if len(colors) != 3 or not all(COLOUR.fullmatch(color) for color in colors):
-        what = f"is {','.join(colors)}; needed are three colours #RRGGBB: truth only, prediction only, both"
+        raise DataError("overlay", "has no mask to draw", "give --reference, --prediction, or both")
+    if len(colors) != 3 or not all(COLOR.fullmatch(color) for color in colors):
+        what = f"is {','.join(colors)}; needed are three colors #RRGGBB: reference only, prediction only, both"
         raise DataError("--color", what, "for example --color '#56B4E9,#E69F00,#009E73'")
     if not 0 <= alpha <= 1:
         raise DataError("--alpha", f"is {alpha:g}", "give a number from 0 to 1")
@@ -105,11 +107,11 @@ def _read(
     layers = [_slices(path, volume, slices[0].axis) for path in masks]
     if slice_ is None:
         seen = range(len(slices))
-        areas = [sum(int(np.count_nonzero(layer[at].mask(grey=False))) for layer in layers) for at in seen]
+        areas = [sum(int(np.count_nonzero(layer[at].mask(gray=False))) for layer in layers) for at in seen]
         slice_ = int(np.argmax(areas))
     if not 0 <= slice_ < len(slices):
         raise DataError(f"--slice {slice_}", f"the volume has the slices 0 to {len(slices) - 1}", "choose one of them")
-    shown = [layer[slice_].mask(grey=False) for layer in layers]
+    shown = [layer[slice_].mask(gray=False) for layer in layers]
     drawn = [class_indices(mask, str(path)) for path, mask in zip(masks, shown, strict=True)]
     return slices[slice_].image(), drawn, slice_
 

@@ -63,7 +63,7 @@ def pack(
         ModelFileError: there is no such model, or the engine computes something else than torch; or what is rounded
             here finds less than half or more than twice the foreground of the float net, or loses more than 0.02 of its
             mean Dice on validation images. No file is left.
-        RecipeError: the model to calibrate is quantised already, or an option is for what is not packed so far, or
+        RecipeError: the model to calibrate is quantized already, or an option is for what is not packed so far, or
             changes nothing.
     """
     path = None if out is None else Path(out)

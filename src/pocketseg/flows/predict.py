@@ -42,12 +42,12 @@ from pocketseg.runs.backends import load_predictor
 
 log = logging.getLogger("pocketseg")
 
-# What a grey picture of one class takes at most, for each of its pixels: itself, probabilities, and components.
+# What a gray picture of one class takes at most, for each of its pixels: itself, probabilities, and components.
 BYTES_A_PIXEL = 16
 # What masks are written as, for the check that none replaces an image.
 ENDINGS = (".png", ".nii", ".nii.gz", ".dcm", ".tif")
 PAGE = re.compile(r"[0-9]{3,}(\.png)?")
-Form = Literal["same", "nifti", "dicom-seg", "tiff", "png"]
+MaskFormat = Literal["same", "nifti", "dicom-seg", "tiff", "png"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Wanted:
 
     with_overlay: bool = False
     probabilities: bool = False
-    to: Form = "same"
+    to: MaskFormat = "same"
     keep_identity: bool = False
 
 
@@ -82,7 +82,7 @@ def predict(
     *,
     with_overlay: bool = False,
     probabilities: bool = False,
-    to: Form = "same",
+    to: MaskFormat = "same",
     keep_identity: bool = False,
     fold: int = 0,
     stage: str | None = None,
@@ -98,7 +98,7 @@ def predict(
         out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI and
             DICOM always hold class indices.
         with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name.
-        probabilities: also write `NAME_probability.png`, 16-bit grey, one file a class; for volumes NIfTI (float) or,
+        probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes NIfTI (float) or,
             beside TIFF, TIFF.
         to: the format of volumes' masks: `same` as the volume, `nifti`, `dicom-seg` (for DICOM), `tiff`, or `png`, a
             folder of slices.
@@ -114,12 +114,12 @@ def predict(
     Raises:
         DataError: nothing to do, or two inputs would become one output.
     """
-    if to not in get_args(Form):
-        raise DataError(f"--to {to}", "is not a format of masks", near(to, get_args(Form)))
+    if to not in get_args(MaskFormat):
+        raise DataError(f"--to {to}", "is not a format of masks", near(to, get_args(MaskFormat)))
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
-    predictor = load_predictor(model, fold, stage, backend=backend, told=odd.append)
+    predictor = load_predictor(model, fold, stage, backend=backend, warn=odd.append)
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))
     done = Predictions()
@@ -258,14 +258,14 @@ def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) ->
         masks.append(predictor.pipeline.mask(probability))
         if wanted.probabilities:
             chances.append(probability)
-    form = _own_form(volume) if wanted.to == "same" else wanted.to
+    format_ = _own_format(volume) if wanted.to == "same" else wanted.to
     ending = ".nii" if source.name.lower().endswith(".nii") else ".nii.gz"
     written = []
-    if form == "png":
+    if format_ == "png":
         written += _write_pages(target, [_shown(mask, classes) for mask in masks])
-    elif form == "tiff":
+    elif format_ == "tiff":
         written.append(write_stack(_beside(target, ".tif"), _shown(volume.grid.rebuild(masks, axis), classes)))
-    elif form == "dicom-seg":
+    elif format_ == "dicom-seg":
         whole = volume.grid.rebuild(masks, axis)
         written.append(
             write_segmentation(_beside(target, ".dcm"), whole, volume, classes, keep_identity=wanted.keep_identity)
@@ -274,7 +274,7 @@ def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) ->
         written.append(write_nifti(_beside(target, ending), volume.grid.rebuild(masks, axis), volume))
     for index, name in enumerate(_probability_names(classes) if chances else []):
         whole = volume.grid.rebuild([chance[:, :, index] for chance in chances], axis)
-        if form in ("tiff", "png"):
+        if format_ in ("tiff", "png"):
             written.append(write_stack(_beside(target, f"{name}.tif"), _sixteen_bits(whole)))
         else:
             written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
@@ -283,7 +283,7 @@ def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) ->
     return written
 
 
-def _own_form(volume: VolumeFile) -> Form:
+def _own_format(volume: VolumeFile) -> MaskFormat:
     if isinstance(volume, Dicom):
         return "dicom-seg"
     return "nifti" if isinstance(volume, Nifti) else "tiff"

@@ -12,7 +12,7 @@ from pocketseg.experiments.plan import Progress
 from pocketseg.experiments.run import TrainResult, train_run
 from pocketseg.packages import require_report, require_torch
 from pocketseg.recipes import load_sweep
-from pocketseg.runs.opening import metric_choice
+from pocketseg.runs.opening import metric_config
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -55,12 +55,12 @@ def train(
         jobs: trials and folds that run side by side, each in a process of its own; default 1, on a cluster all.
         cluster: `local` or `ray://HOST:PORT`; its machines must see data and out under the same paths.
         logs: further records of the training: `tensorboard`.
-        listener: told about every step and epoch of trainings in this process.
-        progress: told about checking and judging.
+        listener: informed about every step and epoch of trainings in this process.
+        progress: informed about checking and evaluating.
 
     Raises:
-        PocketsegError: bad input, told whole before anything is trained; or a signal, with the state saved. A trial
-            that fails is told in the result and in results.csv.
+        PocketsegError: bad input, reported whole before anything is trained; or a signal, with the state saved. A trial
+            that fails is reported in the result and in results.csv.
     """
     require_torch()
     require_report()
@@ -70,7 +70,7 @@ def train(
     sweep = load_sweep(recipe, overrides, check_stage)
     check_logs(logs)
     for variant in sweep.variants:
-        metric_choice(variant.recipe.evaluate)
+        metric_config(variant.recipe.evaluate)
     if sweep.keys or cluster is not None or (jobs or 1) > 1:
         return train_many(
             sweep, data, Path(out), fold=fold, split=split, device=device, resume=resume, allow_changed=allow_changed,

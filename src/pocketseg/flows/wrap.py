@@ -120,13 +120,13 @@ def _read(source: Path) -> Any:
     import onnx
 
     try:
-        model = onnx.load_from_string(read_file(source, memory.LARGEST_FILE))
+        model = onnx.load_from_string(read_file(source, memory.MAX_FILE))
         onnx.checker.check_model(model)
     except FileNotFoundError:
         raise ModelFileError(str(source), "does not exist", "check the path") from None
     except Exception as error:  # the checker and Protocol Buffers raise kinds of their own
         what = f"cannot be read as ONNX ({str(error).splitlines()[0]})"
-        raise memory.told(error, ModelFileError(str(source), what, "export the net again, as one file")) from None
+        raise memory.explained(error, ModelFileError(str(source), what, "export the net again, as one file")) from None
     if any(each.key == METADATA_KEY for each in model.metadata_props):
         raise ModelFileError(str(source), "has a pipeline already", "use it as it is")
     return model

@@ -1,4 +1,4 @@
-"""Pure functions that judge masks and probabilities; `docs/metrics.md` has every formula."""
+"""Pure functions that evaluate masks and probabilities; `docs/metrics.md` has every formula."""
 
 from pocketseg.metrics import compat
 from pocketseg.metrics.calibration import Calibration, calibration

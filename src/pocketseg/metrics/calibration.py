@@ -71,14 +71,14 @@ def calibration(probability: NDArray[np.floating], reference: NDArray[np.bool_],
     require_one_shape(probability, reference)
     if not probability.size:
         raise ValueError("the image has no pixels")
-    values, truth = probability.ravel().astype(np.float64), reference.ravel()
+    values, reference = probability.ravel().astype(np.float64), reference.ravel()
     if not (values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING):
         raise ValueError(f"probabilities lie between 0 and 1, not {values.min():g} and {values.max():g}")
     values = values.clip(0, 1)
     bin_of = np.minimum((values * bins).astype(np.intp), bins - 1)
     return Calibration(
         pixels=np.bincount(bin_of, minlength=bins),
-        positive=np.bincount(bin_of[truth], minlength=bins),
+        positive=np.bincount(bin_of[reference], minlength=bins),
         probability=np.bincount(bin_of, weights=values, minlength=bins).astype(np.float64),
-        squared_error=float(np.square(values - truth).sum()),
+        squared_error=float(np.square(values - reference).sum()),
     )

@@ -165,9 +165,9 @@ def free_response(cases: Sequence[Detection]) -> FreeResponse:
         cases: with the confidence of each predicted object; at least one reference object among them.
 
     Example:
-        >>> truth = np.array([True, False])
+        >>> reference = np.array([True, False])
         >>> sizes = np.array([5, 5])
-        >>> curve = free_response([Detection(truth, truth, np.array([0.6, 0.9]), sizes, sizes)])
+        >>> curve = free_response([Detection(reference, reference, np.array([0.6, 0.9]), sizes, sizes)])
         >>> curve.thresholds.tolist(), curve.false_positives.tolist(), curve.sensitivity.tolist()
         ([0.9, 0.6], [1.0, 1.0], [0.0, 0.5])
     """

@@ -95,9 +95,9 @@ def with_empty(ratio: float) -> float:
     return 1.0 if math.isnan(ratio) else ratio
 
 
-def class_overlaps(mask: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> list[Overlap]:
+def class_overlaps(mask: NDArray[np.uint8], reference: NDArray[np.uint8], classes: int) -> list[Overlap]:
     """The overlap of every foreground class, 1 to `classes`, of two masks of class indices."""
-    return [overlap(mask == index, truth == index) for index in range(1, classes + 1)]
+    return [overlap(mask == index, reference == index) for index in range(1, classes + 1)]
 
 
 def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:

@@ -1,7 +1,7 @@
 """Distances between the outlines of two masks.
 
-The surface of a mask is its pixels that have a face neighbour (4 in images, 6 in volumes) outside of it; what lies
-beyond the image is outside. Distances run between pixel centres. `docs/metrics.md` has the formulas.
+The surface of a mask is its pixels that have a face neighbor (4 in images, 6 in volumes) outside of it; what lies
+beyond the image is outside. Distances run between pixel centers. `docs/metrics.md` has the formulas.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float
 
 
 def surface_pixels(mask: Mask) -> Mask:
-    """The pixels of a mask that have a face neighbour outside of it.
+    """The pixels of a mask that have a face neighbor outside of it.
 
     Example:
         >>> surface_pixels(np.ones((3, 4), bool)).astype(int)
@@ -164,7 +164,7 @@ def _nearest(start: Mask, goal: Mask, steps: Distances) -> Distances:
     at, goals = np.flatnonzero(start), goal.ravel()
     distances = np.empty(at.size)
     left = np.arange(at.size)
-    for offset, distance in zip(*_neighbours(start.shape, steps), strict=True):
+    for offset, distance in zip(*_neighbors(start.shape, steps), strict=True):
         hit = goals[at[left] + offset]
         distances[left[hit]] = distance
         left = left[~hit]
@@ -176,7 +176,7 @@ def _nearest(start: Mask, goal: Mask, steps: Distances) -> Distances:
     return distances
 
 
-def _neighbours(shape: tuple[int, ...], steps: Distances) -> tuple[NDArray[np.intp], Distances]:
+def _neighbors(shape: tuple[int, ...], steps: Distances) -> tuple[NDArray[np.intp], Distances]:
     """Offsets in the flat array and their lengths, shortest first; anything that is not among them is longer."""
     grid = np.indices((2 * REACH + 1,) * len(shape)).reshape(len(shape), -1).T - REACH
     lengths = np.sqrt(np.square(grid * steps).sum(axis=1))

@@ -1,7 +1,7 @@
-"""The catalogue of nets. Every net emits logits; sigmoid and softmax live outside."""
+"""The catalog of nets. Every net emits logits; sigmoid and softmax live outside."""
 
 from pocketseg.nets.blocks import AnySize
-from pocketseg.nets.catalogue import NETS, build, check_net, default_options, parameter_count, skeleton
+from pocketseg.nets.catalog import NETS, build, check_net, default_options, parameter_count, skeleton
 from pocketseg.nets.own import own_net
 
 __all__ = ["NETS", "AnySize", "build", "check_net", "default_options", "own_net", "parameter_count", "skeleton"]

@@ -17,7 +17,7 @@ Conv = Callable[[int, int], nn.Module]
 
 
 @dataclass(frozen=True)
-class Style:
+class BlockOptions:
     """What every family of nets lets one choose.
 
     Attributes:
@@ -28,7 +28,7 @@ class Style:
         norm_momentum: share of a batch in the running statistics; Keras' 0.99 is 0.01 here.
         up: how a decoder doubles height and width. `nearest-conv` has a 2×2 convolution with ReLU that changes the
             width, `transposed` a 2×2 transposed convolution; the others keep the width. `bilinear-corners` aligns
-            the corner pixels' centres.
+            the corner pixels' centers.
         skip: the skip's place in the concatenation with what was upsampled.
         input_dropout: probability that a pixel of the image is dropped in training.
         block_dropout: the same for values after every block.
@@ -88,11 +88,11 @@ def conv_of(kind: ConvKind, kernel: int) -> Conv:
     return plain(kernel) if kind == "plain" else separable(kernel)
 
 
-def norm(channels: int, style: Style) -> nn.BatchNorm2d:
+def norm(channels: int, style: BlockOptions) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=style.norm_eps, momentum=style.norm_momentum)
 
 
-def conv_block(widths: Sequence[int], convs: Sequence[Conv], style: Style) -> nn.Sequential:
+def conv_block(widths: Sequence[int], convs: Sequence[Conv], style: BlockOptions) -> nn.Sequential:
     """Convolutions from each width to the next, with ReLU, and batch norm where the style has it."""
     layers: list[nn.Module] = []
     for make, (channels_in, channels_out) in zip(convs, pairwise(widths), strict=True):
@@ -122,7 +122,9 @@ class UpConv(nn.Sequential):
         )
 
 
-def upsample(channels_in: int, channels_out: int, style: Style, conv: Conv | None = None) -> tuple[nn.Module, int]:
+def upsample(
+    channels_in: int, channels_out: int, style: BlockOptions, conv: Conv | None = None
+) -> tuple[nn.Module, int]:
     """A layer that doubles height and width, and the channels it gives: `channels_out` only where it has weights."""
     match style.up:
         case "nearest-conv":
@@ -135,7 +137,7 @@ def upsample(channels_in: int, channels_out: int, style: Style, conv: Conv | Non
     return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=corners), channels_in
 
 
-def joined(skip: Tensor, up: Tensor, style: Style) -> Tensor:
+def joined(skip: Tensor, up: Tensor, style: BlockOptions) -> Tensor:
     """Skip and upsampled, concatenated in the style's order."""
     return torch.cat([skip, up] if style.skip == "first" else [up, skip], dim=1)
 
@@ -160,7 +162,7 @@ class UNet(nn.Module):
         ups: one ×2 upsampling for each decoder block.
         decoder: blocks that take skip and upsampled, in the style's order.
         head: the last layer; emits logits.
-        style: dropout, place of the skip, and initialiser.
+        style: dropout, place of the skip, and initializer.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class UNet(nn.Module):
         ups: Sequence[nn.Module],
         decoder: Sequence[nn.Module],
         head: nn.Module,
-        style: Style,
+        style: BlockOptions,
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(encoder)
@@ -186,7 +188,7 @@ class UNet(nn.Module):
         spared = {id(part) for part in (self.encoder[0], head)} if style.init == "uniform" else set()
         for part in [*self.encoder, deepest, *self.ups, *self.decoder, head]:
             if id(part) not in spared:
-                initialise(part, style)
+                initialize(part, style)
 
     def forward(self, x: Tensor) -> Tensor:
         x = applied(self.input_dropout, x)
@@ -203,7 +205,7 @@ class UNet(nn.Module):
         return out
 
 
-def initialise(part: nn.Module, style: Style) -> None:
+def initialize(part: nn.Module, style: BlockOptions) -> None:
     """Draw the kernels of a part again, as the style says."""
     for module in part.modules():
         if style.init == "torch" or not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

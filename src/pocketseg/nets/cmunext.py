@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pocketseg.nets.blocks import Style, UNet, UpConv, conv_block, depthwise, plain, upsample
+from pocketseg.nets.blocks import BlockOptions, UNet, UpConv, conv_block, depthwise, plain, upsample
 
 # Channels (in sixteenths of the width), and number of mixing blocks, from the image down.
 WIDTHS, DEPTHS = (16, 32, 128, 160, 256), (1, 1, 1, 3, 1)
@@ -13,7 +13,7 @@ WIDTHS, DEPTHS = (16, 32, 128, 160, 256), (1, 1, 1, 3, 1)
 class Mixer(nn.Module):
     """A depthwise convolution beside a shortcut, then four times wider and back."""
 
-    def __init__(self, channels: int, kernel: int, style: Style) -> None:
+    def __init__(self, channels: int, kernel: int, style: BlockOptions) -> None:
         super().__init__()
         self.space = conv_block([channels, channels], [depthwise(kernel)], style)
         self.channels = conv_block([channels, 4 * channels, channels], [plain(1), plain(1)], style)
@@ -29,7 +29,7 @@ def cmunext(
     *,
     width: int = 16,
     levels: int = 4,
-    style: Style = Style(kernel=7, norm="relu", up="bilinear"),
+    style: BlockOptions = BlockOptions(kernel=7, norm="relu", up="bilinear"),
 ) -> UNet:
     """Mixers in the encoder; in the decoder a convolution of two groups, skip and upsampled apart, then pointwise.
 
@@ -40,7 +40,7 @@ def cmunext(
         out_channels: logits.
         width: channels of the first block.
         levels: number of poolings, at most 4.
-        style: see `Style`; `kernel` is that of the three deepest blocks, the others have 3×3.
+        style: see `BlockOptions`; `kernel` is that of the three deepest blocks, the others have 3×3.
     """
     widths = [width * part // 16 for part in WIDTHS[: levels + 1]]
     sources = [in_channels, *widths[:-1]]

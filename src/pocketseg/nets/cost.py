@@ -1,4 +1,4 @@
-"""What a net costs at an input size: parameters, multiply-accumulates, memory, receptive field; told layer by layer.
+"""What a net costs at an input size: parameters, multiply-accumulates, memory, receptive field, layer by layer.
 
 Everything is read from the traced net on torch's meta device: no weight is drawn and nothing is multiplied.
 """
@@ -297,6 +297,6 @@ def _rows_of(
         raise PocketsegError(
             f"net, {found.kind}",
             f"turns {height_in} rows into {height_out} in an unknown way",
-            "mend nets/operations.py",
+            "fix nets/operations.py",
         )
     return found.rows(first, last, height_in, height_out)

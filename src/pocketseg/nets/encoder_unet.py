@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pocketseg.nets.blocks import (
-    Style,
+    BlockOptions,
     applied,
     conv_block,
     dropout,
-    initialise,
+    initialize,
     joined,
     plain,
     upsample,
@@ -27,7 +27,7 @@ class EncoderUNet(nn.Module):
         style: of the decoder.
     """
 
-    def __init__(self, body: Encoder, width: int, out_channels: int, style: Style) -> None:
+    def __init__(self, body: Encoder, width: int, out_channels: int, style: BlockOptions) -> None:
         super().__init__()
         self.encoder = body
         self.style = style
@@ -48,8 +48,8 @@ class EncoderUNet(nn.Module):
         self.input_dropout = dropout(style.input_dropout)
         self.block_dropout = dropout(style.block_dropout)
         self.deepest_dropout = dropout(style.deepest_dropout)
-        initialise(self.ups, style)
-        initialise(self.decoder, style)
+        initialize(self.ups, style)
+        initialize(self.decoder, style)
         if style.init != "torch":
             nn.init.xavier_uniform_(self.head.weight)
             if self.head.bias is not None:
@@ -72,7 +72,7 @@ def encoder_unet(
     encoder_name: str = "resnet18",
     levels: int = 5,
     width: int = 16,
-    style: Style = Style(skip="last", init="he-uniform"),
+    style: BlockOptions = BlockOptions(skip="last", init="he-uniform"),
 ) -> EncoderUNet:
     """An encoder of torchvision's or any of segmentation-models-pytorch, and a decoder of plain convolutions.
 

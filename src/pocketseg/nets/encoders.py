@@ -48,7 +48,7 @@ class Encoder(nn.Module):
     def translate(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors under this encoder's names: no classifier, today's spelling, this many input channels.
 
-        A shallow encoder takes what it has a place for; a whole one keeps unknown names, so that they are told.
+        A shallow encoder takes what it has a place for; a whole one keeps unknown names, so that they are reported.
         """
         own = self.state_dict()
         # Files of 2017 write norm.1 for DenseNet's norm1, and are older than the norms' counters.
@@ -68,7 +68,7 @@ def adapt_input_channels(kernel: Tensor, channels: int) -> Tensor:
     """RGB filters (o, 3, k, k) for images of another number of channels.
 
     One channel: their sum; two: red and green times 1.5; more than three: repeated in turn, times 3 / channels. So a
-    grey image in every channel gives the same response each time.
+    gray image in every channel gives the same response each time.
     """
     if kernel.shape[1] != 3 or channels == 3:
         return kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pocketseg.nets.blocks import Style, UNet, conv_block, plain, upsample
+from pocketseg.nets.blocks import BlockOptions, UNet, conv_block, plain, upsample
 
 
 def fixed_point_unet(
@@ -13,7 +13,7 @@ def fixed_point_unet(
     *,
     width: int = 64,
     levels: int = 3,
-    style: Style = Style(norm="relu", up="bilinear", skip="last", init="uniform"),
+    style: BlockOptions = BlockOptions(norm="relu", up="bilinear", skip="last", init="uniform"),
 ) -> UNet:
     """Widths width·2^i; the deepest block is as wide as the one above it, the head is 3×3.
 
@@ -22,7 +22,7 @@ def fixed_point_unet(
         out_channels: logits.
         width: channels of the first block.
         levels: number of poolings.
-        style: see `Style`.
+        style: see `BlockOptions`.
     """
     make = plain(style.kernel)
     widths = [width * 2**level for level in range(levels)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from pocketseg.errors import RecipeError
-from pocketseg.nets.blocks import Conv, Style, UNet, conv_block, plain, upsample
+from pocketseg.nets.blocks import BlockOptions, Conv, UNet, conv_block, plain, upsample
 
-STYLE = Style(up="bilinear-corners", init="torch", deepest_dropout=0.5)
+BLOCKS = BlockOptions(up="bilinear-corners", init="torch", deepest_dropout=0.5)
 
 
 def light_unet_baseline(
-    in_channels: int, out_channels: int, *, width: int = 64, levels: int = 4, style: Style = STYLE
+    in_channels: int, out_channels: int, *, width: int = 64, levels: int = 4, style: BlockOptions = BLOCKS
 ) -> UNet:
     """Plain convolutions throughout.
 
@@ -20,13 +20,15 @@ def light_unet_baseline(
         out_channels: logits.
         width: channels of the first block.
         levels: number of poolings.
-        style: see `Style`; upsampling without weights makes the lower half of the net half as wide.
+        style: see `BlockOptions`; upsampling without weights makes the lower half of the net half as wide.
     """
     make = plain(style.kernel)
     return _double_convs(in_channels, out_channels, width, levels, make, make, style)
 
 
-def light_unet(in_channels: int, out_channels: int, *, width: int = 64, levels: int = 4, style: Style = STYLE) -> UNet:
+def light_unet(
+    in_channels: int, out_channels: int, *, width: int = 64, levels: int = 4, style: BlockOptions = BLOCKS
+) -> UNet:
     """The second convolution of every block is depthwise, then pointwise, both with bias.
 
     Args: as `light_unet_baseline`.
@@ -42,7 +44,7 @@ def lighter_unet(
     group_channels: int = 128,
     width: int = 64,
     levels: int = 4,
-    style: Style = STYLE,
+    style: BlockOptions = BLOCKS,
 ) -> UNet:
     """Every convolution is grouped, then pointwise.
 
@@ -52,7 +54,7 @@ def lighter_unet(
         group_channels: channels of each group (C), not the number of groups; 1 is depthwise.
         width: channels of the first block.
         levels: number of poolings.
-        style: see `Style`.
+        style: see `BlockOptions`.
 
     Raises:
         RecipeError: group_channels does not divide the channels of a layer.
@@ -85,7 +87,7 @@ def grouped(kernel: int, group_channels: int, image_channels: int) -> Conv:
 
 
 def _double_convs(
-    in_channels: int, out_channels: int, width: int, levels: int, first: Conv, second: Conv, style: Style
+    in_channels: int, out_channels: int, width: int, levels: int, first: Conv, second: Conv, style: BlockOptions
 ) -> UNet:
     """Where upsampling keeps the width, the deepest block and the decoder are half as wide as where it halves it."""
     widths = [width * 2**level for level in range(levels)]

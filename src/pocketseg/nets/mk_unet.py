@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from pocketseg.nets.blocks import Style, UNet, conv_block, depthwise, norm, plain, upsample
+from pocketseg.nets.blocks import BlockOptions, UNet, conv_block, depthwise, norm, plain, upsample
 
 # Channels of the blocks from the image down, in units of the width.
 WIDTHS = (1, 2, 4, 6, 10)
@@ -15,7 +15,7 @@ WIDTHS = (1, 2, 4, 6, 10)
 class MultiKernel(nn.Module):
     """Depthwise convolutions of several sizes side by side, each with its norm and ReLU, added up."""
 
-    def __init__(self, channels: int, style: Style) -> None:
+    def __init__(self, channels: int, style: BlockOptions) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             conv_block([channels, channels], [depthwise(kernel)], style) for kernel in range(1, style.kernel + 1, 2)
@@ -31,7 +31,7 @@ class MultiKernel(nn.Module):
 class InvertedResidual(nn.Module):
     """Wider by a pointwise convolution, several depthwise kernels, narrow again; added to the input where it fits."""
 
-    def __init__(self, channels_in: int, channels_out: int, style: Style) -> None:
+    def __init__(self, channels_in: int, channels_out: int, style: BlockOptions) -> None:
         super().__init__()
         inner = 2 * channels_in
         self.wide = conv_block([channels_in, inner], [plain(1)], style)
@@ -51,7 +51,7 @@ def mk_unet(
     *,
     width: int = 16,
     levels: int = 4,
-    style: Style = Style(kernel=5, up="bilinear"),
+    style: BlockOptions = BlockOptions(kernel=5, up="bilinear"),
 ) -> UNet:
     """Inverted residual blocks whose depthwise part has kernels of 1×1, 3×3, … up to `style.kernel`.
 
@@ -62,7 +62,7 @@ def mk_unet(
         out_channels: logits.
         width: channels of the first block; 4, 8, 32 and 64 are the source's smaller and larger nets.
         levels: number of poolings, at most 4.
-        style: see `Style`.
+        style: see `BlockOptions`.
     """
     widths = [width * factor for factor in WIDTHS[: levels + 1]]
 

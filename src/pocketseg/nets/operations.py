@@ -151,8 +151,8 @@ def _of_function(node: fx.Node) -> Operation | None:
         around, ceil = given(3, "padding", 0), given(4, "ceil_mode")
         return _average_pool(given(1, "kernel_size"), given(2, "stride"), around, ceil)
     if target is F.interpolate:
-        mode, corners = given(3, "mode", "nearest"), given(4, "align_corners")
-        return _resize(given(1, "size"), given(2, "scale_factor"), mode, corners)
+        mode, align_corners = given(3, "mode", "nearest"), given(4, "align_corners")
+        return _resize(given(1, "size"), given(2, "scale_factor"), mode, align_corners)
     if target is F.pad:
         zeros = given(2, "mode", "constant") == "constant" and not given(3, "value")
         return _pad(given(1, "pad"), zeros=zeros)
@@ -218,10 +218,10 @@ def _pool(name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil
     return Operation(name, f"{name} {_times(side)}{notes}", rows, moves=moves, given=given)
 
 
-def _resize(size: Any, factor: Any, mode: str, corners: Any) -> Operation:
-    rows = resized(mode, bool(corners)) if mode in ("nearest", "bilinear") else unknown
-    given = {"size": size, "factor": factor, "mode": mode, "corners": bool(corners)}
-    kind = f"{mode}{' (corners)' if corners else ''} resize"
+def _resize(size: Any, factor: Any, mode: str, align_corners: Any) -> Operation:
+    rows = resized(mode, bool(align_corners)) if mode in ("nearest", "bilinear") else unknown
+    given = {"size": size, "factor": factor, "mode": mode, "align_corners": bool(align_corners)}
+    kind = f"{mode}{' (corners)' if align_corners else ''} resize"
     return Operation("resize", kind, rows, moves=mode == "nearest", given=given)
 
 

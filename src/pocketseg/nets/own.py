@@ -1,4 +1,4 @@
-"""A net that somebody else wrote, made ready to be packed and run beside those of the catalogue."""
+"""A net that somebody else wrote, made ready to be packed and run beside those of the catalog."""
 
 from __future__ import annotations
 

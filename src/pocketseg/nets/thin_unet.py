@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pocketseg.nets.blocks import ConvKind, Style, UNet, conv_block, conv_of, upsample
+from pocketseg.nets.blocks import BlockOptions, ConvKind, UNet, conv_block, conv_of, upsample
 
 
 def thin_unet(
@@ -16,7 +16,7 @@ def thin_unet(
     conv: ConvKind = "plain",
     output_width: int | None = None,
     extra_convs: int = 0,
-    style: Style = Style(),
+    style: BlockOptions = BlockOptions(),
 ) -> UNet:
     """A U-Net whose blocks all have `width` channels.
 
@@ -28,7 +28,7 @@ def thin_unet(
         conv: plain or separable.
         output_width: channels of the last block; None follows `width`, the source has 32 whatever the width.
         extra_convs: convolutions that the last encoder block has beyond two; the source's student has 1.
-        style: see `Style`.
+        style: see `BlockOptions`.
     """
     last = output_width or width
     make = conv_of(conv, style.kernel)

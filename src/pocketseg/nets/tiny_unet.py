@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketseg.errors import RecipeError
-from pocketseg.nets.blocks import Style, UNet, conv_block, norm, plain, upsample
+from pocketseg.nets.blocks import BlockOptions, UNet, conv_block, norm, plain, upsample
 
 CASCADE = 8
 
@@ -17,7 +17,7 @@ class Cascade(nn.Module):
     So a block sees as far as seven convolutions at the price of depthwise ones on a sixteenth of its channels.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, style: Style) -> None:
+    def __init__(self, channels_in: int, channels_out: int, style: BlockOptions) -> None:
         super().__init__()
         if channels_out % (2 * CASCADE):
             raise RecipeError(
@@ -30,7 +30,7 @@ class Cascade(nn.Module):
         self.adds = channels_in == channels_out
 
     @staticmethod
-    def _step(channels: int, style: Style) -> nn.Module:
+    def _step(channels: int, style: BlockOptions) -> nn.Module:
         depthwise = nn.Conv2d(channels, channels, style.kernel, padding=style.kernel // 2, groups=channels)
         return depthwise if style.norm == "none" else nn.Sequential(depthwise, norm(channels, style))
 
@@ -50,7 +50,7 @@ def tiny_unet(
     *,
     width: int = 64,
     levels: int = 4,
-    style: Style = Style(up="bilinear"),
+    style: BlockOptions = BlockOptions(up="bilinear"),
 ) -> UNet:
     """One cascade a block; widths width·2^i. As in the source, no block stands at the deepest level.
 
@@ -59,7 +59,7 @@ def tiny_unet(
         out_channels: logits.
         width: channels of the first block, a multiple of 16.
         levels: number of poolings.
-        style: see `Style`; `kernel` is that of the depthwise convolutions.
+        style: see `BlockOptions`; `kernel` is that of the depthwise convolutions.
     """
     widths = [width * 2**level for level in range(levels)]
     belows = [widths[-1], *reversed(widths[1:])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pocketseg.nets.blocks import Conv, ConvKind, Style, UNet, conv_block, conv_of, plain, separable, upsample
+from pocketseg.nets.blocks import BlockOptions, Conv, ConvKind, UNet, conv_block, conv_of, plain, separable, upsample
 
 
 def unet(
@@ -14,7 +14,7 @@ def unet(
     width: int = 64,
     levels: int = 4,
     conv: ConvKind = "plain",
-    style: Style = Style(up="nearest-conv"),
+    style: BlockOptions = BlockOptions(up="nearest-conv"),
 ) -> UNet:
     """Widths width·2^i down to width·2^levels; the upsampling's convolution halves the width.
 
@@ -24,7 +24,7 @@ def unet(
         width: channels of the first block.
         levels: number of poolings.
         conv: plain or separable convolutions in the blocks.
-        style: see `Style`.
+        style: see `BlockOptions`.
     """
     make = conv_of(conv, style.kernel)
     return _doubling(in_channels, out_channels, width, levels, make, make, make, plain(2), style)
@@ -38,7 +38,7 @@ def separable_unet(
     levels: int = 4,
     multiplier: int = 1,
     source_multiplier: bool = False,
-    style: Style = Style(norm="none", up="nearest-conv", init="glorot"),
+    style: BlockOptions = BlockOptions(norm="none", up="nearest-conv", init="glorot"),
 ) -> UNet:
     """The U-Net with separable convolutions everywhere but in the first block and the head (Zhang 2022).
 
@@ -50,7 +50,7 @@ def separable_unet(
         multiplier: filters of each channel in a depthwise convolution.
         source_multiplier: leave the multiplier out of the convolutions that follow a concatenation, as the source
             does by mistake.
-        style: see `Style`.
+        style: see `BlockOptions`.
     """
     make = separable(style.kernel, multiplier=multiplier)
     after_concat = separable(style.kernel) if source_multiplier else make
@@ -67,7 +67,7 @@ def _doubling(
     make: Conv,
     after_concat: Conv,
     up: Conv,
-    style: Style,
+    style: BlockOptions,
 ) -> UNet:
     """The layout of both: `first` makes the first block, `after_concat` the convolution that follows a skip."""
     widths = [width * 2**level for level in range(levels + 1)]

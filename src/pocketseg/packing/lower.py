@@ -188,7 +188,7 @@ class _Lowering:
         return self.one(p.AveragePool(window), x)
 
     def resized(self, found: Operation, x: Node) -> Node:
-        factor, mode, corners = (found.given[name] for name in ("factor", "mode", "corners"))
+        factor, mode, align_corners = (found.given[name] for name in ("factor", "mode", "align_corners"))
         factors = factor if isinstance(factor, tuple) else (factor, factor)
         if factor is None or any(not float(each).is_integer() or each < 1 for each in factors):
             raise _refused("a resize", f"is by a factor of {factor}, no whole number")
@@ -197,7 +197,7 @@ class _Lowering:
             case "nearest":
                 return self.one(p.Nearest((height, width)), x, moves=found.moves)
             case "bilinear":
-                return self.one(p.Bilinear((height, width), corners), x)
+                return self.one(p.Bilinear((height, width), align_corners), x)
         raise _refused("a resize", f"is {mode}")
 
     # --- more or less than one tensor ---------------------------------------------------------------------

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pocketseg.engine.program import Weights
 from pocketseg.quant import Spec
-from pocketseg.quant.forms import packed_codes
+from pocketseg.quant.encodings import packed_codes
 
 
 def float_weights(kernel: NDArray[np.float32]) -> Weights:
@@ -39,5 +39,5 @@ def rounded_to_bf16(weights: Weights) -> Weights:
 def packed_weights(spec: Spec, codes: Tensor) -> Weights:
     """Codes (planes, o, i, h, w) in as few bits as their quantizer needs."""
     planes = packed_codes(spec, codes.permute(0, 1, 3, 4, 2))
-    bits = 1 if spec.form == "signs" else spec.bits
-    return Weights(spec.form, bits, len(planes), planes.tobytes())
+    bits = 1 if spec.encoding == "signs" else spec.bits
+    return Weights(spec.encoding, bits, len(planes), planes.tobytes())

@@ -1,4 +1,4 @@
-"""Normalise, fit to size, tile, post-process: the NumPy code shared by training, prediction and every export."""
+"""Normalize, fit to size, tile, post-process: the NumPy code shared by training, prediction and every export."""
 
 from pocketseg.pipeline.intensity import Normalization, TrainedOn
 from pocketseg.pipeline.pipeline import Forward, Pipeline, to_probabilities

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pocketseg.memory import bands
 
 # A region without holes that covers less of its bounding box is taken for an open line.
-LEAST_COVER = 0.4
+MIN_COVER = 0.4
 
 
 def label_components(mask: NDArray[np.bool_], *, diagonal: bool = True) -> tuple[NDArray[np.int32], int]:
     """Number the connected components of a mask in the order of their first pixel.
 
-    The mask is cut into horizontal runs; runs that touch in neighbouring rows are joined by passing the smallest
+    The mask is cut into horizontal runs; runs that touch in neighboring rows are joined by passing the smallest
     label along until nothing changes. The work grows with the number of runs, not with the number of pixels.
 
     Args:
@@ -119,6 +119,6 @@ def fill_outline(outline: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if outline.any() and (filled == outline).all():
         rows, columns = np.nonzero(outline)
         box = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-        if len(rows) < LEAST_COVER * box:
+        if len(rows) < MIN_COVER * box:
             raise ValueError("the outline is not closed, so it has no inside")
     return filled

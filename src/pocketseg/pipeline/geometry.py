@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 # Of the weights of a filter: how many are made at once, and how many there may be.
-WEIGHTS_AT_ONCE, MOST_WEIGHTS = 2**20, 2**29
+WEIGHTS_AT_ONCE, MAX_WEIGHTS = 2**20, 2**29
 
 
 @lru_cache(maxsize=256)
 def _resampling_matrix(source: int, target: int) -> Array:
     """Rows of triangle-filter weights, (target, source), each summing to one.
 
-    Pixel centres lie at i + 1/2. Enlarging is plain bilinear interpolation with the border repeated; reducing widens
+    Pixel centers lie at i + 1/2. Enlarging is plain bilinear interpolation with the border repeated; reducing widens
     the triangle by the scale, so that nothing is skipped (the antialiased bilinear filter of image libraries).
     """
     scale = source / target
@@ -27,8 +27,8 @@ def _resampling_matrix(source: int, target: int) -> Array:
     pixels, matrix = np.arange(source) + 0.5, np.empty((target, source), np.float32)
     step = max(1, WEIGHTS_AT_ONCE // source)
     for first in range(0, target, step):  # in f64, of which all rows at once would take several times the matrix
-        centre = (np.arange(first, min(first + step, target)) + 0.5) * scale
-        weights = np.maximum(0.0, 1.0 - np.abs(pixels - centre[:, None]) / support)
+        center = (np.arange(first, min(first + step, target)) + 0.5) * scale
+        weights = np.maximum(0.0, 1.0 - np.abs(pixels - center[:, None]) / support)
         matrix[first : first + step] = weights / weights.sum(axis=1, keepdims=True)
     matrix.setflags(write=False)
     return matrix
@@ -173,7 +173,7 @@ def place(source: Shape, size: Shape, fit: Fit, scale: Spacing = (1.0, 1.0)) -> 
         raise ValueError(
             f"the image is {inner[0]}×{inner[1]} pixels, more than the {size[0]}×{size[1]} it is padded to"
         )
-    (top, rows), (left, columns) = (_centred(have, want) for have, want in zip(inner, size, strict=True))
+    (top, rows), (left, columns) = (_centered(have, want) for have, want in zip(inner, size, strict=True))
     return Placement(source, inner, (rows, columns), size, top, left)
 
 
@@ -185,7 +185,7 @@ def _scaled(length: int, factor: float) -> int:
     return max(1, round(length * factor))
 
 
-def _centred(have: int, want: int) -> tuple[int, slice]:
+def _centered(have: int, want: int) -> tuple[int, slice]:
     """Offset on the grid, and the part of the image that it holds; an odd pixel goes to the end."""
     start = max(0, (have - want) // 2)
     return max(0, (want - have) // 2), slice(start, start + min(have, want))
@@ -229,7 +229,7 @@ def _starts(length: int, tile: int, overlap: float) -> list[int]:
 
 @lru_cache(maxsize=16)
 def blending_window(height: int, width: int) -> Array:
-    """Weights that fall linearly from the tile's centre to its border and stay positive there, (h, w)."""
+    """Weights that fall linearly from the tile's center to its border and stay positive there, (h, w)."""
 
     def ramp(length: int) -> Array:
         return np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1)).astype(np.float32)

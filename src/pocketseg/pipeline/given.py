@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
 
-# Modes of Pillow whose array is the picture: not indices of a palette, not colours of another space.
+# Modes of Pillow whose array is the picture: not indices of a palette, not colors of another space.
 PLAIN_MODES = ("1", "L", "I", "I;16", "I;16L", "I;16B", "F", "RGB")
 EXIF_ORIENTATION = 274
 WANTED = "give an array (h, w) or (h, w, c) of numbers"
@@ -27,7 +27,7 @@ def as_image(given: Any) -> NDArray[np.generic]:
 
     Raises:
         DataError: no image: another type, shape or kind of number, an empty side, masked pixels, a Pillow picture that
-            a palette, another colour space or its EXIF orientation would make another one.
+            a palette, another color space or its EXIF orientation would make another one.
     """
     image = given if type(given) is np.ndarray else _converted(given)
     if image.dtype.kind not in "buif":

@@ -17,8 +17,8 @@ Array = NDArray[np.float32]
 
 # ITU-R BT.601 luma.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Below this standard deviation an image counts as constant and is only centred.
-SMALLEST_STD = 1e-6
+# Below this standard deviation an image counts as constant and is only centered.
+MIN_STD = 1e-6
 
 # Types of integers whose maximum is white.
 FULL_SCALE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}
@@ -50,14 +50,14 @@ class Normalization:
     std: tuple[Positive, ...] = ()
 
     def __call__(self, planes: Array) -> Array:
-        """Normalise (c, h, w) planes of unit range; a constant image gives zeros, no division by zero."""
+        """Normalize (c, h, w) planes of unit range; a constant image gives zeros, no division by zero."""
         if self.kind == "unit-range":
             return planes
         if self.kind == "min-max":
             low, high = float(planes.min()), float(planes.max())
-            return (planes - low) / max(high - low, SMALLEST_STD)
+            return (planes - low) / max(high - low, MIN_STD)
         if self.kind == "z-score":
-            out = (planes - planes.mean(dtype=np.float64)) / max(planes.std(dtype=np.float64), SMALLEST_STD)
+            out = (planes - planes.mean(dtype=np.float64)) / max(planes.std(dtype=np.float64), MIN_STD)
             return np.asarray(out if self.clip is None else np.clip(out, -self.clip, self.clip), np.float32)
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         std = np.asarray(self.std, np.float32)[:, None, None]
@@ -74,7 +74,7 @@ def unit_range(
     1. The declared range, whatever the type.
     2. bool by 0 and 1, uint8 by 255, uint16 by 65535, whatever the image's own values are.
     3. Every other type has no full scale of its own. Where training saw uint8 or uint16 only, that type's holds, if no
-       value lies outside of it; floats that all lie in 0 to 1 are shares of it.
+       value lies outside of it; floats that all lie in 0 to 1 are fractions of it.
     4. Other floats run from their own lowest to their highest value; other integers too where training saw floats only,
        and else they are refused.
 
@@ -127,24 +127,24 @@ def _scale(image: NDArray[np.generic], numbers: Numbers | None) -> tuple[float, 
     raise DataError("image", what, "convert it to uint8 or uint16, as files of the training data would be read")
 
 
-def stored_shares(values: NDArray[np.generic]) -> Array:
-    """Probabilities that are stored as grey levels of full scale (bool, uint8, uint16), or as floats from 0 to 1.
+def stored_fractions(values: NDArray[np.generic]) -> Array:
+    """Probabilities that are stored as gray levels of full scale (bool, uint8, uint16), or as floats from 0 to 1.
 
     Raises:
         DataError: other integers, of which nothing says what stands for 1; or values outside of 0 to 1, or nan.
 
     Example:
-        >>> stored_shares(np.array([[0, 255]], np.uint8)).tolist()
+        >>> stored_fractions(np.array([[0, 255]], np.uint8)).tolist()
         [[0.0, 1.0]]
     """
     full = FULL_SCALE.get(values.dtype.name, 1.0 if values.dtype.kind == "f" else 0.0)
     if full and values.size:
         with np.errstate(over="ignore"):
-            shares: Array = values.astype(np.float32) / np.float32(full)
-        if shares.min() >= 0 and shares.max() <= 1:
-            return shares
+            fractions: Array = values.astype(np.float32) / np.float32(full)
+        if fractions.min() >= 0 and fractions.max() <= 1:
+            return fractions
     what = f"holds {values.dtype} of the shape {values.shape}, no probabilities from 0 to 1"
-    raise DataError("image", what, "store floats from 0 to 1, or 8 or 16-bit grey")
+    raise DataError("image", what, "store floats from 0 to 1, or 8 or 16-bit gray")
 
 
 def numbers_of(stored: Mapping[str, tuple[float, float]]) -> Numbers | None:
@@ -186,7 +186,7 @@ def bounds(planes: Array) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What the training images held, by which others are read and judged.
+    """What the training images held, by which others are read and evaluated.
 
     Attributes:
         numbers: their type, if it is one; None where they are of several, or a declared range scales them.
@@ -238,7 +238,7 @@ def to_planes(
 
 
 def to_channels(image: Array, channels: int) -> Array:
-    """(h, w) or (h, w, c) to (channels, h, w): colour to grey by BT.601, grey to colour by repetition.
+    """(h, w) or (h, w, c) to (channels, h, w): color to gray by BT.601, gray to color by repetition.
 
     Raises:
         ValueError: no rule leads from the image's channels to the wanted ones.

@@ -26,11 +26,11 @@ Forward = Callable[[Array], Array]
 
 TILES_AT_ONCE = 8
 # Smaller ones would be as many calls of the net as pixels. That of `data.size` in recipes.
-SMALLEST_TILE = 8
+MIN_TILE = 8
 # Pixels of an image on the net's grid: as many as a file may have.
-LARGEST_PIXELS = 144_000_000
+MAX_PIXELS = 144_000_000
 # Masks hold a byte a pixel.
-MOST_CLASSES = 255
+MAX_CLASSES = 255
 
 # Exported files carry the pipeline as JSON under this key, in this version of its form.
 METADATA_KEY = "pocketseg"
@@ -47,7 +47,7 @@ class Pipeline:
         classes: names of the foreground classes; index 0 of a mask is background.
         fit: `resize` stretches the whole image to `size`; `letterbox` keeps its shape; `pad` and `crop` keep its
             pixels, in the middle of `size`; `tile` keeps its grid and covers it with blended tiles of `size`. What lies
-            around an image is 0 after normalisation; what was cut off is background.
+            around an image is 0 after normalization; what was cut off is background.
         multiple: the net's total stride; its input is padded to multiples of it.
         spacing_mm: pixel size (row, column) that images are resampled to first, for `pad`, `crop` and `tile`.
         reading: how volumes are cut into images.
@@ -59,7 +59,7 @@ class Pipeline:
     size: tuple[Side, Side]
     channels: Channels = 1
     classes: Annotated[
-        tuple[Annotated[str, AfterValidator(check_name)], ...], Field(min_length=1, max_length=MOST_CLASSES)
+        tuple[Annotated[str, AfterValidator(check_name)], ...], Field(min_length=1, max_length=MAX_CLASSES)
     ] = ("foreground",)
     fit: geometry.Fit = "resize"
     multiple: Side = 1
@@ -84,7 +84,7 @@ class Pipeline:
                 raise DataError("image", what, "give images with a pixel size, or train without data.spacing_mm")
             scale = spacing_mm[0] / self.spacing_mm[0], spacing_mm[1] / self.spacing_mm[1]
             sides = shape[0] * scale[0], shape[1] * scale[1]
-            if not sides[0] * sides[1] <= LARGEST_PIXELS or max(sides) > LARGEST_PIXELS:
+            if not sides[0] * sides[1] <= MAX_PIXELS or max(sides) > MAX_PIXELS:
                 what = "would have {:.3g} × {:.3g} pixels of the model's {:g} × {:g} mm".format(
                     *sides, *self.spacing_mm
                 )
@@ -92,7 +92,7 @@ class Pipeline:
         try:
             place = geometry.place(shape, self.size, self.fit, scale)
             most = max(have * want for have, want in zip(shape, place.inner, strict=True))
-            if shape != place.inner and most > geometry.MOST_WEIGHTS:
+            if shape != place.inner and most > geometry.MAX_WEIGHTS:
                 what = f"is too long to make {place.inner[0]}×{place.inner[1]} pixels of {shape[0]}×{shape[1]}"
                 raise DataError("image", what, "cut it into parts")
             return place
@@ -102,7 +102,7 @@ class Pipeline:
             ) from error
 
     def fitted(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
-        """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalised and without surroundings."""
+        """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalized and without surroundings."""
         image = as_image(image)
         numbers = None if self.trained_on is None else self.trained_on.numbers
         try:
@@ -127,9 +127,9 @@ class Pipeline:
         image: NDArray[np.generic],
         forward: Forward,
         spacing_mm: geometry.Spacing | None = None,
-        told: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> Array:
-        """Foreground probabilities (h, w, k) on the image's own grid; `told` gets what is odd about its intensities.
+        """Foreground probabilities (h, w, k) on the image's own grid; `warn` gets what is odd about its intensities.
 
         Raises:
             DataError: it is not an image, or does not fit; or the net gives numbers for it that are not finite.
@@ -137,8 +137,8 @@ class Pipeline:
         image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
         planes = self.fitted(image, spacing_mm)
-        if told and (odd := self._odd(planes)):
-            told(odd)
+        if warn and (odd := self._odd(planes)):
+            warn(odd)
         return self.predict_prepared(place.surround(self.normalization(planes)), place, forward)
 
     def predict_prepared(self, prepared: Array, place: geometry.Placement, forward: Forward) -> Array:
@@ -222,7 +222,7 @@ class Pipeline:
     def _odd(self, planes: Array) -> str:
         """How the intensities of unit-range planes differ from those of training; empty where they do not much.
 
-        Normalisation by an image's own numbers makes all alike.
+        Normalization by an image's own numbers makes all alike.
         """
         by_image = self.normalization.kind in ("min-max", "z-score")
         return "" if self.trained_on is None or by_image else self.trained_on.unlike(planes)
@@ -259,8 +259,8 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
         raise ValueError("intensity_range does not rise")
     if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:
         raise ValueError(f"mean and std are not of {channels} channels")
-    if pipeline.fit == "tile" and min(pipeline.size) < SMALLEST_TILE:
-        raise ValueError(f"tiles of {pipeline.size[0]}×{pipeline.size[1]} pixels; {SMALLEST_TILE} a side are needed")
+    if pipeline.fit == "tile" and min(pipeline.size) < MIN_TILE:
+        raise ValueError(f"tiles of {pipeline.size[0]}×{pipeline.size[1]} pixels; {MIN_TILE} a side are needed")
     return pipeline
 
 

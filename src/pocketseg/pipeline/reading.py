@@ -17,7 +17,7 @@ class Reading:
 
     Attributes:
         axis: the planes; `auto` takes those with the finest pixels, and the stored slices where all are as fine.
-        window: (centre, width) that becomes 0 to 1, in the file's units; `stored` takes that of the DICOM file; None:
+        window: (center, width) that becomes 0 to 1, in the file's units; `stored` takes that of the DICOM file; None:
             a measured volume (NIfTI, DICOM of more than 8 bits) runs from its 0.5th to its 99.5th percentile.
         raw: leave the file's units, because the recipe declares a range for them.
     """

@@ -49,7 +49,7 @@ class NetPredictor:
         name: how tables call it.
         runtime: what runs the net, with what decides its speed or its numbers.
         card: what its file says of the model; empty for torch.
-        told: gets a line for an image whose intensities are very different from those of training; None: nobody.
+        warn: gets a line for an image whose intensities are very different from those of training; None: nobody.
     """
 
     pipeline: Pipeline
@@ -57,7 +57,7 @@ class NetPredictor:
     name: str = "net"
     runtime: str = "torch"
     card: Mapping[str, Any] = field(default_factory=dict)
-    told: Callable[[str], None] | None = None
+    warn: Callable[[str], None] | None = None
 
     @property
     def precision(self) -> str:
@@ -69,7 +69,7 @@ class NetPredictor:
 
         Args and errors: as `segment`, but for paths and bytes, which are not read.
         """
-        return self.pipeline.predict(image, self.forward, spacing_mm, self.told)
+        return self.pipeline.predict(image, self.forward, spacing_mm, self.warn)
 
     def mask(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         """Class indices on the grid of an image: uint8 (h, w), post-processed; 0 is background.
@@ -110,10 +110,10 @@ class NetPredictor:
         return f"<{self.name}: {classes} in images of {height}×{width}, {self.runtime}, {self.precision}>"
 
     def _repr_html_(self) -> str:
-        """The facts of a model, for notebooks."""
+        """The metadata of a model, for notebooks."""
         height, width = self.pipeline.size
         channels = self.pipeline.channels
-        facts = {
+        metadata = {
             "model": self.name,
             "classes": ", ".join(self.pipeline.classes),
             "input": f"{height}×{width}, {channels} channel{'s' * (channels != 1)}, {self.pipeline.fit}",
@@ -121,5 +121,5 @@ class NetPredictor:
             "parameters": f"{self.card['parameters']:,}" if isinstance(self.card.get("parameters"), int) else "",
             "runs on": self.runtime,
         }
-        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in facts.items() if text)
+        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in metadata.items() if text)
         return f"<table>{rows}</table>"

@@ -15,7 +15,7 @@ from pocketseg.packages import require
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.int8 import saturates
-from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
+from pocketseg.predictors.onnx_file import AGAIN, check_input, read_onnx
 from pocketseg.predictors.runtime import Runtime
 
 
@@ -41,7 +41,9 @@ def open_onnx(
     try:
         forward = Runtime(OnnxSession, content, threads, "quant" in card)
     except Exception as error:
-        raise memory.told(error, ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW)) from error
+        raise memory.explained(
+            error, ModelFileError(str(path), f"cannot be opened as ONNX ({error})", AGAIN)
+        ) from error
     check_input(path, pipeline, forward.session.shape)
     return NetPredictor(pipeline, forward, path.name, "onnxruntime", card)
 

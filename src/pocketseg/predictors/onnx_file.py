@@ -22,7 +22,7 @@ from pocketseg.predictors.reading import read_model
 # The first field of every ONNX file is a number, the version of its form; such files have no longer magic.
 BEGIN = b"\x08"
 # Protocol Buffers hold no more.
-LARGEST_BYTES = 2**31 - 1
+MAX_BYTES = 2**31 - 1
 # Message -> field -> the message that it holds.
 INSIDE = {
     "model": {7: "graph", 14: "entry", 25: "function"},
@@ -36,7 +36,7 @@ VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 # Of a tensor: its type, its values by type, those of every type as bytes, and where values of other files lie.
 DATA_TYPE, FLOATS, INTEGERS, DOUBLES, RAW, EXTERNAL = 2, 4, 5, 10, 9, 13
 FLOAT, HALF, DOUBLE, BFLOAT = 1, 10, 11, 16
-ANEW = "export it again"
+AGAIN = "export it again"
 
 
 def read_onnx(path: Path) -> tuple[bytes, dict[str, Any], Pipeline]:
@@ -46,19 +46,19 @@ def read_onnx(path: Path) -> tuple[bytes, dict[str, Any], Pipeline]:
         ModelFileError: missing, damaged, without a pipeline or with one that is not valid, too new, with constants that
             are nan or infinite, or that lie in other files; or with loops or conditions.
     """
-    content = read_model(path, BEGIN, LARGEST_BYTES, "cannot be opened as ONNX (it is another file)", ANEW)
+    content = read_model(path, BEGIN, MAX_BYTES, "cannot be opened as ONNX (it is another file)", AGAIN)
     try:
         metadata: dict[bytes, bytes] = {}
         for kind, message in _messages(memoryview(content), "model"):
             if kind == "tensor":
                 _check_tensor(path, message)
             elif kind == "branch":  # of a condition or a loop, which need not end
-                raise ModelFileError(str(path), "holds loops or conditions, which no net of pocketseg has", ANEW)
+                raise ModelFileError(str(path), "holds loops or conditions, which no net of pocketseg has", AGAIN)
             elif kind == "entry":
                 fields = {number: bytes(value) for number, wire, value in _fields(message) if wire == LENGTH}
                 metadata[fields.get(1, b"")] = fields.get(2, b"")
     except (ValueError, IndexError, RecursionError, struct.error) as error:
-        raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", ANEW) from None
+        raise ModelFileError(str(path), f"cannot be opened as ONNX ({error})", AGAIN) from None
     card = _card(path, metadata.get(METADATA_KEY.encode()))
     return content, card, Pipeline.from_dict(card.get("pipeline"), str(path))
 
@@ -70,7 +70,7 @@ def check_input(path: Path, pipeline: Pipeline, shape: tuple[Any, ...]) -> None:
         ModelFileError: they do not fit.
     """
     if tuple(shape[1:]) != (pipeline.channels, *pipeline.net_size):
-        raise ModelFileError(str(path), "has a net and a pipeline that do not fit each other", ANEW)
+        raise ModelFileError(str(path), "has a net and a pipeline that do not fit each other", AGAIN)
 
 
 def _card(path: Path, metadata: bytes | None) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _card(path: Path, metadata: bytes | None) -> dict[str, Any]:
     try:
         card = json_object(metadata)
     except ValueError as error:
-        raise ModelFileError(str(path), f"its metadata is damaged ({error})", ANEW) from None
+        raise ModelFileError(str(path), f"its metadata is damaged ({error})", AGAIN) from None
     if newer(card.get("version"), FORMAT_VERSION):
         what = f"is of version {card.get('version')!r}, newer than {FORMAT_VERSION}"
         raise ModelFileError(str(path), what, "upgrade pocketseg")

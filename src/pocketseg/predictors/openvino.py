@@ -14,7 +14,7 @@ from pocketseg.errors import ModelFileError
 from pocketseg.packages import require
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.int8 import saturates
-from pocketseg.predictors.onnx_file import ANEW, check_input, read_onnx
+from pocketseg.predictors.onnx_file import AGAIN, check_input, read_onnx
 from pocketseg.predictors.runtime import Runtime
 
 OpenVinoPrecision = Literal["f32", "bf16"]
@@ -26,7 +26,7 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
     Args:
         path: the file; the pipeline is in its metadata.
         threads: 0 lets OpenVINO choose.
-        precision: of what is not quantised. OpenVINO itself would take bf16 where the CPU has it, and compute
+        precision: of what is not quantized. OpenVINO itself would take bf16 where the CPU has it, and compute
             something else than torch.
 
     Raises:
@@ -39,8 +39,8 @@ def load_openvino(path: Path, threads: int = 0, precision: OpenVinoPrecision = "
     try:
         forward = Runtime(OpenVinoSession, content, threads, precision, shape, "quant" in card)
     except RuntimeError as error:
-        otherwise = ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", ANEW)
-        raise memory.told(error, otherwise) from error
+        otherwise = ModelFileError(str(path), f"cannot be opened by OpenVINO ({error})", AGAIN)
+        raise memory.explained(error, otherwise) from error
     check_input(path, pipeline, forward.session.shape)
     return NetPredictor(pipeline, forward, path.name, f"OpenVINO, {precision}", card)
 
@@ -51,7 +51,7 @@ class OpenVinoSession:
     Args:
         content: the ONNX file.
         threads: 0 lets OpenVINO choose.
-        precision: of what is not quantised.
+        precision: of what is not quantized.
         size: (c, h, w) of images.
         quantized: whether the net is.
     """

@@ -15,9 +15,9 @@ from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.reading import read_model
 
 # More do not pay for one image of a small net.
-MOST_THREADS = 8
+MAX_THREADS = 8
 # docs/format.md, as in native/src/program.h.
-MOST_FILE_BYTES = 2**31
+MAX_FILE_BYTES = 2**31
 
 
 def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
@@ -61,7 +61,7 @@ def pipeline_of(card: Mapping[str, Any], session: Session) -> Pipeline:
 
 def default_threads() -> int:
     """How many threads a net gets that was given none."""
-    return min(os.cpu_count() or 1, MOST_THREADS)
+    return min(os.cpu_count() or 1, MAX_THREADS)
 
 
 def open_pseg(path: Path, threads: int = 1) -> tuple[Session, Mapping[str, Any]]:
@@ -81,4 +81,4 @@ def read_pseg(path: Path) -> bytes:
     Raises:
         ModelFileError: it is not there, is not a packed model, or cannot be read.
     """
-    return read_model(path, MAGIC, MOST_FILE_BYTES, "is not a packed model", "make one with `pocketseg pack`")
+    return read_model(path, MAGIC, MAX_FILE_BYTES, "is not a packed model", "make one with `pocketseg pack`")

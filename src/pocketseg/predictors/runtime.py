@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.engine.forks import told_of_forks
+from pocketseg.engine.forks import call_in_forks
 from pocketseg.pipeline import Forward
 
 
@@ -31,7 +31,7 @@ class Runtime:
     def __init__(self, opened: Callable[..., Forward], content: bytes, *arguments: Any) -> None:
         self._opened, self._content, self._arguments = opened, content, arguments
         self.session: Any = opened(content, *arguments)
-        told_of_forks(self)
+        call_in_forks(self)
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.session is None:

@@ -150,15 +150,15 @@ class Segmentation:
         """The overlay and the objects, for notebooks."""
         rows = "".join(
             f"<tr><td>{html.escape(each.class_name)}</td><td>{_size(each)}</td><td>{each.peak:.2f}</td></tr>"
-            for each in self.objects[:MOST_ROWS]
+            for each in self.objects[:MAX_ROWS]
         )
-        more = len(self.objects) - MOST_ROWS
+        more = len(self.objects) - MAX_ROWS
         note = f"<p>and {more} more</p>" if more > 0 else ""
         table = "<table><tr><th>class</th><th>area, diameter</th><th>peak</th></tr>" + rows + "</table>" if rows else ""
         return f"{picture_html(enlarge(self.overlay()))}<p>{html.escape(repr(self)[1:-1])}</p>{table}{note}"
 
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 
 
 def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tuple[NDArray[np.generic], Spacing | None]:

@@ -125,7 +125,7 @@ def calibrate(core: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def integer_net(core: nn.Module) -> nn.Module:
-    """A copy of a trained quantized net that computes on integers: what is judged, stored and deployed.
+    """A copy of a trained quantized net that computes on integers: what is evaluated, stored and deployed.
 
     A norm right behind a quantized convolution is folded into its factor and offset, never into its codes; other norms
     become `Affine`. Layers that stay in f32 are left as they are.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocketseg.errors import RecipeError
 from pocketseg.grids import BinaryPlanes
-from pocketseg.quant.codes import Codes, Form, Pair, Planes, Spec, State, along, inside, rows, sum_but
+from pocketseg.quant.codes import Codes, Encoding, Pair, Planes, Spec, State, along, inside, rows, sum_but
 
 # The next f32 after 1.
 OVER_ONE = 1 + 2.0**-23
@@ -39,7 +39,7 @@ class Binary(Spec):
     scale: Literal["none", "mean"] = "none"
     slope: Literal["clipped", "approx-sign"] = "clipped"
     axis: int | None = None
-    form: ClassVar[Form] = "signs"
+    encoding: ClassVar[Encoding] = "signs"
 
     def __post_init__(self) -> None:
         if self.scale == "none" and self.axis is not None:
@@ -105,7 +105,7 @@ class ResidualBinary(Spec):
     planes: int = 3
     axis: int | None = None
     start: Literal["data", "source"] = "data"
-    form: ClassVar[Form] = "signs"
+    encoding: ClassVar[Encoding] = "signs"
     words: ClassVar[str] = "residual w3a3"
 
     @classmethod

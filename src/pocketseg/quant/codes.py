@@ -27,7 +27,7 @@ from pocketseg.grids import Quantization
 # Scales below the smallest normal f32 have no finite inverse.
 TINY = 2.0**-126
 # How codes are stored: in two's complement; ±2^k as ±(k + 1); planes of ±1 in a bit each.
-Form = Literal["integers", "powers", "signs"]
+Encoding = Literal["integers", "powers", "signs"]
 
 
 @dataclass(frozen=True)
@@ -124,18 +124,18 @@ class Spec(ABC):
     Everything below works on any shape; `axis` names the channels that have a scale each (0 for output channels of
     weights, 1 for channels of activations), None means one scale.
 
-    A kind trains and evaluates with its abstract methods alone. `of_words` lets schemes ask for it; `form` says how its
-    weights are stored; `grid` lets it quantize inputs where the engine or an ONNX runtime computes.
+    A kind trains and evaluates with its abstract methods alone. `of_words` lets schemes ask for it; `encoding` says how
+    its weights are stored; `grid` lets it quantize inputs where the engine or an ONNX runtime computes.
 
     Attributes:
         smallest_scale: of a learned scale.
-        form: how its codes are stored. Where it is `signs`, all values are sums of signs.
+        encoding: how its codes are stored. Where it is `signs`, all values are sums of signs.
         words: a scheme that asks for it, such as `fixed Q0.4/Q6.0`, for messages.
     """
 
     axis: int | None
     smallest_scale: ClassVar[float] = 0.0
-    form: ClassVar[Form] = "integers"
+    encoding: ClassVar[Encoding] = "integers"
     words: ClassVar[str] = ""
 
     @classmethod
@@ -214,7 +214,7 @@ class Spec(ABC):
 
 
 # A training step spends its time on memory: the two functions below touch it as rarely as torch allows, with operations
-# that run vectorised on bf16 in channels-last. Masks of bool do not.
+# that run vectorized on bf16 in channels-last. Masks of bool do not.
 
 
 def on_grid(x: Tensor, state: State, lowest: int, highest: int) -> Tensor:

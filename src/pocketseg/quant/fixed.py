@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pocketseg.errors import RecipeError
 from pocketseg.grids import PowersOfTwo, Uniform
-from pocketseg.quant.codes import Codes, Form, Pair, Spec, State, inside, on_grid, rint
+from pocketseg.quant.codes import Codes, Encoding, Pair, Spec, State, inside, on_grid, rint
 
-MOST_BITS = 16
+MAX_BITS = 16
 # Above √½ a mantissa in [½, 1) is nearer to 1, in log₂. √½ is irrational, so there are no ties.
 SQRT_HALF = math.sqrt(0.5)
 
@@ -38,10 +38,10 @@ class _Qif(Spec):
         return Pair(cls(int(i), int(f)), None if inputs_i is None else cls(int(inputs_i), int(inputs_f)))
 
     def __post_init__(self) -> None:
-        if self.i < 0 or self.f < 0 or not 1 <= self.i + self.f <= MOST_BITS:
+        if self.i < 0 or self.f < 0 or not 1 <= self.i + self.f <= MAX_BITS:
             raise RecipeError(
                 f"quant: Q{self.i}.{self.f}",
-                f"i + f must be 1 … {MOST_BITS}, neither negative",
+                f"i + f must be 1 … {MAX_BITS}, neither negative",
                 "Q0.4 or Q6.0 are usual",
             )
 
@@ -115,7 +115,7 @@ class PowerOfTwo(_Qif):
 
     name: ClassVar[str] = "power-of-two"
     words: ClassVar[str] = "power-of-two Q0.4/Q6.0"
-    form: ClassVar[Form] = "powers"
+    encoding: ClassVar[Encoding] = "powers"
 
     @property
     def bits(self) -> int:

@@ -105,7 +105,7 @@ class IntegerConv2d(nn.Module):
             codes = torch.stack([numbers for numbers, _ in weights])
             zero_point = torch.zeros_like(grid.scale) if grid.zero_point is None else grid.zero_point
             # A power of two has larger codes than its stored bits say.
-            small = self.weight_spec.bits <= 8 and self.weight_spec.form != "powers"
+            small = self.weight_spec.bits <= 8 and self.weight_spec.encoding != "powers"
             self.register_buffer("codes", codes.to(torch.int8 if small else torch.int32))
             self.register_buffer("m", m.float())
             self.register_buffer("b", (bias * factor + offset).float())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pocketseg.errors import ModelFileError, PocketsegError
 
 # Fixed Q8.8 with its sign needs 17; whole numbers up to 24 bits are exact in f32.
-MOST_BITS = 24
+MAX_BITS = 24
 
 
 def packed_bytes(count: int, bits: int) -> int:
@@ -108,5 +108,5 @@ def unpack_planes(data: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
 
 
 def _check_bits(bits: int) -> None:
-    if not 1 <= bits <= MOST_BITS:
-        raise PocketsegError("packing", f"{bits} bits a code", f"1 to {MOST_BITS} are possible")
+    if not 1 <= bits <= MAX_BITS:
+        raise PocketsegError("packing", f"{bits} bits a code", f"1 to {MAX_BITS} are possible")

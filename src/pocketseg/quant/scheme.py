@@ -131,7 +131,7 @@ def check_quant(quant: Mapping[str, Any], where: str) -> list[Problem]:
 
 def is_bits(spec: Spec | None) -> bool:
     """Whether values are sums of signs, which have both signs and so take the place of a ReLU."""
-    return spec is not None and spec.form == "signs"
+    return spec is not None and spec.encoding == "signs"
 
 
 def fits(words: Sequence[str], *patterns: str) -> bool:

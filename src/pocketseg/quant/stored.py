@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketseg.errors import ModelFileError
-from pocketseg.quant.forms import packed_codes, unpacked_codes
+from pocketseg.quant.encodings import packed_codes, unpacked_codes
 from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
 
 

@@ -3,11 +3,11 @@
 from pocketseg.recipes.json_schema import recipe_schema
 from pocketseg.recipes.loading import (
     dump_recipe,
-    form_names,
-    form_text,
     load_data_recipe,
     load_recipe,
     parse_yaml,
+    preset_names,
+    preset_text,
     shipped_names,
     shipped_text,
 )
@@ -21,12 +21,12 @@ __all__ = [
     "Sweep",
     "Variant",
     "dump_recipe",
-    "form_names",
-    "form_text",
     "load_data_recipe",
     "load_recipe",
     "load_sweep",
     "parse_yaml",
+    "preset_names",
+    "preset_text",
     "recipe_schema",
     "shipped_names",
     "shipped_text",

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pocketseg.recipes import schema as models
-from pocketseg.recipes.loading import FORMS, SWEEP
+from pocketseg.recipes.loading import PRESETS, SWEEP
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a recipe file, with what the loader knows beside the model: sweeps and forms.
+    """The JSON Schema (2020-12) of a recipe file, with what the loader knows beside the model: sweeps and presets.
 
     It checks every key by itself. What concerns several keys at once (`bce` is for one class) is checked by `train`.
 
@@ -35,7 +35,7 @@ def recipe_schema() -> dict[str, Any]:
         for member in node.pop("discriminator", {}).get("mapping", {}).values():
             definitions[member.rpartition("/")[2]]["required"] = ["kind"]  # it decides which member is meant
     _allow_steps(definitions["StageSection"]["properties"]["quant"])
-    schema["properties"] |= {SWEEP: _sweep(), FORMS: _forms()}
+    schema["properties"] |= {SWEEP: _sweep(), PRESETS: _presets()}
     return {"$schema": DIALECT, "title": "pocketseg recipe", **schema, "$defs": definitions}
 
 
@@ -83,12 +83,12 @@ def _sweep() -> dict[str, Any]:
         "anyOf": [
             {**settings, "additionalProperties": {"type": ["array", "object"], "minItems": 1, "minProperties": 1}},
             {"type": "array", "items": settings, "minItems": 1},
-            {"type": "null"},  # how a form turns the sweep off
+            {"type": "null"},  # how a preset turns the sweep off
         ],
     }
 
 
-def _forms() -> dict[str, Any]:
+def _presets() -> dict[str, Any]:
     return {
         "description": "Other settings under a name, {NAME: {KEY: VALUE, …}} with dotted keys; `train RECIPE:NAME` "
         "takes them.",

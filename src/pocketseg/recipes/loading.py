@@ -1,4 +1,4 @@
-"""Reading recipes: safe YAML, dotted overrides, and all faults told at once."""
+"""Reading recipes: safe YAML, dotted overrides, and all faults reported at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from pocketseg.files import read_text
 from pocketseg.recipes.importers.fixed_point import is_fixed_point, to_train
 from pocketseg.recipes.schema import DataRecipe, Recipe
 
-LARGEST_RECIPE_BYTES = 1_000_000
+MAX_RECIPE_BYTES = 1_000_000
 SWEEP = "sweep"
-FORMS = "forms"
+PRESETS = "presets"
+# As recipe files called them before.
+OLD_PRESETS = "forms"
 EVERY_STAGE = "stages.*."
 
-# (stage as written, its key) -> faults. Nets and quantisers check their own options; this room does not know them.
+# (stage as written, its key) -> faults. Nets and quantizers check their own options; this room does not know them.
 StageCheck = Callable[[dict[str, Any], str], list[Problem]]
 
 
@@ -69,7 +71,7 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         RecipeError: not valid YAML, with line and column.
     """
-    if len(text) > LARGEST_RECIPE_BYTES:
+    if len(text) > MAX_RECIPE_BYTES:
         raise RecipeError(
             where, f"has {len(text):,} characters, more than any recipe", "check that it is the right file"
         )
@@ -106,7 +108,7 @@ def load_recipe(
 
     Args:
         source: name, path to a `.yaml` file, or mapping; a configuration file of the fixed-point study is one too.
-            NAME:FORM takes one of the recipe's `forms`.
+            NAME:PRESET takes one of the recipe's `presets`.
         overrides: `key.path=value` with YAML values, for example `stages.0.epochs=5`.
         check_stage: tells faults of a stage's `net` and `quant` options.
 
@@ -139,17 +141,17 @@ def load_data_recipe(source: str | Path | dict[str, Any], overrides: Sequence[st
 
 def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) -> tuple[str, Any, list[Problem]]:
     """Where a recipe comes from, its values with the overrides in them, and what is wrong with the overrides."""
-    source, form = _form_apart(source)
+    source, preset = _preset_apart(source)
     where, values = read_values(source)
     if is_fixed_point(values):
         values = to_train(values, where)
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
-    values = {"name": _name(source, form), **values}
+    values = {"name": _name(source, preset), **values}
     problems = [
         problem
-        for key, value in _form(values.pop(FORMS, {}), form, where).items()
-        for problem in set_key(values, key, value, f"{FORMS}.{form}.{key}")
+        for key, value in _preset(_presets_of(values, where), preset, where).items()
+        for problem in set_key(values, key, value, f"{PRESETS}.{preset}.{key}")
     ]
     problems += [problem for override in overrides for problem in _override(values, override)]
     if isinstance(values.get("stages"), list):
@@ -158,29 +160,29 @@ def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) ->
     return where, values, problems
 
 
-def form_names(source: str | Path | dict[str, Any]) -> list[str]:
-    """The forms a recipe can be had in besides its own: `forms: {NAME: {KEY: VALUE, …}}`, with dotted keys."""
+def preset_names(source: str | Path | dict[str, Any]) -> list[str]:
+    """The presets a recipe can be had in besides its own: `presets: {NAME: {KEY: VALUE, …}}`, with dotted keys."""
     values = read_values(source)[1]
-    return list(values.get(FORMS) or {}) if isinstance(values, dict) else []
+    return list(_presets_of(dict(values), str(source)) or {}) if isinstance(values, dict) else []
 
 
-def form_text(source: str) -> str:
-    """A form of a recipe as YAML, without the comments and the other forms."""
+def preset_text(source: str) -> str:
+    """A preset of a recipe as YAML, without the comments and the other presets."""
     return dump_values(overridden(source, ())[1])
 
 
-def _form_apart(source: str | Path | dict[str, Any]) -> tuple[str | Path | dict[str, Any], str | None]:
-    """`NAME:FORM` in its two parts.
+def _preset_apart(source: str | Path | dict[str, Any]) -> tuple[str | Path | dict[str, Any], str | None]:
+    """`NAME:PRESET` in its two parts.
 
     Example:
-        >>> _form_apart("pocket:quick"), _form_apart("pocket"), _form_apart("C:/mine.yaml")
+        >>> _preset_apart("pocket:quick"), _preset_apart("pocket"), _preset_apart("C:/mine.yaml")
         (('pocket', 'quick'), ('pocket', None), ('C:/mine.yaml', None))
     """
     found = re.fullmatch(r"(.+):([\w-]+)", source) if isinstance(source, str) and not Path(source).exists() else None
     return (found[1], found[2]) if found else (source, None)
 
 
-def _name(source: str | Path | dict[str, Any], form: str | None) -> str:
+def _name(source: str | Path | dict[str, Any], preset: str | None) -> str:
     """What a recipe is called that has no name of its own.
 
     Example:
@@ -190,26 +192,35 @@ def _name(source: str | Path | dict[str, Any], form: str | None) -> str:
     if isinstance(source, dict):
         return ""
     name = Path(source).name.removesuffix(".yaml").removesuffix(".yml")
-    return f"{name}:{form}" if form else name
+    return f"{name}:{preset}" if preset else name
 
 
-def _form(forms: Any, name: str | None, where: str) -> dict[str, Any]:
-    """What a form sets."""
-    shape = "write forms: {NAME: {KEY: VALUE, …}} with dotted keys, for example {quick: {stages.0.epochs: 5}}"
-    if not isinstance(forms, dict) or not all(isinstance(keys, dict) and keys for keys in forms.values()):
-        raise RecipeError(f"{where}: {FORMS}", "is not a mapping of names to what they set", shape)
+def _presets_of(values: dict[str, Any], where: str) -> Any:
+    """The presets of a recipe's values, which are taken out of them."""
+    if PRESETS in values and OLD_PRESETS in values:
+        raise RecipeError(
+            f"{where}: {OLD_PRESETS}", f"is the old name of `{PRESETS}`, which is there too", "unite them"
+        )
+    return values.pop(OLD_PRESETS, values.pop(PRESETS, {}))
+
+
+def _preset(presets: Any, name: str | None, where: str) -> dict[str, Any]:
+    """What a preset sets."""
+    shape = "write presets: {NAME: {KEY: VALUE, …}} with dotted keys, for example {quick: {stages.0.epochs: 5}}"
+    if not isinstance(presets, dict) or not all(isinstance(keys, dict) and keys for keys in presets.values()):
+        raise RecipeError(f"{where}: {PRESETS}", "is not a mapping of names to what they set", shape)
     if name is None:
         return {}
-    if name not in forms:
-        fix = near(name, forms) if forms else "it has none; remove the colon and what follows"
-        raise RecipeError(where, f"has no form {name!r}", fix)
-    return {str(key): copy.deepcopy(value) for key, value in forms[name].items()}
+    if name not in presets:
+        fix = near(name, presets) if presets else "it has none; remove the colon and what follows"
+        raise RecipeError(where, f"has no preset {name!r}", fix)
+    return {str(key): copy.deepcopy(value) for key, value in presets[name].items()}
 
 
 def validated(
     values: dict[str, Any], where: str, problems: list[Problem], check_stage: StageCheck | None = None
 ) -> Recipe:
-    """The recipe of plain values; its faults are told together with those that were found before."""
+    """The recipe of plain values; its faults are reported together with those that were found before."""
     if values.pop(SWEEP, None) is not None:
         raise RecipeError(SWEEP, "makes several recipes of this one", "train it with `pocketseg train`, or remove it")
     values = expand_steps(values)

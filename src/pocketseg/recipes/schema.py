@@ -66,7 +66,7 @@ class MaskSection(Section):
     """The stored value of each class, in the order of `classes`. null: the one value above 0 that a mask holds where
     there is one class, else 1, 2 and so on."""
     threshold: Positive | None = None
-    """For one class: stored values of at least this are foreground. For grey, blurred or JPEG masks."""
+    """For one class: stored values of at least this are foreground. For gray, blurred or JPEG masks."""
     by_folder: bool = False
     """The masks hold one foreground, and the class folder that a case lies in (benign, malignant) says which class it
     is."""
@@ -89,7 +89,7 @@ class DataSection(Section):
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
     """Height and width in pixels of the net's input."""
     channels: Annotated[int, Field(ge=1, le=16)] = 1
-    """Channels of the net's input: 1 for grey, 3 for color. Images are converted where a rule exists."""
+    """Channels of the net's input: 1 for gray, 3 for color. Images are converted where a rule exists."""
     fit: Literal["resize", "letterbox", "pad", "crop", "tile"] = "resize"
     """How an image of another size is brought to `size`: stretched (`resize`), scaled with its shape kept
     (`letterbox`), padded, cropped, or cut into tiles (`tile`: random windows in training, a sliding window in
@@ -240,7 +240,7 @@ class AugmentSection(Section):
     border: Literal["reflect", "edge", "zero"] = "reflect"
     """What fills pixels from outside of the image, for image and mask alike."""
     histogram: Annotated[int, Field(ge=0, le=16)] = 0
-    """Number of control points of a random rising curve that changes the grey values."""
+    """Number of control points of a random rising curve that changes the gray values."""
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0
     """Standard deviation of the logarithm of a random gamma exponent."""
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0
@@ -617,7 +617,7 @@ class StageSection(Section):
     """Number format of the training; `auto` takes bf16 where the hardware has it. Evaluation is always f32."""
 
     @model_validator(mode="after")
-    def _trains_or_quantises(self) -> StageSection:
+    def _trains_or_quantizes(self) -> StageSection:
         if self.epochs == 0 and (self.quant is None or self.init is None):
             raise ValueError("0 epochs are for a stage with quant that starts from a trained one (init); give epochs")
         if self.quant is not None and self.quant.max_drop is not None and self.epochs > 0:

@@ -15,7 +15,7 @@ from pocketseg.errors import Problem, RecipeError
 from pocketseg.recipes.loading import SWEEP, StageCheck, dump_values, overridden, set_key, validated
 from pocketseg.recipes.schema import Recipe
 
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 LONGEST_NAME = 100
 SHAPE = "write KEY: [VALUE, …] for a grid, or a list of {KEY: VALUE, …}; for example {seed: [0, 1, 2]}"
 
@@ -69,13 +69,13 @@ def load_sweep(
         source, overrides, check_stage: as in `load_recipe`; `sweep.KEY=[VALUE, …]` adds to the sweep.
 
     Raises:
-        RecipeError: every fault of every recipe, together; what all of them share is told once.
+        RecipeError: every fault of every recipe, together; what all of them share is reported once.
     """
     where, values, problems = overridden(source, overrides)
-    asked = values.pop(SWEEP, None)
-    if asked is None:
+    section = values.pop(SWEEP, None)
+    if section is None:
         return Sweep("", (), (Variant("", {}, validated(values, where, problems, check_stage)),))
-    combinations = _combinations(asked)
+    combinations = _combinations(section)
     keys = tuple(dict.fromkeys(key for combination in combinations for key in combination))
     problems += _set_twice(keys, overrides)
     if problems:
@@ -90,8 +90,8 @@ def load_sweep(
             for problem in error.problems:
                 faults.setdefault(problem, []).append(name)
     if faults:
-        raise RecipeError.of([_told(problem, found, len(names)) for problem, found in faults.items()])
-    return Sweep(dump_values({**values, SWEEP: asked}), keys, tuple(variants))
+        raise RecipeError.of([_labeled(problem, found, len(names)) for problem, found in faults.items()])
+    return Sweep(dump_values({**values, SWEEP: section}), keys, tuple(variants))
 
 
 def _variant(
@@ -106,7 +106,7 @@ def _variant(
     return validated(own, where, problems, check_stage)
 
 
-def _told(problem: Problem, trials: Sequence[str], of: int) -> Problem:
+def _labeled(problem: Problem, trials: Sequence[str], of: int) -> Problem:
     """A fault with the trial it is in, unless all trials have it."""
     if len(trials) == of:
         return problem
@@ -114,18 +114,18 @@ def _told(problem: Problem, trials: Sequence[str], of: int) -> Problem:
     return Problem(f"{trials[0]}{more}: {problem.where}", problem.what, problem.fix)
 
 
-def _combinations(asked: Any) -> list[dict[str, Any]]:
+def _combinations(section: Any) -> list[dict[str, Any]]:
     """What is set in each recipe: the grid's every combination, the last key fastest, or the list as it is."""
-    if isinstance(asked, Mapping):
-        grid = dict(_axes(asked, ""))
+    if isinstance(section, Mapping):
+        grid = dict(_axes(section, ""))
         count = 1
         for values in grid.values():
             count *= len(values)
         _refuse_many(count)
         found = [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
-    elif isinstance(asked, list) and asked and all(isinstance(one, Mapping) and one for one in asked):
-        _refuse_many(len(asked))
-        found = [{str(key): value for key, value in one.items()} for one in asked]
+    elif isinstance(section, list) and section and all(isinstance(one, Mapping) and one for one in section):
+        _refuse_many(len(section))
+        found = [{str(key): value for key, value in one.items()} for one in section]
     else:
         raise RecipeError(SWEEP, "is neither a grid nor a list of combinations", SHAPE)
     twice = next((one for at, one in enumerate(found) if one in found[:at]), None)
@@ -135,11 +135,11 @@ def _combinations(asked: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _axes(asked: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, list[Any]]]:
+def _axes(section: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, list[Any]]]:
     """(dotted key, values) of a grid, whether its keys are dotted or nested."""
-    if not asked:
+    if not section:
         raise RecipeError(prefix.rstrip(".") or SWEEP, "varies nothing", SHAPE)
-    for part, values in asked.items():
+    for part, values in section.items():
         key = f"{prefix}{part}"
         if isinstance(values, Mapping):
             yield from _axes(values, f"{key}.")
@@ -150,8 +150,8 @@ def _axes(asked: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, list[Any
 
 
 def _refuse_many(count: int) -> None:
-    if count > MOST_TRIALS:
-        raise RecipeError(SWEEP, f"makes {count:,} trainings, more than {MOST_TRIALS:,}", "vary less at a time")
+    if count > MAX_TRIALS:
+        raise RecipeError(SWEEP, f"makes {count:,} trainings, more than {MAX_TRIALS:,}", "vary less at a time")
 
 
 def _set_twice(keys: Sequence[str], overrides: Sequence[str]) -> list[Problem]:

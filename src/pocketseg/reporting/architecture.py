@@ -17,9 +17,9 @@ Row = Mapping[str, Any]
 # Inches.
 GAP, ROOM, MIDDLE, MARGIN, TITLE = 0.4, 0.48, 2.2, 0.25, 0.62
 LINE, PADDING, CHARACTER, BOLD = 0.145, 0.1, 0.066, 0.085
-WRAP, MOST_LINES = 26, 3
+WRAP, MAX_LINES = 26, 3
 DPI = 110
-COLOURS = {"down": "#e3eef6", "bottom": "#e9e6f2", "up": "#fbead9", "end": "#ffffff"}
+COLORS = {"down": "#e3eef6", "bottom": "#e9e6f2", "up": "#fbead9", "end": "#ffffff"}
 SKIP = "#0b6b80"
 # What is worth a word on an arrow; joining, norms and ReLU are not.
 TELLING = ("pool", "×")
@@ -157,8 +157,8 @@ def _lines(some: Sequence[Row]) -> list[str]:
     does = ", ".join(_summary([row["kind"].partition(" /")[0] for row in some if row["macs"] > 0]))
     # Words that belong together stay on one line.
     lines = [line.replace("\xa0", " ") for line in textwrap.wrap(does, WRAP)]
-    if len(lines) > MOST_LINES:
-        lines = [*lines[: MOST_LINES - 1], "…"]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[: MAX_LINES - 1], "…"]
     parameters = sum(row["parameters"] for row in some)
     return [*lines, _shape(some[-1]), f"{parameters:,} parameters"]
 
@@ -195,10 +195,10 @@ def layout(boxes: Sequence[Box]) -> tuple[dict[str, Place], float, float]:
     columns = max(
         (len(some) * step - lead * (level == 0) for (side, level), some in grid.items() if side == "down"), default=0
     )
-    centre = len(grid["bottom", bottom]) * step - GAP
+    center = len(grid["bottom", bottom]) * step - GAP
     inner = MARGIN + lead + columns - GAP
-    right = inner + max(MIDDLE, centre + 1.0)
-    starts = {"down": MARGIN + lead, "bottom": (inner + right - centre) / 2, "up": right}
+    right = inner + max(MIDDLE, center + 1.0)
+    starts = {"down": MARGIN + lead, "bottom": (inner + right - center) / 2, "up": right}
     height = TITLE + bottom * pitch + tall + 2 * MARGIN
     places = {}
     for (side, level), some in grid.items():
@@ -231,8 +231,8 @@ def _height(box: Box) -> float:
 def _draw_box(axes: Any, box: Box, place: Place) -> None:
     from matplotlib.patches import Rectangle
 
-    colour = COLOURS["end"] if box.name == "image" else COLOURS[place.side]
-    axes.add_patch(Rectangle((place.x, place.y), place.width, place.height, facecolor=colour, edgecolor=QUIET, lw=0.9))
+    color = COLORS["end"] if box.name == "image" else COLORS[place.side]
+    axes.add_patch(Rectangle((place.x, place.y), place.width, place.height, facecolor=color, edgecolor=QUIET, lw=0.9))
     x = place.middle[0]
     top = place.y + place.height - PADDING - LINE / 2
     axes.text(x, top, printable(box.name), ha="center", va="center", fontsize=9, fontweight="bold")
@@ -246,13 +246,13 @@ def _draw_arrow(axes: Any, arrow: Arrow, source: Place, target: Place) -> None:
 
     skip = source.side == "down" and target.side == "up"
     points, at, align = _way(source, target)
-    colour = SKIP if skip else INK
+    color = SKIP if skip else INK
     axes.add_patch(
         FancyArrowPatch(
             path=Way(points),
             arrowstyle="-|>",
             mutation_scale=10,
-            color=colour,
+            color=color,
             lw=1.1,
             joinstyle="miter",
             linestyle=(0, (4, 2)) if skip else "-",
@@ -261,7 +261,7 @@ def _draw_arrow(axes: Any, arrow: Arrow, source: Place, target: Place) -> None:
     label = f"skip, {arrow.channels} channels" if skip else arrow.label
     if skip and arrow.label:
         label += f", {arrow.label}"
-    axes.text(*at, label, ha=align, va="center", fontsize=8, color=colour)
+    axes.text(*at, label, ha=align, va="center", fontsize=8, color=color)
 
 
 def _way(source: Place, target: Place) -> tuple[list[tuple[float, float]], tuple[float, float], str]:

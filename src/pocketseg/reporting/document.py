@@ -55,7 +55,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Properties:
     """(what, value) pairs under a heading."""
 
     title: str
@@ -93,14 +93,14 @@ class Panel:
         title: what the case is called; any text.
         caption: what is said about it, such as "Dice 0.93".
         image: (h, w) or (h, w, 3), any dtype; stretched to 0..255 for display.
-        truth: (h, w) class indices, or None where no reference exists.
+        reference: (h, w) class indices, or None where no reference exists.
         prediction: (h, w) class indices.
     """
 
     title: str
     caption: str
     image: NDArray[Any]
-    truth: NDArray[np.uint8] | None
+    reference: NDArray[np.uint8] | None
     prediction: NDArray[np.uint8]
 
 
@@ -174,7 +174,7 @@ class Chart:
     note: str = ""
 
 
-Item = Facts | Highlights | Table | Notes | Code | Gallery | Drawing | Chart
+Item = Properties | Highlights | Table | Notes | Code | Gallery | Drawing | Chart
 
 
 @dataclass(frozen=True)

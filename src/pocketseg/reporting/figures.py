@@ -20,16 +20,16 @@ from pocketseg.reporting.document import Chart, Panel, class_name
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import (
     PALETTE,
-    TRUTH_COLOUR,
+    REFERENCE_COLOR,
     check_shapes,
-    class_colour,
+    class_color,
     count_classes,
+    reference_look,
     stretch,
-    truth_look,
 )
 
 INK, QUIET = "#1f2933", "#7b8794"
-# Colour and dashes both tell lines apart.
+# Color and dashes both tell lines apart.
 LOOKS = (
     (PALETTE[6], "-"), (PALETTE[5], "-"), (PALETTE[4], "--"), (PALETTE[3], ":"), (PALETTE[0], "-."),
     (PALETTE[1], (0, (5, 1))), ("#7a5c00", (0, (1, 2))), (QUIET, (0, (7, 2, 1, 2))),
@@ -71,9 +71,11 @@ def save_curves(curves: StageCurves, path: Path) -> None:
 def save_examples(panels: Sequence[Panel], path: Path, class_names: Sequence[str] = ()) -> None:
     """Write a PNG with a grid of cases: image, contour of the reference, contour of the prediction, and a legend.
 
-    One class: the reference is blue, the prediction orange. Several: a colour a class, and the reference is dashed.
+    One class: the reference is blue, the prediction orange. Several: a color a class, and the reference is dashed.
     """
-    classes = max(count_classes(*(mask for one in panels for mask in (one.truth, one.prediction))), len(class_names), 1)
+    classes = max(
+        count_classes(*(mask for one in panels for mask in (one.reference, one.prediction))), len(class_names), 1
+    )
     columns = min(COLUMNS, max(1, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
     with looks():
@@ -130,10 +132,10 @@ def _draw_chart(axes: Any, chart: Chart) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for number, one in enumerate(chart.series):
-        colour, dashes = LOOKS[number % len(LOOKS)]
+        color, dashes = LOOKS[number % len(LOOKS)]
         marker = "o" if len(one.points) == 1 else ""
         x, y = zip(*one.points, strict=True)
-        axes.plot(x, y, label=printable(one.name), marker=marker, linestyle=dashes, color=colour, linewidth=1.5)
+        axes.plot(x, y, label=printable(one.name), marker=marker, linestyle=dashes, color=color, linewidth=1.5)
     if chart.mark is not None:
         axes.axvline(chart.mark[0], color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     axes.set_title(chart.title, loc="left")
@@ -146,13 +148,13 @@ def _draw_chart(axes: Any, chart: Chart) -> None:
 
 
 def _draw_panel(axes: Any, panel: Panel, classes: int) -> None:
-    check_shapes(panel.image, panel.prediction, panel.truth)
+    check_shapes(panel.image, panel.prediction, panel.reference)
     axes.imshow(stretch(panel.image), cmap="gray", vmin=0, vmax=255, extent=_extent(panel.prediction))
     for index in range(1, classes + 1):
-        if panel.truth is not None:
-            colour, dashes = truth_look(index, classes)
-            _draw_outline(axes, panel.truth == index, colour, 2.4, dashes)
-        _draw_outline(axes, panel.prediction == index, class_colour(index), 1.2, None)
+        if panel.reference is not None:
+            color, dashes = reference_look(index, classes)
+            _draw_outline(axes, panel.reference == index, color, 2.4, dashes)
+        _draw_outline(axes, panel.prediction == index, class_color(index), 1.2, None)
     axes.set_axis_off()
     axes.set_title(f"{_short(panel.title)}\n{_short(panel.caption)}", fontsize=8.5)
 
@@ -163,7 +165,7 @@ def _extent(mask: NDArray[np.uint8]) -> tuple[float, float, float, float]:
 
 
 def _draw_outline(
-    axes: Any, region: NDArray[np.bool_], colour: str, width: float, dashes: tuple[float, float] | None
+    axes: Any, region: NDArray[np.bool_], color: str, width: float, dashes: tuple[float, float] | None
 ) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
@@ -173,7 +175,7 @@ def _draw_outline(
         line = PathPatch(
             Outline(points, closed=True),
             fill=False,
-            edgecolor=colour,
+            edgecolor=color,
             linewidth=width,
             linestyle="-" if dashes is None else (0, dashes),
             joinstyle="round",
@@ -186,11 +188,11 @@ def _draw_legend(figure: Any, classes: int, class_names: Sequence[str]) -> None:
 
     lines: list[tuple[str, str, Any, float]]
     if classes == 1:
-        lines = [("reference", TRUTH_COLOUR, "-", 2.4), ("prediction", class_colour(1), "-", 1.2)]
+        lines = [("reference", REFERENCE_COLOR, "-", 2.4), ("prediction", class_color(1), "-", 1.2)]
     else:
         # matplotlib hides what begins with an underscore.
         names = [printable(class_name(index, class_names)).lstrip("_") for index in range(1, classes + 1)]
-        lines = [(name, class_colour(index), "-", 1.2) for index, name in enumerate(names, start=1)]
+        lines = [(name, class_color(index), "-", 1.2) for index, name in enumerate(names, start=1)]
         lines += [("reference: dashed", QUIET, "--", 2.4), ("prediction: solid", QUIET, "-", 1.2)]
     handles = [Line2D([], [], color=c, linestyle=style, linewidth=width, label=name) for name, c, style, width in lines]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(lines), 4))

@@ -17,12 +17,12 @@ from pocketseg.reporting.document import (
     Code,
     Column,
     Drawing,
-    Facts,
     Gallery,
     Highlights,
     Interval,
     Item,
     Notes,
+    Properties,
     Report,
     Section,
     Table,
@@ -75,7 +75,7 @@ def _blocks(item: Item) -> Iterator[str]:
     if title := getattr(item, "title", ""):
         yield f"### {_plain(title)}"
     match item:
-        case Facts(entries=entries):
+        case Properties(entries=entries):
             yield _grid(["", ""], entries, [False, False])
         case Highlights(entries=highlights):
             yield "\n".join(
@@ -173,7 +173,7 @@ def tables(report: Report) -> Iterator[tuple[str, Table]]:
         for item in section.items:
             if isinstance(item, Table | Chart):
                 yield _name(section, item.title, used), numbers(item) if isinstance(item, Chart) else item
-            elif isinstance(item, Facts):
+            elif isinstance(item, Properties):
                 rows = [list(entry) for entry in item.entries]
                 yield _name(section, item.title, used), Table(item.title, [Column("what"), Column("value")], rows)
 

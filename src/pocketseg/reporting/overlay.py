@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pocketseg.memory import bands
 
-# Okabe and Ito (2008), distinguishable with any kind of colour vision; in the order in which classes use them.
+# Okabe and Ito (2008), distinguishable with any kind of color vision; in the order in which classes use them.
 PALETTE = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
-TRUTH_COLOUR = PALETTE[1]
+REFERENCE_COLOR = PALETTE[1]
 DASH_PIXELS = 4
-# Truth only, prediction only, both.
+# Reference only, prediction only, both.
 COMPARED = (PALETTE[1], PALETTE[0], PALETTE[4])
 GAP, TITLE_PIXELS = 8, 16
 
@@ -23,7 +23,7 @@ GAP, TITLE_PIXELS = 8, 16
 def overlay(
     image: NDArray[Any],
     mask: NDArray[np.uint8],
-    truth: NDArray[np.uint8] | None = None,
+    reference: NDArray[np.uint8] | None = None,
     *,
     alpha: float = 0.0,
     classes: int | None = None,
@@ -31,13 +31,13 @@ def overlay(
     """The image with the contours of a mask, and of the reference where there is one.
 
     A contour is one pixel wide and lies inside its region. One class: the mask is orange, the reference blue, and
-    where both run along the same pixels the colours alternate. Several classes: every class has its colour, the
+    where both run along the same pixels the colors alternate. Several classes: every class has its color, the
     reference is dashed.
 
     Args:
         image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
         mask: (h, w) class indices, 0 is background.
-        truth: (h, w) class indices.
+        reference: (h, w) class indices.
         alpha: 0 to 1, how strongly the regions of the mask are tinted.
         classes: foreground classes there are in the data; by default those seen in the two masks.
 
@@ -49,41 +49,41 @@ def overlay(
         >>> overlay(np.zeros((5, 5)), mask)[1, 1].tolist()
         [230, 159, 0]
     """
-    check_shapes(image, mask, truth)
+    check_shapes(image, mask, reference)
     picture = as_rgb(stretch(image))
     if alpha > 0:
         tinted = mask > 0
-        mixed = (1 - alpha) * picture[tinted] + alpha * class_colours(mask[tinted])
+        mixed = (1 - alpha) * picture[tinted] + alpha * class_colors(mask[tinted])
         picture[tinted] = np.rint(mixed).astype(np.uint8)
     edge = contour_pixels(mask)
-    picture[edge] = class_colours(mask[edge])
-    if truth is None:
+    picture[edge] = class_colors(mask[edge])
+    if reference is None:
         return picture
     dash = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // DASH_PIXELS % 2 == 0
-    if (count_classes(mask, truth) if classes is None else classes) > 1:
-        shown = contour_pixels(truth) & dash
-        picture[shown] = class_colours(truth[shown])
+    if (count_classes(mask, reference) if classes is None else classes) > 1:
+        shown = contour_pixels(reference) & dash
+        picture[shown] = class_colors(reference[shown])
     else:
-        picture[contour_pixels(truth) & (dash | ~edge)] = rgb(TRUTH_COLOUR)
+        picture[contour_pixels(reference) & (dash | ~edge)] = rgb(REFERENCE_COLOR)
     return picture
 
 
 def compare(
     image: NDArray[Any],
-    truth: NDArray[np.uint8],
+    reference: NDArray[np.uint8],
     prediction: NDArray[np.uint8],
     *,
-    colours: tuple[str, str, str] = COMPARED,
+    colors: tuple[str, str, str] = COMPARED,
     alpha: float = 0.5,
 ) -> NDArray[np.uint8]:
-    """The image tinted in three colours: truth only (missed), prediction only (too much), both (right).
+    """The image tinted in three colors: reference only (missed), prediction only (too much), both (right).
 
     A pixel is right where both name the same class; where they name different ones it counts as too much.
 
     Args:
         image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
-        truth, prediction: (h, w) class indices, 0 is background.
-        colours: "#E69F00" and so on, in the order above.
+        reference, prediction: (h, w) class indices, 0 is background.
+        colors: "#E69F00" and so on, in the order above.
         alpha: 0 to 1, how strongly regions are tinted.
 
     Returns:
@@ -94,12 +94,12 @@ def compare(
         >>> compare(np.zeros((1, 3)), one, other, alpha=1.0)[0, 1].tolist()
         [0, 158, 115]
     """
-    check_shapes(image, prediction, truth)
+    check_shapes(image, prediction, reference)
     picture = as_rgb(stretch(image))
-    both = (truth > 0) & (truth == prediction)
-    regions = ((truth > 0) & (prediction == 0), (prediction > 0) & ~both, both)
-    for region, colour in zip(regions, colours, strict=True):
-        tint = (1 - alpha) * picture[region] + alpha * np.array(rgb(colour))
+    both = (reference > 0) & (reference == prediction)
+    regions = ((reference > 0) & (prediction == 0), (prediction > 0) & ~both, both)
+    for region, color in zip(regions, colors, strict=True):
+        tint = (1 - alpha) * picture[region] + alpha * np.array(rgb(color))
         picture[region] = np.rint(tint).astype(np.uint8)
     return picture
 
@@ -119,9 +119,9 @@ def side_by_side(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -
     return np.asarray(strip)
 
 
-def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8], truth: NDArray[np.uint8] | None) -> None:
+def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8], reference: NDArray[np.uint8] | None) -> None:
     """Refuse masks that lie on another grid than their image."""
-    for name, array in (("mask", mask), ("truth", truth)):
+    for name, array in (("mask", mask), ("reference", reference)):
         if array is not None and array.shape != image.shape[:2]:
             raise ValueError(f"the {name} is {array.shape}, its image {image.shape[:2]}; needed is one grid")
 
@@ -167,12 +167,12 @@ def enlarge(pixels: NDArray[Any], longest: int = 512) -> NDArray[Any]:
 
 
 def contour_pixels(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Bool (h, w): the foreground pixels that have a neighbour (of four) of another class; outside is background."""
+    """Bool (h, w): the foreground pixels that have a neighbor (of four) of another class; outside is background."""
     around = np.pad(mask, 1)
-    neighbours = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
+    neighbors = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
     edge = np.zeros(mask.shape, bool)
-    for neighbour in neighbours:
-        edge |= neighbour != mask
+    for neighbor in neighbors:
+        edge |= neighbor != mask
     return edge & (mask > 0)
 
 
@@ -181,19 +181,19 @@ def count_classes(*masks: NDArray[np.uint8] | None) -> int:
     return max((int(mask.max(initial=0)) for mask in masks if mask is not None), default=0)
 
 
-def class_colour(index: int) -> str:
-    """Colour of the class 1, 2, …; the eighth class begins again."""
+def class_color(index: int) -> str:
+    """Color of the class 1, 2, …; the eighth class begins again."""
     return PALETTE[(index - 1) % len(PALETTE)]
 
 
-def truth_look(index: int, classes: int) -> tuple[str, tuple[float, float] | None]:
-    """Colour and dashes of the reference's contour: blue where there is one class, else its class's, dashed."""
-    return (TRUTH_COLOUR, None) if classes == 1 else (class_colour(index), (2.0, 1.2))
+def reference_look(index: int, classes: int) -> tuple[str, tuple[float, float] | None]:
+    """Color and dashes of the reference's contour: blue where there is one class, else its class's, dashed."""
+    return (REFERENCE_COLOR, None) if classes == 1 else (class_color(index), (2.0, 1.2))
 
 
-def class_colours(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (…, 3): the colour of every pixel's class; that of the background means nothing."""
-    table = np.array([rgb(colour) for colour in PALETTE], np.uint8)
+def class_colors(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (…, 3): the color of every pixel's class; that of the background means nothing."""
+    table = np.array([rgb(color) for color in PALETTE], np.uint8)
     return table[(mask.astype(np.intp) - 1) % len(PALETTE)]
 
 
@@ -202,7 +202,7 @@ def as_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack([picture] * 3, axis=-1) if picture.ndim == 2 else picture.copy()
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """The three numbers of "#E69F00"."""
-    red, green, blue = bytes.fromhex(colour[1:])
+    red, green, blue = bytes.fromhex(color[1:])
     return red, green, blue

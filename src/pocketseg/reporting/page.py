@@ -19,7 +19,7 @@ from pocketseg.errors import missing_package
 from pocketseg.reporting import document, svg
 from pocketseg.reporting.document import Chart, Gallery, Panel, Report, Table, class_name, numbers, numeric, shown
 from pocketseg.reporting.outlines import svg_path
-from pocketseg.reporting.overlay import check_shapes, class_colour, count_classes, stretch, truth_look
+from pocketseg.reporting.overlay import check_shapes, class_color, count_classes, reference_look, stretch
 
 # Larger images are shrunk by a whole factor: the page shows them at about half of this, and smaller where many stand
 # in a row.
@@ -28,10 +28,10 @@ LONGEST_SIDE, LONGEST_IN_ROW = 640, 400
 
 @dataclass(frozen=True)
 class Outline:
-    """A contour as an SVG path; `role` is truth or prediction."""
+    """A contour as an SVG path; `role` is reference or prediction."""
 
     path: str
-    colour: str
+    color: str
     role: str
     dashed: bool
 
@@ -61,9 +61,9 @@ def render(report: Report) -> str:
         numbers=numbers,
         picture=lambda panel, columns: picture(panel, classes, LONGEST_IN_ROW if columns else LONGEST_SIDE),
         legend=lambda gallery: [
-            (class_name(index, gallery.class_names), class_colour(index)) for index in range(1, classes + 1)
+            (class_name(index, gallery.class_names), class_color(index)) for index in range(1, classes + 1)
         ],
-        truth_colour=truth_look(1, 1)[0],
+        reference_color=reference_look(1, 1)[0],
         draw=lambda chart: _markup(svg.draw(chart, next(keys))),
         chart_legend=lambda chart: [(_markup(line), name) for line, name in svg.legend(chart)],
         png_uri=png_uri,
@@ -113,17 +113,17 @@ def rows_of_charts(items: Sequence[document.Item]) -> Iterator[list[document.Ite
 def _classes(item: document.Item) -> int:
     if not isinstance(item, Gallery):
         return 1
-    masks = (mask for panel in item.panels for mask in (panel.truth, panel.prediction))
+    masks = (mask for panel in item.panels for mask in (panel.reference, panel.prediction))
     return max(count_classes(*masks), len(item.class_names), 1)
 
 
 def picture(panel: Panel, classes: int, longest: int = LONGEST_SIDE) -> Picture:
     """The image as a data URI, its contours as paths over it, and a text for those who do not see it."""
-    check_shapes(panel.image, panel.prediction, panel.truth)
+    check_shapes(panel.image, panel.prediction, panel.reference)
     stride = max(1, -(-max(panel.prediction.shape) // longest))
     outlines = []
     # The reference first: it is the broader line, and the prediction is drawn over it.
-    for role, mask in (("truth", panel.truth), ("prediction", panel.prediction)):
+    for role, mask in (("reference", panel.reference), ("prediction", panel.prediction)):
         if mask is not None:
             outlines += _outlines(role, mask[::stride, ::stride], classes)
     height, width = panel.prediction[::stride, ::stride].shape
@@ -134,17 +134,17 @@ def picture(panel: Panel, classes: int, longest: int = LONGEST_SIDE) -> Picture:
 def _outlines(role: str, mask: NDArray[np.uint8], classes: int) -> list[Outline]:
     found = []
     for index in range(1, classes + 1):
-        colour, dashes = truth_look(index, classes) if role == "truth" else (class_colour(index), None)
+        color, dashes = reference_look(index, classes) if role == "reference" else (class_color(index), None)
         if path := svg_path(mask == index):
-            found.append(Outline(path, colour, role, dashes is not None))
+            found.append(Outline(path, color, role, dashes is not None))
     return found
 
 
 def describe(panel: Panel) -> str:
     """A picture in words."""
     covered = [f"prediction covers {_percent(panel.prediction)} of the picture"]
-    if panel.truth is not None:
-        covered.append(f"reference {_percent(panel.truth)}")
+    if panel.reference is not None:
+        covered.append(f"reference {_percent(panel.reference)}")
     return f"{panel.title} ({panel.caption}): {', '.join(covered)}."
 
 

@@ -1,4 +1,4 @@
-"""Charts as SVG text: geometry, colours by class, a title and a description for those who do not see it."""
+"""Charts as SVG text: geometry, colors by class, a title and a description for those who do not see it."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _series(series: Series, number: int, x: Scale, y: Scale) -> Iterator[str]:
 
 
 def _dot(number: int, x: float, y: float, r: float) -> str:
-    """A circle, square, diamond or triangle: shapes tell series apart where colours do not."""
+    """A circle, square, diamond or triangle: shapes tell series apart where colors do not."""
     paths = (
         f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z",
         f"M{x - r:g} {y - r:g}h{2 * r:g}v{2 * r:g}h{-2 * r:g}z",

@@ -15,7 +15,7 @@ from pocketseg.reporting.overlay import PALETTE
 MARKERS = "osD^vP*X"
 LINE_STYLES = ("-", "--", ":", "-.")
 # Many lines read better in a legend beside the axes, and only so many read at all.
-MOST_LINES = 24
+MAX_LINES = 24
 # From this ratio on, values that all lie above 0 are shown on a logarithmic axis.
 WIDE = 4
 # So many letters stand side by side under the axis.
@@ -50,7 +50,7 @@ def save_sweep(points: Sequence[SweepPoint], parameters: Sequence[str], path: Pa
         axes = figure.add_subplot()
         if logarithmic:
             axes.set_xscale("log", base=2)
-        for number, (label, scores) in enumerate(list(lines.items())[:MOST_LINES]):
+        for number, (label, scores) in enumerate(list(lines.items())[:MAX_LINES]):
             known = {positions[_key(value)]: found for value, found in scores.values() if found}
             _draw_line(axes, number, label, known, joined=numeric)
         slant = {} if sum(map(len, ticks)) <= ROOM else {"rotation": 20, "ha": "right"}
@@ -90,15 +90,15 @@ def _places(values: Sequence[Any]) -> tuple[dict[str, float], bool]:
 
 def _draw_line(axes: Any, number: int, label: str, scores: Mapping[float, Sequence[float]], *, joined: bool) -> None:
     """Dots, means with standard deviations, and a line where there is something between two values."""
-    colour, style = PALETTE[-1 - number % len(PALETTE)], LINE_STYLES[number // len(PALETTE) % len(LINE_STYLES)]
+    color, style = PALETTE[-1 - number % len(PALETTE)], LINE_STYLES[number // len(PALETTE) % len(LINE_STYLES)]
     places = sorted(scores)
     for x in places:
-        axes.plot([x] * len(scores[x]), scores[x], ".", color=colour, alpha=0.45, markersize=5)
+        axes.plot([x] * len(scores[x]), scores[x], ".", color=color, alpha=0.45, markersize=5)
     axes.errorbar(
         places,
         [statistics.fmean(scores[x]) for x in places],
         [statistics.stdev(scores[x]) if len(scores[x]) > 1 else 0.0 for x in places],
-        color=colour, linestyle=style if joined else "none", linewidth=1.6, marker=MARKERS[number % len(MARKERS)],
+        color=color, linestyle=style if joined else "none", linewidth=1.6, marker=MARKERS[number % len(MARKERS)],
         markersize=5, capsize=3, label=printable(label),
     )  # fmt: skip
 
@@ -106,7 +106,7 @@ def _draw_line(axes: Any, number: int, label: str, scores: Mapping[float, Sequen
 def _said(points: Sequence[SweepPoint], lines: Mapping[str, Mapping[str, tuple[Any, list[float]]]]) -> str:
     repeated = any(len(found) > 1 for line in lines.values() for _, found in line.values())
     spread = ", mean and standard deviation over repetitions" if repeated else ""
-    hidden = f"; {len(lines) - MOST_LINES} lines not shown" if len(lines) > MOST_LINES else ""
+    hidden = f"; {len(lines) - MAX_LINES} lines not shown" if len(lines) > MAX_LINES else ""
     return f"Dice of {len(points)} runs{spread}{hidden}"
 
 

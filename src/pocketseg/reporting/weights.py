@@ -20,22 +20,22 @@ WIDTH, HEIGHT, MARGIN, TOP, LINE = 11.69, 8.27, 0.35, 0.95, 0.165
 COLUMNS, ROWS, LIST_ROWS = 4, 3, 34
 DPI = 110
 # Beyond, single levels are narrower than a printed line.
-MOST_STEMS, MOST_DOTS = 260, 20
+MAX_STEMS, MAX_DOTS = 260, 20
 # Of the values, in percent: the lower end of a logarithmic axis.
 LEAST = 1e-3
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """The numbers of one layer, before quantisation and after it.
+    """The numbers of one layer, before quantization and after it.
 
     Attributes:
         name: of the layer.
         facts: what stands under the name.
         label: of the axis of values.
         edges: borders of the bins, one more than there are counts.
-        counts: numbers in each bin, before quantisation.
-        levels: (value, count) of the values after quantisation, by value; empty where nothing is quantised.
+        counts: numbers in each bin, before quantization.
+        levels: (value, count) of the values after quantization, by value; empty where nothing is quantized.
     """
 
     name: str
@@ -129,18 +129,18 @@ def _list_page(content: WeightPages, rows: Sequence[Sequence[Cell]], start: int)
     return figure
 
 
-def _explain(figure: Any, y: float, quantised: bool) -> None:
+def _explain(figure: Any, y: float, quantized: bool) -> None:
     """How to read what follows, under the list."""
     lines = [("bars", QUIET, "the values in bins, as shares of all values of the layer")]
-    if quantised:
+    if quantized:
         lines = [
             ("levels", QUIET, "different values of a weight that are really used, at most in one output channel"),
             ("bytes", QUIET, "of the stored layer: packed codes, and factors, offsets and scales in f32"),
-            ("before", BEFORE, "quantisation: the values that are trained, in bins"),
-            ("after", AFTER, "quantisation: a line a level, as high as the share of values that fall on it"),
+            ("before", BEFORE, "quantization: the values that are trained, in bins"),
+            ("after", AFTER, "quantization: a line a level, as high as the share of values that fall on it"),
         ]
-    for number, (word, colour, text) in enumerate(lines):
-        _text(figure, MARGIN, y - number * LINE, word, fontsize=8.5, color=colour, fontweight="bold")
+    for number, (word, color, text) in enumerate(lines):
+        _text(figure, MARGIN, y - number * LINE, word, fontsize=8.5, color=color, fontweight="bold")
         _text(figure, MARGIN + 0.6, y - number * LINE, text, fontsize=8.5)
 
 
@@ -157,7 +157,7 @@ def _panel_pages(title: str, what: str, panels: Sequence[Distribution], log: boo
 
 
 def _draw_panel(figure: Any, panel: Distribution, column: int, row: int, log: bool) -> None:
-    """Name and facts, the histogram before quantisation, and below on the same axis the levels after it."""
+    """Name and facts, the histogram before quantization, and below on the same axis the levels after it."""
     width, height = (WIDTH - 2 * MARGIN) / COLUMNS, (HEIGHT - TOP - 0.2) / ROWS
     left, top = MARGIN + column * width, HEIGHT - TOP - row * height
     _text(figure, left, top - 0.1, _short(panel.name, 34), fontsize=9, fontweight="bold")
@@ -189,8 +189,8 @@ def _axes(figure: Any, x: float, y: float, width: float, height: float, sharex: 
     return axes
 
 
-def _bars(axes: Any, edges: Sequence[float], shares: Sequence[float], colour: str) -> None:
-    axes.stairs(shares, edges, fill=True, color=colour, baseline=0)
+def _bars(axes: Any, edges: Sequence[float], shares: Sequence[float], color: str) -> None:
+    axes.stairs(shares, edges, fill=True, color=color, baseline=0)
 
 
 def _levels(axes: Any, panel: Distribution) -> None:
@@ -198,11 +198,11 @@ def _levels(axes: Any, panel: Distribution) -> None:
     values = np.array([value for value, _ in panel.levels])
     shares = np.array([count for _, count in panel.levels]) * 100.0
     shares /= shares.sum() / 100
-    if len(values) > MOST_STEMS:
+    if len(values) > MAX_STEMS:
         binned, _ = np.histogram(values, panel.edges, weights=shares)
         _bars(axes, panel.edges, binned.tolist(), AFTER)
         return
-    few = len(values) <= MOST_DOTS
+    few = len(values) <= MAX_DOTS
     axes.vlines(values, 0, shares, color=AFTER, linewidth=1.4 if few else 0.8)
     if few:
         axes.plot(values, shares, "o", color=AFTER, markersize=2.8)

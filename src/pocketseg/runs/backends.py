@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pocketseg.engine.session import MOST_THREADS
+from pocketseg.engine.session import MAX_THREADS
 from pocketseg.errors import DataError, ModelFileError, RecipeError, near
 from pocketseg.files import sha256_of
 from pocketseg.packages import require_torch
@@ -38,7 +38,7 @@ def load_predictor(
     *,
     backend: str | None = None,
     threads: int = 0,
-    told: Callable[[str], None] = _warn,
+    warn: Callable[[str], None] = _warn,
 ) -> NetPredictor:
     """A predictor from a run folder, a stage's, a checkpoint, a packed model, or an ONNX file.
 
@@ -50,7 +50,7 @@ def load_predictor(
         fold, stage: of a run folder; default the first fold's last stage.
         backend: torch, onnx, openvino or pseg; default as above, and by the kind of a file.
         threads: at most; 0 lets the backend choose.
-        told: gets a line for an image whose intensities are very different from those of training.
+        warn: gets a line for an image whose intensities are very different from those of training.
 
     Raises:
         ModelFileError: nothing that can predict is there, or not what the backend runs.
@@ -60,15 +60,15 @@ def load_predictor(
     """
     predictor, file = open_model(path, fold, stage, backend=backend, threads=threads)
     log.info("%s: %s", file, predictor.runtime)
-    return replace(predictor, told=told)
+    return replace(predictor, warn=warn)
 
 
 def open_model(
     path: str | Path, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
 ) -> tuple[NetPredictor, Path]:
     """The same, and the file that it came from."""
-    if type(threads) is not int or not 0 <= threads <= MOST_THREADS:
-        raise DataError(f"threads {threads!r}", "cannot be", f"give a whole number from 0 to {MOST_THREADS}")
+    if type(threads) is not int or not 0 <= threads <= MAX_THREADS:
+        raise DataError(f"threads {threads!r}", "cannot be", f"give a whole number from 0 to {MAX_THREADS}")
     if backend is not None and backend not in BACKENDS:
         raise RecipeError(f"--backend {backend}", "is not a backend", near(backend, BACKENDS))
     source = ModelSource.resolve(path, fold, stage)

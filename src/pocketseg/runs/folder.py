@@ -120,7 +120,7 @@ class RunFolder:
         names = [path.name for path in self.path.glob("fold-*")]
         return sorted(int(name.removeprefix("fold-")) for name in names if re.fullmatch(r"fold-[0-9]{1,9}", name))
 
-    def judged(self) -> list[int]:
+    def evaluated(self) -> list[int]:
         """Folds that have been trained to the end and scored."""
         return [fold for fold in self.folds() if self.summary_file(fold).exists()]
 
@@ -224,9 +224,9 @@ class _LogFile(logging.Handler):
         super().close()
 
 
-def judged_runs(path: Path) -> list[Path]:
+def evaluated_runs(path: Path) -> list[Path]:
     """The runs of a sweep that have results, in natural order of their names; a run folder is its own only one."""
     if not (path / TRIALS).is_dir():
         return [path]
     found = sorted((path / TRIALS).iterdir(), key=lambda run: natural_key(run.name))
-    return [run for run in found if RunFolder(run).judged()]
+    return [run for run in found if RunFolder(run).evaluated()]

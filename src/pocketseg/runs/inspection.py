@@ -45,12 +45,12 @@ class Inspection:
 
     def drawing(self) -> tuple[bytes, bytes]:
         """The net as SVG and as PNG."""
-        facts = (
+        metadata = (
             f"{self.totals['parameters']:,} parameters", f"{si(self.totals['macs'])} multiply-accumulates",
             f"{bytes_text(self.totals['peak_bytes'])} of activations at the peak",
             f"receptive field {pixels_text(self.totals['receptive_field'])}",
         )  # fmt: skip
-        return draw_architecture(self.title, " · ".join(facts), self.layers)
+        return draw_architecture(self.title, " · ".join(metadata), self.layers)
 
     def save(self, folder: Path, suffixes: Sequence[str] = ("json", "svg", "png")) -> list[Path]:
         """Write architecture.json, architecture.svg and architecture.png, or some of them."""
@@ -66,7 +66,7 @@ class Inspection:
 def inspect_model(model: Model, size: tuple[int, int] | None = None) -> Inspection:
     """A model that is at hand, at the size of its pipeline or another.
 
-    The layers of a quantised one say besides: `levels` that a channel really uses, share of `zeros`, `packed_bytes`
+    The layers of a quantized one say besides: `levels` that a channel really uses, share of `zeros`, `packed_bytes`
     of the codes, `floats` that stay f32 beside them; `bits` and `bytes` are those of the stored layer.
     """
     from pocketseg.nets import default_options, skeleton
@@ -196,12 +196,12 @@ QUANT_COLUMNS = ["levels", "zeros", "packed", "floats"]
 
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells of a net's layers; what a layer has not is a dash. A quantised net has more columns."""
-    quantised = any("levels" in row for row in rows)
-    return LAYER_COLUMNS + QUANT_COLUMNS * quantised, [_layer_row(row, quantised) for row in rows]
+    """Columns and cells of a net's layers; what a layer has not is a dash. A quantized net has more columns."""
+    quantized = any("levels" in row for row in rows)
+    return LAYER_COLUMNS + QUANT_COLUMNS * quantized, [_layer_row(row, quantized) for row in rows]
 
 
-def _layer_row(row: Mapping[str, Any], quantised: bool) -> list[str]:
+def _layer_row(row: Mapping[str, Any], quantized: bool) -> list[str]:
     cells = [
         row["name"], row["kind"], "×".join(map(str, row["shape"])),
         f"{row['parameters']:,}" if row["parameters"] else "–", si(row["macs"]) if row["macs"] else "–",
@@ -209,7 +209,7 @@ def _layer_row(row: Mapping[str, Any], quantised: bool) -> list[str]:
     ]  # fmt: skip
     if "levels" in row:
         cells += [str(row["levels"]), f"{row['zeros']:.1%}", bytes_text(row["packed_bytes"]), f"{row['floats']:,}"]
-    return cells + ["–"] * (len(LAYER_COLUMNS) + len(QUANT_COLUMNS) * quantised - len(cells))
+    return cells + ["–"] * (len(LAYER_COLUMNS) + len(QUANT_COLUMNS) * quantized - len(cells))
 
 
 def totals(row: Mapping[str, Any]) -> list[tuple[str, str]]:

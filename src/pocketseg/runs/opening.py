@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
+from pocketseg.data import Cases, CasesOptions, Grouping, MaskCoding, Only, Split, given, holdout, kfold
 from pocketseg.data.groups import tied
 from pocketseg.errors import DataError, Problem, RunError
-from pocketseg.evaluation import Choice
+from pocketseg.evaluation import MetricConfig
 from pocketseg.pipeline import Reading
 from pocketseg.recipes.schema import DataSection, EvaluateSection, SplitSection
 from pocketseg.runs.folder import RunFolder
@@ -17,10 +17,10 @@ from pocketseg.runs.folder import RunFolder
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
     """The data set at a path, read as a recipe's data section says."""
-    return Cases.open(path, section.layout, **opening(section))
+    return Cases.open(path, section.layout, **cases_options(section))
 
 
-def opening(section: DataSection) -> Opening:
+def cases_options(section: DataSection) -> CasesOptions:
     """How a recipe's data section says that data is opened."""
     values = section.mask.values
     coding = MaskCoding(
@@ -47,7 +47,7 @@ def opening(section: DataSection) -> Opening:
 def make_split(
     rule: SplitSection,
     cases: Cases,
-    twins: Sequence[Sequence[str]],
+    duplicates: Sequence[Sequence[str]],
     file: str | Path | None = None,
     resumed: RunFolder | None = None,
 ) -> Split:
@@ -69,25 +69,25 @@ def make_split(
         return given(cases)
     deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
     try:
-        return deal(tied(cases, twins), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+        return deal(tied(cases, duplicates), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     except DataError as error:
-        if not twins:
+        if not duplicates:
             raise
-        what = f"{sum(map(len, twins))} images show {len(twins)} different pictures, and equal ones are kept together"
+        what = f"{sum(map(len, duplicates))} images show {len(duplicates)} different pictures; equal ones stay together"
         fix = "`pocketseg doctor DATA --fix OUT` keeps one of each"
         raise DataError.of([*error.problems, Problem("split", what, fix)]) from None
 
 
-def metric_choice(section: EvaluateSection) -> Choice:
-    """What a recipe's evaluate section wants measured; told before anything is trained or predicted.
+def metric_config(section: EvaluateSection) -> MetricConfig:
+    """What a recipe's evaluate section wants measured; reported before anything is trained or predicted.
 
     Raises:
         RecipeError: a metric that is not known.
         EnvironmentProblem: one that needs SciPy, which is not installed.
     """
-    choice = Choice(tuple(section.metrics), section.tolerance, section.lesion_iou)
-    choice.check_packages()
-    return choice
+    config = MetricConfig(tuple(section.metrics), section.tolerance, section.lesion_iou)
+    config.check_packages()
+    return config
 
 
 def reading_of(section: DataSection) -> Reading:

@@ -46,7 +46,7 @@ CALIBRATED = "w8a8"
 COMPARED_CASES = 8
 PROBES = 2
 # Of the mean Dice, by what `pack` itself rounds.
-LARGEST_DROP = 0.02
+MAX_DROP = 0.02
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def pack_model(source: ModelSource, out: Path | None = None, how: Packing = Pack
         raise ModelFileError(str(checkpoint), "is not a trained model", f"give a run folder or its {BEST}")
     model = Model.load(checkpoint)
     path = out or source.folder / ("-".join([source.name, *how.changes]) + ".pseg")
-    facts = {**origin(checkpoint), **_facts(model), **_run_facts(source)}
-    return _packed(model, path, facts, how, source)
+    metadata = {**origin(checkpoint), **_metadata(model), **_run_metadata(source)}
+    return _packed(model, path, metadata, how, source)
 
 
 def pack_module(module: nn.Module, pipeline: Pipeline, out: Path, how: Packing = Packing()) -> Packed:
@@ -109,7 +109,7 @@ def pack_module(module: nn.Module, pipeline: Pipeline, out: Path, how: Packing =
     from pocketseg.training.model import Model
 
     model = Model.of(module, pipeline)
-    return _packed(model, out, _facts(model), how)
+    return _packed(model, out, _metadata(model), how)
 
 
 def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -> Packed:
@@ -134,15 +134,15 @@ def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -
         raise ModelFileError(str(source), what, "wrap it with another --size")
     images = _images(pipeline, how.calibrate or ())
     pairs = [(each.image, each.spacing_mm) for each in images]
-    parity = compare(pipeline, runtime.forward, model.predictor().forward, pairs, quantised=False)
+    parity = compare(pipeline, runtime.forward, model.predictor().forward, pairs, quantized=False)
     if not parity.holds:
         what = f"is read as another net: {parity.largest:.1e} of probability lie between it and its runtime"
         raise ModelFileError(str(source), what, "use it as ONNX, and report how it was exported")
-    return _packed(model, out or source.with_suffix(".pseg"), _facts(model), how)
+    return _packed(model, out or source.with_suffix(".pseg"), _metadata(model), how)
 
 
 def _packed(
-    model: Model, path: Path, facts: Mapping[str, Any], how: Packing, source: ModelSource | None = None
+    model: Model, path: Path, metadata: Mapping[str, Any], how: Packing, source: ModelSource | None = None
 ) -> Packed:
     """Pack a model and hold it against torch, on validation images of its run where there are some."""
     from pocketseg.packing.compile import file_of, program_of
@@ -152,7 +152,7 @@ def _packed(
     if how.calibrate is not None:
         if model.quant is not None:
             raise RecipeError(
-                "--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out"
+                "--calibrate", f"the model is quantized already ({model.quant['scheme']})", "leave it out"
             )
         log.info("%s: ranges of activations from %d images", path, len(how.calibrate))
         _quantize(model, how.calibrate)
@@ -167,7 +167,7 @@ def _packed(
         "version": FORMAT_VERSION,
         "pipeline": model.pipeline.to_dict(),
         "rounded": bool(how.changes),
-        **facts,
+        **metadata,
         "precision": model.precision,
         **({} if model.quant is None else {"quant": model.quant}),
     }
@@ -220,14 +220,14 @@ def check_target(path: Path) -> None:
         raise ModelFileError(str(path), "is there already and is not a packed model", "give another name with --out")
 
 
-def _facts(model: Model) -> dict[str, Any]:
+def _metadata(model: Model) -> dict[str, Any]:
     """What a reader may know of the model; no path, no name of a case."""
     from pocketseg.nets import parameter_count
 
     return {"pocketseg": VERSION, "net": model.net_options, "parameters": parameter_count(model.net)}
 
 
-def _run_facts(source: ModelSource) -> dict[str, Any]:
+def _run_metadata(source: ModelSource) -> dict[str, Any]:
     if source.run is None:
         return {}
     return {
@@ -256,14 +256,14 @@ class _Seen:
 
     image: NDArray[np.generic]
     spacing_mm: Spacing | None
-    truth: NDArray[np.uint8] | None = None
+    reference: NDArray[np.uint8] | None = None
 
 
 def _compared(images: Sequence[_Seen], model: Model, session: Session, rounds: bool) -> Parity:
     from pocketseg.exporters import compare
 
     pairs = [(each.image, each.spacing_mm) for each in images]
-    return compare(model.pipeline, model.predictor().forward, session, pairs, quantised=rounds)
+    return compare(model.pipeline, model.predictor().forward, session, pairs, quantized=rounds)
 
 
 def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -> None:
@@ -271,17 +271,17 @@ def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -
 
     Raises:
         ModelFileError: it finds less than half or more than twice the foreground, the same everywhere, or where masks
-            are known loses more than `LARGEST_DROP` of the mean Dice.
+            are known loses more than `MAX_DROP` of the mean Dice.
     """
     found = _compared(images, exact, session, rounds=True)
     dice = [_mean_dice(exact.pipeline, forward, images) for forward in (exact.predictor().forward, session)]
     lost = f", and {dice[0] - dice[1]:.4f} of the Dice ({dice[0]:.4f}) is lost" if np.isfinite(dice[0]) else ""
-    told = f"{100 * found.share:.2f} % of the pixels have another class than by the float net{lost}"
-    if not found.sees_as_much or dice[0] - dice[1] > LARGEST_DROP:
-        told += f"; it finds {found.ratio:.2f} times the foreground (allowed 0.5 to 2, and {LARGEST_DROP} of the Dice)"
+    described = f"{100 * found.share:.2f} % of the pixels have another class than by the float net{lost}"
+    if not found.sees_as_much or dice[0] - dice[1] > MAX_DROP:
+        described += f"; it finds {found.ratio:.2f} times the foreground (allowed 0.5 to 2, and {MAX_DROP} of the Dice)"
         fix = "nothing was written; calibrate with other images, or train a stage with quant"
-        raise ModelFileError(str(path), told, fix)
-    log.info("%s: %s", path, told)
+        raise ModelFileError(str(path), described, fix)
+    log.info("%s: %s", path, described)
 
 
 def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[_Seen]) -> float:
@@ -289,9 +289,9 @@ def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[_Seen]) ->
     found = [
         with_empty(overlap.dice)
         for each in images
-        if each.truth is not None
+        if each.reference is not None
         for overlap in class_overlaps(
-            pipeline.mask(pipeline.predict(each.image, forward, each.spacing_mm)), each.truth, len(pipeline.classes)
+            pipeline.mask(pipeline.predict(each.image, forward, each.spacing_mm)), each.reference, len(pipeline.classes)
         )
     ]
     return float(np.mean(found)) if found else np.nan

@@ -32,7 +32,7 @@ def table_of(run: RunFolder) -> Path:
 
 
 def can_list(run: RunFolder) -> bool:
-    """Whether the run can be listed in `results.csv`. Where not, that is told now and not when all is trained.
+    """Whether the run can be listed in `results.csv`. Where not, that is reported now and not when all is trained.
 
     A run is complete without: its folder may be the only one that this user may write to.
     """
@@ -53,10 +53,10 @@ def _check_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def list_run(run: RunFolder) -> None:
-    """Put a run into `results.csv` beside it; earlier stages that were judged stand above it as RUN/STAGE."""
+    """Put a run into `results.csv` beside it; earlier stages that were evaluated stand above it as RUN/STAGE."""
     recipe, manifest = run.recipe(), run.manifest()
     name = resolved(run.path).name
-    for stage in (*judged_stages(run, recipe)[:-1], None):
+    for stage in (*evaluated_stages(run, recipe)[:-1], None):
         about = {
             "recipe": recipe.name,
             "data": Path(manifest["data"]["path"]).name,
@@ -67,11 +67,11 @@ def list_run(run: RunFolder) -> None:
         add_result(table_of(run), row)
 
 
-def judged_stages(run: RunFolder, recipe: Recipe) -> list[str]:
+def evaluated_stages(run: RunFolder, recipe: Recipe) -> list[str]:
     """The stages that were scored in any fold, in their order."""
     *earlier, last = [stage.name for stage in recipe.stages]
     return [
-        *(stage for stage in earlier if any(run.summary_file(fold, stage).exists() for fold in run.judged())),
+        *(stage for stage in earlier if any(run.summary_file(fold, stage).exists() for fold in run.evaluated())),
         last,
     ]
 
@@ -79,10 +79,10 @@ def judged_stages(run: RunFolder, recipe: Recipe) -> list[str]:
 def stage_summaries(run: RunFolder) -> list[tuple[int, str, Summary]]:
     """Fold, stage and summary of everything that was scored."""
     recipe = run.recipe()
-    stages = judged_stages(run, recipe)
+    stages = evaluated_stages(run, recipe)
     return [
         (fold, stage, summary)
-        for fold in run.judged()
+        for fold in run.evaluated()
         for stage in stages
         if (file := run.summary_file(fold, None if stage == stages[-1] else stage)).exists()
         for summary in read_summaries(file)
@@ -100,7 +100,7 @@ def result_row(
 ) -> dict[str, Any]:
     """A run as a row of `results.csv`; what is not known so far is empty.
 
-    `fold-N` is the Dice of a fold's test part (of its first judged part where there is no test part), the mean over
+    `fold-N` is the Dice of a fold's test part (of its first evaluated part where there is no test part), the mean over
     classes; `mean` and `std` are over folds. `test` is the Dice over the test cases of all folds together. These are
     means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest. The other metrics stand
     last.
@@ -113,11 +113,11 @@ def result_row(
         stage: an earlier one than the last.
         status, error: how it ended.
     """
-    judged = run.judged()
+    evaluated = run.evaluated()
     found = fold_scores(run, recipe, stage)
     folds = {f"fold-{number}": _shown(score) for number, score in found.items()}
     scores = [score for score in found.values() if math.isfinite(score)]
-    tested = _tested(run, judged, stage)
+    tested = _tested(run, evaluated, stage)
     return {
         "name": name,
         **about,
@@ -128,8 +128,8 @@ def result_row(
         "with empty": _shown(_mean([one.dice_all for one in tested])),
         "misses": sum(one.misses for one in tested) if tested else "",
         "false alarms": sum(one.false_alarms for one in tested) if tested else "",
-        **_costs(run, _section(recipe, stage).name, judged),
-        "seconds": _seconds(run, judged, stage),
+        **_costs(run, _section(recipe, stage).name, evaluated),
+        "seconds": _seconds(run, evaluated, stage),
         "status": status,
         "error": error,
         **_metrics(tested),
@@ -142,9 +142,9 @@ def _section(recipe: Recipe, stage: str | None) -> StageSection:
 
 
 def fold_scores(run: RunFolder, recipe: Recipe, stage: str | None = None) -> dict[int, float]:
-    """The Dice of each judged fold, on the test part where there is one; nan where no case has foreground."""
+    """The Dice of each evaluated fold, on the test part where there is one; nan where no case has foreground."""
     scores = {}
-    for fold in run.judged():
+    for fold in run.evaluated():
         file = run.summary_file(fold, stage)
         summaries = read_summaries(file) if file.exists() else []
         parts = [part for part in ("test", *recipe.evaluate.parts) if any(one.part == part for one in summaries)]
@@ -152,9 +152,9 @@ def fold_scores(run: RunFolder, recipe: Recipe, stage: str | None = None) -> dic
     return scores
 
 
-def _tested(run: RunFolder, judged: Sequence[int], stage: str | None) -> list[Summary]:
+def _tested(run: RunFolder, evaluated: Sequence[int], stage: str | None) -> list[Summary]:
     """One summary a class over the test cases of all folds."""
-    files = [run.scores_file(fold, "test", stage) for fold in judged]
+    files = [run.scores_file(fold, "test", stage) for fold in evaluated]
     return summarize([row for file in files if file.exists() for row in read_scores(file)], "test")
 
 
@@ -167,9 +167,9 @@ def _metrics(tested: Sequence[Summary]) -> dict[str, str]:
     }
 
 
-def _costs(run: RunFolder, stage: str, judged: Sequence[int]) -> dict[str, Any]:
+def _costs(run: RunFolder, stage: str, evaluated: Sequence[int]) -> dict[str, Any]:
     """Of a stage: parameters, the size of the smallest file that holds it, multiply-accumulates."""
-    for fold in judged:
+    for fold in evaluated:
         folder = run.stage(fold, stage)
         files = [file for file in (folder.packed, folder.best) if file.exists()]
         if files and folder.architecture.is_file():
@@ -179,11 +179,11 @@ def _costs(run: RunFolder, stage: str, judged: Sequence[int]) -> dict[str, Any]:
     return {"parameters": "", "KiB": "", "MACs": ""}
 
 
-def _seconds(run: RunFolder, judged: Sequence[int], stage: str | None) -> float | str:
+def _seconds(run: RunFolder, evaluated: Sequence[int], stage: str | None) -> float | str:
     """Of the whole run; of an earlier stage the seconds of its epochs."""
     if stage is None:
         return run.manifest()["wall_time_s"] if run.manifest_file.exists() else ""
-    epochs = [row for fold in judged for row in read_history(run.stage(fold, stage).timings)]
+    epochs = [row for fold in evaluated for row in read_history(run.stage(fold, stage).timings)]
     return round(sum(row["train_s"] + row["validation_s"] for row in epochs), 1)
 
 

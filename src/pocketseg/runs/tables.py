@@ -41,7 +41,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as CSV; a column that only some of them have stands where it first comes, after its left neighbour."""
+    """Rows as CSV; a column that only some of them have stands where it first comes, after its left neighbor."""
     columns: list[str] = []
     for row in rows:
         at = 0

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from pocketseg.recipes.schema import AugmentSection
 
-# Nodes of a curve of grey values, which is linear between them.
+# Nodes of a curve of gray values, which is linear between them.
 CURVE = 256
 PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
 
@@ -33,12 +33,12 @@ def sample_generator(*key: int) -> np.random.Generator:
 class Drawn:
     """The random choices for one sample; arrays are float32."""
 
-    matrix: NDArray[np.float32]  # (2, 3): output to input, in normalised coordinates
-    displacement: NDArray[np.float32]  # (2, grid, grid), normalised coordinates
+    matrix: NDArray[np.float32]  # (2, 3): output to input, in normalized coordinates
+    displacement: NDArray[np.float32]  # (2, grid, grid), normalized coordinates
     # Gamma exponent, brightness, gradient x, gradient y, speckle, noise, blur sigma.
     intensity: NDArray[np.float32]
     fields: NDArray[np.float32]  # (2, h, w): unit normal, for speckle and noise
-    curve: NDArray[np.float32]  # (CURVE,): new grey values of 0 … 1
+    curve: NDArray[np.float32]  # (CURVE,): new gray values of 0 … 1
 
 
 def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: int) -> Drawn:
@@ -112,10 +112,10 @@ def augment(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: Augm
     """Apply what was drawn to a batch.
 
     Intensity changes act on each image stretched to [0, 1] by its own extremes, and are stretched back, so
-    they mean the same after every normalisation.
+    they mean the same after every normalization.
 
     Args:
-        images: (n, c, h, w) float32, normalised.
+        images: (n, c, h, w) float32, normalized.
         masks: (n, h, w) uint8 class indices.
         drawn: one a sample.
         options: the recipe's.
@@ -148,7 +148,7 @@ def _stack(arrays: Sequence[NDArray[np.float32]], like: Tensor) -> Tensor:
 
 
 def _grid(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> Tensor:
-    """Where each pixel comes from, (n, h, w, 2) in normalised coordinates."""
+    """Where each pixel comes from, (n, h, w, 2) in normalized coordinates."""
     count, _, height, width = images.shape
     grid = F.affine_grid(_stack([d.matrix for d in drawn], images), [count, 1, height, width], align_corners=False)
     if options.elastic:
@@ -159,7 +159,7 @@ def _grid(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> Te
 
 
 def _warp(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> tuple[Tensor, Tensor]:
-    """Sample images bilinearly, masks by nearest neighbour: at the same places, with the same border rule."""
+    """Sample images bilinearly, masks by nearest neighbor: at the same places, with the same border rule."""
     grid = _grid(images, drawn, options)
     border = PADDING[options.border]
     warped = F.grid_sample(images, grid, mode="bilinear", padding_mode=border, align_corners=False)
@@ -190,7 +190,7 @@ def _shade(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> T
 
 
 def _through(images: Tensor, curves: Tensor) -> Tensor:
-    """Grey values in [0, 1] through the curve (CURVE,) of each sample."""
+    """Gray values in [0, 1] through the curve (CURVE,) of each sample."""
     places = images.flatten(1) * (CURVE - 1)
     left = places.floor().clamp(max=CURVE - 2)
     below, above = (curves.gather(1, left.long() + step) for step in (0, 1))

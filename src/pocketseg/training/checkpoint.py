@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         otherwise = ModelFileError(
             str(path), f"is damaged or not a safetensors file ({error})", "use another checkpoint"
         )
-        raise memory.told(error, otherwise) from None
+        raise memory.explained(error, otherwise) from None
     if too_new:
         what = f"is of version {envelope['version']}, newer than {VERSION}"
         raise ModelFileError(str(path), what, "upgrade pocketseg")
@@ -84,7 +84,7 @@ def _digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's buffers as named tensors; everything else of it comes from the recipe."""
+    """The optimizer's buffers as named tensors; everything else of it comes from the recipe."""
     state = optimizer.state_dict()["state"]
     return {
         f"optimizer.{index}.{name}": value

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from pocketseg.errors import RecipeError, near
 from pocketseg.nets import AnySize
-from pocketseg.nets.points import Block, activations, block_output, blocks, place_shapes, tapped
+from pocketseg.nets.taps import Block, activations, block_output, blocks, place_shapes, tapped
 from pocketseg.quant.apply import graph_of
 from pocketseg.recipes.schema import HintLayers, HintsSection
 from pocketseg.training.distil import HintKind, hint_loss
@@ -57,7 +57,7 @@ def choose_hints(
 
     Args:
         options: the recipe's.
-        student, teacher: skeletons of the float nets, whose layers have the names of the quantised ones.
+        student, teacher: skeletons of the float nets, whose layers have the names of the quantized ones.
         student_input, teacher_input: (c, h, w) of what they see.
 
     Raises:

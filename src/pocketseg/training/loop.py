@@ -1,7 +1,8 @@
 """The training of one stage: epochs, validation, checkpoints, and stopping in good order.
 
-Everything random derives from (seed, epoch, position), and all that training knows between two steps is a `Position`
-and the tensors of net and optimiser. So a stage can be left after any step and taken up again with the same bytes.
+Everything random derives from (seed, epoch, position), and all that training knows between two steps is a
+`TrainingState` and the tensors of net and optimizer. So a stage can be left after any step and taken up
+again with the same bytes.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def steps_of_epoch(images: int, batch: int) -> int:
 
 
 @dataclass
-class Position:
+class TrainingState:
     """Where a stage stands, in plain numbers; JSON keeps Python floats exactly.
 
     Attributes:
@@ -128,7 +129,7 @@ class StageTraining:
         folder: where checkpoints and history go.
         accelerator: device and processes.
         precision: of the forward pass.
-        listener: told about progress, or None.
+        listener: informed about progress, or None.
         stop: asked after each step.
         identity: what a checkpoint must agree with to be resumed from.
         objective: what it learns from a teacher, or None.
@@ -162,7 +163,7 @@ class StageTraining:
         optimizer = make_optimizer(whole, self.stage.optimizer)
         self.net, self.optimizer = self.accelerator.prepare(whole, optimizer)
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        self.position = Position()
+        self.position = TrainingState()
         self.batch: Sequence[Case] = ()
         self.warned = False
         self.saved_at = time.monotonic()
@@ -183,7 +184,7 @@ class StageTraining:
         return StageFolder(self.folder).best
 
     def run(self) -> None:
-        """Train to the end, or until told to stop.
+        """Train to the end, or until it shall stop.
 
         Raises:
             Interrupted: a signal came; the state is saved.
@@ -258,7 +259,7 @@ class StageTraining:
         self.optimizer.zero_grad()
 
     def _objective(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is minimised, and its parts before their weights."""
+        """What is minimized, and its parts before their weights."""
         with autocast(self.accelerator.device, self.precision):
             out = self.net(inputs.images)
         if self.objective is None:
@@ -377,13 +378,13 @@ class StageTraining:
         if not self.accelerator.is_main_process:
             return
         if better:
-            facts = {
+            metadata = {
                 "stage": self.stage.name,
                 "epoch": position.best_epoch,
                 "score": score,
                 "best_by": self.stage.best_by,
             }
-            self.model.save(self.best, facts)
+            self.model.save(self.best, metadata)
         self.save()
         self._write_history()
         if self.listener:
@@ -408,7 +409,7 @@ class StageTraining:
         rows = [
             row
             for first in range(0, len(cases), VALIDATION_BATCH)
-            for row in self._judge(cases[first : first + VALIDATION_BATCH], forward)
+            for row in self._evaluate(cases[first : first + VALIDATION_BATCH], forward)
         ]
         if world > 1:
             rows = gather_object(rows)
@@ -417,23 +418,23 @@ class StageTraining:
         means = np.array([values for _, values in rows], np.float64).mean(axis=0).tolist()
         return dict(zip(LAST[: len(means)], means, strict=True))
 
-    def _judge(self, cases: Sequence[Case], forward: Forward) -> Iterator[tuple[str, tuple[float, ...]]]:
+    def _evaluate(self, cases: Sequence[Case], forward: Forward) -> Iterator[tuple[str, tuple[float, ...]]]:
         """Name and (loss, Dice, IoU) of each case, and its hint loss where there are hints."""
-        truths = [self.train.cases.mask(case) for case in cases]
+        references = [self.train.cases.mask(case) for case in cases]
         prepared = [self.train.prepared(case)[0] for case in cases]
         pipeline = self.model.pipeline
         places = [
-            pipeline.placement((truth.shape[0], truth.shape[1]), case.spacing_mm)
-            for truth, case in zip(truths, cases, strict=True)
+            pipeline.placement((reference.shape[0], reference.shape[1]), case.spacing_mm)
+            for reference, case in zip(references, cases, strict=True)
         ]
         found = pipeline.predict_batch(prepared, places, forward)
         hints = self._hint_losses(prepared)
-        for case, truth, probability, hint in zip(cases, truths, found, hints, strict=True):
+        for case, reference, probability, hint in zip(cases, references, found, hints, strict=True):
             mask = threshold_or_argmax(probability, 0.5)
-            overlaps = class_overlaps(mask, truth, probability.shape[2])
+            overlaps = class_overlaps(mask, reference, probability.shape[2])
             dice = float(np.mean([with_empty(each.dice) for each in overlaps]))
             iou = float(np.mean([with_empty(each.iou) for each in overlaps]))
-            loss = hint[0] if self.stage.loss is None else self._loss(probability, truth, self.stage.loss)
+            loss = hint[0] if self.stage.loss is None else self._loss(probability, reference, self.stage.loss)
             yield case.name, (loss, dice, iou, *hint)
 
     def _hint_losses(self, prepared: Sequence[NDArray[np.float32]]) -> list[tuple[float, ...]]:
@@ -448,13 +449,13 @@ class StageTraining:
         return [(value,) for value in found]
 
     @staticmethod
-    def _loss(probability: NDArray[np.float32], truth: NDArray[np.uint8], weights: LossSection) -> float:
+    def _loss(probability: NDArray[np.float32], reference: NDArray[np.uint8], weights: LossSection) -> float:
         """The recipe's loss from probabilities on the image's grid."""
         p = torch.from_numpy(probability).movedim(-1, 0).unsqueeze(0).clamp(1e-6, 1 - 1e-6)
         if p.shape[1] > 1:
             p = torch.cat([(1 - p.sum(1, keepdim=True)).clamp_min(1e-6), p], 1)
         logits = torch.logit(p) if p.shape[1] == 1 else torch.log(p)
-        loss, _ = segmentation_loss(logits, torch.from_numpy(truth).unsqueeze(0), weights)
+        loss, _ = segmentation_loss(logits, torch.from_numpy(reference).unsqueeze(0), weights)
         return float(loss)
 
     def save(self) -> None:
@@ -499,7 +500,7 @@ class StageTraining:
                 "belongs to another recipe, split or data",
                 "resume with the same ones, or start a new folder",
             )
-        self.position = Position(**state["position"])
+        self.position = TrainingState(**state["position"])
         for part, module in (("net.", self.model.net.core), ("regressors.", self._regressors)):
             module.load_state_dict(
                 {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}

@@ -31,15 +31,15 @@ def segmentation_loss(
     if weights.bce or weights.ce:
         parts["bce" if weights.bce else "ce"] = cross_entropy(logits, target, weights.class_weights, pixel_weights)
     if weights.dice or weights.batch_dice or weights.tv or weights.boundary:
-        probability, truth = foreground(logits, target)
+        probability, reference = foreground(logits, target)
         if weights.dice:
-            parts["dice"] = dice_loss(probability, truth, dims=(2, 3), smoothing=weights.dice_smoothing)
+            parts["dice"] = dice_loss(probability, reference, dims=(2, 3), smoothing=weights.dice_smoothing)
         if weights.batch_dice:
-            parts["batch_dice"] = dice_loss(probability, truth, dims=(0, 2, 3), smoothing=weights.dice_smoothing)
+            parts["batch_dice"] = dice_loss(probability, reference, dims=(0, 2, 3), smoothing=weights.dice_smoothing)
         if weights.tv:
             parts["tv"] = total_variation(probability)
         if weights.boundary:
-            parts["boundary"] = boundary_loss(probability, truth)
+            parts["boundary"] = boundary_loss(probability, reference)
     total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
     return total, parts
 
@@ -58,25 +58,25 @@ def cross_entropy(
 
 
 def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and 0/1 truth of the foreground classes, both (n, k, h, w)."""
+    """Probabilities and 0/1 reference of the foreground classes, both (n, k, h, w)."""
     if logits.shape[1] == 1:
         return torch.sigmoid(logits), target.unsqueeze(1).float()
-    truth = F.one_hot(target, logits.shape[1]).movedim(-1, 1).float()
-    return torch.softmax(logits, 1)[:, 1:], truth[:, 1:]
+    reference = F.one_hot(target, logits.shape[1]).movedim(-1, 1).float()
+    return torch.softmax(logits, 1)[:, 1:], reference[:, 1:]
 
 
-def dice_loss(probability: Tensor, truth: Tensor, dims: tuple[int, ...], smoothing: float = 1.0) -> Tensor:
+def dice_loss(probability: Tensor, reference: Tensor, dims: tuple[int, ...], smoothing: float = 1.0) -> Tensor:
     """1 − (2 Σpt + s) / (Σp + Σt + s), sums over `dims`, mean over the rest.
 
     The soft Dice of Milletari, Navab and Ahmadi (2016), without their squares.
     """
-    both = (probability * truth).sum(dims)
-    either = probability.sum(dims) + truth.sum(dims)
+    both = (probability * reference).sum(dims)
+    either = probability.sum(dims) + reference.sum(dims)
     return (1 - (2 * both + smoothing) / (either + smoothing)).mean()
 
 
 def total_variation(probability: Tensor) -> Tensor:
-    """√Σ(differences to the right and lower neighbour)², for each image and class; the mean over images.
+    """√Σ(differences to the right and lower neighbor)², for each image and class; the mean over images.
 
     Li et al. (2021) add 0.005 of it to 0.995 of the binary cross-entropy. Where nothing varies, the gradient is 0.
 
@@ -90,38 +90,38 @@ def total_variation(probability: Tensor) -> Tensor:
     return variations.sum(1).mean()
 
 
-def boundary_loss(probability: Tensor, truth: Tensor) -> Tensor:
+def boundary_loss(probability: Tensor, reference: Tensor) -> Tensor:
     """−Σpb / (√(Σb² + Σp²) + 0.01), sums over the batch, the mean over classes (Vaze, Xie and Namburete 2020).
 
     b is 1 on the pixels of an object that touch its outside, −1 on outside pixels that touch the object, 0 elsewhere.
 
     Args:
         probability: (n, k, h, w) of the foreground classes.
-        truth: 0 or 1, of the same shape.
+        reference: 0 or 1, of the same shape.
     """
-    rims = object_rims(truth)
+    rims = object_rims(reference)
     both = (probability * rims).sum((0, 2, 3))
     norm: Tensor = torch.linalg.vector_norm(torch.stack([probability, rims]), dim=(0, 1, 3, 4))
     return (-both / (norm + BOUNDARY_SMOOTHING)).mean()
 
 
-def object_rims(truth: Tensor) -> Tensor:
-    """1 on the inner rim of objects, −1 on the outer, 0 elsewhere; by 4-neighbours, so one pixel wide on each side.
+def object_rims(reference: Tensor) -> Tensor:
+    """1 on the inner rim of objects, −1 on the outer, 0 elsewhere; by 4-neighbors, so one pixel wide on each side.
 
-    Dilation − erosion is 1 on both rims; 2·truth − dilation − erosion is that with its sign. What lies beyond the
+    Dilation − erosion is 1 on both rims; 2·reference − dilation − erosion is that with its sign. What lies beyond the
     image is unknown, so an object has no rim where the border cuts it off.
 
     Args:
-        truth: 0 or 1, (n, k, h, w).
+        reference: 0 or 1, (n, k, h, w).
 
     Example:
         >>> object_rims(torch.tensor([[[[0.0, 0, 1, 1, 1]]]])).int().tolist()
         [[[[0, -1, 1, 0, 0]]]]
     """
-    return 2 * truth - _dilated(truth) + _dilated(-truth)
+    return 2 * reference - _dilated(reference) + _dilated(-reference)
 
 
 def _dilated(planes: Tensor) -> Tensor:
-    """The largest of each pixel and its 4-neighbours; max_pool2d pads with −∞."""
+    """The largest of each pixel and its 4-neighbors; max_pool2d pads with −∞."""
     along = F.max_pool2d(planes, (1, 3), 1, (0, 1))
     return torch.maximum(along, F.max_pool2d(planes, (3, 1), 1, (1, 0)))

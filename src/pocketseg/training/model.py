@@ -25,23 +25,24 @@ from pocketseg.training.device import Precision, autocast
 
 # Threads of OpenMP belong to the process that started them: a forked child would wait for them for ever, and takes one.
 PROCESS = os.getpid()
-# What a model's file always says; the rest are facts.
+# What a model's file always says; the rest are metadata.
 STATE_KEYS = ("kind", "net", "pipeline", "quant")
 
 
 @dataclass
 class Model:
-    """A net of the catalogue, its options, and the pipeline around it.
+    """A net of the catalog, its options, and the pipeline around it.
 
-    `quant` is how the net is quantised, in the words of a recipe, or None. `facts` are what the file it was loaded from
-    said besides: stage, epoch, score. `packed` is a net of integers that came from a packed file and cannot be trained.
+    `quant` is how the net is quantized, in the words of a recipe, or None. `metadata` are what the file it was loaded
+    from said besides: stage, epoch, score. `packed` is a net of integers that came from a packed file and cannot be
+    trained.
     """
 
     net_options: dict[str, Any]
     pipeline: Pipeline
     net: AnySize
     quant: dict[str, Any] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     packed: bool = False
 
     @classmethod
@@ -67,13 +68,13 @@ class Model:
         return cls({"arch": type(module).__name__}, replace(pipeline, multiple=net.stride), net)
 
     def quantize(self, options: Mapping[str, Any], batches: Iterable[Tensor]) -> None:
-        """Put a scheme's quantisers into the net and let them see some batches (n, c, h, w) of net input."""
+        """Put a scheme's quantizers into the net and let them see some batches (n, c, h, w) of net input."""
         quantize_net(self.net.core, Scheme.of(options))
         calibrate(self.net.core, batches)
         self.quant = dict(options)
 
     def integer_core(self) -> nn.Module:
-        """The net that is judged: on integers where it is quantised."""
+        """The net that is evaluated: on integers where it is quantized."""
         return self.net.core if self.quant is None or self.packed else integer_net(self.net.core)
 
     @property
@@ -81,17 +82,17 @@ class Model:
         """What it computes in: f32, or a scheme."""
         return "f32" if self.quant is None else str(self.quant["scheme"])
 
-    def save(self, path: Path, facts: Mapping[str, Any]) -> None:
-        """Write weights and everything needed to run them; `facts` (stage, epoch, score) go along."""
-        write_checkpoint(path, self.net.core.state_dict(), self._state("model", facts))
+    def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Write weights and everything needed to run them; `metadata` (stage, epoch, score) go along."""
+        write_checkpoint(path, self.net.core.state_dict(), self._state("model", metadata))
 
     def save_packed(self, path: Path) -> None:
-        """Write the integer net of a quantised model, its weights in the bits they need."""
-        write_checkpoint(path, {"weights": pack_net(self.integer_core())}, self._state("packed", self.facts))
+        """Write the integer net of a quantized model, its weights in the bits they need."""
+        write_checkpoint(path, {"weights": pack_net(self.integer_core())}, self._state("packed", self.metadata))
 
-    def _state(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def _state(self, kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         quant = {} if self.quant is None else {"quant": self.quant}
-        return {"kind": kind, "net": self.net_options, "pipeline": self.pipeline.to_dict(), **quant, **facts}
+        return {"kind": kind, "net": self.net_options, "pipeline": self.pipeline.to_dict(), **quant, **metadata}
 
     @classmethod
     def load(cls, path: Path) -> Model:
@@ -111,8 +112,8 @@ class Model:
             raise
         except Exception as error:  # options of another type raise what a net makes of them
             what = f"holds no net that fits its weights ({type(error).__name__}: {str(error)[:200]})"
-            raise memory.told(error, ModelFileError(str(path), what, "use another checkpoint")) from error
-        model.facts = {key: value for key, value in state.items() if key not in STATE_KEYS}
+            raise memory.explained(error, ModelFileError(str(path), what, "use another checkpoint")) from error
+        model.metadata = {key: value for key, value in state.items() if key not in STATE_KEYS}
         strange = [name for name, tensor in model.net.core.state_dict().items() if not tensor.isfinite().all()]
         if strange:
             what = f"holds weights that are NaN or infinite ({named(strange)})"
@@ -137,7 +138,7 @@ class Model:
         return model
 
     def predictor(self, device: torch.device | None = None, precision: Precision = "f32") -> NetPredictor:
-        """The model as a predictor; f32 unless asked otherwise, and on integers where it is quantised."""
+        """The model as a predictor; f32 unless asked otherwise, and on integers where it is quantized."""
         net = self.net if self.quant is None or self.packed else AnySize(self.integer_core())
         return NetPredictor(
             self.pipeline,

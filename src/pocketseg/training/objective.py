@@ -68,23 +68,23 @@ class DistillationObjective:
 
         The hints' part has the weights of the single hints in it. Without `labels` their term is left out.
         """
-        answer, others = self._asked(inputs)
+        prediction, others = self._taught(inputs)
         total = logits.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         if labels is not None:
             loss, parts = labels_loss(logits, inputs, labels)
             total = total + (loss if self.soft is None else (1 - self.soft.weight) * loss)
         if self.soft is not None:
-            parts["soft"] = soft_loss(logits, answer, self.soft)
+            parts["soft"] = soft_loss(logits, prediction, self.soft)
             total = total + self.soft.weight * parts["soft"]
         if self.hints is not None:
             parts["hint"] = self.hints.losses(maps, others).mean()
             total = total + parts["hint"]
         return total, parts
 
-    def _asked(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
+    def _taught(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
         if self.teacher is not None:
-            return self.teacher.answer(inputs.images)
+            return self.teacher.predict(inputs.images)
         assert inputs.teacher_probabilities is not None
         return logits_of(inputs.teacher_probabilities), []
 
@@ -108,7 +108,7 @@ class DistillationObjective:
         assert self.hints is not None and self.teacher is not None
         images = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
         _, maps = student(images)
-        return self.hints.losses(maps, self.teacher.answer(images)[1]).tolist()
+        return self.hints.losses(maps, self.teacher.predict(images)[1]).tolist()
 
 
 def labels_loss(logits: Tensor, inputs: Inputs, weights: LossSection) -> tuple[Tensor, dict[str, Tensor]]:

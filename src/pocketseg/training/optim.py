@@ -1,4 +1,4 @@
-"""Optimisers, and learning rates as pure functions of where training stands.
+"""Optimizers, and learning rates as pure functions of where training stands.
 
 A rate depends on epoch, step and the validation history only, so a resumed run needs no scheduler state.
 """
@@ -15,7 +15,7 @@ from pocketseg.recipes.schema import EarlyStopSection, OptimizerSection, Schedul
 
 
 def make_optimizer(net: nn.Module, options: OptimizerSection) -> torch.optim.Optimizer:
-    """The optimiser; kernels and the rest are two groups, so that decay can spare biases and norms."""
+    """The optimizer; kernels and the rest are two groups, so that decay can spare biases and norms."""
     kernels = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
     spared = options.weight_decay if options.decay == "all" else 0.0

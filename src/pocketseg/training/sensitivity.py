@@ -1,4 +1,4 @@
-"""Post-training quantisation: which layers lose most, and which of them go back to f32."""
+"""Post-training quantization: which layers lose most, and which of them go back to f32."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def mean_dice(model: Model, cases: Cases, chosen: Sequence[Case]) -> float:
     predictor = model.predictor()
     found = []
     for case in chosen:
-        probability, truth = predictor.predict(cases.image(case), case.spacing_mm), cases.mask(case)
+        probability, reference = predictor.predict(cases.image(case), case.spacing_mm), cases.mask(case)
         mask = threshold_or_argmax(probability, 0.5)
-        found += [with_empty(each.dice) for each in class_overlaps(mask, truth, probability.shape[2])]
+        found += [with_empty(each.dice) for each in class_overlaps(mask, reference, probability.shape[2])]
     return float(np.mean(found))
 
 
 def spare_layers(
     model: Model, options: Mapping[str, Any], batches: Sequence[Tensor], cases: Cases, chosen: Sequence[Case]
 ) -> tuple[dict[str, Any], str]:
-    """Leave in f32 the layers whose quantisation costs most, until no more than `max_drop` of the Dice is lost.
+    """Leave in f32 the layers whose quantization costs most, until no more than `max_drop` of the Dice is lost.
 
-    Every layer is quantised by itself first, on a copy; the loss of Dice on the chosen cases is its sensitivity. Then
-    all are quantised, and the most sensitive ones go back, one after the other.
+    Every layer is quantized by itself first, on a copy; the loss of Dice on the chosen cases is its sensitivity. Then
+    all are quantized, and the most sensitive ones go back, one after the other.
 
     Args:
         model: in f32; is not changed.
-        options: of the quantisation, with `max_drop`.
+        options: of the quantization, with `max_drop`.
         batches: for calibration.
         cases: the data set.
         chosen: its validation part.

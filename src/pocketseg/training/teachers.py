@@ -21,10 +21,10 @@ from pocketseg.data.case import array_names, open_array
 from pocketseg.data.readers import SUFFIXES, read_image
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.files import inside, sha256_of, write_atomically
-from pocketseg.nets.points import tapped
+from pocketseg.nets.taps import tapped
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_multiple, pad_to_size, resize
-from pocketseg.pipeline.intensity import LUMA, SMALLEST_STD, converts, stored_shares
+from pocketseg.pipeline.intensity import LUMA, MIN_STD, converts, stored_fractions
 from pocketseg.predictors import NetPredictor
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.distil import logits_of
@@ -37,7 +37,7 @@ ARRAYS = (".npz", ".npy")
 class Teacher(Protocol):
     """One method, the student's input in, what the teacher says of it out."""
 
-    def answer(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def predict(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits on the student's grid, f32 (n, k', h, w), and what its hinted layers say, without gradients."""
 
 
@@ -83,11 +83,11 @@ def check_translation(student: Pipeline, teacher: Pipeline, where: str) -> None:
         )
     ours, theirs = student.normalization, teacher.normalization
     undone = ours.kind in ("unit-range", "train-mean-std")
-    # What is normalised by an image's own numbers does not feel that it was scaled before.
+    # What is normalized by an image's own numbers does not feel that it was scaled before.
     free = theirs.kind in ("min-max", "z-score")
     if not (ours == theirs or undone or (free and ours.clip is None)):
         refuse(
-            f"images are normalised by {ours.kind}, which cannot be undone for a teacher with {theirs.kind}",
+            f"images are normalized by {ours.kind}, which cannot be undone for a teacher with {theirs.kind}",
             "give the student normalize.kind=train-mean-std or unit-range",
         )
     declared = student.intensity_range is not None and teacher.intensity_range is not None
@@ -102,7 +102,7 @@ def check_translation(student: Pipeline, teacher: Pipeline, where: str) -> None:
 
 
 def translate(images: Tensor, student: Pipeline, teacher: Pipeline) -> Tensor:
-    """A student's input (n, c, h, w) as a teacher's: normalisation undone and done again, grey or colour, resized."""
+    """A student's input (n, c, h, w) as a teacher's: normalization undone and done again, gray or color, resized."""
     ours, theirs = student.normalization, teacher.normalization
     scaled_alike = ours == theirs and student.intensity_range == teacher.intensity_range
     if not (scaled_alike and student.channels == teacher.channels):
@@ -110,7 +110,7 @@ def translate(images: Tensor, student: Pipeline, teacher: Pipeline) -> Tensor:
             images = images * _per_channel(ours.std, images) + _per_channel(ours.mean, images)
         if student.intensity_range and teacher.intensity_range:
             (low, high), (other_low, other_high) = student.intensity_range, teacher.intensity_range
-            images = (images * (high - low) + low - other_low) / max(other_high - other_low, SMALLEST_STD)
+            images = (images * (high - low) + low - other_low) / max(other_high - other_low, MIN_STD)
         if (student.channels, teacher.channels) == (3, 1):
             images = (images * _per_channel(tuple(LUMA.tolist()), images)).sum(1, keepdim=True)
         elif student.channels != teacher.channels:
@@ -131,10 +131,10 @@ def _normalized(images: Tensor, pipeline: Pipeline) -> Tensor:
     match rule.kind:
         case "min-max":
             low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-            return (images - low) / (high - low).clamp_min(SMALLEST_STD)
+            return (images - low) / (high - low).clamp_min(MIN_STD)
         case "z-score":
-            centred = images - images.mean((1, 2, 3), keepdim=True)
-            out = centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(SMALLEST_STD)
+            centered = images - images.mean((1, 2, 3), keepdim=True)
+            out = centered / centered.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(MIN_STD)
             return out if rule.clip is None else out.clamp(-rule.clip, rule.clip)
         case "train-mean-std":
             return (images - _per_channel(rule.mean, images)) / _per_channel(rule.std, images)
@@ -151,7 +151,7 @@ def _back(logits: Tensor, images: Tensor) -> Tensor:
 
 
 class NetTeacher:
-    """A net of ours, float or quantised, in inference mode and the stage's precision.
+    """A net of ours, float or quantized, in inference mode and the stage's precision.
 
     Args:
         model: the teacher.
@@ -171,7 +171,7 @@ class NetTeacher:
         if self.places:
             keep_outputs(self.net.core, self.places)
 
-    def answer(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def predict(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         # Not inference_mode, whose tensors cannot enter a gradient's graph.
         with torch.no_grad(), autocast(self.device, self.precision):
             with tapped(self.net.core, self.places) as seen:
@@ -193,7 +193,7 @@ class OnnxTeacher:
                 "take the run it was exported from, or a smaller data.size",
             )
 
-    def answer(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def predict(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         theirs = self.predictor.pipeline
         batch = translate(images, self.student, theirs).cpu().contiguous().numpy()
         height, width = batch.shape[2:]
@@ -208,8 +208,8 @@ class Ensemble:
 
     members: Sequence[Teacher]
 
-    def answer(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        found = torch.stack([probabilities_of(member.answer(images)[0]) for member in self.members])
+    def predict(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        found = torch.stack([probabilities_of(member.predict(images)[0]) for member in self.members])
         return logits_of(found.mean(0)), []
 
 
@@ -309,13 +309,13 @@ def _probabilities(path: Path) -> NDArray[np.float32]:
     else:
         values = read_image(path)
         if values.ndim == 3 and not (values == values[:, :, :1]).all():
-            raise DataError(str(path), "is coloured, so it is not a map of one probability", "save it as grey")
-        values = values if values.ndim == 2 else values[:, :, :1]  # a grey picture stored in colour
+            raise DataError(str(path), "is colored, so it is not a map of one probability", "save it as gray")
+        values = values if values.ndim == 2 else values[:, :, :1]  # a gray picture stored in color
     if values.ndim not in (2, 3):
         what = f"holds no probabilities from 0 to 1 of shape (h, w) or (h, w, classes): {values.shape}"
-        raise DataError(str(path), what, "store floats from 0 to 1, or 8 or 16-bit grey")
+        raise DataError(str(path), what, "store floats from 0 to 1, or 8 or 16-bit gray")
     try:
-        shares = stored_shares(values)
+        shares = stored_fractions(values)
     except DataError as error:
         raise error.about(str(path)) from None
     return np.ascontiguousarray(shares[None] if shares.ndim == 2 else np.moveaxis(shares, -1, 0))

@@ -25,7 +25,7 @@ OUR_STATE, WRAPPED = "net.", "module."
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a net by name: from a model or training state of ours, another safetensors file, or a `.pth`.
 
-    What the file is, is told by its content.
+    What the file is, is found by its content.
 
     Raises:
         ModelFileError: missing, truncated, or of another kind.
@@ -52,6 +52,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except Exception as error:  # safetensors raises its own error types for damaged files
         otherwise = ModelFileError(str(path), f"is damaged or not a safetensors file ({error})", "use another copy")
-        raise memory.told(error, otherwise) from None
+        raise memory.explained(error, otherwise) from None
     state = {name.removeprefix(OUR_STATE): value for name, value in tensors.items() if name.startswith(OUR_STATE)}
     return state if ours and state else tensors

@@ -97,14 +97,14 @@ def _download(url: str, file: Any, path: Path) -> str:
                     raise EnvironmentProblem(url, f"is larger than {LARGEST:,} bytes", _advice(path))
                 digest.update(chunk)
                 file.write(chunk)
-    except (_NoAnswerError, ValueError) as error:
+    except (_NoResponseError, ValueError) as error:
         raise EnvironmentProblem(url, f"cannot be downloaded ({error})", _advice(path)) from None
     if length and done != length:
         raise EnvironmentProblem(url, f"broke off after {done:,} of {length:,} bytes", _advice(path))
     return digest.hexdigest()
 
 
-class _NoAnswerError(Exception):
+class _NoResponseError(Exception):
     """The network's fault, not the disk's: both are OSErrors otherwise."""
 
 
@@ -113,30 +113,30 @@ def _receive(response: Any) -> bytes:
         chunk: bytes = response.read(CHUNK)
         return chunk
     except (OSError, http.client.HTTPException) as error:
-        raise _NoAnswerError(str(error) or type(error).__name__) from None
+        raise _NoResponseError(str(error) or type(error).__name__) from None
 
 
 def _open(url: str) -> Any:
-    """An open answer. The look-up of the host's name has no time limit of its own, so it runs in a thread."""
-    answers: list[Any] = []
+    """An open response. The look-up of the host's name has no time limit of its own, so it runs in a thread."""
+    replies: list[Any] = []
 
     def ask() -> None:
         try:
-            answers.append(urllib.request.urlopen(url, timeout=PATIENCE_S))
+            replies.append(urllib.request.urlopen(url, timeout=PATIENCE_S))
         except Exception as error:  # whatever it is, the one who waits wants to know
-            answers.append(error)
+            replies.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
-    answer = answers[0] if answers else TimeoutError(f"no answer within {PATIENCE_S:g} seconds")
-    if isinstance(answer, urllib.error.URLError) and not isinstance(answer, urllib.error.HTTPError):
-        answer = _NoAnswerError(str(answer.reason))
-    if isinstance(answer, Exception):
-        if isinstance(answer, urllib.error.HTTPError):
-            answer.close()
-        raise _NoAnswerError(str(answer)) from None
-    return answer
+    response = replies[0] if replies else TimeoutError(f"no response within {PATIENCE_S:g} seconds")
+    if isinstance(response, urllib.error.URLError) and not isinstance(response, urllib.error.HTTPError):
+        response = _NoResponseError(str(response.reason))
+    if isinstance(response, Exception):
+        if isinstance(response, urllib.error.HTTPError):
+            response.close()
+        raise _NoResponseError(str(response)) from None
+    return response
 
 
 def _check(path: Path, digest: str, digits: str, fix: str, shown: str | None = None) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 # Keras writes its weights as they are; a file whose weights are larger than itself wants to fill the memory.
-MOST_TIMES_LARGER = 4
+MAX_TIMES_LARGER = 4
 # The processor's seconds for the library and for a byte; on a busy machine they may take ten times as long.
 SECONDS, SECONDS_A_BYTE, BUSY = 5.0, 2e-8, 10.0
 # Address space for the interpreter with its libraries; what is read comes on top.
@@ -68,12 +68,12 @@ def read_apart(path: Path) -> list[KerasLayer]:
     if done.returncode:
         raise RefusedError(f"cannot be read: the HDF5 library failed on it (exit code {done.returncode})")
     line, _, numbers = done.stdout.partition(b"\n")
-    told = json.loads(line)
-    if told.get("memory"):
+    reply = json.loads(line)
+    if reply.get("memory"):
         raise MemoryError
-    if "refused" in told:
-        raise RefusedError(told["refused"])
-    return list(_received(told["layers"], np.frombuffer(numbers, "<f4")))
+    if "refused" in reply:
+        raise RefusedError(reply["refused"])
+    return list(_received(reply["layers"], np.frombuffer(numbers, "<f4")))
 
 
 def seconds_for(size: int) -> float:
@@ -113,7 +113,7 @@ def read_here(path: Path) -> list[KerasLayer]:
 
 
 def _layers(root: Any, epsilons: dict[str, float], size: int) -> Iterator[KerasLayer]:
-    left = MOST_TIMES_LARGER * size
+    left = MAX_TIMES_LARGER * size
     for layer in _texts(root, "layer_names"):
         group = _inside(root, layer)
         # The layers of a model within the model lie in one group; the rest of a weight's name tells them apart.
@@ -124,7 +124,7 @@ def _layers(root: Any, epsilons: dict[str, float], size: int) -> Iterator[KerasL
             # A chunk is unpacked whole, however few numbers of it there are.
             left -= data.dtype.itemsize * max(data.size, int(np.prod(data.chunks or (0,), dtype=object)))
             if left < 0:
-                raise RefusedError(f"promises more than {MOST_TIMES_LARGER} times its bytes")
+                raise RefusedError(f"promises more than {MAX_TIMES_LARGER} times its bytes")
             weights = inner.setdefault(above, {})
             role = last.split(":")[0]
             if role in weights:
@@ -189,11 +189,11 @@ def main(path: Path) -> None:
     """The child: read within limits, and write what was found."""
     size = path.stat().st_size
     enough = limit_this_process(size)
-    told: dict[str, Any]
+    reply: dict[str, Any]
     layers: list[KerasLayer] = []
     try:
         layers = read_here(path)
-        told = {
+        reply = {
             "layers": [
                 {
                     "name": layer.name,
@@ -204,11 +204,11 @@ def main(path: Path) -> None:
             ]
         }
     except RefusedError as error:
-        told = {"refused": str(error)}
+        reply = {"refused": str(error)}
     except MemoryError:
-        told = {"refused": "wants more memory than a file of its size may"} if enough else {"memory": True}
+        reply = {"refused": "wants more memory than a file of its size may"} if enough else {"memory": True}
     out = sys.stdout.buffer
-    out.write(json.dumps(told).encode() + b"\n")
+    out.write(json.dumps(reply).encode() + b"\n")
     for layer in layers:
         for values in layer.weights.values():
             out.write(np.ascontiguousarray(values, "<f4").tobytes())
@@ -220,7 +220,7 @@ def limit_this_process(size: int) -> bool:
         import resource
     except ImportError:  # Windows, where only the clock of the parent holds
         return True
-    want = LIBRARIES_BYTES + 4 * MOST_TIMES_LARGER * size
+    want = LIBRARIES_BYTES + 4 * MAX_TIMES_LARGER * size
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     enough = most == resource.RLIM_INFINITY or most >= want
     resource.setrlimit(resource.RLIMIT_AS, (want if enough else most, most))

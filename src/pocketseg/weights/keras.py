@@ -54,7 +54,7 @@ def read_keras(path: Path) -> list[KerasLayer]:
         _refuse(path, str(error))
     except (OSError, MemoryError, ValueError) as error:
         what = f"cannot be read ({error})"
-        raise memory.told(error, ModelFileError(str(path), what, "use another copy")) from None
+        raise memory.explained(error, ModelFileError(str(path), what, "use another copy")) from None
 
 
 def _refuse(path: Path, what: str) -> NoReturn:
@@ -71,7 +71,7 @@ def put_keras(net: nn.Module, layers: Sequence[KerasLayer], *, channels: int, wh
     A depthwise convolution followed by a 1×1 one is one layer, SeparableConv2D.
 
     Args:
-        net: a net of the catalogue; where this raises, it is as it was. On the device `meta` it is only checked.
+        net: a net of the catalog; where this raises, it is as it was. On the device `meta` it is only checked.
         layers: from `read_keras`.
         channels: of its images.
         where: the file, for messages.

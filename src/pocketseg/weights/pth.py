@@ -28,13 +28,13 @@ from pocketseg.files import open_regular
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 # Far above any net: DenseNet-121 has 727 tensors and 24 thousand instructions.
-MOST_INSTRUCTIONS = 2_000_000
-MOST_TENSORS = 50_000
-MOST_AXES = 16
+MAX_INSTRUCTIONS = 2_000_000
+MAX_TENSORS = 50_000
+MAX_AXES = 16
 # Above every offset; sums of numbers of a million digits would take for ever.
-LARGEST_NUMBER = 2**128
+MAX_NUMBER = 2**128
 # Tensors may share a storage, but not so often that a small file fills the memory.
-MOST_TIMES_SHARED = 4
+MAX_TIMES_SHARED = 4
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -93,8 +93,8 @@ class _Lazy:
 
     def fault(self) -> str | None:
         """Why this is not a view of its storage; None where it is one."""
-        if len(self.shape) != len(self.stride) or len(self.shape) > MOST_AXES:
-            return f"has shape {self.shape[:MOST_AXES]} and strides {self.stride[:MOST_AXES]}"
+        if len(self.shape) != len(self.stride) or len(self.shape) > MAX_AXES:
+            return f"has shape {self.shape[:MAX_AXES]} and strides {self.stride[:MAX_AXES]}"
         if min([self.offset, *self.shape, *self.stride]) < 0:
             return "has a negative size, stride or offset"
         steps = ((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
@@ -128,7 +128,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         zipfile.BadZipFile,
     ) as error:  # fmt: skip
         what, fix = f"is damaged or not a PyTorch file ({error})", "use another copy, or save the state dict again"
-        raise memory.told(error, ModelFileError(str(path), what, fix)) from None
+        raise memory.explained(error, ModelFileError(str(path), what, fix)) from None
 
 
 def _read_zip(path: Path, file: BinaryIO, size: int) -> dict[str, Tensor]:
@@ -211,8 +211,8 @@ class _Machine:
 
     def run(self) -> Any:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(self.file)):
-            if count == MOST_INSTRUCTIONS:
-                _refuse(self.path, f"has more than {MOST_INSTRUCTIONS:,} instructions")
+            if count == MAX_INSTRUCTIONS:
+                _refuse(self.path, f"has more than {MAX_INSTRUCTIONS:,} instructions")
             if instruction.name == "STOP":
                 return self.stack.pop()
             self._step(instruction.name, argument)
@@ -327,7 +327,7 @@ class _Machine:
         if word != "storage" or not isinstance(kind, _Global) or not isinstance(key, str) or any(view):
             raise ValueError("a storage of an unknown form")
         dtype = STORAGES[kind.name.removeprefix("torch.")]
-        if type(numel) is not int or not 0 <= numel < LARGEST_NUMBER:
+        if type(numel) is not int or not 0 <= numel < MAX_NUMBER:
             raise ValueError("a storage without a size")
         storage = _Storage(key, dtype, numel)
         if self.storages.setdefault(key, storage) != storage:
@@ -337,7 +337,7 @@ class _Machine:
     def _lazy(self, storage: Any, offset: Any, shape: Any, stride: Any) -> _Lazy:
         if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple):
             raise ValueError("a tensor without storage, shape or strides")
-        if not all(type(number) is int and abs(number) < LARGEST_NUMBER for number in (offset, *shape, *stride)):
+        if not all(type(number) is int and abs(number) < MAX_NUMBER for number in (offset, *shape, *stride)):
             raise ValueError("a tensor whose shape is not of whole numbers")
         return _Lazy(storage, offset, shape, stride)
 
@@ -358,7 +358,7 @@ def _state_dict(path: Path, value: Any) -> dict[str, _Lazy]:
         _refuse(path, "holds no state dict (names with a tensor each)")
     if not all(isinstance(key, str) for key in value):
         _refuse(path, "has tensors whose name is not text")
-    if len(value) > MOST_TENSORS:
+    if len(value) > MAX_TENSORS:
         _refuse(path, f"has {len(value):,} tensors, more than any net")
     found: dict[str, _Lazy] = value
     return found
@@ -373,7 +373,7 @@ def _tensors(
         if fault:
             _refuse(path, f"the tensor {name[:200]!r} {fault}")
     needed = sum(lazy.numel * lazy.storage.dtype.itemsize for lazy in names.values())
-    if needed > MOST_TIMES_SHARED * size:
+    if needed > MAX_TIMES_SHARED * size:
         _refuse(path, f"has tensors of {needed:,} bytes in a file of {size:,}")
     of_storage: dict[_Storage, list[str]] = {}
     for name, lazy in names.items():

@@ -15,7 +15,7 @@ from pocketseg.cli.console import StageTable
 
 @pytest.fixture
 def shown():
-    """A live table whose clock stands still until it is told."""
+    """A live table whose clock stands still until it is reported."""
     clock = {"now": 0.0}
     table = StageTable(Progress(), lambda: clock["now"])
 

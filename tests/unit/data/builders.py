@@ -24,7 +24,7 @@ def noise(height: int = 6, width: int = 7, channels: int | None = None, *, dtype
 
 
 def blob(height: int = 6, width: int = 7, value: int = 255) -> Any:
-    """A mask with one rectangle of 2x3 pixels, off the centre."""
+    """A mask with one rectangle of 2x3 pixels, off the center."""
     mask = np.zeros((height, width), np.uint8)
     mask[1:3, 2:5] = value
     return mask
@@ -56,14 +56,14 @@ def make_suffix_dataset(root: Path, stems: list[str]) -> Path:
     return root
 
 
-def png(width: int, height: int, depth: int, colour_type: int, rows: bytes, *, crc_error: bool = False) -> bytes:
+def png(width: int, height: int, depth: int, color_type: int, rows: bytes, *, crc_error: bool = False) -> bytes:
     """A PNG made by hand, for the kinds that Pillow does not write; `rows` has a filter byte before each row."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         crc = zlib.crc32(kind + content) ^ (0xFF if crc_error and kind == b"IHDR" else 0)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 

@@ -29,7 +29,7 @@ def test_a_sound_set(tmp_path):
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_every_fault_of_every_file_is_told(tmp_path):
+def test_every_fault_of_every_file_is_reported(tmp_path):
     make_folders_dataset(tmp_path, ["a", "b", "c", "d", "e", "f"])
     (tmp_path / "images/a.png").write_bytes(b"")
     (tmp_path / "masks/a.png").write_bytes(b"<html>")
@@ -43,10 +43,10 @@ def test_every_fault_of_every_file_is_told(tmp_path):
     assert places == ["images/a.png", "masks/a.png", "masks/b.png", "masks/c.png", "masks/e.png", "masks/f.png"]
     assert "is 7×6, but" in problems[2] and "is 6×7 (rows×columns) → transposed?" in problems[2]
     assert "is 5×5, but" in problems[3] and "export the mask at the image's size" in problems[3]
-    assert "grey levels" in problems[4]
+    assert "gray levels" in problems[4]
 
 
-def test_every_faulty_mask_of_a_case_is_told(tmp_path):
+def test_every_faulty_mask_of_a_case_is_reported(tmp_path):
     make_suffix_dataset(tmp_path, ["a"])
     write_image(tmp_path / "a_mask_1.png", noise())
     write_image(tmp_path / "a_mask_2.png", noise())
@@ -285,7 +285,7 @@ def test_cases_are_a_sequence(tmp_path):
     assert [case.name for case in cases.named(["c", "a"])] == ["c", "a"]
 
 
-def test_unknown_names_are_told_together(tmp_path):
+def test_unknown_names_are_reported_together(tmp_path):
     cases = Cases.open(make_folders_dataset(tmp_path, ["a"]))
     with pytest.raises(DataError) as caught:
         cases.named(["x", "a", "y"])
@@ -316,7 +316,7 @@ def test_a_mask_in_a_folder_of_no_class_must_be_empty(tmp_path):
     assert "data.classes" in problem
 
 
-def test_a_mask_in_no_class_folder_is_told(tmp_path):
+def test_a_mask_in_no_class_folder_is_reported(tmp_path):
     make_suffix_dataset(tmp_path, ["a"])
     (problem,) = told(Cases.open(tmp_path, class_folders=("benign", "malignant")))
     assert "lies in no class folder" in problem

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pocketseg.data import Cases
-from pocketseg.data.doctor import pictures, truths
+from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import CODES
 from pocketseg.data.doctor.likeness import near_pairs, thumbnail
 from pocketseg.data.doctor.sets import split_findings
@@ -61,7 +61,7 @@ def test_a_good_set_has_no_error_and_only_known_warnings(tmp_path):
     assert doctor(tmp_path, overrides=["data.group_regex=.*"]).counts() == {"error": 0, "warning": 0, "note": 1}
 
 
-def test_everything_is_told_in_one_pass_the_worst_first(tmp_path):
+def test_everything_is_reported_in_one_pass_the_worst_first(tmp_path):
     good(tmp_path)
     (tmp_path / "images/c1.png").write_bytes(b"")
     (tmp_path / "masks/c2.png").unlink()
@@ -89,7 +89,7 @@ def test_near_duplicates_of_every_kind_and_no_others(tmp_path):
     assert groups["brighter"] == groups["c0"] != groups["c1"] == groups["mirrored"]
 
 
-def test_one_picture_with_two_truths(tmp_path):
+def test_one_picture_with_two_references(tmp_path):
     for label in ("benign", "malignant"):
         for number in range(6):
             name = f"{label}{number}"
@@ -120,17 +120,17 @@ def test_blank_images_are_like_nothing():
     assert near_pairs([]) == []
 
 
-def test_drawn_text_and_coloured_marks():
+def test_drawn_text_and_colored_marks():
     plain = smooth(4, (200, 240)) // 3
     drawn = Image.fromarray(plain)
     ImageDraw.Draw(drawn).text((10, 10), "LEFT BREAST 12:30 RADIAL", fill=255)
     assert pictures.suspicions(plain) == []
     assert pictures.suspicions(np.asarray(drawn)) == ["text"]
-    colour = np.stack([plain] * 3, axis=-1)
-    assert pictures.suspicions(colour) == []
-    colour[50:53, 60:80] = 250, 240, 0
-    assert pictures.suspicions(colour) == ["marks"]
-    # A colour picture is not a grey one with marks.
+    color = np.stack([plain] * 3, axis=-1)
+    assert pictures.suspicions(color) == []
+    color[50:53, 60:80] = 250, 240, 0
+    assert pictures.suspicions(color) == ["marks"]
+    # A color picture is not a gray one with marks.
     assert pictures.suspicions(np.stack([smooth(seed) for seed in (1, 2, 3)], axis=-1)) == []
 
 
@@ -143,13 +143,13 @@ def test_saturated_images():
 def test_specks_and_borders():
     mask = np.zeros((100, 100), np.uint8)
     mask[20:60, 20:60] = 1
-    assert truths.suspicions(mask) == []
+    assert references.suspicions(mask) == []
     mask[90, 90] = 1
-    assert truths.suspicions(mask) == ["specks"]
+    assert references.suspicions(mask) == ["specks"]
     frame = np.ones((100, 100), np.uint8)
-    assert truths.suspicions(frame) == []
+    assert references.suspicions(frame) == []
     frame[40:60, 40:60] = 0
-    assert truths.suspicions(frame) == ["border"]
+    assert references.suspicions(frame) == ["border"]
 
 
 def test_small_classes_and_unusual_sizes(tmp_path):
@@ -168,7 +168,7 @@ def test_small_classes_and_unusual_sizes(tmp_path):
 
 
 @pytest.fixture
-def mended(tmp_path):
+def corrected(tmp_path):
     root = good(tmp_path / "data")
     exif = Image.Exif()
     exif[274] = 6
@@ -186,10 +186,10 @@ def mended(tmp_path):
     return done, tmp_path / "out"
 
 
-def test_a_repaired_copy_has_no_errors_any_more(mended):
-    done, out = mended
+def test_a_repaired_copy_has_no_errors_any_more(corrected):
+    done, out = corrected
     assert {finding.code for finding in done.found.errors} == {"transposed", "mask", "mixed-coding"} | (
-        {"split-twin"} & {finding.code for finding in done.found.errors}
+        {"split-duplicate"} & {finding.code for finding in done.found.errors}
     )
     again = doctor(out, overrides=["data.group_csv=groups.csv", "data.group_column=group"])
     assert again.healthy, again.found.errors
@@ -197,8 +197,8 @@ def test_a_repaired_copy_has_no_errors_any_more(mended):
     assert "split-leak" not in {finding.code for finding in again.found.findings}
 
 
-def test_a_repaired_copy_holds_what_was_meant(mended):
-    done, out = mended
+def test_a_repaired_copy_holds_what_was_meant(corrected):
+    done, out = corrected
     cases = Cases.open(out)
     for name, image, mask in (
         ("turned", smooth(20).T[:, ::-1], blob(20).T[:, ::-1]),
@@ -208,7 +208,7 @@ def test_a_repaired_copy_holds_what_was_meant(mended):
     ):
         (case,) = cases.named([name])
         np.testing.assert_array_equal(cases.image(case), image)
-        np.testing.assert_array_equal(case.masks[0].mask(grey=False), mask)
+        np.testing.assert_array_equal(case.masks[0].mask(gray=False), mask)
     assert {case.name for case in cases} == {*(f"c{number}" for number in range(1, 8)), "nearly", "turned"} | {
         "transposed", "again", "ones", "red",
     }  # fmt: skip
@@ -246,35 +246,35 @@ def test_what_train_tells_is_what_costs_no_decoding(tmp_path):
     good(tmp_path)
     add(tmp_path, "again", smooth(0), blob(0))
     checked = Cases.open(tmp_path).check()
-    assert checked.twins == (("again", "c0"),)
+    assert checked.duplicates == (("again", "c0"),)
     assert any("the same in every pixel" in note for note in checked.notes)
     assert not any("near-duplicates" in note for note in checked.notes)
 
 
-def test_rules_keep_equal_images_together_and_given_parts_are_told(tmp_path):
+def test_rules_keep_equal_images_together_and_given_parts_are_reported(tmp_path):
     good(tmp_path / "data", 40)
     for number in range(0, 40, 2):
         add(tmp_path / "data", f"again{number}", smooth(number), blob(number))
     cases = Cases.open(tmp_path / "data")
-    twins = cases.check().twins
-    assert len(twins) == 20
+    duplicates = cases.check().duplicates
+    assert len(duplicates) == 20
     recipe = load_recipe("thin-unet")
-    split = make_split(recipe.split, cases, twins)
+    split = make_split(recipe.split, cases, duplicates)
     torn = make_split(recipe.split, cases, ())
-    assert not list(split_findings(split, twins, (), "s"))
-    assert {finding.code for finding in split_findings(torn, twins, (), "s")} == {"split-twin"}
+    assert not list(split_findings(split, duplicates, (), "s"))
+    assert {finding.code for finding in split_findings(torn, duplicates, (), "s")} == {"split-duplicate"}
     torn.write(tmp_path / "torn.json")
     assert doctor(tmp_path / "data").healthy
     assert {finding.code for finding in doctor(tmp_path / "data", split=tmp_path / "torn.json").found.errors} == {
-        "split-twin"
+        "split-duplicate"
     }
 
 
-def test_too_few_different_images_are_told_as_such(tmp_path):
+def test_too_few_different_images_are_reported_as_such(tmp_path):
     for number in range(8):
         add(tmp_path, f"c{number}", smooth(0), blob(number))
     with pytest.raises(DataError, match="8 images show 1 different pictures"):
-        make_split(load_recipe("thin-unet").split, cases := Cases.open(tmp_path), cases.check().twins)
+        make_split(load_recipe("thin-unet").split, cases := Cases.open(tmp_path), cases.check().duplicates)
 
 
 def test_every_code_is_documented_and_used():

@@ -37,7 +37,7 @@ def test_by_regex(root, regex, first):
     assert found["p1_left"] == found["p1_right"] == first != found["p10_left"]
 
 
-def test_names_that_do_not_match_are_told_together(root):
+def test_names_that_do_not_match_are_reported_together(root):
     problems = refusal(root, regex="left")
     assert problems == ["p1_right: does not match data.group_regex 'left' → correct the expression"]
     assert len(refusal(root, regex="x")) == 3
@@ -48,7 +48,7 @@ def test_a_parenthesis_that_takes_no_part_is_no_match(root):
 
 
 @pytest.mark.parametrize("regex", ["(", "*", "[a", "(?P<x"])
-def test_what_is_no_expression_is_told(root, regex):
+def test_what_is_no_expression_is_reported(root, regex):
     (problem,) = refusal(root, regex=regex)
     assert problem.startswith(f"data.group_regex {regex!r}: is not a regular expression (")
 
@@ -90,13 +90,13 @@ def test_a_table_elsewhere(root, tmp_path_factory):
     assert groups(root, csv=str(other / "t.csv"), column=rule["column"])["p1_left"] == "a"
 
 
-def test_missing_rows_are_told_together(root):
+def test_missing_rows_are_reported_together(root):
     problems = refusal(root, **table(root, "case,patient\np1_left,Ann\np1_right\n"))
     assert [problem.split("case ")[1].split(" ")[0] for problem in problems] == ["'p1_right'", "'p10_left'"]
     assert "first column is 'case'" in problems[0]
 
 
-def test_a_case_in_two_groups_is_told(root):
+def test_a_case_in_two_groups_is_reported(root):
     rule = table(root, "case,patient\np1_left,a\np1_right,a\np10_left,b\np1_left,b\np1_left,a\n")
     assert refusal(root, **rule) == [
         f"{root / 't.csv'}: puts 'p1_left' into two groups, 'a' and 'b' → keep one row a case"
@@ -120,7 +120,7 @@ def test_an_empty_table(root, text, message):
     assert message in refusal(root, **table(root, text))[0]
 
 
-def test_what_is_no_table_is_told(root):
+def test_what_is_no_table_is_reported(root):
     assert "relative to the data folder" in refusal(root, csv="gone.csv", column="patient")[0]
     (root / "b.csv").mkdir()
     assert "cannot be read as CSV" in refusal(root, csv="b.csv", column="patient")[0]

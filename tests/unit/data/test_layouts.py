@@ -46,12 +46,12 @@ def test_folders(tmp_path):
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_folders_of_other_names(tmp_path, absolute):
-    make_folders_dataset(tmp_path, ["a", "b"], "Ultra sound", "truth/2024")
+    make_folders_dataset(tmp_path, ["a", "b"], "Ultra sound", "reference/2024")
     prefix = f"{tmp_path}/" if absolute else ""
     cases = Cases.open(
-        tmp_path if not absolute else tmp_path / "truth",
+        tmp_path if not absolute else tmp_path / "reference",
         images=f"{prefix}Ultra sound",
-        masks=f"{prefix}truth/2024",
+        masks=f"{prefix}reference/2024",
     )
     assert_sound(cases, "folders", ["a", "b"])
     assert_images_differ(cases)
@@ -129,7 +129,7 @@ def test_npz(tmp_path, members, channel):
 
 
 @pytest.mark.parametrize("single", [True, False])
-def test_arrays_that_are_written_anew_are_read_anew(tmp_path, single):
+def test_arrays_that_are_written_again_are_read_again(tmp_path, single):
     """In one process, as in a notebook."""
     for level in (10, 200):
         arrays = {"images": np.full((3, 8, 8), level, np.uint8), "masks": np.stack([blob(8, 8)] * 3)}
@@ -163,7 +163,7 @@ def test_two_npy_files(tmp_path):
     assert_images_differ(Cases.open(tmp_path, images="X.npy", masks="masks.npy"))
 
 
-def test_a_float_array_with_a_hole_is_told(tmp_path):
+def test_a_float_array_with_a_hole_is_reported(tmp_path):
     images = np.zeros((2, 6, 7))
     images[1, 2, 3] = np.nan
     np.savez(tmp_path / "set.npz", images=images, masks=np.stack([blob()] * 2))
@@ -209,7 +209,7 @@ def test_an_unknown_layout_lists_the_near_ones(tmp_path, options):
     assert problem == "data.layout=foldres: is not a layout → did you mean folders?"
 
 
-def test_where_nothing_is_found_the_usual_layouts_are_told(tmp_path):
+def test_where_nothing_is_found_the_usual_layouts_are_reported(tmp_path):
     (problem,) = refusal(tmp_path)
     for text in ("images/NAME.png + masks/NAME.png", "NAME_mask.png", "data.images=", "pocketseg data layouts"):
         assert text in problem
@@ -238,7 +238,7 @@ def test_one_of_two_folders_is_too_few(tmp_path, given):
     assert "only one of the two is given" in refusal(tmp_path, **given)[0]
 
 
-def test_folders_that_do_not_exist_are_told_together(tmp_path):
+def test_folders_that_do_not_exist_are_reported_together(tmp_path):
     problems = refusal(tmp_path, images="x", masks="y")
     assert [
         f"{tmp_path / name}: the folder does not exist" in problem for name, problem in zip("xy", problems, strict=True)
@@ -291,7 +291,7 @@ def test_stems_pair_exactly(tmp_path):
 # --- faults -----------------------------------------------------------------------------------------------
 
 
-def test_all_faults_of_two_folders_are_told_at_once(tmp_path):
+def test_all_faults_of_two_folders_are_reported_at_once(tmp_path):
     make_folders_dataset(tmp_path, ["good"])
     write_image(tmp_path / "images/alone.png", noise())
     write_image(tmp_path / "masks/m2.png", blob())
@@ -306,7 +306,7 @@ def test_all_faults_of_two_folders_are_told_at_once(tmp_path):
     assert problems[3].startswith(f"{tmp_path / 'masks/m10.png'}: has no image in ")
 
 
-def test_all_faults_of_a_suffix_folder_are_told_at_once(tmp_path):
+def test_all_faults_of_a_suffix_folder_are_reported_at_once(tmp_path):
     make_suffix_dataset(tmp_path, ["good"])
     write_image(tmp_path / "alone.png", noise())
     write_image(tmp_path / "lost_mask_1.png", blob())
@@ -324,7 +324,7 @@ def test_all_faults_of_a_suffix_folder_are_told_at_once(tmp_path):
     assert "add alone_mask.png" in problems[1] and "has no image" in problems[2]
 
 
-def test_faults_of_all_class_folders_are_told(tmp_path):
+def test_faults_of_all_class_folders_are_reported(tmp_path):
     for label in ("a", "b"):
         make_suffix_dataset(tmp_path / label, [f"{label}1"])
         write_image(tmp_path / label / "alone.png", noise())
@@ -393,6 +393,6 @@ def test_arrays_that_make_no_sense(tmp_path, arrays, message):
     assert message in refusal(tmp_path / "a.npz")[0]
 
 
-def test_missing_npy_files_are_told_together(tmp_path):
+def test_missing_npy_files_are_reported_together(tmp_path):
     problems = refusal(tmp_path, layout="npz")
     assert len(problems) == 2 and all("the file does not exist" in problem for problem in problems)

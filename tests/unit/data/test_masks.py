@@ -67,18 +67,18 @@ def test_255_classes():
     np.testing.assert_array_equal(MaskCoding(classes=255).decode(stored, "m"), stored)
 
 
-def test_several_values_for_one_class_are_told():
+def test_several_values_for_one_class_are_reported():
     text = refusal(MaskCoding(), np.array([[0, 1, 2]], np.uint8))
     assert "several foreground values (1, 2)" in text
     assert "data.classes=[name1,name2]" in text and "data.mask.threshold=1 " in text
 
 
-def test_grey_levels_are_told_with_the_way_out():
+def test_gray_levels_are_reported_with_the_way_out():
     stored = np.arange(60, dtype=np.uint8).reshape(6, 10)
     text = refusal(MaskCoding(), stored)
-    assert "many grey levels" in text and "swapped" in text and "data.mask.threshold=128" in text
+    assert "many gray levels" in text and "swapped" in text and "data.mask.threshold=128" in text
     blurred = np.array([[0, 7, 21, 35, 42, 63, 77, 106, 200, 255]], np.uint8)
-    assert "many grey levels" in refusal(MaskCoding(), blurred)
+    assert "many gray levels" in refusal(MaskCoding(), blurred)
     for few in (blurred[:, :9], np.arange(16, dtype=np.uint8)[None]):
         assert "several foreground values" in refusal(MaskCoding(), few)
 
@@ -91,7 +91,7 @@ def test_negative_values_look_like_an_image(coding, stored):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("coding", [MaskCoding(), MaskCoding(threshold=0.5)])
-def test_what_is_no_number_is_told(bad, coding):
+def test_what_is_no_number_is_reported(bad, coding):
     assert "NaN or infinite" in refusal(coding, np.array([[0.0, 1.0, bad]]))
 
 
@@ -99,7 +99,7 @@ def test_soft_masks_are_refused():
     assert "not a mask" in refusal(MaskCoding(), np.linspace(0, 1, 30)[None])
 
 
-def test_a_threshold_cuts_grey_levels():
+def test_a_threshold_cuts_gray_levels():
     stored = np.array([[0, 127, 128, 255]], np.uint8)
     assert MaskCoding(threshold=128).decode(stored, "m").tolist() == [[0, 0, 1, 1]]
     assert MaskCoding(threshold=128, invert=True).decode(stored, "m").tolist() == [[1, 1, 0, 0]]

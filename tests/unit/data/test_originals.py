@@ -27,7 +27,7 @@ def digests(folder):
 
 
 def place(root, image, mask):
-    """Two folders of a data set at any places, with one image that its EXIF turns and masks of 0 and 1 to be mended."""
+    """Two folders of a data set at any places, with one image that its EXIF turns and masks of 0 and 1 to correct."""
     exif = Image.Exif()
     exif[274] = 6
     save(root / image / "turned.png", Image.fromarray(smooth(1)), exif=exif)

@@ -119,7 +119,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
         write_phantom(tmp_path / "set", cases=1, size=32)
 
 
-def test_bad_numbers_are_told_in_one_pass(tmp_path):
+def test_bad_numbers_are_reported_in_one_pass(tmp_path):
     with pytest.raises(DataError) as caught:
         write_phantom(tmp_path / "set", cases=0, size=31, seed=-1)
     assert str(caught.value).splitlines() == [
@@ -211,7 +211,7 @@ def test_all_kinds_of_lesions_occur():
     np.testing.assert_allclose(share, [0.2, 0.72, 0.08], atol=0.08)
 
 
-def test_grey_values_use_the_range_without_clipping_it_away(cases):
+def test_gray_values_use_the_range_without_clipping_it_away(cases):
     images = np.stack([case.image for case in cases])
     assert 70 < images.mean() < 130
     assert np.mean(images == 0) < 0.08 and np.mean(images == 255) < 0.01
@@ -233,11 +233,11 @@ def test_speckle_is_finest_at_the_focus_and_wider_than_deep(grid):
     pulse = point_spread(grid)
     echo = np.stack([pulse.spread(complex_normal(stream(s), grid.z.shape)) for s in range(10)])
     depth = grid.z[:, 0]
-    shallow, focus, deep = (neighbours_alike(echo[:, np.abs(depth - z) < 2]) for z in (2, 18, 38))
+    shallow, focus, deep = (neighbors_alike(echo[:, np.abs(depth - z) < 2]) for z in (2, 18, 38))
     assert shallow > focus + 0.05 and deep > focus + 0.05
 
 
-def neighbours_alike(echo) -> float:
+def neighbors_alike(echo) -> float:
     """Correlation of laterally adjacent echoes."""
     return float(np.mean((echo[..., 1:] * echo[..., :-1].conj()).real) / np.mean(np.abs(echo) ** 2))
 
@@ -303,12 +303,12 @@ def mean_dice(prediction, target) -> float:
 
 
 def best_threshold_dice(images, masks) -> float:
-    """The best one grey value, darker or brighter, chosen with the answers in hand."""
+    """The best one gray value, darker or brighter, chosen with the answers in hand."""
     sides = [(images <= cut, images > cut) for cut in range(2, 254, 6)]
     return max(mean_dice(side, masks) for pair in sides for side in pair)
 
 
-def test_the_judge_of_thresholds_finds_an_easy_lesion(positives):
+def test_the_evaluate_of_thresholds_finds_an_easy_lesion(positives):
     _, masks = positives
     assert best_threshold_dice(np.where(masks, 50, 120), masks) == 1
     assert best_threshold_dice(np.where(masks, 120, 50), masks) == 1

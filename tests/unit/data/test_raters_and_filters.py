@@ -12,12 +12,12 @@ from pocketseg.errors import DataError
 
 
 def raters(accuracies, seed: int = 0):
-    """A truth and what raters of some sensitivity and specificity make of it."""
+    """A reference and what raters of some sensitivity and specificity make of it."""
     rng = np.random.default_rng(seed)
-    truth = np.zeros((60, 60), np.uint8)
-    truth[15:45, 15:45] = 1
-    masks = [np.where(rng.random(truth.shape) < right, truth, 1 - truth) for right in accuracies]
-    return truth, np.stack(masks).astype(np.uint8)
+    reference = np.zeros((60, 60), np.uint8)
+    reference[15:45, 15:45] = 1
+    masks = [np.where(rng.random(reference.shape) < right, reference, 1 - reference) for right in accuracies]
+    return reference, np.stack(masks).astype(np.uint8)
 
 
 def test_a_majority_is_more_than_half():
@@ -27,8 +27,8 @@ def test_a_majority_is_more_than_half():
 
 def test_staple_trusts_the_raters_who_agree():
     """Two good raters against three bad ones: the majority is wrong more often."""
-    truth, masks = raters([0.98, 0.98, 0.6, 0.6, 0.6])
-    assert (staple(masks, 1) != truth).mean() < 0.5 * (majority(masks, 1) != truth).mean()
+    reference, masks = raters([0.98, 0.98, 0.6, 0.6, 0.6])
+    assert (staple(masks, 1) != reference).mean() < 0.5 * (majority(masks, 1) != reference).mean()
 
 
 def test_staple_against_the_binary_formulas():
@@ -47,9 +47,11 @@ def test_staple_against_the_binary_formulas():
 
 def test_staple_of_several_classes_and_of_nothing():
     rng = np.random.default_rng(1)
-    truth = rng.integers(0, 4, (40, 40)).astype(np.uint8)
-    masks = [np.where(rng.random(truth.shape) < 0.85, truth, rng.integers(0, 4, truth.shape)) for _ in range(5)]
-    assert (staple(np.stack(masks).astype(np.uint8), 3) == truth).mean() > 0.95
+    reference = rng.integers(0, 4, (40, 40)).astype(np.uint8)
+    masks = [
+        np.where(rng.random(reference.shape) < 0.85, reference, rng.integers(0, 4, reference.shape)) for _ in range(5)
+    ]
+    assert (staple(np.stack(masks).astype(np.uint8), 3) == reference).mean() > 0.95
     assert not staple(np.zeros((3, 4, 4), np.uint8), 1).any()
     assert staple(np.ones((3, 4, 4), np.uint8), 1).all()
 

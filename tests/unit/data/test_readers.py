@@ -13,7 +13,7 @@ from pocketseg.data import readers
 from pocketseg.data.readers import read_image, read_mask
 from pocketseg.errors import DataError
 
-GREY, COLOUR = noise(), noise(channels=3)
+GRAY, COLOR = noise(), noise(channels=3)
 
 
 def refusal(read, path) -> str:
@@ -31,12 +31,12 @@ def refusal(read, path) -> str:
 @pytest.mark.parametrize(
     ("name", "pixels"),
     [
-        ("grey.png", GREY),
-        ("grey.bmp", GREY),
-        ("grey.tif", GREY),
-        ("colour.png", COLOUR),
-        ("colour.bmp", COLOUR),
-        ("colour.tiff", COLOUR),
+        ("gray.png", GRAY),
+        ("gray.bmp", GRAY),
+        ("gray.tif", GRAY),
+        ("color.png", COLOR),
+        ("color.bmp", COLOR),
+        ("color.tiff", COLOR),
         ("deep.png", noise(dtype=np.uint16)),
         ("deep.tif", noise(dtype=np.uint16)),
         ("float.tif", noise(dtype=np.float32)),
@@ -44,8 +44,8 @@ def refusal(read, path) -> str:
         ("bits.png", blob() > 0),
         ("bits.tif", blob() > 0),
         ("bits.bmp", blob() > 0),
-        ("dot.png", GREY[:1, :1]),
-        ("line.png", GREY[:1]),
+        ("dot.png", GRAY[:1, :1]),
+        ("line.png", GRAY[:1]),
     ],
 )
 def test_exact_formats_give_back_the_pixels(tmp_path, name, pixels):
@@ -56,8 +56,8 @@ def test_exact_formats_give_back_the_pixels(tmp_path, name, pixels):
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
 def test_compressed_tiff(tmp_path, compression):
-    path = write_image(tmp_path / "a.tif", COLOUR, compression=compression)
-    np.testing.assert_array_equal(read_image(path), COLOUR)
+    path = write_image(tmp_path / "a.tif", COLOR, compression=compression)
+    np.testing.assert_array_equal(read_image(path), COLOR)
 
 
 def test_sixteen_bits_in_the_other_byte_order(tmp_path):
@@ -73,11 +73,11 @@ def test_sixteen_bits_in_the_other_byte_order(tmp_path):
 
 
 def test_the_content_tells_the_format(tmp_path):
-    path = write_image(tmp_path / "a.png", GREY)
-    np.testing.assert_array_equal(read_image(path.rename(tmp_path / "a.jpg")), GREY)
+    path = write_image(tmp_path / "a.png", GRAY)
+    np.testing.assert_array_equal(read_image(path.rename(tmp_path / "a.jpg")), GRAY)
 
 
-def test_a_palette_becomes_its_colours(tmp_path):
+def test_a_palette_becomes_its_colors(tmp_path):
     picture = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "L").convert("P")
     picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
     image = read_image(write_image(tmp_path / "a.png", picture))
@@ -88,10 +88,10 @@ def test_a_palette_becomes_its_colours(tmp_path):
 
 def test_alpha_is_dropped(tmp_path):
     alpha = noise(seed=5)[:, :, None]
-    image = read_image(write_image(tmp_path / "rgba.png", np.concatenate([COLOUR, alpha], 2)))
-    np.testing.assert_array_equal(image, COLOUR)
-    image = read_image(write_image(tmp_path / "la.png", np.concatenate([GREY[:, :, None], alpha], 2)))
-    np.testing.assert_array_equal(image, GREY)
+    image = read_image(write_image(tmp_path / "rgba.png", np.concatenate([COLOR, alpha], 2)))
+    np.testing.assert_array_equal(image, COLOR)
+    image = read_image(write_image(tmp_path / "la.png", np.concatenate([GRAY[:, :, None], alpha], 2)))
+    np.testing.assert_array_equal(image, GRAY)
 
 
 def smooth(channels: int) -> np.ndarray:
@@ -107,8 +107,8 @@ def smooth(channels: int) -> np.ndarray:
 def test_jpeg(tmp_path):
     image = read_image(write_image(tmp_path / "a.jpg", smooth(3), quality=95, subsampling=0))
     assert image.shape == (32, 32, 3) and np.abs(image.astype(int) - smooth(3)).max() < 12
-    grey = read_image(write_image(tmp_path / "b.jpeg", smooth(1)[:, :, 0], quality=95))
-    assert grey.shape == (32, 32) and np.abs(grey.astype(int) - smooth(1)[:, :, 0]).max() < 8
+    gray = read_image(write_image(tmp_path / "b.jpeg", smooth(1)[:, :, 0], quality=95))
+    assert gray.shape == (32, 32) and np.abs(gray.astype(int) - smooth(1)[:, :, 0]).max() < 8
 
 
 def test_cmyk_jpeg_becomes_rgb(tmp_path):
@@ -147,11 +147,11 @@ def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
 # --- refused images ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (4, 2), (6, 4)])
 @pytest.mark.parametrize("read", [read_image, read_mask])
-def test_sixteen_bit_colour_png_is_refused(tmp_path, read, colour_type, channels):
+def test_sixteen_bit_color_png_is_refused(tmp_path, read, color_type, channels):
     path = tmp_path / "a.png"
-    path.write_bytes(png(2, 1, 16, colour_type, b"\0" + bytes(range(4 * channels))))
+    path.write_bytes(png(2, 1, 16, color_type, b"\0" + bytes(range(4 * channels))))
     assert "would be cut to 8 bits" in refusal(read, path)
 
 
@@ -165,10 +165,10 @@ def test_the_hand_made_png_is_one(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
-def test_sixteen_bit_colour_tiff_is_refused(tmp_path, read):
+def test_sixteen_bit_color_tiff_is_refused(tmp_path, read):
     path = tmp_path / "a.tif"
     path.write_bytes(tiff(np.zeros((4, 4, 3), np.uint16), photometric=2))
-    assert "16-bit colour would be cut to 8 bits" in refusal(read, path)
+    assert "16-bit color would be cut to 8 bits" in refusal(read, path)
     path.write_bytes(tiff(blob()[:, :, None].repeat(3, axis=2), photometric=2))
     assert read(path).shape[:2] == (6, 7)
 
@@ -176,8 +176,8 @@ def test_sixteen_bit_colour_tiff_is_refused(tmp_path, read):
 def test_sixteen_bits_with_white_as_0_are_refused(tmp_path):
     """Pillow turns 8 bits over and leaves 16."""
     path = tmp_path / "a.tif"
-    path.write_bytes(tiff(GREY, photometric=0))
-    np.testing.assert_array_equal(read_image(path), 255 - GREY)
+    path.write_bytes(tiff(GRAY, photometric=0))
+    np.testing.assert_array_equal(read_image(path), 255 - GRAY)
     path.write_bytes(tiff(noise(dtype=np.uint16), photometric=0))
     assert "decoded as its negative" in refusal(read_image, path)
 
@@ -201,7 +201,7 @@ CONTENTS = {
 @pytest.mark.whole
 @pytest.mark.parametrize("kind", CONTENTS)
 @pytest.mark.parametrize("read", [read_image, read_mask])
-def test_what_is_no_sound_image_is_told_as_what_it_is(tmp_path, kind, read):
+def test_what_is_no_sound_image_is_reported_as_what_it_is(tmp_path, kind, read):
     content, message = CONTENTS[kind]
     path = tmp_path / "a.png"
     path.write_bytes(content)
@@ -251,7 +251,7 @@ def test_a_torn_file_gives_pixels_or_a_data_error(tmp_path, name):
 
 
 def test_a_tiff_without_dimensions_is_damaged(tmp_path):
-    whole = tiff(GREY)
+    whole = tiff(GRAY)
     path = tmp_path / "a.tif"
     path.write_bytes(whole.replace(struct.pack("<HH", 256, 4), struct.pack("<HH", 254, 4), 1))
     assert "damaged" in refusal(read_image, path)
@@ -282,19 +282,19 @@ def test_a_missing_file(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads files of any mode")
 def test_a_file_of_mode_0(tmp_path):
-    path = write_image(tmp_path / "a.png", GREY)
+    path = write_image(tmp_path / "a.png", GRAY)
     path.chmod(0)
     assert "permission denied" in refusal(read_image, path)
 
 
-def test_permission_is_told(tmp_path, monkeypatch):
+def test_permission_is_reported(tmp_path, monkeypatch):
     """The same for root, who cannot be refused."""
 
     def refuse(*_):
         raise PermissionError
 
     monkeypatch.setattr(readers, "read_file", refuse)
-    assert "permission denied" in refusal(read_image, write_image(tmp_path / "a.png", GREY))
+    assert "permission denied" in refusal(read_image, write_image(tmp_path / "a.png", GRAY))
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
@@ -314,7 +314,7 @@ def test_a_named_pipe_does_not_hang(tmp_path, read):
         signal.signal(signal.SIGALRM, before)
 
 
-def test_folders_and_broken_links_are_told(tmp_path):
+def test_folders_and_broken_links_are_reported(tmp_path):
     (tmp_path / "a.png").mkdir()
     assert "is a folder" in refusal(read_image, tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
@@ -371,12 +371,12 @@ def test_the_index_of_a_palette_is_the_class(tmp_path):
     np.testing.assert_array_equal(read_mask(write_image(tmp_path / "a.png", picture)), blob(value=2))
 
 
-def test_a_coloured_mask_is_refused(tmp_path):
+def test_a_colored_mask_is_refused(tmp_path):
     for channel in range(3):
         pixels = equal_channels(np.zeros((6, 7), np.uint8), 3)
         pixels[1, 1, channel] = 1
         path = write_image(tmp_path / "a.png", pixels)
-        assert "the mask is coloured" in refusal(read_mask, path)
+        assert "the mask is colored" in refusal(read_mask, path)
 
 
 def test_transparency_is_refused(tmp_path):
@@ -389,7 +389,7 @@ def test_transparency_is_refused(tmp_path):
 def test_a_jpeg_is_refused_until_it_is_to_be_cut(tmp_path):
     path = write_image(tmp_path / "a.jpg", np.kron(blob(), np.ones((8, 8), np.uint8)), quality=95)
     assert "--set data.mask.threshold=128" in refusal(read_mask, path)
-    cut = read_mask(path, grey=True) >= 128
+    cut = read_mask(path, gray=True) >= 128
     np.testing.assert_array_equal(cut, np.kron(blob(), np.ones((8, 8), np.uint8)) > 0)
     renamed = path.rename(tmp_path / "a.png")
     assert "JPEG" in refusal(read_mask, renamed)

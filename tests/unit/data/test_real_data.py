@@ -57,7 +57,7 @@ def test_isbi_membranes_are_stored_inverted(real_data):
     assert image[mask].mean() < image[~mask].mean() - 20
 
 
-def test_dsb_masks_have_grey_levels(real_data):
+def test_dsb_masks_have_gray_levels(real_data):
     root = real_data / "dsb2018_96"
     with pytest.raises(DataError) as caught:
         Cases.open(root).check()

@@ -69,7 +69,7 @@ def test_damaged_regions(tmp_path, content, words):
 
 
 def test_an_outline_that_crosses_too_many_rows(monkeypatch):
-    monkeypatch.setattr(rois, "MOST_CROSSINGS", 10)
+    monkeypatch.setattr(rois, "MAX_CROSSINGS", 10)
     with pytest.raises(ValueError, match="crosses too many rows"):
         fill([np.array([[0.0, 0], [0, 9], [9, 9], [9, 0]])], (9, 9))
 

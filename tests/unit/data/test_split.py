@@ -180,7 +180,7 @@ def problems_of(path, cases=None) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_all_faults_of_a_split_are_told_together(tmp_path):
+def test_all_faults_of_a_split_are_reported_together(tmp_path):
     cases = some_cases(["p", "p", "q", "r"])
     folds = [
         {"train": ["case-000", "case-000"], "validation": ["case-001", "stranger"], "test": ["case-002"]},
@@ -226,7 +226,7 @@ def test_groups_of_the_file_count_where_there_are_no_cases(tmp_path):
         "[" * 100_000,
     ],
 )
-def test_what_is_no_split_is_told(tmp_path, text):
+def test_what_is_no_split_is_reported(tmp_path, text):
     path = tmp_path / "s.json"
     path.write_text(text)
     (problem,) = problems_of(path)

@@ -253,7 +253,7 @@ def test_nearly_empty_volumes_keep_what_there_is(tmp_path):
     assert sorted(np.unique(image)) == [0, 65535]
 
 
-def test_a_window_is_centre_and_width(tmp_path):
+def test_a_window_is_center_and_width(tmp_path):
     voxels = np.array([-100, 0, 50, 100, 200], np.int16).reshape(5, 1, 1)
     reading = Reading(axis="axial", window=(50, 100))
     image = slices_of(open_volume(write_nifti(tmp_path / "a.nii", voxels)), reading)[0].image()
@@ -380,7 +380,7 @@ def test_the_window_of_the_file(tmp_path):
     assert image.tolist() == [[0, 0, 32768, 65535, 65535]]
 
 
-def test_a_palette_becomes_its_colours(tmp_path):
+def test_a_palette_becomes_its_colors(tmp_path):
     table = np.arange(256, dtype=np.uint16) * 257
     names = ("Red", "Green", "Blue")
     changes = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in names}
@@ -431,7 +431,7 @@ def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
     made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     path = save_dicom(made, tmp_path / "a.dcm")
     assert open_volume(path).voxels().shape == (2000, 2000, 1)
-    monkeypatch.setattr(memory, "most_decoded", lambda _: 2_000_000)
+    monkeypatch.setattr(memory, "max_decoded", lambda _: 2_000_000)
     assert "unpacks to more than 1,000,000 bytes" in refusal(path)
 
 
@@ -475,7 +475,7 @@ def test_a_torn_stack(tmp_path):
         (lambda a: a @ np.array([[1, 0.01, 0, 0], [-0.01, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "turned against"),
     ],
 )
-def test_differences_of_grids_are_told(tmp_path, change, told):
+def test_differences_of_grids_are_reported(tmp_path, change, told):
     voxels, affine = anatomy()
     image = open_volume(write_nifti(tmp_path / "a.nii", voxels, affine))
     other = open_volume(write_nifti(tmp_path / "b.nii", *[voxels, change(affine)]))

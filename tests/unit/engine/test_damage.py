@@ -58,7 +58,7 @@ def test_every_byte_behind_it_counts():
 
 
 @pytest.mark.row("P12")
-def test_a_newer_version_is_told():
+def test_a_newer_version_is_reported():
     head = struct.pack("<I", 3)
     assert "newer than 2 → upgrade" in refused(packed()[:8] + head + packed()[12:])
 

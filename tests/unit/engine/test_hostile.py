@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from helpers.hostile import FILES, MOST_TENSORS, tensors_at_once
+from helpers.hostile import FILES, MAX_TENSORS, tensors_at_once
 from pocketseg.engine.codec import program_in
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError, PocketsegError
@@ -36,7 +36,7 @@ def test_opened_and_planned_in_a_second(name):
 
 
 def test_more_tensors_than_are_compared():
-    content = tensors_at_once(MOST_TENSORS + 1)
+    content = tensors_at_once(MAX_TENSORS + 1)
     for reader in (program_in, Session):
         with pytest.raises(ModelFileError, match="more than 16384 tensors"):
             reader(content, "here")

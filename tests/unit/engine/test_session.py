@@ -42,13 +42,13 @@ def test_facts():
         ([[1.0]], "is list"),
     ],
 )
-def test_wrong_input_is_told(batch, what):
+def test_wrong_input_is_reported(batch, what):
     with pytest.raises(DataError, match=what):
         Session(packed(), "here")(batch)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_inf_are_told(value):
+def test_nan_and_inf_are_reported(value):
     session = Session(packed(), "here")
     batch = image()
     expected = session(batch)
@@ -289,7 +289,7 @@ def test_the_engine_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_missing_library_is_told(monkeypatch, tmp_path):
+def test_a_missing_library_is_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "library_file", lambda: tmp_path / "libpocketseg.so")
     native.library.cache_clear()
     with pytest.raises(EnvironmentProblem, match="install pocketseg again"):

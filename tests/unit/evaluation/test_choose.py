@@ -14,13 +14,13 @@ from pocketseg.pipeline import Postprocess
 
 def noisy_case(rng, lesion: bool):
     """Smooth probabilities with a lesion that peaks high, and smears that do not."""
-    truth = np.zeros((40, 40), np.uint8)
+    reference = np.zeros((40, 40), np.uint8)
     field = ndimage.gaussian_filter(rng.normal(size=(40, 40)), 2)
     probability = 0.35 + 0.3 * field / np.abs(field).max()
     if lesion:
-        truth[10:22, 12:26] = 1
-        probability += 0.6 * ndimage.gaussian_filter(truth.astype(float), 1.5)
-    return np.clip(probability, 0.01, 0.99).astype(np.float32)[:, :, None], truth
+        reference[10:22, 12:26] = 1
+        probability += 0.6 * ndimage.gaussian_filter(reference.astype(float), 1.5)
+    return np.clip(probability, 0.01, 0.99).astype(np.float32)[:, :, None], reference
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def cases():
 ])  # fmt: skip
 def test_measured_dice_is_that_of_the_mask(cases, threshold, peak, size, keep, fill):
     rules = Postprocess(threshold=threshold, min_peak=peak, min_pixels=size, keep=keep, fill_holes=fill)
-    for probability, truth in cases:
-        (measured,) = _measure(probability, truth, threshold, fill)
-        expected = overlap(rules(probability) == 1, truth == 1).dice
+    for probability, reference in cases:
+        (measured,) = _measure(probability, reference, threshold, fill)
+        expected = overlap(rules(probability) == 1, reference == 1).dice
         assert measured.dice(rules) == pytest.approx(1.0 if np.isnan(expected) else expected)
 
 
@@ -45,7 +45,7 @@ def test_false_alarms_are_removed_and_lesions_kept(cases):
     plain = Postprocess(threshold=0.3)
     chosen, dice = choose_rules(plain, ("threshold", "min_peak", "min_pixels"), cases)
     masks = [chosen(probability) for probability, _ in cases]
-    assert [mask.any() for mask in masks] == [bool(truth.any()) for _, truth in cases]
+    assert [mask.any() for mask in masks] == [bool(reference.any()) for _, reference in cases]
     before = np.mean([overlap(plain(p) == 1, t == 1).dice for p, t in cases])
     assert dice > before + 0.2
 
@@ -56,30 +56,30 @@ def test_what_is_fixed_stays(cases):
 
 
 def test_nothing_to_gain_keeps_the_mildest():
-    truth = np.zeros((20, 20), np.uint8)
-    truth[5:15, 5:15] = 1
-    probability = np.where(truth, 0.999, 0.001).astype(np.float32)[:, :, None]
-    chosen, dice = choose_rules(Postprocess(), ("threshold", "min_peak", "min_pixels"), [(probability, truth)])
+    reference = np.zeros((20, 20), np.uint8)
+    reference[5:15, 5:15] = 1
+    probability = np.where(reference, 0.999, 0.001).astype(np.float32)[:, :, None]
+    chosen, dice = choose_rules(Postprocess(), ("threshold", "min_peak", "min_pixels"), [(probability, reference)])
     assert chosen == Postprocess()
     assert dice == 1.0
 
 
 def test_a_rule_does_not_cost_objects_for_nothing():
     """Two rules within the tolerance: the one that finds more of what is there is taken."""
-    truth = np.zeros((20, 20), np.uint8)
-    truth[5:15, 5:15] = 1
-    clear = (np.where(truth, 0.999, 0.001).astype(np.float32)[:, :, None], truth)
-    faint = (np.where(truth, 0.85, 0.001).astype(np.float32)[:, :, None], truth)
-    alarm = (np.where(truth, 0.86, 0.001).astype(np.float32)[:, :, None], truth * 0)
+    reference = np.zeros((20, 20), np.uint8)
+    reference[5:15, 5:15] = 1
+    clear = (np.where(reference, 0.999, 0.001).astype(np.float32)[:, :, None], reference)
+    faint = (np.where(reference, 0.85, 0.001).astype(np.float32)[:, :, None], reference)
+    alarm = (np.where(reference, 0.86, 0.001).astype(np.float32)[:, :, None], reference * 0)
     # A peak of 0.9 removes one false alarm and one faint lesion: the same mean, but an object lost.
     chosen, _ = choose_rules(Postprocess(), ("min_peak",), [clear, clear, faint, alarm])
     assert chosen(faint[0]).any()
 
 
 def square_of(value: float, *, lesion: bool):
-    truth = np.zeros((20, 20), np.uint8)
-    truth[5:15, 5:15] = 1
-    return np.where(truth, value, 0.001).astype(np.float32)[:, :, None], truth * np.uint8(lesion)
+    reference = np.zeros((20, 20), np.uint8)
+    reference[5:15, 5:15] = 1
+    return np.where(reference, value, 0.001).astype(np.float32)[:, :, None], reference * np.uint8(lesion)
 
 
 def test_many_empty_cases_do_not_erase_what_is_found():

@@ -13,9 +13,9 @@ from pocketseg.data import Cases
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.evaluation import (
     METRICS,
-    Answer,
     CaseScore,
-    Choice,
+    MetricConfig,
+    Prediction,
     by_group,
     by_size,
     class_means,
@@ -47,7 +47,7 @@ REFERENCE[0, 1:3, 1:5] = REFERENCE[0, 6, 7:9] = REFERENCE[1, 1, 1] = 1
 PREDICTION = np.zeros((4, 8, 10), np.uint8)
 PREDICTION[0, 1:4, 2:5] = PREDICTION[2, 3, 3:5] = 1
 PROBABILITY = np.where(PREDICTION > 0, 0.8, 0.1).astype(np.float32)[..., None]
-EVERYTHING = Choice(tuple(known()), tolerance=1.0, lesion_iou=0.2)
+EVERYTHING = MetricConfig(tuple(known()), tolerance=1.0, lesion_iou=0.2)
 SPACING = (0.5, 0.25)
 
 
@@ -63,11 +63,13 @@ def cases(tmp_path):
 
 def respond(case, image):
     index = int(case.name[-1])
-    return Answer(PREDICTION[index], PROBABILITY[index])
+    return Prediction(PREDICTION[index], PROBABILITY[index])
 
 
-def judged(cases, *, spacing=None, choice=EVERYTHING, answer=respond):
-    return score_cases(cases, [replace(case, spacing_mm=spacing) for case in cases], answer, ["lesion"], choice=choice)
+def evaluated(cases, *, spacing=None, config=EVERYTHING, prediction=respond):
+    return score_cases(
+        cases, [replace(case, spacing_mm=spacing) for case in cases], prediction, ["lesion"], config=config
+    )
 
 
 def wanted(index: int, spacing) -> dict[str, float]:
@@ -91,7 +93,7 @@ def wanted(index: int, spacing) -> dict[str, float]:
 
 @pytest.mark.parametrize("spacing", [None, SPACING])
 def test_every_name_is_the_metric_it_says(cases, spacing):
-    rows = judged(cases, spacing=spacing)
+    rows = evaluated(cases, spacing=spacing)
     for index, row in enumerate(rows):
         expected = wanted(index, spacing)
         assert row.values.keys() == expected.keys() == set(known())
@@ -102,12 +104,12 @@ def test_every_name_is_the_metric_it_says(cases, spacing):
         assert row.values == pytest.approx(expected, nan_ok=True), row.outcome
     found = wanted(0, spacing)
     assert len({round(value, 6) for name, value in found.items() if name in METRICS}) > 14, (
-        "names that cannot be told apart"
+        "names that cannot be distinguished"
     )
 
 
 def test_units_follow_the_spacing(cases):
-    pixels, millimetres = judged(cases), judged(cases, spacing=(0.5, 0.5))
+    pixels, millimetres = evaluated(cases), evaluated(cases, spacing=(0.5, 0.5))
     assert {row.unit for row in pixels} == {"px"} and {row.unit for row in millimetres} == {"mm"}
     assert millimetres[0].more["hd95"] == pytest.approx(pixels[0].more["hd95"] / 2)
     assert millimetres[1].more["hd95"] == pytest.approx(math.hypot(8, 10) / 2)
@@ -118,7 +120,7 @@ def test_units_follow_the_spacing(cases):
 
 
 def test_a_miss_costs_the_diagonal_and_a_false_alarm_has_no_distance(cases):
-    (summary,) = summarize(judged(cases), "test")
+    (summary,) = summarize(evaluated(cases), "test")
     distance = surface_distances(PREDICTION[0] > 0, REFERENCE[0] > 0).hd95
     assert summary.metrics["hd95"].count == 2
     assert summary.metrics["hd95"].mean == pytest.approx((distance + math.hypot(8, 10)) / 2)
@@ -137,7 +139,7 @@ def test_millimetres_and_pixels_are_not_averaged(cases):
 
 
 def test_files_read_back_equal(cases, tmp_path):
-    rows = judged(cases, spacing=SPACING)
+    rows = evaluated(cases, spacing=SPACING)
     write_scores(rows, tmp_path / "cases.csv")
     assert [repr(row) for row in read_scores(tmp_path / "cases.csv")] == [repr(row) for row in rows]
     summaries = summarize(rows, "test")
@@ -163,7 +165,7 @@ def test_files_of_version_0_1_are_read(tmp_path):
 
 
 def test_the_mean_of_the_classes(cases):
-    rows = judged(cases, choice=Choice(("dice", "hd95")))
+    rows = evaluated(cases, config=MetricConfig(("dice", "hd95")))
     two = rows + [replace(row, class_name="cyst", dice=row.dice / 2) for row in rows]
     found = {row["metric"]: row for row in class_means(summarize(two, "test"))}
     dice = summarize(rows, "test")[0].dice
@@ -172,20 +174,23 @@ def test_the_mean_of_the_classes(cases):
     assert class_means(summarize(rows, "test")) == []
 
 
-def test_unknown_metrics_are_told_together():
+def test_unknown_metrics_are_reported_together():
     with pytest.raises(RecipeError) as caught:
-        Choice(("dice", "hd59", "compat.medpy_hd96"))
+        MetricConfig(("dice", "hd59", "compat.medpy_hd96"))
     assert "did you mean hd95" in str(caught.value) and "compat.medpy_hd95" in str(caught.value)
 
 
 def test_recipe_and_evaluation_have_one_default():
     section = EvaluateSection()
     assert tuple(section.metrics) == DEFAULT
-    assert Choice() == Choice(tuple(section.metrics), section.tolerance, section.lesion_iou)
+    assert MetricConfig() == MetricConfig(tuple(section.metrics), section.tolerance, section.lesion_iou)
 
 
 def test_masks_without_probabilities_are_asked_for_none():
-    assert Choice(("dice", "brier", "hd95", "calibration_error")).needs_probability == ["brier", "calibration_error"]
+    assert MetricConfig(("dice", "brier", "hd95", "calibration_error")).needs_probability == [
+        "brier",
+        "calibration_error",
+    ]
 
 
 ROW = CaseScore("", "", "", "lesion", "scored", 0.5, 0.25, 1.0, 0.5, 4, 2)
@@ -227,7 +232,7 @@ def test_by_group():
 
 
 def test_objects_and_their_curve(cases):
-    rows = judged(cases, choice=Choice(("lesion_f1",), lesion_iou=0.2))
+    rows = evaluated(cases, config=MetricConfig(("lesion_f1",), lesion_iou=0.2))
     table = object_table(rows)
     assert [(row["case"], row["object"], row["outcome"], row["pixels"]) for row in table] == [
         ("case0", "reference", "found", 8), ("case0", "reference", "missed", 2), ("case0", "predicted", "right", 9),
@@ -236,13 +241,15 @@ def test_objects_and_their_curve(cases):
     assert table[2]["confidence"] == pytest.approx(0.8)
     (point,) = free_response_table(rows)
     assert (point["false_positives_per_image"], point["sensitivity"]) == (0.25, pytest.approx(1 / 3))
-    assert object_table(judged(cases, choice=Choice())) == []
+    assert object_table(evaluated(cases, config=MetricConfig())) == []
 
 
 def test_comparison_of_two_models(cases):
-    first = judged(cases, choice=Choice(("dice", "hd95")))
-    second = judged(
-        cases, choice=Choice(("dice", "hd95")), answer=lambda case, _: Answer(REFERENCE[int(case.name[-1])])
+    first = evaluated(cases, config=MetricConfig(("dice", "hd95")))
+    second = evaluated(
+        cases,
+        config=MetricConfig(("dice", "hd95")),
+        prediction=lambda case, _: Prediction(REFERENCE[int(case.name[-1])]),
     )
     found = {each.metric: each for each in compare_scores(first, second, "a.csv")}
     assert found["dice"].difference.cases == 2
@@ -252,7 +259,7 @@ def test_comparison_of_two_models(cases):
 
 
 def test_what_cannot_be_compared_is_refused(cases):
-    rows = judged(cases, choice=Choice())
+    rows = evaluated(cases, config=MetricConfig())
     with pytest.raises(DataError, match="case3"):
         compare_scores(rows[:3], rows, "a.csv")
     other = [replace(rows[0], reference_pixels=99), *rows[1:]]

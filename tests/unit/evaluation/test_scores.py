@@ -11,7 +11,7 @@ from PIL import Image
 from pocketseg.data import Cases, Grouping
 from pocketseg.errors import DataError
 from pocketseg.evaluation import (
-    Answer,
+    Prediction,
     read_scores,
     read_summaries,
     score_cases,
@@ -38,7 +38,7 @@ def cases(tmp_path):
 
 
 def predicted(case, image):
-    return Answer(PREDICTION[int(case.name[-1])])
+    return Prediction(PREDICTION[int(case.name[-1])])
 
 
 def test_each_case_has_its_outcome(cases):
@@ -72,8 +72,8 @@ def test_files_read_back_equal(cases, tmp_path):
     assert repr(read_summaries(tmp_path / "summary.json")) == repr(summaries)
 
 
-def test_all_cases_that_cannot_be_judged_are_told(cases):
+def test_all_cases_that_cannot_be_evaluated_are_reported(cases):
     with pytest.raises(DataError) as caught:
-        score_cases(cases, list(cases), lambda case, image: Answer(np.zeros((5, 6), np.uint8)), ["lesion"])
+        score_cases(cases, list(cases), lambda case, image: Prediction(np.zeros((5, 6), np.uint8)), ["lesion"])
     assert len(caught.value.problems) == 4
     assert "5×6" in str(caught.value)

@@ -46,7 +46,7 @@ def no_nets(monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a net was built")
 
-    monkeypatch.setattr("pocketseg.nets.catalogue.AnySize", refuse)
+    monkeypatch.setattr("pocketseg.nets.catalog.AnySize", refuse)
 
 
 def test_every_fold_and_stage_is_decided(plan, no_nets, tmp_path):

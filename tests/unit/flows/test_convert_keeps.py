@@ -99,7 +99,7 @@ def test_a_name_in_an_array_leads_nowhere(tmp_path, name):
         ({"spacing_mm": np.array([[1.0, 0.0], [1, 1]])}, "has no pixel size above 0"),
     ],
 )
-def test_facts_that_do_not_fit_are_told(tmp_path, more, what):
+def test_facts_that_do_not_fit_are_reported(tmp_path, more, what):
     with pytest.raises(DataError, match=what):
         Cases.open(_arrays(tmp_path / "in.npz", ["a", "b"], **more))
 
@@ -144,7 +144,7 @@ def test_images_of_two_types_do_not_become_one_array(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["masks-to-rois", "masks-to-outlines"])
-def test_classes_and_folders_that_are_lost_are_told(what, tmp_path, caplog):
+def test_classes_and_folders_that_are_lost_are_reported(what, tmp_path, caplog):
     for name, classes in (("masks/one", 1), ("two/two", 2), ("two/below/b", 1)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         mask = np.zeros((20, 24), np.uint8)

@@ -12,8 +12,8 @@ from pocketseg.data.split import Fold, Split
 from pocketseg.errors import DataError, RunError
 from pocketseg.evaluation import CaseScore
 from pocketseg.flows.report import card, tables, write
-from pocketseg.flows.report.asked import Speed, ranked
-from pocketseg.flows.report.judged import Judged, on_common_cases
+from pocketseg.flows.report.evaluated import EvaluatedModel, on_common_cases
+from pocketseg.flows.report.measurements import Speed, ranked
 from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.flows.report.recipe_text import recipe_text
 from pocketseg.recipes import load_recipe
@@ -31,19 +31,19 @@ def row(case: str, dice: float, *, group: str = "", outcome: str = "scored", **m
     )
 
 
-def judged(tmp_path: Path, rows: list[CaseScore], name: str = "a", part: str = "test", **recipe) -> Judged:
+def evaluated(tmp_path: Path, rows: list[CaseScore], name: str = "a", part: str = "test", **recipe) -> EvaluatedModel:
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
     cases = [f"n{number}" for number in range(40)]
     fold = Fold(tuple(cases[:20]), tuple(cases[20:30]), tuple(cases[30:]))
     Split((fold,), {case: case for case in cases}, {"kind": "holdout"}).write(folder / "split.json")
     made = load_recipe({"stages": [STAGE], **recipe})
-    return Judged(
+    return EvaluatedModel(
         name, RunFolder(folder), made, MANIFEST, made.stages[0], None, part, rows, {one.case: 0 for one in rows}
     )
 
 
-def said(models: list[Judged]) -> str:
+def said(models: list[EvaluatedModel]) -> str:
     return "\n".join(card.limits(models, {}, ()).lines)
 
 
@@ -72,15 +72,15 @@ def test_ids_of_names_that_are_no_text(tmp_path):
     assert Pseudonyms(tmp_path / "key.csv").ids == first.ids
 
 
-def test_a_key_that_is_none_is_told(tmp_path):
+def test_a_key_that_is_none_is_reported(tmp_path):
     (tmp_path / "key.csv").write_text("a,b\n1,2\n")
     with pytest.raises(RunError, match="not a table of ids"):
         Pseudonyms(tmp_path / "key.csv")
 
 
 def test_only_cases_that_all_models_have_are_compared(tmp_path):
-    one = judged(tmp_path, [row("x", 0.5), row("y", 0.7), row("z", 0.9)], "one")
-    two = judged(tmp_path, [row("y", 0.8), row("z", 0.8), row("w", 0.1)], "two")
+    one = evaluated(tmp_path, [row("x", 0.5), row("y", 0.7), row("z", 0.9)], "one")
+    two = evaluated(tmp_path, [row("y", 0.8), row("z", 0.8), row("w", 0.1)], "two")
     (first, second), stated = on_common_cases([one, two])
     assert first.cases == second.cases == ["y", "z"] and set(first.fold_of) == {"y", "z"}
     assert "3 of one, 3 of two" in stated[0] and "the 2 cases" in stated[0] and len(stated) == 1
@@ -88,24 +88,24 @@ def test_only_cases_that_all_models_have_are_compared(tmp_path):
 
 
 def test_all_models_are_compared_in_the_groups_of_the_first(tmp_path):
-    one = judged(tmp_path, [row("x", 0.5, group="p"), row("y", 0.7, group="p")], "one")
-    two = judged(tmp_path, [row("x", 0.5), row("y", 0.7)], "two")
+    one = evaluated(tmp_path, [row("x", 0.5, group="p"), row("y", 0.7, group="p")], "one")
+    two = evaluated(tmp_path, [row("x", 0.5), row("y", 0.7)], "two")
     kept, stated = on_common_cases([one, two])
     assert [each.group for model in kept for each in model.rows] == ["p"] * 4
     assert stated == ["The runs put the cases into other groups; those of one are used for all."]
 
 
 def test_nothing_in_common_is_refused(tmp_path):
-    one = judged(tmp_path, [row("x", 0.5)], "one")
+    one = evaluated(tmp_path, [row("x", 0.5)], "one")
     with pytest.raises(DataError, match="no case in common"):
-        on_common_cases([one, judged(tmp_path, [row("w", 0.1)], "two")])
+        on_common_cases([one, evaluated(tmp_path, [row("w", 0.1)], "two")])
     with pytest.raises(DataError, match="validation part"):
-        on_common_cases([one, judged(tmp_path, [row("x", 0.5)], "two", part="validation")])
+        on_common_cases([one, evaluated(tmp_path, [row("x", 0.5)], "two", part="validation")])
 
 
 def test_another_reference_is_refused(tmp_path):
-    one = judged(tmp_path, [row("x", 0.5)], "one")
-    two = judged(tmp_path, [row("x", 0.5, reference_pixels=99)], "two")
+    one = evaluated(tmp_path, [row("x", 0.5)], "one")
+    two = evaluated(tmp_path, [row("x", 0.5, reference_pixels=99)], "two")
     for model in (one, two):
         best = model.best(0)
         best.parent.mkdir(parents=True)
@@ -118,7 +118,7 @@ def test_another_reference_is_refused(tmp_path):
 def test_the_table_of_models_holds_differences_to_the_baseline(tmp_path):
     rows = [row(f"c{number}", 0.5 + number / 100) for number in range(12)]
     better = [replace(each, dice=each.dice + 0.1) for each in rows]
-    models = [judged(tmp_path, rows, "one"), judged(tmp_path, better, "two")]
+    models = [evaluated(tmp_path, rows, "one"), evaluated(tmp_path, better, "two")]
     for model in models:
         model.best(0).parent.mkdir(parents=True)
         model.best(0).write_bytes(bytes(2048))
@@ -146,14 +146,16 @@ def test_worst_cases_come_first_and_agreed_nothing_is_no_case():
 
 
 def test_limits_come_from_the_results(tmp_path):
-    few = said([judged(tmp_path, [row(f"c{number}", 0.9) for number in range(5)])])
-    for words in ("Few cases were judged (5 of 5 groups)", "lesion occurs in 5 judged", "false alarms on images",
+    few = said([evaluated(tmp_path, [row(f"c{number}", 0.9) for number in range(5)])])
+    for words in ("Few cases were evaluated (5 of 5 groups)", "lesion occurs in 5 evaluated", "false alarms on images",
                   "own group", "in pixels", "Trained once, with seed 0"):  # fmt: skip
         assert words in few, words
-    assert "Few cases were judged (29 of 29 groups)" in said([judged(tmp_path, [row(f"c{n}", 0.9) for n in range(29)])])
+    assert "Few cases were evaluated (29 of 29 groups)" in said(
+        [evaluated(tmp_path, [row(f"c{n}", 0.9) for n in range(29)])]
+    )
     many = [row(f"c{number}", 0.9, group=f"g{number // 2}", unit="mm") for number in range(60)]
     many += [row("n", math.nan, outcome="true negative", unit="mm")]
-    enough = said([judged(tmp_path, many)])
+    enough = said([evaluated(tmp_path, many)])
     for words in ("Few cases", "occurs in", "false alarms", "in pixels", "misses"):
         assert words not in enough, words
     assert "no external test" in enough
@@ -166,28 +168,30 @@ def test_limits_tell_misses_alarms_sizes_and_one_large_group(tmp_path):
         row("m", 0.0, outcome="miss", reference_pixels=2000),
         row("f", 0.0, outcome="false alarm", reference_pixels=0),
     ]
-    text = said([judged(tmp_path, rows)])
+    text = said([evaluated(tmp_path, rows)])
     for words in ("Misses 1 of 31", "a false alarm in 1 of 1", "Dice differs by size: 0.2", "One group holds 31%"):
         assert words in text, (words, text)
 
 
 def test_limits_name_the_model_and_say_what_all_share_once(tmp_path):
     rows = [row(f"c{number}", 0.9) for number in range(5)]
-    text = said([judged(tmp_path, rows, "one"), judged(tmp_path, [*rows[:4], row("c4", 0.0, outcome="miss")], "two")])
+    text = said(
+        [evaluated(tmp_path, rows, "one"), evaluated(tmp_path, [*rows[:4], row("c4", 0.0, outcome="miss")], "two")]
+    )
     assert "Each model: trained once" in text and "two: misses 1 of 5" in text
     assert text.count("trained once") == 1
 
 
 def test_what_the_author_says_stands_in_the_card(tmp_path):
     own = {"intended_use": "thyroid research", "limits": ["One probe only."], "contact": "a@b.example"}
-    model = judged(tmp_path, [row("c", 0.5)], card=own)
+    model = evaluated(tmp_path, [row("c", 0.5)], card=own)
     assert said([model]).startswith("One probe only.")
     assert dict(card.use(model.recipe).entries)["Intended use"] == "thyroid research"
     assert "not stated" in dict(card.use(load_recipe({"stages": [STAGE]})).entries)["Intended use"]
 
 
-def test_what_the_doctor_found_is_told_without_names(tmp_path):
-    model = judged(tmp_path, [row("c", 0.5)])
+def test_what_the_doctor_found_is_reported_without_names(tmp_path):
+    model = evaluated(tmp_path, [row("c", 0.5)])
     assert "recorded no findings" in write.data_check(model).items[0].lines[0]
     found = [{"code": "duplicate", "level": "warning", "why": "it weighs twice", "files": 2}]
     told = replace(model, manifest=MANIFEST | {"doctor": found})

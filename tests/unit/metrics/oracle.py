@@ -9,7 +9,7 @@ import numpy as np
 
 
 def surface_points(mask: np.ndarray) -> list[tuple[int, ...]]:
-    """Foreground pixels with a face neighbour that is background or outside of the image."""
+    """Foreground pixels with a face neighbor that is background or outside of the image."""
     inside = set(zip(*(axis.tolist() for axis in np.nonzero(mask)), strict=True))
     steps = [
         tuple(sign * (axis == other) for other in range(mask.ndim)) for axis in range(mask.ndim) for sign in (-1, 1)
@@ -75,11 +75,11 @@ def objects(mask: np.ndarray, *, diagonal: bool) -> list[set[tuple[int, ...]]]:
         while waiting:
             point = waiting.pop()
             for step in steps:
-                neighbour = tuple(map(sum, zip(point, step, strict=True)))
-                if neighbour in left:
-                    left.remove(neighbour)
-                    component.add(neighbour)
-                    waiting.append(neighbour)
+                neighbor = tuple(map(sum, zip(point, step, strict=True)))
+                if neighbor in left:
+                    left.remove(neighbor)
+                    component.add(neighbor)
+                    waiting.append(neighbor)
         found.append(component)
     return found
 

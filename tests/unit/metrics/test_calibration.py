@@ -51,7 +51,7 @@ def test_cases_add_up():
 
 
 def test_a_model_that_knows_how_sure_it_is():
-    """Truth drawn with the stated probability is calibrated; the same truth against bolder numbers is not."""
+    """Reference drawn with the stated probability is calibrated; the same reference against bolder numbers is not."""
     rng = np.random.default_rng(1)
     probability = rng.random(200_000)
     reference = rng.random(probability.size) < probability

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pocketseg.errors import EnvironmentProblem
-from pocketseg.evaluation import Choice
+from pocketseg.evaluation import MetricConfig
 from pocketseg.metrics import detect, paired_difference, surface_distances
 
 MASK = np.eye(9, dtype=bool)
@@ -28,7 +28,7 @@ def no_scipy(monkeypatch):
         lambda: surface_distances(MASK, FAR),
         lambda: detect(MASK, MASK),
         lambda: paired_difference([0.5], [0.6], ["a"]),
-        lambda: Choice().check_packages(),
+        lambda: MetricConfig().check_packages(),
     ],
 )
 def test_what_needs_it_says_how_to_install_it(no_scipy, measure):
@@ -37,7 +37,7 @@ def test_what_needs_it_says_how_to_install_it(no_scipy, measure):
 
 
 def test_overlap_needs_none(no_scipy):
-    Choice(("dice", "iou", "precision", "recall", "specificity", "brier")).check_packages()
+    MetricConfig(("dice", "iou", "precision", "recall", "specificity", "brier")).check_packages()
 
 
 def test_predicting_and_evaluating_import_none():

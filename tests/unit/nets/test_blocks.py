@@ -3,7 +3,18 @@ import torch
 from torch import nn
 
 from pocketseg.errors import RecipeError
-from pocketseg.nets.blocks import AnySize, Style, UNet, UpConv, conv_block, conv_of, joined, plain, separable, upsample
+from pocketseg.nets.blocks import (
+    AnySize,
+    BlockOptions,
+    UNet,
+    UpConv,
+    conv_block,
+    conv_of,
+    joined,
+    plain,
+    separable,
+    upsample,
+)
 from pocketseg.nets.light_unet import grouped
 
 
@@ -39,7 +50,7 @@ def test_a_convolution_keeps_the_size(kind, kernel):
     ],
 )
 def test_where_the_norm_stands(norm, layers):
-    block = conv_block([3, 4, 5], [plain(3)] * 2, Style(norm=norm, norm_eps=0.02, norm_momentum=0.3))
+    block = conv_block([3, 4, 5], [plain(3)] * 2, BlockOptions(norm=norm, norm_eps=0.02, norm_momentum=0.3))
     assert kinds(block) == layers
     norms = [layer for layer in block if isinstance(layer, nn.BatchNorm2d)]
     assert all((layer.eps, layer.momentum) == (0.02, 0.3) for layer in norms)
@@ -75,7 +86,7 @@ def test_groups_must_divide_the_channels(group):
     [("nearest", 6), ("bilinear", 6), ("bilinear-corners", 6), ("nearest-conv", 2), ("transposed", 2)],
 )
 def test_upsampling_says_how_many_channels_it_gives(up, channels):
-    style = Style(up=up)
+    style = BlockOptions(up=up)
     layer, found = upsample(6, 2, style)
     assert found == channels and style.up_keeps_width == (channels == 6)
     assert layer(torch.randn(1, 6, 3, 5)).shape == (1, channels, 6, 10)
@@ -83,16 +94,16 @@ def test_upsampling_says_how_many_channels_it_gives(up, channels):
 
 def test_bilinear_upsampling_differs_at_the_corners():
     ramp = torch.tensor([[[[0.0, 1.0]]]])
-    between, _ = upsample(1, 1, Style(up="bilinear"))
-    corners, _ = upsample(1, 1, Style(up="bilinear-corners"))
+    between, _ = upsample(1, 1, BlockOptions(up="bilinear"))
+    corners, _ = upsample(1, 1, BlockOptions(up="bilinear-corners"))
     torch.testing.assert_close(between(ramp)[0, 0, 0], torch.tensor([0, 0.25, 0.75, 1]))
     torch.testing.assert_close(corners(ramp)[0, 0, 0], torch.tensor([0, 1 / 3, 2 / 3, 1]))
 
 
 def test_the_place_of_the_skip():
     skip, up = torch.zeros(1, 2, 1, 1), torch.ones(1, 3, 1, 1)
-    assert joined(skip, up, Style(skip="first")).flatten().tolist() == [0, 0, 1, 1, 1]
-    assert joined(skip, up, Style(skip="last")).flatten().tolist() == [1, 1, 1, 0, 0]
+    assert joined(skip, up, BlockOptions(skip="first")).flatten().tolist() == [0, 0, 1, 1, 1]
+    assert joined(skip, up, BlockOptions(skip="last")).flatten().tolist() == [1, 1, 1, 0, 0]
 
 
 def test_where_dropout_stands():
@@ -110,7 +121,7 @@ def test_where_dropout_stands():
     for option, where in (("input_dropout", 0), ("block_dropout", 1), ("deepest_dropout", 2)):
         notes = [Note() for _ in range(4)]
         ups = [nn.Upsample(scale_factor=2)]
-        net = UNet([notes[0]], notes[1], ups, [notes[2]], notes[3], Style(**{option: 0.5}))
+        net = UNet([notes[0]], notes[1], ups, [notes[2]], notes[3], BlockOptions(**{option: 0.5}))
         ones = torch.ones(1, 1, 32, 32)
         net.train()(ones)
         first, _, decoder, head = (note.seen[0] for note in notes)
@@ -127,7 +138,7 @@ def test_a_uniform_start_spares_first_block_and_head():
     parts = [nn.Conv2d(1, 1, 9) for _ in range(5)]
     before = [part.weight.clone() for part in parts]
     ups = [nn.ConvTranspose2d(1, 1, 2, stride=2)]
-    UNet([parts[0], parts[1]], parts[2], ups, [parts[3]], parts[4], Style(init="uniform"))
+    UNet([parts[0], parts[1]], parts[2], ups, [parts[3]], parts[4], BlockOptions(init="uniform"))
     changed = [not torch.equal(part.weight, old) for part, old in zip(parts, before, strict=True)]
     assert changed == [False, True, True, True, False]
     assert parts[1].weight.abs().max() > 0.5 and ups[0].weight.abs().max() <= 1
@@ -161,7 +172,7 @@ def test_a_unet_takes_skips_from_deep_to_shallow():
             return x + self.value
 
     ups = [nn.Upsample(scale_factor=2, mode="nearest") for _ in range(2)]
-    net = UNet([Plus(1), Plus(2)], Plus(3), ups, [Add(), Add()], nn.Identity(), Style())
+    net = UNet([Plus(1), Plus(2)], Plus(3), ups, [Add(), Add()], nn.Identity(), BlockOptions())
     assert net.stride == 4
     x = torch.arange(16.0).reshape(1, 1, 4, 4)
     found = net(x)

@@ -90,7 +90,7 @@ def test_old_spelling_and_classifier():
     assert torch.equal(found["features.norm5.weight"], body.state_dict()["features.norm5.weight"] + 1)
 
 
-def test_unknown_names_are_kept_so_that_they_are_told():
+def test_unknown_names_are_kept_so_that_they_are_reported():
     found = encoder("resnet18", 3).translate({"layer5.0.conv1.weight": torch.zeros(1)})
     assert "layer5.0.conv1.weight" in found
 
@@ -107,17 +107,17 @@ def test_other_numbers_of_channels(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
-def test_grey_in_every_channel_gives_the_same_response(channels):
-    kernel, grey = picture(8, 3, 7, 7), picture(1, 1, 20, 20, seed=1)
-    expected = F.conv2d(grey.expand(-1, 3, -1, -1), kernel)
-    found = F.conv2d(grey.expand(-1, channels, -1, -1), adapt_input_channels(kernel, channels))
+def test_gray_in_every_channel_gives_the_same_response(channels):
+    kernel, gray = picture(8, 3, 7, 7), picture(1, 1, 20, 20, seed=1)
+    expected = F.conv2d(gray.expand(-1, 3, -1, -1), kernel)
+    found = F.conv2d(gray.expand(-1, channels, -1, -1), adapt_input_channels(kernel, channels))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_published_file_goes_into_a_grey_encoder(name):
-    rgb, grey = encoder(name, 3).double().eval(), encoder(name, 1).double().eval()
-    grey.load_state_dict(grey.translate(rgb.state_dict()))
+def test_a_published_file_goes_into_a_gray_encoder(name):
+    rgb, gray = encoder(name, 3).double().eval(), encoder(name, 1).double().eval()
+    gray.load_state_dict(gray.translate(rgb.state_dict()))
     image = picture(1, 1, 64, 64).double()
-    for a, b in zip(grey(image), rgb(image.expand(-1, 3, -1, -1)), strict=True):
+    for a, b in zip(gray(image), rgb(image.expand(-1, 3, -1, -1)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)

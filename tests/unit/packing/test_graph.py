@@ -50,7 +50,7 @@ def test_what_nobody_takes_is_gone():
 
 
 @pytest.mark.parametrize("op", [p.MaxPool(WINDOW), p.Nearest((2, 2)), p.Pad((0, 0, 1, 1))], ids=str)
-def test_quantisers_move_before_what_commutes(op):
+def test_quantizers_move_before_what_commutes(op):
     image = node(p.Input())
     moved = node(op, image)
     codes = quantized(moved, BYTES)
@@ -68,12 +68,12 @@ def test_quantisers_move_before_what_commutes(op):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_commutes_is_told_by_the_operation_of_torch(layer, moves):
+def test_what_commutes_is_reported_by_the_operation_of_torch(layer, moves):
     before_output = lowered(nn.Sequential(layer), 1).nodes[-2]
     assert before_output.moves == moves == isinstance(before_output.op, MOVING)
 
 
-def test_quantisers_move_to_every_part():
+def test_quantizers_move_to_every_part():
     image = node(p.Input())
     first, second = node(p.Relu(), image), node(p.Sigmoid(), image)
     both = node(Concat(), first, second, channels=16)
@@ -90,7 +90,7 @@ def test_quantisers_move_to_every_part():
     ],
     ids=str,
 )  # fmt: skip
-def test_quantisers_stay_behind_what_does_not(op, grid, channels):
+def test_quantizers_stay_behind_what_does_not(op, grid, channels):
     image = node(p.Input(), channels=channels)
     other = node(p.Relu(), image, channels=channels)
     moved = (
@@ -101,7 +101,7 @@ def test_quantisers_stay_behind_what_does_not(op, grid, channels):
     assert passes.quantize_early(before).nodes == before.nodes
 
 
-def test_quantisers_stay_where_f32_is_needed_too():
+def test_quantizers_stay_where_f32_is_needed_too():
     image = node(p.Input())
     pooled = node(p.MaxPool(WINDOW), image)
     codes = quantized(pooled, BYTES)
@@ -110,7 +110,7 @@ def test_quantisers_stay_where_f32_is_needed_too():
     assert passes.quantize_early(before).nodes == before.nodes
 
 
-def test_equal_quantisers_become_one():
+def test_equal_quantizers_become_one():
     image = node(p.Input())
     same_grid = [quantized(image, BYTES), quantized(image, Uniform(0, 0, 255, 0.5, 2.0)), quantized(image, OTHER)]
     found = passes.merge_quantizers(graph_of(image, *same_grid, node(Concat(), *same_grid)))

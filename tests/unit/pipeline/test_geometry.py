@@ -14,14 +14,14 @@ def random_planes(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def triangle_filter(line: np.ndarray, target: int) -> np.ndarray:
-    """The filter in its plainest words: a tent around each output pixel's centre, weights made to sum to one."""
+    """The filter in its plainest words: a tent around each output pixel's center, weights made to sum to one."""
     scale = len(line) / target
     width = max(scale, 1.0)
     out = np.zeros(target)
     for i in range(target):
-        centre, total = (i + 0.5) * scale, 0.0
+        center, total = (i + 0.5) * scale, 0.0
         for j, value in enumerate(line):
-            weight = max(0.0, 1 - abs(j + 0.5 - centre) / width)
+            weight = max(0.0, 1 - abs(j + 0.5 - center) / width)
             out[i] += weight * value
             total += weight
         out[i] /= total
@@ -82,7 +82,7 @@ def test_the_same_size_is_the_same_array():
     assert resize(planes, (7, 5)) is planes
 
 
-def test_the_centre_of_mass_stays():
+def test_the_center_of_mass_stays():
     """A shift by half a pixel of either grid would move it by 0.5 % and more."""
     planes = np.zeros((1, 64, 96), np.float32)
     planes[0, 20:30, 50:70] = 1

@@ -73,7 +73,7 @@ def with_orientation() -> Image.Image:
 @pytest.mark.whole
 @pytest.mark.row("API")
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "warn"),
     [
         (None, "is None"),
         ("scans/a.png", "is a path"),
@@ -101,11 +101,11 @@ def with_orientation() -> Image.Image:
     ],
     ids=lambda given: type(given).__name__ if not isinstance(given, str) else given,
 )
-def test_what_is_none_is_refused_in_three_parts(given, told):
+def test_what_is_none_is_refused_in_three_parts(given, warn):
     with pytest.raises(DataError) as caught:
         as_image(given)
     (problem,) = caught.value.problems
-    assert problem.where == "image" and told in problem.what and problem.fix
+    assert problem.where == "image" and warn in problem.what and problem.fix
 
 
 @pytest.mark.row("API")

@@ -78,23 +78,23 @@ def test_learned_numbers_are_used_per_channel():
 
 
 @pytest.mark.row("P14")
-def test_colour_becomes_grey_by_bt601():
-    colour = np.eye(3, dtype=np.float32)[None]  # one red, one green, one blue pixel
-    np.testing.assert_allclose(to_channels(colour, 1), [[[0.299, 0.587, 0.114]]], rtol=1e-6)
+def test_color_becomes_gray_by_bt601():
+    color = np.eye(3, dtype=np.float32)[None]  # one red, one green, one blue pixel
+    np.testing.assert_allclose(to_channels(color, 1), [[[0.299, 0.587, 0.114]]], rtol=1e-6)
     np.testing.assert_allclose(to_channels(np.full((2, 2, 3), 0.7, np.float32), 1), 0.7, rtol=1e-6)
 
 
 @pytest.mark.row("P14")
-def test_grey_becomes_colour_by_repetition():
-    grey = planes(4, 5)
-    np.testing.assert_array_equal(to_channels(grey, 3), np.stack([grey] * 3))
-    np.testing.assert_array_equal(to_channels(grey[:, :, None], 3), np.stack([grey] * 3))
+def test_gray_becomes_color_by_repetition():
+    gray = planes(4, 5)
+    np.testing.assert_array_equal(to_channels(gray, 3), np.stack([gray] * 3))
+    np.testing.assert_array_equal(to_channels(gray[:, :, None], 3), np.stack([gray] * 3))
 
 
 def test_equal_channels_only_move():
-    colour = planes(4, 5, 3)
-    out = to_channels(colour, 3)
-    np.testing.assert_array_equal(out, colour.transpose(2, 0, 1))
+    color = planes(4, 5, 3)
+    out = to_channels(color, 3)
+    np.testing.assert_array_equal(out, color.transpose(2, 0, 1))
     assert out.flags.c_contiguous
 
 
@@ -156,7 +156,7 @@ def test_floats_that_do_not_fit_run_over_their_own_range():
 @pytest.mark.row("API")
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_pixel_that_is_not_finite_is_told(odd, dtype):
+def test_a_pixel_that_is_not_finite_is_reported(odd, dtype):
     image = np.zeros((3, 4), dtype)
     image[1, 2] = odd
     for declared in (None, (0, 1)):
@@ -166,7 +166,7 @@ def test_a_pixel_that_is_not_finite_is_told(odd, dtype):
 
 @pytest.mark.row("API")
 @pytest.mark.parametrize("ends", [(-3.4e38, 3.4e38), (0, 1e300), (0, 1e-300)], ids=str)
-def test_ranges_that_f32_cannot_hold_are_told(ends):
+def test_ranges_that_f32_cannot_hold_are_reported(ends):
     with pytest.raises(DataError, match="f32 cannot"):
         unit_range(np.array([ends]))
 
@@ -231,8 +231,8 @@ SEEN = TrainedOn("uint8", 0.0, 0.9, 0.4, 0.8)
         (3.0, 3.5, True),  # another offset
     ],
 )
-def test_an_image_of_another_range_is_told(low, high, unlike):
+def test_an_image_of_another_range_is_reported(low, high, unlike):
     planes = np.linspace(low, high, 400, dtype=np.float32).reshape(1, 20, 20)
-    told = SEEN.unlike(planes)
-    assert bool(told) == unlike
-    assert not told or "those of training from 0 to 0.9" in told
+    warn = SEEN.unlike(planes)
+    assert bool(warn) == unlike
+    assert not warn or "those of training from 0 to 0.9" in warn

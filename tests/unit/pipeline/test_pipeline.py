@@ -85,7 +85,7 @@ def test_a_constant_answer_stays_constant(h, w, logit):
 
 
 def test_tiles_are_blended_smoothly():
-    """Each tile answers with one number; between two centres the answer must go from one to the other."""
+    """Each tile answers with one number; between two centers the answer must go from one to the other."""
     numbers = iter([0.2, 0.8])
 
     def one_number_a_tile(x: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def test_a_batch_is_its_images(fit):
 # --- the parts --------------------------------------------------------------------------------------------
 
 
-def test_preparing_scales_fits_and_normalises():
+def test_preparing_scales_fits_and_normalizes():
     pipe = Pipeline(size=(8, 8), normalization=Normalization("train-mean-std", mean=(0.5,), std=(0.25,)))
     out = pipe.prepare(np.full((20, 30), 255, np.uint8))
     assert out.shape == (1, 8, 8) and out.dtype == np.float32
@@ -255,7 +255,7 @@ def test_equal_pipelines_are_equal_bytes():
         ({"size": None}, "size"),
     ],
 )
-def test_a_stored_pipeline_that_makes_no_sense_is_told(change, place):
+def test_a_stored_pipeline_that_makes_no_sense_is_reported(change, place):
     fields = json.loads(FULL.to_json()) | change
     with pytest.raises(ModelFileError) as caught:
         Pipeline.from_dict(fields, "model.pseg")
@@ -263,7 +263,7 @@ def test_a_stored_pipeline_that_makes_no_sense_is_told(change, place):
 
 
 @pytest.mark.parametrize("fields", [None, [], "x", {}])
-def test_what_is_no_pipeline_at_all_is_told(fields):
+def test_what_is_no_pipeline_at_all_is_reported(fields):
     with pytest.raises(ModelFileError, match=r"model\.pseg: its pipeline is not valid"):
         Pipeline.from_dict(fields, "model.pseg")
 
@@ -361,7 +361,7 @@ def test_nan_never_reaches_a_net():
         pipeline("resize").predict_batch([np.full((1, 32, 32), np.nan, np.float32)], [], asked)
 
 
-def test_a_net_of_other_classes_is_told():
+def test_a_net_of_other_classes_is_reported():
     with pytest.raises(
         ModelFileError, match=r"gives logits float32 \(1, 1, 32, 32\); 2 classes need float32 \(1, 3, 32, 32\)"
     ):
@@ -375,15 +375,15 @@ def test_a_pixel_size_cannot_ask_for_all_memory(spacing):
 
 
 @pytest.mark.row("P15")
-def test_intensities_unlike_those_of_training_are_told():
-    told: list[str] = []
+def test_intensities_unlike_those_of_training_are_reported():
+    warn: list[str] = []
     seen = Pipeline((32, 32), trained_on=TrainedOn("uint8", 0.0, 0.9, 0.4, 0.8))
     dark = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint16)
     for image in (dark.astype(np.uint8), dark * 257):
-        seen.predict(image, lambda batch: batch, told=told.append)
-    assert not told
-    seen.predict(dark, lambda batch: batch, told=told.append)
-    assert len(told) == 1 and "of full scale" in told[0]
+        seen.predict(image, lambda batch: batch, warn=warn.append)
+    assert not warn
+    seen.predict(dark, lambda batch: batch, warn=warn.append)
+    assert len(warn) == 1 and "of full scale" in warn[0]
     by_itself = replace(seen, normalization=Normalization("z-score"))
-    by_itself.predict(dark, lambda batch: batch, told=told.append)
-    assert len(told) == 1
+    by_itself.predict(dark, lambda batch: batch, warn=warn.append)
+    assert len(warn) == 1

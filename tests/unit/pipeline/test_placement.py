@@ -73,13 +73,13 @@ def test_image_and_mask_are_placed_alike(fit):
     np.testing.assert_array_equal(image[0] > 0.5, fitted == 1)
 
 
-def test_surroundings_are_zero_after_normalisation():
+def test_surroundings_are_zero_after_normalization():
     pipe = pipeline("pad", normalization=Normalization("train-mean-std", mean=(0.5,), std=(0.1,)))
     prepared = pipe.prepare(np.full((10, 10), 0.7, np.float32))
     assert sorted(np.unique(prepared.round(4))) == [0, 2] and (prepared > 1).sum() == 100
 
 
-def test_an_image_that_cannot_be_padded_is_told():
+def test_an_image_that_cannot_be_padded_is_reported():
     with pytest.raises(DataError, match=r"image: the image is 40×10 pixels, more than the 32×24 it is padded to → "):
         pipeline("pad").prepare(noise(40, 10))
 
@@ -101,7 +101,7 @@ def test_things_of_one_size_in_millimetres_have_one_size_for_the_net(fit):
     assert extents == [(16, 12)] * 3
 
 
-def test_a_pixel_size_that_is_not_known_is_told():
+def test_a_pixel_size_that_is_not_known_is_reported():
     with pytest.raises(DataError, match=r"its pixel size is not known, but the model works at 0.5 × 1 mm"):
         pipeline("crop", spacing_mm=(0.5, 1.0)).prepare(noise(9, 9))
 

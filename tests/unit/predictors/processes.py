@@ -77,7 +77,7 @@ def forked(backend: str, model: str, held: list[NetPredictor]) -> list[np.ndarra
     def again() -> np.ndarray:
         return in_a_child(lambda: found(held[0]))[0]
 
-    def anew() -> np.ndarray:
+    def reopened() -> np.ndarray:
         held[0] = pocketseg.load(model, backend=backend, threads=2)
         return found(held[0])
 
@@ -88,7 +88,7 @@ def forked(backend: str, model: str, held: list[NetPredictor]) -> list[np.ndarra
         return found(copies[0])
 
     used = in_a_child(lambda: found(held[0]))
-    return [*used, *used, *in_a_child(again), *in_a_child(anew), *in_a_child(copied)]
+    return [*used, *used, *in_a_child(again), *in_a_child(reopened), *in_a_child(copied)]
 
 
 def while_others_work(held: list[NetPredictor]) -> list[np.ndarray]:

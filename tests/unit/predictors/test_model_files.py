@@ -14,7 +14,7 @@ from pocketseg.errors import ModelFileError, PocketsegError
 from pocketseg.files import sha256_of
 from pocketseg.predictors import load_onnx, load_openvino, load_pseg
 from pocketseg.predictors.onnx_file import BEGIN
-from pocketseg.predictors.pseg import MOST_FILE_BYTES, read_pseg
+from pocketseg.predictors.pseg import MAX_FILE_BYTES, read_pseg
 
 OPENERS = {
     "load_pseg": (load_pseg, ".pseg"),
@@ -95,5 +95,5 @@ def test_no_more_is_read_than_is_looked_at(tmp_path):
     with pytest.raises(ModelFileError, match="is not a packed model"):
         read_pseg(tmp_path / "a.pseg")
     too_large(tmp_path / "b.pseg")
-    with pytest.raises(ModelFileError, match=f"more than {MOST_FILE_BYTES:,} bytes"):
+    with pytest.raises(ModelFileError, match=f"more than {MAX_FILE_BYTES:,} bytes"):
         read_pseg(tmp_path / "b.pseg")

@@ -143,7 +143,7 @@ def test_weights_in_another_file_are_refused(tmp_path):
     ],
     ids=lambda metadata: metadata[:40],
 )
-def test_metadata_that_makes_no_sense_is_told(tmp_path, load, metadata):
+def test_metadata_that_makes_no_sense_is_reported(tmp_path, load, metadata):
     with pytest.raises(ModelFileError, match=r"m\.onnx: .* → "):
         load(write(tmp_path / "m.onnx", metadata=metadata))
 
@@ -159,7 +159,7 @@ def test_a_file_without_a_card_and_one_cut_off(tmp_path, load):
             load(tmp_path / "m.onnx")
 
 
-def test_damage_anywhere_is_told_or_harmless(tmp_path):
+def test_damage_anywhere_is_reported_or_harmless(tmp_path):
     content = write(tmp_path / "m.onnx").read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(2000):

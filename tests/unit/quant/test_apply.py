@@ -67,7 +67,7 @@ def test_calibration_changes_nothing_but_grids():
     assert net(picture(1, 1, 8, 8)).isfinite().all()
 
 
-def test_a_pattern_that_fits_no_layer_is_told_what_there_is():
+def test_a_pattern_that_fits_no_layer_is_reported_what_there_is():
     core = skeleton("thin_unet", 1, 1, width=4, blocks=2)
     with pytest.raises(
         RecipeError,

@@ -20,7 +20,7 @@ from pocketseg.quant import (
     ResidualBinary,
     Ternary,
 )
-from pocketseg.quant.forms import packed_codes, unpacked_codes
+from pocketseg.quant.encodings import packed_codes, unpacked_codes
 from pocketseg.quant.packing import pack, unpack
 
 SPECS = [
@@ -98,7 +98,7 @@ def test_integers_times_scale_are_the_values_bit_for_bit(spec):
 
 
 @each_spec
-def test_quantising_the_values_again_changes_nothing(spec):
+def test_quantizing_the_values_again_changes_nothing(spec):
     x = sample()
     measured = spec.measure(x)
     if isinstance(spec, ResidualBinary):
@@ -175,7 +175,7 @@ def test_codes_survive_packing(spec):
         np.testing.assert_array_equal(unpack(pack(codes, spec.bits), spec.bits, codes.size), codes.reshape(-1))
         return
     packed = packed_codes(spec, codes)
-    bits = 1 if spec.form == "signs" else spec.bits
+    bits = 1 if spec.encoding == "signs" else spec.bits
     assert len(packed) == len(codes) and packed.size == len(codes) * -(-bits * codes[0].numel() // 8)
     assert torch.equal(unpacked_codes(spec, packed, codes), codes)
 
@@ -196,7 +196,7 @@ def test_a_kind_is_what_it_says_of_itself(spec):
         meant = (codes.clamp(grid.lowest, grid.highest) - grid.zero_point) * np.float32(grid.scale)
     elif isinstance(grid, PowersOfTwo):
         codes = spec.quantize(x, state).codes.abs()
-        assert codes.max() <= 2 ** (grid.i + grid.f - 1) and spec.form == "powers"
+        assert codes.max() <= 2 ** (grid.i + grid.f - 1) and spec.encoding == "powers"
         return
     else:
         meant, rest = torch.zeros_like(x), x

@@ -173,7 +173,7 @@ def test_learning_finds_a_better_scale():
         optimizer.zero_grad()
         error().backward()
         optimizer.step()
-    # 0.1902 is the error of the best uniform three-level quantiser of a normal variable.
+    # 0.1902 is the error of the best uniform three-level quantizer of a normal variable.
     assert float(error().detach()) < 0.21 < before
 
 

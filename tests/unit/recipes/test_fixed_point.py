@@ -16,7 +16,7 @@ from pocketseg.recipes.importers.fixed_point import (
     EXPERIMENTS,
     INT_BITS,
     KEYS,
-    MOST_BITS,
+    MAX_BITS,
     experiment,
     from_fixed_point,
     is_fixed_point,
@@ -91,8 +91,8 @@ def test_membranes_have_the_settings_of_the_shipped_recipe():
 @pytest.mark.parametrize(
     ("label", "title", "loss", "schedule", "batch", "size"),
     [
-        ("gm", "grey-matter", {"batch_dice": 1}, "cosine", 16, (200, 200)),
-        ("GMchallenge", "grey-matter", {"batch_dice": 1}, "cosine", 16, (200, 200)),
+        ("gm", "gray-matter", {"batch_dice": 1}, "cosine", 16, (200, 200)),
+        ("GMchallenge", "gray-matter", {"batch_dice": 1}, "cosine", 16, (200, 200)),
         ("em_challenge", "membrane", {"bce": 0.5, "batch_dice": 0.5}, "multi-step", 5, (200, 200)),
         ("NIH", "pancreas", {"batch_dice": 1}, "cosine", 16, (112, 176)),
     ],
@@ -111,7 +111,7 @@ def test_the_experiments_name_beats_a_label_that_was_copied():
     found = converted(dataset="gmchallenge", experiment_name="em_a6_0_w0_2")
     assert found.values["data"]["classes"] == ["membrane"]
     assert [note for note in found.notes if "experiment_name says em" in note]
-    assert converted(dataset="gm", experiment_name="empty").values["data"]["classes"] == ["grey-matter"]
+    assert converted(dataset="gm", experiment_name="empty").values["data"]["classes"] == ["gray-matter"]
 
 
 WIDTHS = {"activation_i_width": 6, "activation_f_width": 0, "weight_i_width": 0, "weight_f_width": 4}
@@ -134,14 +134,14 @@ def test_schemes(quantization, widths, scheme):
 
 
 @pytest.mark.parametrize("quantization", ["Normal", "NORMAL", "XNOR", "none", None])
-def test_what_is_not_quantised(quantization):
+def test_what_is_not_quantized(quantization):
     stage = stage_of(quantization=quantization)
     assert stage.quant is None and stage.name == "float"
     told = notes_of("quantization", quantization=quantization)
     assert bool(told) == (str(quantization).lower() != "normal")
 
 
-def test_a_misspelt_quantisation_is_told_with_the_name_near_to_it():
+def test_a_misspelt_quantization_is_reported_with_the_name_near_to_it():
     (note,) = notes_of("quantization", quantization="FIXD")
     assert "leaves the net in f32" in note and "did you mean fixed?" in note
 
@@ -152,7 +152,7 @@ def test_a_misspelt_quantisation_is_told_with_the_name_near_to_it():
         ("relu", []),
         ("ReLU", []),
         ("tanh", ["activation is tanh, which means relu in the source"]),
-        ("ternaryTanh", ["activation is ternarytanh, which we offer for quantised nets only; relu is used"]),
+        ("ternaryTanh", ["activation is ternarytanh, which we offer for quantized nets only; relu is used"]),
         ("ternarytan", ["activation is 'ternarytan', which means relu in the source; did you mean ternarytanh?"]),
         ("none", ["activation is missing"]),
     ],
@@ -162,7 +162,7 @@ def test_activations(activation, told):
     assert len(notes) == len(told) and all(note.startswith(start) for note, start in zip(notes, told, strict=True))
 
 
-def test_ternary_tanh_of_a_quantised_net():
+def test_ternary_tanh_of_a_quantized_net():
     stage = stage_of(quantization="Ternary", activation="ternaryTanh")
     assert (stage.quant.scheme, stage.quant.activation) == ("w2", "ternary-tanh")
     (note,) = notes_of("activation", quantization="Ternary", activation="ternaryTanh")
@@ -171,13 +171,13 @@ def test_ternary_tanh_of_a_quantised_net():
 
 
 @pytest.mark.parametrize("key", sorted(DEAD))
-def test_dead_keys_are_told_and_change_nothing(key):
+def test_dead_keys_are_reported_and_change_nothing(key):
     with_key = converted(**{key: "none"})
     assert with_key.values == converted().values
     assert [note for note in with_key.notes if note.startswith(key) and "left out" in note]
 
 
-def test_widths_without_use_are_told():
+def test_widths_without_use_are_reported():
     (note,) = notes_of("weight_i_width", quantization="BNN", **WIDTHS)
     assert note.startswith("weight_i_width, weight_f_width, activation_i_width, activation_f_width have no effect")
     (note,) = notes_of(
@@ -304,7 +304,7 @@ def test_integers_that_are_not_offered(bits):
 def test_widths_that_are_taken_are_those_of_our_schemes():
     for bits in INT_BITS:
         stage_of(quantization="INT", weight_i_width=bits, activation_i_width=bits)
-    most = {"weight_i_width": 0, "weight_f_width": MOST_BITS, "activation_i_width": MOST_BITS, "activation_f_width": 0}
+    most = {"weight_i_width": 0, "weight_f_width": MAX_BITS, "activation_i_width": MAX_BITS, "activation_f_width": 0}
     stage_of(quantization="FIXED", **most)
 
 
@@ -352,7 +352,7 @@ def test_the_list_has_all_of_them():
         convert_config(name="em/a6.0w04")
 
 
-def test_the_head_names_what_was_mended(tmp_path):
+def test_the_head_names_what_was_corrected(tmp_path):
     text = convert_config(name="em/a6.0w0.4").text
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert all(len(line) <= 120 for line in head)

@@ -10,7 +10,15 @@ import pytest
 
 from pocketseg.cli.verbs import app
 from pocketseg.errors import RecipeError
-from pocketseg.recipes import form_names, form_text, load_sweep, parse_yaml, recipe_schema, shipped_names, shipped_text
+from pocketseg.recipes import (
+    load_sweep,
+    parse_yaml,
+    preset_names,
+    preset_text,
+    recipe_schema,
+    shipped_names,
+    shipped_text,
+)
 
 VALIDATOR = jsonschema.Draft202012Validator(recipe_schema())
 STAGE = {"name": "float", "net": {"arch": "thin_unet", "width": 8}}
@@ -27,8 +35,8 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_recipe_and_form_is_valid(name: str) -> None:
     assert faults(parse_yaml(shipped_text(name), name)) == []
-    for form in form_names(name):
-        assert faults(parse_yaml(form_text(f"{name}:{form}"), form)) == []
+    for preset in preset_names(name):
+        assert faults(parse_yaml(preset_text(f"{name}:{preset}"), preset)) == []
 
 
 @pytest.mark.whole

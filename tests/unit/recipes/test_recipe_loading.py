@@ -244,7 +244,7 @@ def test_nothing_is_executed(text, tmp_path, monkeypatch):
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_no_yaml_is_told(text):
+def test_what_is_no_yaml_is_reported(text):
     assert yaml_refusal(text).startswith("r.yaml")
 
 
@@ -298,7 +298,7 @@ def test_a_key_of_another_schedule_is_not_proposed():
 
 
 @pytest.mark.parametrize("kind", ["constant", "constant-then-decay"])
-def test_a_key_named_like_a_schedule_is_told_by_its_path(kind):
+def test_a_key_named_like_a_schedule_is_reported_by_its_path(kind):
     values = with_value("stages.0.schedule", {"kind": kind, "constant": 2})
     assert refusal(values)[0].startswith("stages.0.schedule.constant: ")
 
@@ -372,7 +372,7 @@ BAD_VALUES = [
 @pytest.mark.whole
 @pytest.mark.row("P09")
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=lambda x: repr(x)[:30])
-def test_impossible_values_are_told_by_their_key(key, value):
+def test_impossible_values_are_reported_by_their_key(key, value):
     problems = refusal(with_value(key, value))
     section = key.split(".")[0]
     # Where two keys contradict each other, the section that holds both is named.
@@ -399,7 +399,7 @@ def test_the_last_possible_values(key, value):
     load_recipe(values)
 
 
-def test_a_missing_stage_or_net_is_told():
+def test_a_missing_stage_or_net_is_reported():
     assert refusal({}) == ["stages: is missing → add it"]
     assert refusal({"stages": [{}]}) == ["stages.0.name: is missing → add it", "stages.0.net: is missing → add it"]
 
@@ -427,7 +427,7 @@ def test_keys_that_contradict_each_other(change, message):
     assert message in problem
 
 
-def test_several_faults_are_told_at_once():
+def test_several_faults_are_reported_at_once():
     values = with_value("stages.0.optimizer.lr", -1) | {"dta": 1, "split": {"test": 2}, "seed": "x"}
     values["stages"].append({"name": "b", "net": NET, "epochs": -1})
     keys = {problem.split(": ")[0] for problem in refusal(values, ["stages.7.epochs=1", "nonsense"])}
@@ -541,7 +541,7 @@ def test_the_check_of_stages_stands_what_is_none(values):
     assert refusal(values, check_stage=check_stage)
 
 
-# --- steps of a quantisation --------------------------------------------------------------------------------
+# --- steps of a quantization --------------------------------------------------------------------------------
 
 
 def test_a_list_of_schemes_is_a_chain_of_stages():
@@ -559,7 +559,7 @@ def test_a_list_of_schemes_is_a_chain_of_stages():
     assert load_recipe(parse_yaml(dump_recipe(recipe), "")) == recipe
 
 
-def test_faults_in_a_list_of_schemes_are_told():
+def test_faults_in_a_list_of_schemes_are_reported():
     low = {"name": "low", "net": NET, "quant": [{"scheme": "w4"}, {"scheme": "w44"}, {"sceme": "w4"}]}
     problems = refusal({"stages": [low]}, check_stage=check_stage)
     assert any(p.startswith("stages.1.quant.scheme: 'w44'") for p in problems)
@@ -621,6 +621,6 @@ def test_stages_are_not_looked_at_for_the_data():
 
 
 @pytest.mark.parametrize("override", ["dta.size=[1,1]", "data.sise=[1,1]", "data.size"])
-def test_a_wrong_key_is_told_for_the_data_too(override):
+def test_a_wrong_key_is_reported_for_the_data_too(override):
     with pytest.raises(RecipeError, match=r"is not a key of a recipe → did you mean|KEY=VALUE"):
         load_data_recipe("thin-unet", [override])

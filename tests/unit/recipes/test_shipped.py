@@ -7,7 +7,7 @@ import pytest
 from pocketseg.cli.recipes import listed
 from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.nets import parameter_count, skeleton
-from pocketseg.recipes import dump_recipe, form_names, load_sweep, shipped_names, shipped_text
+from pocketseg.recipes import dump_recipe, load_sweep, preset_names, shipped_names, shipped_text
 from pocketseg.recipes.schema import HintsSection
 from pocketseg.training.hints import choose_hints
 from pocketseg.training.optim import rate_factor, should_stop
@@ -21,11 +21,13 @@ PARAMETERS = {
     "fixed-point-grid": [[4_837_249] * 9],
 }
 EVERY_FORM = [
-    name for shipped in shipped_names() for name in (shipped, *(f"{shipped}:{form}" for form in form_names(shipped)))
+    name
+    for shipped in shipped_names()
+    for name in (shipped, *(f"{shipped}:{preset}" for preset in preset_names(shipped)))
 ]
 PIPELINES = [*PARAMETERS, "pocket"]
 # What a fault of the source stood in the way of.
-MENDED = {
+CORRECTED = {
     "vaze2020": {
         "normalize": {"kind": "train-mean-std", "clip": None},
         "stages.0.optimizer.l2_kernel": 5e-4,
@@ -80,14 +82,14 @@ def test_every_form_is_good_and_differs_from_the_recipe(name):
         classes = len(variant.recipe.data.classes)
         for stage in variant.recipe.stages:
             skeleton(stage.net.arch, variant.recipe.data.channels, classes + (classes > 1), **stage.net.options)
-    shipped, _, form = name.partition(":")
+    shipped, _, preset = name.partition(":")
     texts = [[dump_recipe(v.recipe) for v in load_sweep(n, (), check_stage).variants] for n in (shipped, name)]
-    assert not form or texts[0] != texts[1]
+    assert not preset or texts[0] != texts[1]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_has_a_quick_and_a_smoke_form(name):
-    assert {"quick", "smoke"} <= set(form_names(name))
+    assert {"quick", "smoke"} <= set(preset_names(name))
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -96,11 +98,11 @@ def test_a_shipped_recipe_knows_no_files(name):
     assert name == "demo" or (recipe.data.group_csv, recipe.data.images, recipe.data.masks) == (None, None, None)
 
 
-@pytest.mark.parametrize("name", MENDED)
-def test_faults_of_the_source_are_mended_and_named(name):
+@pytest.mark.parametrize("name", CORRECTED)
+def test_faults_of_the_source_are_corrected_and_named(name):
     values = first(name).model_dump(mode="json")
-    assert {key: value_at(values, key) for key in MENDED[name]} == MENDED[name]
-    assert "\n# Mended: " in shipped_text(name)
+    assert {key: value_at(values, key) for key in CORRECTED[name]} == CORRECTED[name]
+    assert "\n# Corrected: " in shipped_text(name)
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -121,7 +123,7 @@ def test_the_list_of_recipes_is_in_columns(capsys):
     assert [line.split()[0] for line in named] == shipped_names()
     begins = {line.index(first(line.split()[0]).description) for line in named}
     assert len(begins) == 1 and max(map(len, lines)) <= 144
-    assert any(line.split() == ["pocket:FORM", "with", "quick,", "smoke"] for line in lines)
+    assert any(line.split() == ["pocket:PRESET", "with", "quick,", "smoke"] for line in lines)
 
 
 # --- settings of the sources ------------------------------------------------------------------------------

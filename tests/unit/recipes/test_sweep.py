@@ -84,7 +84,7 @@ def test_names_are_safe_and_differ(values, names):
     assert [one.name for one in swept({"description": values}).variants] == names
 
 
-def test_keys_with_the_same_end_are_told_apart():
+def test_keys_with_the_same_end_are_distinguished():
     stages = [{"name": name, "net": {"arch": "thin_unet"}} for name in "ab"]
     found = swept({"stages.0.net.width": [8], "stages.1.net.width": [16]}, stages=stages)
     assert found.variants[0].name == "0.net.width=8,1.net.width=16"
@@ -93,14 +93,14 @@ def test_keys_with_the_same_end_are_told_apart():
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
-def test_all_faults_of_all_trials_are_told_with_the_trial():
+def test_all_faults_of_all_trials_are_reported_with_the_trial():
     found = refusal({"stages.0.net.width": [8, -1, 0], "seed": [0, -5]})
     assert any("width=8,seed=-5" in text and "seed" in text for text in found)
     assert any(text.startswith("width=-1,seed=0") and "net.width" in text for text in found)
     assert any(text.startswith("width=0,seed=0") for text in found)
 
 
-def test_what_all_trials_share_is_told_once():
+def test_what_all_trials_share_is_reported_once():
     found = refusal({"seed": [0, 1, 2]}, ["stages.0.epoch=3"])
     assert found == ["stages.0.epoch: is not a key of a recipe → did you mean epochs?"]
 

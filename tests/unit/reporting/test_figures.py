@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pocketseg.reporting import Panel, StageCurves, save_curves, save_examples
-from pocketseg.reporting.overlay import PALETTE, TRUTH_COLOUR, rgb
+from pocketseg.reporting.overlay import PALETTE, REFERENCE_COLOR, rgb
 
 
 def history(epochs: int) -> list[dict[str, float]]:
@@ -29,11 +29,11 @@ def history(epochs: int) -> list[dict[str, float]]:
     ]
 
 
-def panel(title: str = "case 1", shape: tuple[int, ...] = (32, 40), truth: bool = True, classes: int = 1) -> Panel:
+def panel(title: str = "case 1", shape: tuple[int, ...] = (32, 40), reference: bool = True, classes: int = 1) -> Panel:
     image = np.arange(math.prod(shape)).reshape(shape) % 251
     mask = np.zeros(shape[:2], np.uint8)
     mask[4 : shape[0] // 2, 4 : shape[1] // 2] = classes
-    return Panel(title, "Dice 0.90", image, np.roll(mask, 9, axis=1) if truth else None, mask)
+    return Panel(title, "Dice 0.90", image, np.roll(mask, 9, axis=1) if reference else None, mask)
 
 
 def text_chunks(path: Path) -> dict[str, object]:
@@ -42,10 +42,10 @@ def text_chunks(path: Path) -> dict[str, object]:
         return {key: value for key, value in image.info.items() if key != "dpi"}
 
 
-def count(path: Path, colour: str) -> int:
+def count(path: Path, color: str) -> int:
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    return int((np.abs(pixels - rgb(colour)).max(axis=-1) <= 12).sum())
+    return int((np.abs(pixels - rgb(color)).max(axis=-1) <= 12).sum())
 
 
 def test_curves_are_the_same_bytes_again_and_hold_no_date(tmp_path: Path) -> None:
@@ -84,16 +84,16 @@ def test_curves_of_short_and_broken_histories(tmp_path: Path, rows: list[dict[st
         assert image.width > 300 and image.height > 200
 
 
-def test_one_epoch_is_a_dot_in_the_colour_of_its_line(tmp_path: Path) -> None:
+def test_one_epoch_is_a_dot_in_the_color_of_its_line(tmp_path: Path) -> None:
     save_curves(StageCurves("", [{"epoch": 1.0, "lr": 0.5}]), tmp_path / "one.png")
     assert count(tmp_path / "one.png", PALETTE[6]) > 10
 
 
 def test_examples_show_both_contours(tmp_path: Path) -> None:
     save_examples([panel()], tmp_path / "both.png")
-    save_examples([panel(truth=False)], tmp_path / "alone.png")
-    legend = count(tmp_path / "alone.png", TRUTH_COLOUR)
-    assert count(tmp_path / "both.png", TRUTH_COLOUR) > legend + 500
+    save_examples([panel(reference=False)], tmp_path / "alone.png")
+    legend = count(tmp_path / "alone.png", REFERENCE_COLOR)
+    assert count(tmp_path / "both.png", REFERENCE_COLOR) > legend + 500
     assert count(tmp_path / "both.png", PALETTE[0]) > 300 < count(tmp_path / "alone.png", PALETTE[0])
 
 

@@ -15,10 +15,10 @@ from pocketseg.reporting import (
     Chart,
     Code,
     Column,
-    Facts,
     Highlights,
     Interval,
     Notes,
+    Properties,
     Report,
     Section,
     Series,
@@ -45,7 +45,7 @@ CHART = Chart("Curve", "It rises.", Axis("x"), Axis("y"), [Series("one", [(1.0, 
 def report() -> Report:
     items = [
         Highlights([("Dice", "0.84", "of 9")]),
-        Facts("Use", [("Intended use", "research")]),
+        Properties("Use", [("Intended use", "research")]),
         TABLE,
         CHART,
         Notes("Limits", ["One `site` only."]),
@@ -84,7 +84,7 @@ def test_csv_has_two_columns_for_an_interval_and_nothing_for_no_value() -> None:
 
 
 def test_csv_is_a_file_for_each_table_and_chart(tmp_path: Path) -> None:
-    twice = Report("t", "", [Section("s", "S", [TABLE, TABLE, CHART, Facts("Use", [("a", "b")])])])
+    twice = Report("t", "", [Section("s", "S", [TABLE, TABLE, CHART, Properties("Use", [("a", "b")])])])
     write_report(twice, tmp_path / "out", "csv")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["s-curve.csv", "s-models-and-more-2.csv", "s-models-and-more.csv", "s-use.csv"]

@@ -1,4 +1,4 @@
-"""Contours: the right pixels in the right colours, on the raster and as paths."""
+"""Contours: the right pixels in the right colors, on the raster and as paths."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from pocketseg.reporting import enlarge, overlay
 from pocketseg.reporting.outlines import svg_path, trace
-from pocketseg.reporting.overlay import PALETTE, TRUTH_COLOUR, contour_pixels, rgb, stretch
+from pocketseg.reporting.overlay import PALETTE, REFERENCE_COLOR, contour_pixels, rgb, stretch
 
-GREY = np.add.outer(np.arange(20), np.arange(30)).astype(np.float32)
+GRAY = np.add.outer(np.arange(20), np.arange(30)).astype(np.float32)
 
 
 def square(top: int, left: int, side: int, value: int = 1) -> np.ndarray:
-    mask = np.zeros(GREY.shape, np.uint8)
+    mask = np.zeros(GRAY.shape, np.uint8)
     mask[top : top + side, left : left + side] = value
     return mask
 
@@ -27,15 +27,15 @@ def ring(top: int, left: int, side: int) -> np.ndarray:
     return (square(top, left, side) > 0) & ~(square(top + 1, left + 1, side - 2) > 0)
 
 
-def pixels_of(picture: np.ndarray, colour: str) -> np.ndarray:
-    return (picture == rgb(colour)).all(axis=-1)
+def pixels_of(picture: np.ndarray, color: str) -> np.ndarray:
+    return (picture == rgb(color)).all(axis=-1)
 
 
 def test_contour_is_the_rim_of_the_region_and_nothing_else_changes() -> None:
-    picture = overlay(GREY, square(4, 6, 8))
+    picture = overlay(GRAY, square(4, 6, 8))
     assert picture.shape == (20, 30, 3) and picture.dtype == np.uint8
     assert (pixels_of(picture, PALETTE[0]) == ring(4, 6, 8)).all()
-    plain = np.stack([stretch(GREY)] * 3, axis=-1)
+    plain = np.stack([stretch(GRAY)] * 3, axis=-1)
     assert (picture[~ring(4, 6, 8)] == plain[~ring(4, 6, 8)]).all()
 
 
@@ -43,38 +43,38 @@ def test_region_at_the_border_is_closed_there() -> None:
     assert (contour_pixels(square(0, 0, 5)) == ring(0, 0, 5)).all()
 
 
-def test_reference_and_prediction_have_their_own_colours() -> None:
-    picture = overlay(GREY, square(2, 2, 6), square(10, 15, 7))
+def test_reference_and_prediction_have_their_own_colors() -> None:
+    picture = overlay(GRAY, square(2, 2, 6), square(10, 15, 7))
     assert (pixels_of(picture, PALETTE[0]) == ring(2, 2, 6)).all()
-    assert (pixels_of(picture, TRUTH_COLOUR) == ring(10, 15, 7)).all()
+    assert (pixels_of(picture, REFERENCE_COLOR) == ring(10, 15, 7)).all()
 
 
 def test_where_both_run_along_the_same_pixels_both_are_seen() -> None:
-    picture = overlay(GREY, square(3, 3, 12), square(3, 3, 12))
-    mask, truth = pixels_of(picture, PALETTE[0]), pixels_of(picture, TRUTH_COLOUR)
-    assert ((mask | truth) == ring(3, 3, 12)).all()
-    assert min(mask.sum(), truth.sum()) > 0.3 * ring(3, 3, 12).sum()
+    picture = overlay(GRAY, square(3, 3, 12), square(3, 3, 12))
+    mask, reference = pixels_of(picture, PALETTE[0]), pixels_of(picture, REFERENCE_COLOR)
+    assert ((mask | reference) == ring(3, 3, 12)).all()
+    assert min(mask.sum(), reference.sum()) > 0.3 * ring(3, 3, 12).sum()
 
 
-def test_every_class_has_its_colour_and_the_reference_is_dashed() -> None:
+def test_every_class_has_its_color_and_the_reference_is_dashed() -> None:
     mask = square(1, 1, 6) + square(10, 10, 8, 2)
-    truth = square(1, 20, 9, 2)
-    picture = overlay(GREY, mask, truth)
+    reference = square(1, 20, 9, 2)
+    picture = overlay(GRAY, mask, reference)
     assert (pixels_of(picture, PALETTE[0]) == ring(1, 1, 6)).all()
     second = pixels_of(picture, PALETTE[1])
     assert second[ring(10, 10, 8)].all()
     assert 0.3 < second[ring(1, 20, 9)].mean() < 0.7
 
 
-def test_number_of_classes_can_be_told() -> None:
-    """A case that shows one class of three must look like its neighbours."""
-    truth = square(1, 20, 9)
-    alone = overlay(GREY, square(1, 1, 6), truth)
-    among = overlay(GREY, square(1, 1, 6), truth, classes=3)
-    assert pixels_of(alone, TRUTH_COLOUR).any() and not pixels_of(among, TRUTH_COLOUR).any()
+def test_number_of_classes_can_be_reported() -> None:
+    """A case that shows one class of three must look like its neighbors."""
+    reference = square(1, 20, 9)
+    alone = overlay(GRAY, square(1, 1, 6), reference)
+    among = overlay(GRAY, square(1, 1, 6), reference, classes=3)
+    assert pixels_of(alone, REFERENCE_COLOR).any() and not pixels_of(among, REFERENCE_COLOR).any()
 
 
-def test_touching_classes_are_told_apart() -> None:
+def test_touching_classes_are_distinguished() -> None:
     mask = np.ones((6, 6), np.uint8)
     mask[:, 3:] = 2
     edge = contour_pixels(mask)
@@ -82,7 +82,7 @@ def test_touching_classes_are_told_apart() -> None:
 
 
 def test_tint_fills_the_region_only() -> None:
-    black = np.zeros(GREY.shape)
+    black = np.zeros(GRAY.shape)
     picture = overlay(black, square(4, 6, 8), alpha=0.5)
     assert picture[8, 10].tolist() == [round(value / 2) for value in rgb(PALETTE[0])]
     assert not picture[0, 0].any()
@@ -116,8 +116,8 @@ def test_channels(channels: int, shape: tuple[int, ...]) -> None:
 
 
 def test_masks_on_another_grid_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"the truth is \(3, 3\), its image \(20, 30\)"):
-        overlay(GREY, square(1, 1, 3), np.zeros((3, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"the reference is \(3, 3\), its image \(20, 30\)"):
+        overlay(GRAY, square(1, 1, 3), np.zeros((3, 3), np.uint8))
 
 
 def test_enlarge_repeats_pixels_and_leaves_large_images() -> None:

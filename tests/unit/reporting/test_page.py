@@ -22,12 +22,12 @@ from pocketseg.reporting import (
     Code,
     Column,
     Drawing,
-    Facts,
     Gallery,
     Highlights,
     Interval,
     Notes,
     Panel,
+    Properties,
     Rated,
     Report,
     Section,
@@ -43,11 +43,11 @@ from pocketseg.reporting.page import LONGEST_IN_ROW, LONGEST_SIDE, cells, render
 EVIL = "<script>alert(1)</script> \"><img src=x onerror='alert(2)'> {{ 7*7 }} &amp; http://example.org"
 
 
-def panel(title: str = "case 1", shape: tuple[int, ...] = (32, 40), truth: bool = True, label: int = 1) -> Panel:
+def panel(title: str = "case 1", shape: tuple[int, ...] = (32, 40), reference: bool = True, label: int = 1) -> Panel:
     image = np.arange(math.prod(shape)).reshape(shape) % 251
     mask = np.zeros(shape[:2], np.uint8)
     mask[4 : shape[0] // 2, 4 : shape[1] // 2] = label
-    return Panel(title, "Dice 0.90", image, np.roll(mask, 9, axis=1) if truth else None, mask)
+    return Panel(title, "Dice 0.90", image, np.roll(mask, 9, axis=1) if reference else None, mask)
 
 
 def history(epochs: int = 4) -> list[dict[str, float]]:
@@ -85,9 +85,12 @@ def report(**sections: list) -> Report:
         "a note",
     )
     every = {
-        "card": [Highlights([("Dice", "0.84", "95 % 0.81 to 0.87")]), Facts("Use", [("Intended use", "research")])],
+        "card": [
+            Highlights([("Dice", "0.84", "95 % 0.81 to 0.87")]),
+            Properties("Use", [("Intended use", "research")]),
+        ],
         "results": [results, Notes("How to read", ["A miss counts 0."])],
-        "examples": [gallery(panel("worst case", truth=False), panel("second"))],
+        "examples": [gallery(panel("worst case", reference=False), panel("second"))],
         "curves": charts(),
         "net": [Drawing("a net of two layers", png())],
         "reproduce": [Code("Commands", "pocketseg train r.yaml\npocketseg evaluate R\n")],
@@ -202,7 +205,7 @@ def test_any_text_stays_text() -> None:
                 EVIL,
                 [
                     Highlights([(EVIL, EVIL, EVIL)]),
-                    Facts(EVIL, [(EVIL, EVIL)]),
+                    Properties(EVIL, [(EVIL, EVIL)]),
                     Table(EVIL, [Column(EVIL), Column(EVIL)], [[EVIL, EVIL]], EVIL),
                     Notes(EVIL, [EVIL]),
                     Code(EVIL, EVIL),
@@ -283,18 +286,18 @@ def test_nothing_at_all_is_a_page_too() -> None:
     assert not page.all("section") and not page.all("img") and page.all("main")
 
 
-def test_one_class_has_two_colours_and_several_have_one_each() -> None:
+def test_one_class_has_two_colors_and_several_have_one_each() -> None:
     def strokes(*galleries: Gallery) -> set[tuple[str, str]]:
         page = Page(render(report(examples=list(galleries))))
         paths = [one for one in page.all("path") if len(one.attributes.get("d", "")) > 8]
         return {(one.attributes["class"], one.attributes["stroke"]) for one in paths if "stroke" in one.attributes}
 
-    assert strokes(gallery(panel())) == {("truth", "#56B4E9"), ("prediction", "#E69F00")}
+    assert strokes(gallery(panel())) == {("reference", "#56B4E9"), ("prediction", "#E69F00")}
     names = ("wall", "lumen")
     assert strokes(gallery(panel(label=2), panel(label=1), names=names)) == {
-        ("truth dashed", "#E69F00"),
+        ("reference dashed", "#E69F00"),
         ("prediction", "#E69F00"),
-        ("truth dashed", "#56B4E9"),
+        ("reference dashed", "#56B4E9"),
         ("prediction", "#56B4E9"),
     }
     assert "lumen" in Page(render(report(examples=[gallery(panel(), names=names)]))).all("main")[0].text
@@ -320,16 +323,16 @@ def test_same_report_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "new/a.html").read_bytes().startswith(b"<!doctype html>")
 
 
-def test_colours_can_be_told_from_the_paper() -> None:
+def test_colors_can_be_told_from_the_paper() -> None:
     """WCAG: 4.5 for text, 3 for lines, in light and dark."""
     [style] = Page(render(report())).all("style")
     light, dark = (dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block)) for block in style.text.split("}")[:2])
-    for colours in (light, dark):
+    for colors in (light, dark):
         for name in ("ink", "quiet", "accent"):
             for ground in ("paper", "card", "soft"):
-                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+                assert contrast(colors[name], colors[ground]) >= 4.5, (name, ground)
         for name in (f"s{number}" for number in range(8)):
-            assert contrast(colours[name], colours["card"]) >= 3, name
+            assert contrast(colors[name], colors["card"]) >= 3, name
 
 
 def contrast(one: str, other: str) -> float:
@@ -338,7 +341,7 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+def luminance(color: str) -> float:
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

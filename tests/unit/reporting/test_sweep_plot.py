@@ -12,8 +12,8 @@ def drawn(tmp_path, points, parameters) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def has(picture, colour: str) -> bool:
-    wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+def has(picture, color: str) -> bool:
+    wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
     return bool((np.abs(picture - wanted).sum(axis=2) < 12).any())
 
 

@@ -24,7 +24,7 @@ def test_what_is_saved_is_read(inspection, tmp_path):
 
 @pytest.mark.parametrize("value", [None, -1, "", "a", [], {}, [1, 1, 1], [[1]], {"a": 1}, 1e400, True])
 def test_any_other_value_is_refused_or_drawn(inspection, tmp_path, value):
-    """Each key of the totals and of a layer in turn: damage is told, and what is accepted can be drawn."""
+    """Each key of the totals and of a layer in turn: damage is reported, and what is accepted can be drawn."""
     (file,) = inspection.save(tmp_path, ("json",))
     whole = json.loads(file.read_text())
     places = [("net", "arch"), ("net",), ("totals",), ("layers",), ("layers", 3)]

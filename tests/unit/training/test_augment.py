@@ -43,8 +43,8 @@ def disc(height, width, y, x, radius):
     return torch.from_numpy(((rows - y) ** 2 + (columns - x) ** 2 < radius**2).astype(np.uint8))
 
 
-def centre(mask):
-    """(y, x) from the centre of the image, in pixels."""
+def center(mask):
+    """(y, x) from the center of the image, in pixels."""
     ys, xs = np.nonzero(mask.numpy())
     return np.array([ys.mean() - (mask.shape[0] - 1) / 2, xs.mean() - (mask.shape[1] - 1) / 2])
 
@@ -144,7 +144,7 @@ def test_a_constant_image_stays_near_its_value(value):
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (50.0, -3.0), (0.01, 900.0)])
-def test_it_means_the_same_after_every_normalisation(scale, offset):
+def test_it_means_the_same_after_every_normalization(scale, offset):
     images, masks = batch()
     expected, _ = apply(images, masks, EVERYTHING)
     out, _ = apply(images * scale + offset, masks, EVERYTHING)
@@ -200,7 +200,7 @@ def test_translation(height, width):
     masks = mask.expand(30, height, width)
     out, moved = apply(masks[:, None].float(), masks, options)
     drawn = draws(options, 30, height, width)
-    offsets = np.array([centre(labels) for labels in moved])
+    offsets = np.array([center(labels) for labels in moved])
     expected = np.array([-d.matrix[::-1, 2] * [height / 2, width / 2] for d in drawn])
     np.testing.assert_allclose(offsets, expected, atol=0.6)
     shares = offsets / [height, width]
@@ -249,7 +249,7 @@ def test_two_is_twice_as_large(options):
     out, moved = apply(mask[:, None].float(), mask, AugmentSection(**options))
     assert moved.sum().item() == pytest.approx(4 * mask.sum().item(), rel=0.03)
     assert (out >= 0.5).sum().item() == pytest.approx(4 * mask.sum().item(), rel=0.03)
-    np.testing.assert_allclose(centre(moved[0]), 0, atol=0.2)
+    np.testing.assert_allclose(center(moved[0]), 0, atol=0.2)
 
 
 def test_scale_and_zoom_are_drawn_from_their_ranges():
@@ -292,14 +292,14 @@ def test_what_is_drawn_without_per_axis_stays_what_it_was():
 
 @pytest.mark.parametrize(("height", "width"), [(60, 60), (60, 90), (90, 60)])
 def test_rotation_without_distortion(height, width):
-    """A disc away from the centre stays a disc, as large and as far away, on images of every shape."""
+    """A disc away from the center stays a disc, as large and as far away, on images of every shape."""
     mask = disc(height, width, (height - 1) / 2, (width - 1) / 2 + 17, 7)
     masks = mask.expand(24, height, width)
     options = AugmentSection(affine=affine(degrees=180), border="zero")
     out, moved = apply(masks[:, None].float(), masks, options)
     angles = []
     for labels in moved:
-        offset = centre(labels)
+        offset = center(labels)
         assert np.hypot(*offset) == pytest.approx(17, abs=0.4)
         assert labels.sum().item() == pytest.approx(mask.sum().item(), rel=0.06)
         ys, xs = np.nonzero(labels.numpy())
@@ -313,7 +313,7 @@ def test_degrees_and_shear_are_bounds():
     half = np.array([30, 20])
 
     def pixels(options):
-        """The linear parts in pixels: undoes the step to normalised coordinates."""
+        """The linear parts in pixels: undoes the step to normalized coordinates."""
         return [d.matrix[:, :2] / half[None, :] * half[:, None] for d in draws(options, 200, 40, 60)]
 
     turned = pixels(AugmentSection(affine=affine(degrees=25)))
@@ -349,7 +349,7 @@ def test_elastic_displacement_in_pixels():
     shift = (out - ramp)[:, :, height // 2, width // 2].numpy()
     assert shift.std(0) == pytest.approx([alpha * height, alpha * width], rel=0.12)
     assert np.abs(shift.mean(0)).max() < 0.3
-    # It is smooth: neighbours move alike.
+    # It is smooth: neighbors move alike.
     steps = np.diff((out - ramp)[:, :, 5:-5, 5:-5].numpy(), axis=3)
     assert np.abs(steps).max() < 0.5
 
@@ -423,8 +423,8 @@ def test_blur(sigma, size):
     found = shade(images, AugmentSection(blur=largest), sigma=sigma)
     for image, blurred in zip(images.numpy(), found, strict=True):
         for plane, result in zip(image, blurred, strict=True):
-            judge = gaussian_filter(plane.astype(np.float64), sigma, mode="nearest", truncate=9 / sigma)
-            np.testing.assert_allclose(result, judge, atol=1e-5)
+            evaluate = gaussian_filter(plane.astype(np.float64), sigma, mode="nearest", truncate=9 / sigma)
+            np.testing.assert_allclose(result, evaluate, atol=1e-5)
 
 
 def test_no_blur_with_sigma_zero():
@@ -440,8 +440,8 @@ def test_each_sample_has_its_own_blur():
         drawn[index].intensity[6] = sigma
     out, _ = augment(images, torch.zeros(2, 20, 28, dtype=torch.uint8), drawn, options)
     for index, sigma in enumerate((0.7, 2.5)):
-        judge = gaussian_filter(images[index].numpy(), (0, sigma, sigma), mode="nearest", truncate=9 / sigma)
-        np.testing.assert_allclose(out[index].numpy(), judge, atol=1e-5)
+        evaluate = gaussian_filter(images[index].numpy(), (0, sigma, sigma), mode="nearest", truncate=9 / sigma)
+        np.testing.assert_allclose(out[index].numpy(), evaluate, atol=1e-5)
 
 
 def test_noise():

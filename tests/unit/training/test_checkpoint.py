@@ -301,7 +301,7 @@ def test_a_rotation_that_fails_is_a_problem_of_the_environment(file, monkeypatch
     assert file.exists()
 
 
-# --- optimisers -------------------------------------------------------------------------------------------
+# --- optimizers -------------------------------------------------------------------------------------------
 
 OPTIMIZERS = {
     "adamw": {"kind": "adamw", "weight_decay": 0.01},
@@ -348,7 +348,7 @@ def test_training_goes_on_to_the_last_bit(tmp_path, name, layout):
     assert same(resumed.state_dict(), net.state_dict())
     assert same(pack_optimizer(resumed_optimizer), pack_optimizer(optimizer))
 
-    # The optimiser's state matters: without it the weights differ. (SGD without momentum has none.)
+    # The optimizer's state matters: without it the weights differ. (SGD without momentum has none.)
     lost, lost_optimizer = fresh(options, layout)
     lost.load_state_dict(half.state_dict())
     train(lost, lost_optimizer, range(3, 6), layout)

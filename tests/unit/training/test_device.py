@@ -129,6 +129,6 @@ def test_what_accelerate_is_asked_for(gpus, opened, name, call):
 
 
 def test_hardware_fits_in_json():
-    facts = hardware(CPU)
-    assert facts["device"] == "cpu" and facts["threads"] == torch.get_num_threads() and facts["cores"] >= 1
-    assert json.loads(json.dumps(facts)) == facts
+    metadata = hardware(CPU)
+    assert metadata["device"] == "cpu" and metadata["threads"] == torch.get_num_threads() and metadata["cores"] >= 1
+    assert json.loads(json.dumps(metadata)) == metadata

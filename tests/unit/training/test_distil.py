@@ -24,7 +24,7 @@ def probabilities(z: np.ndarray) -> np.ndarray:
 
 
 def on_rim(mask: np.ndarray, y: int, x: int) -> bool:
-    """Whether a 4-neighbour has another class."""
+    """Whether a 4-neighbor has another class."""
     return any(
         0 <= y + dy < mask.shape[0] and 0 <= x + dx < mask.shape[1] and mask[y + dy, x + dx] != mask[y, x]
         for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))

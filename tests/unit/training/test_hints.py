@@ -5,7 +5,7 @@ import torch
 
 from pocketseg.errors import RecipeError
 from pocketseg.nets import NETS, build, skeleton
-from pocketseg.nets.points import block_output, blocks, place_shapes, tapped
+from pocketseg.nets.taps import block_output, blocks, place_shapes, tapped
 from pocketseg.quant import Scheme, calibrate, quantize_net
 from pocketseg.recipes import load_sweep
 from pocketseg.recipes.loading import shipped_names
@@ -70,7 +70,7 @@ def test_every_net_of_the_recipes_pairs_with_itself_and_with_a_thinner_one(recip
 
 
 @pytest.mark.parametrize("arch", [name for name in NETS if name not in ("resnet50_unet", "densenet121_unet")])
-def test_every_net_of_the_catalogue_pairs_with_a_thin_one(arch):
+def test_every_net_of_the_catalog_pairs_with_a_thin_one(arch):
     core = skeleton(arch, 1, 1)
     hints = chosen({}, {"arch": "thin_unet", "width": 4, "blocks": 5}, {"arch": arch}, (64, 64))
     assert len(hints.each) == len([b for b in blocks(core) if b.level < 5 or (b.part, b.level) == ("encoder", 5)])
@@ -177,7 +177,7 @@ def test_a_student_whose_logits_learn_nothing_shows_them_without_a_gradient():
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "w1a1"])
-def test_a_quantised_student_shows_the_same_places(scheme):
+def test_a_quantized_student_shows_the_same_places(scheme):
     student = student_of({**THIN, "width": 6}, THIN, {"layers": "convs"}, {"scheme": scheme})
     logits, maps = student(torch.rand(2, 1, 32, 32))
     assert len(maps) == 10 and all(m.shape[1] == 8 for m in maps)

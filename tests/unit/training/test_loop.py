@@ -51,7 +51,7 @@ FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
 
 class Witness:
-    """A listener that writes everything down, and asks to stop after the steps it is told."""
+    """A listener that writes everything down, and asks to stop after the steps it is reported."""
 
     def __init__(self, stop_after: int = 0) -> None:
         self.stop = StopRequest()
@@ -233,14 +233,14 @@ def one_step(start, name: str, **options) -> torch.Tensor:
 
 
 def test_one_step_by_hand(start):
-    training = start("judge")
+    training = start("evaluate")
     before = torch.cat([p.detach().reshape(-1) for p in training.model.net.parameters()]).clone()
     kernels = torch.cat([torch.full((p.numel(),), p.ndim > 1) for p in training.model.net.parameters()])
     plain = one_step(start, "plain", lr=0.1) - before
     assert plain.norm() > 1e-3
     torch.testing.assert_close(one_step(start, "half", lr=0.05) - before, plain / 2, rtol=1e-3, atol=1e-6)
-    penalised = one_step(start, "l2", lr=0.1, l2_kernel=0.3) - before
-    torch.testing.assert_close(penalised, plain - 0.1 * 2 * 0.3 * before * kernels, rtol=1e-3, atol=1e-6)
+    penalized = one_step(start, "l2", lr=0.1, l2_kernel=0.3) - before
+    torch.testing.assert_close(penalized, plain - 0.1 * 2 * 0.3 * before * kernels, rtol=1e-3, atol=1e-6)
     clipped = one_step(start, "clip", lr=0.1, clip_norm=1e-3) - before
     torch.testing.assert_close(clipped, plain * (1e-4 / plain.norm()), rtol=1e-2, atol=1e-7)
 
@@ -267,27 +267,27 @@ def test_augmentation_depends_on_seed_epoch_and_position(start):
 
 
 @pytest.mark.parametrize("classes", [1, 3])
-def test_validation_agrees_with_a_slow_judge(start, classes):
+def test_validation_agrees_with_a_slow_evaluate(start, classes):
     training = start(classes=classes, epochs=4, optimizer={"lr": 0.02})
     run(training)
     found = training.validate()
     predictor = training.model.predictor()
     expected = []
     for case in training.validation:
-        truth = training.train.cases.mask(case)
+        reference = training.train.cases.mask(case)
         probability = predictor.predict(training.train.cases.image(case))
         mask = predictor.mask(training.train.cases.image(case))
         dices, ious = [], []
         for k in range(1, classes + 1):
-            p, t = mask == k, truth == k
+            p, t = mask == k, reference == k
             empty = not p.any() and not t.any()
             dices.append(1.0 if empty else 2 * (p & t).sum() / (p.sum() + t.sum()))
             ious.append(1.0 if empty else (p & t).sum() / (p | t).sum())
         p = np.concatenate([1 - probability.sum(2, keepdims=True), probability], 2).astype(np.float64)
-        right = np.take_along_axis(p, truth[:, :, None].astype(int), 2)
+        right = np.take_along_axis(p, reference[:, :, None].astype(int), 2)
         entropy = -np.log(np.clip(right, 1e-6, 1)).mean()
         ratios = [
-            1 - (2 * (p[:, :, k] * (truth == k)).sum() + 1) / (p[:, :, k].sum() + (truth == k).sum() + 1)
+            1 - (2 * (p[:, :, k] * (reference == k)).sum() + 1) / (p[:, :, k].sum() + (reference == k).sum() + 1)
             for k in range(1, classes + 1)
         ]
         expected.append((entropy + np.mean(ratios), np.mean(dices), np.mean(ious)))
@@ -306,10 +306,10 @@ def test_every_part_of_the_loss_trains_and_is_validated(start, classes):
     assert set(parts) < set(rows[0])
     expected = []
     for case in training.validation:
-        truth = torch.from_numpy(training.train.cases.mask(case))[None]
+        reference = torch.from_numpy(training.train.cases.mask(case))[None]
         p = torch.from_numpy(training.model.predictor().predict(training.train.cases.image(case))).movedim(-1, 0)[None]
         logits = torch.logit(p) if classes == 1 else torch.log(torch.cat([1 - p.sum(1, keepdim=True), p], 1))
-        loss, _ = segmentation_loss(logits, truth, training.stage.loss)
+        loss, _ = segmentation_loss(logits, reference, training.stage.loss)
         expected.append(loss.item())
     assert rows[-1]["val_loss"] == pytest.approx(np.mean(expected), rel=1e-4)
 
@@ -323,11 +323,11 @@ def test_empty_masks_in_validation(start, bias, dice):
         head.weight.zero_()
         head.bias.fill_(bias)
     found = training.validate()
-    truth = training.train.cases.mask(training.validation[1])
+    reference = training.train.cases.mask(training.validation[1])
     if dice is None:
-        share = truth.mean()
+        share = reference.mean()
         dice = 2 * share / (1 + share) / 2
-    assert not training.train.cases.mask(training.validation[0]).any() and truth.any()
+    assert not training.train.cases.mask(training.validation[0]).any() and reference.any()
     assert found["val_dice"] == pytest.approx(dice)
     assert math.isfinite(found["val_loss"]) and found["val_loss"] > 1
 
@@ -362,7 +362,7 @@ def test_best_by(start, monkeypatch, best_by, epoch, score):
     )
     training = start(best_by=best_by, epochs=5)
     seen = []
-    monkeypatch.setattr(training.model, "save", lambda path, facts: seen.append((path.name, facts)))
+    monkeypatch.setattr(training.model, "save", lambda path, metadata: seen.append((path.name, metadata)))
     run(training)
     assert (training.position.best_epoch, training.position.best_score) == (epoch, score)
     assert seen[-1] == (

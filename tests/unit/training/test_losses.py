@@ -1,4 +1,4 @@
-"""Losses judged by a slow NumPy version in f64."""
+"""Losses evaluated by a slow NumPy version in f64."""
 
 import numpy as np
 import pytest
@@ -77,15 +77,15 @@ def slow_total_variation(logits):
     return np.mean(sums)
 
 
-def slow_rims(truth):
+def slow_rims(reference):
     """Of one bool image (h, w)."""
-    height, width = truth.shape
-    rims = np.zeros(truth.shape)
+    height, width = reference.shape
+    rims = np.zeros(reference.shape)
     for y in range(height):
         for x in range(width):
             for i, j in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                if 0 <= i < height and 0 <= j < width and truth[i, j] != truth[y, x]:
-                    rims[y, x] = 1 if truth[y, x] else -1
+                if 0 <= i < height and 0 <= j < width and reference[i, j] != reference[y, x]:
+                    rims[y, x] = 1 if reference[y, x] else -1
     return rims
 
 
@@ -176,10 +176,10 @@ def test_batch_dice_is_no_mean_of_dice():
 
 
 @pytest.mark.parametrize("classes", [1, 3])
-def test_the_truth_costs_nothing_and_its_opposite_most(classes):
+def test_the_reference_costs_nothing_and_its_opposite_most(classes):
     _, target = problem(2, classes, seed=3)
-    truth = np.stack([target == k for k in range(classes + 1)], 1)
-    logits = np.where(truth, 40, -40).astype(np.float32)
+    reference = np.stack([target == k for k in range(classes + 1)], 1)
+    logits = np.where(reference, 40, -40).astype(np.float32)
     logits = logits[:, 1:] if classes == 1 else logits
     weights = {"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1}
     good, _ = measured(logits, target, **weights)
@@ -259,15 +259,15 @@ def test_255_classes():
     logits = torch.zeros(1, 256, 2, 2)
     target = torch.full((1, 2, 2), 255, dtype=torch.uint8)
     assert cross_entropy(logits, target.long()).item() == pytest.approx(np.log(256))
-    probability, truth = foreground(logits, target.long())
-    assert probability.shape == truth.shape == (1, 255, 2, 2)
-    assert truth[:, 254].all() and not truth[:, :254].any()
+    probability, reference = foreground(logits, target.long())
+    assert probability.shape == reference.shape == (1, 255, 2, 2)
+    assert reference[:, 254].all() and not reference[:, :254].any()
 
 
 def test_dice_of_known_numbers():
     probability = torch.tensor([[[[0.5, 1.0]]]])
-    truth = torch.tensor([[[[1.0, 1.0]]]])
-    assert dice_loss(probability, truth, (2, 3)).item() == pytest.approx(1 - (2 * 1.5 + 1) / (1.5 + 2 + 1))
+    reference = torch.tensor([[[[1.0, 1.0]]]])
+    assert dice_loss(probability, reference, (2, 3)).item() == pytest.approx(1 - (2 * 1.5 + 1) / (1.5 + 2 + 1))
 
 
 @pytest.mark.parametrize("smoothing", [1e-4, 0.01, 1.0])
@@ -287,7 +287,7 @@ def test_a_part_that_only_adds_does_not_stand_alone(weights):
 
 
 def test_total_variation_of_known_numbers():
-    """One pixel of 1 in a corner differs from two neighbours, in the middle from four; images are averaged."""
+    """One pixel of 1 in a corner differs from two neighbors, in the middle from four; images are averaged."""
     probability = torch.zeros(2, 1, 3, 3)
     probability[0, 0, 0, 0] = probability[1, 0, 1, 1] = 1
     assert total_variation(probability[:1]).item() == pytest.approx(np.sqrt(2))
@@ -323,44 +323,44 @@ def test_rims_of_a_square_and_of_one_that_the_border_cuts_off():
     """
     values = {".": 0, "-": -1, "#": 1, "0": 0}
     expected = np.array([[values[sign] for sign in line.split()] for line in picture.strip().splitlines()])
-    truth = np.zeros((4, 9))
-    truth[1:3, 1:3] = truth[:, 8] = truth[2:, 7] = 1
-    found = object_rims(torch.from_numpy(truth)[None, None])[0, 0].numpy()
+    reference = np.zeros((4, 9))
+    reference[1:3, 1:3] = reference[:, 8] = reference[2:, 7] = 1
+    found = object_rims(torch.from_numpy(reference)[None, None])[0, 0].numpy()
     assert np.array_equal(found, expected)
-    assert np.array_equal(slow_rims(truth.astype(bool)), expected)
+    assert np.array_equal(slow_rims(reference.astype(bool)), expected)
 
 
-def test_rims_judged_by_scipy():
+def test_rims_evaluated_by_scipy():
     """Dilation − erosion with a cross: the same pixels, without the sign."""
     rng = np.random.default_rng(1)
-    truth = ndimage.binary_opening(rng.random((40, 50)) < 0.7)
+    reference = ndimage.binary_opening(rng.random((40, 50)) < 0.7)
     cross = ndimage.generate_binary_structure(2, 1)
-    gradient = ndimage.grey_dilation(truth.astype(int), footprint=cross, mode="nearest")
-    gradient -= ndimage.grey_erosion(truth.astype(int), footprint=cross, mode="nearest")
-    found = object_rims(torch.from_numpy(truth[None, None].astype(np.float32)))[0, 0].numpy()
-    assert 100 < gradient.sum() < truth.size
-    assert np.array_equal(np.abs(found), gradient) and np.array_equal(found > 0, (gradient == 1) & truth)
+    gradient = ndimage.grey_dilation(reference.astype(int), footprint=cross, mode="nearest")
+    gradient -= ndimage.grey_erosion(reference.astype(int), footprint=cross, mode="nearest")
+    found = object_rims(torch.from_numpy(reference[None, None].astype(np.float32)))[0, 0].numpy()
+    assert 100 < gradient.sum() < reference.size
+    assert np.array_equal(np.abs(found), gradient) and np.array_equal(found > 0, (gradient == 1) & reference)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_no_boundary_in_an_empty_or_full_mask(value):
-    truth = torch.full((2, 1, 6, 6), value)
-    assert not object_rims(truth).any()
+    reference = torch.full((2, 1, 6, 6), value)
+    assert not object_rims(reference).any()
     probability = torch.zeros(2, 1, 6, 6, requires_grad=True)
-    loss = boundary_loss(probability, truth)
+    loss = boundary_loss(probability, reference)
     loss.backward()
     assert loss == 0 and not probability.grad.any()
 
 
 def test_the_boundary_part_wants_sharp_rims():
-    truth = torch.zeros(1, 1, 16, 16)
-    truth[:, :, 4:12, 4:12] = 1
-    inner = int((object_rims(truth) == 1).sum())
-    rims = int(object_rims(truth).abs().sum())
-    exact = boundary_loss(truth, truth).item()
-    assert exact == pytest.approx(-inner / (np.sqrt(rims + truth.sum().item()) + 0.01))
-    blurred = boundary_loss(torch.nn.functional.avg_pool2d(truth, 5, 1, 2), truth).item()
-    assert exact < blurred < 0 < boundary_loss(1 - truth, truth).item()
+    reference = torch.zeros(1, 1, 16, 16)
+    reference[:, :, 4:12, 4:12] = 1
+    inner = int((object_rims(reference) == 1).sum())
+    rims = int(object_rims(reference).abs().sum())
+    exact = boundary_loss(reference, reference).item()
+    assert exact == pytest.approx(-inner / (np.sqrt(rims + reference.sum().item()) + 0.01))
+    blurred = boundary_loss(torch.nn.functional.avg_pool2d(reference, 5, 1, 2), reference).item()
+    assert exact < blurred < 0 < boundary_loss(1 - reference, reference).item()
 
 
 def test_the_boundary_part_sums_over_the_batch():
@@ -376,13 +376,13 @@ def test_the_boundary_part_sums_over_the_batch():
 def test_gradients_agree_with_differences(classes, batch, share):
     rng = np.random.default_rng(6)
     logits = torch.from_numpy(rng.normal(0, 2, (batch, classes, 4, 5))).requires_grad_(True)
-    truth = torch.from_numpy((rng.random((batch, classes, 4, 5)) < 0.4).astype(np.float64))
-    truth = truth * 0 if share == 0.0 else truth
+    reference = torch.from_numpy((rng.random((batch, classes, 4, 5)) < 0.4).astype(np.float64))
+    reference = reference * 0 if share == 0.0 else reference
     losses = [
         lambda x: total_variation(torch.sigmoid(x)),
-        lambda x: boundary_loss(torch.sigmoid(x), truth),
-        lambda x: dice_loss(torch.sigmoid(x), truth, (2, 3), smoothing=1e-4),
-        lambda x: dice_loss(torch.sigmoid(x), truth, (0, 2, 3), smoothing=0.01),
+        lambda x: boundary_loss(torch.sigmoid(x), reference),
+        lambda x: dice_loss(torch.sigmoid(x), reference, (2, 3), smoothing=1e-4),
+        lambda x: dice_loss(torch.sigmoid(x), reference, (0, 2, 3), smoothing=0.01),
     ]
     for loss in losses:
         assert torch.autograd.gradcheck(loss, logits)

@@ -103,7 +103,7 @@ def constant(case, shape):
 KINDS = {
     "hints and soft": {**SOFT, **HINTS, "precision": "f32"},
     "hints alone, bf16": {**PURE, "precision": "bf16"},
-    "quantised, frozen": {
+    "quantized, frozen": {
         **SOFT, "hints": {"layers": "convs", "kind": "cosine"}, "precision": "f32", "freeze": ["encoder.0"],
         "quant": {"scheme": "w4a4"},
     },
@@ -169,7 +169,7 @@ def test_the_validation_hint_is_that_of_the_images_as_the_net_sees_them(start):
         training.student.eval()
         with torch.no_grad():
             _, maps = training.student(images)
-        others = training.objective.teacher.answer(images)[1]
+        others = training.objective.teacher.predict(images)[1]
         hints = training.objective.hints
         wanted.append(
             sum(hint.weight * hint_loss(a, b, "l1").item() for hint, a, b in zip(hints.each, maps, others, strict=True))
@@ -256,7 +256,7 @@ def test_the_labels_loss_looks_at_labelled_images_only(start):
     assert inputs.labelled == [1] and inputs.share == 1
     training.net.eval()
     logits = training.net(inputs.images)
-    answer = training.objective.teacher.answer(inputs.images)[0]
+    answer = training.objective.teacher.predict(inputs.images)[0]
     _, parts = training.objective.loss(logits, [], inputs, training.stage.loss)
     target = inputs.masks[1:2].unsqueeze(1).float()
     bce = torch.nn.functional.binary_cross_entropy_with_logits(logits[1:2], target)

@@ -133,11 +133,11 @@ def test_plateau_takes_negative_scores():
 @given(st.lists(st.integers(0, 5), max_size=40), st.integers(0, 4))
 def test_plateau_counts_like_torch(scores, patience):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    judge = torch.optim.lr_scheduler.ReduceLROnPlateau(
+    evaluate = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=0.5, patience=patience, threshold=0.0, eps=0.0
     )
     for score in scores:
-        judge.step(score)
+        evaluate.step(score)
     schedule = PlateauSchedule(factor=0.5, patience=patience)
     found = rate_factor(schedule, epoch=len(scores), progress=0.3, epochs=99, scores=scores)
     assert found == optimizer.param_groups[0]["lr"]
@@ -167,7 +167,7 @@ def test_it_never_stops_before_min_epochs():
     assert [should_stop(scores[:n], rule) for n in range(7)] == [False] * 5 + [True, True]
 
 
-# --- optimisers -------------------------------------------------------------------------------------------
+# --- optimizers -------------------------------------------------------------------------------------------
 
 
 def small_net() -> nn.Module:
@@ -250,14 +250,14 @@ def test_momentum_is_used(kind):
 
 def test_kernel_l2_is_the_gradient_of_its_penalty():
     strength = 0.37
-    net, judge = small_net(), small_net()
+    net, evaluate = small_net(), small_net()
     x = torch.randn(2, 1, 8, 8)
     optimizer = make_optimizer(net, OptimizerSection())
     net(x).square().mean().backward()
     add_kernel_l2(optimizer, strength)
-    penalty = sum(p.square().sum() for p in judge.parameters() if p.ndim == 4)
-    (judge(x).square().mean() + strength * penalty).backward()
-    for found, expected in zip(net.parameters(), judge.parameters(), strict=True):
+    penalty = sum(p.square().sum() for p in evaluate.parameters() if p.ndim == 4)
+    (evaluate(x).square().mean() + strength * penalty).backward()
+    for found, expected in zip(net.parameters(), evaluate.parameters(), strict=True):
         torch.testing.assert_close(found.grad, expected.grad, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(net.core.head.weight.grad, torch.zeros(1))
 

@@ -215,7 +215,7 @@ def test_mean_and_std_of_all_pixels(discs, tmp_path, channels, fit):
     assert everything != mean
 
 
-def test_the_learned_numbers_normalise(discs):
+def test_the_learned_numbers_normalize(discs):
     cases = discs(4, (30, 40))
     mean, std = learn_mean_std(cases, list(cases), Pipeline((24, 24)))
     pipeline = Pipeline((24, 24), normalization=Normalization("train-mean-std", None, mean, std))

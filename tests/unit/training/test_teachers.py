@@ -49,7 +49,7 @@ def pipeline(normalization: Normalization = LEARNED, *, size=(16, 24), **more) -
         (Normalization("z-score", 1.0), Normalization("z-score", 1.0)),
     ],
 )
-def test_normalisation_is_undone_and_done_anew(ours, theirs):
+def test_normalization_is_undone_and_done_again(ours, theirs):
     image = np.random.default_rng(0).integers(0, 256, (16, 24), np.uint8)
     student, teacher = pipeline(ours), pipeline(theirs)
     check_translation(student, teacher, "teacher")
@@ -58,7 +58,7 @@ def test_normalisation_is_undone_and_done_anew(ours, theirs):
 
 
 @pytest.mark.parametrize(("have", "wanted"), [(1, 3), (3, 1)])
-def test_grey_and_colour(have, wanted):
+def test_gray_and_color(have, wanted):
     shape = (16, 24) if have == 1 else (16, 24, 3)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     several = Normalization("train-mean-std", None, (0.4, 0.3, 0.2), (0.2, 0.3, 0.4))
@@ -127,7 +127,7 @@ def test_a_net_teaches_what_it_predicts_and_stays_as_it_is():
     image = np.random.default_rng(1).integers(0, 256, (40, 30), np.uint8)
     student = pipeline(Normalization("unit-range"), size=(24, 24))
     asked = NetTeacher(teacher, student, CPU, "f32", ["deepest", "encoder.0"])
-    logits, maps = asked.answer(torch.from_numpy(student.prepare(image))[None])
+    logits, maps = asked.predict(torch.from_numpy(student.prepare(image))[None])
     wanted = torch_forward(teacher.net)(teacher.pipeline.prepare(image)[None])
     assert wanted.std() > 0.01
     np.testing.assert_allclose(logits.numpy(), wanted, atol=1e-4)
@@ -138,13 +138,13 @@ def test_a_net_teaches_what_it_predicts_and_stays_as_it_is():
 
 def test_a_teacher_of_another_size_answers_on_the_students_grid():
     student = pipeline(size=(32, 32))
-    logits, _ = NetTeacher(model(1, size=(16, 16)), student, CPU, "f32").answer(torch.rand(2, 1, 32, 32))
+    logits, _ = NetTeacher(model(1, size=(16, 16)), student, CPU, "f32").predict(torch.rand(2, 1, 32, 32))
     assert logits.shape == (2, 1, 32, 32)
 
 
 def test_one_layer_may_hint_twice():
     asked = NetTeacher(model(1), pipeline(), CPU, "f32", ["deepest", "encoder.0", "deepest"])
-    _, maps = asked.answer(torch.rand(1, 1, 16, 24))
+    _, maps = asked.predict(torch.rand(1, 1, 16, 24))
     assert len(maps) == 3 and torch.equal(maps[0], maps[2])
 
 
@@ -153,9 +153,9 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(classes):
     models = [model(seed, classes=tuple("ab"[:classes])) for seed in (1, 2)]
     members = [NetTeacher(each, pipeline(classes=tuple("ab"[:classes])), CPU, "f32") for each in models]
     images = torch.rand(2, 1, 16, 24)
-    both = torch.stack([probabilities_of(member.answer(images)[0]) for member in members])
+    both = torch.stack([probabilities_of(member.predict(images)[0]) for member in members])
     assert (both[0] - both[1]).abs().max() > 0.01
-    found = probabilities_of(Ensemble(members).answer(images)[0])
+    found = probabilities_of(Ensemble(members).predict(images)[0])
     torch.testing.assert_close(found, both.mean(0), rtol=0, atol=1e-4)
 
 
@@ -171,7 +171,7 @@ def test_a_foreign_forward_gets_its_own_size():
     student = pipeline(size=(20, 20))
     teacher = OnnxTeacher(NetPredictor(theirs, forward, "a.onnx"), student)
     images = torch.rand(3, 1, 20, 20)
-    torch.testing.assert_close(teacher.answer(images)[0], 2 * images)
+    torch.testing.assert_close(teacher.predict(images)[0], 2 * images)
     assert seen == [(3, 1, 24, 24)]
     with pytest.raises(RecipeError, match="takes tiles of at most 24×24"):
         tiled = Pipeline((20, 20), normalization=LEARNED, multiple=8, fit="tile")
@@ -257,7 +257,7 @@ def test_the_whole_name_comes_before_the_last_part_of_it(tmp_path):
     assert folder.planes(case("one/a"), (6, 8)).max() == pytest.approx(1)
 
 
-def test_faults_of_maps_are_told_together(tmp_path):
+def test_faults_of_maps_are_reported_together(tmp_path):
     store(tmp_path, "high.npy", P * 2)
     store(tmp_path, "flat.npy", P.ravel())
     np.savez(tmp_path / "two.npz", a=P, b=P)

@@ -189,7 +189,7 @@ def thin(**options) -> nn.Module:
         ({"output_width": 8}, ["'layer_12'", "kernel is 3×3×8×4", "has 8×8×3×3"]),
     ],
 )
-def test_another_net_is_told_by_layer_and_both_shapes(ours, words):
+def test_another_net_is_reported_by_layer_and_both_shapes(ours, words):
     net = thin(**ours)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(ModelFileError) as caught:
@@ -318,7 +318,7 @@ def test_one_huge_chunk_of_few_numbers_is_not_unpacked(tmp_path):
     assert "promises more than" in refusal(tmp_path / "net.h5")
 
 
-def test_a_library_that_hangs_or_crashes_is_told(tmp_path, monkeypatch):
+def test_a_library_that_hangs_or_crashes_is_reported(tmp_path, monkeypatch):
     path = write(tmp_path / "net.h5", keras_layers(thin()))
     child = tmp_path / "child.py"
     monkeypatch.setattr(hdf5, "__file__", str(child))

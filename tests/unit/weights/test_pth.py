@@ -251,7 +251,7 @@ def test_other_programs_are_refused(tmp_path, container, body):
 
 
 def test_endless_programs_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(pth, "MOST_INSTRUCTIONS", 1000)
+    monkeypatch.setattr(pth, "MAX_INSTRUCTIONS", 1000)
     assert "more than 1,000 instructions" in refusal(hostile(tmp_path, b"\x80\x02" + b"N" * 2000 + b".", "zip"))
 
 
@@ -299,7 +299,7 @@ def test_a_small_file_cannot_fill_the_memory(save, monkeypatch):
     base = torch.ones(10_000)
     shared = {str(i): base for i in range(50)}
     assert "has tensors of 2,000,000 bytes in a file of" in refusal(save(shared))
-    monkeypatch.setattr(pth, "MOST_TIMES_SHARED", 100)
+    monkeypatch.setattr(pth, "MAX_TIMES_SHARED", 100)
     assert len(read_pth(save(shared))) == 50
 
 

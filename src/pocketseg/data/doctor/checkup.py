@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 
 from pocketseg.data.case import Case, ChannelSource
 from pocketseg.data.cases import Cases
-from pocketseg.data.doctor import pictures, truths
-from pocketseg.data.doctor.facts import Facts
+from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.headers import header_findings
 from pocketseg.data.doctor.likeness import Pair, near_pairs, thumbnail
 from pocketseg.data.doctor.names import case_names, ignored_files
-from pocketseg.data.doctor.quick import quick_findings, twins
+from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.sets import set_findings
+from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
 from pocketseg.pipeline.geometry import resize_labels
 
 # From here on two images are one picture, and their masks must agree.
-SAME_PICTURE, SAME_TRUTH = 0.99, 0.7
+SAME_PICTURE, SAME_REFERENCE = 0.99, 0.7
 # Where more masks than this share reach all four sides, what they show does.
 USUAL = 0.5
-TOLD = {
+MESSAGES = {
     "text": ("{} images seem to have text or calipers drawn into them", "crop or mask them, or look for clean ones"),
-    "marks": ("{} grey images have coloured marks", "look for images without calipers and labels"),
+    "marks": ("{} gray images have colored marks", "look for images without calipers and labels"),
     "saturated": ("{} images are at their brightest value in more than a tenth of their pixels", "export them again"),
     "specks": ("{} masks have objects of a few pixels beside large ones", "clean them; data convert has --min-pixels"),
     "border": ("{} masks reach all four sides of their image", "check them"),
@@ -49,7 +49,7 @@ class Checkup:
         readable: names of the cases that can be read.
         findings: the worst first.
         clusters: names of cases whose images are alike, in clusters of two and more, in the order of the cases.
-        twins: names of cases whose images are equal.
+        duplicates: names of cases whose images are equal.
     """
 
     root: Path
@@ -58,7 +58,7 @@ class Checkup:
     readable: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     clusters: list[list[str]] = field(default_factory=list)
-    twins: list[list[str]] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)
 
     @property
     def errors(self) -> list[Finding]:
@@ -70,7 +70,7 @@ class Checkup:
 
     def groups(self) -> dict[str, str]:
         """A group for every case: what is alike lies in one, and so does what lay in one before."""
-        return {case.name: case.group for case in tied(self.cases, (*self.clusters, *self.twins))}
+        return {case.name: case.group for case in tied(self.cases, (*self.clusters, *self.duplicates))}
 
 
 def checkup(
@@ -87,7 +87,7 @@ def checkup(
     """
     findings = [Finding.of(problem) for problem in problems]
     suspects: dict[str, list[str]] = defaultdict(list)
-    facts: list[Facts] = []
+    statistics: list[CaseStatistics] = []
     looked: list[Case] = []
     thumbnails: list[NDArray[np.float16]] = []
     for done, case in enumerate(cases, start=1):
@@ -97,48 +97,50 @@ def checkup(
             findings += [Finding.of(problem) for problem in error.problems]
         else:
             looked.append(case)
-            facts.append(look.facts)
+            statistics.append(look.statistics)
             thumbnails.append(thumbnail(look.image))
             for code in pictures.suspicions(look.image):
-                suspects[code].append(look.facts.image)
-            for code in truths.suspicions(look.mask):
-                suspects[code].append(look.facts.mask)
+                suspects[code].append(look.statistics.image)
+            for code in references.suspicions(look.mask):
+                suspects[code].append(look.statistics.mask)
         if progress:
             progress(done, len(cases))
-    findings += quick_findings(cases.cases, facts, cases.coding, cases.classes, grouped=cases.grouped)
+    findings += quick_findings(cases.cases, statistics, cases.coding, cases.classes, grouped=cases.grouped)
     findings += [
-        Finding(code, tuple(files), TOLD[code][0].format(len(files)), TOLD[code][1])
+        Finding(code, tuple(files), MESSAGES[code][0].format(len(files)), MESSAGES[code][1])
         for code, files in suspects.items()
-        if code != "border" or len(files) <= USUAL * len(facts)
+        if code != "border" or len(files) <= USUAL * len(statistics)
     ]
-    findings += [*set_findings(cases.cases, facts, grouped=cases.grouped), *header_findings(looked)]
+    findings += [*set_findings(cases.cases, statistics, grouped=cases.grouped), *header_findings(looked)]
     findings += [*case_names(cases.cases), *ignored_files(cases.root)]
     found = Checkup(cases.root, cases.layout, cases.cases, frozenset(case.name for case in looked))
-    found.twins = [[fact.name for fact in same] for same in twins(facts)]
-    pairs = _pairs(looked, facts, thumbnails)
+    found.duplicates = [[each.name for each in same] for same in duplicates(statistics)]
+    pairs = _pairs(looked, statistics, thumbnails)
     place = {case.name: number for number, case in enumerate(looked)}
     ties = [(pair.first, pair.second) for pair in pairs]
-    ties += [(place[names[0]], place[name]) for names in found.twins for name in names[1:]]
+    ties += [(place[names[0]], place[name]) for names in found.duplicates for name in names[1:]]
     found.clusters = [[looked[number].name for number in same] for same in joined(len(looked), ties) if len(same) > 1]
     findings += [*_near(looked, found), *_contradictions(cases, looked, pairs)]
     found.add(findings)
     return found
 
 
-def _pairs(looked: Sequence[Case], facts: Sequence[Facts], thumbnails: Sequence[NDArray[np.float16]]) -> list[Pair]:
+def _pairs(
+    looked: Sequence[Case], statistics: Sequence[CaseStatistics], thumbnails: Sequence[NDArray[np.float16]]
+) -> list[Pair]:
     """Pairs of alike images that are not slices of one volume; of equal images one stands for all, then all pair."""
     first: dict[bytes, int] = {}
-    for number, fact in enumerate(facts):
-        first.setdefault(fact.digest, number)
+    for number, each in enumerate(statistics):
+        first.setdefault(each.digest, number)
     apart = list(first.values())
     found = [
         Pair(apart[pair.first], apart[pair.second], pair.correlation, pair.flip)
         for pair in near_pairs([thumbnails[number] for number in apart])
     ]
     found += [
-        Pair(first[fact.digest], number, 1.0, (False, False))
-        for number, fact in enumerate(facts)
-        if first[fact.digest] != number and not fact.constant
+        Pair(first[each.digest], number, 1.0, (False, False))
+        for number, each in enumerate(statistics)
+        if first[each.digest] != number and not each.constant
     ]
     return [
         pair
@@ -174,7 +176,7 @@ def _contradictions(cases: Cases, looked: Sequence[Case], pairs: Sequence[Pair])
             what = f"are alike (correlation {pair.correlation:.3f}) but are {a.label} and {b.label}"
             yield Finding("contradictory-class", (a.image.where, b.image.where), what, "decide, and drop the other")
         overlap = _overlap(cases, a, b, pair.flip)
-        if overlap < SAME_TRUTH:
+        if overlap < SAME_REFERENCE:
             what = f"are alike (correlation {pair.correlation:.3f}) but their masks overlap by {overlap:.2f} (IoU)"
             yield Finding("contradictory-mask", (a.image.where, b.image.where), what, "look at both masks")
 

@@ -24,12 +24,12 @@ CODES: dict[str, tuple[Level, str]] = {
     "mixed-coding": ("error", "one of the ways may mean something else (an object's number, a void label)"),
     "image-is-mask": ("error", "a net that copies its input would look perfect"),
     "split": ("error", "results of a faulty split are worth nothing"),
-    "split-twin": ("error", "the test part would be known from training"),
+    "split-duplicate": ("error", "the test part would be known from training"),
     "ungrouped": ("warning", "several images of one patient in two parts bias the result upwards"),
     "duplicate": ("warning", "an image that counts twice weighs twice, and leaks where a split tears the two apart"),
-    "near-duplicate": ("warning", "a split that tears them apart flatters the result"),
+    "near-duplicate": ("warning", "a split that tears them apart makes the result too optimistic"),
     "split-leak": ("warning", "the test part is nearly known from training"),
-    "contradictory-mask": ("warning", "the same picture with two truths cannot be learned"),
+    "contradictory-mask": ("warning", "the same picture with two references cannot be learned"),
     "contradictory-class": ("warning", "the same picture in two classes cannot be learned"),
     "mostly-empty": ("warning", "a net may learn to find nothing"),
     "inverted": ("warning", "the net would learn the background"),
@@ -39,12 +39,12 @@ CODES: dict[str, tuple[Level, str]] = {
     "specks": ("warning", "stray pixels ruin surface distances and object counts"),
     "border": ("warning", "masks cut at the border may belong to a larger image"),
     "constant": ("warning", "an image of one value holds nothing to learn"),
-    "saturated": ("warning", "what is cut off at black or white cannot be told apart"),
-    "mixed-channels": ("warning", "colour and grey images differ in more than their content"),
+    "saturated": ("warning", "what is cut off at black or white cannot be distinguished"),
+    "mixed-channels": ("warning", "color and gray images differ in more than their content"),
     "mixed-depth": ("warning", "images of other bit depths have other ranges of values"),
     "few-bits": ("warning", "values fill a small part of their type, so images look nearly black"),
     "wrong-suffix": ("warning", "other programs may read it wrongly or not at all"),
-    "converted-colour": ("warning", "colours were converted, and may look different than in other programs"),
+    "converted-color": ("warning", "colors were converted, and may look different than in other programs"),
     "alpha": ("warning", "transparency is dropped; what it hid becomes visible"),
     "case-names": ("warning", "on other file systems these are one name"),
     "marks": ("warning", "a net may learn marks that are missing in new images"),
@@ -98,5 +98,5 @@ class Finding:
 
     @classmethod
     def of(cls, problem: Problem) -> Finding:
-        """A problem that something else told; a code nobody gave is that of a layout."""
+        """A problem that something else reported; a code nobody gave is that of a layout."""
         return cls(problem.code or "layout", (problem.where,), problem.what, problem.fix)

@@ -18,9 +18,9 @@ from pocketseg.data.volumes.nifti import Nifti
 from pocketseg.files import open_regular
 
 SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib")}
-TOLD = {
+MESSAGES = {
     "wrong-suffix": ("{} files are of another format than their names say", "give them the right suffix"),
-    "converted-colour": ("{} images are stored in printing colours (CMYK), which are converted", "save them as RGB"),
+    "converted-color": ("{} images are stored in printing colors (CMYK), which are converted", "save them as RGB"),
     "alpha": ("{} images are transparent, or masks have an alpha channel, which is dropped", "save them without alpha"),
     "no-geometry": ("{} NIfTI files say neither by sform nor by qform how they lie", "repair their headers"),
     "annotated": ("{} DICOM files say that text is burnt into their pixels", "mask it, or leave them out"),
@@ -43,7 +43,7 @@ def header_findings(cases: Sequence[Case]) -> Iterator[Finding]:
             for code in codes:
                 found[code].append(str(source.path))
     for code, files in found.items():
-        what, fix = TOLD[code]
+        what, fix = MESSAGES[code]
         yield Finding(code, tuple(files), what.format(len(files)), fix)
 
 
@@ -57,10 +57,10 @@ def _of_picture(path: Path, *, is_image: bool) -> Iterator[str]:
                 if path.suffix.lower() not in SUFFIXES_OF[picture.format or ""]:
                     yield "wrong-suffix"
                 if is_image and picture.mode == "CMYK":
-                    yield "converted-colour"
+                    yield "converted-color"
                 if picture.mode in ("RGBA", "LA", "PA") and (not is_image or _see_through(picture)):
                     yield "alpha"
-    except Exception:  # a file that cannot be read is told by reading it
+    except Exception:  # a file that cannot be read is found by reading it
         return
 
 

@@ -1,6 +1,6 @@
 """Near-duplicates: images that stay alike when they are small, found without comparing all with all.
 
-Thumbnails of 32×32 pixels are compared by their correlation. Which pairs are worth comparing is told by hashes: signs
+Thumbnails of 32×32 pixels are compared by their correlation. Which pairs are worth comparing is found by hashes: signs
 of random projections of the lowest frequencies (Charikar 2002), cut at their medians so that every bit halves the set.
 Two images of a correlation of 0.95 agree in a bit nine times in ten, and of the many hashes one is enough.
 """
@@ -22,9 +22,9 @@ SIDE = 32
 ALIKE, MIRRORED = 0.95, 0.98
 FREQUENCIES = 40
 HASHES = 24
-FEWEST_BITS = 10
+MIN_BITS = 10
 # Images that share a hash are compared all with all, up to so many.
-LARGEST_BUCKET = 2000
+MAX_BUCKET = 2000
 FLIPS = ((False, False), (True, False), (False, True), (True, True))
 # Pixels of an image that its thumbnail is made from, at most, a side.
 SAMPLED = 512
@@ -43,13 +43,13 @@ class Pair:
 def thumbnail(image: Pixels) -> NDArray[np.float16]:
     """(1024,) with mean 0 and length 1; zeros for an image of one value."""
     rows, columns = (max(1, side // SAMPLED) for side in image.shape[:2])
-    grey = image[::rows, ::columns].astype(np.float32)
-    if grey.ndim == 3:
-        grey = grey.mean(axis=2)
-    small = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BOX), np.float64).ravel()
+    gray = image[::rows, ::columns].astype(np.float32)
+    if gray.ndim == 3:
+        gray = gray.mean(axis=2)
+    small = np.asarray(Image.fromarray(gray).resize((SIDE, SIDE), Image.Resampling.BOX), np.float64).ravel()
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    return (small / length if length > 1e-6 * max(1.0, float(np.abs(grey).max())) else 0 * small).astype(np.float16)
+    return (small / length if length > 1e-6 * max(1.0, float(np.abs(gray).max())) else 0 * small).astype(np.float16)
 
 
 def near_pairs(thumbnails: Sequence[NDArray[np.float16]]) -> list[Pair]:
@@ -69,19 +69,19 @@ def _candidates(whole: NDArray[np.float16]) -> Iterator[Pair]:
     count = len(whole)
     filled = np.any(whole != 0, axis=1)
     low = _low_frequencies(whole)
-    centre, bits = low[0].mean(axis=0), max(FEWEST_BITS, int(np.ceil(np.log2(count))) + 4)
+    center, bits = low[0].mean(axis=0), max(MIN_BITS, int(np.ceil(np.log2(count))) + 4)
     random = np.random.default_rng(0)
     for _ in range(HASHES):
         projection = random.standard_normal((FREQUENCIES, bits)).astype(np.float32)
-        sums = [(frequencies - centre) @ projection for frequencies in low]
+        sums = [(frequencies - center) @ projection for frequencies in low]
         cut = np.median(sums[0], axis=0)
         keys = np.concatenate([(sum_ > cut) @ (1 << np.arange(bits)) for sum_ in sums])
         order = np.lexsort((np.concatenate([sum_[:, 0] for sum_ in sums]), keys))
         ends = np.flatnonzero(np.diff(keys[order])) + 1
         for bucket in np.split(order, ends):
             members = bucket[filled[bucket % count]]
-            for start in range(0, len(members), LARGEST_BUCKET):
-                yield from _compared(whole, members[start : start + LARGEST_BUCKET])
+            for start in range(0, len(members), MAX_BUCKET):
+                yield from _compared(whole, members[start : start + MAX_BUCKET])
 
 
 def _compared(whole: NDArray[np.float16], members: NDArray[np.intp]) -> Iterator[Pair]:

@@ -1,4 +1,4 @@
-"""A repaired copy of a data set: what can be mended without guessing is, the rest is told."""
+"""A repaired copy of a data set: what can be corrected without guessing is, the rest is reported."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class _Copy:
     def _superfluous(self) -> Iterator[tuple[str, str]]:
         """Cases that equal an earlier one in image, mask and class, where they have files of their own."""
         table = {case.name: case for case in self.cases}
-        for names in self.found.twins:
+        for names in self.found.duplicates:
             kept: list[Case] = []
             for case in (table[name] for name in names if isinstance(table[name].image, FileSource)):
                 mask = self.cases.mask(case)
@@ -124,7 +124,7 @@ class _Copy:
         return any(not self.links.isdisjoint((file, file.parent)) for file in files)
 
     def _case(self, case: Case) -> bool:
-        """Copy one case, mended where that takes no guess; whether it is whole."""
+        """Copy one case, corrected where that takes no guess; whether it is whole."""
         readable = case.name in self.found.readable
         if not all(type(source) is FileSource for source in (case.image, *case.masks)):
             if not readable:
@@ -133,7 +133,7 @@ class _Copy:
                 self._copy(source.files)
             return readable
         try:
-            masks = [self._mended(case, source.path) for source in case.masks]
+            masks = [self._corrected(case, source.path) for source in case.masks]
         except DataError as error:
             self.made.left_out += [(problem.where, problem.what) for problem in error.problems]
             return False
@@ -143,42 +143,42 @@ class _Copy:
             self.made.done.append((case.image.where, "turned as its EXIF says"))
         else:
             self._copy(case.image.files)
-        for source, (mask, told) in zip(case.masks, masks, strict=True):
-            if told:
+        for source, (mask, changes) in zip(case.masks, masks, strict=True):
+            if changes:
                 self._png(source.path, mask * WHITE if self.cases.coding.classes == 1 else mask)
-                self.made.done.append((source.where, told))
+                self.made.done.append((source.where, changes))
             else:
                 self._copy(source.files)
         if case.weights is not None:
             self._copy((case.weights,))
         return True
 
-    def _mended(self, case: Case, path: Path) -> tuple[NDArray[np.uint8], str]:
+    def _corrected(self, case: Case, path: Path) -> tuple[NDArray[np.uint8], str]:
         """A mask as class indices, and what was done to it; nothing where it can be copied.
 
         Raises:
-            DataError: it, or its image, cannot be read, and there is no mending without a guess.
+            DataError: it, or its image, cannot be read, and there is no fixing without a guess.
         """
-        coding, shape, told = self.cases.coding, case.image.image().shape[:2], []
+        coding, shape, changes = self.cases.coding, case.image.image().shape[:2], []
         try:
-            stored = FileSource(path).mask(grey=coding.threshold is not None)
+            stored = FileSource(path).mask(gray=coding.threshold is not None)
             mask = coding.decode(stored, str(path))
             plain = mask * WHITE if coding.classes == 1 else mask
             if stored.dtype != bool and not np.array_equal(stored, plain):
-                told.append("stored as 0 and 255" if coding.classes == 1 else "stored as class indices")
+                changes.append("stored as 0 and 255" if coding.classes == 1 else "stored as class indices")
         except DataError:
-            found = _one_colour(path) if coding.classes == 1 else None
+            found = _one_color(path) if coding.classes == 1 else None
             if found is None:
                 raise
             mask = found
-            told.append("its one colour, or what is not transparent, is the foreground now")
+            changes.append("its one color, or what is not transparent, is the foreground now")
         if mask.shape != shape:
             if mask.shape != shape[::-1]:
                 raise DataError(str(path), "does not have its image's size")
             turn = exif_turn(case.image.path) or Image.Transpose.TRANSPOSE
             mask = np.asarray(Image.fromarray(mask).transpose(turn))
-            told.append("turned to its image")
-        return mask, ", ".join(told)
+            changes.append("turned to its image")
+        return mask, ", ".join(changes)
 
     def _target(self, path: Path, suffix: str | None = None) -> Path:
         """Where a file goes in the copy: as it lies in the data set, or in a folder that is called as its own.
@@ -246,19 +246,19 @@ class _Copy:
         self.made.groups = self.out / name
 
 
-def _one_colour(path: Path) -> NDArray[np.uint8] | None:
-    """The foreground of a mask in one colour on black, or in an alpha channel of two values alone."""
+def _one_color(path: Path) -> NDArray[np.uint8] | None:
+    """The foreground of a mask in one color on black, or in an alpha channel of two values alone."""
     values = stored_pixels(path)
     if values.ndim != 3:
         return None
     if values.shape[2] in (2, 4):
-        alpha, colours = values[:, :, -1], values[:, :, :-1]
-        if set(np.unique(alpha).tolist()) == {0, 255} and (colours == colours[:1, :1]).all():
+        alpha, colors = values[:, :, -1], values[:, :, :-1]
+        if set(np.unique(alpha).tolist()) == {0, 255} and (colors == colors[:1, :1]).all():
             opaque: NDArray[np.uint8] = np.equal(alpha, 255).astype(np.uint8)
             return opaque
         return None
     flat = np.unique(values.reshape(-1, values.shape[2]), axis=0)
     if len(flat) == 2 and not flat[0].any():
-        coloured: NDArray[np.uint8] = np.any(values != 0, axis=2).astype(np.uint8)
-        return coloured
+        colored: NDArray[np.uint8] = np.any(values != 0, axis=2).astype(np.uint8)
+        return colored
     return None

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pocketseg.data.case import Case
-from pocketseg.data.doctor.facts import Facts
 from pocketseg.data.doctor.finding import Finding
+from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.split import PARTS, Split
 
-FEWEST, SMALLEST_SHARE = 10, 0.05
+MIN_PIXELS, MIN_SHARE = 10, 0.05
 # Images of less or more than so many times the usual area stand out, unless they are many.
 TIMES, RARE = 4.0, 0.05
 SPACING_RATIO = 1.5
 
 
-def set_findings(cases: Sequence[Case], facts: Sequence[Facts], *, grouped: bool) -> Iterator[Finding]:
+def set_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], *, grouped: bool) -> Iterator[Finding]:
     """Findings about all cases together."""
     yield from _balance(cases)
-    yield from _sizes(facts)
+    yield from _sizes(statistics)
     yield from _spacing(cases)
     if grouped:
         counts = Counter(case.group for case in cases)
@@ -33,22 +33,22 @@ def set_findings(cases: Sequence[Case], facts: Sequence[Facts], *, grouped: bool
 
 def _balance(cases: Sequence[Case]) -> Iterator[Finding]:
     counts = Counter(case.label for case in cases if case.label)
-    rare = {label: count for label, count in counts.items() if count < max(FEWEST, SMALLEST_SHARE * len(cases))}
+    rare = {label: count for label, count in counts.items() if count < max(MIN_PIXELS, MIN_SHARE * len(cases))}
     if len(counts) > 1 and rare:
-        told = ", ".join(f"{label} {count}" for label, count in counts.most_common())
-        yield Finding("imbalance", tuple(rare), f"classes differ much in size: {told}", "add cases, or use k-fold")
+        described = ", ".join(f"{label} {count}" for label, count in counts.most_common())
+        yield Finding("imbalance", tuple(rare), f"classes differ much in size: {described}", "add cases, or use k-fold")
 
 
-def _sizes(facts: Sequence[Facts]) -> Iterator[Finding]:
-    if not facts:
+def _sizes(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
+    if not statistics:
         return
-    areas = np.array([fact.shape[0] * fact.shape[1] for fact in facts])
+    areas = np.array([each.shape[0] * each.shape[1] for each in statistics])
     usual = float(np.median(areas))
-    odd = [fact for fact, area in zip(facts, areas, strict=True) if not 1 / TIMES <= area / usual <= TIMES]
-    if odd and len(odd) <= RARE * len(facts):
-        sizes = ", ".join("{}×{}".format(*fact.shape) for fact in odd[:3])
+    odd = [each for each, area in zip(statistics, areas, strict=True) if not 1 / TIMES <= area / usual <= TIMES]
+    if odd and len(odd) <= RARE * len(statistics):
+        sizes = ", ".join("{}×{}".format(*each.shape) for each in odd[:3])
         what = f"{len(odd)} images are of an unusual size ({sizes}; usual are {usual:.0f} pixels)"
-        yield Finding("size-outlier", tuple(fact.image for fact in odd), what, "check how they were exported")
+        yield Finding("size-outlier", tuple(each.image for each in odd), what, "check how they were exported")
 
 
 def _spacing(cases: Sequence[Case]) -> Iterator[Finding]:
@@ -67,21 +67,21 @@ def _spacing(cases: Sequence[Case]) -> Iterator[Finding]:
 
 
 def split_findings(
-    split: Split, twins: Sequence[Sequence[str]], clusters: Sequence[Sequence[str]], where: str
+    split: Split, duplicates: Sequence[Sequence[str]], clusters: Sequence[Sequence[str]], where: str
 ) -> Iterator[Finding]:
     """What of equal and of alike images a split puts into several parts.
 
     Args:
         split: which case lies in which part, in each fold.
-        twins: names of cases whose images are equal.
+        duplicates: names of cases whose images are equal.
         clusters: names of cases whose images are alike.
         where: the split, as it is named to the user.
     """
-    for names in twins:
+    for names in duplicates:
         if torn := parts_of(split, names):
             what = f"are the same in every pixel and lie in {' and '.join(torn)} of {where}"
             fix = "put them into one part, or deal by a rule (split.kind holdout or kfold), which keeps them together"
-            yield Finding("split-twin", tuple(names), what, fix)
+            yield Finding("split-duplicate", tuple(names), what, fix)
     leaking = [names for names in clusters if parts_of(split, names)]
     if leaking:
         what = f"{where} tears {len(leaking)} of {len(clusters)} clusters of near-duplicates apart"

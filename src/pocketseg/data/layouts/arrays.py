@@ -19,7 +19,7 @@ from pocketseg.errors import DataError, Problem
 
 NAME = "npz"
 LOOKS_LIKE = "FILE.npz with arrays images, masks (or arr_0, arr_1), or images.npy + masks.npy"
-FACTS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+DESCRIBED: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("names", "Uiu", ()),
     ("groups", "Uiu", ()),
     ("spacing_mm", "f", (2,)),
@@ -37,7 +37,7 @@ def find(root: Path, images: str | None = None, masks: str | None = None) -> Lis
     """Cases of a file `root.npz`, or of two `.npy` files in the folder `root`."""
     if root.suffix == ".npz":
         held = array_names(root)
-        return _with_facts(_pair((root, root), _members(root, held)), root, held)
+        return _with_members(_pair((root, root), _members(root, held)), root, held)
     files = root / (images or "images.npy"), root / (masks or "masks.npy")
     missing = [Problem(str(file), "the file does not exist", "check the name") for file in files if not file.is_file()]
     return Listing(problems=missing) if missing else _pair(files, (None, None))
@@ -54,10 +54,10 @@ def _members(path: Path, names: set[str]) -> tuple[str, str]:
     )
 
 
-def _with_facts(listing: Listing, path: Path, held: set[str]) -> Listing:
+def _with_members(listing: Listing, path: Path, held: set[str]) -> Listing:
     """The cases with the names, groups and pixel sizes that the file holds for them."""
     count = len(listing.cases)
-    for member, kinds, shape in FACTS:
+    for member, kinds, shape in DESCRIBED:
         if not count or member not in held:
             continue
         found = open_array(path, member)

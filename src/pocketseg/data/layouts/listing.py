@@ -20,7 +20,7 @@ IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 
 @dataclass
 class Listing:
-    """Cases found by a layout, and everything that is wrong with them, told together."""
+    """Cases found by a layout, and everything that is wrong with them, reported together."""
 
     cases: list[Case] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """Pancreas-CT as published: one folder of DICOM a patient, `labelNNNN.nii.gz` beside them.
 
-The label is never used to choose what is cut out of an image: `data.fit: crop` takes the centre.
+The label is never used to choose what is cut out of an image: `data.fit: crop` takes the center.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spinal cord grey matter challenge: one volume, masks of four raters; the subject is the group."""
+"""Spinal cord gray matter challenge: one volume, masks of four raters; the subject is the group."""
 
 from __future__ import annotations
 

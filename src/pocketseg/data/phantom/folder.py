@@ -23,7 +23,7 @@ README = """# Synthetic ultrasound
 {cases} pictures of {patients} invented patients with lesion masks, made by `pocketseg phantom`
 (seed {seed}, {size} x {size} pixels of {pixel_mm:.4g} mm). No person was imaged; not for medical use.
 
-- `images/NAME.png`: 8-bit grey
+- `images/NAME.png`: 8-bit gray
 - `masks/NAME.png`: 255 in the lesion, 0 elsewhere; all 0 where the patient has none
 - `patients.csv`: `case,patient`; views of one patient belong on one side of a split
 """

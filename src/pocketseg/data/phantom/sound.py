@@ -17,7 +17,7 @@ BEAM_MM = 0.36  # and across it, at the focus
 BEAM_SLOPE = 0.022
 TGC_LOSS = 0.7  # dB/(cm MHz) that the scanner assumes everywhere
 NOISE_DB = -75.0  # of the electronics, before the gain
-WHITE_DB = 20.0  # where the grey scale ends
+WHITE_DB = 20.0  # where the gray scale ends
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def gain_by_depth(rng: np.random.Generator, grid: Points) -> Field:
 def log_compress(envelope: Field, dynamic_range_db: float) -> Field:
     """0 to 1 for the `dynamic_range_db` decibels below white."""
     level_db: Field = 20 * np.log10(envelope + np.float32(1e-9))
-    grey: Field = np.clip(1 + (level_db - WHITE_DB) / dynamic_range_db, 0, 1)
-    return grey
+    gray: Field = np.clip(1 + (level_db - WHITE_DB) / dynamic_range_db, 0, 1)
+    return gray
 
 
 def to_pixels(field: Field) -> Field:

@@ -29,7 +29,7 @@ class VolumeFile(ABC):
         path: the file, or the folder of a DICOM series.
         files: everything it is stored in.
         grid: where its voxels lie.
-        window: (centre, width) that the file proposes for display.
+        window: (center, width) that the file proposes for display.
         patient: equal for volumes of one patient; it is compared and never shown.
     """
 
@@ -64,8 +64,8 @@ class Scale:
     high: float
 
     def __call__(self, values: Pixels) -> Pixels:
-        shares = (values.astype(np.float32) - np.float32(self.low)) / np.float32(max(self.high - self.low, 1e-30))
-        scaled: Pixels = np.rint(shares.clip(0, 1) * 65535).astype(np.uint16)
+        fractions = (values.astype(np.float32) - np.float32(self.low)) / np.float32(max(self.high - self.low, 1e-30))
+        scaled: Pixels = np.rint(fractions.clip(0, 1) * 65535).astype(np.uint16)
         return scaled
 
 
@@ -95,7 +95,7 @@ def _scale(volume: VolumeFile, values: Pixels, reading: Reading) -> Scale | None
     """To uint16 over the window or the volume's own range; pictures and declared ranges stay as they are."""
     window = volume.window if reading.window == "stored" else reading.window
     if reading.window == "stored" and window is None:
-        raise DataError(str(volume.path), "proposes no window", "set data.window to a centre and a width, or to null")
+        raise DataError(str(volume.path), "proposes no window", "set data.window to a center and a width, or to null")
     if values.ndim > 3 or (window is None and (reading.raw or not volume.measured)):
         return None
     if window is not None:

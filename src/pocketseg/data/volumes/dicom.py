@@ -28,7 +28,7 @@ from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError, PocketsegError, Problem, missing_package
 from pocketseg.files import open_regular
-from pocketseg.memory import LARGEST_VOLUME
+from pocketseg.memory import MAX_VOLUME
 
 Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
@@ -37,10 +37,10 @@ SUFFIXES = (".dcm", ".dicom", ".ima")
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 CHUNK = 2**20
-LARGEST_SIDE = 32_768
+MAX_SIDE = 32_768
 # Distances between slices may differ by this share before one counts as missing.
 EVEN = 0.1
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
+COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Dicom(VolumeFile):
 
 @dataclass(frozen=True, eq=False)
 class DicomPicture(Dicom):
-    """DICOM whose pixels are a picture: colour, or grey of 8 bits."""
+    """DICOM whose pixels are a picture: color, or gray of 8 bits."""
 
     measured = False
 
@@ -116,15 +116,15 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
             raise
         except Exception as error:  # damaged files raise what their parsing raises, with values in the message
             what = f"is not a readable DICOM file ({type(error).__name__})"
-            raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
+            raise memory.explained(error, DataError(str(path), what, "export it again from its source")) from None
     if "SOPClassUID" not in found:
         raise DataError(str(path), "is not a DICOM file (it names no SOP class)", "export it again from its source")
     return found
 
 
-def _most_decoded(path: Path) -> int:
+def _max_decoded(path: Path) -> int:
     """Half of what a file may unpack to, since a data set and its pixels lie in the memory side by side."""
-    return memory.most_decoded(size_of(path)) // 2
+    return memory.max_decoded(size_of(path)) // 2
 
 
 def _refuse_bomb(path: Path, pydicom: Any) -> None:
@@ -136,7 +136,7 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
         meta = pydicom.filereader._read_file_meta_info(file)
         if meta.get("TransferSyntaxUID") != DEFLATED:
             return
-        most = _most_decoded(path)
+        most = _max_decoded(path)
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         pending = file.read(CHUNK)
         while pending and not inflate.eof:
@@ -147,10 +147,10 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
             pending = inflate.unconsumed_tail or file.read(CHUNK)
 
 
-def _damage_told(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
+def _damage_reported(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
     """The same, but values that are none become an error: pydicom converts a value when it is asked for.
 
-    Such errors and warnings cite values, so only the error's kind is told.
+    Such errors and warnings cite values, so only the error's kind is reported.
     """
 
     @wraps(read)
@@ -162,7 +162,7 @@ def _damage_told(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Co
             raise
         except Exception as error:
             what = f"has a damaged header ({type(error).__name__})"
-            raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
+            raise memory.explained(error, DataError(str(path), what, "export it again from its source")) from None
 
     return reading
 
@@ -178,20 +178,20 @@ def _check(path: Path, header: Any) -> None:
     samples = int(header.get("SamplesPerPixel") or 1)
     needed = rows * columns * max(frames, 1) * samples * (int(header.get("BitsAllocated") or 8) // 8 or 1)
     sides = f"{rows}×{columns}×{max(frames, 1)}"
-    if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE) or needed > LARGEST_VOLUME:
+    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE) or needed > MAX_VOLUME:
         raise DataError(str(path), f"declares {sides} pixels", "export it again from its source")
-    if needed > _most_decoded(path):
-        what = f"declares {sides} pixels, {needed:,} bytes, more than {memory.MOST_TIMES // 2} times its size"
+    if needed > _max_decoded(path):
+        what = f"declares {sides} pixels, {needed:,} bytes, more than {memory.MAX_TIMES // 2} times its size"
         raise DataError(str(path), what, "save it uncompressed")
 
 
 def _kind(header: Any) -> str:
-    """The name of a file's SOP class; what stands there in a torn file may be anything, and is not shown."""
+    """The name of a file's SOP class; what stands there in a truncated file may be anything, and is not shown."""
     name = str(header.SOPClassUID.name)
     return "an unknown SOP class" if name == str(header.SOPClassUID) else name
 
 
-@_damage_told
+@_damage_reported
 def _decoded(path: Path) -> Pixels:
     """(frames, h, w) or (frames, h, w, 3): rescaled, palette applied, black at the low end."""
     found = read_dataset(path, pixels=True)
@@ -218,10 +218,10 @@ def _decoded(path: Path) -> Pixels:
             name = syntax.name if syntax is not None else "an unknown transfer syntax"
             what = f"is stored as {name}, which no installed decoder reads ({type(error).__name__})"
             fix = "save it uncompressed, or install a decoder that pydicom can use (for example pyjpegls for JPEG-LS)"
-            raise memory.told(error, DataError(str(path), what, fix)) from None
+            raise memory.explained(error, DataError(str(path), what, fix)) from None
         except Exception as error:
             what = f"the pixels are damaged or cut off ({type(error).__name__})"
-            raise memory.told(error, DataError(str(path), what, "export it again from its source")) from None
+            raise memory.explained(error, DataError(str(path), what, "export it again from its source")) from None
     if values.ndim == (2 if int(found.get("SamplesPerPixel") or 1) == 1 and not _is_palette(found) else 3):
         values = values[None]
     if values.dtype == np.float64:
@@ -255,7 +255,7 @@ def _mirrored(values: Pixels, low: float, high: float) -> Pixels:
     return mirrored.astype(values.dtype if values.dtype.kind != "f" else np.float32)
 
 
-@_damage_told
+@_damage_reported
 def open_dicom(path: Path) -> Dicom:
     """One file: a single image, or several frames."""
     header = read_dataset(path, pixels=False)
@@ -269,13 +269,13 @@ def open_dicom(path: Path) -> Dicom:
     )
 
 
-@_damage_told
+@_damage_reported
 def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
     """The files of one series as a volume, ordered by their place in the patient.
 
     Raises:
         DataError: several series, slices that differ in kind or size, the same place twice, a missing slice; all
-            faulty files are told together.
+            faulty files are reported together.
     """
     headers: dict[Path, Any] = {}
     problems: list[Problem] = []
@@ -308,7 +308,7 @@ def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
 
 
 def _make(header: Any) -> type[Dicom]:
-    picture = header.get("PhotometricInterpretation") in COLOUR or int(header.get("BitsAllocated") or 8) <= 8
+    picture = header.get("PhotometricInterpretation") in COLOR or int(header.get("BitsAllocated") or 8) <= 8
     return DicomPicture if picture else Dicom
 
 
@@ -404,13 +404,13 @@ def _window(header: Any) -> tuple[float, float] | None:
     """The first window of the file, on the values as they are read."""
     if "WindowCenter" not in header or "WindowWidth" not in header or not header.WindowWidth:
         return None
-    centre, width = (
+    center, width = (
         float(value[0]) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
         for value in (header.WindowCenter, header.WindowWidth)
     )
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        centre = sum(_bounds(header)) - centre
-    return (centre, width) if width > 0 else None
+        center = sum(_bounds(header)) - center
+    return (center, width) if width > 0 else None
 
 
 def _patient(header: Any) -> str | None:
@@ -419,7 +419,7 @@ def _patient(header: Any) -> str | None:
 
 
 def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files by series; those that cannot be read stand alone, so that their fault is told later."""
+    """Files by series; those that cannot be read stand alone, so that their fault is reported later."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
@@ -437,7 +437,7 @@ def says_annotated(path: Path) -> bool:
         return False
 
 
-@_damage_told
+@_damage_reported
 def header_text(path: Path, key: str) -> str:
     """A value of the header as text; empty where there is none."""
     return str(read_dataset(path, pixels=False).get(key) or "")

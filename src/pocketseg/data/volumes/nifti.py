@@ -19,7 +19,7 @@ from pocketseg.data.volumes.base import VolumeFile, layers
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError, missing_package
 from pocketseg.files import open_regular, write_atomically
-from pocketseg.memory import LARGEST_VOLUME
+from pocketseg.memory import MAX_VOLUME
 
 SUFFIXES = (".nii", ".nii.gz")
 HEADER_BYTES = 540
@@ -40,10 +40,10 @@ class Nifti(VolumeFile):
             values = proxy.get_unscaled()
         except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error) as error:
             what = f"the volume is damaged or cut off ({error})"
-            raise memory.told(error, DataError(str(self.path), what, "copy it again from its source")) from error
+            raise memory.explained(error, DataError(str(self.path), what, "copy it again from its source")) from error
         values = _scaled(values.reshape(self.grid.shape), proxy.slope, proxy.inter)
         kind = np.dtype(np.float32) if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
-        with np.errstate(over="ignore"):  # what is infinite is told by whoever uses it
+        with np.errstate(over="ignore"):  # what is infinite is found by whoever uses it
             native: Pixels = values.astype(kind, copy=False)
         return native
 
@@ -74,8 +74,8 @@ def _unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
         yield gzip.GzipFile(fileobj=file) if path.name.lower().endswith(".gz") else file
 
 
-def _header(path: Path, *, mended: bool = True) -> tuple[Any, Any]:
-    """The class of image that a file holds, and its header, as it is stored or with zeros mended.
+def _header(path: Path, *, corrected: bool = True) -> tuple[Any, Any]:
+    """The class of image that a file holds, and its header, as it is stored or with zeros corrected.
 
     The extensions behind the header are never read: they may be of any size, and nothing here needs them.
     """
@@ -87,11 +87,11 @@ def _header(path: Path, *, mended: bool = True) -> tuple[Any, Any]:
         for image in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             kind = image.header_class
             if kind.may_contain_header(start):
-                return image, kind.from_fileobj(io.BytesIO(start[: kind.sizeof_hdr]), check=mended)
-    except Exception as error:  # torn headers raise what their parsing raises
+                return image, kind.from_fileobj(io.BytesIO(start[: kind.sizeof_hdr]), check=corrected)
+    except Exception as error:  # truncated headers raise what their parsing raises
         what = f"is not a readable {'gzip' if isinstance(error, gzip.BadGzipFile) else 'NIfTI'} file"
         otherwise = DataError(str(path), f"{what} ({type(error).__name__})", "copy it again from its source")
-        raise memory.told(error, otherwise) from error
+        raise memory.explained(error, otherwise) from error
     raise DataError(str(path), "is not a NIfTI file", "convert it to NIfTI")
 
 
@@ -99,7 +99,7 @@ def open_nifti(path: Path) -> Nifti:
     """The header of a file, checked before any voxel is read.
 
     Raises:
-        DataError: no NIfTI, more than one volume, colour voxels, dimensions that the file cannot hold, voxel sizes of
+        DataError: no NIfTI, more than one volume, color voxels, dimensions that the file cannot hold, voxel sizes of
             zero or below, directions that are not directions, or two that disagree.
     """
     size = size_of(path)
@@ -135,17 +135,17 @@ def _check_size(path: Path, size: int, header: Any, shape: tuple[int, ...], item
         what = f"scales its voxels by numbers that are not finite ({error})"
         raise DataError(str(path), what, "repair the header's scl_slope and scl_inter") from None
     needed = int(begin) + count * (itemsize + (4 if scaled else 0))
-    if needed > LARGEST_VOLUME:
-        what = f"unpacks to {needed:,} bytes, the limit is {LARGEST_VOLUME:,}"
+    if needed > MAX_VOLUME:
+        what = f"unpacks to {needed:,} bytes, the limit is {MAX_VOLUME:,}"
         raise DataError(str(path), what, "cut it into parts")
-    if compressed and needed > memory.most_decoded(size):
-        what = f"unpacks to {needed:,} bytes, {needed // size:,} times its size; the limit is {memory.MOST_TIMES}"
+    if compressed and needed > memory.max_decoded(size):
+        what = f"unpacks to {needed:,} bytes, {needed // size:,} times its size; the limit is {memory.MAX_TIMES}"
         raise DataError(str(path), what, "unpack it with gunzip, or save it with a smaller type of voxels")
 
 
 def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
-    # As it is stored: nibabel mends zeros in silence.
-    declared = np.asarray(_header(path, mended=False)[1]["pixdim"][1:4], np.float64)
+    # As it is stored: nibabel fixes zeros in silence.
+    declared = np.asarray(_header(path, corrected=False)[1]["pixdim"][1:4], np.float64)
     if not np.isfinite(declared).all() or (declared[: int(header["dim"][0])] <= 0).any():
         sizes = ", ".join(f"{size:g}" for size in declared)
         raise DataError(str(path), f"declares voxels of {sizes} mm", "repair the header's pixdim")

@@ -53,7 +53,7 @@ class Segmentation(VolumeFile):
         except Exception as error:
             what = f"cannot be laid over its images ({type(error).__name__})"
             fix = "give the images it was drawn on; segments must not overlap"
-            raise memory.told(error, DataError(str(self.path), what, fix)) from None
+            raise memory.explained(error, DataError(str(self.path), what, fix)) from None
         labels = np.asarray(labels)
         return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16).swapaxes(0, 2)
 
@@ -141,7 +141,7 @@ def write_segmentation(
         )
     except Exception as error:  # highdicom checks what the standard wants of the images
         what = f"images of this kind cannot be segmented in DICOM ({type(error).__name__})"
-        raise memory.told(error, DataError(str(like.path), what, "write nifti or png instead")) from None
+        raise memory.explained(error, DataError(str(like.path), what, "write nifti or png instead")) from None
     content = io.BytesIO()
     made.save_as(content)
     write_atomically(path, content.getvalue())

@@ -43,7 +43,7 @@ class SliceSource:
         flat = plane(values, self.axis, self.index)
         return flat if scale is None else scale(flat)
 
-    def mask(self, *, grey: bool) -> Pixels:
+    def mask(self, *, gray: bool) -> Pixels:
         return plane(canonical_labels(self.volume), self.axis, self.index)
 
 

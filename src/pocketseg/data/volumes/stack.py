@@ -16,7 +16,7 @@ from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError
 from pocketseg.files import open_regular, write_atomically
-from pocketseg.memory import LARGEST_VOLUME
+from pocketseg.memory import MAX_VOLUME
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -34,7 +34,7 @@ class Stack(VolumeFile):
 
 
 def page_count(path: Path) -> int:
-    """Pages of a TIFF file; one for a file that cannot be read, so that its fault is told when it is."""
+    """Pages of a TIFF file; one for a file that cannot be read, so that its fault is reported when it is."""
     try:
         return _pages(path)[0]
     except Exception:  # whatever is wrong, reading it tells
@@ -56,8 +56,8 @@ def open_stack(path: Path) -> Stack:
         pages, (width, height) = _pages(path)
     except Exception as error:  # Pillow raises many kinds of errors on damaged files
         what = f"the TIFF file is damaged or cut off ({error})"
-        raise memory.told(error, DataError(str(path), what, "copy it again from its source")) from error
-    if width * height * pages > LARGEST_VOLUME // 4:
+        raise memory.explained(error, DataError(str(path), what, "copy it again from its source")) from error
+    if width * height * pages > MAX_VOLUME // 4:
         raise DataError(str(path), f"declares {pages} pages of {height}×{width} pixels", "cut it into parts")
     return Stack(path, (path,), Grid((width, height, pages)))
 

@@ -11,26 +11,26 @@ import numpy as np
 from pocketseg.data import Split
 from pocketseg.evaluation import CaseScore, by_size
 from pocketseg.files import sha256_of
-from pocketseg.flows.report.asked import Curves
-from pocketseg.flows.report.judged import Judged
+from pocketseg.flows.report.evaluated import EvaluatedModel
+from pocketseg.flows.report.measurements import Curves
 from pocketseg.recipes import Recipe, StageSection
-from pocketseg.reporting import Facts, Notes
+from pocketseg.reporting import Notes, Properties
 from pocketseg.text import bytes_text
 
 # Below these, a result says little.
 FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10
 # Of the test cases: from here on a single group rules the mean.
 MUCH_OF_ONE = 0.2
-# In Dice and in calibration error: what a reader should be told of.
+# In Dice and in calibration error: what a reader should be informed of.
 GAP, UNSURE = 0.1, 0.05
 RULE = ("kind", "test", "validation", "folds", "seed", "contiguous")
 BLANK = "not stated (recipe key card.{})"
 
 
-def use(recipe: Recipe) -> Facts:
+def use(recipe: Recipe) -> Properties:
     """What only its author knows."""
     card = recipe.card
-    return Facts(
+    return Properties(
         "Use",
         [
             ("Intended use", card.intended_use or BLANK.format("intended_use")),
@@ -44,37 +44,39 @@ def use(recipe: Recipe) -> Facts:
     )
 
 
-def model_facts(model: Judged, rules: str) -> Facts:
+def model_properties(model: EvaluatedModel, rules: str) -> Properties:
     """The net and the rules that make a mask of its answer."""
     data = model.recipe.data
-    net = ", ".join(f"{key} {value}" for key, value in model.facts.get("net", {"arch": model.stage.net.arch}).items())
-    return Facts(
+    net = ", ".join(
+        f"{key} {value}" for key, value in model.metadata.get("net", {"arch": model.stage.net.arch}).items()
+    )
+    return Properties(
         f"Model {model.name}",
         [
             ("Net", f"{net}; {model.precision}"),
             ("Classes", ", ".join(data.classes)),
             ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels > 1)}, {data.fit}"),
             ("From probability to mask", rules),
-            ("Trained from", _start(model.facts)),
-            ("Parameters", f"{model.facts.get('parameters', 0):,}"),
+            ("Trained from", _start(model.metadata)),
+            ("Parameters", f"{model.metadata.get('parameters', 0):,}"),
         ],
     )
 
 
-def _start(facts: Mapping[str, Any]) -> str:
+def _start(metadata: Mapping[str, Any]) -> str:
     """Where weights and knowledge came from, by digest; a path may name a person."""
-    start, teacher = facts.get("start"), facts.get("teacher")
+    start, teacher = metadata.get("start"), metadata.get("teacher")
     said = "random weights" if not start else "other weights" + _digest(start)
     return said + (f", with a teacher{_digest(teacher)}" if teacher else "")
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
-    found = facts.get("sha256")
+def _digest(metadata: Mapping[str, Any]) -> str:
+    found = metadata.get("sha256")
     first = found[0] if isinstance(found, list) and found else found
     return f" (SHA-256 {str(first)[:16]}…)" if first else ""
 
 
-def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
+def data_properties(model: EvaluatedModel, seen: Sequence[Curves]) -> Properties:
     """The data in numbers."""
     stored, split = model.manifest["data"], Split.read(model.run.split_file)
     shapes = np.array([shape for one in seen for shape in one.shapes])
@@ -86,7 +88,7 @@ def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
     unit = {"mm": "mm²", "px": "px"}[model.rows[0].unit]
     areas = [row.reference_pixels * row.pixel_area for row in model.rows if row.reference_pixels]
     objects = f"{np.median(areas):,.0f} {unit} (median), {min(areas):,.0f} to {max(areas):,.0f}" if areas else "none"
-    return Facts(
+    return Properties(
         "Data",
         [
             (
@@ -102,20 +104,20 @@ def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
     )
 
 
-def split_facts(model: Judged) -> Facts:
-    """How the data was dealt, and what of it was judged."""
+def split_properties(model: EvaluatedModel) -> Properties:
+    """How the data was dealt, and what of it was evaluated."""
     recipe, split = model.recipe, Split.read(model.run.split_file)
     fold = split.fold(model.folds[0])
     sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in ("train", "validation", "test"))
     # A split file that was given may say anything else.
     rule = {key: split.rule[key] for key in RULE if split.rule.get(key, False) is not False}
-    return Facts(
+    return Properties(
         "Split",
         [
             ("Rule", ", ".join(f"{key} {value}" for key, value in rule.items()) or "a split file that was given"),
             ("Parts", f"{sizes} cases" + (f" in fold {model.folds[0]}" if len(split.folds) > 1 else "")),
             (
-                "Judged here",
+                "Evaluated here",
                 f"{len(model.cases):,} {model.part} cases of {len({row.group for row in model.rows}):,} groups"
                 + (f", {len(model.folds)} folds together" if len(model.folds) > 1 else ""),
             ),
@@ -124,16 +126,16 @@ def split_facts(model: Judged) -> Facts:
     )
 
 
-def training_facts(model: Judged) -> Facts:
+def training_properties(model: EvaluatedModel) -> Properties:
     """The recipe in short; the whole of it stands further down."""
     recipe, manifest = model.recipe, model.manifest
     machine = manifest["hardware"]
-    return Facts(
+    return Properties(
         "Training",
         [
             *((f"Stage {stage.name}", _stage(stage)) for stage in recipe.stages),
             ("Augmentation", ", ".join(_augmentation(recipe)) or "none"),
-            ("Normalisation", recipe.normalize.kind),
+            ("Normalization", recipe.normalize.kind),
             (
                 "Trained in",
                 f"{manifest['wall_time_s'] / 60:.1f} min on {machine['device']} ({machine['machine']}, "
@@ -155,7 +157,7 @@ def _stage(stage: StageSection) -> str:
         f"from stage {stage.init.stage}" if stage.init and stage.init.stage and not stage.init.run else "",
         "with a teacher" if stage.teacher else "",
         "with hints" if stage.hints else "",
-        f"quantised {stage.quant.scheme}" if stage.quant else "",
+        f"quantized {stage.quant.scheme}" if stage.quant else "",
         f"{stage.epochs} epochs of batches of {stage.batch}",
         f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
         f"loss {parts}" if parts else "no loss of labels",
@@ -167,11 +169,11 @@ def _stage(stage: StageSection) -> str:
 def _augmentation(recipe: Recipe) -> Iterator[str]:
     for name, value in recipe.augment.model_dump(mode="json").items():
         if value and name not in ("border", "copies"):
-            told = " and ".join(map(str, value)) if isinstance(value, list) else value
-            yield name if isinstance(value, dict | bool) else f"{name} {told}"
+            described = " and ".join(map(str, value)) if isinstance(value, list) else value
+            yield name if isinstance(value, dict | bool) else f"{name} {described}"
 
 
-def digests(models: Sequence[Judged]) -> Facts:
+def digests(models: Sequence[EvaluatedModel]) -> Properties:
     """What a reader can hold other files against; what several models share stands once."""
     owners: dict[tuple[str, str], list[str]] = {}
     for model in models:
@@ -182,7 +184,7 @@ def digests(models: Sequence[Judged]) -> Facts:
         ]
         for what, digest in [*run, *model.digests()]:
             owners.setdefault((what, digest), []).append(model.name)
-    return Facts(
+    return Properties(
         "Digests (SHA-256)",
         [
             (what if len(names) == len(models) else f"{what} of {', '.join(names)}", digest)
@@ -191,29 +193,29 @@ def digests(models: Sequence[Judged]) -> Facts:
     )
 
 
-def versions(model: Judged) -> Facts:
+def versions(model: EvaluatedModel) -> Properties:
     found = {
         "pocketseg": model.manifest["pocketseg"],
         "python": model.manifest["python"],
         **model.manifest["libraries"],
     }
-    return Facts("Versions", list(found.items()))
+    return Properties("Versions", list(found.items()))
 
 
-def limits(models: Sequence[Judged], seen: Mapping[str, Sequence[Curves]], stated: Sequence[str]) -> Notes:
+def limits(models: Sequence[EvaluatedModel], seen: Mapping[str, Sequence[Curves]], stated: Sequence[str]) -> Notes:
     """What these results do not tell, found in the results themselves; what the author says comes first."""
     lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models)]
-    told: dict[str, list[str]] = {}
+    described: dict[str, list[str]] = {}
     for model in models:
         for line in _about_model(model, seen.get(model.name, ())):
-            told.setdefault(line, []).append(model.name)
-    for line, names in told.items():
+            described.setdefault(line, []).append(model.name)
+    for line, names in described.items():
         who = "" if len(models) == 1 else "Each model: " if len(names) == len(models) else f"{', '.join(names)}: "
         lines.append(who + line if who else line[0].upper() + line[1:])
     return Notes("Limits", lines)
 
 
-def _about_data(models: Sequence[Judged]) -> Iterator[str]:
+def _about_data(models: Sequence[EvaluatedModel]) -> Iterator[str]:
     model = models[0]
     rows, part = model.rows, model.part
     split = Split.read(model.run.split_file)
@@ -226,27 +228,27 @@ def _about_data(models: Sequence[Judged]) -> Iterator[str]:
     if len({one.manifest["data"]["sha256"] for one in models}) > 1:
         yield "The models were trained on different data: their digests differ."
     if part != "test":
-        yield f"Judged on the {part} part, which was used to choose epochs and rules: the figures flatter."
+        yield f"Evaluated on the {part} part, which chose epochs and rules too: the figures are too optimistic."
     if len(set(split.groups.values())) == len(split.groups):
         yield "Every case is its own group. If several show one patient, the split leaks and intervals are too narrow."
     if single < FEW_CASES or count < FEW_GROUPS:
-        yield f"Few cases were judged ({single} of {count} groups): the intervals are wide and a few cases decide."
+        yield f"Few cases were evaluated ({single} of {count} groups): the intervals are wide and a few cases decide."
     largest = max(set(groups), key=groups.count)
     if count > 1 and groups.count(largest) > MUCH_OF_ONE * len(groups):
-        yield f"One group holds {groups.count(largest) / len(groups):.0%} of the judged cases."
+        yield f"One group holds {groups.count(largest) / len(groups):.0%} of the evaluated cases."
     for name in model.recipe.data.classes:
         positive = sum(row.class_name == name and row.outcome in ("scored", "miss") for row in rows)
         if positive < FEW_PER_CLASS:
-            yield f"The class {name} occurs in {positive} judged cases" + (
+            yield f"The class {name} occurs in {positive} evaluated cases" + (
                 " only." if positive else ": nothing is known."
             )
     if not any(row.outcome in ("false alarm", "true negative") for row in rows):
-        yield "Every judged case has foreground: false alarms on images without any were not measured."
+        yield "Every evaluated case has foreground: false alarms on images without any were not measured."
     if all(row.unit == "px" for row in rows):
         yield "The pixel size is not known: distances are in pixels, and their meaning changes with the image."
 
 
-def _about_model(model: Judged, seen: Sequence[Curves]) -> Iterator[str]:
+def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]:
     split = Split.read(model.run.split_file)
     if len(model.folds) == 1:
         yield f"trained once, with seed {model.recipe.seed}: how much a seed or a split changes is not known."
@@ -283,6 +285,6 @@ def _by_size(rows: Sequence[CaseScore]) -> Iterator[str]:
             )
 
 
-def size_text(model: Judged) -> str:
+def size_text(model: EvaluatedModel) -> str:
     form, count = model.size()
     return f"{bytes_text(count)} ({form})"

@@ -13,7 +13,7 @@ from pocketseg.tables import csv_rows, csv_text
 
 FILE = "case-ids.csv"
 KINDS = ("case", "group", "folder")
-LEAST_DIGITS = {"case": 3, "group": 2, "folder": 1}
+MIN_DIGITS = {"case": 3, "group": 2, "folder": 1}
 
 
 class Pseudonyms:
@@ -43,7 +43,7 @@ class Pseudonyms:
         secrets.SystemRandom().shuffle(new)
         used = [each for (of, _), each in self.ids.items() if of == kind]
         first = 1 + max((int(each.rpartition("-")[2]) for each in used), default=0)
-        digits = max(LEAST_DIGITS[kind], len(str(first + len(new) - 1)))
+        digits = max(MIN_DIGITS[kind], len(str(first + len(new) - 1)))
         self.ids |= {(kind, name): f"{kind}-{first + number:0{digits}}" for number, name in enumerate(new)}
 
     def save(self) -> None:

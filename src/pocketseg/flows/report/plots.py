@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from pocketseg.flows.report.asked import THRESHOLDS, Curves
-from pocketseg.flows.report.judged import Judged
+from pocketseg.flows.report.evaluated import EvaluatedModel
+from pocketseg.flows.report.measurements import THRESHOLDS, Curves
 from pocketseg.flows.report.tables import Measured
 from pocketseg.reporting import Axis, Cell, Chart, Column, Series, Table, histogram, reliability
 
@@ -14,7 +14,7 @@ POSITIVE = ("scored", "miss")
 Seen = Mapping[str, Sequence[Curves]]
 
 
-def histograms(models: Sequence[Judged]) -> list[Chart]:
+def histograms(models: Sequence[EvaluatedModel]) -> list[Chart]:
     """How the Dice of each model is spread over cases with foreground."""
     found = [
         histogram(
@@ -25,7 +25,7 @@ def histograms(models: Sequence[Judged]) -> list[Chart]:
     return [chart for chart in found if chart is not None]
 
 
-def against_size(models: Sequence[Judged]) -> Chart | None:
+def against_size(models: Sequence[EvaluatedModel]) -> Chart | None:
     """Dice of every case against the area of its reference."""
     series = [
         Series(
@@ -82,7 +82,7 @@ def calibration_table(seen: Seen) -> Table:
 
 
 def threshold_chart(seen: Seen, chosen: Mapping[str, float]) -> Chart | None:
-    """Mean Dice against the threshold, on validation where it is chosen; the judged part shows whether it holds."""
+    """Mean Dice against the threshold, on validation where it is chosen; the evaluated part shows whether it holds."""
     series = [
         Series(name if len(seen) > 1 else one.part, list(zip(THRESHOLDS, one.dice, strict=True)))
         for name, curves in seen.items()
@@ -105,5 +105,7 @@ def score_words(one: Measured) -> tuple[str, str, str]:
     """The Dice of a model for the top of the page."""
     dice, interval = one.dice()
     number = "–" if math.isnan(dice) else f"{dice:.3f}"
-    told = "mean of classes" if math.isnan(interval.low) else f"95 % interval {interval.low:.3f} to {interval.high:.3f}"
-    return f"Mean Dice, {one.model.part}", number, told
+    described = (
+        "mean of classes" if math.isnan(interval.low) else f"95 % interval {interval.low:.3f} to {interval.high:.3f}"
+    )
+    return f"Mean Dice, {one.model.part}", number, described

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pocketseg.evaluation import CaseScore, Comparison, Summary, by_size, class_means, compare_scores
 from pocketseg.evaluation.scores import MIXED
-from pocketseg.flows.report.asked import Speed
-from pocketseg.flows.report.judged import Judged
+from pocketseg.flows.report.evaluated import EvaluatedModel
+from pocketseg.flows.report.measurements import Speed
 from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.metrics import seed_spread
 from pocketseg.reporting import Cell, Chart, Column, Interval, Rated, Table, trade_off
@@ -21,9 +21,9 @@ DIFFERENCE = "difference to {}"
 
 @dataclass(frozen=True)
 class Measured:
-    """A judged model with its summaries, its costs, and how it differs from the baseline."""
+    """An evaluated model with its summaries, its costs, and how it differs from the baseline."""
 
-    model: Judged
+    model: EvaluatedModel
     summaries: list[Summary]
     differences: list[Comparison]
     kib: float
@@ -40,7 +40,7 @@ class Measured:
         return (statistics.fmean(known) if known else math.nan), Interval(math.nan, math.nan)
 
 
-def measure(models: Sequence[Judged], baseline: Judged, speed: dict[str, Speed]) -> list[Measured]:
+def measure(models: Sequence[EvaluatedModel], baseline: EvaluatedModel, speed: dict[str, Speed]) -> list[Measured]:
     """Put together what is known of each model.
 
     Raises:
@@ -76,7 +76,7 @@ def model_table(models: Sequence[Measured], baseline: str, runtime: str) -> Tabl
                 Interval(summary.dice_low, summary.dice_high), *_difference(one, summary.class_name)[: 2 * compared],
                 _metric(summary, "hd95"), one.kib, None if one.macs is None else one.macs / 1e6, one.speed.ms,
                 summary.misses, summary.false_alarms, summary.cases, summary.groups,
-                one.model.facts.get("parameters"), one.model.precision, one.form,
+                one.model.metadata.get("parameters"), one.model.precision, one.form,
             ])  # fmt: skip
     note = (
         "Intervals: 95 %, BCa bootstrap over groups. HD95: over cases with foreground; a miss counts the diagonal. "
@@ -162,7 +162,9 @@ def metric_table(models: Sequence[Measured]) -> Table | None:
     return Table("Every metric", columns, rows, "docs/metrics.md has every formula.") if rows else None
 
 
-def file_table(models: Sequence[Judged], speed: dict[tuple[str, str], Speed], runtimes: dict[str, str]) -> Table:
+def file_table(
+    models: Sequence[EvaluatedModel], speed: dict[tuple[str, str], Speed], runtimes: dict[str, str]
+) -> Table:
     """Every form of every model: bytes, and time where something here runs it."""
     columns = [
         Column("model"), Column("form"), Column("bytes"), Column("KiB", 1), Column("runtime"), Column("ms", 1),
@@ -180,12 +182,12 @@ def file_table(models: Sequence[Judged], speed: dict[tuple[str, str], Speed], ru
             rows.append([model.name, form, size, size / 1024, runtime or "–", *time])
     note = (
         "Median time from a decoded image to its mask, one image at a time, on the machine that wrote this report. "
-        "PyTorch runs in f32; quantised models are emulated on integers there, which takes longer than elsewhere."
+        "PyTorch runs in f32; quantized models are emulated on integers there, which takes longer than elsewhere."
     )
     return Table("Files and speed", columns, rows, note)
 
 
-def part_table(model: Judged) -> Table:
+def part_table(model: EvaluatedModel) -> Table:
     """Every fold, stage and part of a run."""
     columns = [
         Column("stage"), Column("fold"), Column("part"), Column("class"), Column("cases"), Column("groups"),
@@ -204,11 +206,11 @@ def part_table(model: Judged) -> Table:
     return Table("Every stage, fold and part", columns, rows, _spread(model))
 
 
-def _spread(model: Judged) -> str:
+def _spread(model: EvaluatedModel) -> str:
     dice = [s.dice for _, stage, s in stage_summaries(model.run) if (stage, s.part) == (model.stage.name, model.part)]
     known = [value for value in dice if not math.isnan(value)]
     if len(model.folds) < 2 or len(model.recipe.data.classes) > 1:
-        return "Best epoch of each stage; a quantised one is judged on integers."
+        return "Best epoch of each stage; a quantized one is evaluated on integers."
     found = seed_spread(known)
     return (
         f"Dice of {model.stage.name} over {found.seeds} folds: mean {found.mean:.3f}, standard deviation "
@@ -216,7 +218,7 @@ def _spread(model: Judged) -> str:
     )
 
 
-def size_table(models: Sequence[Judged]) -> Table | None:
+def size_table(models: Sequence[EvaluatedModel]) -> Table | None:
     """Small, medium and large objects."""
     columns = [
         Column("model"), Column("class"), Column("size"), Column("from", 0), Column("to", 0), Column("unit"),
@@ -234,7 +236,7 @@ def size_table(models: Sequence[Judged]) -> Table | None:
     return Table("By size", columns, rows, note) if rows else None
 
 
-def folder_table(models: Sequence[Judged], names: Pseudonyms) -> Table | None:
+def folder_table(models: Sequence[EvaluatedModel], names: Pseudonyms) -> Table | None:
     """Results by class folder; none where there are no folders."""
     shown = models[0].recipe.card.folders
     columns = [
@@ -256,7 +258,7 @@ def folder_table(models: Sequence[Judged], names: Pseudonyms) -> Table | None:
     return Table("By class folder", columns, rows, note) if rows else None
 
 
-def case_table(models: Sequence[Judged], order: Sequence[str], names: Pseudonyms) -> Table:
+def case_table(models: Sequence[EvaluatedModel], order: Sequence[str], names: Pseudonyms) -> Table:
     """A row for each case and class, worst first; of one model every metric, of several their Dice."""
     first = models[0]
     shown = first.recipe.card.folders

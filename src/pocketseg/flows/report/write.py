@@ -13,17 +13,17 @@ from pocketseg.data import Cases, Split
 from pocketseg.errors import RecipeError, near
 from pocketseg.files import resolved, try_folder, try_output
 from pocketseg.flows.report import card, plots, tables
-from pocketseg.flows.report.asked import (
+from pocketseg.flows.report.evaluated import EvaluatedModel, on_common_cases, read_models
+from pocketseg.flows.report.measurements import (
     RUNTIMES,
-    Asked,
     Curves,
+    LoadedModel,
     common_runtime,
     curves,
     ranked,
     speeds,
     threads,
 )
-from pocketseg.flows.report.judged import Judged, on_common_cases, read_models
 from pocketseg.flows.report.names import FILE, Pseudonyms
 from pocketseg.flows.report.recipe_text import recipe_text
 from pocketseg.reporting import (
@@ -46,7 +46,7 @@ from pocketseg.runs.inspection import totals
 from pocketseg.runs.opening import open_cases
 from pocketseg.training.collapse import CAUSES, collapse
 
-SHOWN, SHOWN_SIDE_BY_SIDE, MOST_SIDE_BY_SIDE = 6, 8, 4
+SHOWN, SHOWN_SIDE_BY_SIDE, MAX_SIDE_BY_SIDE = 6, 8, 4
 Progress = Callable[[int, int], None]
 
 NOTES = [
@@ -72,7 +72,7 @@ def report(
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
-    """Write the report of a finished run, or of several beside each other, on the cases that all were judged on.
+    """Write the report of a finished run, or of several beside each other, on the cases that all were evaluated on.
 
     Of a single run its stages stand beside each other, and the last one is what the page is about. Cases appear under
     ids; the key to them is kept in `case-ids.csv` of the first run.
@@ -82,7 +82,7 @@ def report(
         out: the file, of CSV the folder; default `report.html` (.md, .json; `report/`) in the run, and
             `comparison.html` beside the first run where there are several.
         form: `html`, `markdown`, `json` or `csv`.
-        fold: only this fold; default all that are judged, together.
+        fold: only this fold; default all that are evaluated, together.
         data: where the runs' data lies now, if it was moved.
         baseline: the model that others are held against; default the first.
         pictures: show cases; False leaves every picture of a patient out.
@@ -90,7 +90,7 @@ def report(
         progress: called with (done, of).
 
     Raises:
-        RunError: a run is not there or has not been judged.
+        RunError: a run is not there or has not been evaluated.
         DataError: the runs share no case, or their references differ.
         RecipeError: another key than one of the card, or no such baseline.
     """
@@ -105,14 +105,14 @@ def report(
     path = Path(out) if out is not None else _place(about[-1] if len(found) == 1 else models[0], form, len(found) > 1)
     try_folder(path) if form == "csv" else try_output(path, ending=SUFFIXES[form])
     names = _names(models)
-    asked = _ask(models, data)
+    loaded = _load(models, data)
     steps = _Steps(progress, 2 + 2 * len(about))
-    speed = speeds(list(asked.values()))
+    speed = speeds(list(loaded.values()))
     steps.next()
-    seen = {model.name: _curves(asked[model.name], steps) for model in about}
+    seen = {model.name: _curves(loaded[model.name], steps) for model in about}
     runtime = common_runtime(models, speed)
     measured = tables.measure(models, first, {model.name: speed[model.name, runtime] for model in models})
-    told = (
+    described = (
         f"median time from a decoded image to its mask in {runtime} on this machine "
         f"(threads: {threads()}), one image at a time"
     )
@@ -120,11 +120,11 @@ def report(
     subject = about[-1]
     one_run = len(found) == 1
     sections = [
-        _card(models, about, measured, asked, seen, stated, one_run=one_run),
-        _results(models, first, measured, speed, runtime, told, one_run=one_run),
+        _card(models, about, measured, loaded, seen, stated, one_run=one_run),
+        _results(models, first, measured, speed, runtime, described, one_run=one_run),
         _strata(about, names),
-        *([_examples(about, asked, order, names)] if pictures else []),
-        _behaviour(about, asked, seen),
+        *([_examples(about, loaded, order, names)] if pictures else []),
+        _behavior(about, loaded, seen),
         _training(about if not one_run else models[-1:], one_run=one_run),
         data_check(subject),
         _cases(about, order, names),
@@ -151,12 +151,12 @@ class _Steps:
             self.progress(self.done, self.of)
 
 
-def _place(model: Judged, form: Format, several: bool) -> Path:
+def _place(model: EvaluatedModel, form: Format, several: bool) -> Path:
     folder = model.run.path.parent if several else model.run.path
     return folder / f"{'comparison' if several else 'report'}{SUFFIXES[form]}"
 
 
-def _named(models: Sequence[Judged]) -> list[Judged]:
+def _named(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
     """Models of several runs, called by their runs, with names that no two share."""
     count: Counter[str] = Counter()
     found = []
@@ -167,7 +167,7 @@ def _named(models: Sequence[Judged]) -> list[Judged]:
     return found
 
 
-def _baseline(models: Sequence[Judged], name: str | None) -> Judged:
+def _baseline(models: Sequence[EvaluatedModel], name: str | None) -> EvaluatedModel:
     if name is None:
         return models[0]
     known = {model.name: model for model in models}
@@ -178,7 +178,7 @@ def _baseline(models: Sequence[Judged], name: str | None) -> Judged:
     return known[wanted]
 
 
-def _names(models: Sequence[Judged]) -> Pseudonyms:
+def _names(models: Sequence[EvaluatedModel]) -> Pseudonyms:
     names = Pseudonyms(models[0].run.path / FILE)
     for model in models:
         names.add("case", (row.case for row in model.rows))
@@ -187,33 +187,33 @@ def _names(models: Sequence[Judged]) -> Pseudonyms:
     return names
 
 
-def _ask(models: Sequence[Judged], data: str | Path | None) -> dict[str, Asked]:
+def _load(models: Sequence[EvaluatedModel], data: str | Path | None) -> dict[str, LoadedModel]:
     """The models with their data, which is opened once where it is the same."""
     opened: dict[tuple[str, Any], Cases] = {}
-    asked = {}
+    loaded = {}
     for model in models:
         place = str(data or model.manifest["data"]["path"])
         key = (place, model.recipe.data.model_dump_json())
         if key not in opened:
             opened[key] = open_cases(place, model.recipe.data)
-        asked[model.name] = Asked(model, opened[key])
-    return asked
+        loaded[model.name] = LoadedModel(model, opened[key])
+    return loaded
 
 
-def _curves(asked: Asked, steps: _Steps) -> list[Curves]:
-    """On validation, where thresholds are chosen, and on the part that is judged."""
-    model = asked.model
+def _curves(loaded: LoadedModel, steps: _Steps) -> list[Curves]:
+    """On validation, where thresholds are chosen, and on the part that is evaluated."""
+    model = loaded.model
     fold = model.folds[0]
     validation = Split.read(model.run.split_file).fold(fold).validation
     found = []
     if model.part != "validation" and validation:
-        found.append(curves(asked, "validation", validation, lambda name: fold))
-    found.append(curves(asked, model.part, model.cases, model.fold_of.__getitem__))
+        found.append(curves(loaded, "validation", validation, lambda name: fold))
+    found.append(curves(loaded, model.part, model.cases, model.fold_of.__getitem__))
     steps.next()
     return found
 
 
-def _subtitle(about: Sequence[Judged]) -> str:
+def _subtitle(about: Sequence[EvaluatedModel]) -> str:
     model = about[-1]
     if len(about) > 1:
         return f"{len(about)} models on the same {len(model.cases):,} {model.part} cases"
@@ -222,10 +222,10 @@ def _subtitle(about: Sequence[Judged]) -> str:
 
 
 def _card(
-    models: Sequence[Judged],
-    about: Sequence[Judged],
+    models: Sequence[EvaluatedModel],
+    about: Sequence[EvaluatedModel],
     measured: Sequence[tables.Measured],
-    asked: dict[str, Asked],
+    loaded: dict[str, LoadedModel],
     seen: dict[str, list[Curves]],
     stated: Sequence[str],
     *,
@@ -239,7 +239,11 @@ def _card(
             plots.score_words(one),
             ("Size", f"{one.kib:,.1f} KiB", one.form),
             ("Time per image", f"{one.speed.ms:,.1f} ms", "image to mask, on the machine that wrote this"),
-            ("Judged on", f"{len(subject.cases):,} cases", f"of {len({row.group for row in subject.rows}):,} groups"),
+            (
+                "Evaluated on",
+                f"{len(subject.cases):,} cases",
+                f"of {len({row.group for row in subject.rows}):,} groups",
+            ),
         ]
     else:
         highlights = [
@@ -254,10 +258,10 @@ def _card(
         Highlights(highlights),
         card.use(subject.recipe),
         card.limits(about, seen, stated),
-        *(card.model_facts(model, _rules(asked[model.name])) for model in about),
-        card.data_facts(subject, [one for each in seen.values() for one in each]),
-        card.split_facts(subject),
-        *([card.training_facts(subject)] if one_run else []),
+        *(card.model_properties(model, _rules(loaded[model.name])) for model in about),
+        card.data_properties(subject, [one for each in seen.values() for one in each]),
+        card.split_properties(subject),
+        *([card.training_properties(subject)] if one_run else []),
         card.digests(models if one_run else about),
         card.versions(subject),
     ]
@@ -265,10 +269,10 @@ def _card(
     return Section("card", "Model card", items, lead)
 
 
-def _rules(asked: Asked) -> str:
-    rules = asked.predictor(asked.model.folds[0]).pipeline.postprocess
+def _rules(loaded: LoadedModel) -> str:
+    rules = loaded.predictor(loaded.model.folds[0]).pipeline.postprocess
     said = [
-        f"threshold {rules.threshold:g}" if len(asked.model.recipe.data.classes) == 1 else "the likeliest class",
+        f"threshold {rules.threshold:g}" if len(loaded.model.recipe.data.classes) == 1 else "the likeliest class",
         f"objects whose peak is at least {rules.min_peak:g}" if rules.min_peak else "",
         f"objects of at least {rules.min_pixels} pixels" if rules.min_pixels else "",
         "the largest object only" if rules.keep == "largest" else "",
@@ -278,17 +282,17 @@ def _rules(asked: Asked) -> str:
 
 
 def _results(
-    models: Sequence[Judged],
-    first: Judged,
+    models: Sequence[EvaluatedModel],
+    first: EvaluatedModel,
     measured: Sequence[tables.Measured],
     speed: dict[Any, Any],
     runtime: str,
-    told: str,
+    described: str,
     *,
     one_run: bool,
 ) -> Section:
     items: list[Item | None] = [
-        tables.model_table(measured, first.name, told),
+        tables.model_table(measured, first.name, described),
         *tables.trade_offs(measured, runtime),
         tables.difference_table(measured, first.name),
         tables.metric_table(measured),
@@ -299,28 +303,30 @@ def _results(
     return Section("results", "Results", [item for item in items if item is not None])
 
 
-def _strata(about: Sequence[Judged], names: Pseudonyms) -> Section:
+def _strata(about: Sequence[EvaluatedModel], names: Pseudonyms) -> Section:
     items: list[Item | None] = [tables.size_table(about), tables.folder_table(about, names), plots.against_size(about)]
     return Section("sizes", "By size and folder", [item for item in items if item is not None])
 
 
-def _examples(about: Sequence[Judged], asked: dict[str, Asked], order: Sequence[str], names: Pseudonyms) -> Section:
+def _examples(
+    about: Sequence[EvaluatedModel], loaded: dict[str, LoadedModel], order: Sequence[str], names: Pseudonyms
+) -> Section:
     classes = about[0].recipe.data.classes
     if len(about) == 1:
         (model,) = about
         start = max(0, len(order) // 2 - SHOWN // 2)
         chosen = {"Worst": order[:SHOWN], "Median": order[start : start + SHOWN], "Best": order[::-1][:SHOWN]}
         galleries = [
-            Gallery(title, [_panel(asked[model.name], case, names, alone=True) for case in cases], classes)
+            Gallery(title, [_panel(loaded[model.name], case, names, alone=True) for case in cases], classes)
             for title, cases in chosen.items()
             if cases
         ]
         return Section(
             "examples", "Examples", galleries, "Worst cases are chosen by mean Dice; a miss or a false alarm counts 0."
         )
-    shown = about[:MOST_SIDE_BY_SIDE]
+    shown = about[:MAX_SIDE_BY_SIDE]
     panels = [
-        _panel(asked[model.name], case, names, alone=False) for case in order[:SHOWN_SIDE_BY_SIDE] for model in shown
+        _panel(loaded[model.name], case, names, alone=False) for case in order[:SHOWN_SIDE_BY_SIDE] for model in shown
     ]
     hidden = f" The first {len(shown)} of {len(about)} models are shown." if len(about) > len(shown) else ""
     lead = f"The cases with the lowest mean Dice over all models, one case a row, one model a column.{hidden}"
@@ -328,25 +334,29 @@ def _examples(about: Sequence[Judged], asked: dict[str, Asked], order: Sequence[
     return Section("examples", "Examples", [gallery] if panels else [], lead)
 
 
-def _panel(asked: Asked, case: str, names: Pseudonyms, *, alone: bool) -> Any:
-    rows = [row for row in asked.model.rows if row.case == case]
+def _panel(loaded: LoadedModel, case: str, names: Pseudonyms, *, alone: bool) -> Any:
+    rows = [row for row in loaded.model.rows if row.case == case]
     scored = [row.dice for row in rows if row.outcome == "scored"]
     said = f"Dice {sum(scored) / len(scored):.2f}" if scored else rows[0].outcome
-    return asked.panel(case, names.case(case), said if alone else f"{asked.model.name}: {said}")
+    return loaded.panel(case, names.case(case), said if alone else f"{loaded.model.name}: {said}")
 
 
-def _behaviour(about: Sequence[Judged], asked: dict[str, Asked], seen: dict[str, list[Curves]]) -> Section:
-    chosen = {model.name: asked[model.name].predictor(model.folds[0]).pipeline.postprocess.threshold for model in about}
+def _behavior(
+    about: Sequence[EvaluatedModel], loaded: dict[str, LoadedModel], seen: dict[str, list[Curves]]
+) -> Section:
+    chosen = {
+        model.name: loaded[model.name].predictor(model.folds[0]).pipeline.postprocess.threshold for model in about
+    }
     items: list[Item | None] = [
         *plots.histograms(about),
         plots.calibration_chart(seen, about[0].part),
         plots.threshold_chart(seen, chosen),
         plots.calibration_table(seen),
     ]
-    return Section("behaviour", "Spread, calibration, threshold", [item for item in items if item is not None])
+    return Section("behavior", "Spread, calibration, threshold", [item for item in items if item is not None])
 
 
-def _training(about: Sequence[Judged], *, one_run: bool) -> Section:
+def _training(about: Sequence[EvaluatedModel], *, one_run: bool) -> Section:
     items: list[Item] = []
     warnings = []
     for model in about:
@@ -362,7 +372,7 @@ def _training(about: Sequence[Judged], *, one_run: bool) -> Section:
     return Section("training", "Training", [*([Notes("Warnings", warnings)] if warnings else []), *items])
 
 
-def data_check(model: Judged) -> Section:
+def data_check(model: EvaluatedModel) -> Section:
     """What the doctor found when the run began, where the manifest has it; never with names of files."""
     found = model.manifest.get("doctor")
     if found is None:
@@ -372,11 +382,11 @@ def data_check(model: Judged) -> Section:
     return Section("data", "Data check", [Notes("Findings", lines or ["Nothing was found."])])
 
 
-def _cases(about: Sequence[Judged], order: Sequence[str], names: Pseudonyms) -> Section:
+def _cases(about: Sequence[EvaluatedModel], order: Sequence[str], names: Pseudonyms) -> Section:
     return Section("cases", "Cases", [tables.case_table(about, order, names)])
 
 
-def _nets(about: Sequence[Judged]) -> Section:
+def _nets(about: Sequence[EvaluatedModel]) -> Section:
     items: list[Item] = []
     for model in about:
         found = model.inspection()
@@ -386,7 +396,7 @@ def _nets(about: Sequence[Judged]) -> Section:
     return Section("net", "Nets" if len(about) > 1 else "Net", items)
 
 
-def _reproduce(about: Sequence[Judged]) -> Section:
+def _reproduce(about: Sequence[EvaluatedModel]) -> Section:
     items: list[Item] = []
     for run in {model.run.path: model for model in about}.values():
         name = shlex.quote(run.run.path.name)

@@ -22,7 +22,7 @@ SECTION = "UNET"
 MODES = ("normal", "retrain", "inference", "visualize")
 ACTIVATIONS = ("relu", "tanh", "ternarytanh")
 WIDTHS = tuple(f"{what}_{part}_width" for what in ("weight", "activation") for part in ("i", "f"))
-# What each quantisation of the source reads.
+# What each quantization of the source reads.
 USES = {
     "fixed": WIDTHS,
     "int": ("weight_i_width", "activation_i_width"),
@@ -42,7 +42,7 @@ KEYS = (
 )  # fmt: skip
 # What our schemes have: bits of integers, and most bits of a fixed-point number without its sign.
 INT_BITS = (2, 3, 4, 5, 6, 7, 8, 16)
-MOST_BITS = 16
+MAX_BITS = 16
 TERNARY = "w2"
 FOREIGN_WEIGHTS = (".pkl", ".pth", ".pt")
 
@@ -55,22 +55,22 @@ class Script:
         title: of the data.
         sections: of the recipe, apart from its stages.
         stage: of its only stage.
-        mended: faults of the source that are not repeated.
+        corrected: faults of the source that are not repeated.
         chosen: what the source leaves open, or did to files in advance.
     """
 
     title: str
     sections: dict[str, Any]
     stage: dict[str, Any]
-    mended: tuple[str, ...]
+    corrected: tuple[str, ...]
     chosen: tuple[str, ...]
 
 
 SCRIPTS = {
     "gm": Script(
-        title="spinal cord grey matter",
+        title="spinal cord gray matter",
         sections={
-            "data": {"size": [200, 200], "channels": 1, "fit": "tile", "classes": ["grey-matter"]},
+            "data": {"size": [200, 200], "channels": 1, "fit": "tile", "classes": ["gray-matter"]},
             "split": {"kind": "holdout", "test": 0.2, "validation": 0.15},
             "normalize": {"kind": "z-score"},
             "augment": {
@@ -85,11 +85,11 @@ SCRIPTS = {
             "schedule": {"kind": "cosine"},
             "batch": 16,
         },
-        mended=("the four raters' masks of a slice counted as four samples; give one mask a slice.",),
+        corrected=("the four raters' masks of a slice counted as four samples; give one mask a slice.",),
         chosen=(
-            "windows of 200×200 from anywhere instead of the centre; a shift of brightness with the variance of ±0.1.",
+            "windows of 200×200 from anywhere instead of the center; a shift of brightness with the variance of ±0.1.",
             "elastic displacements about as large and as smooth as the source's, on a grid of 24 points.",
-            "slices without grey matter are trained on too.",
+            "slices without gray matter are trained on too.",
             'slices of a subject stay together with --set "data.group_regex=site[0-9]-sc[0-9]+", if so named.',
         ),
     ),
@@ -108,7 +108,7 @@ SCRIPTS = {
             "schedule": {"kind": "multi-step", "at": [0.2, 0.4, 0.6, 0.8], "factor": 0.1},
             "batch": 5,
         },
-        mended=(
+        corrected=(
             "the loss took a second sigmoid of probabilities.",
             "validation used the statistics of its own batches.",
             "altered copies of one slice stood on both sides of the split; here parts are blocks of the volume.",
@@ -131,16 +131,16 @@ SCRIPTS = {
             "schedule": {"kind": "cosine"},
             "batch": 16,
         },
-        mended=("images were cut around the reference mask, in evaluation too.",),
+        corrected=("images were cut around the reference mask, in evaluation too.",),
         chosen=(
             "windows of 112×176 from anywhere in the slice.",
             "slices of a patient stay together with --set data.group_regex=…, a pattern of your file names.",
         ),
     ),
 }  # fmt: skip
-MENDED = ("the last epoch was saved over the best.", "masks were cut at a probability of 0.999.")
-MENDED_ACTIVATIONS = (
-    "values between the grid's points reached convolutions after upsampling; here every input of a quantised "
+CORRECTED = ("the last epoch was saved over the best.", "masks were cut at a probability of 0.999.")
+CORRECTED_ACTIVATIONS = (
+    "values between the grid's points reached convolutions after upsampling; here every input of a quantized "
     "convolution is on its grid.",
 )
 
@@ -152,7 +152,7 @@ class Converted:
     Attributes:
         values: of the recipe.
         notes: what of the file has no effect or means something else here.
-        mended: faults of the source that the recipe does not repeat.
+        corrected: faults of the source that the recipe does not repeat.
         chosen: what the source leaves open.
         mode: one of `MODES`.
         name: of the experiment.
@@ -162,7 +162,7 @@ class Converted:
 
     values: dict[str, Any]
     notes: tuple[str, ...]
-    mended: tuple[str, ...]
+    corrected: tuple[str, ...]
     chosen: tuple[str, ...]
     mode: str
     name: str
@@ -221,8 +221,10 @@ def from_fixed_point(values: Mapping[str, Any]) -> Converted:
         "evaluate": {"parts": ["validation", "test"]},
         "seed": 0,
     }
-    mended = (*MENDED, *script.mended, *(MENDED_ACTIVATIONS if scheme not in (None, TERNARY) else ()))
-    return Converted(recipe, tuple(file.notes), mended, script.chosen, mode, name, file.text("log_output_dir"), weights)
+    corrected = (*CORRECTED, *script.corrected, *(CORRECTED_ACTIVATIONS if scheme not in (None, TERNARY) else ()))
+    return Converted(
+        recipe, tuple(file.notes), corrected, script.chosen, mode, name, file.text("log_output_dir"), weights
+    )
 
 
 def to_train(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -282,7 +284,7 @@ class _File:
         return None if text is None else text.lower()
 
     def number(self, key: str) -> float | None:
-        """A number above 0; anything else is told."""
+        """A number above 0; anything else is reported."""
         text = self.text(key)
         if text is None:
             self.fault(key, "is missing", "add it, for example 0.001")
@@ -297,7 +299,7 @@ class _File:
         return value
 
     def whole(self, key: str, *, lowest: int) -> int | None:
-        """A whole number; anything else is told."""
+        """A whole number; anything else is reported."""
         text = self.text(key)
         if text is None:
             self.fault(key, "is missing", "add it")
@@ -346,7 +348,7 @@ def _activation(file: _File, scheme: str | None) -> dict[str, str]:
         file.note("activation", "is missing, which stops the source with a KeyError; relu is used")
     elif activation == "ternarytanh":
         file.note(
-            "activation", "is ternarytanh, which we offer for quantised nets only; relu is used, so results will differ"
+            "activation", "is ternarytanh, which we offer for quantized nets only; relu is used, so results will differ"
         )
     elif activation == "tanh":
         file.note("activation", "is tanh, which means relu in the source, where only ternarytanh is looked for")
@@ -377,7 +379,7 @@ def _init(file: _File, mode: str, weights: str | None) -> dict[str, Any] | None:
     return {"weights": weights}
 
 
-# --- quantisation -----------------------------------------------------------------------------------------
+# --- quantization -----------------------------------------------------------------------------------------
 
 
 def _scheme(file: _File) -> str | None:
@@ -387,9 +389,9 @@ def _scheme(file: _File) -> str | None:
         file.fault("quantization", "is missing", "write INT, BNN, Normal, FIXED or Ternary")
         return None
     if quantization not in USES:
-        told = repr(quantization) if quantization else "none"
+        described = repr(quantization) if quantization else "none"
         hint = near(quantization or "normal", USES)
-        file.note("quantization", f"is {told}, which leaves the net in f32 in the source and here; {hint}")
+        file.note("quantization", f"is {described}, which leaves the net in f32 in the source and here; {hint}")
     uses = USES.get(quantization or "", ())
     unused = [key for key in WIDTHS if key in file.values and key not in uses]
     if unused:
@@ -417,9 +419,9 @@ def _scheme(file: _File) -> str | None:
 
 def _grid(file: _File, what: str) -> str:
     i, f = (file.whole(f"{what}_{part}_width", lowest=0) for part in ("i", "f"))
-    if i is not None and f is not None and not 1 <= i + f <= MOST_BITS:
+    if i is not None and f is not None and not 1 <= i + f <= MAX_BITS:
         key = f"{what}_i_width and {what}_f_width"
-        file.fault(key, f"are {i} and {f}; together they must be 1 to {MOST_BITS}", "0 and 4 or 6 and 0 are usual")
+        file.fault(key, f"are {i} and {f}; together they must be 1 to {MAX_BITS}", "0 and 4 or 6 and 0 are usual")
     return f"Q{i}.{f}"
 
 

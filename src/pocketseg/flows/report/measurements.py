@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pocketseg.data import Case, Cases
 from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
-from pocketseg.flows.report.judged import ONNX, PACKED, WEIGHTS, Judged
+from pocketseg.flows.report.evaluated import ONNX, PACKED, WEIGHTS, EvaluatedModel
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
 from pocketseg.predictors import NetPredictor
 from pocketseg.reporting import Panel
@@ -34,10 +34,10 @@ Image = tuple[NDArray[np.generic], tuple[float, float] | None]
 
 
 @dataclass
-class Asked:
-    """A judged model with its data, ready to be asked; the predictor of a fold is loaded when it is needed."""
+class LoadedModel:
+    """An evaluated model with its data, with its data; the predictor of a fold is loaded when it is needed."""
 
-    model: Judged
+    model: EvaluatedModel
     cases: Cases
     predictors: dict[int, NetPredictor] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Asked:
         return self.cases.image(case), case.spacing_mm
 
     def panel(self, name: str, title: str, caption: str) -> Panel:
-        """A case with its reference and the prediction of the fold that judged it."""
+        """A case with its reference and the prediction of the fold that evaluated it."""
         (case,) = self.cases.named([name])
         prediction = self.predictor(self.model.fold_of[name]).mask(*self.image(case))
         return Panel(title, caption, self.cases.image(case), self.cases.mask(case), prediction)
@@ -79,28 +79,28 @@ class Curves:
     spacings: list[tuple[float, float]]
 
 
-def curves(asked: Asked, part: str, names: Sequence[str], fold_of: Callable[[str], int]) -> Curves:
+def curves(loaded: LoadedModel, part: str, names: Sequence[str], fold_of: Callable[[str], int]) -> Curves:
     """Ask a model about some cases of a part.
 
     Args:
         names: all cases of the part.
-        fold_of: whose predictor is asked about a case.
+        fold_of: whose predictor segments a case.
     """
     step = -(-len(names) // CURVE_CASES)
-    chosen = asked.cases.named(list(names)[::step])
+    chosen = loaded.cases.named(list(names)[::step])
     parts: list[Calibration] = []
     dice: list[NDArray[np.float64]] = []
     for case in chosen:
-        predictor = asked.predictor(fold_of(case.name))
-        probability, truth = predictor.predict(*asked.image(case)), asked.cases.mask(case)
+        predictor = loaded.predictor(fold_of(case.name))
+        probability, reference = predictor.predict(*loaded.image(case)), loaded.cases.mask(case)
         classes = probability.shape[2]
-        parts += [calibration(probability[:, :, index], truth == index + 1) for index in range(classes)]
-        if classes == 1 and truth.any():
-            dice.append(dice_at_thresholds(probability[:, :, 0], truth == 1, THRESHOLDS))
+        parts += [calibration(probability[:, :, index], reference == index + 1) for index in range(classes)]
+        if classes == 1 and reference.any():
+            dice.append(dice_at_thresholds(probability[:, :, 0], reference == 1, THRESHOLDS))
     total = parts[0]
     for one in parts[1:]:
         total = total + one
-    shapes = [asked.cases.image(case).shape[:2] for case in chosen]
+    shapes = [loaded.cases.image(case).shape[:2] for case in chosen]
     return Curves(
         part,
         len(chosen),
@@ -117,9 +117,9 @@ def ranked(rows: Sequence[CaseScore]) -> list[str]:
     Cases in which nothing is to be found and nothing was are left out.
     """
     scores: dict[str, list[float]] = {}
-    told = {row.case for row in rows if row.outcome != "true negative"}
+    scored = {row.case for row in rows if row.outcome != "true negative"}
     for row in rows:
-        if row.case in told:
+        if row.case in scored:
             scores.setdefault(row.case, []).append(with_empty(row.dice))
     return sorted(scores, key=lambda name: (statistics.mean(scores[name]), name))
 
@@ -134,7 +134,7 @@ class Speed:
     calls: int
 
 
-def speeds(models: Sequence[Asked]) -> dict[tuple[str, str], Speed]:
+def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
     """(model, runtime) -> how fast it is here, for every form that can run; they take turns.
 
     A runtime that is not installed is left out.
@@ -169,7 +169,7 @@ def _on_each(predictor: NetPredictor, images: Sequence[Image]) -> Callable[[], o
     return lambda: predictor.mask(*next(following))
 
 
-def common_runtime(models: Sequence[Judged], found: dict[tuple[str, str], Speed]) -> str:
+def common_runtime(models: Sequence[EvaluatedModel], found: dict[tuple[str, str], Speed]) -> str:
     """The runtime that the models are compared in: the first that all of them have of engine, ONNX Runtime, PyTorch."""
     wanted = ("engine", "ONNX Runtime", TORCH)
     return next(name for name in wanted if all((model.name, name) in found for model in models))

@@ -1,12 +1,12 @@
 """What low bits cost: float nets fine-tuned with every scheme, on membranes (EM) and breast ultrasound.
 
 Two data sets, two nets each: the thin net, and the fixed-point net at half width. Each net is trained once in float;
-each scheme starts from it and is fine-tuned, and so is the float net of the table, for as long. Judged on integers, on
-the test part of one split. Every run that is finished is only read again, so the script can be stopped at any time.
+each scheme starts from it and is fine-tuned, and so is the float net of the table, for as long. Evaluated on integers,
+on the test part of one split. Every run that is finished is only read again, so the script can be stopped at any time.
 
-    python benchmarks/quantised.py --data ../shared/data --out runs/low --json benchmarks/results/quantised.jsonl
-    python benchmarks/quantised.py --data ../shared/data --out runs/low --sets busi --nets thin --schemes w8a8 w2a8
-    python benchmarks/quantised.py --out runs/low --schemes --json LINES --markdown docs/quantization.md  # table only
+    python benchmarks/quantized.py --data ../shared/data --out runs/low --json benchmarks/results/quantized.jsonl
+    python benchmarks/quantized.py --data ../shared/data --out runs/low --sets busi --nets thin --schemes w8a8 w2a8
+    python benchmarks/quantized.py --out runs/low --schemes --json LINES --markdown docs/quantization.md  # table only
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> d
     test = next(row for row in rows if row["part"] == "test")
     manifest = RunFolder(run).manifest()
     packed = run / "fold-0/tuned/packed.safetensors"
-    judged = ([each / "fold-0/cases-test.csv"] for each in (folder / "float", run))
+    evaluated = ([each / "fold-0/cases-test.csv"] for each in (folder / "float", run))
     return {
-        "benchmark": "quantised", "set": name, "net": net, "scheme": scheme or "start",
+        "benchmark": "quantized", "set": name, "net": net, "scheme": scheme or "start",
         "parameters": next(iter(manifest["stages"].values()))["parameters"],
         "dice": round(test["dice"], 4), "dice_interval": [round(test["dice_low"], 4), round(test["dice_high"], 4)],
-        "difference": None if scheme in (None, "float") else difference(*judged),
+        "difference": None if scheme in (None, "float") else difference(*evaluated),
         "misses": test["misses"], "false_alarms": test["false_alarms"],
         "bytes": packed.stat().st_size if packed.exists() else pocketseg.inspect(run).totals["bytes"],
         "epochs": SETS[name]["epochs"][scheme is not None], "wall_time_s": manifest["wall_time_s"],

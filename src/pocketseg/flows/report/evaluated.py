@@ -1,4 +1,4 @@
-"""The models of a report as their run folders tell: what was trained, how it was judged, what it weighs."""
+"""The models of a report as their run folders tell: what was trained, how it was evaluated, what it weighs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pocketseg.files import resolved, sha256_of
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, read_inspection
-from pocketseg.runs.results import judged_stages
+from pocketseg.runs.results import evaluated_stages
 from pocketseg.training.stage_folder import StageFolder
 
 # The forms of a model.
@@ -21,14 +21,14 @@ PACKED, PACKED_WEIGHTS, ONNX, WEIGHTS = "packed model", "packed weights", "ONNX"
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedModel:
     """A stage of a run, over one fold or several, with the scores of one part.
 
     Attributes:
         name: in the report.
         place: the stage where it is not the last one; see `RunFolder.scores_file`.
         rows: of all folds together.
-        fold_of: case -> the fold that judged it.
+        fold_of: case -> the fold that evaluated it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Judged:
         return summarize(self.rows, self.part)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What the manifest says of the stage."""
         found: dict[str, Any] = self.manifest.get("stages", {}).get(f"fold-{self.folds[0]}/{self.stage.name}", {})
         return found
@@ -97,8 +97,8 @@ class Judged:
         return read_inspection(file) if file.is_file() else None
 
 
-def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> list[Judged]:
-    """Every judged stage of a run folder, the last one last; or the one stage whose folder is given.
+def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> list[EvaluatedModel]:
+    """Every evaluated stage of a run folder, the last one last; or the one stage whose folder is given.
 
     Args:
         source: run folder, or RUN/fold-N/STAGE.
@@ -106,7 +106,7 @@ def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> li
         card: `card.KEY=VALUE`, over what the recipe says.
 
     Raises:
-        RunError: no such run, or it has not been judged.
+        RunError: no such run, or it has not been evaluated.
     """
     from pocketseg.recipes import load_recipe
 
@@ -117,24 +117,24 @@ def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> li
     run = RunFolder.existing(path.parents[1] if only else Path(source))
     run = RunFolder(resolved(run.path))
     recipe, manifest = load_recipe(run.recipe_file, card), run.manifest()
-    folds = run.judged()
+    folds = run.evaluated()
     if fold is not None or not folds:
         folds = [number for number in folds if number == fold]
         if not folds:
-            what = "has not been judged" if fold is None else f"fold {fold} has not been judged"
+            what = "has not been evaluated" if fold is None else f"fold {fold} has not been evaluated"
             raise RunError(str(run.path), what, "finish the training with --resume")
     part = "test" if run.scores_file(folds[0], "test").exists() else recipe.evaluate.parts[0]
     # Of other parts a case may lie in several folds.
     folds = folds if part == "test" else folds[:1]
     last = recipe.stages[-1]
-    names = [name for name in judged_stages(run, recipe) if only in (None, name)]
+    names = [name for name in evaluated_stages(run, recipe) if only in (None, name)]
     if not names:
-        raise RunError(str(source), "has not been judged", "give a stage that learned to segment")
+        raise RunError(str(source), "has not been evaluated", "give a stage that learned to segment")
     found = []
     for name in names:
         stage = next(each for each in recipe.stages if each.name == name)
         place = None if stage is last else name
-        found.append(Judged(name, run, recipe, manifest, stage, place, part, *_rows(run, folds, part, place)))
+        found.append(EvaluatedModel(name, run, recipe, manifest, stage, place, part, *_rows(run, folds, part, place)))
     return found
 
 
@@ -154,7 +154,7 @@ def _rows(run: RunFolder, folds: Sequence[int], part: str, place: str | None) ->
     return rows, fold_of
 
 
-def on_common_cases(models: Sequence[Judged]) -> tuple[list[Judged], list[str]]:
+def on_common_cases(models: Sequence[EvaluatedModel]) -> tuple[list[EvaluatedModel], list[str]]:
     """The models with the rows that all of them have, in the groups of the first; sentences tell what that changes.
 
     Raises:
@@ -163,8 +163,8 @@ def on_common_cases(models: Sequence[Judged]) -> tuple[list[Judged], list[str]]:
     first = models[0]
     for other in models[1:]:
         if other.part != first.part:
-            what = f"was judged on its {other.part} part, {first.name} on its {first.part} part"
-            raise DataError(other.name, what, "compare runs that were judged on the same part")
+            what = f"was evaluated on its {other.part} part, {first.name} on its {first.part} part"
+            raise DataError(other.name, what, "compare runs that were evaluated on the same part")
     keys = [{(row.case, row.class_name) for row in model.rows} for model in models]
     common = set.intersection(*keys)
     if not common:
@@ -181,8 +181,8 @@ def on_common_cases(models: Sequence[Judged]) -> tuple[list[Judged], list[str]]:
     if any(found != common for found in keys):
         counts = ", ".join(f"{len(model.cases)} of {model.name}" for model in models)
         said.append(
-            f"The models were not judged on the same cases ({counts}). Every figure of this report is over the "
-            f"{len(kept[0].cases)} cases that all of them were judged on."
+            f"The models were not evaluated on the same cases ({counts}). Every figure of this report is over the "
+            f"{len(kept[0].cases)} cases that all of them were evaluated on."
         )
     if any(row.group != group.get(row.case, row.group) for model in models for row in model.rows):
         said.append(f"The runs put the cases into other groups; those of {first.name} are used for all.")

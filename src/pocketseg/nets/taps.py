@@ -1,4 +1,4 @@
-"""Places inside a net whose output has a meaning of its own, under names that quantisation does not change.
+"""Places inside a net whose output has a meaning of its own, under names that quantization does not change.
 
 A place is a module by name, or, for an encoder that gives all its feature maps at once, `encoder[i]`.
 """

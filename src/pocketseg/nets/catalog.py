@@ -1,4 +1,4 @@
-"""The catalogue of nets: names, options checked against the functions that build them, building by seed."""
+"""The catalog of nets: names, options checked against the functions that build them, building by seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import nn
 
 from pocketseg.errors import Problem, RecipeError, near
-from pocketseg.nets.blocks import AnySize, Style
+from pocketseg.nets.blocks import AnySize, BlockOptions
 from pocketseg.nets.cmunext import cmunext
 from pocketseg.nets.encoder_unet import encoder_unet
 from pocketseg.nets.fixed_point_unet import fixed_point_unet
@@ -26,7 +26,7 @@ from pocketseg.nets.unet import separable_unet, unet
 
 @dataclass(frozen=True)
 class Entry:
-    """A net of the catalogue: the function that builds it, and the options that make it this one."""
+    """A net of the catalog: the function that builds it, and the options that make it this one."""
 
     function: Callable[..., nn.Module]
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -100,20 +100,20 @@ LEVELS = {encoder_unet: 5, mk_unet: 4, cmunext: 4}
 
 
 def default_options(arch: str) -> dict[str, Any]:
-    """Every option of a net of the catalogue with its value, the style's among them."""
+    """Every option of a net of the catalog with its value, the style's among them."""
     entry = NETS[arch]
     own = {
         name: p.default for name, p in inspect.signature(entry.function).parameters.items() if p.kind is p.KEYWORD_ONLY
     }
-    style: Style = own.pop("style")
-    return {**own, **{each.name: getattr(style, each.name) for each in fields(Style)}, **entry.options}
+    style: BlockOptions = own.pop("style")
+    return {**own, **{each.name: getattr(style, each.name) for each in fields(BlockOptions)}, **entry.options}
 
 
 @cache
 def _options(arch: str) -> type[BaseModel]:
     """A model of the net's options, read from its signature and the style."""
     function = NETS[arch].function
-    hints = {**get_type_hints(Style), **get_type_hints(function)}
+    hints = {**get_type_hints(BlockOptions), **get_type_hints(function)}
     known: dict[str, Any] = {}
     for name, default in default_options(arch).items():
         low, high = LIMITS.get(name, (None, None))
@@ -159,11 +159,11 @@ def build(arch: str, in_channels: int, out_channels: int, *, seed: int = 0, **op
     """A net with freshly drawn weights; the same seed gives the same weights, whatever was drawn before.
 
     Args:
-        arch: name in the catalogue.
+        arch: name in the catalog.
         in_channels: image channels.
         out_channels: 1 for one class, classes + 1 for several.
         seed: of the initial weights.
-        options: the net's own, and those of `Style`.
+        options: the net's own, and those of `BlockOptions`.
 
     Raises:
         RecipeError: no such net or option.
@@ -188,8 +188,8 @@ def skeleton(arch: str, in_channels: int, out_channels: int, **options: Any) -> 
 def _core(arch: str, in_channels: int, out_channels: int, options: Mapping[str, Any]) -> nn.Module:
     entry = NETS[arch]
     given = {**entry.options, **options}
-    default: Style = inspect.signature(entry.function).parameters["style"].default
-    style = replace(default, **{each.name: given.pop(each.name) for each in fields(Style) if each.name in given})
+    default: BlockOptions = inspect.signature(entry.function).parameters["style"].default
+    style = replace(default, **{each.name: given.pop(each.name) for each in fields(BlockOptions) if each.name in given})
     return entry.function(in_channels, out_channels, style=style, **given)
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from pocketseg.errors import EnvironmentProblem, RecipeError
 from pocketseg.nets import NETS, build, check_net, default_options, parameter_count
-from pocketseg.nets.catalogue import LEVELS, LIMITS
+from pocketseg.nets.catalog import LEVELS, LIMITS
 
 
 def faults(**net) -> list[str]:
@@ -93,7 +93,7 @@ def test_an_optional_number_may_be_none_but_not_zero():
     assert len(faults(arch="thin_unet", output_width=0)) == 1
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     assert len(faults(arch="thin_unet", width=0, blocks=99, conv="x", norms="y")) == 4
     with pytest.raises(RecipeError) as error:
         build("thin_unet", 1, 1, width=0, blocks=99)

@@ -1,4 +1,4 @@
-"""A float net, quantised after training and while training: trained, judged, packed, inspected, resumed."""
+"""A float net, quantized after training and while training: trained, evaluated, packed, inspected, resumed."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quantised")
+    folder = tmp_path_factory.mktemp("quantized")
     (folder / "recipe.yaml").write_text(RECIPE)
     data = pocketseg.phantom(folder / "data", cases=32, size=48)
     done = run_cli("train", folder / "recipe.yaml", "--data", data, "--out", folder / "run")
@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
     return folder, data
 
 
-def test_every_quantised_stage_is_packed_and_means_the_same(trained):
+def test_every_quantized_stage_is_packed_and_means_the_same(trained):
     folder, data = trained
     images = [
         np.asarray(pocketseg.data.Cases.open(data).image(case)) for case in list(pocketseg.data.Cases.open(data))[:3]
@@ -71,11 +71,11 @@ def test_a_stage_is_chosen_by_name(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     written = np.asarray(Image.open(tmp_path / f"{case.image.path.stem}_probability.png"))
     assert np.abs(written / 65535 - chosen[:, :, 0]).max() < 1e-4
-    judged = [
+    evaluated = [
         pocketseg.evaluate(run, data, stage=stage, out=tmp_path / str(stage)).rows[0]
         for stage in ("float", "bits", None)
     ]
-    assert judged[0] != judged[1] == judged[2]
+    assert evaluated[0] != evaluated[1] == evaluated[2]
 
 
 def test_a_packed_model_cannot_be_trained_on(trained):
@@ -90,7 +90,7 @@ def test_a_packed_model_cannot_be_trained_on(trained):
         )  # fmt: skip
 
 
-def test_sensitivities_are_told(trained):
+def test_sensitivities_are_reported(trained):
     folder, _ = trained
     text = (folder / "run/fold-0/after/sensitivity.csv").read_text()
     rows = list(csv.DictReader(text.split("\n\n")[0].splitlines()))
@@ -102,11 +102,11 @@ def test_sensitivities_are_told(trained):
     assert len(layers) >= 15 and "head" in layers and "all in f32" in text
 
 
-def test_the_last_stage_is_judged_on_integers(trained):
+def test_the_last_stage_is_evaluated_on_integers(trained):
     folder, data = trained
     found = pocketseg.evaluate(
         folder / "run/fold-0/bits/packed.safetensors", data, split=folder / "run/split.json", part="test",
-        overrides=["data.group_csv=patients.csv", "data.group_column=patient"], out=folder / "judged",
+        overrides=["data.group_csv=patients.csv", "data.group_column=patient"], out=folder / "evaluated",
     ).summaries[0]  # fmt: skip
     (row,) = [s for s in json.loads((folder / "run/fold-0/summary.json").read_text()) if s["part"] == "test"]
     assert row["dice"] == pytest.approx(found.dice, abs=1e-9)
@@ -125,7 +125,7 @@ def test_inspect_tells_bits_levels_and_bytes(trained):
 
 
 @pytest.mark.slow("trains three times; test_kill.py resumes")
-def test_resuming_a_quantised_stage_is_byte_exact(trained, tmp_path):
+def test_resuming_a_quantized_stage_is_byte_exact(trained, tmp_path):
     """The last stage again, from the float run's checkpoint of its first epoch: same bytes."""
     _, data = trained
     changed = RECIPE.replace("quant: {scheme: residual w2a2}, epochs: 1", "quant: {scheme: residual w2a2}, epochs: 2")
@@ -163,12 +163,15 @@ def test_a_stage_is_chosen_by_its_folder_or_its_name(trained):
     expected = pocketseg.load(stage / "best.safetensors").predict(image)
     assert np.array_equal(pocketseg.load(stage).predict(image), expected)
     assert pocketseg.inspect(stage).totals == pocketseg.inspect(stage / "best.safetensors").totals
-    judged = pocketseg.evaluate(
-        stage, data, overrides=["data.group_csv=patients.csv", "data.group_column=patient"], out=folder / "float-judged"
+    evaluated = pocketseg.evaluate(
+        stage,
+        data,
+        overrides=["data.group_csv=patients.csv", "data.group_column=patient"],
+        out=folder / "float-evaluated",
     )
-    assert judged.summaries[0].cases == 32
+    assert evaluated.summaries[0].cases == 32
     exported = pocketseg.export(folder / "run", stage="float")
-    assert exported.file == folder / "run/fold-0/float.onnx" and not exported.parity.quantised
+    assert exported.file == folder / "run/fold-0/float.onnx" and not exported.parity.quantized
     with pytest.raises(pocketseg.errors.RunError, match=r"has no stage \'flaot\' → did you mean float"):
         pocketseg.export(folder / "run", stage="flaot")
 
@@ -190,7 +193,7 @@ def test_faults_of_a_quant_section(trained, change, message):
 
 
 def test_on_the_meta_device_nothing_is_drawn():
-    """A recipe's check builds the quantised net without its weights."""
+    """A recipe's check builds the quantized net without its weights."""
     from pocketseg.nets import skeleton
     from pocketseg.quant import Scheme, quantize_net
 

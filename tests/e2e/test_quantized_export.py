@@ -1,4 +1,4 @@
-"""A quantised stage as ONNX: exported, checked in mask pixels, told in the card, run without torch."""
+"""A quantized stage as ONNX: exported, checked in mask pixels, told in the card, run without torch."""
 
 import json
 
@@ -31,11 +31,11 @@ def trained(folder, scheme, epochs):
 
 
 @pytest.mark.slow("trains; the contract exports every scheme")
-def test_a_quantised_stage_becomes_int8(tmp_path, caplog):
+def test_a_quantized_stage_becomes_int8(tmp_path, caplog):
     run, data = trained(tmp_path, "w4a8", 80)
     with caplog.at_level("INFO", "pocketseg"):
         exported = pocketseg.export(run)
-    assert exported.parity.quantised and exported.parity.holds and exported.parity.images > 3
+    assert exported.parity.quantized and exported.parity.holds and exported.parity.images > 3
     assert "its classes differ from the integer net's in 0." in caplog.text and "allowed 0.2%" in caplog.text
     proto = onnx.load(exported.file)
     (card,) = (json.loads(entry.value) for entry in proto.metadata_props)

@@ -1,4 +1,4 @@
-"""The three forms in which codes of weights are stored, in packed checkpoints and in files of the engine alike."""
+"""The three encodings in which codes of weights are stored, in packed checkpoints and in files of the engine alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def packed_codes(spec: Spec, codes: Tensor) -> NDArray[np.uint8]:
         array([[241,   7]], dtype=uint8)
     """
     codes = codes.cpu().int().contiguous()
-    match spec.form:
+    match spec.encoding:
         case "integers":
             return pack(codes[0].numpy(), spec.bits, signed=True)[None]
         case "powers":
@@ -37,7 +37,7 @@ def unpacked_codes(spec: Spec, packed: NDArray[np.uint8], like: Tensor) -> Tenso
         ModelFileError: another number of bytes than the codes need, or bits set after the last code.
     """
     count = like[0].numel()
-    match spec.form:
+    match spec.encoding:
         case "integers":
             codes = torch.from_numpy(unpack(packed.reshape(-1), spec.bits, count, signed=True))
         case "powers":

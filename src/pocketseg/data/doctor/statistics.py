@@ -15,7 +15,7 @@ Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Facts:
+class CaseStatistics:
     """Numbers that cost no further decoding.
 
     Attributes:
@@ -57,14 +57,14 @@ class Look:
 
     image: Pixels
     mask: Mask
-    facts: Facts
+    statistics: CaseStatistics
 
 
-def facts_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Facts:
-    """Facts of a decoded case."""
+def statistics_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> CaseStatistics:
+    """CaseStatistics of a decoded case."""
     low, high = float(image.min()), float(image.max())
     classes = range(1, int(mask.max()) + 1)
-    return Facts(
+    return CaseStatistics(
         case.name,
         case.image.where,
         case.masks[0].where,

@@ -115,7 +115,7 @@ def test_both_readers_refuse_the_same_alterations():
         (lambda n: names(b"a\0") + b"\1" + names(b"a") + bytes(n), "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_told(block, what):
+def test_what_is_wrong_is_reported(block, what):
     python, native = both(with_block(block(instructions())))
     assert python is not None and native is not None and what in native
 
@@ -171,7 +171,7 @@ def test_the_kernel_that_is_asked_for_runs_alone():
 
 @pytest.mark.parametrize("behind", [0, 1])
 def test_asking_for_what_would_run_anyway_is_not_to_be_joined(behind):
-    """Either of two neighbours, each by the best kernel of its own."""
+    """Either of two neighbors, each by the best kernel of its own."""
     plain = Session(packed(*MODEL), "here")
     joined = [number + behind for number, name in enumerate(plain.kernels) if not name]
     assert bool(joined) == (plain.isa != "scalar")
