@@ -30,12 +30,14 @@ from pocketseg import errors  # noqa: E402
 from pocketseg.cli.verbs import app  # noqa: E402
 from pocketseg.recipes import recipe_schema  # noqa: E402
 
-# The packages that are a documented interface, beside the verbs.
+# The packages and modules that are a documented interface, beside the verbs.
 PACKAGES = {
     "metrics": "Metrics as pure functions of arrays.",
     "quant": "Quantizers, and the arithmetic of low-bit numbers.",
     "nets": "The nets and their options.",
     "pipeline": "From an image to the net's input, and from its output to a mask.",
+    "training.losses": "Losses on logits, as functions of tensors; they need the extra `train`.",
+    "training.schedules": "Learning-rate schedules, as functions of where a training stands.",
 }
 EXTRAS = {
     "report": "evaluate and report",
@@ -112,7 +114,7 @@ def recipe_page(schema: dict[str, Any]) -> str:
         "# Recipe keys\n",
         "Every key of a recipe. `--set KEY=VALUE` takes the same keys with dots, such as `--set data.channels=3`. A "
         "stage goes by its number or its name: `stages.0.epochs`, `stages.float.epochs`. "
-        "[Recipes](../recipes.md) explains stages, `sweep` and `forms`, and how an "
+        "[Recipes](../recipes.md) explains stages, `sweep` and `presets`, and how an "
         "[editor](../recipes.md#in-an-editor) completes and checks them.\n",
     ]
     for path, section in sections(schema):
@@ -432,9 +434,10 @@ def python_page() -> str:
 
 
 def package_page(name: str, what: str) -> str:
-    """What a package exports, by mkdocstrings."""
-    folder = ROOT / "src/pocketseg" / name
-    source = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    """What a package or module exports, by mkdocstrings."""
+    folder = ROOT / "src/pocketseg" / name.replace(".", "/")
+    file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    source = ast.parse(file.read_text(encoding="utf-8"))
     exported = next(
         ast.literal_eval(node.value)
         for node in source.body

@@ -27,7 +27,7 @@ from pocketseg.errors import EnvironmentProblem, RunError
 from pocketseg.evaluation import read_scores
 from pocketseg.experiments import run as training
 from pocketseg.experiments.stopping import SIGNALS
-from pocketseg.flows.report import asked
+from pocketseg.flows.report import measurements
 from pocketseg.runs import results
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.history import read_history
@@ -85,7 +85,7 @@ def test_names_that_are_no_text_go_through_everything(data, tmp_path, monkeypatc
     verb("evaluate", str(out), here, *part, "--out", str(tmp_path / "one"))
     verb("evaluate", str(out), here, *part, "--out", str(tmp_path / "two"), "--against", str(tmp_path / "one"))
     # What a report times for seconds is not looked at here.
-    monkeypatch.setattr(asked, "TURN_S", 0.001)
+    monkeypatch.setattr(measurements, "TURN_S", 0.001)
     for form in ("html", "json", "csv"):
         verb("report", str(out), "--format", form)
     verb("data", "convert", "auto", here, str(tmp_path / "converted"))

@@ -66,5 +66,5 @@ def test_the_policy_says_what_it_must():
 
 @pytest.mark.row("S27")
 @pytest.mark.parametrize("page", ["SECURITY.md", "docs/threat-model.md"])
-def test_nobody_is_told_that_images_are_de_identified(page):
+def test_nobody_says_that_images_are_de_identified(page):
     assert "does not de-identify" in (HOME / page).read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 
 if TYPE_CHECKING:
     from pocketseg.flows.benchmark import Benchmark, Measured
@@ -36,6 +37,7 @@ def command(
     turns: Annotated[int, typer.Option(min=1, help="Of each model; they take turns.")] = 10,
     turn_seconds: Annotated[float, typer.Option(help="How long a turn goes on.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and milliseconds.")] = False,
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Time models on this machine interleaved: the net alone, and from the image file to the mask.
 

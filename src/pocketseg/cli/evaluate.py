@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 
 
 def command(
@@ -41,6 +42,7 @@ def command(
         list[str],
         typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
     ] = [],  # noqa: B006
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Evaluate a model, or masks that something else made, case by case.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 
 
 def command(
@@ -17,6 +18,7 @@ def command(
     fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Which stage's model (default: the last).")] = None,
     data: Annotated[Path | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Write the model as one file that runs without PyTorch, checked against torch on validation images.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 
 
 def command(
@@ -30,6 +31,7 @@ def command(
         list[Path], typer.Option(help="With --weights: image or folder, draw what enters the layers too; repeatable.")
     ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and whole numbers.")] = False,
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Show a net layer by layer: shapes, parameters, multiply-accumulates, bits and bytes of the weights.
 

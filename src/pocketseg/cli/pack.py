@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 
 if TYPE_CHECKING:
     from pocketseg.engine.tuning import Tuning
@@ -41,6 +42,7 @@ def command(
     tune: Annotated[
         bool, typer.Option("--tune", help="Time this machine's kernels and ask for the fastest; results stay the same.")
     ] = False,
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Pack a model into one small file that runs without PyTorch, checked against torch.
 

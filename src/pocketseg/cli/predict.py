@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 
 
 def command(
@@ -29,6 +30,7 @@ def command(
         str | None,
         typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
     ] = None,
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Segment images; masks have the size and name of their image.
 

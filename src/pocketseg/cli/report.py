@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 from pocketseg.errors import RunError
 
 
@@ -28,6 +29,7 @@ def command(
         list[str],
         typer.Option("--set", help="card.KEY=VALUE: intended_use, not_intended_use, limits, contact, folders."),
     ] = [],  # noqa: B006
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Write the report of a run, of each run of a sweep, or of several side by side.
 

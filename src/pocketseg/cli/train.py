@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 from pocketseg.errors import Problem, TrainingError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def command(
     log: Annotated[
         list[str], typer.Option(help="Record the training besides: tensorboard (scalars and example images).")
     ] = [],  # noqa: B006
+    allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Train a recipe on a folder of images and masks.
 

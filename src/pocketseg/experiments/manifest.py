@@ -7,6 +7,7 @@ import logging
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import CheckedData, Split
@@ -86,6 +87,7 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             },
             "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
+            "code": _code(plan),
             "seed": plan.recipe.seed,
             "processes": accelerator.num_processes,
             "hardware": hardware(accelerator.device),
@@ -97,6 +99,17 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
     log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
     for note in checked.notes:
         log.warning("%s", note)
+
+
+def _code(plan: RunPlan) -> dict[str, str]:
+    """File name -> SHA-256 of what defines nets of the recipe that are not ours."""
+    from pocketseg.nets import allowed_code
+
+    digests = {Path(path).name: digest for path, digest in allowed_code().items()}
+    files = sorted(
+        {f"{file}.py" for stage in plan.recipe.stages for file, own, _ in [stage.net.arch.partition(":")] if own}
+    )
+    return {file: digests[file] for file in files}
 
 
 def _findings(checked: CheckedData) -> list[dict[str, Any]]:
@@ -126,6 +139,10 @@ def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
     changed = [f"{name} {then[name]} → {now[name]}" for name in then if then[name] != now[name]]
     if manifest["data"]["sha256"] != plan.data.checked.digest:
         changed.append(f"other data (SHA-256 {manifest['data']['sha256'][:12]}… → {plan.data.checked.digest[:12]}…)")
+    for file, digest in _code(plan).items():
+        before = manifest.get("code", {}).get(file)
+        if before != digest:
+            changed.append(f"other code in {file} (SHA-256 {str(before)[:12]}… → {digest[:12]}…)")
     if changed and not allowed:
         what = f"was begun with something else: {', '.join(changed)}"
         raise RunError(str(run.path), what, "resume with the same; or with --allow-changed, and the manifest tells")

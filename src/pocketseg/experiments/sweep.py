@@ -84,6 +84,8 @@ def train_many(
         raise EnvironmentProblem(f"--jobs {jobs}", "is not a valid number of jobs", "use 1 or more")
     home = RunFolder(out)
     _check_out(home, bool(sweep.keys), resume)
+    from pocketseg.nets import allowed_code
+
     prepared = _prepare(sweep, data, home, fold, split, allow_changed, progress)
     trials = [trial for trial, _ in prepared]
     tasks = [
@@ -95,6 +97,7 @@ def train_many(
             tuple(logs),
             str(Path.cwd()),
             allow_changed,
+            tuple(allowed_code()),
         )
         for trial in trials
         for number in trial.left()

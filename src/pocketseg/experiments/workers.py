@@ -44,6 +44,7 @@ class Task:
     logs: tuple[str, ...] = ()
     folder: str = ""
     allow_changed: bool = False
+    code: tuple[str, ...] = ()
 
 
 def work(task: Task) -> None:
@@ -52,11 +53,20 @@ def work(task: Task) -> None:
     Raises:
         PocketsegError: as `train`.
     """
+    from pocketseg.nets import allow_code
+
     run = RunFolder(Path(task.run))
+    for file in task.code:
+        allow_code(file)
     train_run(
         run.recipe(), task.data, run.path, fold=task.fold, device=task.device, trial=True, logs=task.logs,
         allow_changed=task.allow_changed,
     )  # fmt: skip
+
+
+def _task(values: dict[str, Any]) -> Task:
+    """A task that came as JSON, which has no tuples."""
+    return Task(**{**values, "logs": tuple(values["logs"]), "code": tuple(values["code"])})
 
 
 def format_error(error: BaseException) -> str:
@@ -218,7 +228,7 @@ def main() -> None:
     values = json.loads(sys.argv[1])
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
     try:
-        work(Task(**{**values, "logs": tuple(values["logs"])}))
+        work(_task(values))
     except PocketsegError as error:
         print(format_error(error))
         sys.exit(error.exit_code)
@@ -313,7 +323,7 @@ class RayWorkers:
 
 def _on_ray(values: dict[str, Any]) -> str:
     """A task in a worker of Ray; the error, if any, as text, so that Ray starts again only what was killed."""
-    task = Task(**{**values, "logs": tuple(values["logs"])})
+    task = _task(values)
     try:
         # A recipe may name files by paths from where the training was started.
         os.chdir(task.folder)

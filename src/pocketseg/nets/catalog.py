@@ -12,13 +12,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import nn
 
-from pocketseg.errors import Problem, RecipeError, near
+from pocketseg.errors import ModelFileError, Problem, RecipeError, near
 from pocketseg.nets.blocks import AnySize, BlockOptions
 from pocketseg.nets.cmunext import cmunext
 from pocketseg.nets.encoder_unet import encoder_unet
 from pocketseg.nets.fixed_point_unet import fixed_point_unet
 from pocketseg.nets.light_unet import light_unet, light_unet_baseline, lighter_unet
 from pocketseg.nets.mk_unet import mk_unet
+from pocketseg.nets.own import with_stride
 from pocketseg.nets.thin_unet import thin_unet
 from pocketseg.nets.tiny_unet import tiny_unet
 from pocketseg.nets.unet import separable_unet, unet
@@ -26,10 +27,14 @@ from pocketseg.nets.unet import separable_unet, unet
 
 @dataclass(frozen=True)
 class Entry:
-    """A net of the catalog: the function that builds it, and the options that make it this one."""
+    """A net of the catalog: the function that builds it, and the options that make it this one.
+
+    `own` are nets of a user's file, which know neither `BlockOptions` nor their stride.
+    """
 
     function: Callable[..., nn.Module]
     options: Mapping[str, Any] = field(default_factory=dict)
+    own: bool = False
 
 
 # Keras' norms and start, and the dropout of Vaze et al. 2020. Keras' momentum of 0.99 is not among them: running
@@ -99,12 +104,26 @@ LIMITS = {
 LEVELS = {encoder_unet: 5, mk_unet: 4, cmunext: 4}
 
 
+def own_nets(file: str) -> list[str]:
+    """Names of the nets that came from a file, given without its suffix."""
+    return [name for name in NETS if name.startswith(f"{file}:")]
+
+
+def add_own_nets(file: str, nets: Mapping[str, Entry]) -> None:
+    """Put the nets of a file into the catalog, in place of those that it had before."""
+    for name in own_nets(file):
+        del NETS[name]
+    NETS.update(nets)
+    _options.cache_clear()
+
+
 def default_options(arch: str) -> dict[str, Any]:
     """Every option of a net of the catalog with its value, the style's among them."""
     entry = NETS[arch]
-    own = {
-        name: p.default for name, p in inspect.signature(entry.function).parameters.items() if p.kind is p.KEYWORD_ONLY
-    }
+    # The first two are the channels.
+    own = {name: p.default for name, p in list(inspect.signature(entry.function).parameters.items())[2:]}
+    if entry.own:
+        return own
     style: BlockOptions = own.pop("style")
     return {**own, **{each.name: getattr(style, each.name) for each in fields(BlockOptions)}, **entry.options}
 
@@ -112,11 +131,13 @@ def default_options(arch: str) -> dict[str, Any]:
 @cache
 def _options(arch: str) -> type[BaseModel]:
     """A model of the net's options, read from its signature and the style."""
-    function = NETS[arch].function
-    hints = {**get_type_hints(BlockOptions), **get_type_hints(function)}
+    entry = NETS[arch]
+    function = entry.function
+    given = inspect.signature(function, eval_str=True).parameters
+    hints = {**get_type_hints(BlockOptions), **{name: each.annotation for name, each in given.items()}}
     known: dict[str, Any] = {}
     for name, default in default_options(arch).items():
-        low, high = LIMITS.get(name, (None, None))
+        low, high = (None, None) if entry.own else LIMITS.get(name, (None, None))
         if name == "levels":
             high = LEVELS.get(function, high)
         known[name] = (hints[name] if low is None else Annotated[hints[name], Field(ge=low, le=high)], default)
@@ -141,11 +162,21 @@ def check_net(net: Mapping[str, Any], where: str) -> list[Problem]:
 
 def _check_options(arch: str, options: Mapping[str, Any]) -> None:
     if arch not in NETS:
-        raise RecipeError("net.arch", f"there is no net {arch!r}", near(str(arch), NETS))
+        raise RecipeError("net.arch", *_unknown(str(arch)))
     try:
         _options(arch)(**options)
     except ValidationError as error:
         raise RecipeError.of([_problem(fault, arch, "net") for fault in error.errors()]) from None
+
+
+def _unknown(arch: str) -> tuple[str, str]:
+    """What is wrong with the name of a net, and what to do."""
+    file, colon, _ = arch.partition(":")
+    if not colon:
+        return f"there is no net {arch!r}", near(arch, NETS)
+    if known := own_nets(file):
+        return f"there is no net {arch!r}", near(arch, known)
+    return f"{arch!r} is a net of a Python file", f"give the file with --allow-code {file}.py, if you trust it"
 
 
 def _problem(fault: Any, arch: str, where: str) -> Problem:
@@ -188,9 +219,21 @@ def skeleton(arch: str, in_channels: int, out_channels: int, **options: Any) -> 
 def _core(arch: str, in_channels: int, out_channels: int, options: Mapping[str, Any]) -> nn.Module:
     entry = NETS[arch]
     given = {**entry.options, **options}
+    if entry.own:
+        return _own_core(arch, entry, in_channels, out_channels, given)
     default: BlockOptions = inspect.signature(entry.function).parameters["style"].default
     style = replace(default, **{each.name: given.pop(each.name) for each in fields(BlockOptions) if each.name in given})
     return entry.function(in_channels, out_channels, style=style, **given)
+
+
+def _own_core(arch: str, entry: Entry, in_channels: int, out_channels: int, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        return with_stride(entry.function(in_channels, out_channels, **options), in_channels, out_channels)
+    except ModelFileError as error:
+        raise RecipeError("net.arch", f"{arch} {error.problems[0].what}", error.problems[0].fix) from None
+    except Exception as error:  # whatever the user's code raises
+        what = f"{arch} cannot be built ({type(error).__name__}: {error})"
+        raise RecipeError("net.arch", what, "correct its file, or its options") from error
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -38,8 +38,16 @@ def own_net(module: nn.Module, in_channels: int, out_channels: int) -> OwnNet:
     Raises:
         ModelFileError: it gives something else, for images of every size that was tried.
     """
-    net = copy.deepcopy(module).cpu().float().eval()
-    return OwnNet(net, _stride(net, in_channels, out_channels))
+    return with_stride(copy.deepcopy(module).cpu().float().eval(), in_channels, out_channels)
+
+
+def with_stride(net: nn.Module, in_channels: int, out_channels: int) -> OwnNet:
+    """The net with its stride; args and errors: as `own_net`. It stays as it is, its running statistics too."""
+    training = net.training
+    try:
+        return OwnNet(net.eval(), _stride(net, in_channels, out_channels)).train(training)
+    finally:
+        net.train(training)
 
 
 @torch.inference_mode()

@@ -290,6 +290,10 @@ class LossSection(Section):
             raise ValueError("pixel_weights: weigh bce or ce, of which there is none")
         return self
 
+    def arguments(self) -> dict[str, Any]:
+        """For `training.losses.segmentation_loss`; the weights of pixels come with the samples."""
+        return self.model_dump(exclude={"pixel_weights"})
+
 
 class OptimizerSection(Section):
     """The optimizer and its numbers."""
@@ -541,6 +545,10 @@ class DistilSection(Section):
     """`region` gives background and each class of the teacher's mask equal weight in an image, however small."""
     boundary: Annotated[float, Field(ge=0, le=1000)] = 0
     """Additional weight of the pixels on both sides of the teacher's contours."""
+
+    def arguments(self) -> dict[str, Any]:
+        """For `training.distil.soft_loss`."""
+        return self.model_dump(exclude={"weight"})
 
 
 class HintLayers(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -158,3 +158,12 @@ LOADERS: dict[str, Callable[[Path, int], NetPredictor]] = {
     "openvino": load_openvino,
     "pseg": load_pseg,
 }
+
+
+def allow_user_code(files: Sequence[Path]) -> None:
+    """Execute Python files of the user, whose nets models and recipes may then be of; see `nets.allow_code`."""
+    require_torch()
+    from pocketseg.nets import allow_code
+
+    for file in files:
+        allow_code(file)

@@ -11,15 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketseg.recipes.schema import DistilSection
 from pocketseg.training.losses import object_rims
 
+SoftKind = Literal["bce", "kl", "mse"]
 HintKind = Literal["l1", "l2", "cosine", "attention"]
 # Probabilities from files are kept this far from 0 and 1, whose logits are infinite.
 NEAREST = 1e-5
 
 
-def soft_loss(student: Tensor, teacher: Tensor, options: DistilSection) -> Tensor:
+def soft_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    kind: SoftKind = "bce",
+    temperature: float = 2.0,
+    per: Literal["pixel", "region"] = "pixel",
+    boundary: float = 0.0,
+) -> Tensor:
     """T² Σ_p ω_p ℓ_p / Σ_p ω_p over the pixels p of an image; the mean over images (Hinton, Vinyals and Dean 2015).
 
     With s and t the probabilities after a temperature T, ℓ is the cross-entropy −Σ_c t_c log s_c (`bce`), that minus
@@ -30,21 +38,24 @@ def soft_loss(student: Tensor, teacher: Tensor, options: DistilSection) -> Tenso
     Args:
         student: logits (n, 1, h, w) or (n, classes + 1, h, w).
         teacher: logits of the same shape, without a gradient.
-        options: the recipe's.
+        kind: `bce`, `kl` or `mse`, see above.
+        temperature: T.
+        per: `region` gives background and each class of the teacher's mask equal weight in an image.
+        boundary: additional weight of the pixels on both sides of the teacher's contours.
     """
-    student, teacher = student.float() / options.temperature, teacher.float() / options.temperature
-    pixels = _pixel_losses(student, teacher, options.kind)
+    student, teacher = student.float() / temperature, teacher.float() / temperature
+    pixels = _pixel_losses(student, teacher, kind)
     mask = teacher.argmax(1) if teacher.shape[1] > 1 else (teacher[:, 0] >= 0).long()
     weights = torch.ones_like(pixels)
-    if options.boundary:
-        weights = weights + options.boundary * _rims(mask, max(2, teacher.shape[1]))
-    if options.per == "region":
+    if boundary:
+        weights = weights + boundary * _rims(mask, max(2, teacher.shape[1]))
+    if per == "region":
         weights = _by_region(weights, mask, max(2, teacher.shape[1]))
     images = (weights * pixels).sum((1, 2)) / weights.sum((1, 2))
-    return options.temperature**2 * images.mean()
+    return temperature**2 * images.mean()
 
 
-def _pixel_losses(student: Tensor, teacher: Tensor, kind: str) -> Tensor:
+def _pixel_losses(student: Tensor, teacher: Tensor, kind: SoftKind) -> Tensor:
     """ℓ of each pixel, (n, h, w), from logits that were divided by the temperature."""
     if teacher.shape[1] == 1:
         if kind == "mse":

@@ -109,8 +109,12 @@ def _shown(shape: Sequence[int]) -> str:
 def _pairs(options: HintsSection, student: nn.Module, teacher: nn.Module) -> list[tuple[str, str]]:
     if isinstance(options.layers, list):
         return [pair for layers in options.layers for pair in _matched(layers, student, teacher)]
-    ours = {(block.part, block.level): block for block in blocks(student)}
-    theirs = {(block.part, block.level): block for block in blocks(teacher)}
+    try:
+        ours = {(block.part, block.level): block for block in blocks(student)}
+        theirs = {(block.part, block.level): block for block in blocks(teacher)}
+    except AttributeError:  # a net of the user's
+        what = f"is {options.layers}, but one of the nets has no blocks called encoder and decoder"
+        raise RecipeError("hints.layers", what, "name pairs of layers: [{student: NAME, teacher: NAME}]") from None
     shared = [key for key in ours if key in theirs and options.part in ("all", key[0])]
     if not shared:
         raise RecipeError("hints.layers", "the two nets share no level", "name pairs of layers")

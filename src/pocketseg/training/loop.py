@@ -455,7 +455,7 @@ class StageTraining:
         if p.shape[1] > 1:
             p = torch.cat([(1 - p.sum(1, keepdim=True)).clamp_min(1e-6), p], 1)
         logits = torch.logit(p) if p.shape[1] == 1 else torch.log(p)
-        loss, _ = segmentation_loss(logits, torch.from_numpy(reference).unsqueeze(0), weights)
+        loss, _ = segmentation_loss(logits, torch.from_numpy(reference).unsqueeze(0), **weights.arguments())
         return float(loss)
 
     def save(self) -> None:

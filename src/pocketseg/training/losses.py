@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketseg.recipes.schema import LossSection
-
+__all__ = [
+    "boundary_loss",
+    "cross_entropy",
+    "dice_loss",
+    "foreground",
+    "object_rims",
+    "segmentation_loss",
+    "total_variation",
+]
 # Keeps the boundary ratio away from 0/0 (Vaze et al. 2020).
 BOUNDARY_SMOOTHING = 0.01
 
 
 def segmentation_loss(
-    logits: Tensor, target: Tensor, weights: LossSection, pixel_weights: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    bce: float = 0.0,
+    ce: float = 0.0,
+    dice: float = 0.0,
+    batch_dice: float = 0.0,
+    tv: float = 0.0,
+    boundary: float = 0.0,
+    dice_smoothing: float = 1.0,
+    class_weights: Sequence[float] | None = None,
+    pixel_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of a recipe's loss parts.
+    """A weighted sum of parts, as the `loss` of a recipe.
 
     Args:
         logits: (n, 1, h, w) for one class, (n, classes + 1, h, w) for several; computed with in f32.
         target: class indices (n, h, w), any integer dtype.
-        weights: weight of each part.
+        bce, ce: weight of the cross-entropy, whose kind the number of logits decides; one of them.
+        dice, batch_dice: weight of the soft Dice loss of each image, and of the whole batch.
+        tv, boundary: weight of the total variation, and of the boundary loss.
+        dice_smoothing: pixels that both Dice losses add to numerator and denominator.
+        class_weights: of background and each class in the cross-entropy.
         pixel_weights: (n, h, w), of the pixels in the cross-entropy.
 
     Returns:
-        The sum, and each part before its weight.
+        The sum, and each part that has a weight before it is multiplied by it.
+
+    Example:
+        >>> logits, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[0, 1], [0, 1]]])
+        >>> total, parts = segmentation_loss(logits, target, bce=1, dice=0.5)
+        >>> {name: round(part.item(), 3) for name, part in parts.items()}
+        {'bce': 0.693, 'dice': 0.4}
     """
     logits, target = logits.float(), target.long()
     parts: dict[str, Tensor] = {}
-    if weights.bce or weights.ce:
-        parts["bce" if weights.bce else "ce"] = cross_entropy(logits, target, weights.class_weights, pixel_weights)
-    if weights.dice or weights.batch_dice or weights.tv or weights.boundary:
+    if bce or ce:
+        parts["bce" if bce else "ce"] = cross_entropy(logits, target, class_weights, pixel_weights)
+    if dice or batch_dice or tv or boundary:
         probability, reference = foreground(logits, target)
-        if weights.dice:
-            parts["dice"] = dice_loss(probability, reference, dims=(2, 3), smoothing=weights.dice_smoothing)
-        if weights.batch_dice:
-            parts["batch_dice"] = dice_loss(probability, reference, dims=(0, 2, 3), smoothing=weights.dice_smoothing)
-        if weights.tv:
+        if dice:
+            parts["dice"] = dice_loss(probability, reference, dims=(2, 3), smoothing=dice_smoothing)
+        if batch_dice:
+            parts["batch_dice"] = dice_loss(probability, reference, dims=(0, 2, 3), smoothing=dice_smoothing)
+        if tv:
             parts["tv"] = total_variation(probability)
-        if weights.boundary:
+        if boundary:
             parts["boundary"] = boundary_loss(probability, reference)
-    total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
-    return total, parts
+    weights = {"bce": bce, "ce": ce, "dice": dice, "batch_dice": batch_dice, "tv": tv, "boundary": boundary}
+    return torch.stack([weights[name] * value for name, value in parts.items()]).sum(), parts
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, class_weights: list[float] | None = None, pixel_weights: Tensor | None = None
+    logits: Tensor, target: Tensor, class_weights: Sequence[float] | None = None, pixel_weights: Tensor | None = None
 ) -> Tensor:
     """Binary (one logit) or categorical cross-entropy: mean over pixels, each times its own and its class's weight."""
     if logits.shape[1] == 1:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pocketseg import memory
-from pocketseg.errors import ModelFileError, named
+from pocketseg.errors import ModelFileError, RecipeError, named
 from pocketseg.nets import AnySize, build, own_net, skeleton
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.pipeline import logit_count as logit_count
@@ -110,6 +110,10 @@ class Model:
             model = cls._filled(tensors, state, pipeline, str(path))
         except ModelFileError:
             raise
+        except RecipeError as error:
+            found = error.problems[0]
+            what = f"holds a net that cannot be built here ({found.where}: {found.what})"
+            raise ModelFileError(str(path), what, found.fix or "use another checkpoint") from error
         except Exception as error:  # options of another type raise what a net makes of them
             what = f"holds no net that fits its weights ({type(error).__name__}: {str(error)[:200]})"
             raise memory.explained(error, ModelFileError(str(path), what, "use another checkpoint")) from error

@@ -75,7 +75,7 @@ class DistillationObjective:
             loss, parts = labels_loss(logits, inputs, labels)
             total = total + (loss if self.soft is None else (1 - self.soft.weight) * loss)
         if self.soft is not None:
-            parts["soft"] = soft_loss(logits, prediction, self.soft)
+            parts["soft"] = soft_loss(logits, prediction, **self.soft.arguments())
             total = total + self.soft.weight * parts["soft"]
         if self.hints is not None:
             parts["hint"] = self.hints.losses(maps, others).mean()
@@ -115,9 +115,9 @@ def labels_loss(logits: Tensor, inputs: Inputs, weights: LossSection) -> tuple[T
     """The labels' loss over the labelled samples; 0 where none is."""
     rows = list(inputs.labelled)
     if len(rows) == len(logits) and inputs.share == 1:
-        return segmentation_loss(logits, inputs.masks, weights, inputs.weights)
+        return segmentation_loss(logits, inputs.masks, **weights.arguments(), pixel_weights=inputs.weights)
     chosen = rows or list(range(len(logits)))
     pixels = None if inputs.weights is None else inputs.weights[chosen]
-    loss, parts = segmentation_loss(logits[chosen], inputs.masks[chosen], weights, pixels)
+    loss, parts = segmentation_loss(logits[chosen], inputs.masks[chosen], **weights.arguments(), pixel_weights=pixels)
     share = inputs.share if rows else 0.0
     return share * loss, {name: share * value for name, value in parts.items()}

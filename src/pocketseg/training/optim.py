@@ -1,17 +1,17 @@
-"""Optimizers, and learning rates as pure functions of where training stands.
+"""A recipe's optimizer and learning rate.
 
 A rate depends on epoch, step and the validation history only, so a resumed run needs no scheduler state.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from pocketseg.recipes.schema import EarlyStopSection, OptimizerSection, Schedule
+from pocketseg.training import schedules
 
 
 def make_optimizer(net: nn.Module, options: OptimizerSection) -> torch.optim.Optimizer:
@@ -55,37 +55,22 @@ def rate_factor(schedule: Schedule, *, epoch: int, progress: float, epochs: int,
         0.25
     """
     share = (epoch + progress) / epochs
+    own = schedule.model_dump(exclude={"kind"})
     match schedule.kind:
         case "cosine":
-            if share < schedule.warmup:
-                # Never zero: the first step counts too.
-                return min(max(share, 1 / (1000 * epochs)) / schedule.warmup, 1.0)
-            rest = (share - schedule.warmup) / (1 - schedule.warmup)
-            return schedule.floor + (1 - schedule.floor) * (1 + math.cos(math.pi * min(rest, 1))) / 2
+            # Never zero: the first step counts too.
+            return schedules.cosine(max(share, min(1 / (1000 * epochs), own["warmup"])), **own)
         case "step":
-            return float(schedule.factor ** (epoch // schedule.every))
+            return schedules.step(epoch, **own)
         case "multi-step":
-            return float(schedule.factor ** sum(share >= at for at in schedule.at))
+            return schedules.multi_step(share, **own)
         case "step-restarts":
-            return float(schedule.factor ** ((schedule.first + epoch % schedule.cycle) // schedule.every))
+            return schedules.step_restarts(epoch, **own)
         case "constant-then-decay":
-            return float(schedule.factor ** max(0, epoch - int(schedule.constant * epochs)))
+            return schedules.constant_then_decay(epoch, epochs, **own)
         case "plateau":
-            return max(schedule.floor, schedule.factor ** _plateaus(scores, schedule.patience))
+            return schedules.plateau(scores, **own)
     return 1.0
-
-
-def _plateaus(scores: Sequence[float], patience: int) -> int:
-    """How often the best score stayed the best for more than `patience` epochs."""
-    count, best, waited = 0, -math.inf, 0
-    for score in scores:
-        if score > best:
-            best, waited = score, 0
-        else:
-            waited += 1
-        if waited > patience:
-            count, waited = count + 1, 0
-    return count
 
 
 def should_stop(scores: Sequence[float], rule: EarlyStopSection | None) -> bool:

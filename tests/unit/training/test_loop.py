@@ -309,7 +309,7 @@ def test_every_part_of_the_loss_trains_and_is_validated(start, classes):
         reference = torch.from_numpy(training.train.cases.mask(case))[None]
         p = torch.from_numpy(training.model.predictor().predict(training.train.cases.image(case))).movedim(-1, 0)[None]
         logits = torch.logit(p) if classes == 1 else torch.log(torch.cat([1 - p.sum(1, keepdim=True), p], 1))
-        loss, _ = segmentation_loss(logits, reference, training.stage.loss)
+        loss, _ = segmentation_loss(logits, reference, **training.stage.loss.arguments())
         expected.append(loss.item())
     assert rows[-1]["val_loss"] == pytest.approx(np.mean(expected), rel=1e-4)
 
@@ -495,7 +495,7 @@ def test_a_kill_between_rotation_and_writing(start):
 
 
 @pytest.mark.row("F15")
-def test_checkpoints_are_told_apart_by_what_is_in_them_not_by_the_clock(start):
+def test_checkpoints_are_distinguished_by_what_is_in_them_not_by_the_clock(start):
     """The older one is of tomorrow, the newer one of 1970."""
     expected = undisturbed(start)
     folder = twice_stopped(start)
@@ -572,8 +572,8 @@ def breaking(monkeypatch, at: int, value: float = math.nan) -> None:
     """Makes the loss of one training step, counted from 1, not finite."""
     calls = []
 
-    def loss(logits, target, options, pixel_weights=None):
-        total, parts = segmentation_loss(logits, target, options, pixel_weights)
+    def loss(logits, target, **options):
+        total, parts = segmentation_loss(logits, target, **options)
         calls.extend([1] * logits.requires_grad)
         return (total * value if logits.requires_grad and len(calls) == at else total), parts
 

@@ -103,7 +103,7 @@ def slow_boundary(logits, target):
 
 
 def measured(logits, target, **weights):
-    return segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target), LossSection(**weights))
+    return segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target), **weights)
 
 
 CASES = [(1, 1), (4, 1), (1, 3), (3, 2), (2, 5)]
@@ -213,8 +213,8 @@ def test_gradients_are_finite(value, classes, filled):
     logits[:, 1:] *= -1
     logits.requires_grad_(True)
     target = torch.full((2, 4, 4), classes if filled else 0, dtype=torch.uint8)
-    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1, "tv": 1, "boundary": 1})
-    total, _ = segmentation_loss(logits, target, weights)
+    weights = {"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1, "tv": 1, "boundary": 1}
+    total, _ = segmentation_loss(logits, target, **weights)
     total.backward()
     assert total.isfinite() and logits.grad.isfinite().all()
     if value == 0:
@@ -224,13 +224,13 @@ def test_gradients_are_finite(value, classes, filled):
 @pytest.mark.parametrize("classes", [1, 2])
 def test_a_step_against_the_gradient_makes_it_better(classes):
     logits, target = problem(3, classes, seed=4)
-    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1})
+    weights = {"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1}
     for part in ("bce" if classes == 1 else "ce", "dice", "batch_dice"):
-        alone = LossSection(**{part: getattr(weights, part)})
+        alone = {part: weights[part]}
         x = torch.from_numpy(logits).clone().requires_grad_(True)
-        before, _ = segmentation_loss(x, torch.from_numpy(target), alone)
+        before, _ = segmentation_loss(x, torch.from_numpy(target), **alone)
         before.backward()
-        after, _ = segmentation_loss(x.detach() - x.grad, torch.from_numpy(target), alone)
+        after, _ = segmentation_loss(x.detach() - x.grad, torch.from_numpy(target), **alone)
         assert after < before
 
 
@@ -238,9 +238,9 @@ def test_a_step_against_the_gradient_makes_it_better(classes):
 def test_bf16_logits_are_computed_with_in_f32(classes):
     logits, target = problem(2, classes)
     rounded = torch.from_numpy(logits).bfloat16()
-    weights = LossSection(**{"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1, "tv": 1, "boundary": 1})
-    total, parts = segmentation_loss(rounded, torch.from_numpy(target), weights)
-    expected, _ = segmentation_loss(rounded.float(), torch.from_numpy(target), weights)
+    weights = {"bce" if classes == 1 else "ce": 1, "dice": 1, "batch_dice": 1, "tv": 1, "boundary": 1}
+    total, parts = segmentation_loss(rounded, torch.from_numpy(target), **weights)
+    expected, _ = segmentation_loss(rounded.float(), torch.from_numpy(target), **weights)
     assert total.dtype == torch.float32 and all(part.dtype == torch.float32 for part in parts.values())
     assert torch.equal(total, expected)
 
@@ -249,9 +249,9 @@ def test_bf16_logits_are_computed_with_in_f32(classes):
 def test_any_integer_target(dtype):
     for classes, entropy in ((1, "bce"), (3, "ce")):
         logits, target = problem(2, classes)
-        weights = LossSection(**{entropy: 1, "dice": 1, "class_weights": [1.0] * classes + [2.0]})
-        expected, _ = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target), weights)
-        found, _ = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target).to(dtype), weights)
+        weights = {entropy: 1, "dice": 1, "class_weights": [1.0] * classes + [2.0]}
+        expected, _ = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target), **weights)
+        found, _ = segmentation_loss(torch.from_numpy(logits), torch.from_numpy(target).to(dtype), **weights)
         assert torch.equal(found, expected)
 
 

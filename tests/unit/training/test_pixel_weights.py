@@ -78,11 +78,11 @@ def test_pixel_weights_multiply_the_cross_entropy_and_nothing_else(classes):
     pixels = torch.rand(2, 4, 5, generator=draw)
     ce = "bce" if classes == 1 else "ce"
     options = LossSection(**{ce: 1}, dice=1, class_weights=[1.0, 2.0, 3.0][: classes + 1], pixel_weights="borders")
-    _, parts = segmentation_loss(logits, target, options, pixels)
+    _, parts = segmentation_loss(logits, target, **options.arguments(), pixel_weights=pixels)
     if classes == 1:
         each = F.binary_cross_entropy_with_logits(logits[:, 0], target.float(), reduction="none")
     else:
         each = F.cross_entropy(logits, target, reduction="none")
     each = each * torch.tensor(options.class_weights)[target]
     torch.testing.assert_close(parts[ce], (each * pixels).mean())
-    assert parts["dice"] == segmentation_loss(logits, target, options)[1]["dice"]
+    assert parts["dice"] == segmentation_loss(logits, target, **options.arguments())[1]["dice"]

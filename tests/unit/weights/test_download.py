@@ -126,7 +126,7 @@ def test_a_resolver_that_hangs(monkeypatch, tmp_path):
     monkeypatch.setenv("POCKETSEG_CACHE", str(tmp_path / "cache"))
     over = threading.Event()
     monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: over.wait(20))
-    assert "no answer within 4 seconds" in refusal()
+    assert "no response within 4 seconds" in refusal()
     over.set()
 
 

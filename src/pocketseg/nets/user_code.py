@@ -1,0 +1,106 @@
+"""Nets that a Python file of the user defines.
+
+Only a file that the user names is executed, never one that a recipe, a model or a data set names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pocketseg.errors import RecipeError
+from pocketseg.files import read_file
+from pocketseg.nets.catalog import Entry, add_own_nets, own_nets
+
+FIRST = ["in_channels", "out_channels"]
+MAX_BYTES = 10 * 2**20
+# What was executed, for the processes that train beside this one: path -> SHA-256.
+_allowed: dict[str, str] = {}
+
+
+def allow_code(path: str | Path) -> list[str]:
+    """Execute a Python file, and put the nets that it defines into the catalog as `FILE:NAME`.
+
+    A net is a public function or class of the file with the arguments `in_channels, out_channels` and options behind
+    them, each with a type and a default. It gives a module of images (n, in_channels, h, w) to logits
+    (n, out_channels, h, w); out_channels is 1 for one class, classes + 1 for several.
+
+    Returns:
+        The names, for `net.arch` of a recipe.
+
+    Raises:
+        RecipeError: the file is missing or raises, or no net is found in it.
+    """
+    path = Path(path).resolve()
+    where = str(path)
+    try:
+        content = read_file(path, MAX_BYTES)
+    except OSError as error:
+        raise RecipeError(where, f"cannot be read ({error.strerror or error})", "give a Python file") from None
+    if path.suffix != ".py":
+        raise RecipeError(where, "is not a Python file", "give a file that ends in .py")
+    digest = hashlib.sha256(content).hexdigest()
+    if _allowed.get(where) == digest:
+        return own_nets(path.stem)
+    module = _executed(path)
+    nets = {
+        f"{path.stem}:{name}": Entry(value, own=True)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and _is_net(value)
+    }
+    if not nets:
+        fix = "define a function `name(in_channels, out_channels, *, width: int = 16)` that gives a torch.nn.Module"
+        raise RecipeError(where, "defines no net", fix)
+    for name, entry in nets.items():
+        _check_options(name, entry)
+    add_own_nets(path.stem, nets)
+    _allowed[where] = digest
+    return list(nets)
+
+
+def allowed_code() -> dict[str, str]:
+    """Path -> SHA-256 of every file that was executed."""
+    return dict(_allowed)
+
+
+def _executed(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Where pickle and dataclasses look for it; a package of this name stays what it is.
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        if before is None:
+            del sys.modules[path.stem]
+        else:
+            sys.modules[path.stem] = before
+        what = f"cannot be executed ({type(error).__name__}: {error})"
+        raise RecipeError(str(path), what, "correct the file") from error
+    return module
+
+
+def _is_net(value: Any) -> bool:
+    """Whether it can be called with a number of input channels and one of logits, by those names."""
+    if not callable(value):
+        return False
+    try:
+        return list(inspect.signature(value).parameters)[:2] == FIRST
+    except (TypeError, ValueError):  # of what is written in C
+        return False
+
+
+def _check_options(name: str, entry: Entry) -> None:
+    for each in list(inspect.signature(entry.function).parameters.values())[2:]:
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+            raise RecipeError(name, f"takes *{each.name}, whose options nobody can check", "name each option")
+        if each.default is each.empty or each.annotation is each.empty:
+            fix = f"write `{each.name}: int = 16`, with a type and a default"
+            raise RecipeError(name, f"has an option {each.name!r} without a type or a default", fix)
