@@ -15,7 +15,7 @@
  * but another run.
  *
  * Functions never throw. A model may be used by one thread at a time; different models are independent. POCKETSEG_ISA
- * forces the kernels of an instruction set, where they are there; it is read by pseg_open. CasesOptions and planning take a
+ * forces the kernels of an instruction set, where they are there; it is read by pseg_open. Opening and planning take a
  * time in proportion to the bytes of the file, whatever it says.
  */
 #ifndef POCKETSEG_H

@@ -44,12 +44,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     pseg_model* model = nullptr;
     char digest[65];
     if (!pseg_open(file.data(), file.size(), &model)) {
-        pseg_facts metadata;
+        pseg_facts facts;
         size_t arena_bytes;
-        pseg_describe(model, &metadata);
+        pseg_describe(model, &facts);
         for (uint32_t times : {1u, 7u, 256u})
-            pseg_plan(model, times * metadata.multiple, times * metadata.multiple, 2, &arena_bytes);
-        const uint32_t side = (SIDE + metadata.multiple - 1) / metadata.multiple * metadata.multiple;
+            pseg_plan(model, times * facts.multiple, times * facts.multiple, 2, &arena_bytes);
+        const uint32_t side = (SIDE + facts.multiple - 1) / facts.multiple * facts.multiple;
         if (!pseg_plan(model, side, side, 1, &arena_bytes) && arena_bytes <= MAX_BYTES) {
             pseg::ModelFile read = pseg::read_model(file.data(), file.size());
             const pseg::Operators operators = pseg::choose_kernels(read.program, read.hints, pseg::chosen_isa());

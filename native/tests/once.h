@@ -11,18 +11,18 @@
 #include "../src/sha256.h"
 #include "pocketseg.h"
 
-// A model that is planned, its image, and its memory. A larger arena than `max_bytes` is not tried.
+// A model that is planned, its image, and its memory. A larger arena than `most_bytes` is not tried.
 struct Planned {
-    Planned(pseg_model* model, uint32_t side, uint32_t threads, size_t max_bytes) : model(model) {
-        pseg_facts metadata;
-        status = pseg_describe(model, &metadata);
+    Planned(pseg_model* model, uint32_t side, uint32_t threads, size_t most_bytes) : model(model) {
+        pseg_facts facts;
+        status = pseg_describe(model, &facts);
         if (status) return;
-        const uint32_t side_of_net = (side + metadata.multiple - 1) / metadata.multiple * metadata.multiple;
+        const uint32_t side_of_net = (side + facts.multiple - 1) / facts.multiple * facts.multiple;
         status = pseg_plan(model, side_of_net, side_of_net, threads, &arena_bytes);
         const size_t pixels = size_t(side_of_net) * side_of_net;
-        if (status || arena_bytes > max_bytes || 4 * pixels * (metadata.in_channels + metadata.out_channels) > max_bytes)
+        if (status || arena_bytes > most_bytes || 4 * pixels * (facts.in_channels + facts.out_channels) > most_bytes)
             return;
-        image.resize(pixels * metadata.in_channels), logits.resize(pixels * metadata.out_channels);
+        image.resize(pixels * facts.in_channels), logits.resize(pixels * facts.out_channels);
         uint32_t state = 1;
         for (float& value : image) {
             state = state * 1664525u + 1013904223u;
@@ -55,8 +55,8 @@ struct Planned {
 };
 
 // The digest of the logits goes to `digest`, 65 characters, where there are any.
-static int run_once(pseg_model* model, uint32_t side, uint32_t threads, size_t max_bytes, char* digest) {
-    Planned planned(model, side, threads, max_bytes);
+static int run_once(pseg_model* model, uint32_t side, uint32_t threads, size_t most_bytes, char* digest) {
+    Planned planned(model, side, threads, most_bytes);
     const std::string found = planned.run();
     if (!found.empty()) std::memcpy(digest, found.c_str(), found.size() + 1);
     return planned.status;

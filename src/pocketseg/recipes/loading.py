@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pocketseg.errors import Problem, RecipeError, near
 from pocketseg.files import read_text
 from pocketseg.recipes.importers.fixed_point import is_fixed_point, to_train
+from pocketseg.recipes.other_words import our_key, with_our_keys
 from pocketseg.recipes.schema import DataRecipe, Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -147,7 +148,7 @@ def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) ->
         values = to_train(values, where)
     if not isinstance(values, dict):
         raise RecipeError(where, "is not a mapping of keys to values", "see `pocketseg recipes show thin-unet`")
-    values = {"name": _name(source, preset), **values}
+    values = with_our_keys({"name": _name(source, preset), **values})
     problems = [
         problem
         for key, value in _preset(_presets_of(values, where), preset, where).items()
@@ -298,14 +299,16 @@ def set_key(values: dict[str, Any], path: str, value: Any, where: str) -> Iterat
                 yield from set_key(values, f"stages.{number}.{path.removeprefix(EVERY_STAGE)}", value, where)
         return
     target: Any = values
-    *parents, last = path.split(".")
+    parts = path.split(".")
+    parts = [our_key(parts[:at], part) for at, part in enumerate(parts)]
+    *parents, last = parts
     for part in parents:
         target = _child(target, part)
     index = _index(target, last)
     if index is not None:
         target[index] = value
     elif isinstance(target, dict):
-        target[last] = value
+        target[last] = with_our_keys(value, tuple(parts))
     else:
         fix = "list items are counted from 0, as in stages.0.epochs; a stage may be called by its name"
         yield Problem(where, f"there is no {path} to set", fix)

@@ -58,13 +58,13 @@ def test_every_shipped_recipe_and_form_is_valid(name: str) -> None:
         {"sweep": {"seed": 1}},
         {"sweep": {"seed": []}},
         {"sweep": [{}]},
-        {"forms": ["quick"]},
+        {"presets": ["quick"]},
     ],
 )
 def test_what_the_loader_refuses_is_refused(change: dict[str, Any]) -> None:
     recipe = {"stages": [STAGE], **change}
     assert faults(recipe)
-    if "forms" not in change and change != {"stages": [{**STAGE, "quant": []}]}:
+    if "presets" not in change and change != {"stages": [{**STAGE, "quant": []}]}:
         with pytest.raises(RecipeError):
             load_sweep(recipe)
 
@@ -75,7 +75,7 @@ def test_what_the_loader_refuses_is_refused(change: dict[str, Any]) -> None:
         {"sweep": {"seed": [0, 1], "stages.0.net.width": [8, 16]}},
         {"sweep": {"stages": {"float": {"batch": [4, 8]}}}},
         {"sweep": [{"seed": 1}, {"seed": 2, "stages.0.batch": 4}]},
-        {"forms": {"quick": {"stages.0.epochs": 2}}},
+        {"presets": {"quick": {"stages.0.epochs": 2}}},
         {"stages": [{**STAGE, "quant": [{"scheme": "w4"}, {"scheme": "w4a8"}]}]},
         {"stages": [{**STAGE, "schedule": {"kind": "plateau"}, "loss": {"bce": 1, "dice": 0.5}}]},
         {"data": {"window": [40, 400]}},

@@ -16,6 +16,7 @@ from pocketseg.recipes import (
     shipped_names,
     shipped_text,
 )
+from pocketseg.recipes.other_words import WORDS
 
 NET = {"arch": "thin_unet"}
 SMALLEST = {"stages": [{"name": "float", "net": NET}]}
@@ -271,7 +272,7 @@ def test_a_file_too_large_to_be_a_recipe():
         ("augment.elastic.alfa", "alpha"),
         ("stages.0.epoch", "epochs"),
         ("stages.0.loss.dise", "dice"),
-        ("stages.0.optimizer.learning_rate", None),
+        ("stages.0.optimizer.learning_speed", None),
         ("stages.0.optimizer.weight_deacy", "weight_decay"),
         ("stages.0.schedule.warmpu", "warmup"),
         ("stages.0.early_stop.patiense", "patience"),
@@ -624,3 +625,46 @@ def test_stages_are_not_looked_at_for_the_data():
 def test_a_wrong_key_is_reported_for_the_data_too(override):
     with pytest.raises(RecipeError, match=r"is not a key of a recipe → did you mean|KEY=VALUE"):
         load_data_recipe("thin-unet", [override])
+
+
+def test_keys_of_other_tools_are_taken_and_said(caplog):
+    """Those of nnU-Net, MONAI, Lightning and Ultralytics."""
+    caplog.set_level("INFO", "pocketseg")
+    values = {
+        "random_seed": 3,
+        "data": {"fit": "pad", "patch_size": [64, 64], "pixdim": [0.5, 0.5], "class_names": ["cell"]},
+        "split": {"kind": "kfold", "n_splits": 3},
+        "stages": [
+            {
+                "name": "a",
+                "net": {"architecture": "thin_unet", "width": 8},
+                "optimizer": {"name": "sgd", "learning_rate": 0.1},
+                "max_epochs": 7,
+                "batch_size": 4,
+            }
+        ],
+    }
+    sets = ["stages.a.batch_size=2", "stages.*.lr_scheduler={name: step, every: 3}", "data.imgsz=[32, 32]"]
+    recipe = load_recipe(values, sets)
+    stage = recipe.stages[0]
+    assert (recipe.seed, recipe.data.size, recipe.data.spacing_mm) == (3, (32, 32), (0.5, 0.5))
+    assert recipe.data.classes == ["cell"]
+    assert (recipe.split.folds, stage.epochs, stage.batch, stage.net.arch) == (3, 7, 2, "thin_unet")
+    assert (stage.optimizer.kind, stage.optimizer.lr, stage.schedule.kind) == ("sgd", 0.1, "step")
+    assert "stages.0.max_epochs is called stages.0.epochs here" in caplog.text
+
+
+def test_a_key_under_two_names_is_refused():
+    values = {"stages": [{"name": "a", "net": {"arch": "thin_unet"}, "batch": 2, "batch_size": 4}]}
+    with pytest.raises(RecipeError, match="batch_size"):
+        load_recipe(values)
+
+
+def test_every_word_of_another_tool_is_for_a_key_of_ours():
+    for section, words in WORDS.items():
+        for ours in words.values():
+            values = {"stages": [{"name": "a", "net": {"arch": "thin_unet"}}]}
+            path = [part if part != "*" else "0" for part in section]
+            with pytest.raises(RecipeError) as caught:
+                load_recipe(values, [".".join([*path, f"{ours}=[[nonsense]]"])])
+            assert "is not a key" not in str(caught.value), (section, ours)
