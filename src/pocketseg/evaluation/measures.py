@@ -33,7 +33,8 @@ class MetricConfig:
     """What is to be measured.
 
     Attributes:
-        metrics: names of `METRICS`, or `compat.` and a name of `metrics.compat`.
+        metrics: names of `METRICS` (or those of other tools in `OTHER_NAMES`), or `compat.` and a name of
+            `metrics.compat`.
         tolerance: of `surface_dice` and `boundary_f1`, in mm where spacing is known, in pixels elsewhere.
         lesion_iou: from which intersection over union on an object counts as found.
 
@@ -46,6 +47,7 @@ class MetricConfig:
     lesion_iou: float = 0.1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(OTHER_NAMES.get(name, name) for name in self.metrics)))
         faults = [f"{name!r} is not a metric; {near(name, known())}" for name in self.metrics if name not in known()]
         if faults:
             raise RecipeError("evaluate.metrics", "; ".join(faults), "see docs/metrics.md")
@@ -153,6 +155,13 @@ METRICS: dict[str, Metric] = {
     "calibration_error": Metric(lambda pair: pair.calibration.expected_error, over="all", needs_probability=True),
     "brier": Metric(lambda pair: pair.calibration.brier, over="all", needs_probability=True),
 }
+
+
+# What MONAI, torchmetrics, nnU-Net and papers call them.
+OTHER_NAMES = {
+    "dsc": "dice", "f1": "dice", "jaccard": "iou", "ppv": "precision", "sensitivity": "recall", "hausdorff": "hd",
+    "hausdorff95": "hd95", "nsd": "surface_dice", "normalized_surface_dice": "surface_dice", "ece": "calibration_error",
+}  # fmt: skip
 
 
 def known() -> Sequence[str]:

@@ -29,7 +29,7 @@ from pocketseg.evaluation import (
     write_scores,
     write_summaries,
 )
-from pocketseg.evaluation.measures import DEFAULT, known
+from pocketseg.evaluation.measures import DEFAULT, OTHER_NAMES, known
 from pocketseg.metrics import (
     calibration,
     compat,
@@ -265,3 +265,9 @@ def test_what_cannot_be_compared_is_refused(cases):
     other = [replace(rows[0], reference_pixels=99), *rows[1:]]
     with pytest.raises(DataError, match="another reference"):
         compare_scores(other, rows, "a.csv")
+
+
+def test_names_of_other_tools_are_those_of_ours():
+    wanted = MetricConfig(("sensitivity", "dsc", "nsd", "recall"))
+    assert wanted.metrics == ("recall", "dice", "surface_dice")
+    assert set(OTHER_NAMES.values()) <= set(METRICS) and not set(OTHER_NAMES) & set(METRICS)
