@@ -149,8 +149,8 @@ def test_eight_bits_are_reported_beside_the_float_net(trained_run, phantom_data,
     with caplog.at_level("INFO", "pocketseg"):
         pocketseg.pack(trained_run, tmp_path / "model.pseg", calibrate=phantom_data / "images")
     count = len(list((phantom_data / "images").iterdir()))
-    assert f"ranges of activations from {count} images" in caplog.text
-    told = next(line for line in caplog.text.splitlines() if "another class than by the float net" in line)
+    assert f"calibrated on {count} images" in caplog.text
+    told = next(line for line in caplog.text.splitlines() if "differ from the float net" in line)
     assert 0 <= float(told.split(": ")[-1].split(" %")[0]) < 20
     with pytest.raises(RecipeError, match="changes nothing: no weights of this model are f32"):
         pocketseg.pack(trained_run, tmp_path / "b.pseg", calibrate=phantom_data / "images", weights="bf16")

@@ -1,4 +1,4 @@
-"""The bytes of a net on codes, and of one in f32, are those of the source, whoever compiles it and however."""
+"""The bytes of a integer net, and of one in f32, are those of the source, whoever compiles it and however."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_sizes_are_those_of_numbers_without_bounds(shipped, count):
 @pytest.mark.row("N06")
 @pytest.mark.parametrize("isa", ["scalar", "avx2"])
 def test_nothing_uninitialized_is_read(tool, shipped, monkeypatch, tmp_path, isa):
-    """Under valgrind, which knows no AVX-512, of nets on codes, on signs and in f32."""
+    """Under valgrind, which knows no AVX-512, of integer nets, on signs and in f32."""
     valgrind = tool("valgrind")
     monkeypatch.setenv("POCKETSEG_ISA", isa)
     files = []

@@ -21,8 +21,8 @@ def command(
 ) -> None:
     """Turn a configuration of the fixed-point study (AskariHemmat et al. 2019) into a recipe.
 
-    What has no effect, or means something else here, is reported, and stands in the recipe's comments with the faults
-    that are corrected. `pocketseg train config.yaml …` takes such a file as it is.
+    Settings without effect, or with another meaning here, are reported and noted in the recipe's comments, with the
+    faults that are corrected. `pocketseg train config.yaml …` takes such a file as it is.
 
     Examples:
 

@@ -19,7 +19,7 @@ def common() -> None:
 
 @app.command()
 def layouts() -> None:
-    """List the ways a data set may lie on disk, which are found by themselves or named by data.layout."""
+    """List the layouts of data sets on disk; they are detected automatically, or named by data.layout."""
     from pocketseg.flows.convert import known_layouts
 
     for name, looks_like in known_layouts():

@@ -43,9 +43,7 @@ def command(
             "under the same paths, on a disk they share, and have pocketseg installed."
         ),
     ] = None,
-    log: Annotated[
-        list[str], typer.Option(help="Record the training besides: tensorboard (scalars and example images).")
-    ] = [],  # noqa: B006
+    log: Annotated[list[str], typer.Option(help="Also log to: tensorboard (scalars and example images).")] = [],  # noqa: B006
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Train a recipe on a folder of images and masks.

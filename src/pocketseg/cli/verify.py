@@ -23,5 +23,5 @@ def command(model: Annotated[Path, typer.Argument(help="Packed model, model.pseg
 
     console.log_to_terminal()
     found = verify(model)
-    how = "equal to the byte" if found.exact else f"equal within {found.difference:.1e}"
+    how = "identical" if found.exact else f"equal within {found.difference:.1e}"
     console.speak(f"{model}: {how} ({found.isa} kernels)")

@@ -48,13 +48,13 @@ class Start:
         """The counts and the names of what was not taken for everybody; the rest for the run's log."""
         taken = self.taken
         log.info(
-            "stage %s starts from %s: %d tensors taken; %d missing there, %d left over, %d of another shape",
-            self.stage, self.file, len(taken.names), len(taken.missing), len(taken.left_over), len(taken.other_shape),
+            "stage %s starts from %s: loaded %d of %d tensors",
+            self.stage, self.file, len(taken.names), len(taken.names) + len(taken.missing) + len(taken.other_shape),
         )  # fmt: skip
         lists = {
             "taken": taken.names,
-            "missing there": taken.missing,
-            "left over": taken.left_over,
+            "missing in the file": taken.missing,
+            "not used": taken.left_over,
             "of another shape": [name for name, _, _ in taken.other_shape],
         }
         for what, names in lists.items():

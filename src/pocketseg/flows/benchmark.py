@@ -259,7 +259,7 @@ def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:
     if pixels:
         log.log(
             logging.WARNING if mine.precision == its.precision else logging.INFO,
-            "%s (%s, %s) gives another class than %s (%s, %s) in %d pixels (%.3f %%)",
+            "%s (%s, %s) differs from %s (%s, %s) in %d pixels (%.3f %%)",
             mine.file, mine.predictor.runtime, mine.precision, its.file, its.predictor.runtime, its.precision,
             pixels, 100 * found.share,
         )  # fmt: skip

@@ -110,9 +110,8 @@ def evaluate(
     respond = _folder_of_masks(model, classes) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).recipe_file.exists():
-        log.warning(
-            "all cases are evaluated, with those %s learned from; --split %s/split.json tells apart", model, model
-        )
+        test = f"--split {model}/split.json --part test"
+        log.warning("all cases are evaluated, the training cases of %s too; for the test cases alone: %s", model, test)
     folder = Path(out) if out is not None else _beside(model)
     try_folder(folder)
     _refuse_foreign(folder)

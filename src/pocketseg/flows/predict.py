@@ -252,12 +252,12 @@ def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) ->
     spacing = volume.grid.plane_spacing(axis)
     classes = predictor.pipeline.classes
     masks: list[NDArray[np.uint8]] = []
-    chances: list[NDArray[np.float32]] = []
+    per_slice: list[NDArray[np.float32]] = []
     for each in slices:
         probability = predictor.predict(each.image(), spacing)
         masks.append(predictor.pipeline.mask(probability))
         if wanted.probabilities:
-            chances.append(probability)
+            per_slice.append(probability)
     format_ = _own_format(volume) if wanted.to == "same" else wanted.to
     ending = ".nii" if source.name.lower().endswith(".nii") else ".nii.gz"
     written = []
@@ -272,8 +272,8 @@ def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) ->
         )
     else:
         written.append(write_nifti(_beside(target, ending), volume.grid.rebuild(masks, axis), volume))
-    for index, name in enumerate(_probability_names(classes) if chances else []):
-        whole = volume.grid.rebuild([chance[:, :, index] for chance in chances], axis)
+    for index, name in enumerate(_probability_names(classes) if per_slice else []):
+        whole = volume.grid.rebuild([each[:, :, index] for each in per_slice], axis)
         if format_ in ("tiff", "png"):
             written.append(write_stack(_beside(target, f"{name}.tif"), _sixteen_bits(whole)))
         else:

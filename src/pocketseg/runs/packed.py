@@ -154,7 +154,7 @@ def _packed(
             raise RecipeError(
                 "--calibrate", f"the model is quantized already ({model.quant['scheme']})", "leave it out"
             )
-        log.info("%s: ranges of activations from %d images", path, len(how.calibrate))
+        log.info("%s: calibrated on %d images", path, len(how.calibrate))
         _quantize(model, how.calibrate)
     core = model.integer_core()
     program = program_of(core, model.pipeline.channels, float_weights=how.weights, constants=how.constants)
@@ -276,7 +276,7 @@ def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -
     found = _compared(images, exact, session, rounds=True)
     dice = [_mean_dice(exact.pipeline, forward, images) for forward in (exact.predictor().forward, session)]
     lost = f", and {dice[0] - dice[1]:.4f} of the Dice ({dice[0]:.4f}) is lost" if np.isfinite(dice[0]) else ""
-    described = f"{100 * found.share:.2f} % of the pixels have another class than by the float net{lost}"
+    described = f"{100 * found.share:.2f} % of the pixels differ from the float net{lost}"
     if not found.sees_as_much or dice[0] - dice[1] > MAX_DROP:
         described += f"; it finds {found.ratio:.2f} times the foreground (allowed 0.5 to 2, and {MAX_DROP} of the Dice)"
         fix = "nothing was written; calibrate with other images, or train a stage with quant"

@@ -33,7 +33,10 @@ MESSAGES = {
     "text": ("{} images seem to have text or calipers drawn into them", "crop or mask them, or look for clean ones"),
     "marks": ("{} gray images have colored marks", "look for images without calipers and labels"),
     "saturated": ("{} images are at their brightest value in more than a tenth of their pixels", "export them again"),
-    "specks": ("{} masks have objects of a few pixels beside large ones", "clean them; data convert has --min-pixels"),
+    "specks": (
+        "{} masks have objects of a few pixels beside large ones",
+        "clean them: pocketseg data convert auto DATA OUT --min-pixels 20",
+    ),
     "border": ("{} masks reach all four sides of their image", "check them"),
 }
 
@@ -160,7 +163,9 @@ def _near(looked: Sequence[Case], found: Checkup) -> Iterator[Finding]:
     if torn:
         count = sum(map(len, torn))
         largest = ", ".join(repr(name) for name in max(torn, key=len)[:4])
-        what = f"{count} images are near-duplicates of another group's, in {len(torn)} clusters (one: {largest})"
+        what = (
+            f"{count} images are near-duplicates of images in another group, in {len(torn)} clusters (one: {largest})"
+        )
         fix = (
             "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "
             "--set data.group_csv=groups.csv --set data.group_column=group"

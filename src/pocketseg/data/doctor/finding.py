@@ -11,12 +11,12 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 CODES: dict[str, tuple[Level, str]] = {
-    "layout": ("error", "files that do not pair would be left out in silence, or paired wrongly"),
+    "layout": ("error", "images without a mask, masks without an image, or files that pair in several ways"),
     "link": ("error", "what lies outside may change or be missing elsewhere"),
     "same-name": ("error", "file systems differ in whether these are one name, so copies lose a file"),
     "groups": ("error", "without right groups a patient may be trained on and tested on"),
     "image": ("error", "an image that cannot be decoded whole teaches nonsense"),
-    "mask": ("error", "a guess of what stored values mean would be wrong somewhere"),
+    "mask": ("error", "mask values are ambiguous"),
     "size": ("error", "mask and image do not show the same place"),
     "transposed": ("error", "mask and image do not show the same place"),
     "weights": ("error", "the loss would weigh other pixels than was meant"),
@@ -28,7 +28,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "ungrouped": ("warning", "several images of one patient in two parts bias the result upwards"),
     "duplicate": ("warning", "an image that counts twice weighs twice, and leaks where a split tears the two apart"),
     "near-duplicate": ("warning", "a split that tears them apart makes the result too optimistic"),
-    "split-leak": ("warning", "the test part is nearly known from training"),
+    "split-leak": ("warning", "test images nearly duplicate training images"),
     "contradictory-mask": ("warning", "the same picture with two references cannot be learned"),
     "contradictory-class": ("warning", "the same picture in two classes cannot be learned"),
     "mostly-empty": ("warning", "a net may learn to find nothing"),

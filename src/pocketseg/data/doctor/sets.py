@@ -55,7 +55,7 @@ def _spacing(cases: Sequence[Case]) -> Iterator[Finding]:
     known = [(case, case.spacing_mm) for case in cases if case.spacing_mm is not None]
     if not known:
         what = "no image has a known pixel size"
-        yield Finding("no-spacing", ("images",), what, "nothing, or give NIfTI or DICOM files")
+        yield Finding("no-spacing", ("images",), what, "no action needed; NIfTI and DICOM files give it")
         return
     sizes = np.array([np.sqrt(row * column) for _, (row, column) in known])
     if sizes.max() > SPACING_RATIO * sizes.min():

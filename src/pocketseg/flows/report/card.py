@@ -268,7 +268,7 @@ def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]
     for curve in seen:
         error = curve.calibration.expected_error
         if curve.part == model.part and error > UNSURE:
-            yield f"its probabilities are off by {error:.2f} on average (calibration error): not to be read as chances."
+            yield f"its probabilities are off by {error:.2f} on average (calibration error): they are not calibrated."
 
 
 def _by_size(rows: Sequence[CaseScore]) -> Iterator[str]:
