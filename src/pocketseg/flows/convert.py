@@ -123,13 +123,20 @@ def convert(
 def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
     checked = cases.check(progress)
     dropped = checked.empty | checked.blank if options.drop_empty else frozenset()
-    kept = [case for case in cases if case.name not in dropped]
-    if not kept:
+    made = [
+        (case, _resized(cases.image(case), cases.mask(case), options.size, cases.classes))
+        for case in cases
+        if case.name not in dropped
+    ]
+    if options.drop_empty:
+        # An object of a few pixels may be gone where the mask was made smaller.
+        made = [(case, pair) for case, pair in made if pair[1].any()]
+    if not made:
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
+    kept, pairs = [case for case, _ in made], [pair for _, pair in made]
     arrays = out.suffix == ".npz"
     stems = {} if arrays else _stems(cases.root, kept)
     _tell_lost(kept, arrays)
-    pairs = [_resized(cases.image(case), cases.mask(case), options.size, cases.classes) for case in kept]
     if arrays:
         _write_arrays(cases.root, kept, pairs, out)
         table = None

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from pocketseg.errors import RecipeError
-from pocketseg.files import read_file
+from pocketseg.files import read_file, resolved
 from pocketseg.nets.catalog import Entry, add_own_nets, own_nets
 
 FIRST = ["in_channels", "out_channels"]
@@ -36,7 +36,7 @@ def allow_code(path: str | Path) -> list[str]:
     Raises:
         RecipeError: the file is missing or raises, or no net is found in it.
     """
-    path = Path(path).resolve()
+    path = resolved(Path(path))
     where = str(path)
     try:
         content = read_file(path, MAX_BYTES)

@@ -30,6 +30,10 @@ def _ordered(values: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+Sigma = Annotated[float, Field(ge=0, le=8)]
+# What is drawn for each sample: up to a largest number, or between two.
+Strength = Share | Annotated[tuple[Share, Share], AfterValidator(_ordered)]
+Blur = Sigma | Annotated[tuple[Sigma, Sigma], AfterValidator(_ordered)]
 Auto = Literal["auto"]
 
 
@@ -247,12 +251,13 @@ class AugmentSection(Section):
     """Standard deviation of a random value added to all pixels."""
     illumination: Annotated[float, Field(ge=0, lt=1)] = 0
     """Standard deviation of a random linear gradient of brightness, in both directions."""
-    speckle: Annotated[float, Field(ge=0, lt=1)] = 0
-    """Largest standard deviation of multiplicative noise; each sample draws its own up to this."""
-    noise: Annotated[float, Field(ge=0, lt=1)] = 0
-    """Largest standard deviation of additive noise; each sample draws its own up to this."""
-    blur: Annotated[float, Field(ge=0, le=8)] = 0
-    """Largest sigma of a Gaussian blur, in pixels; each sample draws its own up to this."""
+    speckle: Strength = 0
+    """Standard deviation of multiplicative noise; each sample draws its own, up to this number or between two;
+    [0.1, 0.1] is always 0.1."""
+    noise: Strength = 0
+    """Standard deviation of additive noise; drawn as `speckle` is."""
+    blur: Blur = 0
+    """Sigma of a Gaussian blur, in pixels; drawn as `speckle` is."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
     """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
     above all with `data.fit: tile`, where a copy is one random window."""
@@ -385,7 +390,7 @@ class ConstantThenDecaySchedule(Section):
     constant: Share = 0.5
     """Fraction of the training with a constant rate."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """What the rate is multiplied by in each later epoch."""
+    """What the rate is multiplied by in each later epoch, the first of them too."""
 
 
 class PlateauSchedule(Section):
@@ -397,6 +402,8 @@ class PlateauSchedule(Section):
     """What the rate is multiplied by."""
     patience: Annotated[int, Field(ge=0)] = 5
     """Epochs without a better `best_by` that are tolerated."""
+    min_delta: Share = 0.0
+    """Smallest relative improvement that counts; PyTorch's ReduceLROnPlateau has 1e-4."""
     floor: Share = 0.0
     """Smallest fraction of the rate."""
 

@@ -51,13 +51,13 @@ def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: 
             options.brightness * normal[1],
             options.illumination * normal[2],
             options.illumination * normal[3],
-            options.speckle * uniform[0],
-            options.noise * uniform[1],
-            options.blur * uniform[2],
+            _between(options.speckle, uniform[0]),
+            _between(options.noise, uniform[1]),
+            _between(options.blur, uniform[2]),
         ],
         np.float32,
     )
-    needs_fields = options.speckle > 0 or options.noise > 0
+    needs_fields = options.speckle != 0 or options.noise != 0
     shape = (2, height, width) if needs_fields else (2, 0, 0)
     return Drawn(
         _matrix(rng, options, height, width),
@@ -66,6 +66,12 @@ def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: 
         rng.standard_normal(shape, dtype=np.float32),
         _curve(rng, options.histogram),
     )
+
+
+def _between(strength: float | tuple[float, float], share: float) -> float:
+    """A number up to a largest one, or between two; `share` is of the way."""
+    low, high = strength if isinstance(strength, tuple) else (0.0, strength)
+    return low + (high - low) * share
 
 
 def _curve(rng: np.random.Generator, points: int) -> NDArray[np.float32]:
@@ -186,7 +192,7 @@ def _shade(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> T
     if options.speckle or options.noise:
         first, second = _stack([d.fields for d in drawn], images).unsqueeze(2).unbind(1)
         images = images * (1 + speckle * first) + noise * second
-    return _blur(images, sigma, options.blur) if options.blur else images
+    return _blur(images, sigma, _between(options.blur, 1.0)) if options.blur else images
 
 
 def _through(images: Tensor, curves: Tensor) -> Tensor:

@@ -84,12 +84,14 @@ def constant_then_decay(epoch: int, epochs: int, *, constant: float, factor: flo
 
     Example:
         >>> [constant_then_decay(epoch, 4, constant=0.5, factor=0.5) for epoch in range(4)]
-        [1.0, 1.0, 1.0, 0.5]
+        [1.0, 1.0, 0.5, 0.25]
     """
-    return float(factor ** max(0, epoch - int(constant * epochs)))
+    return float(factor ** max(0, epoch + 1 - int(constant * epochs)))
 
 
-def plateau(scores: Sequence[float], *, factor: float, patience: int, floor: float = 0.0) -> float:
+def plateau(
+    scores: Sequence[float], *, factor: float, patience: int, floor: float = 0.0, min_delta: float = 0.0
+) -> float:
     """`factor` more each time that the best score stayed the best for more than `patience` epochs.
 
     Args:
@@ -97,6 +99,7 @@ def plateau(scores: Sequence[float], *, factor: float, patience: int, floor: flo
         factor: of each plateau.
         patience: epochs without a better score that are tolerated.
         floor: the smallest factor.
+        min_delta: smallest improvement that counts, relative to the best score.
 
     Example:
         >>> plateau([0.5, 0.6, 0.6, 0.6], factor=0.1, patience=1)
@@ -104,7 +107,7 @@ def plateau(scores: Sequence[float], *, factor: float, patience: int, floor: flo
     """
     count, best, waited = 0, -math.inf, 0
     for score in scores:
-        if score > best:
+        if score > (best if math.isinf(best) else best + min_delta * abs(best)):
             best, waited = score, 0
         else:
             waited += 1

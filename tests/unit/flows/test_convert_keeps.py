@@ -156,3 +156,19 @@ def test_classes_and_folders_that_are_lost_are_reported(what, tmp_path, caplog):
         assert convert(what, tmp_path / "two", tmp_path / "lost").written == 1
     assert "folders in it are not looked into: below" in caplog.text
     assert "two.png: holds 2 values beside 0, which all become one foreground" in caplog.text
+
+
+@pytest.mark.parametrize("out", ["out", "out.npz"])
+def test_what_is_dropped_as_empty_is_the_mask_that_is_written(tmp_path, out):
+    """An object of one pixel is gone where the mask becomes smaller."""
+    pairs(tmp_path / "in", "dot", "large")
+    dot = np.zeros((20, 24), np.uint8)
+    dot[3, 3] = 255
+    Image.fromarray(dot).save(tmp_path / "in/masks/dot.png")
+    Image.fromarray(np.full((20, 24), 255, np.uint8)).save(tmp_path / "in/masks/large.png")
+    done = convert("auto", tmp_path / "in", tmp_path / out, Options(size=(5, 6), drop_empty=True))
+    assert (done.written, done.left_out) == (1, 1)
+    back = Cases.open(tmp_path / out)
+    assert [back.mask(case).any() for case in back] == [True]
+    kept = convert("auto", tmp_path / "in", tmp_path / f"all-{out}", Options(size=(5, 6)))
+    assert kept.written == 2

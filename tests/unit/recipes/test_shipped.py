@@ -170,7 +170,7 @@ def test_blu_net():
     assert [stage.optimizer.lr for stage in recipe.stages] == [1e-4, 1e-3, 1e-3, 1e-3, 1e-3]
     assert [stage.best_by for stage in recipe.stages] == ["loss", "hint", "hint", "iou", "iou"]
     assert all((stage.epochs, stage.batch) == (400, 1) for stage in recipe.stages)
-    assert rates(student) == pytest.approx([1e-3 * 0.95 ** max(0, epoch - 200) for epoch in range(400)])
+    assert rates(student) == pytest.approx([1e-3 * 0.95 ** max(0, epoch - 199) for epoch in range(400)])
     assert unet.optimizer.l2_kernel == 1e-7 and unet.loss.bce == student.loss.bce == binary.loss.bce == 1
     assert (encoder.loss, encoder.hints.part, encoder.hints.total) == (None, "encoder", 10)
     assert (decoder.loss, decoder.hints.part, decoder.hints.total) == (None, "decoder", 12)

@@ -524,3 +524,14 @@ def test_histogram_curve_of_each_image_is_its_own():
     alone, _ = augment(ramp[1:], torch.zeros(1, 20, 20, dtype=torch.uint8), draws(options, 2, 20, 20)[1:], options)
     assert not torch.equal(out[0], out[1])
     torch.testing.assert_close(out[1:], alone)
+
+
+@pytest.mark.parametrize("name", ["speckle", "noise", "blur"])
+def test_a_strength_is_drawn_up_to_a_number_or_between_two(name):
+    place = INTENSITY.index({"blur": "sigma"}.get(name, name))
+    for given, low, high in ((0.4, 0.0, 0.4), ((0.3, 0.4), 0.3, 0.4), ((0.4, 0.4), 0.4, 0.4)):
+        drawn = np.array([each.intensity[place] for each in draws(AugmentSection(**{name: given}), 200, 4, 4)])
+        assert (drawn >= np.float32(low)).all() and (drawn <= np.float32(high)).all()
+        assert np.ptp(drawn) == pytest.approx(high - low, abs=0.05)
+    with pytest.raises(ValueError, match="smaller number first"):
+        AugmentSection(**{name: (0.4, 0.3)})

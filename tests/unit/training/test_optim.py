@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from pocketseg.recipes.schema import (
     RestartSchedule,
     StepSchedule,
 )
+from pocketseg.training import schedules
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
 
 KINDS = ("adamw", "adam", "sgd", "rmsprop")
@@ -101,8 +103,8 @@ def test_fifths_of_the_training():
 
 def test_constant_then_decay():
     schedule = ConstantThenDecaySchedule(constant=0.5, factor=0.9)
-    assert factors(schedule, 6) == pytest.approx([1, 1, 1, 1, 0.9, 0.81])
-    assert factors(ConstantThenDecaySchedule(constant=0, factor=0.5), 3) == pytest.approx([1, 0.5, 0.25])
+    assert factors(schedule, 6) == pytest.approx([1, 1, 1, 0.9, 0.81, 0.729])
+    assert factors(ConstantThenDecaySchedule(constant=0, factor=0.5), 3) == pytest.approx([0.5, 0.25, 0.125])
 
 
 def test_plateau():
@@ -275,3 +277,18 @@ def test_kernel_l2_leaves_the_kernels_and_missing_gradients_alone():
     assert all(torch.equal(p, old) for p, old in zip(net.parameters(), before, strict=True))
     add_kernel_l2(optimizer, 0.0)
     assert torch.equal(first.grad, first.detach())
+
+
+@pytest.mark.parametrize("min_delta", [0.0, 1e-4, 0.05])
+def test_a_plateau_is_that_of_torch(min_delta):
+    """Factor by factor, on a loss that falls ever more slowly and rises now and then."""
+    rng = np.random.default_rng(2)
+    losses = 0.3 + 0.7 * 0.8 ** np.arange(60) + 0.003 * rng.standard_normal(60)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3, threshold=min_delta, eps=0)
+    for epoch, loss in enumerate(losses, 1):
+        theirs.step(loss)
+        ours = schedules.plateau([-each for each in losses[:epoch]], factor=0.5, patience=3, min_delta=min_delta)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert ours < 1
