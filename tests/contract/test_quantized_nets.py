@@ -14,13 +14,18 @@ from pocketseg.errors import ModelFileError
 from pocketseg.nets import build
 from pocketseg.quant import (
     Scheme,
+    calibrate,
     integer_net,
     integer_skeleton,
+    nominal,
     pack_net,
+    quantize_net,
     storage,
     unpack_net,
 )
+from pocketseg.quant.encodings import packed_codes
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d
+from pocketseg.quant.stored import _numbers
 
 every_net = pytest.mark.parametrize("name", NETS)
 every_scheme = pytest.mark.parametrize("text", SCHEMES)
@@ -148,6 +153,40 @@ def test_packed_and_taken_out_again(name, text):
     for wrong in (packed[:-4], torch.cat([packed, packed[:4]])):
         with pytest.raises(ModelFileError, match=r"here: holds \d+ bytes of weights, its net needs"):
             unpack_net(other, wrong, "here")
+
+
+@every_scheme
+def test_what_version_1_packed_is_read(text):
+    """A factor for every channel of every pair of planes."""
+    whole = integer_net(trained("thin_unet", text).core)
+    old = b"".join(
+        pack_codes(owner, value) if name == "codes" else value.numpy().astype("<f4").tobytes()
+        for owner, name, value in _numbers(whole)
+    )
+    other = integer_skeleton(build("thin_unet", 1, 1, seed=99, **NETS["thin_unet"]).core, Scheme(text))
+    images = picture(2, 1, 16, 24, seed=5)
+    unpack_net(other.eval(), torch.frombuffer(bytearray(old), dtype=torch.uint8), "here", packing=1)
+    assert torch.equal(other(images), whole(images)) and len(pack_net(whole)) <= len(old) + 99
+    with pytest.raises(ModelFileError, match="packing 3"):
+        unpack_net(other, pack_net(whole), "here", packing=3)
+
+
+def pack_codes(layer, codes) -> bytes:
+    return packed_codes(layer.weight_spec, codes).tobytes()
+
+
+def test_factors_that_all_channels_share_are_stored_once():
+    """BLU-Net with three planes of each: what the paper counts is what the file has."""
+    net = build("separable_unet", 1, 1, seed=1)
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+    quantize_net(net.core, Scheme.of({"scheme": "residual w3a3", "keep": []}))
+    calibrate(net.core, [picture(1, 1, 32, 32)])
+    bits, floats = nominal(net.core)
+    assert (bits, floats) == (11_780_352, 7_044)
+    packed = len(pack_net(integer_net(net.core)))
+    assert packed / 2**20 == pytest.approx(1.43, abs=0.01)
 
 
 @every_scheme

@@ -7,11 +7,12 @@ from pocketseg.quant.fixed import Fixed, PowerOfTwo
 from pocketseg.quant.kinds import QUANTIZERS
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import Scheme, check_quant
-from pocketseg.quant.stored import Storage, nominal, pack_net, storage, stored_bytes, unpack_net
+from pocketseg.quant.stored import PACKING, Storage, nominal, pack_net, storage, stored_bytes, unpack_net
 from pocketseg.quant.ternary import Ternary, TernaryTanhActivation, ternary_beta, ternary_tanh
 from pocketseg.quant.uniform import Int
 
 __all__ = [
+    "PACKING",
     "QUANTIZERS",
     "Binary",
     "Codes",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 from pocketseg.errors import ModelFileError
 from pocketseg.quant.encodings import packed_codes, unpacked_codes
 from pocketseg.quant.layers import IntegerConv2d, QuantConv2d
+
+# How `pack_net` writes; version 1 wrote a number for every channel, also where all channels have the same.
+PACKING = 2
+# Numbers of an `IntegerConv2d`, whose last axis are its channels.
+OF_CHANNELS = ("m", "b")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Storage:
 
     @property
     def bytes(self) -> int:
-        return self.packed_bytes + 4 * self.floats
+        """Of the packed file, with a byte each that says whether the channels share factors and offsets."""
+        return self.packed_bytes + 4 * self.floats + len(OF_CHANNELS)
 
 
 def storage(core: nn.Module) -> list[Storage]:
@@ -54,7 +61,7 @@ def storage(core: nn.Module) -> list[Storage]:
         levels = 1 + int((ordered.diff(dim=1) != 0).sum(dim=1).max())
         zeros = (layer.codes == 0).all(dim=0).float().mean().item()
         grid = 0 if layer.input_spec is None else layer.scale.numel() * (2 if layer.has_zero_point else 1)
-        floats = layer.m.numel() + layer.b.numel() + grid
+        floats = _shared(layer.m).numel() + _shared(layer.b).numel() + grid
         bits = layer.weight_spec.bits
         rows.append(Storage(name, bits, levels, zeros, weights * bits, _codes(layer).numel(), floats))
     return rows
@@ -91,28 +98,46 @@ def _codes(layer: IntegerConv2d) -> Tensor:
 def pack_net(core: nn.Module) -> Tensor:
     """uint8 (bytes,): every number of an integer net, one after the other in the net's own order, without names.
 
-    Codes are packed, everything else is little-endian f32. What is fixed by the scheme (a zero point of 0, the scale of
-    an input that is not quantized) and the norms' counters are left out.
+    Codes are packed, everything else is little-endian f32. Before the factors and the offsets of a layer stands a
+    byte: 1 where all channels have the same, which are stored once. What is fixed by the scheme (a zero point of
+    0, the scale of an input that is not quantized) and the norms' counters are left out.
     """
     return torch.cat([_bytes(owner, name, value) for owner, name, value in _numbers(core)])
 
 
-def unpack_net(core: nn.Module, packed: Tensor, where: str) -> None:
+def unpack_net(core: nn.Module, packed: Tensor, where: str, packing: int = PACKING) -> None:
     """Put packed numbers into an integer net of the same scheme, in place.
 
+    Args:
+        core: which gets them.
+        packed: uint8 (bytes,), as `pack_net` made it.
+        where: what errors call it.
+        packing: version that wrote it.
+
     Raises:
-        ModelFileError: the number of bytes does not fit.
+        ModelFileError: the number of bytes does not fit, or the version is unknown.
     """
+    if packing not in (1, PACKING):
+        raise ModelFileError(
+            where, f"has weights of packing {packing}, this version reads 1 and {PACKING}", "update it"
+        )
     first = 0
     for owner, name, value in _numbers(core):
-        count = len(_bytes(owner, name, value))
+        if isinstance(owner, IntegerConv2d) and name == "codes":
+            count = len(_codes(owner))
+        else:
+            shape: Sequence[int] = value.shape
+            if isinstance(owner, IntegerConv2d) and name in OF_CHANNELS and packing > 1:
+                shape = (*shape[:-1], 1) if packed[first : first + 1].tolist() == [1] else shape
+                first += 1
+            count = 4 * math.prod(shape)
         part, first = packed[first : first + count], first + count
         if len(part) < count:
             break
         if isinstance(owner, IntegerConv2d) and name == "codes":
             value.copy_(unpacked_codes(owner.weight_spec, part.numpy(), value))
         else:
-            value.copy_(torch.from_numpy(part.numpy().copy().view("<f4")).reshape(value.shape))
+            value.copy_(torch.from_numpy(part.numpy().copy().view("<f4")).reshape(shape))
     if first != len(packed):
         raise ModelFileError(where, f"holds {len(packed)} bytes of weights, its net needs {first}", "make it again")
 
@@ -131,4 +156,17 @@ def _numbers(core: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 def _bytes(owner: nn.Module, name: str, value: Tensor) -> Tensor:
     if isinstance(owner, IntegerConv2d) and name == "codes":
         return _codes(owner)
+    if isinstance(owner, IntegerConv2d) and name in OF_CHANNELS:
+        stored = _shared(value)
+        return torch.cat([torch.tensor([stored.numel() < value.numel()], dtype=torch.uint8), _f32(stored)])
+    return _f32(value)
+
+
+def _shared(numbers: Tensor) -> Tensor:
+    """Numbers (…, channels), or (…, 1) where all channels have the same."""
+    first = numbers[..., :1]
+    return first if torch.equal(numbers, first.expand_as(numbers)) else numbers
+
+
+def _f32(value: Tensor) -> Tensor:
     return torch.from_numpy(np.frombuffer(value.cpu().numpy().astype("<f4").tobytes(), np.uint8).copy())

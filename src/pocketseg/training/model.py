@@ -19,14 +19,23 @@ from pocketseg.nets import AnySize, build, own_net, skeleton
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.pipeline import logit_count as logit_count
 from pocketseg.predictors.base import NetPredictor
-from pocketseg.quant import Scheme, calibrate, integer_net, integer_skeleton, pack_net, quantize_net, unpack_net
+from pocketseg.quant import (
+    PACKING,
+    Scheme,
+    calibrate,
+    integer_net,
+    integer_skeleton,
+    pack_net,
+    quantize_net,
+    unpack_net,
+)
 from pocketseg.training.checkpoint import read_checkpoint, write_checkpoint
 from pocketseg.training.device import Precision, autocast
 
 # Threads of OpenMP belong to the process that started them: a forked child would wait for them for ever, and takes one.
 PROCESS = os.getpid()
 # What a model's file always says; the rest are metadata.
-STATE_KEYS = ("kind", "net", "pipeline", "quant")
+STATE_KEYS = ("kind", "net", "pipeline", "quant", "packing")
 
 
 @dataclass
@@ -88,7 +97,11 @@ class Model:
 
     def save_packed(self, path: Path) -> None:
         """Write the integer net of a quantized model, its weights in the bits they need."""
-        write_checkpoint(path, {"weights": pack_net(self.integer_core())}, self._state("packed", self.metadata))
+        write_checkpoint(
+            path,
+            {"weights": pack_net(self.integer_core())},
+            self._state("packed", {**self.metadata, "packing": PACKING}),
+        )
 
     def _state(self, kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         quant = {} if self.quant is None else {"quant": self.quant}
@@ -133,7 +146,7 @@ class Model:
         model.quant, model.packed = quant, state["kind"] == "packed"
         if model.packed:
             core = integer_skeleton(model.net.core, Scheme.of(quant or {}))
-            unpack_net(core, tensors["weights"], where)
+            unpack_net(core, tensors["weights"], where, state.get("packing", 1))
             model.net.core = core
             return model
         if quant is not None:
