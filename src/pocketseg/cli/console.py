@@ -182,7 +182,7 @@ class StageTable(Bars):
 
     def epoch_ends(self, found: Mapping[str, float]) -> None:
         row = self.rows[-1]
-        row.dice, row.now = found["val_dice"], self.clock()
+        row.dice, row.now = found.get("val_dice", row.dice), self.clock()
 
     def __rich__(self) -> Group:
         grid = Table(box=None, pad_edge=False)

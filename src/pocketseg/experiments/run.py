@@ -409,7 +409,7 @@ class RunTraining:
         model.save(best, model.metadata)
         self._pack(model, best)
         log.info(
-            "stage %s: best epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks): %s",
+            "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks): %s",
             stage.name, epoch, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
         )  # fmt: skip
 

@@ -420,6 +420,15 @@ Schedule = Annotated[
 ]
 
 
+class AverageSection(Section):
+    """Averaged weights: what is validated and kept is a running mean of the weights, not the weights of a moment."""
+
+    kind: Literal["ema"] = "ema"
+    """Exponential moving average over the steps, running statistics of norms included."""
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
+    """Share of the average that is left after a step; it begins smaller, so that short trainings forget their start."""
+
+
 class EarlyStopSection(Section):
     """Stop when validation no longer improves."""
 
@@ -626,6 +635,12 @@ class StageSection(Section):
     """`balanced` draws masks with each combination of classes (no class included) equally often."""
     best_by: Literal["dice", "iou", "loss", "hint"] = "dice"
     """What is compared to keep the best epoch: Dice or IoU of the validation part, its loss, or its hint loss."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that the stage leaves: those of the `best` epoch, or of the `last`."""
+    average: AverageSection | None = None
+    """Validate and keep averaged weights; `average: {}` takes the defaults. null: the weights as they are."""
+    validate_every: Annotated[int, Field(ge=1)] = 1
+    """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations."""
     early_stop: EarlyStopSection | None = None
     """Stop when validation no longer improves. null: never."""
     precision: Literal["auto", "f32", "bf16"] = "auto"

@@ -133,8 +133,9 @@ def _draw_chart(axes: Any, chart: Chart) -> None:
 
     for number, one in enumerate(chart.series):
         color, dashes = LOOKS[number % len(LOOKS)]
-        marker = "o" if len(one.points) == 1 else ""
-        x, y = zip(*one.points, strict=True)
+        points = [point for point in one.points if math.isfinite(point[1])]
+        marker = "o" if len(points) == 1 else ""
+        x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, label=printable(one.name), marker=marker, linestyle=dashes, color=color, linewidth=1.5)
     if chart.mark is not None:
         axes.axvline(chart.mark[0], color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)

@@ -29,9 +29,10 @@ def collapse(history: Sequence[Mapping[str, float]], *, ended: bool = False) -> 
     first, last = history[0]["loss"], history[-1]["loss"]
     if last > EXPLODED * first > 0:
         return f"the loss is {last / first:.0f} times that of the first epoch"
-    if len(history) < PATIENCE and not ended:
+    validated = [row for row in history if "val_dice" in row]
+    if not validated or (len(validated) < PATIENCE and not ended):
         return ""
-    recent = history[-PATIENCE:]
+    recent = validated[-PATIENCE:]
     if all(row["val_dice"] < LOW for row in recent):
         return f"the Dice on validation is below {LOW} for {len(recent)} epochs"
     same = len({(row["val_dice"], row["val_iou"]) for row in recent}) == 1

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from pocketseg.recipes import StageSection
 from pocketseg.recipes.schema import AugmentSection, LossSection
 from pocketseg.tables import csv_text
 from pocketseg.training.augment import augment, draw, move_maps, sample_generator
+from pocketseg.training.average import WeightAverage
 from pocketseg.training.checkpoint import (
     pack_optimizer,
     previous,
@@ -98,23 +100,25 @@ class TrainingState:
 
     Attributes:
         epoch, step: how many epochs are done, and how many steps of the next.
+        steps: of all epochs.
         sums: over the images of these steps.
         history: a row an epoch, whose `epoch` counts from 1; 0 is the net as it starts.
-        best_epoch: counts as in the history; -1 before any.
-        best_score: of it.
+        best_epoch: the one whose weights are kept, counted as in the history; -1 before any.
+        best_score: the highest of those that were validated.
     """
 
     epoch: int = 0
     step: int = 0
+    steps: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
     best_score: float = -math.inf
 
     def scores(self, best_by: str) -> list[float]:
-        """The validation score of each epoch, higher is better."""
+        """The validation score of each epoch that has one, higher is better."""
         sign = -1 if best_by in ("loss", "hint") else 1
-        return [sign * row[f"val_{best_by}"] for row in self.history]
+        return [sign * row[f"val_{best_by}"] for row in self.history if f"val_{best_by}" in row]
 
 
 @dataclass
@@ -163,6 +167,8 @@ class StageTraining:
         optimizer = make_optimizer(whole, self.stage.optimizer)
         self.net, self.optimizer = self.accelerator.prepare(whole, optimizer)
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        average = self.stage.average
+        self.average = None if average is None else WeightAverage(self.model.net.core, average.decay)
         self.position = TrainingState()
         self.batch: Sequence[Case] = ()
         self.warned = False
@@ -257,6 +263,9 @@ class StageTraining:
             self.accelerator.clip_grad_norm_(self.net.parameters(), self.stage.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.position.steps += 1
+        if self.average:
+            self.average.update(self.position.steps)
 
     def _objective(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimized, and its parts before their weights."""
@@ -354,8 +363,10 @@ class StageTraining:
         count, labelled = sums.pop("images"), sums.pop("labelled")
         row = {"epoch": position.epoch + 1.0, "lr": self._rate((steps - 1) / steps)}
         row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
+        epoch = position.epoch + 1
         try:
-            row |= self.validate()
+            if epoch % self.stage.validate_every == 0 or epoch == self.stage.epochs:
+                row |= self.validate()
         except NotFiniteError:
             raise self._not_finite("a validation image gives NaN, after the last step of the epoch") from None
         for name in ("val_loss", "val_hint"):
@@ -366,25 +377,28 @@ class StageTraining:
             self._write_timing(int(row["epoch"]), trained - began, time.perf_counter() - trained, images)
 
     def _record(self, row: dict[str, float]) -> None:
-        """Keep an epoch: in the history, as the best where it is, and in the checkpoint."""
+        """Keep an epoch: in the history, as the stage's model where it is to be kept, and in the checkpoint."""
         position = self.position
         position.history.append(row)
-        score = position.scores(self.stage.best_by)[-1]
-        better = score > position.best_score or position.best_epoch < 0
-        if better:
-            position.best_epoch, position.best_score = int(row["epoch"]), score
+        validated = f"val_{self.stage.best_by}" in row
+        score = position.scores(self.stage.best_by)[-1] if validated else -math.inf
+        kept = self.stage.keep == "last" or (validated and (score > position.best_score or position.best_epoch < 0))
+        position.best_score = max(position.best_score, score)
+        if kept:
+            position.best_epoch = int(row["epoch"])
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
         self._warn()
         if not self.accelerator.is_main_process:
             return
-        if better:
+        if kept:
             metadata = {
                 "stage": self.stage.name,
                 "epoch": position.best_epoch,
-                "score": score,
+                **({"score": score} if validated else {}),
                 "best_by": self.stage.best_by,
             }
-            self.model.save(self.best, metadata)
+            with self._averaged():
+                self.model.save(self.best, metadata)
         self.save()
         self._write_history()
         if self.listener:
@@ -397,6 +411,10 @@ class StageTraining:
             log.warning("stage %s, epoch %d: %s; %s", self.stage.name, self.position.epoch, found, CAUSES)
         self.warned = self.warned or bool(found)
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The net has its averaged weights within the block, where the stage averages."""
+        return self.average.in_place() if self.average else nullcontext()
+
     def validate(self) -> dict[str, float]:
         """Mean loss, Dice and IoU over the validation cases on their own grids, at threshold 0.5, no component rules.
 
@@ -406,11 +424,12 @@ class StageTraining:
         forward = torch_forward(self.model.net, self.accelerator.device, self.precision)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         cases = list(self.validation)[rank::world]
-        rows = [
-            row
-            for first in range(0, len(cases), VALIDATION_BATCH)
-            for row in self._evaluate(cases[first : first + VALIDATION_BATCH], forward)
-        ]
+        with self._averaged():
+            rows = [
+                row
+                for first in range(0, len(cases), VALIDATION_BATCH)
+                for row in self._evaluate(cases[first : first + VALIDATION_BATCH], forward)
+            ]
         if world > 1:
             rows = gather_object(rows)
             # Gathered process by process: back to the order of the cases.
@@ -465,6 +484,8 @@ class StageTraining:
             return
         parts = {"net": self.model.net.core, "regressors": self._regressors}
         tensors = {f"{part}.{name}": value for part in parts for name, value in parts[part].state_dict().items()}
+        if self.average:
+            tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
         tensors |= pack_optimizer(self.inner_optimizer)
         state = {"kind": "training", "identity": self.identity, "position": asdict(self.position)}
         rotate_checkpoint(self.last)
@@ -501,10 +522,14 @@ class StageTraining:
                 "resume with the same ones, or start a new folder",
             )
         self.position = TrainingState(**state["position"])
-        for part, module in (("net.", self.model.net.core), ("regressors.", self._regressors)):
-            module.load_state_dict(
-                {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
-            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.model.net.core.load_state_dict(part("net."))
+        self._regressors.load_state_dict(part("regressors."))
+        if self.average:
+            self.average.load(part("average."))
         unpack_optimizer(self.inner_optimizer, tensors)
         self.warned = bool(collapse(self.position.history))
         if self.accelerator.is_main_process and self.position.history:
@@ -513,7 +538,8 @@ class StageTraining:
     def _write_history(self) -> None:
         rows = self.position.history
         # Not the order of the rows' keys: those that come back from a checkpoint are sorted.
-        columns = [*FIRST, *sorted(set(rows[0]) - {*FIRST, *LAST}), *(name for name in LAST if name in rows[0])]
+        found = {key for row in rows for key in row}
+        columns = [*FIRST, *sorted(found - {*FIRST, *LAST}), *(name for name in LAST if name in found)]
         cells = ([{**row, "epoch": int(row["epoch"])}.get(column, "") for column in columns] for row in rows)
         write_atomically(StageFolder(self.folder).history, csv_text([columns, *cells]))
 

@@ -16,7 +16,7 @@ class StageFolder:
 
     @property
     def best(self) -> Path:
-        """The weights of the best epoch, in f32."""
+        """The weights that the stage leaves, of its best or last epoch, in f32."""
         return self.path / BEST
 
     @property

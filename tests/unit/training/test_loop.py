@@ -46,6 +46,12 @@ SETTINGS = {
         "fit": "tile",
         "batch": 5,
     },
+    "adam, averaged, the last, every second validated": {
+        "optimizer": {"kind": "adam", "lr": 0.01},
+        "average": {"decay": 0.9},
+        "keep": "last",
+        "validate_every": 2,
+    },
 }
 FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
@@ -143,7 +149,8 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 def weights(path: Path) -> torch.Tensor:
     tensors, _ = read_checkpoint(path)
-    return torch.cat([value.reshape(-1).double() for name, value in sorted(tensors.items()) if "optimizer" not in name])
+    ours = [value for name, value in sorted(tensors.items()) if not name.startswith(("optimizer", "average."))]
+    return torch.cat([value.reshape(-1).double() for value in ours])
 
 
 def stopped(training: StageTraining) -> None:
@@ -379,6 +386,38 @@ def test_the_best_file_holds_the_weights_of_the_best_epoch(start, monkeypatch):
     best = weights(long / "best.safetensors")
     assert torch.equal(best, weights(short.folder / "last.safetensors"))
     assert not torch.equal(best, weights(long / "last.safetensors"))
+
+
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(start, monkeypatch):
+    scripted(monkeypatch, val_dice=[0.1, 0.9, 0.2])
+    folder = run(training := start(epochs=3, keep="last"))
+    assert torch.equal(weights(folder / "best.safetensors"), weights(folder / "last.safetensors"))
+    assert (training.position.best_epoch, training.position.best_score) == (3, 0.9)
+
+
+def test_what_is_kept_and_validated_is_the_average(start):
+    training = start(average={"decay": 0.9}, keep="last", epochs=2)
+    rows = history(run(training))
+    kept, last = weights(training.folder / "best.safetensors"), weights(training.folder / "last.safetensors")
+    assert not torch.equal(kept, last)
+    alone = start("alone", keep="last", epochs=2)
+    run(alone)
+    # The optimizer goes the same way; what is measured on the way is another net.
+    assert torch.equal(weights(alone.folder / "last.safetensors"), last)
+    assert [row["loss"] for row in history(alone.folder)] == [row["loss"] for row in rows]
+    again = start("again")
+    again.model.net.core.load_state_dict(Model.load(training.folder / "best.safetensors").net.core.state_dict())
+    assert again.validate()["val_loss"] == pytest.approx(rows[-1]["val_loss"], rel=1e-6)
+
+
+def test_some_epochs_are_validated(start):
+    training = start(validate_every=3, epochs=7, early_stop={"patience": 9})
+    folder = run(training)
+    rows = list(csv.DictReader((folder / "history.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["epoch"] for row in rows if row["val_dice"]] == ["3", "6", "7"]
+    assert all(row["loss"] and row["lr"] for row in rows)
+    assert training.position.best_epoch in (3, 6, 7)
+    assert len(training.position.scores("dice")) == 3
 
 
 def test_early_stop(start, monkeypatch):

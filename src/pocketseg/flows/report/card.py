@@ -161,7 +161,8 @@ def _stage(stage: StageSection) -> str:
         f"{stage.epochs} epochs of batches of {stage.batch}",
         f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
         f"loss {parts}" if parts else "no loss of labels",
-        f"best epoch by {stage.best_by}",
+        f"best epoch by {stage.best_by}" if stage.keep == "best" else "last epoch",
+        f"averaged weights (decay {stage.average.decay:g})" if stage.average else "",
     ]
     return ", ".join(word for word in words if word)
 
