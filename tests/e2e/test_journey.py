@@ -108,15 +108,19 @@ def test_evaluate_measures_what_it_is_asked_for(exported, trained_run, phantom_d
     metrics = "dice,hd95,surface_dice,lesion_f1,brier,compat.medpy_hd95"
     done = run_cli(
         "evaluate", exported, phantom_data, *split, "--out", tmp_path / "b", "--metrics", metrics, "--tolerance", "3",
-        "--against", tmp_path / "a",
+        "--against", tmp_path / "a", "--margin", "0.02",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "worse by less than 0.02 in dice" in " ".join(done.stdout.split())
     rows = read_csv(tmp_path / "b/cases.csv")
     assert all(0 <= float(row["brier"]) <= 1 and row["unit"] == "px" for row in rows)
     for name in ("by_size", "by_group", "objects", "free_response"):
         assert read_csv(tmp_path / f"b/{name}.csv"), name
     found = {row["metric"]: row for row in read_csv(tmp_path / "b/comparison.csv")}
     assert float(found["dice"]["mean"]) == 0 and float(found["hd95"]["p_value"]) == 1
+    assert found["dice"]["non_inferior"] == "True" and found["hd95"]["margin"] == ""
+    alone = run_cli("evaluate", exported, phantom_data, *split, "--margin", "0.02")
+    assert alone.returncode == 2 and "--against" in alone.stderr
     refused = run_cli("evaluate", tmp_path / "masks", phantom_data, *split, "--metrics", "dice,brier")
     assert refused.returncode == 2 and "brier" in refused.stderr and "Traceback" not in refused.stderr
     unknown = run_cli("evaluate", exported, phantom_data, *split, "--metrics", "dice,hd59")
@@ -220,10 +224,10 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(trained_
 
 def test_evaluating_a_run_on_everything_is_said(trained_run, phantom_data, tmp_path, caplog):
     pocketseg.evaluate(trained_run, phantom_data, out=tmp_path / "all")
-    assert "those" in caplog.text and "learned from" in caplog.text
+    assert "the training cases of" in caplog.text
     caplog.clear()
     pocketseg.evaluate(trained_run, phantom_data, split=trained_run / "split.json", out=tmp_path / "test")
-    assert "learned from" not in caplog.text
+    assert "the training cases of" not in caplog.text
 
 
 def test_a_form_is_shown_with_what_it_sets():

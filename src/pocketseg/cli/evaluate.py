@@ -38,6 +38,10 @@ def command(
     against: Annotated[
         Path | None, typer.Option(help="cases.csv of another model on the same cases, to compare with.")
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Of the Dice, with --against: is this model worse by less? Such as 0.015, stated before."),
+    ] = None,
     set_: Annotated[
         list[str],
         typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
@@ -78,6 +82,7 @@ def command(
             backend=backend,
             out=out,
             against=against,
+            margin=margin,
             overrides=[*set_, *measured],
             progress=bars.of("evaluating"),
         )
@@ -86,4 +91,8 @@ def command(
     if found.comparisons:
         rows = [comparison_row(each) for each in found.comparisons]
         console.table(f"This model minus {against}", COMPARISON_COLUMNS, rows)
+        for each in found.comparisons:
+            if each.margin is not None:
+                verdict = "worse by less than" if each.non_inferior else "not shown to be worse by less than"
+                console.speak(f"{each.class_name}: {verdict} {each.margin:g} in {each.metric} (95 %, one-sided 2.5 %)")
     console.speak(f"per case: {found.out / 'cases.csv'}")

@@ -66,7 +66,8 @@ def metric_cells(summary: Summary) -> list[tuple[str, str]]:
 
 
 COMPARISON_COLUMNS = [
-    "class", "metric", "unit", "cases", "groups", "difference", "95 % interval", "Wilcoxon p", "effect",
+    "class", "metric", "unit", "cases", "groups", "difference", "95 % interval", "permutation p", "Wilcoxon p",
+    "effect",
 ]  # fmt: skip
 
 
@@ -75,5 +76,5 @@ def comparison_row(found: Comparison) -> list[str]:
     d = found.difference
     return [
         found.class_name, found.metric, found.unit or "–", str(d.cases), str(d.groups), number(d.mean),
-        interval(d.low, d.high), number(d.p_value), number(d.effect),
+        interval(d.low, d.high), number(d.permutation_p), number(d.p_value), number(d.effect),
     ]  # fmt: skip

@@ -10,24 +10,39 @@ from pocketseg.evaluation.measures import metric
 from pocketseg.evaluation.scores import CaseScore
 from pocketseg.metrics import PairedDifference, paired_difference
 
+# What a margin is for: one metric, chosen before anybody looks.
+PRIMARY = "dice"
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the second model differs from the first in one metric of one class: second minus first."""
+    """How the second model differs from the first in one metric of one class: second minus first.
+
+    `margin` is that of a test whether the second is worse by less; only the Dice has one, where it is wanted.
+    """
 
     class_name: str
     metric: str
     unit: str
     difference: PairedDifference
+    margin: float | None = None
+
+    @property
+    def non_inferior(self) -> bool | None:
+        """Whether the second model is worse by less than the margin."""
+        return None if self.margin is None else self.difference.non_inferior(self.margin)
 
 
-def compare_scores(first: Sequence[CaseScore], second: Sequence[CaseScore], where: str) -> list[Comparison]:
+def compare_scores(
+    first: Sequence[CaseScore], second: Sequence[CaseScore], where: str, margin: float | None = None
+) -> list[Comparison]:
     """Paired differences of every metric that both tables have.
 
     Args:
         first: rows of the model compared with.
         second: rows of the other model, on the same cases.
         where: what to name in the error.
+        margin: of the Dice; see `Comparison`.
 
     Raises:
         DataError: other cases, classes, references or units, which would compare what cannot be.
@@ -46,18 +61,21 @@ def compare_scores(first: Sequence[CaseScore], second: Sequence[CaseScore], wher
                 f"here {row.reference_pixels} in {row.unit}"
             )
             raise DataError(where, what, "evaluate both models on the same data")
-    return [
-        _comparison(name, class_name, [(before[key], after[key]) for key in after if key[1] == class_name])
-        for class_name in dict.fromkeys(row.class_name for row in second)
-        for name in second[0].values
-        if name in first[0].values
-    ]
+    found = []
+    for class_name in dict.fromkeys(row.class_name for row in second):
+        pairs = [(before[key], row) for key, row in after.items() if key[1] == class_name]
+        for name in second[0].values:
+            if name in first[0].values:
+                found.append(_comparison(name, class_name, margin if name == PRIMARY else None, pairs))
+    return found
 
 
-def _comparison(name: str, class_name: str, pairs: Sequence[tuple[CaseScore, CaseScore]]) -> Comparison:
-    asked = metric(name)
-    chosen = [pair for pair in pairs if asked.over == "all" or pair[0].outcome in ("scored", "miss")]
-    units = {pair[0].unit for pair in chosen} if asked.kind == "distance" else {""}
+def _comparison(
+    name: str, class_name: str, margin: float | None, pairs: Sequence[tuple[CaseScore, CaseScore]]
+) -> Comparison:
+    wanted = metric(name)
+    chosen = [pair for pair in pairs if wanted.over == "all" or pair[0].outcome in ("scored", "miss")]
+    units = {pair[0].unit for pair in chosen} if wanted.kind == "distance" else {""}
     if len(units) != 1:
         chosen = []
     found = paired_difference(
@@ -65,4 +83,4 @@ def _comparison(name: str, class_name: str, pairs: Sequence[tuple[CaseScore, Cas
         [other.values[name] for _, other in chosen],
         [other.group for _, other in chosen],
     )
-    return Comparison(class_name, name, units.pop() if len(units) == 1 else "", found)
+    return Comparison(class_name, name, units.pop() if len(units) == 1 else "", found, margin)

@@ -72,6 +72,7 @@ def evaluate(
     backend: str | None = None,
     out: str | Path | None = None,
     against: str | Path | None = None,
+    margin: float | None = None,
     overrides: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -89,11 +90,15 @@ def evaluate(
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
         against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
+        margin: of the Dice, stated before: `comparison.csv` says whether the model is worse than the other by less.
         overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; a run's own
             settings are the start.
         progress: called with (done, of).
     """
     model = Path(model)
+    if margin is not None and (against is None or not 0 < margin < 1):
+        what = "is not a margin of the Dice, between 0 and 1, to another model"
+        raise DataError(f"--margin {margin:g}", what, "for example --against FOLDER --margin 0.015")
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     odd: list[str] = []
@@ -119,7 +124,7 @@ def evaluate(
     if odd:
         log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
-    comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
+    comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against), margin)
     found = Evaluation(rows, summaries, folder, comparisons)
     _write(found)
     return found
@@ -170,7 +175,7 @@ def _write(found: Evaluation) -> None:
         by_group(found.rows),
         object_table(found.rows),
         free_response_table(found.rows),
-        [_comparison(each) for each in found.comparisons],
+        [_comparison(each, any(one.margin for one in found.comparisons)) for each in found.comparisons],
     )
     for name, rows in zip(TABLES, tables, strict=True):
         file = found.out / f"{name}.csv"
@@ -180,9 +185,11 @@ def _write(found: Evaluation) -> None:
             remove(file)  # of an earlier evaluation, which measured more
 
 
-def _comparison(found: Comparison) -> dict[str, object]:
+def _comparison(found: Comparison, margin: bool) -> dict[str, object]:
+    """A row of comparison.csv; where there is a margin every row has its columns."""
     named = {"class_name": found.class_name, "metric": found.metric, "unit": found.unit}
-    return named | asdict(found.difference)
+    tested = {"margin": found.margin, "non_inferior": found.non_inferior} if margin else {}
+    return named | asdict(found.difference) | {name: "" if value is None else value for name, value in tested.items()}
 
 
 def _holds_masks(model: Path) -> bool:

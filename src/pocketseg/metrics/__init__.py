@@ -21,6 +21,7 @@ from pocketseg.metrics.statistics import (
     describe,
     paired_difference,
     seed_spread,
+    two_way_interval,
 )
 from pocketseg.metrics.surface import SurfaceDistances, diagonal, surface_distances, surface_pixels
 from pocketseg.metrics.thresholds import dice_at_thresholds
@@ -53,5 +54,6 @@ __all__ = [
     "seed_spread",
     "surface_distances",
     "surface_pixels",
+    "two_way_interval",
     "with_empty",
 ]

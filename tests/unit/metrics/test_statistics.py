@@ -1,10 +1,11 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pocketseg.metrics import bootstrap_interval, describe, paired_difference, seed_spread
+from pocketseg.metrics import bootstrap_interval, describe, paired_difference, seed_spread, two_way_interval
 
 
 def each(values) -> list[str]:
@@ -173,3 +174,55 @@ def test_spread_over_seeds():
     assert math.isnan(seed_spread([0.5]).standard_deviation)
     with pytest.raises(ValueError, match="at least one"):
         seed_spread([])
+
+
+def test_the_permutation_test_is_every_swap_counted():
+    rng = np.random.default_rng(0)
+    groups = [str(number // 2) for number in range(14)]
+    first, second = rng.random(14), rng.random(14) + 0.1
+    found = paired_difference(first, second, groups)
+    sums = [(second - first)[2 * at : 2 * at + 2].sum() for at in range(7)]
+    totals = [abs(np.dot(signs, sums)) for signs in itertools.product((1, -1), repeat=7)]
+    assert found.permutation_p == sum(total >= abs(sum(sums)) - 1e-12 for total in totals) / 128
+
+
+def test_the_permutation_test_of_many_groups_is_near_that_of_scipy():
+    rng = np.random.default_rng(3)
+    first = rng.random(60)
+    second = first + rng.normal(0.02, 0.08, 60)
+    found = paired_difference(first, second, [str(at) for at in range(60)])
+    theirs = stats.permutation_test(
+        (second - first,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
+    )
+    assert found.permutation_p == pytest.approx(theirs.pvalue, abs=0.02)
+    same = paired_difference(first, first, [str(at) for at in range(60)])
+    assert same.permutation_p == 1.0
+
+
+def test_a_margin_asks_another_question_than_a_difference():
+    groups = [str(at) for at in range(200)]
+    first = np.random.default_rng(1).random(200)
+    tiny = paired_difference(first, first - 0.01 + np.random.default_rng(2).normal(0, 0.005, 200), groups)
+    assert tiny.permutation_p < 0.01 and tiny.non_inferior(0.015) and not tiny.non_inferior(0.005)
+    few = paired_difference(first[:8], first[:8] + np.random.default_rng(4).normal(0, 0.2, 8), groups[:8])
+    assert few.permutation_p > 0.05 and not few.non_inferior(0.015)
+
+
+def test_the_two_way_interval_knows_both_how_cases_and_how_seeds_differ():
+    rng = np.random.default_rng(5)
+    groups = [str(number // 3) for number in range(90)]
+    cases = rng.random(90)
+    alike = [cases] * 5
+    low, high = two_way_interval(alike, groups)
+    one_way = bootstrap_interval(cases, groups)
+    assert (low, high) == pytest.approx(one_way, abs=0.02)
+    apart = [np.full(90, 0.5) + shift for shift in (-0.1, -0.05, 0, 0.05, 0.1)]
+    low, high = two_way_interval(apart, groups)
+    assert 0.43 < low < 0.46 and 0.54 < high < 0.57
+    assert all(map(math.isnan, two_way_interval([[math.nan]], ["a"])))
+
+
+def test_the_two_way_interval_leaves_out_what_is_missing():
+    values = [[0.5, math.nan, 0.7], [math.nan, 0.6, 0.6]]
+    low, high = two_way_interval(values, ["a", "b", "c"])
+    assert 0.5 <= low < high <= 0.7
