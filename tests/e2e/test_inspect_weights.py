@@ -82,7 +82,7 @@ def test_levels_are_those_that_are_stored(trained, stage):
             assert len(counts) >= row.levels and panel.label == "weight ÷ scale of its channel"
             values = {value: int((codes.codes == value).sum()) for value in counts}
         assert values == counts
-        assert panel.metadata.startswith(f"{row.bits} bits · {row.levels} levels")
+        assert panel.facts.startswith(f"{row.bits} bits · {row.levels} levels")
 
 
 def test_a_layer_that_stays_float_has_its_histogram_only(trained):

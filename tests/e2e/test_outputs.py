@@ -45,7 +45,7 @@ def nothing_is_computed(monkeypatch: pytest.MonkeyPatch, trained_run: Path) -> N
 
     monkeypatch.setattr(predicting, "_picture", never)
     monkeypatch.setattr(evaluating, "score_cases", never)
-    monkeypatch.setattr(reporting, "_ask", never)
+    monkeypatch.setattr(reporting, "_load", never)
     monkeypatch.setattr(Model, "integer_core", never)
 
 
