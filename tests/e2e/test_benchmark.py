@@ -78,8 +78,8 @@ def test_another_answer_of_the_same_net_is_reported(trained_run, other, picture,
     assert wrong > 0
     assert found.models[1].agreement.pixels == wrong
     assert found.models[1].agreement.share == wrong / masks[0].size
-    (told,) = (record for record in caplog.records if "another class" in record.getMessage())
-    assert told.levelno == logging.WARNING and f"in {wrong} pixels" in told.getMessage()
+    (said,) = (record for record in caplog.records if "differs from" in record.getMessage())
+    assert said.levelno == logging.WARNING and f"in {wrong} pixels" in said.getMessage()
 
 
 def test_different_nets_are_not_compared(trained_run, picture, tmp_path):
