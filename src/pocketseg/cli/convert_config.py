@@ -47,4 +47,4 @@ def command(
         print(f"next:   {done.next}", file=sys.stderr)
         return
     console.speak(f"recipe: {out}")
-    console.speak(f"next:   {done.next}")
+    console.advise(f"{done.next}")

@@ -22,8 +22,7 @@ def layouts() -> None:
     """List the ways a data set may lie on disk, which are found by themselves or named by data.layout."""
     from pocketseg.flows.convert import known_layouts
 
-    for name, looks_like in known_layouts():
-        console.speak(f"{name:<18} {looks_like}")
+    console.pairs(known_layouts())
 
 
 @app.command()
@@ -72,4 +71,4 @@ def convert(
     left = f", {done.left_out} empty ones left out" if done.left_out else ""
     console.speak(f"{done.written} written to {out}{left}")
     if done.groups is not None:
-        console.speak(f"next:   add --set data.group_csv={done.groups.name} --set data.group_column=group")
+        console.advise(f"add --set data.group_csv={done.groups.name} --set data.group_column=group")

@@ -38,6 +38,5 @@ def command(
     ]
     title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, interleaved"
     console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)
-    for name, path in done.places:
-        console.speak(f"{name + ':':<20}{path}")
+    console.pairs((f"{name}:", str(path)) for name, path in done.places)
     console.speak(f"done in {time.monotonic() - began:.0f} s")

@@ -65,8 +65,7 @@ def command(
         print(found.json(), end="")
         return
     console.table(found.title, *layer_table(found.layers))
-    for name, value in totals(found.totals):
-        console.speak(f"{name + ':':<22}{value}")
+    console.pairs((f"{name}:", value) for name, value in totals(found.totals))
     for path in written:
         console.speak(f"written: {path}")
 
@@ -78,6 +77,6 @@ def _packed(path: str, as_json: bool) -> None:
     if as_json:
         print(found.json(), end="")
         return
-    console.table(Path(path).name, COLUMNS, found.rows)
-    for name, value in found.facts:
-        console.speak(f"{name + ':':<18}{value}")
+    rows = [[str(number), *row] for number, row in enumerate(found.rows, start=1)]
+    console.table(Path(path).name, ["no.", *COLUMNS], rows, keys=2)
+    console.pairs((f"{name}:", value) for name, value in found.facts)

@@ -28,7 +28,7 @@ def command(
     with console.bars() as bars:
         made = phantom(out, cases=cases, size=size, seed=seed, progress=bars.of("making images"))
     console.speak(f"{cases} images with masks in {made}")
-    console.speak(
-        f"next:   pocketseg train thin-unet --data {made} --out runs/phantom "
+    console.advise(
+        f"pocketseg train thin-unet --data {made} --out runs/phantom "
         "--set data.group_csv=patients.csv --set data.group_column=patient"
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from pocketseg import memory
+from pocketseg import memory, notebook
 from pocketseg.errors import DataError, ModelFileError, RecipeError, near
 from pocketseg.files import read_file, try_output, whole_file
 from pocketseg.packages import require
@@ -22,6 +22,7 @@ from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.predictors import load_onnx
 from pocketseg.predictors.onnx import OnnxSession
+from pocketseg.text import brief, counted
 from pocketseg.version import VERSION
 
 log = logging.getLogger("pocketseg")
@@ -31,7 +32,7 @@ Output = Literal["logits", "probabilities"]
 SMALLEST = 1e-7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Wrapped:
     """The file, and what was found in it.
 
@@ -42,6 +43,20 @@ class Wrapped:
 
     file: Path
     pipeline: Pipeline
+
+    @property
+    def text(self) -> str:
+        """What the model takes and finds, in words."""
+        height, width = self.pipeline.size
+        channels = counted(self.pipeline.channels, "channel")
+        return f"{', '.join(self.pipeline.classes)} in images of {height}×{width}, {channels}"
+
+    def __repr__(self) -> str:
+        return brief(self, f"{self.file}: {self.text}")
+
+    def _repr_html_(self) -> str:
+        """What was written, for notebooks."""
+        return notebook.facts({"file": self.file, "finds": self.text})
 
 
 def wrap(
@@ -110,8 +125,9 @@ def wrap(
     with whole_file(out, len(content)) as temporary:
         temporary.write_bytes(content)
         _try(temporary, out, pipeline)
-    log.info("%s: %s in images of %d×%d, %d channels", out, ", ".join(names), *shape, channels)
-    return Wrapped(out, pipeline)
+    wrapped = Wrapped(out, pipeline)
+    log.info("%s: %s", out, wrapped.text)
+    return wrapped
 
 
 def _read(source: Path) -> Any:

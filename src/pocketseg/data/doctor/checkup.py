@@ -24,6 +24,7 @@ from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
 from pocketseg.pipeline.geometry import resize_labels
+from pocketseg.text import brief, counted
 
 # From here on two images are one picture, and their masks must agree.
 SAME_PICTURE, SAME_TRUTH = 0.99, 0.7
@@ -38,7 +39,7 @@ TOLD = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkup:
     """What the doctor found.
 
@@ -59,6 +60,10 @@ class Checkup:
     findings: list[Finding] = field(default_factory=list)
     clusters: list[list[str]] = field(default_factory=list)
     twins: list[list[str]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        findings = counted(len(self.findings), "finding")
+        return brief(self, f"{self.root}: {counted(len(self.cases), 'case')}, {findings}")
 
     @property
     def errors(self) -> list[Finding]:
