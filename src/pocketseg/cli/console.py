@@ -7,11 +7,12 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
+from types import MappingProxyType
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -24,8 +25,6 @@ log = logging.getLogger("pocketseg")
 ESCAPED = "pocketseg.escaped"
 # Of an image, where a size is given by hand: above every scanner's, and products of two still fit everywhere.
 MOST_SIDE = 32_768
-# A cell of more columns is a text that may be folded.
-LONG = 24
 
 out = Console(soft_wrap=True, highlight=False)
 bars = watched
@@ -83,7 +82,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], key
         rows: a text for each column.
         keys: how many of the first columns tell which row it is; each of the tables has them.
     """
-    whole = _grid(title, columns, rows, range(len(columns)))
+    whole = _grid(title, columns, rows, range(len(columns)), keys)
     plain = StringIO()
     Console(file=plain, width=_width(whole), color_system=None, force_terminal=False).print(whole)
     log.debug("%s", plain.getvalue().rstrip())
@@ -97,31 +96,42 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], key
     for at in same:
         out.print(shown(wrapped(f"{columns[at] + ':':<{width}}{printable(rows[0][at])}", most, width), keep="\n"))
     varying = [at for at in range(len(columns)) if at not in same]
-    for block in _blocks(columns, rows, varying, sum(at < keys for at in varying) or 1, most):
-        out.print(_grid("", columns, rows, block), soft_wrap=False)
+    first = sum(at < keys for at in varying) or 1
+    # Names that tell which row it is take half of the line at most.
+    caps = {at: max(most // (2 * first), 8) if at in varying[:first] else most // 2 - 4 for at in varying}
+    needed = {at: min(max([cell_len(columns[at]), *_widths(rows, at)]), caps[at]) + 3 for at in varying}
+    for block in _blocks(varying[:first], varying[first:], needed, most - 1):
+        out.print(_grid("", columns, rows, block, keys, caps), soft_wrap=False)
 
 
-def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[int]) -> Table:
-    """Some columns of a table. Long texts may be folded, numbers never."""
+def _grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    chosen: Sequence[int],
+    keys: int,
+    caps: Mapping[int, int] = MappingProxyType({}),
+) -> Table:
+    """Some columns of a table; texts that are longer than the cap of their column take several lines."""
     grid = Table(title=shown(title) or None, title_justify="left")
     for at in chosen:
-        long = max(_widths(rows, at), default=0) > LONG
-        grid.add_column(shown(columns[at]), justify="left" if at == 0 else "right", no_wrap=not long, overflow="fold")
+        justify: JustifyMethod = "left" if at < keys else "right"
+        cap = caps.get(at)
+        whole = cap is None or max(_widths(rows, at), default=0) <= cap
+        grid.add_column(shown(columns[at]), justify=justify, no_wrap=whole, overflow="fold", max_width=cap)
     for row in rows:
         grid.add_row(*(shown(row[at]) for at in chosen))
     return grid
 
 
-def _blocks(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[int], keys: int, most: int
-) -> Iterator[list[int]]:
-    """Columns in groups that are narrow enough, each with the first ones, which tell which row it is."""
-    cost = {at: min(max([cell_len(columns[at]), *_widths(rows, at)]), LONG) + 3 for at in chosen}
-    first, rest = list(chosen[:keys]), list(chosen[keys:])
-    while first or rest:
-        taken = [*first]
-        while rest and (len(taken) == len(first) or 1 + sum(cost[at] for at in [*taken, rest[0]]) <= most):
-            taken.append(rest.pop(0))
+def _blocks(first: Sequence[int], rest: Sequence[int], needed: Mapping[int, int], most: int) -> Iterator[list[int]]:
+    """Columns in groups that are narrow enough, each beginning with the first ones."""
+    left = list(rest)
+    while left or not rest:
+        taken = [*first, *left[:1]]
+        del left[:1]
+        while left and sum(needed[at] for at in [*taken, left[0]]) <= most:
+            taken.append(left.pop(0))
         yield taken
         if not rest:
             return
