@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import textwrap
 
 from rich.console import Console
@@ -21,7 +20,7 @@ def shown(text: str, keep: str = "") -> str:
 
 def limit(console: Console) -> int | None:
     """How many columns a line may have; None for files and pipes, which have lines of any length."""
-    return console.width if console.is_terminal or "COLUMNS" in os.environ else None
+    return console.width if console.is_terminal else None
 
 
 def wrapped(text: str, width: int | None, hang: int | None = None) -> str:

@@ -53,7 +53,7 @@ def command(
 
     A recipe with `sweep: {KEY: [VALUE, …]}` makes one run for each combination, with a table (results.csv) and a plot
     (sweep.png); --resume trains what is missing or failed. A config.yaml of the fixed-point study (see `pocketseg
-    convert-config`) is a recipe too.
+    recipes convert`) is a recipe too.
 
     Examples:
 
