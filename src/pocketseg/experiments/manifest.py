@@ -13,7 +13,7 @@ from pocketseg.data import CheckedData, Split
 from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
-from pocketseg.recipes import dump_recipe
+from pocketseg.recipes import changed_keys, dump_recipe, parse_yaml
 from pocketseg.runs.folder import RunFolder
 from pocketseg.version import VERSION
 
@@ -25,6 +25,8 @@ log = logging.getLogger("pocketseg")
 LIBRARIES = ("accelerate", "numpy", "pillow", "pydantic", "safetensors", "torch")
 # Of other versions of these a resumed training would not end in the same bytes.
 COMPUTE = ("numpy", "torch")
+# Of a recipe, that an error names.
+MOST_KEYS = 12
 
 
 def check_out(run: RunFolder, resume: bool) -> None:
@@ -76,14 +78,7 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             "pocketseg": VERSION,
             "python": platform.python_version(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
-            "data": {
-                "path": str(resolved(cases.root)),
-                "layout": cases.layout,
-                "cases": len(cases),
-                "files": checked.files,
-                "empty_masks": len(checked.empty),
-                "sha256": checked.digest,
-            },
+            "data": _data_facts(plan.data),
             "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
             "seed": plan.recipe.seed,
@@ -97,6 +92,19 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
     log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
     for note in checked.notes:
         log.warning("%s", note)
+
+
+def _data_facts(data: OpenedData) -> dict[str, Any]:
+    """What is known of a data set as a whole."""
+    cases, checked = data.cases, data.checked
+    return {
+        "path": str(resolved(cases.root)),
+        "layout": cases.layout,
+        "cases": len(cases),
+        "files": checked.files,
+        "empty_masks": len(checked.empty),
+        "sha256": checked.digest,
+    }
 
 
 def _findings(checked: CheckedData) -> list[dict[str, Any]]:
@@ -114,18 +122,21 @@ def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
     Raises:
         RunError: another recipe; or a change that is not allowed.
     """
-    if run.recipe_file.read_text(encoding="utf-8") != dump_recipe(plan.recipe):
-        raise RunError(
-            str(run.recipe_file),
-            "differs from the recipe given now",
-            "resume with the same recipe and --set values",
-        )
+    begun, given = run.recipe_file.read_text(encoding="utf-8"), dump_recipe(plan.recipe)
+    if begun != given:
+        keys = list(changed_keys(parse_yaml(begun, str(run.recipe_file)), parse_yaml(given, "recipe")))
+        told = [*keys[:MOST_KEYS], *([f"{len(keys) - MOST_KEYS} more"] if len(keys) > MOST_KEYS else [])]
+        what = f"differs from the recipe given now ({', '.join(told) or 'comments'})"
+        raise RunError(str(run.recipe_file), what, "resume with the same values, or choose another --out")
     manifest = run.manifest()
     then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}
     now = {"pocketseg": VERSION, **{name: metadata.version(name) for name in COMPUTE}}
     changed = [f"{name} {then[name]} → {now[name]}" for name in then if then[name] != now[name]]
     if manifest["data"]["sha256"] != plan.data.checked.digest:
-        changed.append(f"other data (SHA-256 {manifest['data']['sha256'][:12]}… → {plan.data.checked.digest[:12]}…)")
+        facts = _data_facts(plan.data)
+        # What was not written of a run is not held against it.
+        known = {name: manifest["data"].get(name, facts[name]) for name in facts}
+        changed.append(f"other data ({', '.join(changed_keys(known, facts))})")
     if changed and not allowed:
         what = f"was begun with something else: {', '.join(changed)}"
         raise RunError(str(run.path), what, "resume with the same; or with --allow-changed, and the manifest tells")
