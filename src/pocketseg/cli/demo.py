@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.text import counted
 
 
 def command(
@@ -36,7 +37,7 @@ def command(
         for form in done.forms
         for summary in form.summaries
     ]
-    title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, interleaved"
+    title = f"The same test cases; ms from an image file to its mask, {counted(done.threads, 'thread')}, interleaved"
     console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)
     console.pairs((f"{name}:", str(path)) for name, path in done.places)
     console.speak(f"done in {time.monotonic() - began:.0f} s")

@@ -10,6 +10,7 @@ import typer
 
 from pocketseg.cli import console
 from pocketseg.errors import Problem, lines
+from pocketseg.text import counted
 
 if TYPE_CHECKING:
     from pocketseg.flows.doctor import Diagnosis
@@ -76,7 +77,7 @@ def _tell_repair(done: Diagnosis) -> None:
     made = done.repaired
     if made is None:
         return
-    console.speak(f"\nrepaired copy with {made.cases} cases: {made.out}")
+    console.speak(f"\nrepaired copy with {counted(made.cases, 'case')}: {made.out}")
     for title, told in (("done", made.done), ("left out", made.left_out)):
         for line in lines([Problem(where, what) for where, what in told], SHOWN):
             console.speak(f"  {title}: {line.replace(f'{done.found.root}/', '')}")

@@ -15,6 +15,7 @@ from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
 from pocketseg.recipes import changed_keys, dump_recipe, parse_yaml
 from pocketseg.runs.folder import RunFolder
+from pocketseg.text import counted
 from pocketseg.version import VERSION
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             "wall_time_s": 0.0,
         }
     groups = len({case.group for case in cases})
-    log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
+    log.info(
+        "%s in %s, layout %s, from %s", counted(len(cases), "case"), counted(groups, "group"), cases.layout, cases.root,
+    )  # fmt: skip
     for note in checked.notes:
         log.warning("%s", note)
 

@@ -398,8 +398,9 @@ class RunTraining:
     ) -> None:
         count = sum(parameter.numel() for parameter in model.net.parameters())  # the frozen ones too
         log.info(
-            "fold %d, stage %s: %s with %s parameters, %d epochs on %d cases, validation on %d",
-            number, stage.name, stage.net.arch, f"{count:,}", stage.epochs, len(fold.train), len(fold.validation),
+            "fold %d, stage %s: %s with %s, %s on %s, validation on %d",
+            number, stage.name, stage.net.arch, counted(count, "parameter"), counted(stage.epochs, "epoch"),
+            counted(len(fold.train), "case"), len(fold.validation),
         )  # fmt: skip
         if start:
             start.tell()
@@ -408,9 +409,9 @@ class RunTraining:
         log.info("%s, channels last, in %s (%s)", self.accelerator.device, precision, why)
         if stage.batch > len(fold.train) * self.recipe.augment.copies:
             log.warning(
-                "a batch of %d is more than all %d training cases: every step takes them all",
+                "a batch of %d is more than all %s: every step takes them all",
                 stage.batch,
-                len(fold.train),
+                counted(len(fold.train), "training case"),
             )
         with self.run.manifest_changed() as manifest:
             manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
@@ -451,7 +452,7 @@ class RunTraining:
         if model.quant is not None:
             packed = StageFolder(best.parent).packed
             model.save_packed(packed)
-            log.info("%s: %s bytes", packed, f"{packed.stat().st_size:,}")
+            log.info("%s: %s", packed, counted(packed.stat().st_size, "byte"))
 
     def _judge(self, fold: FoldPlan) -> list[Summary]:
         """Score every stage that learned to segment; what the last one found is the fold's result."""

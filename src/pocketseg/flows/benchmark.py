@@ -214,7 +214,8 @@ def benchmark(
     """
     paths = [models] if isinstance(models, str | Path) else list(models)
     if not paths or threads < 0 or turns < 1 or turn_s <= 0 or min(size) < 1:
-        what = f"has {len(paths)} models, {threads} threads, {turns} turns of {turn_s} s, an image of {size}"
+        given = f"{counted(len(paths), 'model')}, {counted(threads, 'thread')}, {counted(turns, 'turn')} of {turn_s} s"
+        what = f"has {given}, an image of {size}"
         raise DataError("benchmark", what, "give a model and positive numbers")
     threads = threads or default_threads()
     with tempfile.TemporaryDirectory() as folder:
@@ -313,9 +314,9 @@ def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:
     if pixels:
         log.log(
             logging.WARNING if mine.precision == its.precision else logging.INFO,
-            "%s (%s, %s) gives another class than %s (%s, %s) in %d pixels (%.3f %%)",
+            "%s (%s, %s) gives another class than %s (%s, %s) in %s (%.3f %%)",
             mine.file, mine.predictor.runtime, mine.precision, its.file, its.predictor.runtime, its.precision,
-            pixels, 100 * found.share,
+            counted(pixels, "pixel"), 100 * found.share,
         )  # fmt: skip
     return found
 

@@ -140,7 +140,7 @@ def evaluate(
     _refuse_foreign(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     if odd:
-        log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
+        log.warning("%s unlike those of training; of the first, %s", counted(len(odd), "image[ is|s are]"), odd[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
     found = Evaluation(rows, summaries, folder, comparisons)

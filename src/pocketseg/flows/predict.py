@@ -191,7 +191,7 @@ def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
     series = series_in(slices)
     if len(slices) > len(series):
         if len(series) > 1:
-            raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
+            raise DataError(str(folder), f"holds {counted(len(series), 'series[|]')}", "give each a folder of its own")
         jobs = [(folder, out / folder.name if folder == root else place)]
         return jobs + [(file, place / stem_of(file)) for file in image_files(folder) if file not in slices]
     return [(file, place / stem_of(file)) for file in image_files(folder)]

@@ -153,11 +153,14 @@ def _shapes(model: Any, source: Path, size: tuple[int, int] | None) -> tuple[int
     constants = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
     if (len(inputs), len(model.graph.output)) != (1, 1):
-        what = f"has {len(inputs)} inputs and {len(model.graph.output)} outputs; a net of one image has one each"
+        ends = f"{counted(len(inputs), 'input')} and {counted(len(model.graph.output), 'output')}"
+        what = f"has {ends}; a net of one image has one each"
         raise ModelFileError(str(source), what, "export the net alone")
     given, found = inputs[0].type.tensor_type.shape.dim, model.graph.output[0].type.tensor_type.shape.dim
     if len(given) != 4 or not given[1].dim_value:
-        what = f"takes an input of {len(given)} dimensions; a net of images takes (n, c, h, w) with a known c"
+        what = (
+            f"takes an input of {counted(len(given), 'dimension')}; a net of images takes (n, c, h, w) with a known c"
+        )
         raise ModelFileError(str(source), what, "export it for images")
     declared = (given[2].dim_value, given[3].dim_value)
     if size is None and not all(declared):
@@ -202,7 +205,8 @@ def _class_names(classes: Sequence[str], outputs: int, source: Path) -> tuple[st
     count = 1 if outputs == 1 else outputs - 1
     names = tuple(classes) or (("foreground",) if count == 1 else tuple(f"class-{n}" for n in range(1, count + 1)))
     if len(names) != count:
-        what = f"names {len(names)} classes, but the net of {source} gives {outputs} channels"
+        named = counted(len(names), "[class|classes]")
+        what = f"names {named}, but the net of {source} gives {counted(outputs, 'channel')}"
         fix = "one channel is one class; of several the first is background, and the others are one class each"
         raise RecipeError("--class", what, fix)
     return names
@@ -214,7 +218,7 @@ def _normalization(
     if (kind == "train-mean-std") != bool(mean or std):
         raise RecipeError("--mean and --std", "belong to --normalize train-mean-std", "give all three, or none")
     if kind == "train-mean-std" and not len(mean) == len(std) == channels:
-        what = f"are {len(mean)} and {len(std)} numbers, but the net takes {channels} channels"
+        what = f"are {len(mean)} and {len(std)} numbers, but the net takes {counted(channels, 'channel')}"
         raise RecipeError("--mean and --std", what, "give one number a channel, of images scaled to 0 … 1")
     return Normalization(kind, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 

@@ -32,7 +32,7 @@ from pocketseg.predictors.onnx_file import read_onnx
 from pocketseg.runs.backends import origin
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.source import ModelSource
-from pocketseg.text import brief, bytes_text
+from pocketseg.text import brief, bytes_text, counted
 from pocketseg.training.stage_folder import BEST
 from pocketseg.version import VERSION
 
@@ -170,7 +170,7 @@ def _packed(
             raise RecipeError(
                 "--calibrate", f"the model is quantised already ({model.quant['scheme']})", "leave it out"
             )
-        log.info("%s: ranges of activations from %d images", path, len(how.calibrate))
+        log.info("%s: ranges of activations from %s", path, counted(len(how.calibrate), "image"))
         _quantize(model, how.calibrate)
     core = model.integer_core()
     program = program_of(core, model.pipeline.channels, float_weights=how.weights, constants=how.constants)
@@ -201,7 +201,8 @@ def _packed(
         _gate(path, images, exact, session)
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
     tuning = _tuning(content, str(path), model.pipeline, how.progress) if how.tune else None
-    log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
+    compared = counted(parity.images, "image")
+    log.info("%s: largest difference from torch %.1e in probability (%s)", path, parity.largest, compared)
     return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
 
 

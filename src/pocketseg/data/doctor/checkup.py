@@ -31,11 +31,20 @@ SAME_PICTURE, SAME_TRUTH = 0.99, 0.7
 # Where more masks than this share reach all four sides, what they show does.
 USUAL = 0.5
 TOLD = {
-    "text": ("{} images seem to have text or calipers drawn into them", "crop or mask them, or look for clean ones"),
-    "marks": ("{} grey images have coloured marks", "look for images without calipers and labels"),
-    "saturated": ("{} images are at their brightest value in more than a tenth of their pixels", "export them again"),
-    "specks": ("{} masks have objects of a few pixels beside large ones", "clean them; data convert has --min-pixels"),
-    "border": ("{} masks reach all four sides of their image", "check them"),
+    "text": (
+        "image[ seems|s seem] to have text or calipers drawn into them",
+        "crop or mask them, or look for clean ones",
+    ),
+    "marks": ("grey image[ has|s have] coloured marks", "look for images without calipers and labels"),
+    "saturated": (
+        "image[ is|s are] at [its|their] brightest value in more than a tenth of [its|their] pixels",
+        "export them again",
+    ),
+    "specks": (
+        "mask[ has|s have] objects of a few pixels beside large ones",
+        "clean them; data convert has --min-pixels",
+    ),
+    "border": ("mask[ reaches|s reach] all four sides of [its|their] image", "check them"),
 }
 
 
@@ -112,7 +121,7 @@ def checkup(
             progress(done, len(cases))
     findings += quick_findings(cases.cases, facts, cases.coding, cases.classes, grouped=cases.grouped)
     findings += [
-        Finding(code, tuple(files), TOLD[code][0].format(len(files)), TOLD[code][1])
+        Finding(code, tuple(files), counted(len(files), TOLD[code][0]), TOLD[code][1])
         for code, files in suspects.items()
         if code != "border" or len(files) <= USUAL * len(facts)
     ]
@@ -163,7 +172,10 @@ def _near(looked: Sequence[Case], found: Checkup) -> Iterator[Finding]:
     if torn:
         count = sum(map(len, torn))
         largest = ", ".join(repr(name) for name in max(torn, key=len)[:4])
-        what = f"{count} images are near-duplicates of another group's, in {len(torn)} clusters (one: {largest})"
+        clusters = counted(len(torn), "cluster")
+        what = (
+            f"{counted(count, 'image')} are near-duplicates of images in another group, in {clusters} (one: {largest})"
+        )
         fix = (
             "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "
             "--set data.group_csv=groups.csv --set data.group_column=group"

@@ -12,6 +12,7 @@ from pocketseg.data.case import Case
 from pocketseg.data.doctor.facts import Facts
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.masks import MaskCoding
+from pocketseg.text import counted
 
 Key = TypeVar("Key")
 
@@ -85,18 +86,19 @@ def _absent(facts: Sequence[Facts], classes: int) -> Iterator[Finding]:
 def _foreground(facts: Sequence[Facts], coding: MaskCoding) -> Iterator[Finding]:
     shares = np.array([fact.foreground for fact in facts])
     empty = tuple(fact.mask for fact in facts if not fact.foreground)
+    told = f"of {counted(len(facts), 'mask')} [is|are] empty"
     if len(empty) > 0.5 * len(facts):
         fix = "check the masks; --set data.drop_empty=train trains without them"
-        yield Finding("mostly-empty", empty, f"{len(empty)} of {len(facts)} masks are empty", fix)
+        yield Finding("mostly-empty", empty, counted(len(empty), told), fix)
     elif empty:
-        yield Finding("empty-masks", empty, f"{len(empty)} of {len(facts)} masks are empty")
+        yield Finding("empty-masks", empty, counted(len(empty), told))
     if coding.classes == 1 and (shares > MOSTLY).mean() > MOSTLY:
         what = "foreground covers most of most images"
         fix = f"if it is stored inverted, set data.mask.invert={str(not coding.invert).lower()}"
         yield Finding("inverted", tuple(fact.mask for fact in facts if fact.foreground > MOSTLY), what, fix)
     full = tuple(fact.mask for fact in facts if fact.foreground == 1)
     if full:
-        yield Finding("full-mask", full, f"{len(full)} masks are foreground everywhere", "check them")
+        yield Finding("full-mask", full, counted(len(full), "mask[ is|s are] foreground everywhere"), "check them")
 
 
 def _values(facts: Sequence[Facts]) -> Iterator[Finding]:
@@ -120,7 +122,7 @@ def _values(facts: Sequence[Facts]) -> Iterator[Finding]:
         elif kind.startswith(("uint", "int")):
             highest, limit = max(fact.high for fact in same), float(np.iinfo(kind).max)
             if 0 < highest < LITTLE * limit:
-                what = f"the brightest of {len(same)} {kind} images is {highest:g} of {limit:g}"
+                what = f"the brightest of {counted(len(same), f'{kind} image')} is {highest:g} of {limit:g}"
                 low = min(0.0, *(fact.low for fact in same))
                 bits = 2 ** int(np.ceil(np.log2(highest + 1))) - 1
                 fix = f"--set data.range=[{low:g},{bits}] scales them to their own bits"
@@ -128,7 +130,7 @@ def _values(facts: Sequence[Facts]) -> Iterator[Finding]:
     blank = [fact for fact in facts if fact.constant]
     if blank:
         fix = "remove them, or --set data.drop_empty=train"
-        yield Finding("constant", _images(blank), f"{len(blank)} images hold a single value", fix)
+        yield Finding("constant", _images(blank), counted(len(blank), "image[ holds|s hold] a single value"), fix)
 
 
 def _duplicates(cases: Sequence[Case], facts: Sequence[Facts]) -> Iterator[Finding]:
@@ -137,7 +139,12 @@ def _duplicates(cases: Sequence[Case], facts: Sequence[Facts]) -> Iterator[Findi
         apart = len({groups[fact.name] for fact in same}) > 1
         where = "which lie in several groups" if apart else "all of one group"
         fix = "rules of a split keep them together; `pocketseg doctor DATA --fix OUT` keeps one of each"
-        yield Finding("duplicate", _images(same), f"{len(same)} images are the same in every pixel, {where}", fix)
+        yield Finding(
+            "duplicate",
+            _images(same),
+            f"{counted(len(same), 'image[ is|s are]')} the same in every pixel, {where}",
+            fix,
+        )
 
 
 def _by(facts: Sequence[Facts], key: Callable[[Facts], Key]) -> dict[Key, list[Facts]]:

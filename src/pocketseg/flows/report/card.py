@@ -15,7 +15,7 @@ from pocketseg.flows.report.asked import Curves
 from pocketseg.flows.report.judged import Judged
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.reporting import Facts, Notes
-from pocketseg.text import bytes_text
+from pocketseg.text import bytes_text, counted
 
 # Below these, a result says little.
 FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10
@@ -53,7 +53,7 @@ def model_facts(model: Judged, rules: str) -> Facts:
         [
             ("Net", f"{net}; {model.precision}"),
             ("Classes", ", ".join(data.classes)),
-            ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels > 1)}, {data.fit}"),
+            ("Input", f"{data.size[0]}×{data.size[1]}, {counted(data.channels, 'channel')}, {data.fit}"),
             ("From probability to mask", rules),
             ("Trained from", _start(model.facts)),
             ("Parameters", f"{model.facts.get('parameters', 0):,}"),
@@ -91,10 +91,11 @@ def data_facts(model: Judged, seen: Sequence[Curves]) -> Facts:
         [
             (
                 "Cases",
-                f"{stored['cases']:,} images with masks, {stored.get('empty_masks', 0):,} of them without foreground",
+                f"{counted(stored['cases'], 'image[ with its mask|s with masks]')}, "
+                f"{stored.get('empty_masks', 0):,} of them without foreground",
             ),
             ("Groups", f"{groups:,} (patients, clusters); none lies in two parts"),
-            ("Image sizes", f"{sizes} ({len(shapes)} images looked at)"),
+            ("Image sizes", f"{sizes} ({counted(len(shapes), 'image')} looked at)"),
             ("Pixel size", "not known" if not known else known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"),
             ("Size of objects", f"{objects}, in the {model.part} part"),
             ("Layout", str(stored["layout"])),
@@ -116,7 +117,8 @@ def split_facts(model: Judged) -> Facts:
             ("Parts", f"{sizes} cases" + (f" in fold {model.folds[0]}" if len(split.folds) > 1 else "")),
             (
                 "Judged here",
-                f"{len(model.cases):,} {model.part} cases of {len({row.group for row in model.rows}):,} groups"
+                f"{counted(len(model.cases), f'{model.part} case')} of "
+                + counted(len({row.group for row in model.rows}), "group")
                 + (f", {len(model.folds)} folds together" if len(model.folds) > 1 else ""),
             ),
             ("Seeds", f"{recipe.seed} (training), {rule.get('seed', '–')} (split)"),
@@ -137,7 +139,7 @@ def training_facts(model: Judged) -> Facts:
             (
                 "Trained in",
                 f"{manifest['wall_time_s'] / 60:.1f} min on {machine['device']} ({machine['machine']}, "
-                f"{machine['cpu_capability']}, {machine['threads']} threads)",
+                f"{machine['cpu_capability']}, {counted(machine['threads'], 'thread')})",
             ),
             ("Repeatability", manifest["determinism"]),
             ("Finished", manifest.get("finished", "not finished")),
@@ -156,7 +158,7 @@ def _stage(stage: StageSection) -> str:
         "with a teacher" if stage.teacher else "",
         "with hints" if stage.hints else "",
         f"quantised {stage.quant.scheme}" if stage.quant else "",
-        f"{stage.epochs} epochs of batches of {stage.batch}",
+        f"{counted(stage.epochs, 'epoch')} of batches of {stage.batch}",
         f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
         f"loss {parts}" if parts else "no loss of labels",
         f"best epoch by {stage.best_by}",
@@ -220,7 +222,7 @@ def _about_data(models: Sequence[Judged]) -> Iterator[str]:
     groups = [row.group for row in rows]
     count, single = len(set(groups)), len(model.cases)
     yield (
-        f"All {model.manifest['data']['cases']:,} cases come from one data set. Nothing tells how the model does on "
+        f"All cases ({model.manifest['data']['cases']:,}) come from one data set. Nothing tells how the model does on "
         "another scanner, site or population: no external test was made."
     )
     if len({one.manifest["data"]["sha256"] for one in models}) > 1:
@@ -230,7 +232,8 @@ def _about_data(models: Sequence[Judged]) -> Iterator[str]:
     if len(set(split.groups.values())) == len(split.groups):
         yield "Every case is its own group. If several show one patient, the split leaks and intervals are too narrow."
     if single < FEW_CASES or count < FEW_GROUPS:
-        yield f"Few cases were judged ({single} of {count} groups): the intervals are wide and a few cases decide."
+        of = counted(count, "group")
+        yield f"Few cases were judged ({single} of {of}): the intervals are wide and a few cases decide."
     largest = max(set(groups), key=groups.count)
     if count > 1 and groups.count(largest) > MUCH_OF_ONE * len(groups):
         yield f"One group holds {groups.count(largest) / len(groups):.0%} of the judged cases."
@@ -259,9 +262,10 @@ def _about_model(model: Judged, seen: Sequence[Curves]) -> Iterator[str]:
     for one in model.summaries:
         about = f" of {one.class_name}" if len(model.recipe.data.classes) > 1 else ""
         if one.misses:
-            yield f"misses {one.misses} of {one.positive} cases with foreground{about} altogether."
+            yield f"misses {one.misses} of {counted(one.positive, 'case')} with foreground{about} altogether."
         if one.false_alarms:
-            yield f"raises a false alarm in {one.false_alarms} of {one.negative} cases without foreground{about}."
+            without = counted(one.negative, "case")
+            yield f"raises a false alarm in {one.false_alarms} of {without} without foreground{about}."
     yield from _by_size(model.rows)
     for curve in seen:
         error = curve.calibration.expected_error
