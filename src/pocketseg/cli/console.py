@@ -88,7 +88,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], key
     log.debug("%s", plain.getvalue().rstrip())
     most = limit(out)
     if most is None or _width(whole) <= most:
-        Console(width=_width(whole), highlight=False).print(whole)
+        out.print(whole, width=_width(whole), crop=False)
         return
     same = [at for at in range(len(columns)) if len({row[at] for row in rows}) == 1]
     out.print(Text(printable(title), "italic"), soft_wrap=False, overflow="fold")

@@ -63,16 +63,17 @@ class Wanted:
 
 @dataclass(repr=False)
 class Predictions:
-    """What was written, and what could not be done."""
+    """What was written for how many images, and what could not be done."""
 
     written: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    images: int = 0
 
     @property
     def text(self) -> str:
-        """In words: files, and images that could not be done."""
-        left = f"; {counted(len(self.problems), 'image')} could not be segmented" if self.problems else ""
-        return f"{counted(len(self.written), 'file')} written{left}"
+        """In words."""
+        failed = f", {counted(len(self.problems), 'problem')}" if self.problems else ""
+        return f"{counted(self.images, 'image')} segmented ({counted(len(self.written), 'file')}){failed}"
 
     def __repr__(self) -> str:
         return brief(self, self.text)
@@ -144,6 +145,7 @@ def predict(
         try:
             make = _volume if is_volume(source) else _picture
             done.written += make(predictor, source, target, wanted)
+            done.images += 1
         except DataError as error:
             done.problems += error.about(str(source)).problems
         except Exception as error:
