@@ -18,17 +18,17 @@ COPIED = re.compile(r"next: |\S+$|\w+: +\S+$")
 
 @pytest.fixture
 def said(monkeypatch):
-    """What a command writes to a terminal of so many columns, without its colors."""
+    """What a command writes to a terminal of so many columns; where it moves the cursor, a line begins."""
 
     def run(width: int, *arguments: object) -> str:
         file = io.StringIO()
+        terminal = Console(
+            file=file, width=width, force_terminal=True, color_system=None, soft_wrap=True, highlight=False
+        )
         for place in ("pocketseg.cli.console.out", "pocketseg.terminal.err", "pocketseg.live.err"):
-            terminal = Console(
-                file=file, width=width, force_terminal=True, color_system=None, soft_wrap=True, highlight=False
-            )
             monkeypatch.setattr(place, terminal)
         app([str(each) for each in arguments], standalone_mode=False)
-        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue()).replace("\r", "\n")
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "\n", file.getvalue())
 
     return run
 
