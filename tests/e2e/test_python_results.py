@@ -114,9 +114,8 @@ def test_results_of_many_names_stay_short(named, tmp_path):
 # --- train ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def err(monkeypatch):
-    """Standard error of a program that has not said what becomes of its log."""
+def standard_error(monkeypatch) -> io.StringIO:
+    """Standard error of a program that has not said what becomes of its log, as pytest does."""
     file = io.StringIO()
     plain = Console(file=file, width=80, soft_wrap=True, highlight=False)
     monkeypatch.setattr("pocketseg.terminal.err", plain)
@@ -127,7 +126,8 @@ def err(monkeypatch):
     return file
 
 
-def test_python_trains_as_the_command_does(err, phantom_data, tmp_path):
+def test_python_trains_as_the_command_does(monkeypatch, phantom_data, tmp_path):
+    err = standard_error(monkeypatch)
     result = pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=TINY, device="cpu")
     assert result.report == tmp_path / "run/report.html" and "<html" in result.report.read_text(encoding="utf-8")
     assert "epoch 1/1" in err.getvalue() and "\x1b" not in err.getvalue()
@@ -135,7 +135,8 @@ def test_python_trains_as_the_command_does(err, phantom_data, tmp_path):
     assert not logging.getLogger("pocketseg").handlers
 
 
-def test_a_quiet_training_says_nothing(err, phantom_data, tmp_path):
+def test_a_quiet_training_says_nothing(monkeypatch, phantom_data, tmp_path):
+    err = standard_error(monkeypatch)
     options = {"overrides": TINY, "device": "cpu", "report": False}
     result = pocketseg.train("demo", phantom_data, tmp_path / "run", quiet=True, **options)
     assert err.getvalue() == "" and result.report is None and not (tmp_path / "run/report.html").exists()
@@ -144,7 +145,7 @@ def test_a_quiet_training_says_nothing(err, phantom_data, tmp_path):
     assert err.getvalue() == "" and {"judging float, test"} <= {what for what, _, _ in seen}
 
 
-def test_a_report_that_cannot_be_drawn_is_told_before(err, monkeypatch, phantom_data, tmp_path):
+def test_a_report_that_cannot_be_drawn_is_told_before(monkeypatch, phantom_data, tmp_path):
     def gone(extra: str, *packages: str) -> None:
         if extra == "report":
             raise pocketseg.errors.missing_package("jinja2", "report", ImportError("No module named 'jinja2'"))
