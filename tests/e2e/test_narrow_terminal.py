@@ -89,10 +89,10 @@ def test_train_and_sweep(said, phantom_data, tmp_path):
     check(text, 80)
     assert "val Dice" in text and "Dice with empty" in text and "report: " in text
     assert (tmp_path / "run/report.html").exists()
-    sweep = ["--set", "sweep.stages.0.net.width=[4,8]"]
+    sweep = ["--set", "sweep.seed=[0,1]"]
     text = said(60, "train", "demo", "--data", phantom_data, "--out", tmp_path / "two", *values, *sweep)
     check(text, 60)
-    assert "false alarms" in text and "width" in text
+    assert "false alarms" in text and "seed" in text
     for log in tmp_path.rglob("log.txt"):
         assert "x1b" not in log.read_text() and "\x1b" not in log.read_text(), log
 
