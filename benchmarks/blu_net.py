@@ -35,7 +35,7 @@ def train(data: Path, run: Path, overrides: list[str]) -> None:
     with bars() as progress:
         pocketseg.train(
             "blu-net:quick", data / "isbi2012_membrane/data/membrane", run, overrides=[*MEMBRANES, *overrides],
-            resume=any(run.glob("fold-*/*/last.safetensors")), listener=progress, progress=progress,
+            resume=any(run.glob("fold-*/*/last.safetensors")), listener=progress, progress=progress, report=False,
         )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def one_run(recipe: str, data: Path, out: Path, seed: int, changes: Sequence[str
         pocketseg.train(
             recipe, data, run,
             overrides=(*GROUPS, *changes, f"seed={seed}"),
-            split=SPLIT, resume=begun, listener=progress, progress=progress,
+            split=SPLIT, resume=begun, listener=progress, progress=progress, report=False,
         )  # fmt: skip
     exported = pocketseg.export(run)
     split = run / "split.json"

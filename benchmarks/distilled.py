@@ -75,6 +75,7 @@ class Runs:
                 pocketseg.train(
                     "pocket", data, run, overrides=self.overrides(kind, seed), split=SPLIT,
                     resume=any(run.glob("fold-*/*/last.safetensors")), listener=progress, progress=progress,
+                    report=False,
                 )  # fmt: skip
         if not (self.evaluated(kind, seed) / "summary.json").exists():
             pocketseg.evaluate(run, data, split=SPLIT, part="test", out=self.evaluated(kind, seed))

@@ -88,7 +88,7 @@ def one_run(data: Path, out: Path, name: str, net: str, scheme: str | None) -> d
             pocketseg.train(
                 recipe(name, net, scheme, folder / "start" if scheme else None), data / settings["folder"], run,
                 split=settings["split_file"], resume=any(run.glob("fold-*/*/last.safetensors")),
-                listener=progress, progress=progress,
+                listener=progress, progress=progress, report=False,
             )  # fmt: skip
     rows = json.loads((run / "fold-0/summary.json").read_text(encoding="utf-8"))
     test = next(row for row in rows if row["part"] == "test")

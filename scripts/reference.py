@@ -260,12 +260,13 @@ def commands_page() -> str:
 
 
 def verbs(group: typer.Typer, name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """(name, function) of each verb; a group that does something by itself is one too."""
+    """(name, function) of each verb but old names; a group that does something by itself is one too."""
     own = group.registered_callback
     if own and own.callback and own.invoke_without_command is True:
         yield name, own.callback
     for command in group.registered_commands:
-        yield f"{name} {command.name or command.callback.__name__}", command.callback  # type: ignore[union-attr,misc]
+        if not command.hidden:
+            yield f"{name} {command.name or command.callback.__name__}", command.callback  # type: ignore[union-attr,misc]
     for inner in group.registered_groups:
         yield from verbs(inner.typer_instance, f"{name} {inner.name}")  # type: ignore[arg-type]
 

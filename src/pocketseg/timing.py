@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pocketseg.text import brief, counted
+
 Name = TypeVar("Name", bound=Hashable)
 
 # Thread pools of other runtimes go on looking for work for some milliseconds after a call.
@@ -17,7 +19,7 @@ SETTLING_CALLS = 2
 SLOW_TURNS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Timing:
     """What a rival took.
 
@@ -30,6 +32,9 @@ class Timing:
     calls_ms: list[float]
     turns_ms: list[float]
     first_ms: float
+
+    def __repr__(self) -> str:
+        return brief(self, f"{self.median_ms:.2f} ms, the median of {counted(len(self.calls_ms), 'call')}")
 
     @property
     def median_ms(self) -> float:

@@ -71,7 +71,9 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, run: str, *overrides: str) -> None:
-    pocketseg.train("thin-unet", folder / "scans", folder / run, device="cpu", overrides=[*SMALL, *overrides])
+    pocketseg.train(
+        "thin-unet", folder / "scans", folder / run, device="cpu", overrides=[*SMALL, *overrides], report=False
+    )
 
 
 def packed(folder: Path) -> None:

@@ -30,7 +30,7 @@ def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(phantom_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "small"
-    pocketseg.train("demo", phantom_data, out, overrides=SMALL, device="cpu")
+    pocketseg.train("demo", phantom_data, out, overrides=SMALL, device="cpu", report=False)
     return out
 
 

@@ -65,7 +65,7 @@ PLACES: dict[str, Callable[[str, Path, Path, Path], Arguments]] = {
     "inspect --images": lambda path, data, run, out: ["inspect", run, "--weights", f"{out}.png", "--images", path],
     "data convert": lambda path, data, run, out: ["data", "convert", "auto", path, out],
     "rois-to-masks": lambda path, data, run, out: ["data", "convert", "rois-to-masks", path, out],
-    "convert-config": lambda path, data, run, out: ["convert-config", path],
+    "recipes convert": lambda path, data, run, out: ["recipes", "convert", path],
 }  # fmt: skip
 
 

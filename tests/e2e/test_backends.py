@@ -173,7 +173,7 @@ def test_a_net_that_cannot_be_packed_is_reported_and_the_training_ends_well(phan
 
     monkeypatch.setattr(run, "pack_model", refuse)
     small = (*SMALL, "stages.0.epochs=1")
-    pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=small, device="cpu")
+    pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=small, device="cpu", report=False)
     assert "not packed, so that predicting needs torch: model.pseg: does something new" in said.text
     assert pocketseg.load(tmp_path / "run").runtime.startswith("torch")
 

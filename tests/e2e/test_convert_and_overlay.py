@@ -47,7 +47,7 @@ def test_kaggle_nerve_to_npz(tmp_path):
     out = tmp_path / "out.npz"
     done = run_cli("data", "convert", "kaggle-nerve", tmp_path / "in", out, "--drop-empty", "--size", "64", "128")
     assert done.returncode == 0, done.stderr
-    assert "2 written" in done.stdout and "1 empty ones left out" in done.stdout
+    assert "2 cases, 1 empty one left out" in done.stdout
     with np.load(out) as found:
         assert found["images"].shape == (2, 64, 128) and found["images"].dtype == np.uint8
         assert set(np.unique(found["masks"])) == {0, 1} and found["groups"].tolist() == ["1", "2"]

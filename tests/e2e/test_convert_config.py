@@ -37,12 +37,15 @@ SMALL = [
 
 def test_convert_and_train(phantom_data, tmp_path):
     (tmp_path / "config.yaml").write_text(CONFIG)
-    done = run_cli("convert-config", "config.yaml", "-o", "recipe.yaml", cwd=tmp_path)
+    done = run_cli("recipes", "convert", "config.yaml", "-o", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "next:   pocketseg train recipe.yaml --data DATA --out results/nih_a6_0_w0_4" in done.stdout
     for told in ("init_type has no effect", "model_type has no effect", "activation is missing", "--device cpu"):
         assert told in done.stderr
-    again = run_cli("convert-config", "config.yaml", "-o", "recipe.yaml", cwd=tmp_path)
+    old = run_cli("convert-config", "config.yaml", cwd=tmp_path)
+    assert old.returncode == 0 and "now called: pocketseg recipes convert" in old.stderr
+    assert old.stdout == (tmp_path / "recipe.yaml").read_text() and "convert-config" not in run_cli("--help").stdout
+    again = run_cli("recipes", "convert", "config.yaml", "-o", "recipe.yaml", cwd=tmp_path)
     assert again.returncode == 2 and "already exists" in again.stderr
 
     out = tmp_path / "results/nih_a6_0_w0_4"
@@ -69,9 +72,9 @@ def test_the_file_as_it_is_says_its_notes_and_inference_never_trains(phantom_dat
 
 
 def test_experiments_by_name(tmp_path):
-    done = run_cli("convert-config", "--list")
+    done = run_cli("recipes", "convert", "--list")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 27 and "em/a6.0w0.4" in done.stdout
-    done = run_cli("convert-config", "--experiment", "em/a6.0w0.4")
+    done = run_cli("recipes", "convert", "--experiment", "em/a6.0w0.4")
     (tmp_path / "recipe.yaml").write_text(done.stdout)
     assert load_recipe(tmp_path / "recipe.yaml").stages[0].quant.scheme == "fixed Q0.4/Q6.0"
     assert "next:" in done.stderr
@@ -81,9 +84,9 @@ def test_faults_are_reported_together(tmp_path):
     (tmp_path / "config.yaml").write_text(
         CONFIG.replace("'nih'", "'ct'").replace("nih_", "x_").replace('"0.001"', "-1")
     )
-    done = run_cli("convert-config", tmp_path / "config.yaml")
+    done = run_cli("recipes", "convert", tmp_path / "config.yaml")
     assert done.returncode == 2 and "UNET.dataset" in done.stderr and "UNET.lr" in done.stderr
-    assert run_cli("convert-config").returncode == 2
+    assert run_cli("recipes", "convert").returncode == 2
     (tmp_path / "recipe.yaml").write_text("stages: []")
-    done = run_cli("convert-config", tmp_path / "recipe.yaml")
+    done = run_cli("recipes", "convert", tmp_path / "recipe.yaml")
     assert done.returncode == 2 and "no mapping UNET" in done.stderr

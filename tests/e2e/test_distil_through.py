@@ -32,7 +32,7 @@ def train(phantom_data, tmp_path):
         values = (
             *SMALL, f"stages.0.net={STUDENT}", "stages.0.epochs=1", f"stages.0.teacher={teacher}", *more,
         )  # fmt: skip
-        pocketseg.train("demo", phantom_data, tmp_path / out, overrides=values, device="cpu", **options)
+        pocketseg.train("demo", phantom_data, tmp_path / out, overrides=values, device="cpu", report=False, **options)
         return tmp_path / out
 
     return go
@@ -84,7 +84,7 @@ def test_teacher_hints_student_killed_in_the_hint_stage(phantom_data, tmp_path):
     """Killed inside of the hint stage and resumed, all three stages end in the bytes of an undisturbed run."""
     recipe = tmp_path / "chain.yaml"
     recipe.write_text(json.dumps(CHAIN), encoding="utf-8")
-    pocketseg.train(recipe, phantom_data, tmp_path / "whole", device="cpu")
+    pocketseg.train(recipe, phantom_data, tmp_path / "whole", device="cpu", report=False)
     killed = tmp_path / "killed"
     command = [
         sys.executable, "-m", "pocketseg.cli.main", "train", str(recipe), "--data", str(phantom_data),
@@ -97,7 +97,7 @@ def test_teacher_hints_student_killed_in_the_hint_stage(phantom_data, tmp_path):
         process.send_signal(signal.SIGKILL)
     assert not (killed / "fold-0/student").exists(), "the hint stage was too short to be killed"
     # In this process, whose number of threads the undisturbed run had.
-    pocketseg.train(recipe, phantom_data, killed, device="cpu", resume=True)
+    pocketseg.train(recipe, phantom_data, killed, device="cpu", resume=True, report=False)
     for stage in ("teacher", "hints", "student"):
         for name in ("best.safetensors", "last.safetensors", "history.csv"):
             one, two = (tmp_path / run / "fold-0" / stage / name for run in ("whole", "killed"))
@@ -189,7 +189,7 @@ def test_cached_answers_of_tiles_cover_the_whole_image(phantom_data, tmp_path):
         "augment": {"flip": ["horizontal"]},
         "stages": [TEACHER | SHORT, student | SHORT | {"epochs": 1}],
     }
-    run = pocketseg.train(recipe, phantom_data, tmp_path / "run", device="cpu").run
+    run = pocketseg.train(recipe, phantom_data, tmp_path / "run", device="cpu", report=False).run
     files = list((run / "fold-0/student/teacher").glob("*.npy"))
     teacher = pocketseg.load(run / "fold-0/teacher")
     wanted = teacher.predict(read_image(phantom_data / "images" / f"{files[0].stem}.png"))

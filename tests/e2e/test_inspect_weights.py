@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     (folder / "recipe.yaml").write_text(RECIPE)
     data = pocketseg.phantom(folder / "data", cases=24, size=48)
-    pocketseg.train(folder / "recipe.yaml", data, folder / "run", device="cpu")
+    pocketseg.train(folder / "recipe.yaml", data, folder / "run", device="cpu", report=False)
     return folder
 
 

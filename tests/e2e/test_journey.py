@@ -45,7 +45,9 @@ def test_results_row_beside_the_runs(trained_run):
 def test_resolved_recipe_trains_to_the_same_weights(trained_run, phantom_data, tmp_path):
     """The run folder alone says how to make it again, to the byte."""
     again = tmp_path / "again"
-    pocketseg.train(trained_run / "recipe.yaml", phantom_data, again, split=trained_run / "split.json", device="cpu")
+    pocketseg.train(
+        trained_run / "recipe.yaml", phantom_data, again, split=trained_run / "split.json", device="cpu", report=False
+    )
     for name in ("best.safetensors", "history.csv"):
         assert (again / "fold-0/float" / name).read_bytes() == (trained_run / "fold-0/float" / name).read_bytes()
 
@@ -191,7 +193,7 @@ def test_several_classes_and_color_from_npz(tmp_path):
         "stages": [{"name": "first", **stage}, {"name": "second", "init": {"stage": "first"}, **stage}],
     }
     run = tmp_path / "run"
-    result = pocketseg.train(recipe, tmp_path / "data.npz", run, device="cpu")
+    result = pocketseg.train(recipe, tmp_path / "data.npz", run, device="cpu", report=False)
     assert {summary.class_name for summary in result.summaries[0]} == {"left", "right"}
     exported = pocketseg.export(run)
     assert exported.parity.holds
@@ -205,7 +207,7 @@ def test_several_classes_and_color_from_npz(tmp_path):
 
 def test_finished_run_is_not_overwritten(trained_run, phantom_data):
     with pytest.raises(RunError, match="already holds a run"):
-        pocketseg.train("demo", phantom_data, trained_run)
+        pocketseg.train("demo", phantom_data, trained_run, report=False)
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(trained_run, phantom_data, tmp_path):
@@ -214,12 +216,12 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(trained_
     for name in ("recipe.yaml", "manifest.json", "split.json", "log.txt"):
         shutil.copy(trained_run / name, out / name)
     recipe = out / "recipe.yaml"
-    pocketseg.train(recipe, phantom_data, out, resume=True, device="cpu")
+    pocketseg.train(recipe, phantom_data, out, resume=True, device="cpu", report=False)
     stage = load_recipe(recipe).stages[0].name
     for name in ("best.safetensors", "history.csv"):
         assert (out / "fold-0" / stage / name).read_bytes() == (trained_run / "fold-0" / stage / name).read_bytes()
     with pytest.raises(RunError, match="holds no run to resume"):
-        pocketseg.train(recipe, phantom_data, tmp_path / "none", resume=True, device="cpu")
+        pocketseg.train(recipe, phantom_data, tmp_path / "none", resume=True, device="cpu", report=False)
 
 
 def test_evaluating_a_run_on_everything_is_said(trained_run, phantom_data, tmp_path, caplog):

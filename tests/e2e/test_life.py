@@ -54,7 +54,7 @@ def run(finished, tmp_path) -> Path:
 
 
 def train(data: Path, out: Path, **options) -> Path:
-    return pocketseg.train("demo", data, out, overrides=TINY, device="cpu", **options).run
+    return pocketseg.train("demo", data, out, overrides=TINY, device="cpu", report=False, **options).run
 
 
 # --- names that are not UTF-8 ------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_other_data_is_reported_and_taken_when_allowed(data, run, tmp_path):
     image.write_bytes(another.read_bytes())
     before = read_json(run / "manifest.json")["data"]["sha256"]
     done = run_cli("train", "demo", "--data", other, "--out", run, "--device", "cpu", "--resume", *overrides(*TINY))
-    assert done.returncode == 2 and "other data" in done.stderr
+    assert done.returncode == 2 and re.search(r'other data \(path "[^"]+" → "[^"]+", sha256 "', done.stderr)
     train(other, run, resume=True, allow_changed=True)
     manifest = read_json(run / "manifest.json")
     assert "other data" in manifest["resumed"][-1] and manifest["data"]["sha256"] == before
@@ -220,8 +220,10 @@ def test_another_split_or_recipe_is_refused_always(data, run, tmp_path):
     with pytest.raises(RunError, match="differs from the split that"):
         train(data, run, resume=True, allow_changed=True, split=tmp_path / "other.json")
     train(data, run, resume=True, split=run / "split.json")
-    with pytest.raises(RunError, match="differs from the recipe"):
-        pocketseg.train("demo", data, run, overrides=[*TINY, "seed=5"], device="cpu", resume=True, allow_changed=True)
+    with pytest.raises(RunError, match=r"differs from the recipe given now \(seed 0 → 5\)"):
+        pocketseg.train(
+            "demo", data, run, overrides=[*TINY, "seed=5"], device="cpu", resume=True, allow_changed=True, report=False
+        )
 
 
 class Meddler:
@@ -389,8 +391,8 @@ def test_a_split_of_before_the_run_began_is_not_taken_over(data, tmp_path, monke
     assert not run.manifest_file.exists()
     other = (*TINY, "split.seed=5")
     options = {"overrides": other, "device": "cpu", "resume": True, "jobs": jobs}
-    pocketseg.train("demo", data, run.path, **options)
-    fresh = pocketseg.train("demo", data, tmp_path / "fresh", overrides=other, device="cpu").run
+    pocketseg.train("demo", data, run.path, report=False, **options)
+    fresh = pocketseg.train("demo", data, tmp_path / "fresh", overrides=other, device="cpu", report=False).run
     assert run.split_file.read_bytes() == (fresh / "split.json").read_bytes()
     assert run.stage(0, "float").best.read_bytes() == RunFolder(fresh).stage(0, "float").best.read_bytes()
 
@@ -431,7 +433,7 @@ def test_a_folder_that_another_filled_while_the_data_were_read(data, tmp_path, m
 @pytest.mark.row("F16")
 def test_a_fold_that_begins_with_another_split(data, tmp_path, monkeypatch):
     folds = (*TINY, "split.kind=kfold", "split.folds=2")
-    fresh = pocketseg.train("demo", data, tmp_path / "run", overrides=folds, device="cpu", fold=0).run
+    fresh = pocketseg.train("demo", data, tmp_path / "run", overrides=folds, device="cpu", fold=0, report=False).run
     plan = json.loads((fresh / "split.json").read_text())
     plan["folds"].reverse()
     (tmp_path / "other.json").write_text(json.dumps(plan))
@@ -439,6 +441,6 @@ def test_a_fold_that_begins_with_another_split(data, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "check_out", lambda *_: None)
     with pytest.raises(RunError, match="was begun with another split"):
         pocketseg.train(
-            "demo", data, fresh, overrides=folds, device="cpu", fold=1, split=tmp_path / "other.json"
+            "demo", data, fresh, overrides=folds, device="cpu", fold=1, split=tmp_path / "other.json", report=False
         )  # fmt: skip
     assert RunFolder(fresh).folds() == [0]

@@ -365,7 +365,7 @@ def test_integers_that_hold_8_bits_train_as_8_bits(tmp_path):
     for name, kind in (("a", np.uint8), ("b", np.int64)):
         run = tmp_path / f"run-{name}"
         pocketseg.train("demo", array_data(tmp_path / name, lambda images, kind=kind: images.astype(kind)), run,
-                        overrides=FEW, device="cpu")  # fmt: skip
+                        overrides=FEW, device="cpu", report=False)  # fmt: skip
         (best,) = run.glob("fold-0/*/best.safetensors")
         model = Model.load(best)
         assert model.pipeline.trained_on.numbers == "uint8"

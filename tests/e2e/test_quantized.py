@@ -86,7 +86,7 @@ def test_a_packed_model_cannot_be_trained_on(trained):
             {"data": {"size": [32, 32]}, "stages": [{
                 "name": "x", "net": {"arch": "thin_unet", "width": 8, "blocks": 3}, "init": {"weights": str(packed)},
             }]},
-            data, folder / "never",
+            data, folder / "never", report=False,
         )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_resuming_a_quantized_stage_is_byte_exact(trained, tmp_path):
         def epoch_ends(self, row): ...
 
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    pocketseg.train(tmp_path / "recipe.yaml", data, whole)
+    pocketseg.train(tmp_path / "recipe.yaml", data, whole, report=False)
 
     class Kill(Stop):
         stage = ""
@@ -150,8 +150,8 @@ def test_resuming_a_quantized_stage_is_byte_exact(trained, tmp_path):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pocketseg.train(tmp_path / "recipe.yaml", data, torn, listener=Kill())
-    pocketseg.train(tmp_path / "recipe.yaml", data, torn, resume=True)
+        pocketseg.train(tmp_path / "recipe.yaml", data, torn, listener=Kill(), report=False)
+    pocketseg.train(tmp_path / "recipe.yaml", data, torn, resume=True, report=False)
     for name in ("best.safetensors", "packed.safetensors", "history.csv"):
         assert (torn / "fold-0/bits" / name).read_bytes() == (whole / "fold-0/bits" / name).read_bytes()
 

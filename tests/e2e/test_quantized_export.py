@@ -26,7 +26,7 @@ def trained(folder, scheme, epochs):
              "batch": 8, "precision": "f32"},
         ],
     }  # fmt: skip
-    pocketseg.train(recipe, data, folder / "run")
+    pocketseg.train(recipe, data, folder / "run", report=False)
     return folder / "run", data
 
 

@@ -21,7 +21,7 @@ def events(trained_run, phantom_data, tmp_path_factory):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path_factory.mktemp("tensorboard") / "run"
-    pocketseg.train("demo", phantom_data, out, overrides=SMALL, device="cpu", logs=["tensorboard"])
+    pocketseg.train("demo", phantom_data, out, overrides=SMALL, device="cpu", logs=["tensorboard"], report=False)
     found = EventAccumulator(str(out / "fold-0/float/tensorboard"), size_guidance={"images": 0, "scalars": 0})
     found.Reload()
     return out, found
@@ -75,14 +75,18 @@ def test_pictures(events):
 def test_a_missing_package_is_reported_before_training(phantom_data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'pocketseg\[tensorboard\]'"):
-        pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=SMALL, device="cpu", logs=["tensorboard"])
+        pocketseg.train(
+            "demo", phantom_data, tmp_path / "run", overrides=SMALL, device="cpu", logs=["tensorboard"], report=False
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_ray_is_reported_before_training(phantom_data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'pocketseg\[cluster\]'"):
-        pocketseg.train("demo", phantom_data, tmp_path / "run", overrides=SMALL, device="cpu", cluster="local")
+        pocketseg.train(
+            "demo", phantom_data, tmp_path / "run", overrides=SMALL, device="cpu", cluster="local", report=False
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -56,7 +56,9 @@ def runs(phantom_data, tmp_path_factory):
         data = plant(phantom_data, folder / "data")
         for width in (4, 8):
             out = folder / f"runs/width {width}"
-            pocketseg.train("demo", data, out, overrides=[*TINY, f"stages.0.net.width={width}"], device="cpu")
+            pocketseg.train(
+                "demo", data, out, overrides=[*TINY, f"stages.0.net.width={width}"], device="cpu", report=False
+            )
         stage = {"name": "int8", "net": {"arch": "thin_unet", "width": 8, "blocks": 3}, "init": {"stage": "float"},
                  "quant": {"scheme": "w8a8"}, "loss": {"bce": 1}, "epochs": 0}  # fmt: skip
         first = {"name": "float", "net": {"arch": "thin_unet", "width": 8, "blocks": 3}, "loss": {"bce": 1},
@@ -64,7 +66,9 @@ def runs(phantom_data, tmp_path_factory):
         settings = [text for text in TINY if not text.startswith("stages")]
         split = folder / "runs/width 4/split.json"
         recipe = {"stages": [first, stage]}
-        pocketseg.train(recipe, data, folder / "runs/small", overrides=settings, split=split, device="cpu")
+        pocketseg.train(
+            recipe, data, folder / "runs/small", overrides=settings, split=split, device="cpu", report=False
+        )
         yield [folder / "runs" / name for name in ("width 4", "width 8", "small")]
 
 
@@ -118,7 +122,7 @@ def test_dicom_tags_are_in_no_report(tmp_path):
         mask[6:16, 6:16] = 1
         write_nifti(tmp_path / f"data/masks/p{number}.nii.gz", mask, open_volume(folder).grid.affine)
     settings = (*SMALL, "stages.0.epochs=1", "split.test=0.3", "split.validation=0.3")
-    pocketseg.train("thin-unet", tmp_path / "data", tmp_path / "run", overrides=settings, device="cpu")
+    pocketseg.train("thin-unet", tmp_path / "data", tmp_path / "run", overrides=settings, device="cpu", report=False)
     for form, suffix in FORMATS.items():
         found = texts(pocketseg.report(tmp_path / "run", out=tmp_path / f"page{suffix}", form=form))
         for canary in (NAME, NAME.split("^")[0], IDENTITY, str(tmp_path)):

@@ -59,7 +59,7 @@ def trained(name: str, data: Path, out: Path, *overrides: str):
     What holds for every training: losses are finite, the loss falls, and the weights of the last state moved away from
     those that the seed gives.
     """
-    pocketseg.train(name, data, out, overrides=(*SMALL, *overrides), device="cpu")
+    pocketseg.train(name, data, out, overrides=(*SMALL, *overrides), device="cpu", report=False)
     recipe = load_recipe(out / "recipe.yaml")
     folder = out / "fold-0" / recipe.stages[0].name
     history = [{key: float(value) for key, value in row.items()} for row in read_csv(folder / "history.csv")]
@@ -174,13 +174,13 @@ def test_blu_net_with_pixel_weights(membranes, tmp_path):
     losses = {}
     for weights in ("borders", "null"):
         given = [*overrides, f"stages.*.loss.pixel_weights={weights}"]
-        pocketseg.train("blu-net:scratch", membranes, tmp_path / weights, overrides=given, device="cpu")
+        pocketseg.train("blu-net:scratch", membranes, tmp_path / weights, overrides=given, device="cpu", report=False)
         losses[weights] = float(read_csv(tmp_path / weights / "fold-0/separable/history.csv")[0]["bce"])
     assert 0 < losses["borders"] < losses["null"]
     with pytest.raises(DataError, match="has no pixel weights"):
         pocketseg.train(
             "blu-net:scratch", membranes, tmp_path / "files", device="cpu",
-            overrides=[*overrides, "stages.*.loss.pixel_weights=files"],
+            overrides=[*overrides, "stages.*.loss.pixel_weights=files"], report=False,
         )  # fmt: skip
 
 

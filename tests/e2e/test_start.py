@@ -26,7 +26,7 @@ def train(phantom_data, tmp_path):
 
     def go(init: str, *more: str, out: str = "run", small: tuple[str, ...] = SMALL, **options):
         values = (*small, "stages.0.epochs=1", "stages.0.optimizer.lr=1e-9", f"stages.0.init={init}", *more)
-        pocketseg.train("demo", phantom_data, tmp_path / out, overrides=values, device="cpu", **options)
+        pocketseg.train("demo", phantom_data, tmp_path / out, overrides=values, device="cpu", report=False, **options)
         return tmp_path / out
 
     return go
@@ -167,7 +167,7 @@ def test_another_number_of_classes_is_reported_with_both(trained_run, tmp_path, 
     }
     start = f"stages.0.init={init.format(run=trained_run, file=best(trained_run))}"
     with pytest.raises(PocketsegError) as caught:
-        pocketseg.train(recipe, tmp_path / "data.npz", tmp_path / "run", overrides=[start], device="cpu")
+        pocketseg.train(recipe, tmp_path / "data.npz", tmp_path / "run", overrides=[start], device="cpu", report=False)
     assert words in str(caught.value) and not (tmp_path / "run").exists()
 
 

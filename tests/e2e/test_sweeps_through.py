@@ -49,7 +49,7 @@ def start(data: Path, out: Path, *values: str, more: tuple[str, ...] = ()) -> su
 
 
 def train(data: Path, out: Path, *values: str, **options):
-    return pocketseg.train("demo", data, out, overrides=(*TINY, *values), device="cpu", **options)
+    return pocketseg.train("demo", data, out, overrides=(*TINY, *values), device="cpu", report=False, **options)
 
 
 def trained_bytes(run: Path) -> dict[str, bytes]:

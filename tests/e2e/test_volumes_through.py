@@ -39,7 +39,7 @@ def test_hippocampus_with_three_labels(real_data, tmp_path):
         "stages.0.batch=8", "stages.0.net.width=16", "data.fit=crop", "data.size=[40, 40]", "data.drop_empty=train",
         "data.axis=coronal", "data.spacing_mm=[1.0, 1.0]", "postprocess.min_peak=0", "postprocess.threshold=0.5",
     ]  # fmt: skip
-    pocketseg.train("thin-unet", tmp_path / "data", run, overrides=settings, device="cpu")
+    pocketseg.train("thin-unet", tmp_path / "data", run, overrides=settings, device="cpu", report=False)
     log = (run / "log.txt").read_text(encoding="utf-8")
     assert "in 4 groups" in log
     model = pocketseg.export(run).file
@@ -83,7 +83,7 @@ def test_a_dicom_series_there_and_back(tmp_path):
         write_nifti(tmp_path / f"data/masks/p{seed}.nii.gz", label, open_volume(folder).grid.affine)
     run = tmp_path / "run"
     settings = [*SMALL, "data.window=[0, 400]", "data.fit=letterbox", "stages.0.epochs=25", "split.seed=1"]
-    trained = pocketseg.train("thin-unet", tmp_path / "data", run, overrides=settings, device="cpu")
+    trained = pocketseg.train("thin-unet", tmp_path / "data", run, overrides=settings, device="cpu", report=False)
     assert {summary.groups for summary in trained.summaries[0] if summary.part == "test"} <= {1, 2}
     model = pocketseg.export(run).file
     seg = run_cli("predict", model, tmp_path / "data/images", "--out", tmp_path / "seg")

@@ -34,7 +34,7 @@ def main(out: Path) -> None:
         for scheme in SCHEMES:
             quant = [f"stages.0.quant={{scheme: {scheme}}}"] if scheme else []
             run = Path(folder) / f"run{scheme}"
-            pocketseg.train("demo", data, run, overrides=[*SMALL, *quant], device="cpu")
+            pocketseg.train("demo", data, run, overrides=[*SMALL, *quant], device="cpu", report=False)
             pocketseg.pack(next((run / "fold-0").glob("*/best.safetensors")), out / f"{scheme or 'f32'}.pseg")
     # Version 2 of the format: a file that asks for kernels.
     program, container = program_in((out / "w8a8.pseg").read_bytes(), "w8a8.pseg")

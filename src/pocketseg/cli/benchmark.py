@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pocketseg.cli import console
 from pocketseg.cli.options import AllowCode
-
-if TYPE_CHECKING:
-    from pocketseg.flows.benchmark import Benchmark, Measured
-    from pocketseg.timing import Timing
 
 
 def command(
@@ -51,7 +47,7 @@ def command(
 
         pocketseg benchmark float.pseg int8.pseg model.onnx --image scan.png --json
     """
-    from pocketseg.flows.benchmark import benchmark
+    from pocketseg.flows.benchmark import COLUMNS, benchmark
 
     console.log_to_terminal()
     found = benchmark(
@@ -60,40 +56,4 @@ def command(
     if as_json:
         print(found.json(), end="")
         return
-    height, width = found.image
-    title = f"image {height}×{width}, {found.threads} threads, {found.machine}; ratios to the first, interleaved"
-    console.table(title, BENCHMARK_COLUMNS, [benchmark_row(number, found) for number in range(len(found.models))])
-
-
-BENCHMARK_COLUMNS = [
-    "model", "runs on", "bits", "KiB", "input", "load ms", "first ms", "net ms", "quartiles", "a second", "ratio",
-    "file to mask ms", "quartiles ", "a second ", "ratio ", "mask",
-]  # fmt: skip
-
-
-def benchmark_row(number: int, found: Benchmark) -> list[str]:
-    """The cells of BENCHMARK_COLUMNS for one of the models."""
-    each, first = found.models[number], found.models[0]
-    return [
-        each.model, each.runtime, each.precision, f"{each.size_bytes / 1024:,.0f}", "×".join(map(str, each.input)),
-        f"{each.load_ms:.1f}", f"{each.first_ms:.1f}", *_timing_cells(each.net, first.net),
-        *_timing_cells(each.whole, first.whole), _agreement(each, found),
-    ]  # fmt: skip
-
-
-def _timing_cells(timing: Timing, first: Timing) -> list[str]:
-    low, high = timing.quartiles_ms
-    return [
-        f"{timing.median_ms:.2f}", f"{low:.2f} to {high:.2f}", f"{1000 / timing.median_ms:.1f}",
-        f"{timing.ratio(first)[0]:.2f}",
-    ]  # fmt: skip
-
-
-def _agreement(each: Measured, found: Benchmark) -> str:
-    agreement = each.agreement
-    if agreement is None:
-        return "–"
-    other = found.models[agreement.other].runtime
-    if not agreement.pixels:
-        return f"that of {other}"
-    return f"{agreement.pixels} pixels ({agreement.share:.2%}) other than {other}"
+    console.table(f"{found.title}; ratios to the first, interleaved", COLUMNS, found.rows(), keys=3)

@@ -6,35 +6,28 @@ import codecs
 import io
 import json
 import logging
-import math
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
+from types import MappingProxyType
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
+from pocketseg.live import watched
 from pocketseg.names import printable
+from pocketseg.terminal import LogLines, limit, shown, wrapped
+
+log = logging.getLogger("pocketseg")
 
 ESCAPED = "pocketseg.escaped"
 # Of an image, where a size is given by hand: above every scanner's, and products of two still fit everywhere.
 MAX_SIDE = 32_768
 
 out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+bars = watched
 
 
 def any_encoding() -> None:
@@ -50,163 +43,103 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
-def _shown(text: str, keep: str = "") -> str:
-    """Text for a terminal: names of files, classes and models neither steer it nor are read as markup."""
-    return escape(printable(text, keep))
-
-
-def speak(message: str) -> None:
-    """A line of result, or several."""
-    out.print(_shown(message, keep="\n"))
-    logging.getLogger("pocketseg").debug("%s", message)
-
-
 def log_to_terminal() -> None:
     """Show what the package logs."""
-    logger = logging.getLogger("pocketseg")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers[:] = [_Handler(logging.INFO)]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers[:] = [LogLines(logging.INFO)]
 
 
-class _Handler(logging.Handler):
-    """Log lines above the live table; only what is not information is called by its level."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # The live table shows the epochs.
-        if err.is_terminal and record.name == "pocketseg.epochs":
-            return
-        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        err.print(_shown(level + record.getMessage()))
+def speak(message: str, *, hang: int | None = None) -> None:
+    """A line of result, or several, broken between words where the terminal is narrow; see `terminal.wrapped`."""
+    out.print(shown(wrapped(printable(message, keep="\n"), limit(out), hang), keep="\n"))
+    log.debug("%s", message)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as its cells: nothing is cut, whatever the terminal says of its width."""
-    grid = Table(title=_shown(title), title_justify="left")
-    for index, column in enumerate(columns):
-        grid.add_column(_shown(column), justify="left" if index == 0 else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*map(_shown, row))
-    needed = Console(width=1000).measure(grid).maximum
-    console = Console(width=max(needed, out.width), highlight=False)
-    console.print(grid)
-    with console.capture() as text:
-        console.print(grid)
-    logging.getLogger("pocketseg").debug("%s", text.get().rstrip())
+def advise(command: str) -> None:
+    """What to run next, in one line that can be copied."""
+    out.print(shown(f"next:   {command}"))
+    log.debug("next:   %s", command)
 
 
-class Bars:
-    """Progress bars on a terminal, nothing elsewhere; a bar goes when it is full."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, what: str, done: int, of: int) -> None:
-        """One bar for each thing that takes long."""
-        if what not in self.tasks:
-            self.tasks[what] = self.progress.add_task(_shown(what), total=of)
-        self.progress.update(self.tasks[what], completed=done, total=of)
-        if done >= of:
-            self.progress.remove_task(self.tasks.pop(what))
-
-    def of(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, of: self(what, done, of)
+def pairs(found: Iterable[tuple[str, str]]) -> None:
+    """Names and what they stand for, one a line."""
+    known = list(found)
+    width = max((len(name) for name, _ in known), default=0) + 2
+    for name, text in known:
+        speak(f"{name:<{width}}{text}", hang=width)
 
 
-@dataclass
-class StageRow:
-    """A row of the live table: how far a stage is, and how it is doing."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> None:
+    """A table in which nothing is cut.
 
-    stage: str
-    epochs: int
-    steps: int
-    done: int
-    first: int
-    began: float
-    epoch_began: float
-    now: float
-    images: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    rate: float = math.nan
-    dice: float = math.nan
+    Where the terminal is too narrow for it, what is the same in every row is said once, and the other columns stand in
+    several tables, one below the other.
 
-    def cells(self) -> list[str]:
-        """As in `StageTable.COLUMNS`; what is not known so far is a dash."""
-        epoch = f"{min(self.epochs, self.done // self.steps + 1)}/{self.epochs}" if self.epochs else "–"
-        means = {name: total / self.images for name, total in self.sums.items()} if self.images else {}
-        parts = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "loss")
-        speed = self.images / max(self.now - self.epoch_began, 1e-9)
-        loss = f"{means['loss']:.3f}" if means else "–"
-        return [
-            self.stage, epoch, loss, parts or "–", "–" if math.isnan(self.dice) else f"{self.dice:.3f}",
-            "–" if math.isnan(self.rate) else f"{self.rate:.2e}", f"{speed:.1f}" if self.images else "–", self.left(),
-        ]  # fmt: skip
-
-    def left(self) -> str:
-        """Hours, minutes and seconds to the end of the stage, at the pace since it began."""
-        of, done = self.epochs * self.steps, self.done - self.first
-        if self.done >= of:
-            return "done"
-        if not done:
-            return "–"
-        seconds = round((self.now - self.began) / done * (of - self.done))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-class StageTable(Bars):
-    """The listener of the terminal: a row for each stage, the bars below."""
-
-    COLUMNS = ("stage", "epoch", "loss", "by part", "val Dice", "learning rate", "images/s", "left")
-    ROWS = 12
-
-    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(progress)
-        self.clock = clock
-        self.rows: list[StageRow] = []
-
-    def stage_begins(self, stage: str, epoch: int, epochs: int, steps: int) -> None:
-        now = self.clock()
-        self.rows.append(StageRow(stage, epochs, steps, epoch * steps, epoch * steps, now, now, now))
-
-    def step_ends(
-        self, epoch: int, step: int, images: int, loss: float, parts: Mapping[str, float], rate: float
-    ) -> None:
-        row = self.rows[-1]
-        if row.done % row.steps == 0:
-            row.images, row.sums, row.epoch_began = 0, {}, row.now
-        row.done, row.now, row.rate = epoch * row.steps + step, self.clock(), rate
-        row.images += images
-        for name, value in {"loss": loss, **parts}.items():
-            row.sums[name] = row.sums.get(name, 0.0) + value * images
-
-    def epoch_ends(self, found: Mapping[str, float]) -> None:
-        row = self.rows[-1]
-        row.dice, row.now = found.get("val_dice", row.dice), self.clock()
-
-    def __rich__(self) -> Group:
-        grid = Table(box=None, pad_edge=False)
-        for index, column in enumerate(self.COLUMNS):
-            grid.add_column(column, justify="left" if index in (0, 3) else "right", no_wrap=True)
-        for row in self.rows[-self.ROWS :]:
-            grid.add_row(*map(_shown, row.cells()))
-        return Group(*([grid] if self.rows else []), self.progress)
-
-
-@contextmanager
-def bars() -> Iterator[StageTable]:
-    """A live table and bars for the length of a block; without a terminal the log's lines are all."""
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
-    shown = StageTable(progress)
-    if not err.is_terminal:
-        yield shown
+    Args:
+        title: above it.
+        columns: their names.
+        rows: a text for each column.
+        keys: how many of the first columns tell which row it is; each of the tables has them.
+    """
+    whole = _grid(title, columns, rows, range(len(columns)), keys)
+    plain = StringIO()
+    Console(file=plain, width=_width(whole), color_system=None, force_terminal=False).print(whole)
+    log.debug("%s", plain.getvalue().rstrip())
+    most = limit(out)
+    if most is None or _width(whole) <= most:
+        out.print(whole, width=_width(whole), crop=False)
         return
-    with Live(shown, console=err, refresh_per_second=4):
-        yield shown
+    same = [at for at in range(len(columns)) if len({row[at] for row in rows}) == 1]
+    out.print(Text(printable(title), "italic"), soft_wrap=False, overflow="fold")
+    width = max((cell_len(columns[at]) for at in same), default=0) + 2
+    for at in same:
+        out.print(shown(wrapped(f"{columns[at] + ':':<{width}}{printable(rows[0][at])}", most, width), keep="\n"))
+    varying = [at for at in range(len(columns)) if at not in same]
+    first = sum(at < keys for at in varying) or 1
+    # Names that tell which row it is take half of the line at most.
+    caps = {at: max(most // (2 * first), 8) if at in varying[:first] else most // 2 - 4 for at in varying}
+    needed = {at: min(max([cell_len(columns[at]), *_widths(rows, at)]), caps[at]) + 3 for at in varying}
+    for block in _blocks(varying[:first], varying[first:], needed, most - 1):
+        out.print(_grid("", columns, rows, block, keys, caps), soft_wrap=False)
+
+
+def _grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    chosen: Sequence[int],
+    keys: int,
+    caps: Mapping[int, int] = MappingProxyType({}),
+) -> Table:
+    """Some columns of a table; texts that are longer than the cap of their column take several lines."""
+    grid = Table(title=shown(title) or None, title_justify="left")
+    for at in chosen:
+        justify: JustifyMethod = "left" if at < keys else "right"
+        cap = caps.get(at)
+        whole = cap is None or max(_widths(rows, at), default=0) <= cap
+        grid.add_column(shown(columns[at]), justify=justify, no_wrap=whole, overflow="fold", max_width=cap)
+    for row in rows:
+        grid.add_row(*(shown(row[at]) for at in chosen))
+    return grid
+
+
+def _blocks(first: Sequence[int], rest: Sequence[int], needed: Mapping[int, int], most: int) -> Iterator[list[int]]:
+    """Columns in groups that are narrow enough, each beginning with the first ones."""
+    left = list(rest)
+    while left or not rest:
+        taken = [*first, *left[:1]]
+        del left[:1]
+        while left and sum(needed[at] for at in [*taken, left[0]]) <= most:
+            taken.append(left.pop(0))
+        yield taken
+        if not rest:
+            return
+
+
+def _widths(rows: Sequence[Sequence[str]], at: int) -> list[int]:
+    return [cell_len(printable(row[at])) for row in rows]
+
+
+def _width(grid: Table) -> int:
+    return Console(width=1000).measure(grid).maximum

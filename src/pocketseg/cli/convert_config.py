@@ -1,8 +1,9 @@
-"""`pocketseg convert-config`."""
+"""`pocketseg recipes convert`, which was `pocketseg convert-config`."""
 
 from __future__ import annotations
 
 import sys
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -26,20 +27,17 @@ def command(
 
     Examples:
 
-        pocketseg convert-config config.yaml -o recipe.yaml
+        pocketseg recipes convert config.yaml -o recipe.yaml
 
-        pocketseg convert-config --list
+        pocketseg recipes convert --list
 
-        pocketseg convert-config --experiment em/a6.0w0.4 -o recipe.yaml
+        pocketseg recipes convert --experiment em/a6.0w0.4 -o recipe.yaml
     """
     from pocketseg.flows.convert_config import convert_config, listed
 
     console.log_to_terminal()
     if list_:
-        experiments = listed()
-        width = max(len(name) for name, _ in experiments) + 2
-        for name, description in experiments:
-            print(f"{name:<{width}}{description}")
+        console.pairs(listed())
         return
     done = convert_config(config, name=experiment, out=out)
     if out is None:
@@ -47,4 +45,10 @@ def command(
         print(f"next:   {done.next}", file=sys.stderr)
         return
     console.speak(f"recipe: {out}")
-    console.speak(f"next:   {done.next}")
+    console.advise(f"{done.next}")
+
+
+@wraps(command)
+def by_its_old_name(**options: Path | str | bool | None) -> None:
+    print("convert-config is now called: pocketseg recipes convert", file=sys.stderr)
+    command(**options)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.text import counted
 
 app = typer.Typer(help="Convert data sets and masks.", no_args_is_help=True)
 
@@ -22,8 +23,7 @@ def layouts() -> None:
     """List the layouts of data sets on disk; they are detected automatically, or named by data.layout."""
     from pocketseg.flows.convert import known_layouts
 
-    for name, looks_like in known_layouts():
-        console.speak(f"{name:<18} {looks_like}")
+    console.pairs(known_layouts())
 
 
 @app.command()
@@ -69,7 +69,8 @@ def convert(
     options = Options(size, drop_empty, classes, threshold, min_pixels, images)
     with console.bars() as bars:
         done = convert(what, source, out, options, bars.of("reading"), set_)
-    left = f", {done.left_out} empty ones left out" if done.left_out else ""
-    console.speak(f"{done.written} written to {out}{left}")
+    made = what.rpartition("-to-")[2] if "-to-" in what else "data set"
+    left = f", {counted(done.left_out, 'empty one')} left out" if done.left_out else ""
+    console.speak(f"{made}: {out}, {counted(done.written, 'case')}{left}")
     if done.groups is not None:
-        console.speak(f"next:   add --set data.group_csv={done.groups.name} --set data.group_column=group")
+        console.advise(f"add --set data.group_csv={done.groups.name} --set data.group_column=group")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.text import counted
 
 
 def command(
@@ -36,8 +37,7 @@ def command(
         for variant in done.variants
         for summary in variant.summaries
     ]
-    title = f"The same test cases; ms from an image file to its mask, {done.threads} threads, interleaved"
+    title = f"The same test cases; ms from an image file to its mask, {counted(done.threads, 'thread')}, interleaved"
     console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)
-    for name, path in done.places:
-        console.speak(f"{name + ':':<20}{path}")
+    console.pairs((f"{name}:", str(path)) for name, path in done.places)
     console.speak(f"done in {time.monotonic() - began:.0f} s")

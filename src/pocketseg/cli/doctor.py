@@ -10,6 +10,7 @@ import typer
 
 from pocketseg.cli import console
 from pocketseg.errors import Problem, lines
+from pocketseg.text import counted
 
 if TYPE_CHECKING:
     from pocketseg.flows.doctor import Diagnosis
@@ -59,8 +60,7 @@ def command(
 def _tell(done: Diagnosis) -> None:
     """The worst first, each kind under its code."""
     found = done.found
-    groups = len({case.group for case in found.cases})
-    console.speak(f"{found.root}: {len(found.cases)} cases in {groups} groups, layout {found.layout or '(none)'}")
+    console.speak(done.title)
     for code, same in done.kinds().items():
         console.speak(f"\n{same[0].level.upper()} {code} ({len(same)}): {same[0].why}")
         fixes = {finding.fix for finding in same}
@@ -70,17 +70,16 @@ def _tell(done: Diagnosis) -> None:
         if len(fixes) == 1 and same[0].fix:
             console.speak(f"  → {same[0].fix}")
     _tell_repair(done)
-    counts = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in done.counts().items())
-    console.speak(f"\n{counts}; every file by name: --json" if found.findings else "\nnothing found")
+    console.speak(f"\n{done.verdict}" + ("; every file by name: --json" if found.findings else ""))
 
 
 def _tell_repair(done: Diagnosis) -> None:
     made = done.repaired
     if made is None:
         return
-    console.speak(f"\nrepaired copy with {made.cases} cases: {made.out}")
+    console.speak(f"\nrepaired copy with {counted(made.cases, 'case')}: {made.out}")
     for title, shown in (("done", made.done), ("left out", made.left_out)):
         for line in lines([Problem(where, what) for where, what in shown], SHOWN):
             console.speak(f"  {title}: {line.replace(f'{done.found.root}/', '')}")
     if made.groups is not None:
-        console.speak(f"next:   add --set data.group_csv={made.groups.name} --set data.group_column=group")
+        console.advise(f"add --set data.group_csv={made.groups.name} --set data.group_column=group")

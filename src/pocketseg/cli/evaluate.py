@@ -86,11 +86,11 @@ def command(
             overrides=[*set_, *measured],
             progress=bars.of("evaluating"),
         )
-    console.table("Results", SHORT_COLUMNS, [short_row(summary) for summary in found.summaries])
-    console.table("Metrics", METRIC_COLUMNS, metric_rows(found.summaries))
+    console.table("Results", SHORT_COLUMNS, [short_row(summary) for summary in found.summaries], keys=2)
+    console.table("Metrics", METRIC_COLUMNS, metric_rows(found.summaries), keys=3)
     if found.comparisons:
         rows = [comparison_row(each) for each in found.comparisons]
-        console.table(f"This model minus {against}", COMPARISON_COLUMNS, rows)
+        console.table(f"This model minus {against}", COMPARISON_COLUMNS, rows, keys=2)
         for each in found.comparisons:
             if each.margin is not None:
                 verdict = "worse by less than" if each.non_inferior else "not shown to be worse by less than"

@@ -35,4 +35,4 @@ def command(
     console.log_to_terminal()
     done = export(run, to, out=out, fold=fold, stage=stage, data=data)
     console.speak(f"{done.file}: {done.size_bytes / 1024:.0f} KiB")
-    console.speak(f"next:   pocketseg predict {done.file} IMAGES --out masks --overlay")
+    console.advise(f"pocketseg predict {done.file} IMAGES --out masks --overlay")

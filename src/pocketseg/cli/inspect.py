@@ -10,6 +10,9 @@ import typer
 from pocketseg.cli import console
 from pocketseg.cli.options import AllowCode
 
+# What the files of `Inspection.save` are for.
+WRITTEN = {".json": "for programs", ".svg": "drawing", ".png": "drawing as pixels"}
+
 
 def command(
     net: Annotated[
@@ -61,16 +64,14 @@ def command(
     if images and weights is None:
         raise RecipeError("--images", "is for the drawing of the weights", "add --weights weights.pdf")
     found = inspect(net, size=size, in_channels=in_channels, classes=classes, overrides=set_, fold=fold)
-    written = [] if weights is None else [draw_weights(net, weights, images=images, fold=fold)]
-    written += found.save(out) if out is not None else []
+    written = [] if weights is None else [("weights, drawn", draw_weights(net, weights, images=images, fold=fold))]
+    written += [(WRITTEN[path.suffix], path) for path in (found.save(out) if out is not None else [])]
     if as_json:
         print(found.json(), end="")
         return
     console.table(found.title, *layer_table(found.layers))
-    for name, value in totals(found.totals):
-        console.speak(f"{name + ':':<22}{value}")
-    for path in written:
-        console.speak(f"written: {path}")
+    console.pairs((f"{name}:", value) for name, value in totals(found.totals))
+    console.pairs((f"{what}:", str(path)) for what, path in written)
 
 
 def _packed(path: str, as_json: bool) -> None:
@@ -80,6 +81,6 @@ def _packed(path: str, as_json: bool) -> None:
     if as_json:
         print(found.json(), end="")
         return
-    console.table(Path(path).name, COLUMNS, found.rows)
-    for name, value in found.metadata:
-        console.speak(f"{name + ':':<18}{value}")
+    rows = [[str(number), *row] for number, row in enumerate(found.rows, start=1)]
+    console.table(Path(path).name, ["no.", *COLUMNS], rows, keys=2)
+    console.pairs((f"{name}:", value) for name, value in found.metadata)

@@ -41,4 +41,4 @@ def command(
         image, out, reference=reference, predictions=prediction, colors=color.split(","), alpha=alpha,
         axis=axis, slice_=slice_,
     )  # fmt: skip
-    console.speak(f"{drawn.file}" + ("" if drawn.slice is None else f": slice {drawn.slice}"))
+    console.speak(f"picture: {drawn.file}" + ("" if drawn.slice is None else f": slice {drawn.slice}"))

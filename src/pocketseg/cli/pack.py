@@ -69,17 +69,14 @@ def command(
     console.speak(
         f"{done.file}: {done.size_bytes / 1024:.1f} KiB; {done.arena_bytes / 2**20:.1f} MiB of memory an image"
     )
-    console.speak(f"next:   pocketseg predict {done.file} IMAGES --out masks --overlay")
+    console.advise(f"pocketseg predict {done.file} IMAGES --out masks --overlay")
 
 
 def _tell(tuning: Tuning) -> None:
-    if not tuning.changes:
-        console.speak(f"tuned: {tuning.tried} other kernels were tried for {tuning.machine}, none is clearly faster")
-        return
-    rows = [
-        [str(each.instruction), each.operation, each.before, each.after, f"{each.ratio:.2f}"] for each in tuning.changes
-    ]
-    console.table("other kernels", ["instruction", "operation", "before", "after", "net's time"], rows)
-    console.speak(
-        f"tuned: {tuning.ratio:.2f} of the time on this machine ({tuning.machine} kernels, {tuning.tried} others tried)"
-    )
+    if tuning.changes:
+        rows = [
+            [str(each.instruction), each.operation, each.before, each.after, f"{each.ratio:.2f}"]
+            for each in tuning.changes
+        ]
+        console.table("other kernels", ["instruction", "operation", "before", "after", "net's time"], rows)
+    console.speak(f"tuned: {tuning.text}")

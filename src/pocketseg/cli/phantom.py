@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.text import counted
 
 
 def command(
@@ -27,8 +28,8 @@ def command(
     console.log_to_terminal()
     with console.bars() as bars:
         made = phantom(out, cases=cases, size=size, seed=seed, progress=bars.of("making images"))
-    console.speak(f"{cases} images with masks in {made}")
-    console.speak(
-        f"next:   pocketseg train thin-unet --data {made} --out runs/phantom "
+    console.speak(f"{counted(cases, 'image[ and its mask|s with masks]')} in {made}")
+    console.advise(
+        f"pocketseg train thin-unet --data {made} --out runs/phantom "
         "--set data.group_csv=patients.csv --set data.group_column=patient"
     )

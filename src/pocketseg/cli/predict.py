@@ -61,6 +61,6 @@ def command(
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
             stage=stage, backend=backend, progress=bars.of("predicting"),
         )  # fmt: skip
-    console.speak(f"{len(done.written)} files in {out}")
+    console.speak(f"masks:  {out}, {done.text}")
     if error := done.error():
         raise error

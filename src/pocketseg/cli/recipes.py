@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from pocketseg.cli import console, convert_config
+
 app = typer.Typer(
-    help="List the shipped recipes, print one to start your own from, or print the schema for editors.",
+    help="List the shipped recipes, print one to start your own from, convert one of another program, or print the "
+    "schema for editors.",
     no_args_is_help=False,
 )
 
@@ -26,11 +29,12 @@ def listed(context: typer.Context) -> None:
         return
     from pocketseg.recipes import load_sweep, preset_names, shipped_names
 
-    width = max(map(len, shipped_names())) + 2
+    lines = []
     for name in shipped_names():
-        print(f"{name:<{width}}{load_sweep(name).variants[0].recipe.description}")
+        lines.append((name, load_sweep(name).variants[0].recipe.description))
         if presets := preset_names(name):
-            print(f"{'':<{width}}{name}:PRESET with {', '.join(presets)}")
+            lines.append(("", f"{name}:PRESET with {', '.join(presets)}"))
+    console.pairs(lines)
 
 
 @app.command()
@@ -54,3 +58,6 @@ def schema() -> None:
     from pocketseg.recipes import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+
+
+app.command("convert")(convert_config.command)

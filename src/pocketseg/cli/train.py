@@ -53,7 +53,7 @@ def command(
 
     A recipe with `sweep: {KEY: [VALUE, …]}` makes one run for each combination, with a table (results.csv) and a plot
     (sweep.png); --resume trains what is missing or failed. A config.yaml of the fixed-point study (see `pocketseg
-    convert-config`) is a recipe too.
+    recipes convert`) is a recipe too.
 
     Examples:
 
@@ -85,12 +85,11 @@ def command(
         *set_,
         *(f"data.{key}={value}" for key, value in (("images", images), ("masks", masks)) if value),
     ]
-    with console.bars() as bars:
-        result = train(
-            recipe, data, out,
-            overrides=overrides, fold=fold, split=split, device=device, resume=resume, allow_changed=allow_changed,
-            jobs=jobs, cluster=cluster, logs=log, listener=bars, progress=bars,
-        )  # fmt: skip
+    result = train(
+        recipe, data, out,
+        overrides=overrides, fold=fold, split=split, device=device, resume=resume, allow_changed=allow_changed,
+        jobs=jobs, cluster=cluster, logs=log,
+    )  # fmt: skip
     if not any(result.summaries.values()) and not result.trials:
         return  # one of several processes; the first one reports
     with RunFolder(result.run).logged():
@@ -102,16 +101,14 @@ def command(
 
 def _tell_run(result: TrainResult) -> None:
     from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
-    from pocketseg.flows.report import report
     from pocketseg.runs.folder import RunFolder
     from pocketseg.runs.results import stage_summaries
 
     found = [row for row in stage_summaries(RunFolder(result.run)) if row[0] in result.summaries]
     rows = [[str(number), stage, *short_row(summary)] for number, stage, summary in found]
-    console.table("Results", ["fold", "stage", *SHORT_COLUMNS], rows)
-    page = report(result.run)
-    console.speak(f"report: {page}")
-    console.speak(f"next:   pocketseg predict {result.run} IMAGES --out masks --overlay")
+    console.table("Results", ["fold", "stage", *SHORT_COLUMNS], rows, keys=4)
+    console.speak(f"report: {result.report}")
+    console.advise(f"pocketseg predict {result.run} IMAGES --out masks --overlay")
 
 
 def _tell_sweep(result: TrainResult) -> None:
@@ -123,7 +120,7 @@ def _tell_sweep(result: TrainResult) -> None:
     console.table("Results", [columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
     console.speak(f"table:  {result.run / 'results.csv'}")
     console.speak(f"plot:   {result.run / 'sweep.png'}")
-    console.speak(f"next:   pocketseg report {result.run}")
+    console.advise(f"pocketseg report {result.run}")
     failed = [trial for trial in result.trials if trial.error]
     if failed:
         raise TrainingError.of(

@@ -56,9 +56,10 @@ def common(
 
 VERBS = (
     doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, nets, inspect, phantom,
-    demo, convert_config,
+    demo,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
+app.command("convert-config", hidden=True)(convert_config.by_its_old_name)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")

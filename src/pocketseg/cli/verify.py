@@ -22,6 +22,4 @@ def command(model: Annotated[Path, typer.Argument(help="Packed model, model.pseg
     from pocketseg.flows.verify import verify
 
     console.log_to_terminal()
-    found = verify(model)
-    how = "identical" if found.exact else f"equal within {found.difference:.1e}"
-    console.speak(f"{model}: {how} ({found.isa} kernels)")
+    console.speak(f"{model}: {verify(model).text}")

@@ -52,4 +52,4 @@ def command(
         output=output, threshold=threshold, value_range=value_range,  # type: ignore[arg-type]
     )  # fmt: skip
     console.speak(f"model:  {found.file}")
-    console.speak(f"next:   pocketseg predict {found.file} IMAGES --out masks --overlay")
+    console.advise(f"pocketseg predict {found.file} IMAGES --out masks --overlay")

@@ -19,6 +19,7 @@ from pocketseg import archives, memory
 from pocketseg.data import readers
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.pipeline.components import fill_outline
+from pocketseg.text import counted
 
 Pixels = NDArray[np.generic]
 
@@ -140,7 +141,9 @@ class ArraySource:
     def mask(self, *, gray: bool) -> Pixels:
         values = self.image()
         if values.ndim != 2:
-            raise DataError(self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel")
+            raise DataError(
+                self.where, f"the mask has {counted(values.shape[2], 'channel')}", "store class indices, one channel"
+            )
         return values
 
 

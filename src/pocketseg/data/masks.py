@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
+from pocketseg.text import counted
 
 # With more stored values than these a mask is not a map of classes but gray levels; 0, 1, 2, … without a gap may be.
 MAX_VALUES, MAX_NUMBERS = 9, 16
@@ -80,7 +81,7 @@ class MaskCoding:
             )
         if self.values is not None or self.classes > 1:
             return (
-                f"holds the values {shown}, which stand for none of the {self.classes} classes",
+                f"holds the values {shown}, which stand for none of the {counted(self.classes, '[class|classes]')}",
                 "set data.classes, and data.mask.values where the classes are not stored as 1, 2, …",
             )
         numbered = list(found) == list(range(len(found)))
@@ -109,6 +110,10 @@ def class_indices(stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
     if len(values) <= 1:
         stored = np.not_equal(stored, 0)
     elif not np.isin(values, np.arange(256)).all():
-        raise DataError(where, f"holds {len(values)} values that are not class indices", "give class indices (h, w)")
+        raise DataError(
+            where,
+            f"holds {counted(len(values), 'value[ that is|s that are] not class indices')}",
+            "give class indices (h, w)",
+        )
     indices: NDArray[np.uint8] = stored.astype(np.uint8)
     return indices

@@ -19,6 +19,7 @@ from pocketseg import memory
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.files import open_regular, read_file
 from pocketseg.memory import MAX_PIXELS, bands
+from pocketseg.text import counted
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -73,7 +74,7 @@ def decode_image(content: bytes, path: Path) -> NDArray[np.generic]:
         image = _as_array(picture)
     if image.dtype == np.float32 and not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
-        raise DataError(str(path), f"{count} pixels are NaN or infinite", "replace them before training")
+        raise DataError(str(path), counted(count, "pixel[ is|s are] NaN or infinite"), "replace them before training")
     return image
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from pocketseg.data.case import Case
 from pocketseg.errors import DataError, Problem
 from pocketseg.files import read_text, write_json
+from pocketseg.text import counted
 
 PARTS = ("train", "validation", "test")
 
@@ -172,7 +173,9 @@ def _checked(split: Split, cases: Sequence[Case]) -> Split:
         problems.append(Problem("split", "the test part is empty", "give more cases, or a larger share"))
     if problems:
         groups = len(set(split.groups.values()))
-        hint = f"the data has {len(cases)} cases in {groups} groups; that is too few for this split"
+        hint = (
+            f"the data has {counted(len(cases), 'case')} in {counted(groups, 'group')}; that is too few for this split"
+        )
         raise DataError.of([*problems, Problem("split", hint, "take fewer folds or other fractions")])
     return split
 

@@ -14,6 +14,7 @@ from pocketseg.engine import library as native
 from pocketseg.engine.container import AGAIN
 from pocketseg.engine.forks import call_in_forks
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, PocketsegError
+from pocketseg.text import counted
 
 MAX_THREADS = 256
 
@@ -50,7 +51,7 @@ class Session:
 
     def __init__(self, content: bytes, where: str, threads: int = 1) -> None:
         if not 1 <= threads <= MAX_THREADS:
-            raise DataError(f"{threads} threads", "cannot be", f"take 1 to {MAX_THREADS}")
+            raise DataError(counted(threads, "thread"), "cannot be", f"take 1 to {MAX_THREADS}")
         self.where, self.threads = where, threads
         self._content = content
         self._library = native.library()
@@ -98,7 +99,9 @@ class Session:
             raise DataError("image", f"is {found}", "the engine takes float32 (n, c, h, w)")
         count, channels, height, width = batch.shape
         if channels != self.in_channels:
-            raise DataError("image", f"has {channels} channels, {self.where} takes {self.in_channels}", "convert it")
+            raise DataError(
+                "image", f"has {counted(channels, 'channel')}, {self.where} takes {self.in_channels}", "convert it"
+            )
         images = np.ascontiguousarray(batch)
         logits = np.empty((count, self.out_channels, height, width), np.float32)
         with self._lock:

@@ -19,6 +19,7 @@ from pocketseg.engine.program import KernelHints, Program, operation_text
 from pocketseg.engine.session import JOINED, Session
 from pocketseg.engine.verification import TOLERANCE, Array, generated, verified
 from pocketseg.errors import ModelFileError
+from pocketseg.text import brief, counted
 from pocketseg.timing import in_turns
 
 log = logging.getLogger("pocketseg")
@@ -55,7 +56,7 @@ class Change:
     ratio: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuning:
     """What was found.
 
@@ -72,6 +73,17 @@ class Tuning:
     tried: int
     changes: tuple[Change, ...]
     ratio: float
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        tried = counted(self.tried, "other kernel[ was|s were] tried")
+        if not self.changes:
+            return f"{tried} for {self.machine}, none is clearly faster"
+        return f"{self.ratio:.2f} of the time on this machine ({self.machine} kernels; {tried})"
+
+    def __repr__(self) -> str:
+        return brief(self, self.text)
 
 
 def tuned(

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import notebook
 from pocketseg.engine.container import AGAIN
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError
+from pocketseg.text import brief
 
 Array = NDArray[np.float32]
 
@@ -31,7 +33,7 @@ MAX_VALUES = 2**22
 TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verified:
     """What was found.
 
@@ -44,6 +46,19 @@ class Verified:
     exact: bool
     difference: float
     isa: str
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        how = "equal to the byte" if self.exact else f"equal within {self.difference:.1e}"
+        return f"{how} ({self.isa} kernels)"
+
+    def __repr__(self) -> str:
+        return brief(self, self.text)
+
+    def _repr_html_(self) -> str:
+        """The same, for notebooks."""
+        return notebook.facts({"verified": self.text})
 
 
 def generated(channels: int, height: int, width: int, seed: int = SEED) -> Array:

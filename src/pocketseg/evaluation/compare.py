@@ -9,6 +9,7 @@ from pocketseg.errors import DataError
 from pocketseg.evaluation.measures import metric
 from pocketseg.evaluation.scores import CaseScore
 from pocketseg.metrics import PairedDifference, paired_difference
+from pocketseg.text import counted
 
 # What a margin is for: one metric, chosen before anybody looks.
 PRIMARY = "dice"
@@ -51,13 +52,14 @@ def compare_scores(
     after = {(row.case, row.class_name): row for row in second}
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())[0]
-        what = f"was made on other cases or classes ({len(before)} rows and {len(after)}; {odd[0]!r} is in one only)"
+        sizes = f"{counted(len(before), 'row')} and {len(after)}"
+        what = f"was made on other cases or classes ({sizes}; {odd[0]!r} is in one only)"
         raise DataError(where, what, "evaluate both models on the same part of the same split")
     for key, row in after.items():
         other = before[key]
         if (row.reference_pixels, row.unit) != (other.reference_pixels, other.unit):
             what = (
-                f"has another reference for {key[0]!r}: {other.reference_pixels} pixels in {other.unit}, "
+                f"has another reference for {key[0]!r}: {counted(other.reference_pixels, 'pixel')} in {other.unit}, "
                 f"here {row.reference_pixels} in {row.unit}"
             )
             raise DataError(where, what, "evaluate both models on the same data")

@@ -25,6 +25,7 @@ from pocketseg.files import write_atomically, write_json
 from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
 from pocketseg.predictors import Predictor
 from pocketseg.tables import csv_rows, csv_text
+from pocketseg.text import brief, counted, interval, number
 
 ALWAYS = ("dice", "iou", "precision", "recall")
 MIXED = "mm and px"
@@ -52,7 +53,7 @@ def asking(predictor: Predictor) -> Respond:
     return respond
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CaseScore:
     """How one class of one case was segmented; nan where a metric has no value.
 
@@ -83,6 +84,9 @@ class CaseScore:
     more: dict[str, float] = field(default_factory=dict)
     objects: Detection | None = field(default=None, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        return brief(self, f"{self.class_name} of {self.case}: {self.outcome}, Dice {number(self.dice)}")
+
     @property
     def values(self) -> dict[str, float]:
         """Every metric of the row by name."""
@@ -106,7 +110,7 @@ class MetricSummary(Description):
     mean_found: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """One class over all cases of a part. Intervals are 95 % BCa bootstrap intervals over groups.
 
@@ -136,6 +140,11 @@ class Summary:
     false_alarm_area: float = math.nan
     area_unit: str = "px"
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        dice = f"Dice {number(self.dice)} ({interval(self.dice_low, self.dice_high)})"
+        errors = f"{self.misses} of {self.positive} missed, {self.false_alarms} of {self.negative} false alarms"
+        return brief(self, f"{self.class_name}, {counted(self.cases, f'{self.part} case')}: {dice}, {errors}")
 
 
 def score_cases(

@@ -29,6 +29,7 @@ from pocketseg.pipeline.intensity import converts
 from pocketseg.predictors import load_onnx
 from pocketseg.recipes.schema import AugmentSection, TeacherSection
 from pocketseg.runs.folder import RunFolder
+from pocketseg.text import counted
 from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
@@ -267,7 +268,9 @@ def unlabelled_cases(section: TeacherSection, channels: int) -> list[Case]:
             image = found[name].image.image()
             have = 1 if image.ndim == 2 else image.shape[2]
             if not converts(have, channels):
-                problems.append(Problem(str(file), f"has {have} channels, the net takes {channels}", "convert it"))
+                problems.append(
+                    Problem(str(file), f"has {counted(have, 'channel')}, the net takes {channels}", "convert it")
+                )
         except DataError as error:
             problems += error.problems
     if not found:

@@ -14,8 +14,9 @@ from pocketseg.data import CheckedData, Split
 from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
-from pocketseg.recipes import dump_recipe
+from pocketseg.recipes import changed_keys, dump_recipe, parse_yaml
 from pocketseg.runs.folder import RunFolder
+from pocketseg.text import counted
 from pocketseg.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ log = logging.getLogger("pocketseg")
 LIBRARIES = ("accelerate", "numpy", "pillow", "pydantic", "safetensors", "torch")
 # Of other versions of these a resumed training would not end in the same bytes.
 COMPUTE = ("numpy", "torch")
+# Of a recipe, that an error names.
+MAX_KEYS = 12
 
 
 def check_out(run: RunFolder, resume: bool) -> None:
@@ -77,14 +80,7 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             "pocketseg": VERSION,
             "python": platform.python_version(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
-            "data": {
-                "path": str(resolved(cases.root)),
-                "layout": cases.layout,
-                "cases": len(cases),
-                "files": checked.files,
-                "empty_masks": len(checked.empty),
-                "sha256": checked.digest,
-            },
+            "data": _data_facts(plan.data),
             "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
             "code": _code(plan),
@@ -96,7 +92,9 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             "wall_time_s": 0.0,
         }
     groups = len({case.group for case in cases})
-    log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
+    log.info(
+        "%s in %s, layout %s, from %s", counted(len(cases), "case"), counted(groups, "group"), cases.layout, cases.root,
+    )  # fmt: skip
     for note in checked.notes:
         log.warning("%s", note)
 
@@ -110,6 +108,19 @@ def _code(plan: RunPlan) -> dict[str, str]:
         {f"{file}.py" for stage in plan.recipe.stages for file, own, _ in [stage.net.arch.partition(":")] if own}
     )
     return {file: digests[file] for file in files}
+
+
+def _data_facts(data: OpenedData) -> dict[str, Any]:
+    """What is known of a data set as a whole."""
+    cases, checked = data.cases, data.checked
+    return {
+        "path": str(resolved(cases.root)),
+        "layout": cases.layout,
+        "cases": len(cases),
+        "files": checked.files,
+        "empty_masks": len(checked.empty),
+        "sha256": checked.digest,
+    }
 
 
 def _findings(checked: CheckedData) -> list[dict[str, Any]]:
@@ -127,18 +138,21 @@ def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
     Raises:
         RunError: another recipe; or a change that is not allowed.
     """
-    if run.recipe_file.read_text(encoding="utf-8") != dump_recipe(plan.recipe):
-        raise RunError(
-            str(run.recipe_file),
-            "differs from the recipe given now",
-            "resume with the same recipe and --set values",
-        )
+    begun, given = run.recipe_file.read_text(encoding="utf-8"), dump_recipe(plan.recipe)
+    if begun != given:
+        keys = list(changed_keys(parse_yaml(begun, str(run.recipe_file)), parse_yaml(given, "recipe")))
+        told = [*keys[:MAX_KEYS], *([f"{len(keys) - MAX_KEYS} more"] if len(keys) > MAX_KEYS else [])]
+        what = f"differs from the recipe given now ({', '.join(told) or 'comments'})"
+        raise RunError(str(run.recipe_file), what, "resume with the same values, or choose another --out")
     manifest = run.manifest()
     then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}
     now = {"pocketseg": VERSION, **{name: metadata.version(name) for name in COMPUTE}}
     changed = [f"{name} {then[name]} → {now[name]}" for name in then if then[name] != now[name]]
     if manifest["data"]["sha256"] != plan.data.checked.digest:
-        changed.append(f"other data (SHA-256 {manifest['data']['sha256'][:12]}… → {plan.data.checked.digest[:12]}…)")
+        found = _data_facts(plan.data)
+        # What was not written of a run is not held against it.
+        known = {name: manifest["data"].get(name, found[name]) for name in found}
+        changed.append(f"other data ({', '.join(changed_keys(known, found))})")
     for file, digest in _code(plan).items():
         before = manifest.get("code", {}).get(file)
         if before != digest:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocketseg import memory
+from pocketseg import memory, notebook
 from pocketseg.data import Case, Cases, Fold
 from pocketseg.engine.library import library
 from pocketseg.errors import EnvironmentProblem, Interrupted, ModelFileError
@@ -26,6 +26,7 @@ from pocketseg.evaluation import (
     write_scores,
     write_summaries,
 )
+from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
 from pocketseg.experiments.distillation import Distillation, prepare_distillation
 from pocketseg.experiments.initialization import Start
 from pocketseg.experiments.listeners import Labelled, listeners
@@ -42,7 +43,7 @@ from pocketseg.runs.opening import metric_config
 from pocketseg.runs.packed import pack_model
 from pocketseg.runs.results import can_list, list_run
 from pocketseg.runs.source import ModelSource
-from pocketseg.text import bytes_text
+from pocketseg.text import brief, bytes_text, counted, number
 from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pocketseg")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """One run of a sweep.
 
@@ -74,17 +75,49 @@ class Trial:
     error: str
     summaries: dict[int, list[Summary]]
 
+    def __repr__(self) -> str:
+        return brief(self, f"{self.name}: {self.error or _dice(self.summaries)}")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class TrainResult:
-    """Where the run lies and how it was evaluated, one summary for each fold, part and class.
+    """Where the run lies and how it was evaluated.
 
-    A sweep has no summaries of its own but trials, failed ones included.
+    Attributes:
+        run: its folder.
+        summaries: of each fold, one for each part and class; a sweep has none of its own.
+        trials: of a sweep, failed ones included.
+        report: the page, where one was written.
     """
 
     run: Path
     summaries: dict[int, list[Summary]]
     trials: tuple[Trial, ...] = ()
+    report: Path | None = None
+
+    def __repr__(self) -> str:
+        failed = sum(bool(trial.error) for trial in self.trials)
+        found = f"{counted(len(self.trials), 'trial')}, {failed} failed" if self.trials else _dice(self.summaries)
+        return brief(self, f"{self.run}: {found}")
+
+    def _repr_html_(self) -> str:
+        """The scores, for notebooks."""
+        if self.trials:
+            rows = [[trial.name, trial.error or _dice(trial.summaries)] for trial in self.trials]
+            return notebook.paragraph(str(self.run)) + notebook.table(["trial", "result"], rows)
+        scores = [[fold, *short_row(each)] for fold, found in self.summaries.items() for each in found]
+        places = notebook.facts({"run": self.run, "report": self.report or ""})
+        return places + notebook.table(["fold", *SHORT_COLUMNS], scores)
+
+
+def _dice(summaries: Mapping[int, Sequence[Summary]]) -> str:
+    """The Dice of every fold, part and class, in a line."""
+    several = len(summaries) > 1
+    return ", ".join(
+        f"{f'fold {fold}, ' if several else ''}{each.part} Dice of {each.class_name} {number(each.dice)}"
+        for fold, found in summaries.items()
+        for each in found
+    )
 
 
 def train_run(
@@ -365,8 +398,9 @@ class RunTraining:
     ) -> None:
         count = sum(parameter.numel() for parameter in model.net.parameters())  # the frozen ones too
         log.info(
-            "fold %d, stage %s: %s with %s parameters, %d epochs on %d cases, validation on %d",
-            number, stage.name, stage.net.arch, f"{count:,}", stage.epochs, len(fold.train), len(fold.validation),
+            "fold %d, stage %s: %s with %s, %s on %s, validation on %d",
+            number, stage.name, stage.net.arch, counted(count, "parameter"), counted(stage.epochs, "epoch"),
+            counted(len(fold.train), "case"), len(fold.validation),
         )  # fmt: skip
         if start:
             start.tell()
@@ -375,9 +409,9 @@ class RunTraining:
         log.info("%s, channels last, in %s (%s)", self.accelerator.device, precision, why)
         if stage.batch > len(fold.train) * self.recipe.augment.copies:
             log.warning(
-                "a batch of %d is more than all %d training cases: every step takes them all",
+                "a batch of %d is more than all %s: every step takes them all",
                 stage.batch,
-                len(fold.train),
+                counted(len(fold.train), "training case"),
             )
         with self.run.manifest_changed() as manifest:
             manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
@@ -418,7 +452,7 @@ class RunTraining:
         if model.quant is not None:
             packed = StageFolder(best.parent).packed
             model.save_packed(packed)
-            log.info("%s: %s bytes", packed, f"{packed.stat().st_size:,}")
+            log.info("%s: %s", packed, counted(packed.stat().st_size, "byte"))
 
     def _evaluate(self, fold: FoldPlan) -> list[Summary]:
         """Score every stage that learned to segment; what the last one found is the fold's result."""

@@ -26,6 +26,7 @@ from pocketseg.runs.folder import TRIALS, RunFolder
 from pocketseg.runs.history import read_history
 from pocketseg.runs.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
 from pocketseg.runs.tables import write_table
+from pocketseg.text import counted
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -111,7 +112,9 @@ def train_many(
         listed = not sweep.keys and can_list(home)
         _begin(home, sweep, prepared)
         folds = sum(len(trial.folds) for trial in trials)
-        log.info("%d of %d trainings to do, %s", len(tasks), folds, workers.said if workers else "one by one")
+        log.info(
+            "%d of %s to do, %s", len(tasks), counted(folds, "training"), workers.said if workers else "one by one"
+        )
         work = SweepProgress(home, sweep, trials, len(tasks), progress)
         if workers is None:
             work.one_by_one(tasks, listener)
@@ -165,7 +168,7 @@ def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split
     """Put recipe and split into every run folder, for the processes that train them."""
     if sweep.keys:
         write_atomically(home.recipe_file, sweep.text)
-        log.info("%d trials vary %s", len(prepared), ", ".join(sweep.keys))
+        log.info("%s %s", counted(len(prepared), "trial[ varies|s vary]"), ", ".join(sweep.keys))
     for trial, split in prepared:
         if not trial.run.manifest_file.exists():
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from pocketseg.errors import EnvironmentProblem, Interrupted, PocketsegError, missing_package
 from pocketseg.experiments.run import train_run
 from pocketseg.runs.folder import RunFolder
+from pocketseg.text import counted
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import StopRequest
@@ -124,7 +125,7 @@ def do_all(
         if stop.signal_number:
             left = len(waiting) + len(workers.running)
             workers.stop()
-            what = f"stopped with {left} of {len(tasks)} trainings not finished; their state is saved"
+            what = f"stopped with {left} of {counted(len(tasks), 'training')} not finished; their state is saved"
             raise Interrupted(stop.signal_number, "training", what, "go on with the same command and --resume")
 
 
@@ -154,7 +155,7 @@ class LocalWorkers:
     def __init__(self, jobs: int, threads: int, gpus: int = 0) -> None:
         self.jobs, self.threads, self.gpus = jobs, threads, gpus
         self.running: dict[Task, _Process] = {}
-        self.said = f"{jobs} at a time with {threads} threads each"
+        self.said = f"{jobs} at a time with {counted(threads, 'thread')} each"
 
     def has_room(self) -> bool:
         return len(self.running) < self.jobs

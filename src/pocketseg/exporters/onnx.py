@@ -23,6 +23,7 @@ from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.pipeline.postprocess import threshold_or_argmax
+from pocketseg.text import counted
 
 OPSET = 18
 # In probability. onnxruntime and torch sum convolutions in different orders; f32 leaves about 1e-6 in logits.
@@ -127,6 +128,12 @@ class Parity:
     quantized: bool = False
     foreground: tuple[int, int] = (0, 0)
     constant: bool = False
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        images, pixels = counted(self.images, "image"), counted(self.ties + self.wrong, "pixel[ differs|s differ]")
+        return f"largest difference {self.largest:.1e} in probability, {pixels} in {images}"
 
     @property
     def share(self) -> float:

@@ -16,15 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import notebook
 from pocketseg.data.phantom import phantom_case
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError
 from pocketseg.png import write_png
 from pocketseg.predictors import NetPredictor, default_threads
 from pocketseg.runs.backends import DIGEST, open_model, origin
+from pocketseg.text import brief, bytes_text, counted
 from pocketseg.timing import Timing, in_turns
 
 log = logging.getLogger("pocketseg")
+
+COLUMNS = [
+    "model", "runs on", "bits", "KiB", "input", "load ms", "first ms", "net ms", "quartiles", "a second", "ratio",
+    "file to mask ms", "quartiles ", "a second ", "ratio ", "mask",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Agreement:
     largest: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measured:
     """One model with one backend.
 
@@ -74,8 +81,12 @@ class Measured:
     whole: Timing
     agreement: Agreement | None
 
+    def __repr__(self) -> str:
+        time = f"net {self.net.median_ms:.2f} ms, from file to mask {self.whole.median_ms:.2f} ms"
+        return brief(self, f"{self.model}, {self.runtime}, {self.precision}, {bytes_text(self.size_bytes)}; {time}")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """All models, timed interleaved in one process.
 
@@ -90,6 +101,41 @@ class Benchmark:
     threads: int
     machine: str = field(default_factory=lambda: f"{platform.machine()}, {platform.system()}")
 
+    @property
+    def title(self) -> str:
+        """What was done, in a line."""
+        height, width = self.image
+        return f"image {height}×{width}, {counted(self.threads, 'thread')}, {self.machine}"
+
+    def rows(self) -> list[list[str]]:
+        """A row for each model, the cells those of `COLUMNS`; ratios are to the first model."""
+        return [self._row(each) for each in self.models]
+
+    def _row(self, each: Measured) -> list[str]:
+        first = self.models[0]
+        return [
+            each.model, each.runtime, each.precision, f"{each.size_bytes / 1024:,.0f}", "×".join(map(str, each.input)),
+            f"{each.load_ms:.1f}", f"{each.first_ms:.1f}", *_timing_cells(each.net, first.net),
+            *_timing_cells(each.whole, first.whole), self._agreement(each),
+        ]  # fmt: skip
+
+    def _agreement(self, each: Measured) -> str:
+        agreement = each.agreement
+        if agreement is None:
+            return "–"
+        other = self.models[agreement.other].runtime
+        if not agreement.pixels:
+            return f"that of {other}"
+        return f"{counted(agreement.pixels, 'pixel')} ({agreement.share:.2%}) other than {other}"
+
+    def __repr__(self) -> str:
+        times = ", ".join(f"{each.whole.median_ms:.1f}" for each in self.models)
+        return brief(self, f"{counted(len(self.models), 'model')}, {self.title}; from file to mask {times} ms")
+
+    def _repr_html_(self) -> str:
+        """The table of the command line, for notebooks."""
+        return notebook.table(COLUMNS, self.rows(), self.title)
+
     def json(self) -> str:
         """Numbers in full; ratios are to the first model."""
         first = self.models[0]
@@ -100,6 +146,14 @@ class Benchmark:
             "models": [_line(each, first) for each in self.models],
         }
         return json.dumps(content, indent=1) + "\n"
+
+
+def _timing_cells(timing: Timing, first: Timing) -> list[str]:
+    low, high = timing.quartiles_ms
+    return [
+        f"{timing.median_ms:.2f}", f"{low:.2f} to {high:.2f}", f"{1000 / timing.median_ms:.1f}",
+        f"{timing.ratio(first)[0]:.2f}",
+    ]  # fmt: skip
 
 
 def _line(each: Measured, first: Measured) -> dict[str, Any]:
@@ -160,7 +214,8 @@ def benchmark(
     """
     paths = [models] if isinstance(models, str | Path) else list(models)
     if not paths or threads < 0 or turns < 1 or turn_s <= 0 or min(size) < 1:
-        what = f"has {len(paths)} models, {threads} threads, {turns} turns of {turn_s} s, an image of {size}"
+        given = f"{counted(len(paths), 'model')}, {counted(threads, 'thread')}, {counted(turns, 'turn')} of {turn_s} s"
+        what = f"has {given}, an image of {size}"
         raise DataError("benchmark", what, "give a model and positive numbers")
     threads = threads or default_threads()
     with tempfile.TemporaryDirectory() as folder:
@@ -259,9 +314,9 @@ def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:
     if pixels:
         log.log(
             logging.WARNING if mine.precision == its.precision else logging.INFO,
-            "%s (%s, %s) differs from %s (%s, %s) in %d pixels (%.3f %%)",
+            "%s (%s, %s) differs from %s (%s, %s) in %s (%.3f %%)",
             mine.file, mine.predictor.runtime, mine.precision, its.file, its.predictor.runtime, its.precision,
-            pixels, 100 * found.share,
+            counted(pixels, "pixel"), 100 * found.share,
         )  # fmt: skip
     return found
 

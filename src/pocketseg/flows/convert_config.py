@@ -1,4 +1,4 @@
-"""`convert-config`: a configuration file of the fixed-point study becomes a recipe, with what to run next."""
+"""`recipes convert`: a configuration file of the fixed-point study becomes a recipe, with what to run next."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def convert_config(
         RecipeError: every fault of the file, together; no such experiment; or `out` exists.
     """
     if (config is None) == (name is None):
-        raise RecipeError("convert-config", "needs a file or --experiment, one of them", "see --list for experiments")
+        raise RecipeError("recipes convert", "needs a file or --experiment, one of them", "see --list for experiments")
     if out is not None and Path(out).exists():
         raise RecipeError(str(out), "already exists", "choose another name for the recipe")
     where, values = (f"experiment {name}", experiment(name)) if name is not None else read_values(str(config))

@@ -85,7 +85,7 @@ def demo(
     tell = progress or (lambda what, done, of: None)
     data, run = folder / "data", folder / "run"
     phantom(data, cases=cases, size=size, seed=seed, progress=lambda done, of: tell("making images", done, of))
-    trained = train("demo", data, run, overrides=overrides, listener=listener, progress=progress)
+    trained = train("demo", data, run, overrides=overrides, report=False, listener=listener, progress=progress)
     files = _files(run)
     variants, threads = _compared(files, trained, data, folder, tell)
     predict(run, [data / "images"], folder / "masks", with_overlay=True, progress=partial(tell, "predicting"))

@@ -8,21 +8,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pocketseg import notebook
 from pocketseg.data import BoundedCache, Cases
 from pocketseg.data.doctor.checkup import Checkup, checkup
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.repair import Repaired, check_out, repair
 from pocketseg.data.doctor.sets import split_findings
-from pocketseg.errors import DataError
+from pocketseg.errors import DataError, named
 from pocketseg.recipes import load_data_recipe
 from pocketseg.recipes.schema import SplitSection
 from pocketseg.runs.opening import cases_options, make_split
+from pocketseg.text import brief, counted
 
 # Cases are looked at once, one after the other; only pairs are looked at again.
 CACHE_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """What the doctor found, and the repaired copy where one was asked for."""
 
@@ -44,6 +46,33 @@ class Diagnosis:
     def counts(self) -> dict[str, int]:
         """How many findings there are of each level."""
         return {level: sum(finding.level == level for finding in self.found.findings) for level in LEVELS}
+
+    @property
+    def title(self) -> str:
+        """What was examined, in a line."""
+        found = self.found
+        groups = counted(len({case.group for case in found.cases}), "group")
+        return f"{found.root}: {counted(len(found.cases), 'case')} in {groups}, layout {found.layout or '(none)'}"
+
+    @property
+    def verdict(self) -> str:
+        """How many findings there are of each level, in words."""
+        counts = [counted(count, level) for level, count in self.counts().items()]
+        return ", ".join(counts) if self.found.findings else "nothing found"
+
+    def __repr__(self) -> str:
+        return brief(self, f"{self.title}; {self.verdict}")
+
+    def _repr_html_(self) -> str:
+        """Every kind of finding, for notebooks."""
+        rows = [
+            [same[0].level, code, len(same), named([finding.where for finding in same]), same[0].what, same[0].fix]
+            for code, same in self.kinds().items()
+        ]
+        columns = ["level", "code", "findings", "where", "what", "fix"]
+        found = notebook.table(columns, rows) if rows else ""
+        copy = "" if self.repaired is None else notebook.paragraph(str(self.repaired))
+        return f"{notebook.paragraph(f'{self.title}; {self.verdict}')}{found}{copy}"
 
     def as_json(self) -> str:
         """One object: `problems`, `near_duplicates` (clusters of case names), and what was repaired.

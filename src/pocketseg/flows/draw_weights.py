@@ -19,7 +19,7 @@ from pocketseg.packages import require_torch
 from pocketseg.reporting import Column, Distribution, Table, WeightPages
 from pocketseg.reporting import draw_weights as draw_pages
 from pocketseg.runs.inspection import inspect_model
-from pocketseg.text import bytes_text
+from pocketseg.text import bytes_text, counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -152,7 +152,7 @@ class _Spread:
     def widen(self, x: Tensor) -> None:
         before = self._scaled(x)
         if not (finite := before.isfinite()).all():
-            what = f"{int((~finite).sum())} of {x.numel()} numbers are nan or inf"
+            what = f"{int((~finite).sum())} of {counted(x.numel(), 'number')} are nan or inf"
             raise ModelFileError(f"layer {self.name}", what, "train the model again with a lower learning rate")
         self.low, self.high = min(self.low, float(before.min())), max(self.high, float(before.max()))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import notebook
 from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_mask, stem_of
@@ -36,12 +37,21 @@ from pocketseg.evaluation import (
     write_summaries,
     write_table,
 )
+from pocketseg.evaluation.cells import (
+    COMPARISON_COLUMNS,
+    METRIC_COLUMNS,
+    SHORT_COLUMNS,
+    comparison_row,
+    metric_rows,
+    short_row,
+)
 from pocketseg.files import remove, try_folder
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config, open_cases
+from pocketseg.text import brief, counted, number
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
@@ -51,7 +61,7 @@ CASES, SUMMARY = "cases.csv", "summary.json"
 TABLES = ("class_means", "by_size", "by_group", "objects", "free_response", "comparison")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Rows by case and class, their summary, what differs from another model, and where all was written."""
 
@@ -59,6 +69,20 @@ class Evaluation:
     summaries: list[Summary]
     out: Path
     comparisons: list[Comparison]
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{each.class_name} {number(each.dice)}" for each in self.summaries)
+        return brief(self, f"mean Dice {scores}; {counted(len(self.rows), 'row')} in {self.out}")
+
+    def _repr_html_(self) -> str:
+        """The tables of the command line, for notebooks."""
+        rows = [comparison_row(each) for each in self.comparisons]
+        return (
+            notebook.table(SHORT_COLUMNS, [short_row(each) for each in self.summaries])
+            + notebook.table(METRIC_COLUMNS, metric_rows(self.summaries))
+            + (notebook.table(COMPARISON_COLUMNS, rows, "minus the other model") if rows else "")
+            + notebook.paragraph(f"per case: {self.out / CASES}")
+        )
 
 
 def evaluate(
@@ -122,7 +146,7 @@ def evaluate(
     _refuse_foreign(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
     if odd:
-        log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
+        log.warning("%s unlike those of training; of the first, %s", counted(len(odd), "image[ is|s are]"), odd[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against), margin)
     found = Evaluation(rows, summaries, folder, comparisons)

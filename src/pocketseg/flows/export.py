@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketseg import notebook
 from pocketseg.data import Cases, Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
@@ -17,6 +18,7 @@ from pocketseg.runs.backends import origin
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.source import ModelSource
+from pocketseg.text import brief, bytes_text
 from pocketseg.version import VERSION
 
 log = logging.getLogger("pocketseg")
@@ -25,13 +27,20 @@ FORMATS = ("onnx",)
 COMPARED_CASES = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Export:
     """The file written, its size, and how it was checked."""
 
     file: Path
     size_bytes: int
     parity: Parity
+
+    def __repr__(self) -> str:
+        return brief(self, f"{self.file}, {bytes_text(self.size_bytes)}; {self.parity.text}")
+
+    def _repr_html_(self) -> str:
+        """What was written, for notebooks."""
+        return notebook.facts({"file": self.file, "size": bytes_text(self.size_bytes), "checked": self.parity.text})
 
 
 def export(

@@ -15,7 +15,7 @@ from pocketseg.engine.session import JOINED, Session
 from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import default_threads, read_pseg
-from pocketseg.text import bytes_text
+from pocketseg.text import bytes_text, counted
 
 COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "kernel"]
 
@@ -44,14 +44,12 @@ def inspect_packed(path: str | Path) -> PackedInspection:
     program, container = program_in(content, str(path))
     session, card = Session(content, str(path), default_threads()), container.card
     height, width = Pipeline.from_dict(card.get("pipeline"), str(path)).net_size
+    memory = bytes_text(session.arena_bytes(height, width))
     metadata = [
         ("precision", str(card.get("precision", "not stated"))),
         ("parameters", f"{card['parameters']:,}" if isinstance(card.get("parameters"), int) else "not stated"),
         ("file", f"{len(content):,} bytes: {_parts(container)}"),
-        (
-            "memory",
-            f"{bytes_text(session.arena_bytes(height, width))} for {height}×{width} and {session.threads} threads",
-        ),
+        ("memory", f"{memory} for {height}×{width} and {counted(session.threads, 'thread')}"),
         ("on every machine", "the same bytes" if program.exact else "the same within rounding"),
         ("tuned for", _tuned(program, session.isa)),
     ]
@@ -64,7 +62,7 @@ def _tuned(program: p.Program, isa: str) -> str:
         return "no machine: the first kernel that fits runs"
     machine, count = program.hints.machine, len(program.hints.kernels)
     here = "" if machine == isa else f", and not for {isa}, which runs here"
-    return f"{machine}, in {count} instruction{'s' * (count != 1)}{here}"
+    return f"{machine}, in {counted(count, 'instruction')}{here}"
 
 
 def _parts(container: Container) -> str:

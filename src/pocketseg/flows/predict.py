@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg import memory
+from pocketseg import memory, notebook
 from pocketseg.data.layouts.listing import has_pixels, image_files
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.volumes import (
@@ -39,6 +39,7 @@ from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
 from pocketseg.runs.backends import load_predictor
+from pocketseg.text import brief, counted
 
 log = logging.getLogger("pocketseg")
 
@@ -60,12 +61,29 @@ class Wanted:
     keep_identity: bool = False
 
 
-@dataclass
+@dataclass(repr=False)
 class Predictions:
-    """What was written, and what could not be done."""
+    """What was written for how many images, and what could not be done."""
 
     written: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    images: int = 0
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        failed = f", {counted(len(self.problems), 'problem')}" if self.problems else ""
+        return f"{counted(self.images, 'image')} segmented ({counted(len(self.written), 'file')}){failed}"
+
+    def __repr__(self) -> str:
+        return brief(self, self.text)
+
+    def _repr_html_(self) -> str:
+        """What was written, and what could not be done, for notebooks."""
+        rows = [[each.where, each.what, each.fix] for each in self.problems]
+        problems = notebook.table(["image", "problem", "fix"], rows) if rows else ""
+        files = notebook.table(["file"], [[path] for path in self.written]) if self.written else ""
+        return notebook.paragraph(self.text) + problems + files
 
     def error(self) -> PocketsegError | None:
         """All problems in one; of the environment where memory was too small for a file."""
@@ -127,6 +145,7 @@ def predict(
         try:
             make = _volume if is_volume(source) else _picture
             done.written += make(predictor, source, target, wanted)
+            done.images += 1
         except DataError as error:
             done.problems += error.about(str(source)).problems
         except Exception as error:
@@ -174,7 +193,7 @@ def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
     series = series_in(slices)
     if len(slices) > len(series):
         if len(series) > 1:
-            raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
+            raise DataError(str(folder), f"holds {counted(len(series), 'series[|]')}", "give each a folder of its own")
         jobs = [(folder, out / folder.name if folder == root else place)]
         return jobs + [(file, place / stem_of(file)) for file in image_files(folder) if file not in slices]
     return [(file, place / stem_of(file)) for file in image_files(folder)]

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from pocketseg import memory
+from pocketseg import memory, notebook
 from pocketseg.errors import DataError, ModelFileError, RecipeError, near
 from pocketseg.files import read_file, try_output, whole_file
 from pocketseg.packages import require
@@ -22,6 +22,7 @@ from pocketseg.pipeline.pipeline import FORMAT_VERSION, METADATA_KEY
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.predictors import load_onnx
 from pocketseg.predictors.onnx import OnnxSession
+from pocketseg.text import brief, counted
 from pocketseg.version import VERSION
 
 log = logging.getLogger("pocketseg")
@@ -31,7 +32,7 @@ Output = Literal["logits", "probabilities"]
 SMALLEST = 1e-7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Wrapped:
     """The file, and what was found in it.
 
@@ -42,6 +43,20 @@ class Wrapped:
 
     file: Path
     pipeline: Pipeline
+
+    @property
+    def text(self) -> str:
+        """What the model takes and finds, in words."""
+        height, width = self.pipeline.size
+        channels = counted(self.pipeline.channels, "channel")
+        return f"{', '.join(self.pipeline.classes)} in images of {height}×{width}, {channels}"
+
+    def __repr__(self) -> str:
+        return brief(self, f"{self.file}: {self.text}")
+
+    def _repr_html_(self) -> str:
+        """What was written, for notebooks."""
+        return notebook.facts({"file": self.file, "finds": self.text})
 
 
 def wrap(
@@ -110,8 +125,9 @@ def wrap(
     with whole_file(out, len(content)) as temporary:
         temporary.write_bytes(content)
         _try(temporary, out, pipeline)
-    log.info("%s: %s in images of %d×%d, %d channels", out, ", ".join(names), *shape, channels)
-    return Wrapped(out, pipeline)
+    wrapped = Wrapped(out, pipeline)
+    log.info("%s: %s", out, wrapped.text)
+    return wrapped
 
 
 def _read(source: Path) -> Any:
@@ -137,11 +153,14 @@ def _shapes(model: Any, source: Path, size: tuple[int, int] | None) -> tuple[int
     constants = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
     if (len(inputs), len(model.graph.output)) != (1, 1):
-        what = f"has {len(inputs)} inputs and {len(model.graph.output)} outputs; a net of one image has one each"
+        ends = f"{counted(len(inputs), 'input')} and {counted(len(model.graph.output), 'output')}"
+        what = f"has {ends}; a net of one image has one each"
         raise ModelFileError(str(source), what, "export the net alone")
     given, found = inputs[0].type.tensor_type.shape.dim, model.graph.output[0].type.tensor_type.shape.dim
     if len(given) != 4 or not given[1].dim_value:
-        what = f"takes an input of {len(given)} dimensions; a net of images takes (n, c, h, w) with a known c"
+        what = (
+            f"takes an input of {counted(len(given), 'dimension')}; a net of images takes (n, c, h, w) with a known c"
+        )
         raise ModelFileError(str(source), what, "export it for images")
     declared = (given[2].dim_value, given[3].dim_value)
     if size is None and not all(declared):
@@ -186,7 +205,8 @@ def _class_names(classes: Sequence[str], outputs: int, source: Path) -> tuple[st
     count = 1 if outputs == 1 else outputs - 1
     names = tuple(classes) or (("foreground",) if count == 1 else tuple(f"class-{n}" for n in range(1, count + 1)))
     if len(names) != count:
-        what = f"names {len(names)} classes, but the net of {source} gives {outputs} channels"
+        named = counted(len(names), "[class|classes]")
+        what = f"names {named}, but the net of {source} gives {counted(outputs, 'channel')}"
         fix = "one channel is one class; of several the first is background, and the others are one class each"
         raise RecipeError("--class", what, fix)
     return names
@@ -198,7 +218,7 @@ def _normalization(
     if (kind == "train-mean-std") != bool(mean or std):
         raise RecipeError("--mean and --std", "belong to --normalize train-mean-std", "give all three, or none")
     if kind == "train-mean-std" and not len(mean) == len(std) == channels:
-        what = f"are {len(mean)} and {len(std)} numbers, but the net takes {channels} channels"
+        what = f"are {len(mean)} and {len(std)} numbers, but the net takes {counted(channels, 'channel')}"
         raise RecipeError("--mean and --std", what, "give one number a channel, of images scaled to 0 … 1")
     return Normalization(kind, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from pocketseg.errors import ModelFileError
+from pocketseg.text import counted
 
 Array = NDArray[np.generic]
 
@@ -47,7 +48,8 @@ class _Reader:
         inputs = [each.name for each in self.model_graph.input if each.name not in self.constants]
         outputs = [each.name for each in self.model_graph.output]
         if (len(inputs), len(outputs)) != (1, 1):
-            what = f"has {len(inputs)} inputs and {len(outputs)} outputs; a net of one image has one each"
+            found = f"{counted(len(inputs), 'input')} and {counted(len(outputs), 'output')}"
+            what = f"has {found}; a net of one image has one each"
             raise ModelFileError(self.where, what, "export the net alone")
         self.values[inputs[0]] = self.graph.placeholder("image")
         for number, node in enumerate(self.model_graph.node):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketseg.errors import ModelFileError
+from pocketseg.text import counted
 
 # Strides that are looked for; a net with more poolings leaves nothing of a small image.
 STRIDES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -60,7 +61,7 @@ def _stride(net: nn.Module, in_channels: int, out_channels: int) -> int:
             with redirect_stderr(io.StringIO()):  # a traced module prints its code there
                 found = [net(torch.zeros(2, in_channels, *shape)) for shape in shapes]
         except Exception as error:  # whatever a foreign forward raises for a size that it cannot take
-            what = what or f"cannot run on an image of {in_channels} channels ({str(error).splitlines()[0]})"
+            what = what or f"cannot run on an image of {counted(in_channels, 'channel')} ({str(error).splitlines()[0]})"
             continue
         wanted = [(2, out_channels, *shape) for shape in shapes]
         if all(isinstance(each, Tensor) for each in found):

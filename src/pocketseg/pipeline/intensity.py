@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pocketseg.errors import DataError
 from pocketseg.memory import bands
 from pocketseg.pipeline.fields import Number, Positive, Width
+from pocketseg.text import counted
 
 Array = NDArray[np.float32]
 
@@ -108,7 +109,7 @@ def unit_range(
 def _refuse_not_finite(image: NDArray[np.generic]) -> None:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
-        raise DataError("image", f"{count} pixels are NaN or infinite", "replace them by numbers")
+        raise DataError("image", counted(count, "pixel[ is|s are] NaN or infinite"), "replace them by numbers")
 
 
 def _scale(image: NDArray[np.generic], numbers: Numbers | None) -> tuple[float, float]:
@@ -246,7 +247,7 @@ def to_channels(image: Array, channels: int) -> Array:
     planes = image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
     have = planes.shape[0]
     if not converts(have, channels):
-        raise ValueError(f"the image has {have} channels and the net takes {channels}")
+        raise ValueError(f"the image has {counted(have, 'channel')} and the net takes {channels}")
     if have == channels:
         return np.ascontiguousarray(planes)
     if have == 1:

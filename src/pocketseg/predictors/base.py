@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,10 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import notebook
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.given import as_spacing
 from pocketseg.predictors.segmentation import Segmentation, read_given
+from pocketseg.text import brief, counted
 
 
 class Predictor(Protocol):
@@ -107,19 +108,17 @@ class NetPredictor:
     def __repr__(self) -> str:
         height, width = self.pipeline.size
         classes = ", ".join(self.pipeline.classes)
-        return f"<{self.name}: {classes} in images of {height}×{width}, {self.runtime}, {self.precision}>"
+        text = f"{self.name}, {classes} in images of {height}×{width}, {self.runtime}, {self.precision}"
+        return brief(self, text)
 
     def _repr_html_(self) -> str:
         """The metadata of a model, for notebooks."""
         height, width = self.pipeline.size
-        channels = self.pipeline.channels
-        metadata = {
+        return notebook.facts({
             "model": self.name,
             "classes": ", ".join(self.pipeline.classes),
-            "input": f"{height}×{width}, {channels} channel{'s' * (channels != 1)}, {self.pipeline.fit}",
+            "input": f"{height}×{width}, {counted(self.pipeline.channels, 'channel')}, {self.pipeline.fit}",
             "precision": self.precision,
             "parameters": f"{self.card['parameters']:,}" if isinstance(self.card.get("parameters"), int) else "",
             "runs on": self.runtime,
-        }
-        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in metadata.items() if text)
-        return f"<table>{rows}</table>"
+        })  # fmt: skip

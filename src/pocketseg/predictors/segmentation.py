@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import math
 import os
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pocketseg import notebook
 from pocketseg.data.masks import class_indices
 from pocketseg.data.readers import decode_image, read_image
 from pocketseg.data.volumes import is_volume, open_volume, slices_of
@@ -26,9 +26,10 @@ from pocketseg.pipeline.given import as_image
 from pocketseg.pipeline.reading import Reading
 from pocketseg.png import png_bytes, write_png
 from pocketseg.reporting.overlay import enlarge, overlay
+from pocketseg.text import brief
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SegmentedObject:
     """A connected region of one class (pixels that touch at a side or a corner).
 
@@ -53,6 +54,10 @@ class SegmentedObject:
     centroid: tuple[float, float]
     bbox: tuple[int, int, int, int]
     peak: float
+
+    def __repr__(self) -> str:
+        row, column = self.centroid
+        return brief(self, f"{self.class_name} at ({row:.1f}, {column:.1f}), {_size(self)}, peak {self.peak:.2f}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,21 +149,13 @@ class Segmentation:
         height, width = self.mask.shape
         counts = [(name, sum(each.class_name == name for each in self.objects)) for name in self.classes]
         found = ", ".join(f"{count} × {name}" for name, count in counts if count) or "nothing found"
-        return f"<Segmentation {height}×{width}: {found}>"
+        return brief(self, f"{height}×{width}, {found}")
 
     def _repr_html_(self) -> str:
         """The overlay and the objects, for notebooks."""
-        rows = "".join(
-            f"<tr><td>{html.escape(each.class_name)}</td><td>{_size(each)}</td><td>{each.peak:.2f}</td></tr>"
-            for each in self.objects[:MAX_ROWS]
-        )
-        more = len(self.objects) - MAX_ROWS
-        note = f"<p>and {more} more</p>" if more > 0 else ""
-        table = "<table><tr><th>class</th><th>area, diameter</th><th>peak</th></tr>" + rows + "</table>" if rows else ""
-        return f"{picture_html(enlarge(self.overlay()))}<p>{html.escape(repr(self)[1:-1])}</p>{table}{note}"
-
-
-MAX_ROWS = 20
+        rows = [[each.class_name, _size(each), f"{each.peak:.2f}"] for each in self.objects]
+        objects = notebook.table(["class", "area, diameter", "peak"], rows) if rows else ""
+        return picture_html(enlarge(self.overlay())) + notebook.paragraph(repr(self)[1:-1]) + objects
 
 
 def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tuple[NDArray[np.generic], Spacing | None]:

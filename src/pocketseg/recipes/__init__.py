@@ -2,6 +2,7 @@
 
 from pocketseg.recipes.json_schema import recipe_schema
 from pocketseg.recipes.loading import (
+    changed_keys,
     dump_recipe,
     load_data_recipe,
     load_recipe,
@@ -20,6 +21,7 @@ __all__ = [
     "StageSection",
     "Sweep",
     "Variant",
+    "changed_keys",
     "dump_recipe",
     "load_data_recipe",
     "load_recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pocketseg.files import read_text
 from pocketseg.recipes.importers.fixed_point import is_fixed_point, to_train
 from pocketseg.recipes.other_words import our_key, with_our_keys
 from pocketseg.recipes.schema import DataRecipe, Recipe
+from pocketseg.text import shortened
 
 MAX_RECIPE_BYTES = 1_000_000
 SWEEP = "sweep"
@@ -247,6 +249,37 @@ def dump_recipe(recipe: Recipe) -> str:
 def dump_values(values: Any) -> str:
     """YAML of plain values, as they are."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def changed_keys(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """`KEY OLD → NEW` for each value that differs, the keys as --set takes them.
+
+    Example:
+        >>> list(changed_keys({"seed": 0, "stages": [{"name": "a", "epochs": 5}]}, {"stages": [{"name": "a"}]}))
+        ['seed 0 → (none)', 'stages.a.epochs 5 → (none)']
+    """
+    old, new = _by_key(before), _by_key(now)
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from changed_keys(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{key}.{name}".lstrip("."))
+    elif before != now:
+        yield f"{key} {_in_a_line(before)} → {_in_a_line(now)}"
+
+
+_ABSENT = object()
+# Of a value, where it is reported; a whole section is longer.
+_LONGEST_VALUE = 60
+
+
+def _by_key(value: Any) -> Any:
+    """A list of stages as a mapping by name, everything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value):
+        return {each["name"]: each for each in value}
+    return value
+
+
+def _in_a_line(value: Any) -> str:
+    return "(none)" if value is _ABSENT else shortened(json.dumps(value, ensure_ascii=False), _LONGEST_VALUE)
 
 
 def recipe_text(values: dict[str, Any], head: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pocketseg.names import check_name
+from pocketseg.text import counted
 
 # Becomes part of file names.
 Name = Annotated[str, AfterValidator(check_name)]
@@ -142,7 +143,9 @@ class DataSection(Section):
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes: a name appears twice; give every class a name of its own")
         if self.mask.values is not None and len(self.mask.values) != len(self.classes):
-            raise ValueError(f"mask.values: needs one value for each of the {len(self.classes)} classes")
+            raise ValueError(
+                f"mask.values: needs one value for each of {counted(len(self.classes), '[class|classes]')}"
+            )
         if self.mask.values is not None and len(set(self.mask.values)) < len(self.mask.values):
             raise ValueError("mask.values: a value appears twice; give every class a value of its own")
         if self.mask.values is not None and self.mask.by_folder:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pocketseg.reporting.document import Axis, Chart, Column, Interval, Series, shown
+from pocketseg.text import counted
 
 BINS = 20
 SCORES = ("val_dice", "val_iou")
@@ -48,7 +49,7 @@ def training_charts(history: Sequence[dict[str, float]]) -> list[Chart]:
         values = [y for one in series for _, y in one.points if math.isfinite(y)]
         if values:
             ends = ", ".join(f"{one.name} ends at {_last(one)}" for one in series)
-            said = f"{title} over {len(history)} epochs: {ends}."
+            said = f"{title} over {counted(len(history), 'epoch')}: {ends}."
             low = min(0.0, *values)
             charts.append(Chart(title, said, Axis("epoch", whole=True), Axis("", low, ceiling), series, mark))
     return charts
@@ -82,7 +83,7 @@ def histogram(title: str, dice: Sequence[float]) -> Chart | None:
     counts, edges = np.histogram(values.clip(0, 1), BINS, (0, 1))
     low, median, high = (shown(float(value), DICE) for value in np.quantile(values, [0.25, 0.5, 0.75]))
     said = (
-        f"Dice of {len(values)} cases: median {median}, half of the cases lie between {low} and {high}, "
+        f"Dice of {counted(len(values), 'case')}: median {median}, half of the cases lie between {low} and {high}, "
         f"lowest {shown(float(values.min()), DICE)}, highest {shown(float(values.max()), DICE)}."
     )
     bars = Series("cases", list(zip(edges[:-1].round(2).tolist(), counts.tolist(), strict=True)), "bars")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pocketseg.reporting.figures import figure_of, looks, printable, write_figure
 from pocketseg.reporting.overlay import PALETTE
+from pocketseg.text import counted
 
 MARKERS = "osD^vP*X"
 LINE_STYLES = ("-", "--", ":", "-.")
@@ -106,8 +107,8 @@ def _draw_line(axes: Any, number: int, label: str, scores: Mapping[float, Sequen
 def _said(points: Sequence[SweepPoint], lines: Mapping[str, Mapping[str, tuple[Any, list[float]]]]) -> str:
     repeated = any(len(found) > 1 for line in lines.values() for _, found in line.values())
     spread = ", mean and standard deviation over repetitions" if repeated else ""
-    hidden = f"; {len(lines) - MAX_LINES} lines not shown" if len(lines) > MAX_LINES else ""
-    return f"Dice of {len(points)} runs{spread}{hidden}"
+    hidden = f"; {counted(len(lines) - MAX_LINES, 'line')} not shown" if len(lines) > MAX_LINES else ""
+    return f"Dice of {counted(len(points), 'run')}{spread}{hidden}"
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:

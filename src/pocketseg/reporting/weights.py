@@ -13,6 +13,7 @@ from pocketseg.png import png_bytes
 from pocketseg.reporting.document import Cell, Table
 from pocketseg.reporting.figures import QUIET, looks, printable
 from pocketseg.reporting.overlay import PALETTE
+from pocketseg.text import counted
 
 BEFORE, AFTER = PALETTE[5], PALETTE[6]
 # Inches: A4 on its side.
@@ -91,7 +92,7 @@ def _pages(content: WeightPages) -> Iterator[Any]:
     for start in range(0, max(1, len(rows)), LIST_ROWS):
         yield _list_page(content, rows[start : start + LIST_ROWS], start)
     yield from _panel_pages("Weights", "weights of", content.weights, log=False)
-    images = f"{content.images} image{'s' if content.images > 1 else ''}"
+    images = counted(content.images, "image")
     heading = f"Activations: what enters each layer, on {images}"
     yield from _panel_pages(heading, "values that enter", content.activations, log=True)
 

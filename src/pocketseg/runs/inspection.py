@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pocketseg import notebook
 from pocketseg.errors import RunError
 from pocketseg.files import write_atomically
 from pocketseg.reporting import draw_architecture
-from pocketseg.text import bytes_text, pixels_text, si
+from pocketseg.text import brief, bytes_text, counted, pixels_text, si
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pocketseg.training.model import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """A net and what it costs.
 
@@ -37,6 +38,16 @@ class Inspection:
     options: Mapping[str, Any]
     totals: Mapping[str, Any]
     layers: Sequence[Mapping[str, Any]]
+
+    def __repr__(self) -> str:
+        costs = f"{self.totals['parameters']:,} parameters, {si(self.totals['macs'])} multiply-accumulates"
+        return brief(self, f"{self.title}, {counted(len(self.layers), 'layer')}, {costs}")
+
+    def _repr_html_(self) -> str:
+        """What the net costs, and its layers, for notebooks."""
+        return notebook.facts({"net": self.title, **dict(totals(self.totals))}) + notebook.table(
+            *layer_table(self.layers)
+        )
 
     def json(self) -> str:
         """Everything as text; equal nets give equal bytes."""

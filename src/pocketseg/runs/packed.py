@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg import notebook
 from pocketseg.data import Split
 from pocketseg.engine.container import MAGIC, read_container
 from pocketseg.engine.program import Convolution, Transposed
@@ -31,6 +32,7 @@ from pocketseg.predictors.onnx_file import read_onnx
 from pocketseg.runs.backends import origin
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.source import ModelSource
+from pocketseg.text import brief, bytes_text, counted
 from pocketseg.training.stage_folder import BEST
 from pocketseg.version import VERSION
 
@@ -49,7 +51,7 @@ PROBES = 2
 MAX_DROP = 0.02
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Packed:
     """The file written.
 
@@ -66,6 +68,20 @@ class Packed:
     arena_bytes: int
     parity: Parity | None
     tuning: Tuning | None = None
+
+    def __repr__(self) -> str:
+        checked = "" if self.parity is None else f"; {self.parity.text}"
+        return brief(self, f"{self.file}, {bytes_text(self.size_bytes)}{checked}")
+
+    def _repr_html_(self) -> str:
+        """What was written, for notebooks."""
+        return notebook.facts({
+            "file": self.file,
+            "size": bytes_text(self.size_bytes),
+            "memory for an image": bytes_text(self.arena_bytes),
+            "checked": "" if self.parity is None else self.parity.text,
+            "tuned": "" if self.tuning is None else self.tuning.text,
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,7 +170,7 @@ def _packed(
             raise RecipeError(
                 "--calibrate", f"the model is quantized already ({model.quant['scheme']})", "leave it out"
             )
-        log.info("%s: calibrated on %d images", path, len(how.calibrate))
+        log.info("%s: calibrated on %s", path, counted(len(how.calibrate), "image"))
         _quantize(model, how.calibrate)
     core = model.integer_core()
     program = program_of(core, model.pipeline.channels, float_weights=how.weights, constants=how.constants)
@@ -185,7 +201,8 @@ def _packed(
         _gate(path, images, exact, session)
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
     tuning = _tuning(content, str(path), model.pipeline, how.progress) if how.tune else None
-    log.info("%s: largest difference from torch %.1e in probability (%d images)", path, parity.largest, parity.images)
+    compared = counted(parity.images, "image")
+    log.info("%s: largest difference from torch %.1e in probability (%s)", path, parity.largest, compared)
     return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
 
 

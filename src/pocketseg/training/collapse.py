@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pocketseg.text import counted
+
 PATIENCE = 10
 LOW, HALF = 0.01, 0.5
 EXPLODED = 10
@@ -34,8 +36,8 @@ def collapse(history: Sequence[Mapping[str, float]], *, ended: bool = False) -> 
         return ""
     recent = validated[-PATIENCE:]
     if all(row["val_dice"] < LOW for row in recent):
-        return f"the Dice on validation is below {LOW} for {len(recent)} epochs"
+        return f"the Dice on validation is below {LOW} for {counted(len(recent), 'epoch')}"
     same = len({(row["val_dice"], row["val_iou"]) for row in recent}) == 1
     if same and len(recent) == PATIENCE and (dice := recent[-1]["val_dice"]) < HALF:
-        return f"the masks on validation stay the same for {len(recent)} epochs, with a Dice of {dice:.2f}"
+        return f"the masks on validation stay the same for {counted(len(recent), 'epoch')}, with a Dice of {dice:.2f}"
     return ""

@@ -14,6 +14,7 @@ from pocketseg.nets import AnySize
 from pocketseg.nets.taps import Block, activations, block_output, blocks, place_shapes, tapped
 from pocketseg.quant.apply import graph_of
 from pocketseg.recipes.schema import HintLayers, HintsSection
+from pocketseg.text import counted
 from pocketseg.training.distil import HintKind, hint_loss
 
 TOTAL = 10.0
@@ -94,7 +95,9 @@ def hint_weights(areas: Sequence[int], options: HintsSection) -> list[float]:
     if isinstance(options.weights, list):
         if len(options.weights) != len(areas):
             raise RecipeError(
-                "hints.weights", f"has {len(options.weights)} numbers for {len(areas)} hints", "give one for each"
+                "hints.weights",
+                f"has {counted(len(options.weights), 'number')} for {counted(len(areas), 'hint')}",
+                "give one for each",
             )
         return options.weights
     shares = [1 / area if options.weights == "area" else 1.0 for area in areas]

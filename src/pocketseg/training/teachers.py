@@ -26,6 +26,7 @@ from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_multiple, pad_to_size, resize
 from pocketseg.pipeline.intensity import LUMA, MIN_STD, converts, stored_fractions
 from pocketseg.predictors import NetPredictor
+from pocketseg.text import counted
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.distil import logits_of
 from pocketseg.training.hints import keep_outputs
@@ -79,7 +80,8 @@ def check_translation(student: Pipeline, teacher: Pipeline, where: str) -> None:
         )
     if not converts(student.channels, teacher.channels):
         refuse(
-            f"the teacher takes {teacher.channels} channels, the student {student.channels}", "take the same channels"
+            f"the teacher takes {counted(teacher.channels, 'channel')}, the student {student.channels}",
+            "take the same channels",
         )
     ours, theirs = student.normalization, teacher.normalization
     undone = ours.kind in ("unit-range", "train-mean-std")
@@ -274,7 +276,9 @@ class MapFolder:
         found = np.concatenate([_probabilities(path) for path in paths])
         if found.shape[0] != len(self.classes):
             raise DataError(
-                str(paths[0]), f"has {found.shape[0]} maps for {len(self.classes)} classes", "store one for each class"
+                str(paths[0]),
+                f"has {counted(found.shape[0], 'map')} for {counted(len(self.classes), '[class|classes]')}",
+                "store one for each class",
             )
         return resize(found, shape)
 

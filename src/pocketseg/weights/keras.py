@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pocketseg import memory
 from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.files import open_regular
+from pocketseg.text import counted
 from pocketseg.weights.hdf5 import Array, KerasLayer, RefusedError, read_apart
 
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -91,7 +92,8 @@ def put_keras(net: nn.Module, layers: Sequence[KerasLayer], *, channels: int, wh
         extra = f"its layer {layers[len(ours)].name!r}" if len(layers) > len(ours) else "our last layers"
         raise ModelFileError(
             where,
-            f"has {len(layers)} layers with weights, the net has {len(ours)}; nothing is the partner of {extra}",
+            f"has {counted(len(layers), 'layer')} with weights, the net has {len(ours)}; "
+            f"nothing is the partner of {extra}",
             "give the net the same depth, convolutions and place of the norms",
         )
     filled = []

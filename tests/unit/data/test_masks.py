@@ -59,7 +59,7 @@ def test_values_name_the_classes():
     coding = MaskCoding(classes=2, values=(255, 128))
     assert coding.decode(np.array([[0, 128, 255]], np.uint8), "m").tolist() == [[0, 2, 1]]
     assert "holds the values 1, 7" in refusal(coding, np.array([[0, 1, 7, 255]], np.uint8))
-    assert "none of the 1 classes" in refusal(MaskCoding(values=(1,)), blob())
+    assert "none of the 1 class" in refusal(MaskCoding(values=(1,)), blob())
 
 
 def test_255_classes():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pocketseg.data import Fold, Split, holdout, kfold
 from pocketseg.data.split import PARTS
 from pocketseg.errors import DataError
+from pocketseg.text import counted
 
 group_lists = st.lists(st.integers(0, 40).map(lambda n: f"g{n}"), min_size=30, max_size=120).filter(
     lambda groups: len(set(groups)) >= 15
@@ -138,7 +139,7 @@ def test_too_few_groups_for_a_holdout(groups):
         holdout(some_cases(groups), test=0.2, validation=0.2, seed=0)
     text = str(caught.value)
     assert "part is empty" in text
-    assert f"{len(groups)} cases in {len(set(groups))} groups; that is too few" in text
+    assert f"{counted(len(groups), 'case')} in {counted(len(set(groups)), 'group')}; that is too few" in text
 
 
 def test_too_few_groups_for_folds():

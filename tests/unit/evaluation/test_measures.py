@@ -51,6 +51,11 @@ EVERYTHING = MetricConfig(tuple(known()), tolerance=1.0, lesion_iou=0.2)
 SPACING = (0.5, 0.25)
 
 
+def stored(found):
+    """What files keep of rows or summaries, as text: nan is then equal to nan."""
+    return [repr({name: value for name, value in vars(each).items() if name != "objects"}) for each in found]
+
+
 @pytest.fixture
 def cases(tmp_path):
     for index in range(4):
@@ -141,11 +146,11 @@ def test_millimetres_and_pixels_are_not_averaged(cases):
 def test_files_read_back_equal(cases, tmp_path):
     rows = evaluated(cases, spacing=SPACING)
     write_scores(rows, tmp_path / "cases.csv")
-    assert [repr(row) for row in read_scores(tmp_path / "cases.csv")] == [repr(row) for row in rows]
+    assert stored(read_scores(tmp_path / "cases.csv")) == stored(rows)
     summaries = summarize(rows, "test")
     write_summaries(summaries, tmp_path / "summary.json")
     assert "NaN" not in (tmp_path / "summary.json").read_text()
-    assert repr(read_summaries(tmp_path / "summary.json")) == repr(summaries)
+    assert stored(read_summaries(tmp_path / "summary.json")) == stored(summaries)
 
 
 def test_files_of_version_0_1_are_read(tmp_path):

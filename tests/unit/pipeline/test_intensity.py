@@ -160,7 +160,7 @@ def test_a_pixel_that_is_not_finite_is_reported(odd, dtype):
     image = np.zeros((3, 4), dtype)
     image[1, 2] = odd
     for declared in (None, (0, 1)):
-        with pytest.raises(DataError, match="image: 1 pixels are NaN or infinite"):
+        with pytest.raises(DataError, match="image: 1 pixel is NaN or infinite"):
             unit_range(image, declared)
 
 

@@ -59,7 +59,7 @@ def test_objects_have_sizes(predictor, picture):
         assert int(inside.sum()) == each.area_px
         plane = found.probabilities[:, :, found.classes.index(each.class_name)]
         assert each.peak == plane[inside].max()
-    assert repr(found) == "<Segmentation 16×16: 2 × cell, 1 × nucleus>"
+    assert repr(found) == "<Segmentation: 16×16, 2 × cell, 1 × nucleus>"
 
 
 def test_without_a_pixel_size_there_are_no_millimeters(predictor, picture):
@@ -78,7 +78,7 @@ def test_everything_that_is_an_image_gives_the_same(predictor, picture, file):
 def test_nothing_found(predictor):
     found = predictor.segment(np.zeros((SIZE, SIZE), np.uint8))
     assert found.objects == () and not found.labels.any()
-    assert repr(found) == "<Segmentation 16×16: nothing found>" and "<table>" not in found._repr_html_()
+    assert repr(found) == "<Segmentation: 16×16, nothing found>" and "<table>" not in found._repr_html_()
 
 
 def test_a_volume_of_one_slice_brings_its_pixel_size(predictor, picture, tmp_path):

@@ -245,7 +245,7 @@ def test_maps_of_several_classes(tmp_path):
     folder = MapFolder(tmp_path, ("liver", "tumour"))
     for each in ("a", "b"):
         np.testing.assert_allclose(folder.planes(case(each), (6, 8)), np.stack([P / 2, P / 4]), atol=1e-5)
-    with pytest.raises(DataError, match="has 2 maps for 1 classes"):
+    with pytest.raises(DataError, match="has 2 maps for 1 class"):
         MapFolder(tmp_path, ("lesion",)).check([case("a")])
 
 

@@ -24,24 +24,31 @@ from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
 from pocketseg.pipeline.geometry import resize_labels
+from pocketseg.text import brief, counted
 
 # From here on two images are one picture, and their masks must agree.
 SAME_PICTURE, SAME_REFERENCE = 0.99, 0.7
 # Where more masks than this share reach all four sides, what they show does.
 USUAL = 0.5
 MESSAGES = {
-    "text": ("{} images seem to have text or calipers drawn into them", "crop or mask them, or look for clean ones"),
-    "marks": ("{} gray images have colored marks", "look for images without calipers and labels"),
-    "saturated": ("{} images are at their brightest value in more than a tenth of their pixels", "export them again"),
+    "text": (
+        "image[ seems|s seem] to have text or calipers drawn into them",
+        "crop or mask them, or look for clean ones",
+    ),
+    "marks": ("gray image[ has|s have] colored marks", "look for images without calipers and labels"),
+    "saturated": (
+        "image[ is|s are] at [its|their] brightest value in more than a tenth of [its|their] pixels",
+        "export them again",
+    ),
     "specks": (
-        "{} masks have objects of a few pixels beside large ones",
+        "mask[ has|s have] objects of a few pixels beside large ones",
         "clean them: pocketseg data convert auto DATA OUT --min-pixels 20",
     ),
-    "border": ("{} masks reach all four sides of their image", "check them"),
+    "border": ("mask[ reaches|s reach] all four sides of [its|their] image", "check them"),
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkup:
     """What the doctor found.
 
@@ -62,6 +69,10 @@ class Checkup:
     findings: list[Finding] = field(default_factory=list)
     clusters: list[list[str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        findings = counted(len(self.findings), "finding")
+        return brief(self, f"{self.root}: {counted(len(self.cases), 'case')}, {findings}")
 
     @property
     def errors(self) -> list[Finding]:
@@ -110,7 +121,7 @@ def checkup(
             progress(done, len(cases))
     findings += quick_findings(cases.cases, statistics, cases.coding, cases.classes, grouped=cases.grouped)
     findings += [
-        Finding(code, tuple(files), MESSAGES[code][0].format(len(files)), MESSAGES[code][1])
+        Finding(code, tuple(files), counted(len(files), MESSAGES[code][0]), MESSAGES[code][1])
         for code, files in suspects.items()
         if code != "border" or len(files) <= USUAL * len(statistics)
     ]
@@ -163,8 +174,9 @@ def _near(looked: Sequence[Case], found: Checkup) -> Iterator[Finding]:
     if torn:
         count = sum(map(len, torn))
         largest = ", ".join(repr(name) for name in max(torn, key=len)[:4])
+        clusters = counted(len(torn), "cluster")
         what = (
-            f"{count} images are near-duplicates of images in another group, in {len(torn)} clusters (one: {largest})"
+            f"{counted(count, 'image')} are near-duplicates of images in another group, in {clusters} (one: {largest})"
         )
         fix = (
             "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pocketseg.errors import Problem, named
+from pocketseg.text import brief
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -62,7 +63,7 @@ CODES: dict[str, tuple[Level, str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """One thing that is wrong or suspicious.
 
@@ -77,6 +78,9 @@ class Finding:
     files: tuple[str, ...]
     what: str
     fix: str = ""
+
+    def __repr__(self) -> str:
+        return brief(self, f"{self.level} {self.code}: {self.problem}")
 
     @property
     def level(self) -> Level:

@@ -16,14 +16,24 @@ from pocketseg.data.volumes import SliceSource, VolumeFile
 from pocketseg.data.volumes.dicom import Dicom, says_annotated
 from pocketseg.data.volumes.nifti import Nifti
 from pocketseg.files import open_regular
+from pocketseg.text import counted
 
 SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib")}
 MESSAGES = {
-    "wrong-suffix": ("{} files are of another format than their names say", "give them the right suffix"),
-    "converted-color": ("{} images are stored in printing colors (CMYK), which are converted", "save them as RGB"),
-    "alpha": ("{} images are transparent, or masks have an alpha channel, which is dropped", "save them without alpha"),
-    "no-geometry": ("{} NIfTI files say neither by sform nor by qform how they lie", "repair their headers"),
-    "annotated": ("{} DICOM files say that text is burnt into their pixels", "mask it, or leave them out"),
+    "wrong-suffix": (
+        "file[ is|s are] of another format than [its name says|their names say]",
+        "give them the right suffix",
+    ),
+    "converted-color": ("image[ is|s are] stored in printing colors (CMYK), which are converted", "save them as RGB"),
+    "alpha": (
+        "image[ is|s are] transparent, or masks have an alpha channel, which is dropped",
+        "save them without alpha",
+    ),
+    "no-geometry": (
+        "NIfTI file[ says|s say] neither by sform nor by qform how [it lies|they lie]",
+        "repair their headers",
+    ),
+    "annotated": ("DICOM file[ says|s say] that text is burnt into [its|their] pixels", "mask it, or leave them out"),
 }
 
 
@@ -44,7 +54,7 @@ def header_findings(cases: Sequence[Case]) -> Iterator[Finding]:
                 found[code].append(str(source.path))
     for code, files in found.items():
         what, fix = MESSAGES[code]
-        yield Finding(code, tuple(files), what.format(len(files)), fix)
+        yield Finding(code, tuple(files), counted(len(files), what), fix)
 
 
 def _of_picture(path: Path, *, is_image: bool) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pocketseg.data.case import Case
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.masks import MaskCoding
+from pocketseg.text import counted
 
 Key = TypeVar("Key")
 
@@ -85,18 +86,19 @@ def _absent(statistics: Sequence[CaseStatistics], classes: int) -> Iterator[Find
 def _foreground(statistics: Sequence[CaseStatistics], coding: MaskCoding) -> Iterator[Finding]:
     fractions = np.array([each.foreground for each in statistics])
     empty = tuple(each.mask for each in statistics if not each.foreground)
+    described = f"of {counted(len(statistics), 'mask')} [is|are] empty"
     if len(empty) > 0.5 * len(statistics):
         fix = "check the masks; --set data.drop_empty=train trains without them"
-        yield Finding("mostly-empty", empty, f"{len(empty)} of {len(statistics)} masks are empty", fix)
+        yield Finding("mostly-empty", empty, counted(len(empty), described), fix)
     elif empty:
-        yield Finding("empty-masks", empty, f"{len(empty)} of {len(statistics)} masks are empty")
+        yield Finding("empty-masks", empty, counted(len(empty), described))
     if coding.classes == 1 and (fractions > MOSTLY).mean() > MOSTLY:
         what = "foreground covers most of most images"
         fix = f"if it is stored inverted, set data.mask.invert={str(not coding.invert).lower()}"
         yield Finding("inverted", tuple(each.mask for each in statistics if each.foreground > MOSTLY), what, fix)
     full = tuple(each.mask for each in statistics if each.foreground == 1)
     if full:
-        yield Finding("full-mask", full, f"{len(full)} masks are foreground everywhere", "check them")
+        yield Finding("full-mask", full, counted(len(full), "mask[ is|s are] foreground everywhere"), "check them")
 
 
 def _values(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
@@ -122,7 +124,7 @@ def _values(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
         elif kind.startswith(("uint", "int")):
             highest, limit = max(each.high for each in same), float(np.iinfo(kind).max)
             if 0 < highest < LITTLE * limit:
-                what = f"the brightest of {len(same)} {kind} images is {highest:g} of {limit:g}"
+                what = f"the brightest of {counted(len(same), f'{kind} image')} is {highest:g} of {limit:g}"
                 low = min(0.0, *(each.low for each in same))
                 bits = 2 ** int(np.ceil(np.log2(highest + 1))) - 1
                 fix = f"--set data.range=[{low:g},{bits}] scales them to their own bits"
@@ -130,7 +132,7 @@ def _values(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
     blank = [each for each in statistics if each.constant]
     if blank:
         fix = "remove them, or --set data.drop_empty=train"
-        yield Finding("constant", _images(blank), f"{len(blank)} images hold a single value", fix)
+        yield Finding("constant", _images(blank), counted(len(blank), "image[ holds|s hold] a single value"), fix)
 
 
 def _duplicates(cases: Sequence[Case], statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
@@ -139,7 +141,12 @@ def _duplicates(cases: Sequence[Case], statistics: Sequence[CaseStatistics]) -> 
         apart = len({groups[each.name] for each in same}) > 1
         where = "which lie in several groups" if apart else "all of one group"
         fix = "rules of a split keep them together; `pocketseg doctor DATA --fix OUT` keeps one of each"
-        yield Finding("duplicate", _images(same), f"{len(same)} images are the same in every pixel, {where}", fix)
+        yield Finding(
+            "duplicate",
+            _images(same),
+            f"{counted(len(same), 'image[ is|s are]')} the same in every pixel, {where}",
+            fix,
+        )
 
 
 def _by(statistics: Sequence[CaseStatistics], key: Callable[[CaseStatistics], Key]) -> dict[Key, list[CaseStatistics]]:

@@ -19,13 +19,14 @@ from pocketseg.errors import DataError
 from pocketseg.files import inside, open_regular, resolved, whole_file, whole_folder, write_atomically
 from pocketseg.png import write_png
 from pocketseg.tables import csv_text
+from pocketseg.text import brief, counted
 
 GROUPS = "groups.csv"
 SIDE_FILES = (".csv", ".json", ".txt", ".md")
 WHITE = np.uint8(255)
 
 
-@dataclass
+@dataclass(repr=False)
 class Repaired:
     """What a repair did.
 
@@ -42,6 +43,10 @@ class Repaired:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     cases: int = 0
     groups: Path | None = None
+
+    def __repr__(self) -> str:
+        changes = f"{counted(len(self.done), 'file')} repaired, {len(self.left_out):,} left out"
+        return brief(self, f"{counted(self.cases, 'case')} in {self.out}; {changes}")
 
 
 def repair(cases: Cases, found: Checkup, out: Path, progress: Callable[[int, int], None] | None = None) -> Repaired:

@@ -11,6 +11,7 @@ from pocketseg.data.case import Case
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.split import PARTS, Split
+from pocketseg.text import counted
 
 MIN_PIXELS, MIN_SHARE = 10, 0.05
 # Images of less or more than so many times the usual area stand out, unless they are many.
@@ -27,7 +28,7 @@ def set_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], *,
         counts = Counter(case.group for case in cases)
         lonely = tuple(group for group, count in counts.items() if count == 1)
         if lonely and len(lonely) < len(counts):
-            what = f"{len(lonely)} of {len(counts)} groups have one case"
+            what = counted(len(lonely), f"of {counted(len(counts), 'group')} [has|have] one case")
             yield Finding("lonely-groups", lonely, what, "check that their names are spelled like the others")
 
 
@@ -47,7 +48,7 @@ def _sizes(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
     odd = [each for each, area in zip(statistics, areas, strict=True) if not 1 / TIMES <= area / usual <= TIMES]
     if odd and len(odd) <= RARE * len(statistics):
         sizes = ", ".join("{}×{}".format(*each.shape) for each in odd[:3])
-        what = f"{len(odd)} images are of an unusual size ({sizes}; usual are {usual:.0f} pixels)"
+        what = f"{counted(len(odd), 'image[ is|s are]')} of an unusual size ({sizes}; usual are {usual:.0f} pixels)"
         yield Finding("size-outlier", tuple(each.image for each in odd), what, "check how they were exported")
 
 
@@ -84,7 +85,7 @@ def split_findings(
             yield Finding("split-duplicate", tuple(names), what, fix)
     leaking = [names for names in clusters if parts_of(split, names)]
     if leaking:
-        what = f"{where} tears {len(leaking)} of {len(clusters)} clusters of near-duplicates apart"
+        what = f"{where} tears {len(leaking)} of {counted(len(clusters), 'cluster')} of near-duplicates apart"
         fix = "`pocketseg doctor DATA --fix OUT` writes a group file that keeps them together"
         yield Finding("split-leak", tuple(name for names in leaking for name in names), what, fix)
 

@@ -16,6 +16,7 @@ import numpy as np
 from pocketseg.data.case import ArraySource, Case, array_names, open_array
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.errors import DataError, Problem
+from pocketseg.text import counted
 
 NAME = "npz"
 LOOKS_LIKE = "FILE.npz with arrays images, masks (or arr_0, arr_1), or images.npy + masks.npy"
@@ -103,7 +104,7 @@ def _pair(files: tuple[Path, Path], members: tuple[str | None, str | None]) -> L
             what = f"holds {array.dtype}; needed are integers, floats or booleans"
             return Listing(problems=[Problem(str(file), what, "convert it before saving")])
     if len(images) != len(masks):
-        what = f"{len(images)} images and {len(masks)} masks"
+        what = f"{counted(len(images), 'image')} and {counted(len(masks), 'mask')}"
         return Listing(problems=[Problem(str(files[0]), what, "save as many masks as images")])
     digits = len(str(len(images) - 1))
     return Listing(

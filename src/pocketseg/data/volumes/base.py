@@ -13,6 +13,7 @@ import numpy as np
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError
 from pocketseg.pipeline.reading import Reading
+from pocketseg.text import counted
 
 DARKEST, BRIGHTEST = 0.5, 99.5
 # Percentiles are taken from about this many voxels.
@@ -87,7 +88,9 @@ def canonical_labels(volume: VolumeFile) -> Pixels:
     """A label volume in canonical order, as it is stored."""
     values = volume.voxels()
     if values.ndim > 3:
-        raise DataError(str(volume.path), f"the mask has {values.shape[3]} channels", "store one class index a voxel")
+        raise DataError(
+            str(volume.path), f"the mask has {counted(values.shape[3], 'channel')}", "store one class index a voxel"
+        )
     return volume.grid.canonical(values)
 
 

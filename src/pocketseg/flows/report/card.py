@@ -15,7 +15,7 @@ from pocketseg.flows.report.evaluated import EvaluatedModel
 from pocketseg.flows.report.measurements import Curves
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.reporting import Notes, Properties
-from pocketseg.text import bytes_text
+from pocketseg.text import bytes_text, counted
 
 # Below these, a result says little.
 FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10
@@ -55,7 +55,7 @@ def model_properties(model: EvaluatedModel, rules: str) -> Properties:
         [
             ("Net", f"{net}; {model.precision}"),
             ("Classes", ", ".join(data.classes)),
-            ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels > 1)}, {data.fit}"),
+            ("Input", f"{data.size[0]}×{data.size[1]}, {counted(data.channels, 'channel')}, {data.fit}"),
             ("From probability to mask", rules),
             ("Trained from", _start(model.metadata)),
             ("Parameters", f"{model.metadata.get('parameters', 0):,}"),
@@ -93,10 +93,11 @@ def data_properties(model: EvaluatedModel, seen: Sequence[Curves]) -> Properties
         [
             (
                 "Cases",
-                f"{stored['cases']:,} images with masks, {stored.get('empty_masks', 0):,} of them without foreground",
+                f"{counted(stored['cases'], 'image[ with its mask|s with masks]')}, "
+                f"{stored.get('empty_masks', 0):,} of them without foreground",
             ),
             ("Groups", f"{groups:,} (patients, clusters); none lies in two parts"),
-            ("Image sizes", f"{sizes} ({len(shapes)} images looked at)"),
+            ("Image sizes", f"{sizes} ({counted(len(shapes), 'image')} looked at)"),
             ("Pixel size", "not known" if not known else known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"),
             ("Size of objects", f"{objects}, in the {model.part} part"),
             ("Layout", str(stored["layout"])),
@@ -118,7 +119,8 @@ def split_properties(model: EvaluatedModel) -> Properties:
             ("Parts", f"{sizes} cases" + (f" in fold {model.folds[0]}" if len(split.folds) > 1 else "")),
             (
                 "Evaluated here",
-                f"{len(model.cases):,} {model.part} cases of {len({row.group for row in model.rows}):,} groups"
+                f"{counted(len(model.cases), f'{model.part} case')} of "
+                + counted(len({row.group for row in model.rows}), "group")
                 + (f", {len(model.folds)} folds together" if len(model.folds) > 1 else ""),
             ),
             ("Seeds", f"{recipe.seed} (training), {rule.get('seed', '–')} (split)"),
@@ -139,7 +141,7 @@ def training_properties(model: EvaluatedModel) -> Properties:
             (
                 "Trained in",
                 f"{manifest['wall_time_s'] / 60:.1f} min on {machine['device']} ({machine['machine']}, "
-                f"{machine['cpu_capability']}, {machine['threads']} threads)",
+                f"{machine['cpu_capability']}, {counted(machine['threads'], 'thread')})",
             ),
             ("Repeatability", manifest["determinism"]),
             ("Finished", manifest.get("finished", "not finished")),
@@ -158,7 +160,7 @@ def _stage(stage: StageSection) -> str:
         "with a teacher" if stage.teacher else "",
         "with hints" if stage.hints else "",
         f"quantized {stage.quant.scheme}" if stage.quant else "",
-        f"{stage.epochs} epochs of batches of {stage.batch}",
+        f"{counted(stage.epochs, 'epoch')} of batches of {stage.batch}",
         f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
         f"loss {parts}" if parts else "no loss of labels",
         f"best epoch by {stage.best_by}" if stage.keep == "best" else "last epoch",
@@ -223,7 +225,7 @@ def _about_data(models: Sequence[EvaluatedModel]) -> Iterator[str]:
     groups = [row.group for row in rows]
     count, single = len(set(groups)), len(model.cases)
     yield (
-        f"All {model.manifest['data']['cases']:,} cases come from one data set. Nothing tells how the model does on "
+        f"All cases ({model.manifest['data']['cases']:,}) come from one data set. Nothing tells how the model does on "
         "another scanner, site or population: no external test was made."
     )
     if len({one.manifest["data"]["sha256"] for one in models}) > 1:
@@ -233,7 +235,8 @@ def _about_data(models: Sequence[EvaluatedModel]) -> Iterator[str]:
     if len(set(split.groups.values())) == len(split.groups):
         yield "Every case is its own group. If several show one patient, the split leaks and intervals are too narrow."
     if single < FEW_CASES or count < FEW_GROUPS:
-        yield f"Few cases were evaluated ({single} of {count} groups): the intervals are wide and a few cases decide."
+        of = counted(count, "group")
+        yield f"Few cases were evaluated ({single} of {of}): the intervals are wide and a few cases decide."
     largest = max(set(groups), key=groups.count)
     if count > 1 and groups.count(largest) > MUCH_OF_ONE * len(groups):
         yield f"One group holds {groups.count(largest) / len(groups):.0%} of the evaluated cases."
@@ -262,9 +265,10 @@ def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]
     for one in model.summaries:
         about = f" of {one.class_name}" if len(model.recipe.data.classes) > 1 else ""
         if one.misses:
-            yield f"misses {one.misses} of {one.positive} cases with foreground{about} altogether."
+            yield f"misses {one.misses} of {counted(one.positive, 'case')} with foreground{about} altogether."
         if one.false_alarms:
-            yield f"raises a false alarm in {one.false_alarms} of {one.negative} cases without foreground{about}."
+            without = counted(one.negative, "case")
+            yield f"raises a false alarm in {one.false_alarms} of {without} without foreground{about}."
     yield from _by_size(model.rows)
     for curve in seen:
         error = curve.calibration.expected_error

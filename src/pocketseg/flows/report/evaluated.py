@@ -14,6 +14,7 @@ from pocketseg.recipes import Recipe, StageSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, read_inspection
 from pocketseg.runs.results import evaluated_stages
+from pocketseg.text import counted
 from pocketseg.training.stage_folder import StageFolder
 
 # The forms of a model.
@@ -182,7 +183,7 @@ def on_common_cases(models: Sequence[EvaluatedModel]) -> tuple[list[EvaluatedMod
         counts = ", ".join(f"{len(model.cases)} of {model.name}" for model in models)
         said.append(
             f"The models were not evaluated on the same cases ({counts}). Every figure of this report is over the "
-            f"{len(kept[0].cases)} cases that all of them were evaluated on."
+            f"{counted(len(kept[0].cases), 'case')} that all of them were evaluated on."
         )
     if any(row.group != group.get(row.case, row.group) for model in models for row in model.rows):
         said.append(f"The runs put the cases into other groups; those of {first.name} are used for all.")

@@ -9,6 +9,7 @@ from pocketseg.flows.report.evaluated import EvaluatedModel
 from pocketseg.flows.report.measurements import THRESHOLDS, Curves
 from pocketseg.flows.report.tables import Measured
 from pocketseg.reporting import Axis, Cell, Chart, Column, Series, Table, histogram, reliability
+from pocketseg.text import counted
 
 POSITIVE = ("scored", "miss")
 Seen = Mapping[str, Sequence[Curves]]
@@ -56,8 +57,9 @@ def calibration_chart(seen: Seen, part: str) -> Chart | None:
                 bins.append((name, list(zip(mean.tolist(), share.tolist(), strict=True))))
                 errors.append(f"{name} {one.calibration.expected_error:.3f}")
                 cases = one.cases
-    said = f"Calibration on {cases} {part} cases. Expected calibration error: {', '.join(errors)}."
-    note = f"All pixels of {cases} {part} cases in ten bins; below the dotted line a model is too sure of itself."
+    evaluated = counted(cases, f"{part} case")
+    said = f"Calibration on {evaluated}. Expected calibration error: {', '.join(errors)}."
+    note = f"All pixels of {evaluated} in ten bins; below the dotted line a model is too sure of itself."
     return reliability("Calibration", bins, said, note)
 
 

@@ -15,6 +15,7 @@ from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.metrics import seed_spread
 from pocketseg.reporting import Cell, Chart, Column, Interval, Rated, Table, trade_off
 from pocketseg.runs.results import stage_summaries
+from pocketseg.text import counted
 
 DIFFERENCE = "difference to {}"
 
@@ -213,7 +214,7 @@ def _spread(model: EvaluatedModel) -> str:
         return "Best epoch of each stage; a quantized one is evaluated on integers."
     found = seed_spread(known)
     return (
-        f"Dice of {model.stage.name} over {found.seeds} folds: mean {found.mean:.3f}, standard deviation "
+        f"Dice of {model.stage.name} over {counted(found.seeds, 'fold')}: mean {found.mean:.3f}, standard deviation "
         f"{found.standard_deviation:.3f}, {found.lowest:.3f} to {found.highest:.3f}."
     )
 

@@ -44,6 +44,7 @@ from pocketseg.reporting import (
 from pocketseg.runs.history import read_history
 from pocketseg.runs.inspection import totals
 from pocketseg.runs.opening import open_cases
+from pocketseg.text import counted
 from pocketseg.training.collapse import CAUSES, collapse
 
 SHOWN, SHOWN_SIDE_BY_SIDE, MAX_SIDE_BY_SIDE = 6, 8, 4
@@ -216,7 +217,7 @@ def _curves(loaded: LoadedModel, steps: _Steps) -> list[Curves]:
 def _subtitle(about: Sequence[EvaluatedModel]) -> str:
     model = about[-1]
     if len(about) > 1:
-        return f"{len(about)} models on the same {len(model.cases):,} {model.part} cases"
+        return f"{counted(len(about), 'model')} on the same {counted(len(model.cases), f'{model.part} case')}"
     several = f"stage {model.stage.name}, " if len(model.recipe.stages) > 1 else ""
     return f"{model.recipe.description} ({several}{model.stage.net.arch}, {model.precision})".strip()
 
@@ -241,8 +242,8 @@ def _card(
             ("Time per image", f"{one.speed.ms:,.1f} ms", "image to mask, on the machine that wrote this"),
             (
                 "Evaluated on",
-                f"{len(subject.cases):,} cases",
-                f"of {len({row.group for row in subject.rows}):,} groups",
+                counted(len(subject.cases), "case"),
+                f"of {counted(len({row.group for row in subject.rows}), 'group')}",
             ),
         ]
     else:
@@ -274,7 +275,7 @@ def _rules(loaded: LoadedModel) -> str:
     said = [
         f"threshold {rules.threshold:g}" if len(loaded.model.recipe.data.classes) == 1 else "the likeliest class",
         f"objects whose peak is at least {rules.min_peak:g}" if rules.min_peak else "",
-        f"objects of at least {rules.min_pixels} pixels" if rules.min_pixels else "",
+        f"objects of at least {counted(rules.min_pixels, 'pixel')}" if rules.min_pixels else "",
         "the largest object only" if rules.keep == "largest" else "",
         "holes filled" if rules.fill_holes else "",
     ]
@@ -378,7 +379,7 @@ def data_check(model: EvaluatedModel) -> Section:
     if found is None:
         line = "This run recorded no findings. “pocketseg doctor DATA” examines the data."
         return Section("data", "Data check", [Notes("Findings", [line])])
-    lines = [f"{each['level']}: {each['code']} ({each['files']} files): {each['why']}" for each in found]
+    lines = [f"{each['level']}: {each['code']} ({counted(each['files'], 'file')}): {each['why']}" for each in found]
     return Section("data", "Data check", [Notes("Findings", lines or ["Nothing was found."])])
 
 
