@@ -8,17 +8,21 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from io import StringIO
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from pocketseg.live import watched
 from pocketseg.names import printable
 from pocketseg.terminal import LogLines, limit, shown, wrapped
+
+if TYPE_CHECKING:
+    from pocketseg.live import StageTable
 
 log = logging.getLogger("pocketseg")
 
@@ -27,7 +31,13 @@ ESCAPED = "pocketseg.escaped"
 MAX_SIDE = 32_768
 
 out = Console(soft_wrap=True, highlight=False)
-bars = watched
+
+
+def bars() -> AbstractContextManager[StageTable]:
+    """What shows progress for the length of a block; see `live.watched`."""
+    from pocketseg.live import watched  # what draws bars takes a tenth of a second that --help does not need
+
+    return watched()
 
 
 def any_encoding() -> None:
