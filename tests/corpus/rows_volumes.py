@@ -198,8 +198,11 @@ def impossible_affine(folder: Path) -> Iterator[Try]:
 def four_dimensions(folder: Path) -> Iterator[Try]:
     write_nifti(volumes(folder) / "images/v0.nii.gz", voxels(0)[..., None], AFFINE)
     yield Try(folder, "works")
-    write_nifti(folder / "images/v0.nii.gz", np.stack([voxels(0)] * 2, axis=-1), AFFINE)
-    yield Try(folder, "error", "volume", ("images/v0.nii.gz", "series of 2"))
+    write_nifti(folder / "images/v0.nii.gz", np.stack([voxels(0)] * 20, axis=-1), AFFINE)
+    yield Try(folder, "error", "volume", ("images/v0.nii.gz", "series of 20", "NAME_0000"))
+    for number in range(5):
+        write_nifti(folder / f"images/v{number}.nii.gz", np.stack([voxels(number)] * 2, axis=-1), AFFINE)
+    yield Try(folder, "works")
 
 
 @row("D13")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class Source(Protocol):
     def files(self) -> tuple[Path, ...]:
         """Every file it is read from."""
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether its channels are images of their own (contrasts of a scan) and not colors: none makes grey."""
+
     def image(self) -> Pixels: ...
 
     def mask(self, *, grey: bool) -> Pixels:
@@ -52,6 +56,7 @@ class FileSource:
     """One image file."""
 
     path: Path
+    contrasts: ClassVar[bool] = False
 
     @property
     def where(self) -> str:
@@ -85,6 +90,7 @@ class ChannelSource:
     """Several images of one place (contrasts of a scan) as the channels of one image."""
 
     parts: tuple[Source, ...]
+    contrasts: ClassVar[bool] = True
 
     @property
     def where(self) -> str:
@@ -119,6 +125,7 @@ class ArraySource:
     path: Path
     member: str | None
     row: int
+    contrasts: ClassVar[bool] = False
 
     @property
     def where(self) -> str:

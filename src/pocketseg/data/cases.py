@@ -67,6 +67,7 @@ class CheckedData:
         files: number of files.
         empty: names of the cases whose mask holds no foreground.
         channels: the channel counts of the images.
+        contrasts: those of images whose channels are images of their own (contrasts of a scan), not colors.
         notes: what is odd but not wrong.
         findings: the same, one by one.
         blank: names of the cases whose image holds a single value.
@@ -83,6 +84,7 @@ class CheckedData:
     blank: frozenset[str] = frozenset()
     twins: tuple[tuple[str, ...], ...] = ()
     stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    contrasts: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -271,6 +273,7 @@ class Cases(Sequence[Case]):
             blank=frozenset(fact.name for fact in facts if fact.constant),
             twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
             stored=_stored(facts),
+            contrasts=frozenset(fact.channels for fact in facts if fact.contrasts),
         )
 
     def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Facts], list[Problem]]:

@@ -78,6 +78,12 @@ class MaskCoding:
                 f"not a mask: it holds negative values ({shown})",
                 "this looks like an image; check the folders",
             )
+        if any(value != round(value) for value in unknown) and len(found) <= MOST_NUMBERS:
+            return (
+                f"holds values that are not whole numbers ({shown})",
+                "save the labels as integers, a NIfTI file without a scaling slope (scl_slope); or, for one class, "
+                "--set data.mask.threshold=0.5 cuts them",
+            )
         if self.values is not None or self.classes > 1:
             return (
                 f"holds the values {shown}, which stand for none of the {self.classes} classes",

@@ -243,7 +243,7 @@ def _check_batch(target: Target) -> None:
 
 def _check_channels(section: DataSection, checked: CheckedData) -> None:
     wanted = section.channels
-    strange = [have for have in sorted(checked.channels) if not converts(have, wanted)]
+    strange = [have for have in sorted(checked.channels) if not converts(have, wanted, have in checked.contrasts)]
     if strange:
         raise RecipeError(
             "data.channels",

@@ -35,6 +35,7 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import inside, resolved, try_folder
+from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
@@ -247,6 +248,7 @@ def _needed(source: Path) -> str:
 def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
     """Segment slice by slice, and put the slices together on the volume's own grid."""
     volume = open_volume(source)
+    check_contrasts(volume.contrasts, predictor.pipeline.channels, str(source))
     slices = slices_of(volume, predictor.pipeline.reading)
     axis = slices[0].axis
     spacing = volume.grid.plane_spacing(axis)

@@ -212,9 +212,20 @@ class TrainedOn:
         return f"its intensities run from {low:.3g} to {high:.3g} of full scale, {theirs}"
 
 
-def converts(have: int, wanted: int) -> bool:
-    """Whether `to_channels` has a rule for it."""
-    return have in (1, wanted) or (have, wanted) == (3, 1)
+def converts(have: int, wanted: int, contrasts: bool = False) -> bool:
+    """Whether `to_channels` has a rule for it; for contrasts of a scan there is none but to take all."""
+    return have in (1, wanted) or ((have, wanted) == (3, 1) and not contrasts)
+
+
+def check_contrasts(have: int, wanted: int, where: str) -> None:
+    """Contrasts of a scan are never mixed to grey as colors are.
+
+    Raises:
+        DataError: there are as many of them as colors, and the net takes one channel.
+    """
+    if have > 1 and not converts(have, wanted, contrasts=True):
+        what = f"holds {have} contrasts as its channels, and the net takes {wanted}"
+        raise DataError(where, what, "give images of the kind that the net was trained on")
 
 
 def to_planes(

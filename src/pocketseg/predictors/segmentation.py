@@ -23,6 +23,7 @@ from pocketseg.errors import DataError
 from pocketseg.pipeline.components import label_components
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.given import as_image
+from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.pipeline.reading import Reading
 from pocketseg.png import png_bytes, write_png
 from pocketseg.reporting.overlay import enlarge, overlay
@@ -161,7 +162,9 @@ class Segmentation:
 MOST_ROWS = 20
 
 
-def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tuple[NDArray[np.generic], Spacing | None]:
+def read_given(
+    given: Any, spacing_mm: Spacing | None, reading: Reading, channels: int | None = None
+) -> tuple[NDArray[np.generic], Spacing | None]:
     """The pixels of an image and its pixel size (row, column) in millimeters, where one is known.
 
     Args:
@@ -169,9 +172,10 @@ def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tupl
             `pipeline.given.as_image` takes.
         spacing_mm: goes before what the file says.
         reading: how volumes are cut.
+        channels: of the net that it is for.
 
     Raises:
-        DataError: it is not an image, or holds several slices.
+        DataError: it is not an image, or holds several slices, or contrasts that the net does not take.
     """
     if isinstance(given, bytes | bytearray | memoryview):
         return decode_image(bytes(given), Path("the given bytes")), spacing_mm
@@ -181,6 +185,7 @@ def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tupl
     if not is_volume(path):
         return read_image(path), spacing_mm
     volume = open_volume(path)
+    check_contrasts(volume.contrasts, channels or volume.contrasts, str(path))
     slices = slices_of(volume, reading)
     if len(slices) != 1:
         what = f"is a volume of {len(slices)} slices, and one image is segmented at a time"

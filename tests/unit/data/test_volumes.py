@@ -27,6 +27,7 @@ from helpers.volume_files import (
     write_pages,
     write_series,
 )
+from pocketseg.data import MaskCoding
 from pocketseg.data.case import array_names, open_array
 from pocketseg.data.volumes import (
     difference,
@@ -184,11 +185,12 @@ def header_changed(path, **fields):
     ("fields", "told"),
     [
         ({"dim": [3, 1000, 1000, 1000, 1, 1, 1, 1]}, "declares 1000×1000×1000 voxels"),
-        ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "declares voxels of 0, 1, 1 mm"),
+        ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "declares voxels of 0, 1, 1"),
         ({"srow_x": [np.nan, 0, 0, 0]}, "affine is singular or not finite"),
         ({"srow_x": [0, 0, 0, 0]}, "affine is singular or not finite"),
         ({"srow_x": [1, 0, 0, 9]}, "place the voxels differently, by up to 9.0 voxels"),
         ({"datatype": 128, "bitpix": 24}, "type"),
+        ({"xyzt_units": 5}, "states the unit 5 in xyzt_units"),
     ],
 )
 def test_headers_that_make_no_sense(tmp_path, fields, told):
@@ -209,7 +211,73 @@ def test_four_dimensions(tmp_path):
     assert open_volume(path).grid.shape == (3, 4, 5)
     mask = write_like(tmp_path / "m.nii", np.ones((3, 4, 5), np.uint8), open_volume(path))
     assert nibabel.load(mask).shape == (3, 4, 5, 1)
-    assert "series of 2 volumes" in refusal(write_nifti(tmp_path / "b.nii", np.zeros((3, 4, 5, 2), np.uint8)))
+    assert "series of 17 volumes" in refusal(write_nifti(tmp_path / "b.nii", np.zeros((3, 4, 5, 17), np.uint8)))
+    assert "series of 1×3 volumes" in refusal(write_nifti(tmp_path / "c.nii", np.zeros((3, 4, 5, 1, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_fourth_dimension_is_channels_each_on_its_own_scale(tmp_path, count):
+    """3 contrasts are no colors: each runs over its own range, as if it were a file of its own."""
+    whole = np.stack([np.random.default_rng(at).normal(at, 10.0**at, SHAPE) for at in range(count)], -1)
+    whole = whole.astype(np.float32)
+    volume = open_volume(write_nifti(tmp_path / "a.nii", whole, np.diag([*SIZES, 1.0])))
+    source = slices_of(volume, Reading(axis="axial"))[2]
+    assert volume.grid.shape == SHAPE and source.contrasts and source.image().shape == (SHAPE[1], SHAPE[0], count)
+    for at in range(count):
+        alone = open_volume(write_nifti(tmp_path / f"{at}.nii", whole[..., at], np.diag([*SIZES, 1.0])))
+        np.testing.assert_array_equal(source.image()[..., at], slices_of(alone, Reading(axis="axial"))[2].image())
+    mask = write_like(tmp_path / "m.nii", np.ones(SHAPE, np.uint8), volume)
+    assert nibabel.load(mask).shape == SHAPE and f"has {count} channels" in refusal_of_mask(tmp_path / "a.nii")
+
+
+def refusal_of_mask(path) -> str:
+    with pytest.raises(DataError) as caught:
+        slices_of(open_volume(path), RAW)[0].mask(grey=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("unit", "size_mm"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+@pytest.mark.parametrize("placed", [True, False])
+def test_units_of_the_header_become_millimeters(tmp_path, unit, size_mm, placed):
+    image = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), np.diag([*SIZES, 1.0]))
+    image.header.set_xyzt_units(unit, "sec")
+    if not placed:
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(volume.grid.spacing_mm, np.array(SIZES) * size_mm)
+    if placed:
+        np.testing.assert_allclose(np.diag(volume.grid.affine)[:3], np.array(SIZES) * size_mm)
+    # What is written lies beside the image in its own unit.
+    made = nibabel.load(write_like(tmp_path / "b.nii", np.ones(SHAPE, np.uint8), volume))
+    assert made.header.get_zooms() == SIZES and made.header.get_xyzt_units() == (unit, "sec")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [(np.int16, [0, 1, 2, 3, 4]), (np.uint8, [0, 1, 11, 14])],
+)
+def test_labels_under_a_scale_are_whole_numbers_again(tmp_path, dtype, values):
+    """The whole range of a type over the labels' range, as converters store floats: 14 / 255 a step makes 10.98."""
+    truth = np.random.default_rng(0).choice(values, SHAPE)
+    info = np.iinfo(dtype)
+    slope = max(values) / (int(info.max) - int(info.min))
+    image = nibabel.Nifti1Image(np.rint(truth / slope + info.min).astype(dtype), np.eye(4))
+    image.header.set_slope_inter(slope, -slope * info.min)
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    assert (volume.voxels() != truth).any()
+    found = np.stack([each.mask(grey=False) for each in slices_of(volume, Reading(axis="axial"))], 2)
+    np.testing.assert_array_equal(found[::-1, ::-1].swapaxes(0, 1)[::-1, ::-1], truth[::-1, ::-1])
+
+
+@pytest.mark.parametrize("values", [[0, 0.5, 1], [0, 0.004, 1], [0, 1 / 255, 2 / 255]])
+def test_what_is_no_label_is_not_rounded(tmp_path, values):
+    truth = np.random.default_rng(0).choice(values, SHAPE).astype(np.float32)
+    mask = slices_of(open_volume(write_nifti(tmp_path / "a.nii", truth)), Reading(axis="axial"))[0].mask(grey=False)
+    with pytest.raises(DataError, match=r"not whole numbers.*scl_slope"):
+        MaskCoding(classes=2).decode(mask, "m")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

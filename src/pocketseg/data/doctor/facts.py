@@ -23,6 +23,7 @@ class Facts:
         image, mask: where they are stored, as an error names them.
         shape: (height, width).
         channels: of the image.
+        contrasts: whether they are images of their own, not colors.
         kind: NumPy's name of the image's type.
         low, high: smallest and largest value of the image.
         digest: of the image's pixels.
@@ -37,6 +38,7 @@ class Facts:
     mask: str
     shape: tuple[int, int]
     channels: int
+    contrasts: bool
     kind: str
     low: float
     high: float
@@ -70,6 +72,7 @@ def facts_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Facts:
         case.masks[0].where,
         (image.shape[0], image.shape[1]),
         1 if image.ndim == 2 else image.shape[2],
+        case.image.contrasts,
         image.dtype.name,
         low,
         high,

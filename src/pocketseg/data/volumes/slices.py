@@ -38,6 +38,10 @@ class SliceSource:
     def files(self) -> tuple[Path, ...]:
         return self.volume.files
 
+    @property
+    def contrasts(self) -> bool:
+        return self.volume.contrasts > 0
+
     def image(self) -> Pixels:
         values, scale = canonical_image(self.volume, self.reading)
         flat = plane(values, self.axis, self.index)
