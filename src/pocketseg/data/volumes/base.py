@@ -126,7 +126,8 @@ def _scale(volume: VolumeFile, values: Pixels, reading: Reading) -> Scale | None
     """To uint16 over the window or the volume's own range; pictures and declared ranges stay as they are."""
     window = volume.window if reading.window == "stored" else reading.window
     if reading.window == "stored" and window is None:
-        raise DataError(str(volume.path), "proposes no window", "set data.window to a centre and a width, or to null")
+        what = "proposes no window, or not one straight line for all of its slices"
+        raise DataError(str(volume.path), what, "set data.window to a center and a width, or to null")
     if (values.ndim > 3 and not volume.contrasts) or (window is None and (reading.raw or not volume.measured)):
         return None
     if window is not None:
