@@ -87,9 +87,13 @@ class OutlineSource(FileSource):
 
 @dataclass(frozen=True)
 class ChannelSource:
-    """Several images of one place (contrasts of a scan) as the channels of one image."""
+    """Several images of one place (contrasts of a scan) as the channels of one image.
+
+    `endings` are what their files' stems add to the name of the case, such as _0000 and _0001.
+    """
 
     parts: tuple[Source, ...]
+    endings: tuple[str, ...] = ()
     contrasts: ClassVar[bool] = True
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split
+from pocketseg.data.case import ChannelSource
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.experiments.distillation import (
@@ -148,7 +149,9 @@ def plan_run(
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe.data, checked)
     _check_pixel_weights(recipe, data, folds)
-    planner = _Planner(recipe, data, run, whole, pipeline_of(recipe, _numbers(recipe.data, checked)))
+    pipeline = pipeline_of(recipe, _numbers(recipe.data, checked))
+    pipeline = replace(pipeline, reading=replace(pipeline.reading, channel_files=_channel_files(cases)))
+    planner = _Planner(recipe, data, run, whole, pipeline)
     plans = tuple(planner.fold(number, found) for number, found in folds.items())
     return RunPlan(recipe, data, whole, planner.pipeline, plans)
 
@@ -250,6 +253,11 @@ def _check_channels(section: DataSection, checked: CheckedData) -> None:
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
+
+
+def _channel_files(cases: Cases) -> tuple[str, ...]:
+    """How the files are called that hold the channels of one image, where they are several."""
+    return next((case.image.endings for case in cases if isinstance(case.image, ChannelSource)), ())
 
 
 def _numbers(section: DataSection, checked: CheckedData) -> Numbers | None:

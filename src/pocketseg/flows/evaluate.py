@@ -205,6 +205,7 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
 
     def respond(case: Case, _: NDArray[np.generic]) -> Answer:
         stem = stem_of(case.image.path) if isinstance(case.image, SliceSource) else Path(case.name).name
+        stem = stem if stem in files else case.name.split("#")[0]  # where several files are one image
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
         if isinstance(case.image, SliceSource) and is_volume(files[stem]):

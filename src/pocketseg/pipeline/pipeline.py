@@ -229,7 +229,10 @@ class Pipeline:
 
     def to_dict(self) -> dict[str, Any]:
         """What model files hold of it."""
-        return {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
+        content = {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
+        if not self.reading.channel_files:  # as in files of before it was known
+            del content["reading"]["channel_files"]
+        return content
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
@@ -259,6 +262,8 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
         raise ValueError("intensity_range does not rise")
     if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:
         raise ValueError(f"mean and std are not of {channels} channels")
+    if pipeline.reading.channel_files and len(pipeline.reading.channel_files) != channels:
+        raise ValueError(f"{len(pipeline.reading.channel_files)} files hold the {channels} channels of an image")
     if pipeline.fit == "tile" and min(pipeline.size) < SMALLEST_TILE:
         raise ValueError(f"tiles of {pipeline.size[0]}×{pipeline.size[1]} pixels; {SMALLEST_TILE} a side are needed")
     return pipeline

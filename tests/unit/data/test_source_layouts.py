@@ -112,6 +112,12 @@ def test_channels_of_nnunet(tmp_path):
     cases = found(tmp_path, "medical-decathlon")
     image = cases.image(cases[0])
     assert image.shape == (5, 4, 2) and (image[..., 0] != image[..., 1]).any()
+    assert cases[0].image.endings == ("_0000", "_0001") and cases.check().contrasts == {2}
+    # A channel less would be taken twice.
+    write_nifti(tmp_path / "imagesTr/b_0001.nii.gz", volume())
+    write_nifti(tmp_path / "labelsTr/b.nii.gz", np.ones((4, 5, 3), np.uint8))
+    with pytest.raises(DataError, match="has the files b_0001, others have NAME . _0000, _0001"):
+        Cases.open(tmp_path)
 
 
 def test_pancreas_ct(tmp_path):

@@ -65,19 +65,20 @@ def dicom_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.is_file() and is_dicom(path))
 
 
-def open_volume(path: Path, images: VolumeFile | None = None) -> VolumeFile:
-    """A volume from a file, or from a folder that holds one DICOM series.
+def open_volume(path: Path, images: VolumeFile | None = None, files: Sequence[Path] = ()) -> VolumeFile:
+    """A volume from a file, from a folder that holds one DICOM series, or from the files of one.
 
     Args:
         path: NIfTI, DICOM or TIFF file, or folder.
         images: what a DICOM segmentation was drawn on.
+        files: those of one DICOM series, where its folder holds others beside; `path` is what it is called.
 
     Raises:
         DataError: no volume, or a damaged one.
     """
     name = path.name.lower()
-    if path.is_dir():
-        return open_series(path, dicom_files(path))
+    if files or path.is_dir():
+        return open_series(path, files or dicom_files(path))
     if name.endswith(NIFTI):
         return open_nifti(path)
     if is_dicom(path):
