@@ -116,7 +116,7 @@ def test_channels_of_nnunet(tmp_path):
     # A channel less would be taken twice.
     write_nifti(tmp_path / "imagesTr/b_0001.nii.gz", volume())
     write_nifti(tmp_path / "labelsTr/b.nii.gz", np.ones((4, 5, 3), np.uint8))
-    with pytest.raises(DataError, match="has the files b_0001, others have NAME . _0000, _0001"):
+    with pytest.raises(DataError, match=r"has the files b_0001, others have NAME . _0000, _0001"):
         Cases.open(tmp_path)
 
 
