@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pocketseg import archives, memory
 from pocketseg.data import readers
+from pocketseg.data.mask_colors import ColorRule, refuse_colors
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.pipeline.components import fill_outline
 
@@ -47,8 +48,8 @@ class Source(Protocol):
 
     def image(self) -> Pixels: ...
 
-    def mask(self, *, grey: bool) -> Pixels:
-        """Stored mask values; `grey` allows files that can hold no exact values (JPEG)."""
+    def mask(self, *, grey: bool, colors: ColorRule = "look") -> Pixels:
+        """Stored mask values; `grey` allows files that can hold no exact values (JPEG), `colors` is for pictures."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,16 @@ class FileSource:
     def image(self) -> Pixels:
         return readers.read_image(self.path)
 
-    def mask(self, *, grey: bool) -> Pixels:
-        return readers.read_mask(self.path, grey=grey)
+    def mask(self, *, grey: bool, colors: ColorRule = "look") -> Pixels:
+        return readers.read_mask(self.path, grey=grey, colors=colors)
 
 
 @dataclass(frozen=True)
 class OutlineSource(FileSource):
     """An image file with the outline of a region, or the region; the outline is read filled."""
 
-    def mask(self, *, grey: bool) -> Pixels:
-        outline = np.not_equal(readers.read_mask(self.path, grey=grey), 0)
+    def mask(self, *, grey: bool, colors: ColorRule = "look") -> Pixels:
+        outline = np.not_equal(readers.read_mask(self.path, grey=grey, colors=colors), 0)
         try:
             return fill_outline(outline)
         except ValueError as error:
@@ -118,7 +119,7 @@ class ChannelSource:
                 raise DataError(part.where, what, "save all channels as one type of numbers")
         return np.stack(images, axis=-1)
 
-    def mask(self, *, grey: bool) -> Pixels:
+    def mask(self, *, grey: bool, colors: ColorRule = "look") -> Pixels:
         raise DataError(self.where, "several files are not one mask", "store class indices in one file")
 
 
@@ -148,7 +149,8 @@ class ArraySource:
             raise DataError(self.where, "pixels are NaN or infinite", "replace them before training")
         return values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
-    def mask(self, *, grey: bool) -> Pixels:
+    def mask(self, *, grey: bool, colors: ColorRule = "look") -> Pixels:
+        refuse_colors(colors, self.where)
         values = self.image()
         if values.ndim != 2:
             raise DataError(self.where, f"the mask has {values.shape[2]} channels", "store class indices, one channel")

@@ -249,7 +249,7 @@ class Cases(Sequence[Case]):
         return weights
 
     def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
-        stored = source.mask(grey=self.coding.threshold is not None)
+        stored = source.mask(grey=self.coding.threshold is not None, colors=self.coding.color_rule)
         return self.coding.decode_with_values(stored, source.where)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:

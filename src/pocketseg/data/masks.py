@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.data.mask_colors import ColorRule
 from pocketseg.errors import DataError
 
 # With more stored values than these a mask is not a map of classes but grey levels; 0, 1, 2, … without a gap may be.
@@ -25,12 +26,19 @@ class MaskCoding:
         invert: one class only: the stored foreground is the background.
         threshold: one class only, and only where the user asked for it: stored values from here on are
             foreground. It makes masks of grey levels (resized ones, JPEG) usable.
+        colors: "#rrggbb" of each foreground class, for pictures.
     """
 
     classes: int = 1
     values: tuple[int, ...] | None = None
     invert: bool = False
     threshold: float | None = None
+    colors: tuple[str, ...] | None = None
+
+    @property
+    def color_rule(self) -> ColorRule:
+        """What colors and palettes of pictures mean: `values` are those of a palette's indices."""
+        return self.colors or ("look" if self.values is None else "index")
 
     def decode(self, stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
         """uint8 (h, w) of class indices.

@@ -22,13 +22,7 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
 
 def opening(section: DataSection) -> Opening:
     """How a recipe's data section says that data is opened."""
-    values = section.mask.values
-    coding = MaskCoding(
-        classes=1 if section.mask.by_folder else len(section.classes),
-        values=None if values is None else tuple(values),
-        invert=section.mask.invert,
-        threshold=section.mask.threshold,
-    )
+    coding = mask_coding(section)
     grouping = Grouping(section.group_csv, section.group_column, section.group_regex, section.group_folder)
     chosen = (None if value is None else tuple(value) for value in section.only.model_dump().values())
     return {
@@ -42,6 +36,18 @@ def opening(section: DataSection) -> Opening:
         "only": Only(*chosen),
         "follow_links": section.follow_links,
     }
+
+
+def mask_coding(section: DataSection) -> MaskCoding:
+    """How stored mask values name classes, as a recipe's data section says."""
+    values, colors = section.mask.values, section.mask.colors
+    return MaskCoding(
+        classes=1 if section.mask.by_folder else len(section.classes),
+        values=None if values is None else tuple(values),
+        invert=section.mask.invert,
+        threshold=section.mask.threshold,
+        colors=None if colors is None else tuple(colors),
+    )
 
 
 def make_split(

@@ -17,7 +17,13 @@ from pocketseg.data.volumes.dicom import Dicom, says_annotated
 from pocketseg.data.volumes.nifti import Nifti
 from pocketseg.files import open_regular
 
-SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib")}
+SUFFIXES_OF = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+}
 TOLD = {
     "wrong-suffix": ("{} files are of another format than their names say", "give them the right suffix"),
     "converted-colour": ("{} images are stored in printing colours (CMYK), which are converted", "save them as RGB"),

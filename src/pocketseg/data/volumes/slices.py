@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketseg.data.mask_colors import ColorRule, refuse_colors
 from pocketseg.data.volumes.base import VolumeFile, canonical_image, canonical_labels
 from pocketseg.data.volumes.dicom import is_dicom, open_dicom, open_series
 from pocketseg.data.volumes.grid import PLANES, Pixels, plane
@@ -47,7 +48,8 @@ class SliceSource:
         flat = plane(values, self.axis, self.index)
         return flat if scale is None else scale(flat)
 
-    def mask(self, *, grey: bool) -> Pixels:
+    def mask(self, *, grey: bool, colors: ColorRule = "look") -> Pixels:
+        refuse_colors(colors, self.where)
         return plane(canonical_labels(self.volume), self.axis, self.index)
 
 
