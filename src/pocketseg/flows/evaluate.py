@@ -41,7 +41,7 @@ from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
-from pocketseg.runs.opening import metric_choice, open_cases
+from pocketseg.runs.opening import metric_choice, open_cases, run_around
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
@@ -89,8 +89,8 @@ def evaluate(
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
         against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
-        overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; a run's own
-            settings are the start.
+        overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; the settings of
+            the run that the model lies in are the start. Masks of a folder are read as `predict` writes them.
         progress: called with (done, of).
     """
     model = Path(model)
@@ -241,8 +241,8 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) ->
             "set keys that begin with data. or evaluate.",
         )
     start: dict[str, object] = {}
-    run = RunFolder(model)
-    if model.is_dir() and run.recipe_file.exists():
+    run = None if pipeline is None else run_around(model)
+    if run is not None:
         recipe = run.recipe()
         start = {name: getattr(recipe, name).model_dump(mode="json") for name in ("data", "evaluate")}
     elif pipeline is not None:

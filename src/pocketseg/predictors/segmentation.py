@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pocketseg.data.masks import class_indices
-from pocketseg.data.readers import decode_image, read_image
+from pocketseg.data.readers import decode_image, read_image, read_mask
 from pocketseg.data.volumes import is_volume, open_volume, slices_of
 from pocketseg.errors import DataError
 from pocketseg.pipeline.components import label_components
@@ -229,6 +229,8 @@ def show(image: Any, mask: Any = None, *, alpha: float = 0.25) -> Image.Image:
 
 def _drawn(given: Any) -> NDArray[np.uint8]:
     """A mask as class indices; a single foreground value is class 1."""
+    if isinstance(given, str | os.PathLike) and not is_volume(Path(os.fsdecode(given))):
+        return class_indices(read_mask(Path(os.fsdecode(given))), "mask")
     stored, _ = read_given(given, None, Reading())
     if stored.ndim != 2:
         raise DataError("mask", f"has the shape {stored.shape}", "give class indices (h, w)")

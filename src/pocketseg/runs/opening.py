@@ -38,6 +38,12 @@ def opening(section: DataSection) -> Opening:
     }
 
 
+def run_around(path: Path) -> RunFolder | None:
+    """The run that a path is, or lies in as a fold, a stage or a model does; None where there is none."""
+    whole = path.resolve()
+    return next((run for run in map(RunFolder, (whole, *list(whole.parents)[:3])) if run.recipe_file.exists()), None)
+
+
 def mask_coding(section: DataSection) -> MaskCoding:
     """How stored mask values name classes, as a recipe's data section says."""
     values, colors = section.mask.values, section.mask.colors
