@@ -45,6 +45,7 @@ class Opening(TypedDict, total=False):
         class_folders: names of the classes, where the folder a case lies in says which one its mask shows.
         only: which cases to keep.
         follow_links: read what links point to outside of the data set.
+        channels: that the net takes, where it is known.
     """
 
     images: str | None
@@ -56,6 +57,7 @@ class Opening(TypedDict, total=False):
     class_folders: tuple[str, ...]
     only: Only | None
     follow_links: bool
+    channels: int | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class CheckedData:
         empty: names of the cases whose mask holds no foreground.
         channels: the channel counts of the images.
         contrasts: those of images whose channels are images of their own (contrasts of a scan), not colors.
+        colored: how many images are in color, not grey stored as color.
         notes: what is odd but not wrong.
         findings: the same, one by one.
         blank: names of the cases whose image holds a single value.
@@ -85,6 +88,13 @@ class CheckedData:
     twins: tuple[tuple[str, ...], ...] = ()
     stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     contrasts: frozenset[int] = frozenset()
+    colored: int = 0
+
+    @property
+    def fitting_channels(self) -> int:
+        """How many channels a net for these images takes: 1 for grey, 3 for color, all contrasts."""
+        others = self.contrasts or self.channels - {1, 3}
+        return max(others) if others else 3 if self.colored else 1
 
 
 @dataclass
@@ -106,6 +116,7 @@ class Cases(Sequence[Case]):
     fusion: Fusion = "majority"
     class_folders: tuple[str, ...] = ()
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(cache_bytes()))
+    channels: int | None = None
 
     @classmethod
     def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> Cases:
@@ -152,7 +163,8 @@ class Cases(Sequence[Case]):
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
         coding, folders = options.get("coding") or MaskCoding(), options.get("class_folders", ())
-        return cls(root, name, ordered, coding, grouped, fusion, folders), problems
+        channels = options.get("channels")
+        return cls(root, name, ordered, coding, grouped, fusion, folders, channels=channels), problems
 
     @property
     def classes(self) -> int:
@@ -259,7 +271,7 @@ class Cases(Sequence[Case]):
             DataError: with one problem for each file that cannot be used.
         """
         facts, problems = self._inspect(progress)
-        findings = [*quick_findings(self.cases, facts, self.coding, self.classes, grouped=self.grouped)]
+        findings = [*quick_findings(self.cases, facts, self)]
         problems += [finding.problem for finding in findings if finding.level == "error"]
         if problems:
             raise DataError.of(problems)
@@ -274,6 +286,7 @@ class Cases(Sequence[Case]):
             twins=tuple(tuple(fact.name for fact in same) for same in twins(facts)),
             stored=_stored(facts),
             contrasts=frozenset(fact.channels for fact in facts if fact.contrasts),
+            colored=sum(fact.colored for fact in facts),
         )
 
     def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[Facts], list[Problem]]:

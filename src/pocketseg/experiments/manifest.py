@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import CheckedData, Split
+from pocketseg.data.split import given_told
 from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
@@ -82,6 +83,8 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
                 "cases": len(cases),
                 "files": checked.files,
                 "empty_masks": len(checked.empty),
+                "channels": plan.pipeline.channels,
+                "colored": checked.colored,
                 "sha256": checked.digest,
             },
             "doctor": _findings(checked),
@@ -95,6 +98,11 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
         }
     groups = len({case.group for case in cases})
     log.info("%d cases in %d groups, layout %s, from %s", len(cases), groups, cases.layout, cases.root)
+    log.info(
+        "%d of %d images are in color; the net takes %d channels", checked.colored, len(cases), plan.pipeline.channels
+    )
+    if plan.split.rule.get("kind") == "given":
+        log.info("%s", given_told(plan.split))
     for note in checked.notes:
         log.warning("%s", note)
 

@@ -140,6 +140,7 @@ def plan_run(
         PocketsegError: a split, channels, weights, starts or teachers that do not fit.
     """
     cases, checked = data.cases, data.checked
+    recipe = with_channels(recipe, checked)
     whole = make_split(recipe.split, cases, checked.twins, split, run if begun else None)
     folds = {number: whole.fold(number) for number in (range(len(whole.folds)) if fold is None else [fold])}
     split_groups = [finding.problem for finding in split_findings(whole, checked.twins, (), "the split")]
@@ -156,12 +157,20 @@ def plan_run(
     return RunPlan(recipe, data, whole, planner.pipeline, plans)
 
 
+def with_channels(recipe: Recipe, checked: CheckedData) -> Recipe:
+    """The recipe with the channels of its images, where it leaves them to the data."""
+    if recipe.data.channels != "auto":
+        return recipe
+    data = recipe.data.model_copy(update={"channels": checked.fitting_channels})
+    return recipe.model_copy(update={"data": data})
+
+
 def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
     """The pipeline of a recipe's stages, but for what the training images teach and the stride of the net."""
     data, normalize = recipe.data, recipe.normalize
     return Pipeline(
         size=data.size,
-        channels=data.channels,
+        channels=channels_of(data),
         classes=tuple(data.classes),
         fit=data.fit,
         intensity_range=data.range,
@@ -171,6 +180,11 @@ def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
         postprocess=mildest_rules(recipe.postprocess),
         trained_on=TrainedOn(numbers),
     )
+
+
+def channels_of(section: DataSection) -> int:
+    """The number of channels; one where it was left to data that nobody has seen."""
+    return 1 if section.channels == "auto" else section.channels
 
 
 def mildest_rules(rules: PostprocessSection) -> Postprocess:
@@ -245,7 +259,7 @@ def _check_batch(target: Target) -> None:
 
 
 def _check_channels(section: DataSection, checked: CheckedData) -> None:
-    wanted = section.channels
+    wanted = channels_of(section)
     strange = [have for have in sorted(checked.channels) if not converts(have, wanted, have in checked.contrasts)]
     if strange:
         raise RecipeError(

@@ -13,6 +13,7 @@ from pocketseg.data.doctor.checkup import Checkup, checkup
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.repair import Repaired, check_out, repair
 from pocketseg.data.doctor.sets import split_findings
+from pocketseg.data.split import given_told
 from pocketseg.errors import DataError
 from pocketseg.recipes import load_data_recipe
 from pocketseg.recipes.schema import SplitSection
@@ -123,7 +124,10 @@ def _of_split(rule: SplitSection, cases: Cases, found: Checkup, file: str | Path
         plan = make_split(rule, cases, found.twins, file)
     except DataError as error:
         return [Finding.of(problem) for problem in error.coded("split").problems]
-    return list(split_findings(plan, found.twins, found.clusters, where))
+    kept = (
+        [Finding("given-parts", ("the data's folders",), given_told(plan))] if plan.rule.get("kind") == "given" else []
+    )
+    return [*kept, *split_findings(plan, found.twins, found.clusters, where)]
 
 
 def _bar(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:

@@ -37,7 +37,7 @@ from pocketseg.evaluation import (
     write_table,
 )
 from pocketseg.files import remove, try_folder
-from pocketseg.pipeline import Pipeline
+from pocketseg.pipeline import OF_COLOR, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
@@ -115,8 +115,11 @@ def evaluate(
     try_folder(folder)
     _refuse_foreign(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
-    if odd:
-        log.warning("%d images are unlike those of training; of the first, %s", len(odd), odd[0])
+    colors = [text.removeprefix(OF_COLOR) for text in odd if text.startswith(OF_COLOR)]
+    others = [text for text in odd if not text.startswith(OF_COLOR)]
+    for told, how in ((others, "are unlike"), (colors, "differ in color from")):
+        if told:
+            log.warning("%d images %s those of training; of the first, %s", len(told), how, told[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against))
     found = Evaluation(rows, summaries, folder, comparisons)

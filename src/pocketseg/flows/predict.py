@@ -36,7 +36,7 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import inside, resolved, try_folder
-from pocketseg.pipeline import Reading
+from pocketseg.pipeline import OF_COLOR, Reading
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
@@ -149,6 +149,7 @@ def predict(
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))
     done = Predictions()
+    colors: list[str] = []
     for number, job in enumerate(jobs, start=1):
         source = job.source
         try:
@@ -160,11 +161,21 @@ def predict(
             if not memory.ended(error):
                 raise
             done.problems += memory.problem(str(source), _needed(source), "free some, or cut it into parts").problems
-        if odd:
-            log.warning("%s: %s", source, odd[0] if len(odd) == 1 else f"{len(odd)} slices; of the first, {odd[0]}")
-            odd.clear()
+        colors += [text for text in odd if text.startswith(OF_COLOR)][:1]
+        others = [text for text in odd if not text.startswith(OF_COLOR)]
+        odd.clear()
+        if others:
+            several = f"{len(others)} slices; of the first, {others[0]}"
+            log.warning("%s: %s", source, others[0] if len(others) == 1 else several)
         if progress:
             progress(number, len(jobs))
+    if colors:
+        log.warning(
+            "%d of %d images differ in color from those of training; of the first, %s",
+            len(colors),
+            len(jobs),
+            colors[0].removeprefix(OF_COLOR),
+        )
     return done
 
 

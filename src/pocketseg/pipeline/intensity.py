@@ -27,6 +27,7 @@ BRIGHTEST, SAMPLED = 99.5, 4096
 # An image is unlike those of training where its range of intensities is so many times smaller or larger.
 FAR = 4
 
+Colors = Literal["grey", "colored", "mixed"]
 Numbers = Literal["uint8", "uint16", "float"]
 NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 NormalizationKind = Literal["unit-range", "min-max", "z-score", "train-mean-std"]
@@ -192,6 +193,7 @@ class TrainedOn:
         numbers: their type, if it is one; None where they are of several, or a declared range scales them.
         low, high: after scaling, the lowest and the highest of the images' `bounds`.
         narrowest, widest: the smallest and the largest distance of an image's two bounds; images of one value apart.
+        colors: whether the images were grey, colored, or some of each; None in files of before, which do not say.
     """
 
     numbers: Numbers | None = None
@@ -199,6 +201,7 @@ class TrainedOn:
     high: Number = 1.0
     narrowest: Width = 1.0
     widest: Width = 1.0
+    colors: Colors | None = None
 
     def unlike(self, planes: Array) -> str:
         """How the intensities of unit-range planes differ from those of training; empty where they do not much."""
@@ -210,6 +213,13 @@ class TrainedOn:
             return ""
         theirs = f"those of training from {self.low:.3g} to {self.high:.3g}"
         return f"its intensities run from {low:.3g} to {high:.3g} of full scale, {theirs}"
+
+
+def is_colored(image: NDArray[np.generic]) -> bool:
+    """Whether an image (h, w[, c]) has three channels that are not all equal; RGB that shows grey is not colored."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        return False
+    return any(bool((image[rows] != image[rows][:, :, :1]).any()) for rows in bands(image.shape))
 
 
 def converts(have: int, wanted: int, contrasts: bool = False) -> bool:

@@ -99,8 +99,10 @@ class DataSection(Section):
 
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
     """Height and width in pixels of the net's input."""
-    channels: Annotated[int, Field(ge=1, le=16)] = 1
-    """Channels of the net's input: 1 for grey, 3 for color. Images are converted where a rule exists."""
+    channels: Annotated[int, Field(ge=1, le=16)] | Auto = "auto"
+    """Channels of the net's input: 1 for grey, 3 for color; `auto` takes 1 where all images are grey, even if stored as
+    color, 3 where some are colored, and the number of contrasts where images have several. Images are converted where a
+    rule exists."""
     fit: Literal["resize", "letterbox", "pad", "crop", "tile"] = "resize"
     """How an image of another size is brought to `size`: stretched (`resize`), scaled with its shape kept
     (`letterbox`), padded, cropped, or cut into tiles (`tile`: random windows in training, a sliding window in
@@ -192,6 +194,9 @@ class SplitSection(Section):
     """Other seeds give other splits."""
     contiguous: bool = False
     """Divide the groups in the order of their names, so that neighboring slices of a volume stay together."""
+    anew: bool = False
+    """Divide the cases by this rule although the data's own folders (train, val, test) say which part they are. Without
+    it those parts are kept, and validation cases are taken from train where the data has none."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> SplitSection:

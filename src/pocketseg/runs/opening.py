@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pocketseg.data import Cases, Grouping, MaskCoding, Only, Opening, Split, given, holdout, kfold
 from pocketseg.data.groups import tied
+from pocketseg.data.split import has_parts
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import Choice
 from pocketseg.pipeline import Reading
@@ -35,6 +36,7 @@ def opening(section: DataSection) -> Opening:
         "class_folders": tuple(section.classes) if section.mask.by_folder else (),
         "only": Only(*chosen),
         "follow_links": section.follow_links,
+        "channels": None if section.channels == "auto" else section.channels,
     }
 
 
@@ -63,7 +65,9 @@ def make_split(
     file: str | Path | None = None,
     resumed: RunFolder | None = None,
 ) -> Split:
-    """The split of the resumed run, a given one, or by the recipe's rule, which keeps equal images together.
+    """The split of the resumed run, a given one, the data's own parts, or one by the recipe's rule.
+
+    A rule keeps equal images together. The data's own parts go before it, unless the recipe says `split.anew`.
 
     Raises:
         DataError: it does not fit the data.
@@ -77,8 +81,8 @@ def make_split(
         return found
     if file is not None:
         return Split.read(Path(file), cases)
-    if rule.kind == "given":
-        return given(cases)
+    if rule.kind == "given" or (has_parts(cases) and not rule.anew):
+        return given(cases, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
     try:
         return deal(tied(cases, twins), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)

@@ -105,7 +105,7 @@ def checkup(
                 suspects[code].append(look.facts.mask)
         if progress:
             progress(done, len(cases))
-    findings += quick_findings(cases.cases, facts, cases.coding, cases.classes, grouped=cases.grouped)
+    findings += quick_findings(cases.cases, facts, cases)
     findings += [
         Finding(code, tuple(files), TOLD[code][0].format(len(files)), TOLD[code][1])
         for code, files in suspects.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,26 @@ USUAL_VALUES = (1.0, 255.0)
 LITTLE = 1 / 8
 
 
-def quick_findings(
-    cases: Sequence[Case], facts: Sequence[Facts], coding: MaskCoding, classes: int, *, grouped: bool
-) -> Iterator[Finding]:
+class Rules(Protocol):
+    """How a data set is read."""
+
+    @property
+    def coding(self) -> MaskCoding: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def grouped(self) -> bool: ...
+
+    @property
+    def channels(self) -> int | None: ...
+
+
+def quick_findings(cases: Sequence[Case], facts: Sequence[Facts], rules: Rules) -> Iterator[Finding]:
     """Findings about masks, images and groups that cost no further decoding."""
-    if not grouped:
+    coding, classes = rules.coding, rules.classes
+    if not rules.grouped:
         what = "every case is its own group"
         fix = (
             "if several images show one patient, set data.group_regex, data.group_folder or data.group_csv, "
@@ -37,6 +52,7 @@ def quick_findings(
         yield from _absent(facts, classes)
         yield from _foreground(facts, coding)
         yield from _values(facts)
+        yield from _colors(facts, rules.channels)
     yield from _duplicates(cases, facts)
 
 
@@ -129,6 +145,22 @@ def _values(facts: Sequence[Facts]) -> Iterator[Finding]:
     if blank:
         fix = "remove them, or --set data.drop_empty=train"
         yield Finding("constant", _images(blank), f"{len(blank)} images hold a single value", fix)
+
+
+def _colors(facts: Sequence[Facts], channels: int | None) -> Iterator[Finding]:
+    """Images that a net of one channel sees in grey, and grey ones that one of three gets three times."""
+    colored = [fact for fact in facts if fact.colored]
+    grey = [fact for fact in facts if not fact.colored and fact.channels in (1, 3) and not fact.contrasts]
+    if channels == 1 and colored:
+        what = f"{len(colored)} of {len(facts)} images are colored and are read as grey"
+        yield Finding("color-as-grey", _images(colored), what, "--set data.channels=3 keeps their colors")
+    if channels == 3 and grey and not colored:
+        what = f"{len(grey)} of {len(facts)} images are grey, and the net takes 3 channels"
+        yield Finding("grey-as-color", _images(grey), what, "--set data.channels=1 makes a smaller net of the same use")
+    elif channels != 1 and grey and colored:
+        what = f"{len(grey)} of {len(facts)} images are grey, the others colored"
+        fix = "check that color tells nothing but what is shown, or --set data.channels=1"
+        yield Finding("mixed-colors", _images(min(grey, colored, key=len)), what, fix)
 
 
 def _duplicates(cases: Sequence[Case], facts: Sequence[Facts]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pocketseg.data.layouts import (
     arrays,
@@ -19,6 +20,7 @@ from pocketseg.data.layouts import (
     nested_unet,
     nih,
     pancreas_ct,
+    parts,
     scgm,
     suffix,
 )
@@ -30,13 +32,12 @@ from pocketseg.pipeline.reading import Reading
 __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 
 # In the order they are tried: the more particular first.
-LAYOUTS = {
-    layout.NAME: layout
-    for layout in (
-        arrays, medical_decathlon, scgm, pancreas_ct, hc18, isbi_em, nih, light_unet, nested_unet, folders,
-        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi,
-    )
-}  # fmt: skip
+PARTICULAR = (medical_decathlon, scgm, pancreas_ct, hc18)
+GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi)
+IN_PARTS = parts.Parts({layout.NAME: layout for layout in (*PARTICULAR, *GENERAL)})
+LAYOUTS: dict[str, Any] = {
+    layout.NAME: layout for layout in (arrays, *PARTICULAR, light_unet, IN_PARTS, isbi_em, nih, *GENERAL)
+}
 NESTING = 2
 
 

@@ -128,9 +128,13 @@ def pair_folders(images: Path, masks: Path, key: Callable[[Path], str] = stem_of
 
 def pair_parts(folders: Mapping[str, tuple[Path, Path]]) -> Listing:
     """Pairs of several folders, each a part of the data's own split; a stem in two of them gets the part before it."""
+    return join_parts({part: pair_folders(images, masks) for part, (images, masks) in folders.items()})
+
+
+def join_parts(listings: Mapping[str, Listing]) -> Listing:
+    """The cases of several listings, each a part of the data's own split; a name in two gets its part before it."""
     whole = Listing()
-    for part, (images, masks) in folders.items():
-        listing = pair_folders(images, masks)
+    for part, listing in listings.items():
         whole.cases += [replace(case, part=part) for case in listing.cases]
         whole.problems += listing.problems
     twice = {name for name, count in Counter(case.name for case in whole.cases).items() if count > 1}

@@ -53,7 +53,10 @@ def model_facts(model: Judged, rules: str) -> Facts:
         [
             ("Net", f"{net}; {model.precision}"),
             ("Classes", ", ".join(data.classes)),
-            ("Input", f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels > 1)}, {data.fit}"),
+            (
+                "Input",
+                f"{data.size[0]}×{data.size[1]}, {data.channels} channel{'s' * (data.channels != 1)}, {data.fit}",
+            ),
             ("From probability to mask", rules),
             ("Trained from", _start(model.facts)),
             ("Parameters", f"{model.facts.get('parameters', 0):,}"),
