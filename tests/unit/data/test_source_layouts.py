@@ -208,8 +208,6 @@ def test_parts_that_tear_a_group_apart_are_refused_with_a_way_out(tmp_path):
         for number in range(4):
             name = f"p{number}_{part}.png"
             write_pair(tmp_path / part / "images" / name, tmp_path / part / "masks" / name)
-                tmp_path / f"{part}/images/p{number}_{part}.png", tmp_path / f"{part}/masks/p{number}_{part}.png"
-            )
     cases = Cases.open(tmp_path, grouping=Grouping(regex="^p(.)"))
     with pytest.raises(DataError, match="the group '0' lies in") as caught:
         make_split(SplitSection(), cases, [])
