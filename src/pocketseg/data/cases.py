@@ -18,8 +18,9 @@ from pocketseg.data.doctor.facts import Facts, Look, facts_of
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.names import links_outside, same_names
 from pocketseg.data.doctor.quick import quick_findings, twins
+from pocketseg.data.doctor.surroundings import folders_told, left_out, one_patient
 from pocketseg.data.filters import Only
-from pocketseg.data.groups import Grouping
+from pocketseg.data.groups import TABLE, Grouping, table_beside
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
@@ -117,6 +118,7 @@ class Cases(Sequence[Case]):
     class_folders: tuple[str, ...] = ()
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(cache_bytes()))
     channels: int | None = None
+    said: tuple[Finding, ...] = ()
 
     @classmethod
     def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[Opening]) -> Cases:
@@ -156,15 +158,26 @@ class Cases(Sequence[Case]):
         kept = (options.get("only") or Only()).of(listing.cases)
         ordered = sorted(kept, key=lambda case: natural_key(case.name))
         grouping = options.get("grouping") or Grouping()
+        base, said = root if root.is_dir() else root.parent, list[Finding]()
         try:
-            ordered = grouping.assign(ordered, root if root.is_dir() else root.parent)
+            found, told = (None, "") if grouping else table_beside(ordered, base)
+            if told:
+                fix = "data.group_csv or data.group_regex says otherwise" if found else "correct it, or move it away"
+                said.append(Finding("groups-table", (str(base / TABLE),), told, fix))
+            ordered = found or grouping.assign(ordered, base)
         except DataError as error:
             problems += error.coded("groups").problems
+        if not grouping:
+            said += one_patient(ordered)
+            said += folders_told(ordered)
+        places = [Path(root, place) for place in (options.get("images"), options.get("masks")) if place]
+        said += left_out(places or [root], listing.cases)
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
         coding, folders = options.get("coding") or MaskCoding(), options.get("class_folders", ())
         channels = options.get("channels")
-        return cls(root, name, ordered, coding, grouped, fusion, folders, channels=channels), problems
+        opened = cls(root, name, ordered, coding, grouped, fusion, folders, channels=channels, said=tuple(said))
+        return opened, problems
 
     @property
     def classes(self) -> int:

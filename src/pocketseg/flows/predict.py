@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pocketseg import memory
 from pocketseg.data.case import ChannelSource, FileSource, Source
 from pocketseg.data.layouts.expand import check_grid
-from pocketseg.data.layouts.listing import has_pixels, image_files
+from pocketseg.data.layouts.listing import has_pixels, image_files, kinds_told, unread_files
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.volumes import (
     Dicom,
@@ -198,6 +198,9 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
     if "\0" in text:
         raise ValueError("a zero byte is not part of a name")
     if path.is_dir():
+        strange = [file for file in unread_files(path) if not has_pixels(file)]
+        if strange:
+            log.warning("%s: %s are of formats that are not read, and are left out", path, kinds_told(strange))
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
     if path.exists() or not glob.has_magic(text):
         return [Job(path, out / stem_of(path))]

@@ -83,6 +83,12 @@ def make_split(
         return Split.read(Path(file), cases)
     if rule.kind == "given" or (has_parts(cases) and not rule.anew):
         return given(cases, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    if len(cases) > 1 and len({case.group for case in cases}) == 1:
+        said = [finding.problem for finding in cases.said if finding.code == "one-patient"]
+        fix = "set data.group_regex or data.group_csv to tell patients apart"
+        raise DataError.of(
+            said or [Problem("split", f"all {len(cases)} cases are one group, which no rule divides", fix)]
+        )
     deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
     try:
         return deal(tied(cases, twins), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)

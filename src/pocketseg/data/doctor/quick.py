@@ -36,10 +36,14 @@ class Rules(Protocol):
     @property
     def channels(self) -> int | None: ...
 
+    @property
+    def said(self) -> Sequence[Finding]: ...
+
 
 def quick_findings(cases: Sequence[Case], facts: Sequence[Facts], rules: Rules) -> Iterator[Finding]:
     """Findings about masks, images and groups that cost no further decoding."""
     coding, classes = rules.coding, rules.classes
+    yield from rules.said
     if not rules.grouped:
         what = "every case is its own group"
         fix = (

@@ -25,7 +25,7 @@ from pocketseg.data.layouts import (
     suffix,
 )
 from pocketseg.data.layouts.expand import expand
-from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
+from pocketseg.data.layouts.listing import Listing, kinds_told, natural_key, subfolders, unread_files
 from pocketseg.errors import DataError, near
 from pocketseg.pipeline.reading import Reading
 
@@ -96,9 +96,10 @@ def _detect(root: Path) -> tuple[str, Path]:
             places = ", ".join(str(folder) for _, folder in found[:5])
             raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
+    seen = kinds_told(unread_files(root)) if root.is_dir() else ""
     raise DataError(
         str(root),
-        "no images with masks were found in a known layout",
+        "no images with masks were found in a known layout" + (f"; it holds {seen}" if seen else ""),
         f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, or name two folders: "
         f"--set data.images=FOLDER --set data.masks=FOLDER; `pocketseg data layouts` lists {len(LAYOUTS)} layouts",
     )
