@@ -200,7 +200,7 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
     if path.is_dir():
         strange = [file for file in unread_files(path) if not has_pixels(file)]
         if strange:
-            log.warning("%s: %s are of formats that are not read, and are left out", path, kinds_told(strange))
+            log.warning("%s: formats that are not read are left out: %s", path, kinds_told(strange))
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
     if path.exists() or not glob.has_magic(text):
         return [Job(path, out / stem_of(path))]

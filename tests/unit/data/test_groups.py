@@ -226,7 +226,7 @@ def test_formats_that_are_not_read_are_counted(tmp_path):
     for name in ("c.webp", "d.webp", "e.foo", "notes.txt", ".hidden.webp", "Thumbs.db"):
         (tmp_path / "images" / name).write_bytes(b"x")
     cases = Cases.open(tmp_path)
-    assert told(cases)["unread-format"].startswith("2 .webp files, 1 .foo file are of formats that are not read")
+    assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .webp files, 1 .foo file"
     assert "left-out" not in told(cases) and "unread-format" in {finding.code for finding in cases.check().findings}
 
 
@@ -234,7 +234,7 @@ def test_images_that_belong_to_no_case_are_counted(tmp_path):
     make_folders_dataset(tmp_path, ["a", "b"])
     for number in range(3):
         write_image(tmp_path / f"unlabelled/{number}.png", noise())
-    assert told(Cases.open(tmp_path))["left-out"].startswith("3 .png files belong to no case")
+    assert told(Cases.open(tmp_path))["left-out"] == "images of no case are left out: 3 .png files"
     # Of folders that are named, others are not asked for.
     assert "left-out" not in told(Cases.open(tmp_path, images="images", masks="masks"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,7 +29,10 @@ def use(monkeypatch):
             other = batch[:, 1:] if pipeline.channels > 1 else 0.5
             return (100 * (batch[:, :1] - other) - 1).astype(np.float32)
 
-        monkeypatch.setattr(flow, "load_predictor", lambda *_, **__: NetPredictor(pipeline, forward))
+        def load(*_, told=None, **__):
+            return replace(NetPredictor(pipeline, forward), told=told)
+
+        monkeypatch.setattr(flow, "load_predictor", load)
 
     return chosen
 
@@ -103,3 +108,30 @@ def test_the_layout_of_channels_travels_with_the_model():
         fields["reading"]["channel_files"] = wrong
         with pytest.raises(Exception, match="its pipeline is not valid"):
             Pipeline.from_dict(fields, "model")
+
+
+def test_formats_that_are_not_read_are_told_once(tmp_path, use, caplog):
+    use(ONE)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "in/a.png")
+    for name in ("b.webp", "c.webp", "d.foo", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    done = flow.predict("model", [tmp_path / "in"], tmp_path / "out")
+    assert [path.name for path in done.written] == ["a.png"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'in'}: formats that are not read are left out: 2 .webp files, 1 .foo file"
+    ]
+
+
+@pytest.mark.parametrize("colored", [0, 2, 3])
+def test_colored_images_into_a_grey_model_are_told_once_with_their_number(tmp_path, use, caplog, colored):
+    use(ONE)
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        grey = np.random.default_rng(number).integers(0, 255, SIZE, np.uint8)
+        image = np.dstack([grey, grey // 2, grey]) if number < colored else np.dstack([grey] * 3)
+        Image.fromarray(image).save(tmp_path / f"in/{number}.png")
+    flow.predict("model", [tmp_path / "in"], tmp_path / "out")
+    told = [record.getMessage() for record in caplog.records]
+    start = f"{colored} of 3 images differ in color from those of training; of the first, it is colored"
+    assert [text.startswith(start) for text in told] == [True] * (colored > 0)

@@ -19,10 +19,10 @@ def left_out(places: Iterable[Path], cases: Sequence[Case]) -> Iterator[Finding]
     strange = [file for file in rest if not has_pixels(file)]
     others = [file for file in rest if has_pixels(file)]
     if strange:
-        what = f"{kinds_told(strange)} are of formats that are not read, and are left out"
+        what = f"formats that are not read are left out: {kinds_told(strange)}"
         yield Finding("unread-format", _shown(strange), what, "convert them to PNG, TIFF or NIfTI, or move them away")
     if others:
-        what = f"{kinds_told(others)} belong to no case, and are left out"
+        what = f"images of no case are left out: {kinds_told(others)}"
         yield Finding("left-out", _shown(others), what, "nothing, where they are not meant as cases")
 
 
