@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, MaskCoding, Split
+from pocketseg.data.case import ChannelSource
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_mask, stem_of
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
@@ -207,26 +208,26 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
     volumes: dict[str, VolumeFile] = {}
 
     def respond(case: Case, _: NDArray[np.generic]) -> Answer:
-        stem = stem_of(case.image.path) if isinstance(case.image, SliceSource) else Path(case.name).name
+        image = case.image.parts[0] if isinstance(case.image, ChannelSource) else case.image
+        stem = stem_of(image.path) if isinstance(image, SliceSource) else Path(case.name).name
         stem = stem if stem in files else case.name.split("#")[0]  # where several files are one image
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
-        if isinstance(case.image, SliceSource) and is_volume(files[stem]):
+        if isinstance(image, SliceSource) and is_volume(files[stem]):
             if stem not in volumes:
-                volumes[stem] = open_volume(files[stem], case.image.volume)
-            return Answer(coding.decode(*_slice_of(volumes[stem], case)))
+                volumes[stem] = open_volume(files[stem], image.volume)
+            return Answer(coding.decode(*_slice_of(volumes[stem], image)))
         return Answer(coding.decode(read_mask(files[stem]), str(files[stem])))
 
     return respond
 
 
-def _slice_of(masks: VolumeFile, case: Case) -> tuple[NDArray[np.generic], str]:
-    """The slice of a volume of masks that lies where the case does, and how an error names it."""
-    assert isinstance(case.image, SliceSource)
-    apart = difference(case.image.volume.grid, masks.grid)
+def _slice_of(masks: VolumeFile, image: SliceSource) -> tuple[NDArray[np.generic], str]:
+    """The slice of a volume of masks that lies where that of an image does, and how an error names it."""
+    apart = difference(image.volume.grid, masks.grid)
     if apart:
         raise DataError(str(masks.path), apart, "predict on the grid of the image")
-    source = replace(case.image, volume=masks)
+    source = replace(image, volume=masks)
     return source.mask(grey=False), source.where
 
 

@@ -12,6 +12,7 @@ from helpers.volume_files import ball, read_nifti, write_nifti, write_series
 from pocketseg.data.volumes import open_volume
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as flow
+from pocketseg.flows.evaluate import evaluate
 from pocketseg.pipeline import Pipeline, Reading
 from pocketseg.predictors import NetPredictor
 
@@ -135,3 +136,15 @@ def test_colored_images_into_a_grey_model_are_told_once_with_their_number(tmp_pa
     told = [record.getMessage() for record in caplog.records]
     start = f"{colored} of 3 images differ in color from those of training; of the first, it is colored"
     assert [text.startswith(start) for text in told] == [True] * (colored > 0)
+
+
+def test_masks_of_channel_files_are_evaluated_by_the_name_of_their_image(tmp_path):
+    mask = ball((*SIZE, 3)).astype(np.uint8)
+    for name in "AB":
+        for channel in range(2):
+            write_nifti(tmp_path / f"data/imagesTr/{name}_000{channel}.nii.gz", mask * 100 + channel)
+        write_nifti(tmp_path / f"data/labelsTr/{name}.nii.gz", mask)
+        write_nifti(tmp_path / f"found/{name}.nii.gz", mask if name == "A" else np.zeros_like(mask))
+    rows = evaluate(tmp_path / "found", tmp_path / "data", out=tmp_path / "out").rows
+    positive = [row for row in rows if row.reference_pixels]
+    assert {row.case[0]: row.dice for row in positive} == {"A": 1.0, "B": 0.0}
