@@ -171,7 +171,7 @@ def given(cases: Sequence[Case], *, validation: float = 0.15, seed: int = 0, con
     try:
         return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
     except DataError as error:
-        fix = "move cases between the folders, or --set split.kind=holdout --set split.anew=true"
+        fix = "move cases between the folders, or --set split.kind=holdout --set split.ignore_parts=true"
         raise DataError.of(
             [*error.problems, Problem("split", "these are the parts of the data's folders", fix)]
         ) from None
@@ -181,7 +181,8 @@ def given_told(split: Split) -> str:
     """What is said of the parts that the data came with."""
     sizes = ", ".join(f"{len(split.folds[0].part(part))} {part}" for part in PARTS)
     dealt = "; validation is taken from train" if "validation" in split.rule else ""
-    return f"the parts are those of the data's folders ({sizes}{dealt}); --set split.anew=true divides them anew"
+    fix = "--set split.ignore_parts=true divides the cases by the recipe"
+    return f"the parts are those of the data's folders ({sizes}{dealt}); {fix}"
 
 
 def _groups(cases: Sequence[Case]) -> dict[str, str]:

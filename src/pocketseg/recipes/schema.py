@@ -194,7 +194,7 @@ class SplitSection(Section):
     """Other seeds give other splits."""
     contiguous: bool = False
     """Divide the groups in the order of their names, so that neighboring slices of a volume stay together."""
-    anew: bool = False
+    ignore_parts: bool = False
     """Divide the cases by this rule although the data's own folders (train, val, test) say which part they are. Without
     it those parts are kept, and validation cases are taken from train where the data has none."""
 

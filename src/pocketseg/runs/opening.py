@@ -67,7 +67,7 @@ def make_split(
 ) -> Split:
     """The split of the resumed run, a given one, the data's own parts, or one by the recipe's rule.
 
-    A rule keeps equal images together. The data's own parts go before it, unless the recipe says `split.anew`.
+    A rule keeps equal images together. The data's own parts go before it, unless the recipe says `split.ignore_parts`.
 
     Raises:
         DataError: it does not fit the data.
@@ -81,7 +81,7 @@ def make_split(
         return found
     if file is not None:
         return Split.read(Path(file), cases)
-    if rule.kind == "given" or (has_parts(cases) and not rule.anew):
+    if rule.kind == "given" or (has_parts(cases) and not rule.ignore_parts):
         return given(cases, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     if len(cases) > 1 and len({case.group for case in cases}) == 1:
         said = [finding.problem for finding in cases.said if finding.code == "one-patient"]

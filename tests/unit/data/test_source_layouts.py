@@ -188,8 +188,8 @@ def test_parts_of_the_data_are_kept(tmp_path, form, names):
     cases = found(tmp_path, "parts")
     split = make_split(SplitSection(), cases, [])
     assert split.folds[0] == Fold(("a0", "a1"), ("b0", "b1"), ("c0", "c1")) and split.rule == {"kind": "given"}
-    assert "2 train, 2 validation, 2 test" in given_told(split) and "split.anew=true" in given_told(split)
-    anew = make_split(SplitSection(anew=True, test=0.3, validation=0.3), cases, [])
+    assert "2 train, 2 validation, 2 test" in given_told(split) and "split.ignore_parts=true" in given_told(split)
+    anew = make_split(SplitSection(ignore_parts=True, test=0.3, validation=0.3), cases, [])
     assert anew.rule["kind"] == "holdout" and set(anew.groups) == set(split.groups)
 
 
@@ -211,8 +211,8 @@ def test_parts_that_tear_a_group_apart_are_refused_with_a_way_out(tmp_path):
     cases = Cases.open(tmp_path, grouping=Grouping(regex="^p(.)"))
     with pytest.raises(DataError, match="the group '0' lies in") as caught:
         make_split(SplitSection(), cases, [])
-    assert "split.anew=true" in str(caught.value)
-    assert make_split(SplitSection(anew=True, test=0.25, validation=0.25), cases, []).rule["kind"] == "holdout"
+    assert "split.ignore_parts=true" in str(caught.value)
+    assert make_split(SplitSection(ignore_parts=True, test=0.25, validation=0.25), cases, []).rule["kind"] == "holdout"
 
 
 def test_a_train_folder_alone_is_no_split(tmp_path):
