@@ -96,6 +96,13 @@ def rescaled(folder: Path) -> Iterator[Try]:
     for slope in (2, -10):
         one = made(9, RescaleSlope=slope, RescaleIntercept=-1024)
         yield Try(with_file(folder / str(slope), one), "works", check=holds(pixels(9) * slope - 1024.0))
+    item = Dataset()
+    item.RealWorldValueSlope, item.RealWorldValueIntercept = 0.5, 3.0
+    one = made(9, RealWorldValueMappingSequence=Sequence([item]))
+    del one.RescaleSlope, one.RescaleIntercept
+    yield Try(with_file(folder / "real world", one), "works", check=holds(pixels(9) * 0.5 + 3))
+    one.RealWorldValueMappingSequence = Sequence([item, Dataset()])
+    yield Try(with_file(folder / "two", one), "error", "", ("odd.dcm", "real-world values"))
 
 
 @row("X03")

@@ -285,7 +285,7 @@ def other_formats(folder: Path) -> Iterator[Try]:
     }
     for name, content in heads.items():
         yield Try(
-            with_image(folder / name, "odd.png", content), "error", "image", ("odd.png", "PNG, JPEG, TIFF or BMP")
+            with_image(folder / name, "odd.png", content), "error", "image", ("odd.png", "PNG, JPEG, TIFF, BMP or GIF")
         )
 
 

@@ -86,6 +86,11 @@ def litter_of_file_browsers(folder: Path) -> Iterator[Try]:
     for name in ("Thumbs.db", ".DS_Store", "._c1.png", "desktop.ini"):
         (folder / "images" / name).write_bytes(b"litter")
     yield Try(folder, "warning", "ignored", ("4 ", ".DS_Store"))
+    for name in ("c1.webp", "c2.webp", "c3.foo"):
+        (folder / "images" / name).write_bytes(b"another format")
+    yield Try(folder, "warning", "unread-format", ("left out: 2 .webp files, 1 .foo file",))
+    save(folder / "more/x.png", picture(50))
+    yield Try(folder, "warning", "left-out", ("left out: 1 .png file",))
 
 
 @row("A11")

@@ -73,7 +73,16 @@ def palette_of_class_colors(folder: Path) -> Iterator[Try]:
 def palette_that_means_nothing(folder: Path) -> Iterator[Try]:
     indexed = Image.fromarray((np.indices(SHAPE).sum(0) % 7).astype(np.uint8)).convert("P")
     indexed.putpalette([200, 10, 30, 40, 250, 60, 70, 80, 9, 1, 2, 3, 90, 4, 5, 6, 60, 7, 8, 9, 100])
-    yield Try(with_mask(folder, indexed), "error", "mask", ("odd.png", "several foreground values"))
+    told = ("odd.png", "#c80a1e in 182 pixels", "data.mask.colors=[", "data.mask.values")
+    yield Try(with_mask(folder / "several", indexed), "error", "mask", told)
+    for name, colors in (("white first", [255] * 3 + [0] * 3), ("red first", [200, 0, 0] + [0] * 3)):
+        swapped = Image.fromarray(np.uint8(1) - INSIDE).convert("P")
+        swapped.putdata((1 - INSIDE).ravel().tolist())
+        swapped.putpalette(colors)
+        data = good(folder / name, mask=lambda mask: mask // 255)
+        save(data / "images/odd.png", picture(99))
+        save(data / "masks/odd.png", swapped)
+        yield Try(data, "works", check=reads("odd", mask=INSIDE))
 
 
 @row("B09")
@@ -100,13 +109,17 @@ def equal_colors(folder: Path) -> Iterator[Try]:
 
 @row("B12")
 def classes_as_colors(folder: Path) -> Iterator[Try]:
-    yield Try(with_mask(folder, COLORED), "error", "mask", ("odd.png", "colored"))
+    yield Try(with_mask(folder / "one", COLORED), "works", check=reads("odd", mask=INSIDE))
+    two = COLORED.copy()
+    two[:4, :4] = 0, 128, 0
+    told = ("odd.png", "#ff0000 in", "#008000 in 16 pixels", "data.mask.colors=[")
+    yield Try(with_mask(folder / "two", two), "error", "mask", told)
 
 
 @row("B13")
 def classes_as_blurred_colors(folder: Path) -> Iterator[Try]:
     blurred = Image.fromarray(COLORED).resize((20, 16), Image.Resampling.BILINEAR).resize((40, 32))
-    yield Try(with_mask(folder, blurred), "error", "mask", ("odd.png", "colored"))
+    yield Try(with_mask(folder, blurred), "error", "mask", ("odd.png", "the mask is colored", "#000000 in 764 pixels"))
 
 
 @row("B14")

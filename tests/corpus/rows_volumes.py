@@ -78,6 +78,10 @@ def transposed(folder: Path) -> Iterator[Try]:
 def other_spacing(folder: Path) -> Iterator[Try]:
     write_nifti(volumes(folder) / "masks/v1.nii.gz", labels(1), AFFINE * [[1.01], [1], [1], [1]])
     yield Try(folder, "error", "volume", ("masks/v1.nii.gz", "voxels of"))
+    # 0.5 microns in an image beside 0.5 mm in its mask.
+    yield Try(in_microns(folder / "microns"), "error", "volume", ("masks/v0.nii.gz", "voxels of"))
+    unknown = with_header(folder / "unknown", setting_fields(xyzt_units=6))
+    yield Try(unknown, "error", "volume", ("images/v0.nii.gz", "xyzt_units"))
 
 
 @row("D04")
@@ -198,8 +202,15 @@ def impossible_affine(folder: Path) -> Iterator[Try]:
 def four_dimensions(folder: Path) -> Iterator[Try]:
     write_nifti(volumes(folder) / "images/v0.nii.gz", voxels(0)[..., None], AFFINE)
     yield Try(folder, "works")
-    write_nifti(folder / "images/v0.nii.gz", np.stack([voxels(0)] * 2, axis=-1), AFFINE)
-    yield Try(folder, "error", "volume", ("images/v0.nii.gz", "series of 2"))
+    write_nifti(folder / "images/v0.nii.gz", np.stack([voxels(0)] * 20, axis=-1), AFFINE)
+    yield Try(folder, "error", "volume", ("images/v0.nii.gz", "series of 20", "NAME_0000"))
+    for number in range(5):
+        write_nifti(folder / f"images/v{number}.nii.gz", np.stack([voxels(number)] * 2, axis=-1), AFFINE)
+    yield Try(folder, "works")
+
+
+def in_microns(folder: Path) -> Path:
+    return with_header(folder, setting_fields(xyzt_units=3))
 
 
 @row("D13")

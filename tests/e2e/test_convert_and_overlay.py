@@ -11,7 +11,7 @@ from helpers.volume_files import write_nifti
 from pocketseg.data import Cases
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.rois import fill, read_rois
-from pocketseg.errors import DataError
+from pocketseg.errors import DataError, RecipeError
 from pocketseg.flows.convert import Options, convert
 from pocketseg.flows.overlay import overlay
 
@@ -212,3 +212,64 @@ def test_overlay_shows_the_fullest_slice_of_a_volume(tmp_path):
         overlay(tmp_path / "i.nii.gz", tmp_path / "o.png")
     with pytest.raises(DataError, match="needed are three colors"):
         overlay(tmp_path / "i.nii.gz", tmp_path / "o.png", reference=tmp_path / "m.nii.gz", colors=["red"])
+
+
+@pytest.mark.parametrize("volume", [False, True])
+def test_overlay_reads_the_reference_as_the_data_is_read(tmp_path, volume, caplog):
+    """Where black is foreground, a mask that misses nearly all of it does not seem good."""
+    inside = np.zeros((40, 50), bool)
+    inside[5:15, 5:25] = True
+    found = np.zeros_like(inside)
+    found[14:16, 5:9] = True
+    stored, expected = np.where(inside, 0, 255).astype(np.uint8), 2 * 4 / (200 + 8)
+
+    def put(name, pixels):
+        if volume:
+            return write_nifti(tmp_path / f"{name}.nii.gz", pixels.T[..., None])
+        save(tmp_path / f"{name}.png", pixels)
+        return tmp_path / f"{name}.png"
+
+    image, reference = put("image", np.arange(2000, dtype=np.uint8).reshape(40, 50)), put("reference", stored)
+    mask, out = put("mask", found.astype(np.uint8)), tmp_path / "o.png"
+    drawn = overlay(image, out, reference=reference, predictions=[mask], overrides=["data.mask.invert=true"])
+    assert drawn.dice == pytest.approx((expected,))
+    # A run's rules are those of its recipe, whether it is named by its folder or by a model in it.
+    (tmp_path / "run/fold-0").mkdir(parents=True)
+    (tmp_path / "run/recipe.yaml").write_text(
+        "stages: [{name: f, net: {arch: unet}, loss: {dice: 1}, epochs: 1}]\ndata: {mask: {invert: true}}\n"
+    )
+    for run in (tmp_path / "run", tmp_path / "run/fold-0/model.pseg"):
+        assert overlay(image, out, reference=reference, predictions=[mask], run=run).dice == drawn.dice
+    assert not caplog.records
+    assert overlay(image, out, reference=reference, predictions=[mask]).dice != drawn.dice
+    assert "most of it is foreground" in caplog.text and "data.mask.invert=true" in caplog.text
+    with pytest.raises(DataError, match="lies in none"):
+        overlay(image, out, reference=reference, predictions=[mask], run=tmp_path / "elsewhere")
+
+
+def test_overlay_takes_values_thresholds_and_colors(tmp_path):
+    inside = np.zeros((20, 30), np.uint8)
+    inside[5:15, 5:15] = 1
+    save(tmp_path / "image.png", inside * 7)
+    save(tmp_path / "mask.png", inside)
+    save(tmp_path / "gray.png", inside * 150 + 60)
+    save(tmp_path / "colored.png", np.where(inside[..., None], [0, 255, 0], [255, 0, 0]).astype(np.uint8))
+    for name, rule in (("gray", "threshold=128"), ("colored", "colors=['#00ff00']")):
+        drawn = overlay(
+            tmp_path / "image.png", tmp_path / "o.png", reference=tmp_path / f"{name}.png",
+            predictions=[tmp_path / "mask.png"], overrides=[f"data.mask.{rule}"],
+        )  # fmt: skip
+        assert drawn.dice == (1.0,)
+
+
+def test_masks_are_converted_by_the_rules_that_are_given(tmp_path):
+    inside = np.zeros((20, 30), np.uint8)
+    inside[5:15, 5:15] = 255
+    save(tmp_path / "in/a.png", 255 - inside)
+    for rules, expected in (([], 255 - inside), (["data.mask.invert=true"], inside)):
+        convert("masks-to-rois", tmp_path / "in", tmp_path / f"out{len(rules)}", overrides=rules)
+        lines = read_rois(tmp_path / f"out{len(rules)}/a.zip")
+        filled = np.any([fill(line, expected.shape) for line in lines], axis=0)
+        assert filled[10, 10] == (expected[10, 10] > 0)
+    with pytest.raises(RecipeError, match="has no effect on rois-to-masks"):
+        convert("rois-to-masks", tmp_path / "in", tmp_path / "no", overrides=["data.mask.invert=true"])

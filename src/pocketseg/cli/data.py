@@ -45,7 +45,7 @@ def convert(
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probabilities from here on are foreground.")] = 0.5,
     min_pixels: Annotated[int, typer.Option(min=0, help="Smaller objects are left out.")] = 0,
     images: Annotated[Path | None, typer.Option(help="Images of ImageJ regions, for the size of masks.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help="How a layout is read: data.mask.threshold=128.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="How masks are read: data.mask.threshold=128.")] = [],  # noqa: B006
 ) -> None:
     """Turn a data set into one NPZ file or plain folders, or masks into outlines and ImageJ regions and back.
 

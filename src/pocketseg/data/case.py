@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg import archives, memory
 from pocketseg.data import readers
+from pocketseg.data.mask_colors import ColorRule, refuse_colors
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.pipeline.components import fill_outline
 from pocketseg.text import counted
@@ -42,10 +43,14 @@ class Source(Protocol):
     def files(self) -> tuple[Path, ...]:
         """Every file it is read from."""
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether its channels are images of their own (contrasts of a scan) and not colors: none makes gray."""
+
     def image(self) -> Pixels: ...
 
-    def mask(self, *, gray: bool) -> Pixels:
-        """Stored mask values; `gray` allows files that can hold no exact values (JPEG)."""
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        """Stored mask values; `gray` allows files that can hold no exact values (JPEG), `colors` is for pictures."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class FileSource:
     """One image file."""
 
     path: Path
+    contrasts: ClassVar[bool] = False
 
     @property
     def where(self) -> str:
@@ -65,16 +71,16 @@ class FileSource:
     def image(self) -> Pixels:
         return readers.read_image(self.path)
 
-    def mask(self, *, gray: bool) -> Pixels:
-        return readers.read_mask(self.path, gray=gray)
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        return readers.read_mask(self.path, gray=gray, colors=colors)
 
 
 @dataclass(frozen=True)
 class OutlineSource(FileSource):
     """An image file with the outline of a region, or the region; the outline is read filled."""
 
-    def mask(self, *, gray: bool) -> Pixels:
-        outline = np.not_equal(readers.read_mask(self.path, gray=gray), 0)
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        outline = np.not_equal(readers.read_mask(self.path, gray=gray, colors=colors), 0)
         try:
             return fill_outline(outline)
         except ValueError as error:
@@ -83,9 +89,14 @@ class OutlineSource(FileSource):
 
 @dataclass(frozen=True)
 class ChannelSource:
-    """Several images of one place (contrasts of a scan) as the channels of one image."""
+    """Several images of one place (contrasts of a scan) as the channels of one image.
+
+    `endings` are what their files' stems add to the name of the case, such as _0000 and _0001.
+    """
 
     parts: tuple[Source, ...]
+    endings: tuple[str, ...] = ()
+    contrasts: ClassVar[bool] = True
 
     @property
     def where(self) -> str:
@@ -109,7 +120,7 @@ class ChannelSource:
                 raise DataError(part.where, what, "save all channels as one type of numbers")
         return np.stack(images, axis=-1)
 
-    def mask(self, *, gray: bool) -> Pixels:
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
         raise DataError(self.where, "several files are not one mask", "store class indices in one file")
 
 
@@ -120,6 +131,7 @@ class ArraySource:
     path: Path
     member: str | None
     row: int
+    contrasts: ClassVar[bool] = False
 
     @property
     def where(self) -> str:
@@ -138,7 +150,8 @@ class ArraySource:
             raise DataError(self.where, "pixels are NaN or infinite", "replace them before training")
         return values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
-    def mask(self, *, gray: bool) -> Pixels:
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        refuse_colors(colors, self.where)
         values = self.image()
         if values.ndim != 2:
             raise DataError(

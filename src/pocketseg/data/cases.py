@@ -18,8 +18,9 @@ from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.names import links_outside, same_names
 from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.statistics import CaseStatistics, Look, statistics_of
+from pocketseg.data.doctor.surroundings import folder_findings, left_out, one_patient
 from pocketseg.data.filters import Only
-from pocketseg.data.groups import Grouping
+from pocketseg.data.groups import TABLE, Grouping, table_beside
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
@@ -45,6 +46,7 @@ class CasesOptions(TypedDict, total=False):
         class_folders: names of the classes, where the folder a case lies in says which one its mask shows.
         only: which cases to keep.
         follow_links: read what links point to outside of the data set.
+        channels: that the net takes, where it is known.
     """
 
     images: str | None
@@ -56,6 +58,7 @@ class CasesOptions(TypedDict, total=False):
     class_folders: tuple[str, ...]
     only: Only | None
     follow_links: bool
+    channels: int | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class CheckedData:
         files: number of files.
         empty: names of the cases whose mask holds no foreground.
         channels: the channel counts of the images.
+        contrasts: those of images whose channels are images of their own (contrasts of a scan), not colors.
+        colored: how many images are in color, not gray stored as color.
         notes: what is odd but not wrong.
         findings: the same, one by one.
         blank: names of the cases whose image holds a single value.
@@ -83,6 +88,14 @@ class CheckedData:
     blank: frozenset[str] = frozenset()
     duplicates: tuple[tuple[str, ...], ...] = ()
     stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    contrasts: frozenset[int] = frozenset()
+    colored: int = 0
+
+    @property
+    def fitting_channels(self) -> int:
+        """How many channels a net for these images takes: 1 for gray, 3 for color, all contrasts."""
+        others = self.contrasts or self.channels - {1, 3}
+        return max(others) if others else 3 if self.colored else 1
 
 
 @dataclass
@@ -104,6 +117,8 @@ class Cases(Sequence[Case]):
     fusion: Fusion = "majority"
     class_folders: tuple[str, ...] = ()
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(cache_bytes()))
+    channels: int | None = None
+    said: tuple[Finding, ...] = ()
 
     @classmethod
     def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[CasesOptions]) -> Cases:
@@ -145,14 +160,26 @@ class Cases(Sequence[Case]):
         kept = (options.get("only") or Only()).of(listing.cases)
         ordered = sorted(kept, key=lambda case: natural_key(case.name))
         grouping = options.get("grouping") or Grouping()
+        base, said = root if root.is_dir() else root.parent, list[Finding]()
         try:
-            ordered = grouping.assign(ordered, root if root.is_dir() else root.parent)
+            found, beside = (None, "") if grouping else table_beside(ordered, base)
+            if beside:
+                fix = "data.group_csv or data.group_regex says otherwise" if found else "correct it, or move it away"
+                said.append(Finding("groups-table", (str(base / TABLE),), beside, fix))
+            ordered = found or grouping.assign(ordered, base)
         except DataError as error:
             problems += error.coded("groups").problems
+        if not grouping:
+            said += one_patient(ordered)
+            said += folder_findings(ordered)
+        places = [Path(root, place) for place in (options.get("images"), options.get("masks")) if place]
+        said += left_out(places or [root], listing.cases)
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
         coding, folders = options.get("coding") or MaskCoding(), options.get("class_folders", ())
-        return cls(root, name, ordered, coding, grouped, fusion, folders), problems
+        channels = options.get("channels")
+        opened = cls(root, name, ordered, coding, grouped, fusion, folders, channels=channels, said=tuple(said))
+        return opened, problems
 
     @property
     def classes(self) -> int:
@@ -249,7 +276,7 @@ class Cases(Sequence[Case]):
         return weights
 
     def _decoded(self, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
-        stored = source.mask(gray=self.coding.threshold is not None)
+        stored = source.mask(gray=self.coding.threshold is not None, colors=self.coding.color_rule)
         return self.coding.decode_with_values(stored, source.where)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> CheckedData:
@@ -259,7 +286,7 @@ class Cases(Sequence[Case]):
             DataError: with one problem for each file that cannot be used.
         """
         statistics, problems = self._inspect(progress)
-        findings = [*quick_findings(self.cases, statistics, self.coding, self.classes, grouped=self.grouped)]
+        findings = [*quick_findings(self.cases, statistics, self)]
         problems += [finding.problem for finding in findings if finding.level == "error"]
         if problems:
             raise DataError.of(problems)
@@ -273,6 +300,8 @@ class Cases(Sequence[Case]):
             blank=frozenset(each.name for each in statistics if each.constant),
             duplicates=tuple(tuple(each.name for each in same) for same in duplicates(statistics)),
             stored=_stored(statistics),
+            contrasts=frozenset(each.channels for each in statistics if each.contrasts),
+            colored=sum(each.colored for each in statistics),
         )
 
     def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[CaseStatistics], list[Problem]]:

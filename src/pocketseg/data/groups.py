@@ -76,6 +76,27 @@ class Grouping:
         return {case.name: _row_of(case, table) or "" for case in cases}
 
 
+def table_beside(cases: Sequence[Case], root: Path) -> tuple[list[Case] | None, str]:
+    """The cases with the groups of `groups.csv`, which conversions and the doctor write, and what is said of it.
+
+    None where there is no such table, or it is not about these cases. What lay in one group before stays in one.
+    """
+    if not (root / TABLE).is_file():
+        return None, ""
+    try:
+        found = Grouping(csv=TABLE, column="group").assign(cases, root)
+    except DataError as error:
+        return None, f"is not used: {error.problems[0].what}"
+    before: dict[str, list[str]] = {}
+    for case in cases:
+        before.setdefault(case.group or case.name, []).append(case.name)
+    whole = tied(found, [names for names in before.values() if len(names) > 1])
+    return whole, f"says the groups: {len({case.group for case in whole})} for {len(whole)} cases"
+
+
+TABLE = "groups.csv"
+
+
 def _row_of(case: Case, table: dict[str, str]) -> str | None:
     path = case.image.path
     return next((table[key] for key in (case.name, path.name, path.stem, stem_of(path)) if key in table), None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.data.mask_colors import ColorRule
 from pocketseg.errors import DataError
 from pocketseg.text import counted
 
@@ -26,12 +27,19 @@ class MaskCoding:
         invert: one class only: the stored foreground is the background.
         threshold: one class only, and only where the user asked for it: stored values from here on are
             foreground. It makes masks of gray levels (resized ones, JPEG) usable.
+        colors: "#rrggbb" of each foreground class, for pictures.
     """
 
     classes: int = 1
     values: tuple[int, ...] | None = None
     invert: bool = False
     threshold: float | None = None
+    colors: tuple[str, ...] | None = None
+
+    @property
+    def color_rule(self) -> ColorRule:
+        """What colors and palettes of pictures mean: `values` are those of a palette's indices."""
+        return self.colors or ("look" if self.values is None else "index")
 
     def decode(self, stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
         """uint8 (h, w) of class indices.
@@ -78,6 +86,12 @@ class MaskCoding:
             return (
                 f"not a mask: it holds negative values ({shown})",
                 "this looks like an image; check the folders",
+            )
+        if any(value != round(value) for value in unknown) and len(found) <= MAX_NUMBERS:
+            return (
+                f"holds values that are not whole numbers ({shown})",
+                "save the labels as integers, a NIfTI file without a scaling slope (scl_slope); or, for one class, "
+                "--set data.mask.threshold=0.5 cuts them",
             )
         if self.values is not None or self.classes > 1:
             return (

@@ -1,6 +1,6 @@
 """Decoding image and mask files, and refusing what would be read wrongly.
 
-Only PNG, JPEG, TIFF and BMP are decoded, whatever the file is called; the format is found by the content.
+Only PNG, JPEG, TIFF, BMP and GIF (one frame) are decoded, whatever the file is called; the content tells the format.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pocketseg import memory
+from pocketseg.data.mask_colors import ColorRule, color_values, index_values
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.files import open_regular, read_file
 from pocketseg.memory import MAX_PIXELS, bands
 from pocketseg.text import counted
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
 MAX_PAGES = 2**16
 # Nothing that is deflated unpacks to more than this many times its size.
 DEFLATE_LIMIT = 1032
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")
+SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"GIF8")
 TIFF_BITS_PER_SAMPLE = 258
 TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
@@ -78,16 +79,17 @@ def decode_image(content: bytes, path: Path) -> NDArray[np.generic]:
     return image
 
 
-def read_mask(path: Path, *, gray: bool = False) -> NDArray[np.generic]:
+def read_mask(path: Path, *, gray: bool = False, colors: ColorRule = "look") -> NDArray[np.generic]:
     """Decode a mask to (h, w) of stored values; color whose channels are equal is collapsed.
 
     Args:
         path: the file.
         gray: take gray levels as they are, so that a JPEG is not an error; the caller will threshold them.
+        colors: what palettes and colors mean, see `mask_colors`.
 
     Raises:
-        DataError: as `read_image`, or the file is a JPEG, its channels differ, transparency carries the mask, or
-            white is stored as 0.
+        DataError: as `read_image`, or the file is a JPEG, its colors do not say what is background, transparency
+            carries the mask, or white is stored as 0.
     """
     with memory.named(str(path)), _opened(path) as picture:
         if picture.format == "JPEG" and not gray:
@@ -99,9 +101,28 @@ def read_mask(path: Path, *, gray: bool = False) -> NDArray[np.generic]:
         if _white_is_zero(picture):
             what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
             raise DataError(str(path), what, "save the mask as PNG")
-        # The index of a palette is the class; its colors are only for the eye.
-        values = _pixels(picture) if picture.mode == "P" else _as_array(picture, keep_alpha=True)
+        if picture.mode == "P":
+            return index_values(_pixels(picture).astype(np.uint8), _palette(picture), str(path), colors, gray=gray)
+        values = _as_array(picture, keep_alpha=True)
+    if isinstance(colors, tuple):
+        planes = values if values.ndim == 3 else np.stack([values] * 3, axis=-1)
+        if planes.dtype != np.uint8 or planes.shape[2] < 3:
+            what = f"holds {planes.dtype} of {planes.shape[2]} channels, and data.mask.colors names colors of 8 bits"
+            raise DataError(str(path), what, "leave out data.mask.colors, or save all masks in colors")
+        return color_values(planes.astype(np.uint8), str(path), colors)
     return values if values.ndim == 2 else _collapse(values, path)
+
+
+def _palette(picture: Image.Image) -> NDArray[np.uint8]:
+    """Colors of a palette, RGBA (n, 4)."""
+    colors = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    alpha = np.full(len(colors), 255, np.uint8)
+    clear = picture.info.get("transparency")
+    if isinstance(clear, bytes):
+        alpha[: len(clear)] = np.frombuffer(clear, np.uint8)[: len(alpha)]
+    elif isinstance(clear, int) and clear < len(alpha):
+        alpha[clear] = 0
+    return np.column_stack([colors, alpha])
 
 
 def size_in_header(path: Path) -> tuple[int, int]:
@@ -213,7 +234,7 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
             _refuse_unusual(picture, content, path, pages)
             picture.load()
     except UnidentifiedImageError:
-        raise DataError(str(path), _what_it_is_instead(content), "use PNG, JPEG, TIFF or BMP") from None
+        raise DataError(str(path), _what_it_is_instead(content), "use PNG, JPEG, TIFF, BMP or GIF") from None
     except Image.DecompressionBombError:
         raise _too_large(path, "the image") from None
     except DataError:
@@ -275,6 +296,9 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
     if getattr(picture, "is_animated", False) and not pages:
         what = f"the file holds {page_count(picture)} pages or frames"
         raise DataError(str(path), what, "save each as a file of its own")
+    if picture.format == "BMP" and picture.mode == "1" and _bmp_bits(content) != 1:
+        what = "the BMP has a palette of black and white for more than one bit a pixel, which is decoded wrongly"
+        raise DataError(str(path), what, "save it as PNG")
     if picture.format == "PNG" and width * height * content[24] // 8 > DEFLATE_LIMIT * len(content):
         what = f"the image is cut off: it declares {width}×{height} pixels, more than the file can hold"
         raise DataError(str(path), what, "copy it again from its source")
@@ -291,6 +315,12 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
     if _white_is_zero(picture) and max(bits, default=1) > 8:
         what = f"{max(bits)}-bit gray that stores white as 0 would be decoded as its negative"
         raise DataError(str(path), what, "save it with black as 0")
+
+
+def _bmp_bits(content: bytes) -> int:
+    """Bits a pixel; headers of 12 bytes have them earlier."""
+    at = 24 if content[14] == 12 else 28
+    return int.from_bytes(content[at : at + 2], "little")
 
 
 def _tiff_tag(picture: Image.Image, tag: int) -> Any:
@@ -343,11 +373,7 @@ def _collapse(values: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     """One channel of a mask whose color channels are all equal."""
     colors = 3 if values.shape[2] >= 3 else 1
     if not (values[:, :, :colors] == values[:, :, :1]).all():
-        raise DataError(
-            str(path),
-            "the mask is colored, so it does not say which class is which",
-            "save class indices as gray PNG",
-        )
+        return color_values(values.astype(np.uint8), str(path))
     if values.shape[2] in (2, 4) and values[:, :, -1].min() != 255:
         raise DataError(
             str(path), "the mask has a transparent alpha channel", "save the mask as gray PNG without alpha"

@@ -150,12 +150,40 @@ def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, co
     return _checked(Split(tuple(result), _groups(cases), rule), cases)
 
 
-def given(cases: Sequence[Case]) -> Split:
-    """One fold: the parts that the data came with, where they are folders of its layout."""
+def has_parts(cases: Sequence[Case]) -> bool:
+    """Whether the data came in parts: every case lies in one, some train, and some do not."""
+    parts = {case.part for case in cases}
+    return None not in parts and "train" in parts and len(parts) > 1
+
+
+def given(cases: Sequence[Case], *, validation: float = 0.15, seed: int = 0, contiguous: bool = False) -> Split:
+    """One fold: the parts that the data came with, where they are folders of its layout.
+
+    Where it has no validation part, a share of the training part becomes one.
+    """
     parts = {case.name: case.part or "" for case in cases}
     if not all(parts.values()):
         raise DataError("split.kind=given", "the data's layout has no parts of its own", "use holdout or kfold")
-    return _checked(Split((_fold(cases, parts),), _groups(cases), {"kind": "given"}), cases)
+    rule: dict[str, Any] = {"kind": "given"}
+    if "validation" not in parts.values():
+        train = [case for case in cases if parts[case.name] == "train"]
+        parts |= _deal(train, {"train": 1 - validation, "validation": validation}, seed, contiguous)
+        rule |= {"validation": validation, "seed": seed, "contiguous": contiguous}
+    try:
+        return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
+    except DataError as error:
+        fix = "move cases between the folders, or --set split.kind=holdout --set split.ignore_parts=true"
+        raise DataError.of(
+            [*error.problems, Problem("split", "these are the parts of the data's folders", fix)]
+        ) from None
+
+
+def given_text(split: Split) -> str:
+    """What is said of the parts that the data came with."""
+    sizes = ", ".join(f"{len(split.folds[0].part(part))} {part}" for part in PARTS)
+    dealt = "; validation is taken from train" if "validation" in split.rule else ""
+    fix = "--set split.ignore_parts=true divides the cases by the recipe"
+    return f"the parts are those of the data's folders ({sizes}{dealt}); {fix}"
 
 
 def _groups(cases: Sequence[Case]) -> dict[str, str]:

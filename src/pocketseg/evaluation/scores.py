@@ -23,6 +23,7 @@ from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation.measures import MetricConfig, Pair, metric
 from pocketseg.files import write_atomically, write_json
 from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
+from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.predictors import Predictor
 from pocketseg.tables import csv_rows, csv_text
 from pocketseg.text import brief, counted, interval, number
@@ -47,6 +48,8 @@ def asking(predictor: Predictor) -> Respond:
     """A predictor's answers, the image seen once."""
 
     def respond(case: Case, image: NDArray[np.generic]) -> Prediction:
+        if case.image.contrasts:
+            check_contrasts(image.shape[-1], predictor.pipeline.channels, case.image.where)
         probability = predictor.predict(image, case.spacing_mm)
         return Prediction(predictor.pipeline.mask(probability), probability)
 

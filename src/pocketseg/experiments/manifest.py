@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import CheckedData, Split
+from pocketseg.data.split import given_text
 from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
@@ -80,7 +81,7 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             "pocketseg": VERSION,
             "python": platform.python_version(),
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
-            "data": _data_facts(plan.data),
+            "data": {**_data_facts(plan.data), "channels": plan.pipeline.channels},
             "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
             "code": _code(plan),
@@ -95,6 +96,10 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
     log.info(
         "%s in %s, layout %s, from %s", counted(len(cases), "case"), counted(groups, "group"), cases.layout, cases.root,
     )  # fmt: skip
+    colored = f"{checked.colored} of {counted(len(cases), 'image')}"
+    log.info("%s in color; the net takes %s", colored, counted(plan.pipeline.channels, "channel"))
+    if plan.split.rule.get("kind") == "given":
+        log.info("%s", given_text(plan.split))
     for note in checked.notes:
         log.warning("%s", note)
 
@@ -119,6 +124,7 @@ def _data_facts(data: OpenedData) -> dict[str, Any]:
         "cases": len(cases),
         "files": checked.files,
         "empty_masks": len(checked.empty),
+        "colored": checked.colored,
         "sha256": checked.digest,
     }
 
@@ -141,8 +147,8 @@ def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
     begun, given = run.recipe_file.read_text(encoding="utf-8"), dump_recipe(plan.recipe)
     if begun != given:
         keys = list(changed_keys(parse_yaml(begun, str(run.recipe_file)), parse_yaml(given, "recipe")))
-        told = [*keys[:MAX_KEYS], *([f"{len(keys) - MAX_KEYS} more"] if len(keys) > MAX_KEYS else [])]
-        what = f"differs from the recipe given now ({', '.join(told) or 'comments'})"
+        shown = [*keys[:MAX_KEYS], *([f"{len(keys) - MAX_KEYS} more"] if len(keys) > MAX_KEYS else [])]
+        what = f"differs from the recipe given now ({', '.join(shown) or 'comments'})"
         raise RunError(str(run.recipe_file), what, "resume with the same values, or choose another --out")
     manifest = run.manifest()
     then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split
+from pocketseg.data.case import ChannelSource
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.experiments.distillation import (
@@ -139,6 +140,7 @@ def plan_run(
         PocketsegError: a split, channels, weights, starts or teachers that do not fit.
     """
     cases, checked = data.cases, data.checked
+    recipe = with_channels(recipe, checked)
     whole = make_split(recipe.split, cases, checked.duplicates, split, run if begun else None)
     folds = {number: whole.fold(number) for number in (range(len(whole.folds)) if fold is None else [fold])}
     split_groups = [finding.problem for finding in split_findings(whole, checked.duplicates, (), "the split")]
@@ -148,9 +150,19 @@ def plan_run(
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe.data, checked)
     _check_pixel_weights(recipe, data, folds)
-    planner = _Planner(recipe, data, run, whole, pipeline_of(recipe, _numbers(recipe.data, checked)))
+    pipeline = pipeline_of(recipe, _numbers(recipe.data, checked))
+    pipeline = replace(pipeline, reading=replace(pipeline.reading, channel_files=_channel_files(cases)))
+    planner = _Planner(recipe, data, run, whole, pipeline)
     plans = tuple(planner.fold(number, found) for number, found in folds.items())
     return RunPlan(recipe, data, whole, planner.pipeline, plans)
+
+
+def with_channels(recipe: Recipe, checked: CheckedData) -> Recipe:
+    """The recipe with the channels of its images, where it leaves them to the data."""
+    if recipe.data.channels != "auto":
+        return recipe
+    data = recipe.data.model_copy(update={"channels": checked.fitting_channels})
+    return recipe.model_copy(update={"data": data})
 
 
 def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
@@ -158,7 +170,7 @@ def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
     data, normalize = recipe.data, recipe.normalize
     return Pipeline(
         size=data.size,
-        channels=data.channels,
+        channels=channels_of(data),
         classes=tuple(data.classes),
         fit=data.fit,
         intensity_range=data.range,
@@ -168,6 +180,11 @@ def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
         postprocess=mildest_rules(recipe.postprocess),
         trained_on=TrainedOn(numbers),
     )
+
+
+def channels_of(section: DataSection) -> int:
+    """The number of channels; one where it was left to data that nobody has seen."""
+    return 1 if section.channels == "auto" else section.channels
 
 
 def mildest_rules(rules: PostprocessSection) -> Postprocess:
@@ -242,14 +259,19 @@ def _check_batch(target: Target) -> None:
 
 
 def _check_channels(section: DataSection, checked: CheckedData) -> None:
-    wanted = section.channels
-    strange = [have for have in sorted(checked.channels) if not converts(have, wanted)]
+    wanted = channels_of(section)
+    strange = [have for have in sorted(checked.channels) if not converts(have, wanted, have in checked.contrasts)]
     if strange:
         raise RecipeError(
             "data.channels",
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
+
+
+def _channel_files(cases: Cases) -> tuple[str, ...]:
+    """How the files are called that hold the channels of one image, where they are several."""
+    return next((case.image.endings for case in cases if isinstance(case.image, ChannelSource)), ())
 
 
 def _numbers(section: DataSection, checked: CheckedData) -> Numbers | None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,9 @@ def _prepare(
         plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
         if run.manifest_file.exists():
             changed_since(run, plan, allow_changed)
-        trials.append((_Trial(variant, run, [each.number for each in plan.folds]), plan.split))
+        trials.append(
+            (_Trial(replace(variant, recipe=plan.recipe), run, [each.number for each in plan.folds]), plan.split)
+        )
     return trials
 
 

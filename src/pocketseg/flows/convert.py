@@ -7,7 +7,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from pocketseg.png import write_png
 from pocketseg.recipes import load_data_recipe
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
-from pocketseg.runs.opening import cases_options
+from pocketseg.runs.opening import cases_options, mask_coding
 from pocketseg.tables import csv_text
 
 log = logging.getLogger("pocketseg")
@@ -51,6 +51,7 @@ class Options:
         threshold: probabilities from here on are foreground.
         min_pixels: objects smaller than this become no outline and no region.
         images: folder of the images that ImageJ regions were drawn on, which says how large the masks are.
+        coding: what is foreground in files of masks; None: all but 0.
     """
 
     size: tuple[int, int] | None = None
@@ -59,6 +60,7 @@ class Options:
     threshold: float = 0.5
     min_pixels: int = 0
     images: Path | None = None
+    coding: MaskCoding | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def convert(
         out: for cases `FILE.npz` or a folder that gets `images/` and `masks/`; for masks a folder. New, or empty.
         options: see `Options`.
         progress: called with (done, of).
-        overrides: `data.KEY=VALUE`, how the cases of a layout are read.
+        overrides: `data.KEY=VALUE`, how the cases of a layout, or files of masks, are read.
 
     Raises:
         RecipeError: an override that makes no sense.
@@ -110,8 +112,12 @@ def convert(
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for the output")
     if what in MASKS:
+        vain = [text for text in overrides if MASKS[what] not in FROM_MASKS or not text.startswith("data.mask.")]
+        if vain:
+            what = f"has no effect on {what}; outlines and masks are read by the keys data.mask"
+            raise RecipeError(f"--set {vain[0]}", what, "leave it out")
         if overrides:
-            raise RecipeError("--set", f"says how the cases of a layout are read; {what} reads files", "leave it out")
+            options = replace(options, coding=mask_coding(load_data_recipe("thin-unet", overrides).data))
         with whole_folder(out) as temporary:
             return _files(MASKS[what], source, temporary, options, progress)
     reading = cases_options(load_data_recipe("thin-unet", overrides).data)
@@ -267,8 +273,8 @@ def _files(
     return Converted(len(written))
 
 
-def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
-    outline = _foreground(path)
+def _from_outlines(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
+    outline = _foreground(path, options)
     try:
         yield stem_of(path), fill_outline(outline) * np.uint8(255)
     except ValueError as error:
@@ -276,7 +282,7 @@ def _from_outlines(path: Path, _: Options) -> Iterator[tuple[str, Mask]]:
 
 
 def _to_outlines(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
-    mask = _large_enough(_foreground(path), options)
+    mask = _large_enough(_foreground(path, options), options)
     yield stem_of(path), contour_pixels(mask.astype(np.uint8)) * np.uint8(255)
 
 
@@ -297,7 +303,7 @@ def _from_regions(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
 
 def _to_regions(path: Path, options: Options) -> Iterator[tuple[str, list[bytes]]]:
     """One region for each object; what touches only diagonally is one object, of several lines."""
-    mask = _large_enough(_foreground(path), options)
+    mask = _large_enough(_foreground(path, options), options)
     labels, count = label_components(mask)
     yield stem_of(path), [roi_bytes(trace(labels == number)) for number in range(1, count + 1)]
 
@@ -315,8 +321,11 @@ def _from_probabilities(path: Path, options: Options) -> Iterator[tuple[str, Mas
     yield PROBABILITY.sub("", stem_of(path)), rules(fractions[:, :, None]) * np.uint8(255)
 
 
-def _foreground(path: Path) -> NDArray[np.bool_]:
-    """What is not 0; reported where that makes one class of several."""
+def _foreground(path: Path, options: Options) -> NDArray[np.bool_]:
+    """What the coding says, or what is not 0; reported where that makes one class of several."""
+    if (coding := options.coding) is not None:
+        stored = read_mask(path, gray=coding.threshold is not None, colors=coding.color_rule)
+        return coding.decode(stored, str(path)) > 0
     stored = read_mask(path)
     mask: NDArray[np.bool_] = np.not_equal(stored, 0)
     count = len(np.unique(stored[mask]))
@@ -337,6 +346,7 @@ def _write(path: Path, pixels: NDArray[np.generic], source: str) -> None:
     write_png(path, pixels)
 
 
+FROM_MASKS = (_from_outlines, _to_outlines, _to_regions)
 MASKS: dict[str, Callable[[Path, Options], Iterator[tuple[str, Mask | list[bytes]]]]] = {
     "outlines-to-masks": _from_outlines,
     "masks-to-outlines": _to_outlines,

@@ -14,6 +14,7 @@ from pocketseg.data.doctor.checkup import Checkup, checkup
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.repair import Repaired, check_out, repair
 from pocketseg.data.doctor.sets import split_findings
+from pocketseg.data.split import given_text
 from pocketseg.errors import DataError, named
 from pocketseg.recipes import load_data_recipe
 from pocketseg.recipes.schema import SplitSection
@@ -152,7 +153,10 @@ def _of_split(rule: SplitSection, cases: Cases, found: Checkup, file: str | Path
         plan = make_split(rule, cases, found.duplicates, file)
     except DataError as error:
         return [Finding.of(problem) for problem in error.coded("split").problems]
-    return list(split_findings(plan, found.duplicates, found.clusters, where))
+    kept = (
+        [Finding("given-parts", ("the data's folders",), given_text(plan))] if plan.rule.get("kind") == "given" else []
+    )
+    return [*kept, *split_findings(plan, found.duplicates, found.clusters, where)]
 
 
 def _bar(progress: Callable[[str, int, int], None] | None, what: str) -> Callable[[int, int], None] | None:

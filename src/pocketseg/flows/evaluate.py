@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocketseg import notebook
 from pocketseg.data import Case, Cases, MaskCoding, Split
+from pocketseg.data.case import ChannelSource
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.readers import read_mask, stem_of
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
@@ -46,11 +47,11 @@ from pocketseg.evaluation.cells import (
     short_row,
 )
 from pocketseg.files import remove, try_folder
-from pocketseg.pipeline import Pipeline
+from pocketseg.pipeline import OF_COLOR, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
-from pocketseg.runs.opening import metric_config, open_cases
+from pocketseg.runs.opening import metric_config, open_cases, run_around
 from pocketseg.text import brief, counted, number
 from pocketseg.training.stage_folder import StageFolder
 
@@ -115,8 +116,8 @@ def evaluate(
             beside the model.
         against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
         margin: of the Dice, stated before: `comparison.csv` says whether the model is worse than the other by less.
-        overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; a run's own
-            settings are the start.
+        overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; the settings of
+            the run that the model lies in are the start. Masks of a folder are read as `predict` writes them.
         progress: called with (done, of).
     """
     model = Path(model)
@@ -145,8 +146,11 @@ def evaluate(
     try_folder(folder)
     _refuse_foreign(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
-    if odd:
-        log.warning("%s unlike those of training; of the first, %s", counted(len(odd), "image[ is|s are]"), odd[0])
+    colors = [text.removeprefix(OF_COLOR) for text in odd if text.startswith(OF_COLOR)]
+    others = [text for text in odd if not text.startswith(OF_COLOR)]
+    for warn, how in ((others, "are unlike"), (colors, "differ in color from")):
+        if warn:
+            log.warning("%s %s those of training; of the first, %s", counted(len(warn), "image"), how, warn[0])
     summaries = summarize(rows, part or ("test" if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against), margin)
     found = Evaluation(rows, summaries, folder, comparisons)
@@ -236,25 +240,26 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
     volumes: dict[str, VolumeFile] = {}
 
     def respond(case: Case, _: NDArray[np.generic]) -> Prediction:
-        stem = stem_of(case.image.path) if isinstance(case.image, SliceSource) else Path(case.name).name
+        image = case.image.parts[0] if isinstance(case.image, ChannelSource) else case.image
+        stem = stem_of(image.path) if isinstance(image, SliceSource) else Path(case.name).name
+        stem = stem if stem in files else case.name.split("#")[0]  # where several files are one image
         if stem not in files:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
-        if isinstance(case.image, SliceSource) and is_volume(files[stem]):
+        if isinstance(image, SliceSource) and is_volume(files[stem]):
             if stem not in volumes:
-                volumes[stem] = open_volume(files[stem], case.image.volume)
-            return Prediction(coding.decode(*_slice_of(volumes[stem], case)))
+                volumes[stem] = open_volume(files[stem], image.volume)
+            return Prediction(coding.decode(*_slice_of(volumes[stem], image)))
         return Prediction(coding.decode(read_mask(files[stem]), str(files[stem])))
 
     return respond
 
 
-def _slice_of(masks: VolumeFile, case: Case) -> tuple[NDArray[np.generic], str]:
-    """The slice of a volume of masks that lies where the case does, and how an error names it."""
-    assert isinstance(case.image, SliceSource)
-    apart = difference(case.image.volume.grid, masks.grid)
+def _slice_of(masks: VolumeFile, image: SliceSource) -> tuple[NDArray[np.generic], str]:
+    """The slice of a volume of masks that lies where that of an image does, and how an error names it."""
+    apart = difference(image.volume.grid, masks.grid)
     if apart:
         raise DataError(str(masks.path), apart, "predict on the grid of the image")
-    source = replace(case.image, volume=masks)
+    source = replace(image, volume=masks)
     return source.mask(gray=False), source.where
 
 
@@ -272,8 +277,8 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) ->
             "set keys that begin with data. or evaluate.",
         )
     start: dict[str, object] = {}
-    run = RunFolder(model)
-    if model.is_dir() and run.recipe_file.exists():
+    run = None if pipeline is None else run_around(model)
+    if run is not None:
         recipe = run.recipe()
         start = {name: getattr(recipe, name).model_dump(mode="json") for name in ("data", "evaluate")}
     elif pipeline is not None:

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.data import MaskCoding
+from pocketseg.data.case import FileSource, Source
 from pocketseg.data.masks import class_indices
-from pocketseg.data.readers import read_image, read_mask
+from pocketseg.data.readers import read_image
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
-from pocketseg.errors import DataError, near
+from pocketseg.errors import DataError, RecipeError, near
 from pocketseg.files import try_output
 from pocketseg.metrics import overlap as overlap_of
 from pocketseg.pipeline.reading import Axis, Reading
 from pocketseg.png import write_png
+from pocketseg.recipes import load_data_recipe
+from pocketseg.recipes.schema import DataSection
 from pocketseg.reporting.overlay import COMPARED, compare, enlarge, side_by_side
+from pocketseg.runs.opening import mask_coding, run_around
 
+log = logging.getLogger("pocketseg")
+
+# A drawn with a larger share of foreground may be stored inverted.
+MOSTLY = 0.5
 COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The picture, and which slice of a volume it shows."""
+    """The picture, which slice of a volume it shows, and the Dice of each prediction where there is a drawn."""
 
     file: Path
     slice: int | None
+    dice: tuple[float, ...] = ()
 
 
 def overlay(
@@ -43,6 +54,8 @@ def overlay(
     alpha: float = 0.5,
     axis: Axis = "auto",
     slice_: int | None = None,
+    run: str | Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> Drawn:
     """Draw masks on an image: reference only, prediction only, and both in three colors.
 
@@ -55,6 +68,10 @@ def overlay(
         alpha: 0 to 1.
         axis: planes of a volume.
         slice_: of a volume; default: the one with most foreground.
+        run: the run folder, or a model in it, whose recipe says how the drawn stores classes.
+        overrides: `data.KEY=VALUE`, the same as on the command line of `train`, such as data.mask.invert=true. Without
+            both a single value above 0 is the foreground, or values are class indices. Predictions are read as
+            `predict` writes them.
 
     Raises:
         DataError: no masks, a mask on another grid, a color that is none, or an output that is one of them.
@@ -63,25 +80,26 @@ def overlay(
         Path(path) for path in predictions
     ]
     _check(masks, colors, alpha, axis)
+    rules = _rules(masks, reference is not None, run, overrides)
     try_output(Path(out), Path(image), *masks, ending=".png")
-    picture, layers, shown = _read(Path(image), masks, axis, slice_)
+    picture, layers, shown = _read(Path(image), masks, rules, axis, slice_)
     for path, layer in zip(masks, layers, strict=True):
         if layer.shape != picture.shape[:2]:
             sizes = "is {}×{}, its image {}×{}".format(*layer.shape, *picture.shape[:2])
             raise DataError(str(path), sizes, "give masks of this image")
     empty = np.zeros(picture.shape[:2], np.uint8)
     drawn = layers[0] if reference is not None else empty
+    if reference is not None and not (run or overrides) and drawn.mean(dtype=float) > MOSTLY:
+        log.warning("%s: most of it is foreground; where it is stored inverted, --set data.mask.invert=true", reference)
     found = layers[1:] if reference is not None else layers
     tints = (colors[0], colors[1], colors[2])
     panels = [enlarge(compare(picture, drawn, mask, colors=tints, alpha=alpha)) for mask in (found or [empty])]
     titles = _titles(masks[1:] if reference is not None else masks) or ["reference"]
-    if reference is not None and found:
-        titles = [
-            f"{title}  Dice {overlap_of(mask > 0, drawn > 0).dice:.3f}"
-            for title, mask in zip(titles, found, strict=True)
-        ]
+    dice = [overlap_of(mask > 0, drawn > 0).dice for mask in found if reference is not None]
+    if dice:
+        titles = [f"{title}  Dice {share:.3f}" for title, share in zip(titles, dice, strict=True)]
     write_png(Path(out), side_by_side(panels, titles))
-    return Drawn(Path(out), shown)
+    return Drawn(Path(out), shown, tuple(dice))
 
 
 def _check(masks: Sequence[Path], colors: Sequence[str], alpha: float, axis: str) -> None:
@@ -96,23 +114,67 @@ def _check(masks: Sequence[Path], colors: Sequence[str], alpha: float, axis: str
         raise DataError(f"--axis {axis}", "is not an axis", near(axis, get_args(Axis)))
 
 
+def _rules(masks: Sequence[Path], with_reference: bool, run: str | Path | None, overrides: Sequence[str]) -> list[Rule]:
+    """How each mask becomes class indices: the drawn by the data's rules, predictions as they are written."""
+    if run is None and not overrides:
+        return [Rule()] * len(masks)
+    section = _section(run, overrides)
+    mine = Rule(MaskCoding(classes=len(section.classes)))
+    theirs = Rule(mask_coding(section))
+    if with_reference and section.mask.by_folder:
+        folder = masks[0].resolve().parent.name
+        if folder not in section.classes:
+            what = f"lies in the folder {folder!r}, which is not a class among {', '.join(section.classes)}"
+            raise DataError(str(masks[0]), what, "set data.mask.by_folder=false")
+        theirs = replace(theirs, index=section.classes.index(folder) + 1)
+    return [theirs if with_reference and not at else mine for at in range(len(masks))]
+
+
+def _section(run: str | Path | None, overrides: Sequence[str]) -> DataSection:
+    foreign = [text for text in overrides if not text.startswith("data.")]
+    if foreign:
+        raise RecipeError(f"--set {foreign[0]}", "overlay only reads data", "set keys that begin with data.")
+    found = None if run is None else run_around(Path(run))
+    if run is not None and found is None:
+        raise DataError(str(run), "is no run and lies in none", "give a run folder, or leave out --run")
+    start = {} if found is None else {"data": found.recipe().data.model_dump(mode="json")}
+    return load_data_recipe(start, overrides).data
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a stored mask becomes class indices; without a coding its values say it (`masks.class_indices`).
+
+    `index` is the class of its one foreground.
+    """
+
+    coding: MaskCoding | None = None
+    index: int = 1
+
+    def read(self, source: Source) -> Mask:
+        if self.coding is None:
+            return class_indices(source.mask(gray=False), source.where)
+        stored = source.mask(gray=self.coding.threshold is not None, colors=self.coding.color_rule)
+        return self.coding.decode(stored, source.where) * np.uint8(self.index)
+
+
 def _read(
-    image: Path, masks: Sequence[Path], axis: Axis, slice_: int | None
+    image: Path, masks: Sequence[Path], rules: Sequence[Rule], axis: Axis, slice_: int | None
 ) -> tuple[NDArray[np.generic], list[Mask], int | None]:
     """Image and masks of one slice, with classes as 1, 2, …; and the slice's number."""
     if not is_volume(image):
-        return read_image(image), [class_indices(read_mask(path), str(path)) for path in masks], None
+        return read_image(image), [rule.read(FileSource(path)) for rule, path in zip(rules, masks, strict=True)], None
     volume = open_volume(image)
     slices = slices_of(volume, Reading(axis))
     layers = [_slices(path, volume, slices[0].axis) for path in masks]
     if slice_ is None:
         seen = range(len(slices))
-        areas = [sum(int(np.count_nonzero(layer[at].mask(gray=False))) for layer in layers) for at in seen]
+        pairs = list(zip(rules, layers, strict=True))
+        areas = [sum(int(np.count_nonzero(rule.read(layer[at]))) for rule, layer in pairs) for at in seen]
         slice_ = int(np.argmax(areas))
     if not 0 <= slice_ < len(slices):
         raise DataError(f"--slice {slice_}", f"the volume has the slices 0 to {len(slices) - 1}", "choose one of them")
-    shown = [layer[slice_].mask(gray=False) for layer in layers]
-    drawn = [class_indices(mask, str(path)) for path, mask in zip(masks, shown, strict=True)]
+    drawn = [rule.read(layer[slice_]) for rule, layer in zip(rules, layers, strict=True)]
     return slices[slice_].image(), drawn, slice_
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg import memory, notebook
-from pocketseg.data.layouts.listing import has_pixels, image_files
+from pocketseg.data.case import ChannelSource, FileSource, Source
+from pocketseg.data.layouts.expand import check_grid
+from pocketseg.data.layouts.listing import has_pixels, image_files, kinds_text, unread_files
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.volumes import (
     Dicom,
     Nifti,
-    SliceSource,
     VolumeFile,
     dicom_files,
     is_volume,
@@ -35,6 +36,8 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import inside, resolved, try_folder
+from pocketseg.pipeline import OF_COLOR, Reading
+from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
@@ -59,6 +62,27 @@ class Wanted:
     probabilities: bool = False
     to: MaskFormat = "same"
     keep_identity: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to be segmented.
+
+    Attributes:
+        source: what it is called: its file, its folder, or the first of its files.
+        target: the mask file without its suffix.
+        slices: the files of a DICOM series whose folder holds others beside.
+        channels: the files that hold the channels of one image.
+    """
+
+    source: Path
+    target: Path
+    slices: tuple[Path, ...] = ()
+    channels: tuple[Path, ...] = ()
+
+    @property
+    def volume(self) -> bool:
+        return bool(self.slices) or is_volume(self.source)
 
 
 @dataclass(repr=False)
@@ -112,7 +136,8 @@ def predict(
     Args:
         model: packed model, ONNX file, checkpoint, or run folder.
         inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`. A folder
-            of DICOM files is one series.
+            of DICOM files is one series, or several by their SeriesInstanceUID, each called after its first file. For a
+            model that was trained on one file a channel (NAME_0000, NAME_0001), such files are one image.
         out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI and
             DICOM always hold class indices.
         with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name.
@@ -138,13 +163,16 @@ def predict(
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
     predictor = load_predictor(model, fold, stage, backend=backend, warn=odd.append)
+    jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))
     done = Predictions()
-    for number, (source, target) in enumerate(jobs, start=1):
+    colors: list[str] = []
+    for number, job in enumerate(jobs, start=1):
+        source = job.source
         try:
-            make = _volume if is_volume(source) else _picture
-            done.written += make(predictor, source, target, wanted)
+            make = _volume if job.volume else _picture
+            done.written += make(predictor, job, wanted)
             done.images += 1
         except DataError as error:
             done.problems += error.about(str(source)).problems
@@ -152,17 +180,27 @@ def predict(
             if not memory.ended(error):
                 raise
             done.problems += memory.problem(str(source), _needed(source), "free some, or cut it into parts").problems
-        if odd:
-            log.warning("%s: %s", source, odd[0] if len(odd) == 1 else f"{len(odd)} slices; of the first, {odd[0]}")
-            odd.clear()
+        colors += [text for text in odd if text.startswith(OF_COLOR)][:1]
+        others = [text for text in odd if not text.startswith(OF_COLOR)]
+        odd.clear()
+        if others:
+            several = f"{len(others)} slices; of the first, {others[0]}"
+            log.warning("%s: %s", source, others[0] if len(others) == 1 else several)
         if progress:
             progress(number, len(jobs))
+    if colors:
+        log.warning(
+            "%d of %s differ in color from those of training; of the first, %s",
+            len(colors),
+            counted(len(jobs), "image"),
+            colors[0].removeprefix(OF_COLOR),
+        )
     return done
 
 
-def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
-    """(image, mask file without its suffix) for every input; folders keep their structure."""
-    jobs: list[tuple[Path, Path]] = []
+def _jobs(inputs: Sequence[str], out: Path) -> list[Job]:
+    """What is to be done for every input; folders keep their structure."""
+    jobs: list[Job] = []
     for text in inputs:
         try:
             jobs += _jobs_of(text, out)
@@ -174,29 +212,69 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
     return jobs
 
 
-def _jobs_of(text: str, out: Path) -> list[tuple[Path, Path]]:
+def _jobs_of(text: str, out: Path) -> list[Job]:
     path = Path(text)
     if "\0" in text:
         raise ValueError("a zero byte is not part of a name")
     if path.is_dir():
+        strange = [file for file in unread_files(path) if not has_pixels(file)]
+        if strange:
+            log.warning("%s: formats that are not read are left out: %s", path, kinds_text(strange))
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
     if path.exists() or not glob.has_magic(text):
-        return [(path, out / stem_of(path))]
+        return [Job(path, out / stem_of(path))]
     found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
-    return [(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
+    return [Job(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
 
 
-def _in_folder(folder: Path, root: Path, out: Path) -> list[tuple[Path, Path]]:
-    """What lies directly in a folder: images, and DICOM files as one series where they are one."""
+def _in_folder(folder: Path, root: Path, out: Path) -> list[Job]:
+    """What lies directly in a folder: images, and DICOM files by series."""
     place = inside(out, folder.relative_to(root))
     slices = dicom_files(folder)
     series = series_in(slices)
+    if len(slices) > len(series) == 1:
+        jobs = [Job(folder, out / folder.name if folder == root else place)]
+        return jobs + [Job(file, place / stem_of(file)) for file in image_files(folder) if file not in slices]
     if len(slices) > len(series):
-        if len(series) > 1:
-            raise DataError(str(folder), f"holds {counted(len(series), 'series[|]')}", "give each a folder of its own")
-        jobs = [(folder, out / folder.name if folder == root else place)]
-        return jobs + [(file, place / stem_of(file)) for file in image_files(folder) if file not in slices]
-    return [(file, place / stem_of(file)) for file in image_files(folder)]
+        log.info("%s: holds %d series; the mask of each is called after its first file", folder, len(series))
+    first = {files[0]: tuple(files) for files in series.values() if len(files) > 1}
+    later = {file for files in first.values() for file in files[1:]}
+    alone = (file for file in image_files(folder) if file not in later)
+    return [Job(file, place / stem_of(file), slices=first.get(file, ())) for file in alone]
+
+
+def _with_channels(jobs: Sequence[Job], endings: Sequence[str]) -> list[Job]:
+    """One job for the files that hold the channels of one image, for a model that was trained on such.
+
+    Raises:
+        DataError: a channel is missing, or a file is none.
+    """
+    if not endings:
+        return list(jobs)
+    problems: list[Problem] = []
+    found: dict[Path, Job] = {}
+    for job in jobs:
+        stem = stem_of(job.source)
+        ending = next((each for each in endings if stem.endswith(each) and stem != each), None)
+        if ending is None:
+            if not (job.volume and not job.slices and open_volume(job.source).contrasts):
+                names = ", ".join(f"NAME{each}" for each in endings)
+                what = f"is not one of the files {names} that hold the channels of an image"
+                problems.append(Problem(str(job.source), what, "name it so; the model was trained on such files"))
+            found[job.source] = job
+            continue
+        name, suffix = stem.removesuffix(ending), job.source.name[len(stem) :]
+        parts = tuple(job.source.with_name(f"{name}{each}{suffix}") for each in endings)
+        if parts[0] not in found:
+            problems += [
+                Problem(str(part), "is missing, and the model takes it as a channel", f"add it, beside {stem}{suffix}")
+                for part in parts
+                if not part.exists()
+            ]
+        found[parts[0]] = Job(parts[0], job.target.with_name(name), channels=parts)
+    if problems:
+        raise DataError.of(problems)
+    return list(found.values())
 
 
 def _below(folder: Path, out: Path) -> list[Path]:
@@ -210,10 +288,10 @@ def _additions(wanted: Wanted, classes: Sequence[str]) -> list[str]:
     return ["", *["_overlay"] * wanted.with_overlay, *(_probability_names(classes) if wanted.probabilities else [])]
 
 
-def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[str], wanted: Wanted) -> None:
+def _refuse_collisions(jobs: Sequence[Job], additions: Sequence[str], wanted: Wanted) -> None:
     problems = list(_under_pages(jobs, wanted))
     by_target: dict[str, Path] = {}
-    for source, target in jobs:
+    for source, target in ((job.source, job.target) for job in jobs):
         others = {by_target.setdefault(f"{target}{addition}", source) for addition in additions} - {source}
         problems += [
             Problem(str(source), f"would be written over what is made of {other}", "predict them into two folders")
@@ -225,23 +303,24 @@ def _refuse_collisions(jobs: Sequence[tuple[Path, Path]], additions: Sequence[st
         raise DataError.of(problems)
 
 
-def _under_pages(jobs: Sequence[tuple[Path, Path]], wanted: Wanted) -> Iterator[Problem]:
+def _under_pages(jobs: Sequence[Job], wanted: Wanted) -> Iterator[Problem]:
     """Images, and what they become, that would lie where pages of a volume are written."""
     endings = [*[""] * (wanted.to == "png"), *["_overlay"] * wanted.with_overlay]
-    folders = {resolved(Path(f"{target}{ending}")): source for source, target in jobs for ending in endings}
-    for source, target in jobs:
-        for place, what in ((target, "its mask"), (source, "it")):
+    folders = {resolved(Path(f"{job.target}{ending}")): job for job in jobs for ending in endings}
+    for job in jobs:
+        for place, what in ((job.target, "its mask"), (job.source, "it")):
             other = folders.get(resolved(place.parent))
-            if other is not None and PAGE.fullmatch(place.name) and is_volume(other):
-                yield Problem(
-                    str(source), f"{what} would lie among the pages of {other}", "choose another --out for it"
-                )
+            if other is not None and PAGE.fullmatch(place.name) and other.volume:
+                what = f"{what} would lie among the pages of {other.source}"
+                yield Problem(str(job.source), what, "choose another --out for it")
 
 
-def _picture(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
+def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
+    source, target = job.source, job.target
     if wanted.to not in ("same", "png"):
         raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
-    image = read_image(source)
+    channels = ChannelSource(tuple(FileSource(path) for path in job.channels))
+    image = channels.image() if job.channels else read_image(source)
     probability = predictor.predict(image)
     mask = predictor.pipeline.mask(probability)
     classes = predictor.pipeline.classes
@@ -263,11 +342,23 @@ def _needed(source: Path) -> str:
     return f"{height}×{width} pixels take about {height * width * BYTES_A_PIXEL / 2**30:.1g} GiB"
 
 
-def _volume(predictor: Predictor, source: Path, target: Path, wanted: Wanted) -> list[Path]:
+def _slices(job: Job, reading: Reading) -> tuple[VolumeFile, int, Sequence[Source]]:
+    """The volume, the axis that it is cut across, and its slices, where it has channel files with all of them."""
+    volumes = [open_volume(path) for path in job.channels] or [open_volume(job.source, files=job.slices)]
+    for other in volumes[1:]:
+        check_grid(other, volumes[0])
+    slices = [slices_of(volume, reading) for volume in volumes]
+    axis = slices[0][0].axis
+    if len(volumes) == 1:
+        return volumes[0], axis, slices[0]
+    return volumes[0], axis, [ChannelSource(parts) for parts in zip(*slices, strict=True)]
+
+
+def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
     """Segment slice by slice, and put the slices together on the volume's own grid."""
-    volume = open_volume(source)
-    slices = slices_of(volume, predictor.pipeline.reading)
-    axis = slices[0].axis
+    source, target = job.source, job.target
+    volume, axis, slices = _slices(job, predictor.pipeline.reading)
+    check_contrasts(volume.contrasts, predictor.pipeline.channels, str(source))
     spacing = volume.grid.plane_spacing(axis)
     classes = predictor.pipeline.classes
     masks: list[NDArray[np.uint8]] = []
@@ -309,7 +400,7 @@ def _own_format(volume: VolumeFile) -> MaskFormat:
 
 
 def _overlays(
-    slices: Sequence[SliceSource], masks: Sequence[NDArray[np.uint8]], classes: int
+    slices: Sequence[Source], masks: Sequence[NDArray[np.uint8]], classes: int
 ) -> Iterator[NDArray[np.uint8]]:
     for each, mask in zip(slices, masks, strict=True):
         yield overlay(each.image(), mask, classes=classes)

@@ -28,6 +28,7 @@ BRIGHTEST, SAMPLED = 99.5, 4096
 # An image is unlike those of training where its range of intensities is so many times smaller or larger.
 FAR = 4
 
+Colors = Literal["gray", "colored", "mixed"]
 Numbers = Literal["uint8", "uint16", "float"]
 NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 NormalizationKind = Literal["unit-range", "min-max", "z-score", "train-mean-std"]
@@ -193,6 +194,7 @@ class TrainedOn:
         numbers: their type, if it is one; None where they are of several, or a declared range scales them.
         low, high: after scaling, the lowest and the highest of the images' `bounds`.
         narrowest, widest: the smallest and the largest distance of an image's two bounds; images of one value apart.
+        colors: whether the images were gray, colored, or some of each; None in files of before, which do not say.
     """
 
     numbers: Numbers | None = None
@@ -200,6 +202,7 @@ class TrainedOn:
     high: Number = 1.0
     narrowest: Width = 1.0
     widest: Width = 1.0
+    colors: Colors | None = None
 
     def unlike(self, planes: Array) -> str:
         """How the intensities of unit-range planes differ from those of training; empty where they do not much."""
@@ -213,9 +216,27 @@ class TrainedOn:
         return f"its intensities run from {low:.3g} to {high:.3g} of full scale, {theirs}"
 
 
-def converts(have: int, wanted: int) -> bool:
-    """Whether `to_channels` has a rule for it."""
-    return have in (1, wanted) or (have, wanted) == (3, 1)
+def is_colored(image: NDArray[np.generic]) -> bool:
+    """Whether an image (h, w[, c]) has three channels that are not all equal; RGB that shows gray is not colored."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        return False
+    return any(bool((image[rows] != image[rows][:, :, :1]).any()) for rows in bands(image.shape))
+
+
+def converts(have: int, wanted: int, contrasts: bool = False) -> bool:
+    """Whether `to_channels` has a rule for it; for contrasts of a scan there is none but to take all."""
+    return have in (1, wanted) or ((have, wanted) == (3, 1) and not contrasts)
+
+
+def check_contrasts(have: int, wanted: int, where: str) -> None:
+    """Contrasts of a scan are never mixed to gray as colors are.
+
+    Raises:
+        DataError: there are as many of them as colors, and the net takes one channel.
+    """
+    if have > 1 and not converts(have, wanted, contrasts=True):
+        what = f"holds {have} contrasts as its channels, and the net takes {wanted}"
+        raise DataError(where, what, "give images of the kind that the net was trained on")
 
 
 def to_planes(

@@ -16,7 +16,7 @@ from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
 from pocketseg.pipeline.fields import Channels, Number, Positive, Side
 from pocketseg.pipeline.given import as_image, as_spacing
-from pocketseg.pipeline.intensity import Normalization, TrainedOn, to_planes
+from pocketseg.pipeline.intensity import Normalization, TrainedOn, is_colored, to_planes
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.pipeline.reading import Reading
 
@@ -25,6 +25,9 @@ Array = NDArray[np.float32]
 Forward = Callable[[Array], Array]
 
 TILES_AT_ONCE = 8
+# How what `warn` gets of colors begins.
+OF_COLOR = "color: "
+ODD_COLOR = OF_COLOR + "it is {}, those of training were {}, and the net takes {} channels"
 # Smaller ones would be as many calls of the net as pixels. That of `data.size` in recipes.
 MIN_TILE = 8
 # Pixels of an image on the net's grid: as many as a file may have.
@@ -129,7 +132,9 @@ class Pipeline:
         spacing_mm: geometry.Spacing | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> Array:
-        """Foreground probabilities (h, w, k) on the image's own grid; `warn` gets what is odd about its intensities.
+        """Foreground probabilities (h, w, k) on the image's own grid.
+
+        `warn` gets what is odd about its intensities, and, after `OF_COLOR`, about its colors.
 
         Raises:
             DataError: it is not an image, or does not fit; or the net gives numbers for it that are not finite.
@@ -137,8 +142,9 @@ class Pipeline:
         image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
         planes = self.fitted(image, spacing_mm)
-        if warn and (odd := self._odd(planes)):
-            warn(odd)
+        for odd in (self._odd(planes), self._odd_color(image)) if warn else ():
+            if warn and odd:
+                warn(odd)
         return self.predict_prepared(place.surround(self.normalization(planes)), place, forward)
 
     def predict_prepared(self, prepared: Array, place: geometry.Placement, forward: Forward) -> Array:
@@ -227,9 +233,21 @@ class Pipeline:
         by_image = self.normalization.kind in ("min-max", "z-score")
         return "" if self.trained_on is None or by_image else self.trained_on.unlike(planes)
 
+    def _odd_color(self, image: NDArray[np.generic]) -> str:
+        """Whether an image is colored where those of training were gray, or the reverse; empty where it is as they."""
+        usual = {1: "gray", 3: "colored"}.get(self.channels)
+        seen = usual if self.trained_on is None or self.trained_on.colors is None else self.trained_on.colors
+        have = "colored" if is_colored(image) else "gray"
+        return "" if usual is None or seen in (have, "mixed") else ODD_COLOR.format(have, seen, self.channels)
+
     def to_dict(self) -> dict[str, Any]:
         """What model files hold of it."""
-        return {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
+        content = {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
+        if not self.reading.channel_files:  # as in files of before it was known
+            del content["reading"]["channel_files"]
+        if self.trained_on is not None and self.trained_on.colors is None:
+            del content["trained_on"]["colors"]
+        return content
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
@@ -259,6 +277,8 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
         raise ValueError("intensity_range does not rise")
     if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:
         raise ValueError(f"mean and std are not of {channels} channels")
+    if pipeline.reading.channel_files and len(pipeline.reading.channel_files) != channels:
+        raise ValueError(f"{len(pipeline.reading.channel_files)} files hold the {channels} channels of an image")
     if pipeline.fit == "tile" and min(pipeline.size) < MIN_TILE:
         raise ValueError(f"tiles of {pipeline.size[0]}×{pipeline.size[1]} pixels; {MIN_TILE} a side are needed")
     return pipeline

@@ -100,7 +100,8 @@ class NetPredictor:
             print(found, found.objects[0].area_px)
             found.save("mask.png")
         """
-        pixels, known = read_given(image, None if spacing_mm is None else as_spacing(spacing_mm), self.pipeline.reading)
+        size = None if spacing_mm is None else as_spacing(spacing_mm)
+        pixels, known = read_given(image, size, self.pipeline.reading, self.pipeline.channels)
         probabilities = self.predict(pixels, known)
         classes = tuple(self.pipeline.classes)
         return Segmentation(self.pipeline.mask(probabilities), probabilities, classes, pixels, known)

@@ -17,12 +17,13 @@ from PIL import Image
 
 from pocketseg import notebook
 from pocketseg.data.masks import class_indices
-from pocketseg.data.readers import decode_image, read_image
+from pocketseg.data.readers import decode_image, read_image, read_mask
 from pocketseg.data.volumes import is_volume, open_volume, slices_of
 from pocketseg.errors import DataError
 from pocketseg.pipeline.components import label_components
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.given import as_image
+from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.pipeline.reading import Reading
 from pocketseg.png import png_bytes, write_png
 from pocketseg.reporting.overlay import enlarge, overlay
@@ -158,7 +159,9 @@ class Segmentation:
         return picture_html(enlarge(self.overlay())) + notebook.paragraph(repr(self)[1:-1]) + objects
 
 
-def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tuple[NDArray[np.generic], Spacing | None]:
+def read_given(
+    given: Any, spacing_mm: Spacing | None, reading: Reading, channels: int | None = None
+) -> tuple[NDArray[np.generic], Spacing | None]:
     """The pixels of an image and its pixel size (row, column) in millimeters, where one is known.
 
     Args:
@@ -166,9 +169,10 @@ def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tupl
             `pipeline.given.as_image` takes.
         spacing_mm: goes before what the file says.
         reading: how volumes are cut.
+        channels: of the net that it is for.
 
     Raises:
-        DataError: it is not an image, or holds several slices.
+        DataError: it is not an image, or holds several slices, or contrasts that the net does not take.
     """
     if isinstance(given, bytes | bytearray | memoryview):
         return decode_image(bytes(given), Path("the given bytes")), spacing_mm
@@ -178,6 +182,7 @@ def read_given(given: Any, spacing_mm: Spacing | None, reading: Reading) -> tupl
     if not is_volume(path):
         return read_image(path), spacing_mm
     volume = open_volume(path)
+    check_contrasts(volume.contrasts, channels or volume.contrasts, str(path))
     slices = slices_of(volume, reading)
     if len(slices) != 1:
         what = f"is a volume of {len(slices)} slices, and one image is segmented at a time"
@@ -221,6 +226,8 @@ def show(image: Any, mask: Any = None, *, alpha: float = 0.25) -> Image.Image:
 
 def _drawn(given: Any) -> NDArray[np.uint8]:
     """A mask as class indices; a single foreground value is class 1."""
+    if isinstance(given, str | os.PathLike) and not is_volume(Path(os.fsdecode(given))):
+        return class_indices(read_mask(Path(os.fsdecode(given))), "mask")
     stored, _ = read_given(given, None, Reading())
     if stored.ndim != 2:
         raise DataError("mask", f"has the shape {stored.shape}", "give class indices (h, w)")

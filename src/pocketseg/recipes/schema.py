@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +18,12 @@ def _no_file(name: str) -> str:
     if name.lower().endswith((".csv", ".json", ".onnx", ".pseg")):
         raise ValueError(f"the name {name!r} is that of a file which lies beside the folder of the stage")
     return name
+
+
+def _color(text: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
+        raise ValueError(f"{text!r} is not a color; write it as '#ff0000' (red, green, blue)")
+    return text.lower()
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -69,7 +76,11 @@ class MaskSection(Section):
     """Foreground is stored as 0 and background as something else (black objects on white)."""
     values: list[int] | None = None
     """The stored value of each class, in the order of `classes`. null: the one value above 0 that a mask holds where
-    there is one class, else 1, 2 and so on."""
+    there is one class, else 1, 2 and so on. Of a palette (indexed PNG) they are the indices."""
+    colors: list[Annotated[str, AfterValidator(_color)]] | None = None
+    """The color of each class as "#rrggbb", in the order of `classes`, for masks in colors or with a palette; the one
+    other color is background. null: black or transparent is background, and of a palette that begins with it the index
+    is the class; otherwise a single other color is the foreground."""
     threshold: Positive | None = None
     """For one class: stored values of at least this are foreground. For gray, blurred or JPEG masks."""
     by_folder: bool = False
@@ -93,8 +104,10 @@ class DataSection(Section):
 
     size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
     """Height and width in pixels of the net's input."""
-    channels: Annotated[int, Field(ge=1, le=16)] = 1
-    """Channels of the net's input: 1 for gray, 3 for color. Images are converted where a rule exists."""
+    channels: Annotated[int, Field(ge=1, le=16)] | Auto = "auto"
+    """Channels of the net's input: 1 for gray, 3 for color; `auto` takes 1 where all images are gray, even if stored as
+    color, 3 where some are colored, and the number of contrasts where images have several. Images are converted where a
+    rule exists."""
     fit: Literal["resize", "letterbox", "pad", "crop", "tile"] = "resize"
     """How an image of another size is brought to `size`: stretched (`resize`), scaled with its shape kept
     (`letterbox`), padded, cropped, or cut into tiles (`tile`: random windows in training, a sliding window in
@@ -148,6 +161,12 @@ class DataSection(Section):
             )
         if self.mask.values is not None and len(set(self.mask.values)) < len(self.mask.values):
             raise ValueError("mask.values: a value appears twice; give every class a value of its own")
+        if self.mask.colors is not None and len(self.mask.colors) != (1 if self.mask.by_folder else len(self.classes)):
+            raise ValueError(f"mask.colors: needs one color for each of the {len(self.classes)} classes")
+        if self.mask.colors is not None and (self.mask.values is not None or self.mask.threshold is not None):
+            raise ValueError("mask: colors, values and threshold all say what is foreground; give one of them")
+        if self.mask.colors is not None and len(set(self.mask.colors)) < len(self.mask.colors):
+            raise ValueError("mask.colors: a color appears twice; give every class a color of its own")
         if self.mask.values is not None and self.mask.by_folder:
             raise ValueError("mask: values and by_folder both say which class a mask shows; give one of them")
         stored_apart = len(self.classes) > 1 and not self.mask.by_folder
@@ -182,6 +201,9 @@ class SplitSection(Section):
     """Other seeds give other splits."""
     contiguous: bool = False
     """Divide the groups in the order of their names, so that neighboring slices of a volume stay together."""
+    ignore_parts: bool = False
+    """Divide the cases by this rule although the data's own folders (train, val, test) say which part they are. Without
+    it those parts are kept, and validation cases are taken from train where the data has none."""
 
     @model_validator(mode="after")
     def _something_trains(self) -> SplitSection:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pocketseg.data import Cases, CasesOptions, Grouping, MaskCoding, Only, Split, given, holdout, kfold
 from pocketseg.data.groups import tied
+from pocketseg.data.split import has_parts
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import MetricConfig
 from pocketseg.pipeline import Reading
@@ -22,13 +23,7 @@ def open_cases(path: str | Path, section: DataSection) -> Cases:
 
 def cases_options(section: DataSection) -> CasesOptions:
     """How a recipe's data section says that data is opened."""
-    values = section.mask.values
-    coding = MaskCoding(
-        classes=1 if section.mask.by_folder else len(section.classes),
-        values=None if values is None else tuple(values),
-        invert=section.mask.invert,
-        threshold=section.mask.threshold,
-    )
+    coding = mask_coding(section)
     grouping = Grouping(section.group_csv, section.group_column, section.group_regex, section.group_folder)
     chosen = (None if value is None else tuple(value) for value in section.only.model_dump().values())
     return {
@@ -41,7 +36,26 @@ def cases_options(section: DataSection) -> CasesOptions:
         "class_folders": tuple(section.classes) if section.mask.by_folder else (),
         "only": Only(*chosen),
         "follow_links": section.follow_links,
+        "channels": None if section.channels == "auto" else section.channels,
     }
+
+
+def run_around(path: Path) -> RunFolder | None:
+    """The run that a path is, or lies in as a fold, a stage or a model does; None where there is none."""
+    whole = path.resolve()
+    return next((run for run in map(RunFolder, (whole, *list(whole.parents)[:3])) if run.recipe_file.exists()), None)
+
+
+def mask_coding(section: DataSection) -> MaskCoding:
+    """How stored mask values name classes, as a recipe's data section says."""
+    values, colors = section.mask.values, section.mask.colors
+    return MaskCoding(
+        classes=1 if section.mask.by_folder else len(section.classes),
+        values=None if values is None else tuple(values),
+        invert=section.mask.invert,
+        threshold=section.mask.threshold,
+        colors=None if colors is None else tuple(colors),
+    )
 
 
 def make_split(
@@ -51,7 +65,9 @@ def make_split(
     file: str | Path | None = None,
     resumed: RunFolder | None = None,
 ) -> Split:
-    """The split of the resumed run, a given one, or by the recipe's rule, which keeps equal images together.
+    """The split of the resumed run, a given one, the data's own parts, or one by the recipe's rule.
+
+    A rule keeps equal images together. The data's own parts go before it, unless the recipe says `split.ignore_parts`.
 
     Raises:
         DataError: it does not fit the data.
@@ -65,8 +81,14 @@ def make_split(
         return found
     if file is not None:
         return Split.read(Path(file), cases)
-    if rule.kind == "given":
-        return given(cases)
+    if rule.kind == "given" or (has_parts(cases) and not rule.ignore_parts):
+        return given(cases, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
+    if len(cases) > 1 and len({case.group for case in cases}) == 1:
+        said = [finding.problem for finding in cases.said if finding.code == "one-patient"]
+        fix = "set data.group_regex or data.group_csv to tell patients apart"
+        raise DataError.of(
+            said or [Problem("split", f"all {len(cases)} cases are one group, which no rule divides", fix)]
+        )
     deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
     try:
         return deal(tied(cases, duplicates), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)

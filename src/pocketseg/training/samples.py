@@ -16,7 +16,7 @@ from pocketseg.data.cases import cache_bytes
 from pocketseg.errors import DataError
 from pocketseg.pipeline import Pipeline, TrainedOn
 from pocketseg.pipeline.geometry import pad_to_size
-from pocketseg.pipeline.intensity import bounds
+from pocketseg.pipeline.intensity import Colors, bounds, is_colored
 from pocketseg.training.augment import sample_generator
 from pocketseg.training.pixel_weights import border_weights
 
@@ -174,7 +174,9 @@ def learn_intensities(cases: Cases, part: Sequence[Case], pipeline: Pipeline) ->
     widths = [high - low for low, high in found if high > low] or [0.0]
     lows, highs = zip(*found, strict=True)
     numbers = None if pipeline.trained_on is None else pipeline.trained_on.numbers
-    return TrainedOn(numbers, min(lows), max(highs), min(widths), max(widths))
+    colored = {is_colored(cases.image(case)) for case in part}
+    colors: Colors = "mixed" if len(colored) > 1 else "colored" if True in colored else "gray"
+    return TrainedOn(numbers, min(lows), max(highs), min(widths), max(widths), colors)
 
 
 def _fitted(cases: Cases, case: Case, pipeline: Pipeline) -> NDArray[np.float32]:

@@ -329,3 +329,37 @@ def test_channels_of_two_types_are_refused(tmp_path):
     source = ChannelSource((FileSource(tmp_path / "a.png"), FileSource(tmp_path / "b.png")))
     with pytest.raises(DataError, match=r"b\.png: holds uint16, the first channel uint8"):
         source.image()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "wanted", "colored"),
+    [
+        (["gray", "gray"], 1, 0),
+        (["gray", "equal"], 1, 0),
+        (["equal", "equal"], 1, 0),
+        (["colored", "colored"], 3, 2),
+        (["gray", "colored"], 3, 1),
+    ],
+)
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_channels_that_fit_and_what_is_said_of_others(tmp_path, kinds, wanted, colored, channels):
+    made = {"gray": noise(), "equal": np.dstack([noise()] * 3), "colored": noise(channels=3)}
+    for number, kind in enumerate(kinds):
+        write_image(tmp_path / f"images/{number}.png", made[kind])
+        write_image(tmp_path / f"masks/{number}.png", blob())
+    checked = Cases.open(tmp_path, channels=channels).check()
+    assert (checked.fitting_channels, checked.colored) == (wanted, colored)
+    told = {finding.code: finding.what for finding in checked.findings if "color" in finding.code}
+    expected = {}
+    if channels == 1 and colored:
+        expected["color-as-gray"] = f"{colored} of 2 images are colored and are read as gray"
+    if channels == 3 and not colored:
+        expected["gray-as-color"] = "2 of 2 images are gray, and the net takes 3 channels"
+    if channels != 1 and colored == 1:
+        expected["mixed-colors"] = "1 of 2 images are gray, the others colored"
+    assert told == expected
+
+
+def test_contrasts_fit_channels_of_their_number(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8, 5), np.uint8), masks=np.zeros((3, 8, 8), np.uint8))
+    assert Cases.open(tmp_path / "a.npz").check().fitting_channels == 5

@@ -1,9 +1,16 @@
-import pytest
-from builders import make_folders_dataset, make_suffix_dataset
+import re
 
+import numpy as np
+import pytest
+from builders import make_folders_dataset, make_suffix_dataset, noise, write_image, write_pair
+
+from helpers.volume_files import write_nifti, write_series
 from pocketseg.data import Cases, Grouping
 from pocketseg.data.groups import tied
+from pocketseg.data.volumes import open_volume
 from pocketseg.errors import DataError
+from pocketseg.recipes.schema import SplitSection
+from pocketseg.runs.opening import make_split
 
 
 def groups(root, **rule) -> dict[str, str]:
@@ -124,3 +131,117 @@ def test_what_is_no_table_is_reported(root):
     assert "relative to the data folder" in refusal(root, csv="gone.csv", column="patient")[0]
     (root / "b.csv").mkdir()
     assert "cannot be read as CSV" in refusal(root, csv="b.csv", column="patient")[0]
+
+
+# --- groups that come with the data ---------------------------------------------------------------------
+
+
+def told(cases) -> dict[str, str]:
+    return {finding.code: finding.what for finding in cases.said}
+
+
+def test_a_table_of_groups_beside_the_data_is_used_and_said(tmp_path):
+    make_folders_dataset(tmp_path, ["a", "b", "c"])
+    (tmp_path / "groups.csv").write_text("case,group\na,p\nb,p\nc,q\n")
+    cases = Cases.open(tmp_path)
+    assert [case.group for case in cases] == ["p", "p", "q"] and cases.grouped
+    assert told(cases)["groups-table"] == "says the groups: 2 for 3 cases"
+    # What the user says goes before it.
+    cases = Cases.open(tmp_path, grouping=Grouping(regex=".+"))
+    assert [case.group for case in cases] == ["a", "b", "c"] and "groups-table" not in told(cases)
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [("case,group\na,p\n", "no row for the case 'b'"), ("case,clinic\na,p\nb,p\n", "no column 'group'")],
+)
+def test_a_table_that_does_not_fit_is_reported(tmp_path, table, why):
+    make_folders_dataset(tmp_path, ["a", "b"])
+    (tmp_path / "groups.csv").write_text(table)
+    cases = Cases.open(tmp_path)
+    assert not cases.grouped and why in told(cases)["groups-table"] and "is not used" in told(cases)["groups-table"]
+
+
+def test_a_table_does_not_tear_a_volume_apart(tmp_path):
+    for name in ("a", "b"):
+        write_nifti(tmp_path / f"images/{name}.nii", np.random.default_rng(0).normal(size=(4, 5, 3)))
+        write_nifti(tmp_path / f"masks/{name}.nii", np.ones((4, 5, 3), np.uint8))
+    rows = [f"{name}#{at:03d},{name}{at}" for name in "ab" for at in range(3)]
+    (tmp_path / "groups.csv").write_text("\n".join(["case,group", *rows]))
+    assert [case.group for case in Cases.open(tmp_path)] == ["a0"] * 3 + ["b0"] * 3
+
+
+def series_of(folder, patients):
+    for number, patient in enumerate(patients):
+        slices = np.full((2, 6, 8), number, np.int16)
+        grid = open_volume(
+            write_series(folder / f"images/s{number}", slices, series=str(number), PatientID=patient)
+        ).grid
+        write_nifti(folder / f"masks/s{number}.nii", np.ones(grid.shape, np.uint8), grid.affine)
+
+
+def test_one_patient_for_all_is_reported_with_a_way_out(tmp_path):
+    series_of(tmp_path, ["ANONYMOUS"] * 8)
+    cases = Cases.open(tmp_path)
+    assert "all 8 volumes have the same PatientID" in told(cases)["one-patient"]
+    assert "ANONYMOUS" not in str(cases.said)
+    with pytest.raises(DataError, match="same PatientID") as caught:
+        make_split(SplitSection(), cases, [])
+    rule = re.search(r"data.group_regex=([^']+)'", str(caught.value))[1]
+    cases = Cases.open(tmp_path, grouping=Grouping(regex=rule))
+    assert len({case.group for case in cases}) == 8 and "one-patient" not in told(cases)
+    assert make_split(SplitSection(), cases, []).folds[0].test
+
+
+def test_several_patients_are_not_told(tmp_path):
+    series_of(tmp_path, ["one", "one", "two"])
+    cases = Cases.open(tmp_path)
+    assert "one-patient" not in told(cases) and {case.group for case in cases} == {"s0", "s2"}
+
+
+@pytest.mark.parametrize(("count", "grouped"), [(3, False), (5, True)])
+@pytest.mark.parametrize("masks", ["masks", "labels"])
+def test_folders_inside_of_both_are_patients_or_few_classes(tmp_path, count, grouped, masks):
+    for folder in range(count):
+        for name in ("x", "y"):
+            write_pair(tmp_path / f"images/P{folder}/{name}.png", tmp_path / f"{masks}/P{folder}/{name}.png")
+    cases = Cases.open(tmp_path)
+    assert [case.name for case in cases][:2] == ["P0/x", "P0/y"] and len(cases) == 2 * count
+    assert cases.grouped == grouped == ("patient-folders" in told(cases))
+    if grouped:
+        assert {case.group for case in cases} == {f"P{at}" for at in range(count)}
+    else:
+        assert {case.label for case in cases} == {f"P{at}" for at in range(count)}
+    (tmp_path / "images/P9").mkdir()
+    write_image(tmp_path / "images/P9/z.png", noise())
+    with pytest.raises(DataError, match="P9: is a folder that images and"):
+        Cases.open(tmp_path)
+
+
+# --- what is left out -----------------------------------------------------------------------------------
+
+
+def test_formats_that_are_not_read_are_counted(tmp_path):
+    make_folders_dataset(tmp_path, ["a", "b"])
+    for name in ("c.webp", "d.webp", "e.foo", "notes.txt", ".hidden.webp", "Thumbs.db"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    cases = Cases.open(tmp_path)
+    assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .webp files, 1 .foo file"
+    assert "left-out" not in told(cases) and "unread-format" in {finding.code for finding in cases.check().findings}
+
+
+def test_images_that_belong_to_no_case_are_counted(tmp_path):
+    make_folders_dataset(tmp_path, ["a", "b"])
+    for number in range(3):
+        write_image(tmp_path / f"unlabelled/{number}.png", noise())
+    assert told(Cases.open(tmp_path))["left-out"] == "images of no case are left out: 3 .png files"
+    # Of folders that are named, others are not asked for.
+    assert "left-out" not in told(Cases.open(tmp_path, images="images", masks="masks"))
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.nrrd", "1 .nrrd file"), ("a.webp", "1 .webp file")])
+def test_where_nothing_is_found_the_formats_are_named(tmp_path, name, said):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="were found in a known layout; it holds") as caught:
+        Cases.open(tmp_path)
+    assert said in str(caught.value)

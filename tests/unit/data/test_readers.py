@@ -9,7 +9,7 @@ import pytest
 from builders import blob, noise, png, tiff, write_image
 from PIL import Image
 
-from pocketseg.data import readers
+from pocketseg.data import MaskCoding, readers
 from pocketseg.data.readers import read_image, read_mask
 from pocketseg.errors import DataError
 
@@ -264,8 +264,9 @@ def test_several_pages_or_frames_are_refused(tmp_path, read):
     assert "holds 3 pages or frames" in refusal(read, path)
     path = write_image(tmp_path / "b.png", pages[0], save_all=True, append_images=pages[1:])
     assert "holds 3 pages or frames" in refusal(read, path)
-    write_image(tmp_path / "c.gif", pages[0], save_all=True, append_images=pages[1:])
-    path = (tmp_path / "c.gif").rename(tmp_path / "c.png")
+    path = write_image(tmp_path / "c.gif", pages[0], save_all=True, append_images=pages[1:])
+    assert "holds 3 pages or frames" in refusal(read, path)
+    path = write_image(tmp_path / "d.webp", pages[0]).rename(tmp_path / "d.png")
     assert "not an image of an allowed format" in refusal(read, path)
 
 
@@ -365,18 +366,99 @@ def test_equal_channels_are_collapsed(tmp_path, channels, alpha):
     np.testing.assert_array_equal(mask, blob())
 
 
-def test_the_index_of_a_palette_is_the_class(tmp_path):
-    picture = Image.fromarray(blob(value=2), "L").convert("P")
-    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-    np.testing.assert_array_equal(read_mask(write_image(tmp_path / "a.png", picture)), blob(value=2))
+def indexed(indices, palette, **options):
+    picture = Image.fromarray(indices, "L").convert("P")
+    picture.putdata(indices.ravel().tolist())
+    picture.putpalette([value for color in palette for value in color])
+    return picture, options
 
 
-def test_a_colored_mask_is_refused(tmp_path):
-    for channel in range(3):
+BLACK, WHITE, RED, GREEN, GRAY_50 = (0, 0, 0), (255, 255, 255), (200, 0, 0), (0, 128, 0), (50, 50, 50)
+ONES = blob(value=1)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tif"])
+@pytest.mark.parametrize(
+    ("indices", "palette"),
+    [
+        (ONES, [BLACK, WHITE]),
+        (1 - ONES, [WHITE, BLACK]),
+        (ONES, [BLACK, RED]),
+        (1 - ONES, [RED, BLACK]),
+        (2 - ONES, [GREEN, RED, BLACK]),
+    ],
+    ids=["black first", "white first", "red", "red first", "unused first"],
+)
+def test_the_foreground_is_what_is_not_black(tmp_path, suffix, indices, palette):
+    picture, _ = indexed(indices, palette)
+    if (suffix, palette) == (".bmp", [BLACK, WHITE]):  # Pillow decodes it to black only
+        assert "palette of black and white" in refusal(read_mask, write_image(tmp_path / "a.bmp", picture))
+        return
+    np.testing.assert_array_equal(read_mask(write_image(tmp_path / f"a{suffix}", picture)) > 0, blob() > 0)
+    coding = MaskCoding(threshold=128)
+    cut = coding.decode(read_mask(tmp_path / f"a{suffix}", gray=True), "a")
+    np.testing.assert_array_equal(cut, blob() > 0)
+
+
+@pytest.mark.parametrize("clear", [0, b"\x00\xff"], ids=["number", "bytes"])
+def test_transparent_entries_are_background(tmp_path, clear):
+    picture, _ = indexed(ONES, [WHITE, RED])
+    np.testing.assert_array_equal(read_mask(write_image(tmp_path / "a.png", picture, transparency=clear)), ONES)
+    picture, _ = indexed(1 - ONES, [RED, WHITE])
+    other = 1 if clear == 0 else b"\xff\x00"
+    np.testing.assert_array_equal(read_mask(write_image(tmp_path / "b.png", picture, transparency=other)), ONES)
+
+
+def test_the_index_of_a_palette_that_begins_with_black_is_the_class(tmp_path):
+    several = blob(value=2) + np.eye(6, 7, dtype=np.uint8) * (blob() == 0)
+    for palette in ([BLACK, RED, GREEN], [BLACK, GRAY_50, WHITE]):
+        picture, _ = indexed(several, palette)
+        np.testing.assert_array_equal(read_mask(write_image(tmp_path / "a.png", picture)), several)
+
+
+@pytest.mark.parametrize(
+    "palette", [[WHITE, RED], [WHITE, GREEN, BLACK], [BLACK, BLACK, RED]], ids=["no black", "black last", "black twice"]
+)
+def test_colors_that_do_not_say_what_is_background(tmp_path, palette):
+    indices = (np.arange(42).reshape(6, 7) % len(palette)).astype(np.uint8)
+    path = write_image(tmp_path / "a.png", indexed(indices, palette)[0])
+    told = refusal(read_mask, path)
+    names = [
+        f"#{red:02x}{green:02x}{blue:02x} in {(indices == at).sum()} pixels"
+        for at, (red, green, blue) in enumerate(palette)
+    ]
+    assert all(name in told for name in names) and "data.mask.colors=[" in told and "data.mask.values=[1]" in told
+    np.testing.assert_array_equal(read_mask(path, colors="index"), indices)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA"])
+def test_colors_named_by_the_user_are_the_classes(tmp_path, mode):
+    indices = (np.arange(42).reshape(6, 7) % 3).astype(np.uint8)
+    picture, _ = indexed(indices, [WHITE, GREEN, RED])
+    path = write_image(tmp_path / "a.png", picture.convert(mode))
+    expected = np.array([0, 2, 1], np.uint8)[indices]
+    np.testing.assert_array_equal(read_mask(path, colors=("#c80000", "#008000")), expected)
+    assert "#ffffff in 14 pixels" in refusal(lambda path: read_mask(path, colors=("#c80000",)), path)
+
+
+def test_a_colored_mask_is_refused_where_it_has_more_than_one_color(tmp_path):
+    for other in (RED, WHITE):
         pixels = equal_channels(np.zeros((6, 7), np.uint8), 3)
-        pixels[1, 1, channel] = 1
+        pixels[1, 1] = RED
         path = write_image(tmp_path / "a.png", pixels)
-        assert "the mask is colored" in refusal(read_mask, path)
+        np.testing.assert_array_equal(read_mask(path), (pixels > 0).any(2) * 255)
+        pixels[2, 2], pixels[3, 3] = GREEN, other
+        told = refusal(read_mask, write_image(tmp_path / "b.png", pixels))
+        assert "the mask is colored" in told and "#008000 in 1 pixels" in told
+    assert "with 729 colors" in refusal(read_mask, write_image(tmp_path / "c.png", noise(27, 27, 3)))
+
+
+def test_opaque_colors_on_transparent_ground(tmp_path):
+    pixels = np.zeros((6, 7, 4), np.uint8)
+    pixels[blob() > 0] = (*RED, 255)
+    np.testing.assert_array_equal(read_mask(write_image(tmp_path / "a.png", pixels)), blob())
+    pixels[0, 0] = (*BLACK, 255)
+    assert "transparent alpha" in refusal(read_mask, write_image(tmp_path / "b.png", pixels))
 
 
 def test_transparency_is_refused(tmp_path):

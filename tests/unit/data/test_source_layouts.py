@@ -7,9 +7,12 @@ import pytest
 from builders import blob, make_suffix_dataset, noise, write_image, write_pair
 
 from helpers.volume_files import write_nifti, write_series
-from pocketseg.data import Cases, given
+from pocketseg.data import Cases, Fold, Grouping, given
+from pocketseg.data.split import given_text
 from pocketseg.data.volumes import open_volume
 from pocketseg.errors import DataError
+from pocketseg.recipes.schema import SplitSection
+from pocketseg.runs.opening import make_split
 
 
 def found(root, layout: str, **options) -> Cases:
@@ -112,6 +115,12 @@ def test_channels_of_nnunet(tmp_path):
     cases = found(tmp_path, "medical-decathlon")
     image = cases.image(cases[0])
     assert image.shape == (5, 4, 2) and (image[..., 0] != image[..., 1]).any()
+    assert cases[0].image.endings == ("_0000", "_0001") and cases.check().contrasts == {2}
+    # A channel less would be taken twice.
+    write_nifti(tmp_path / "imagesTr/b_0001.nii.gz", volume())
+    write_nifti(tmp_path / "labelsTr/b.nii.gz", np.ones((4, 5, 3), np.uint8))
+    with pytest.raises(DataError, match=r"has the files b_0001, others have NAME . _0000, _0001"):
+        Cases.open(tmp_path)
 
 
 def test_pancreas_ct(tmp_path):
@@ -157,3 +166,55 @@ def test_real_hippocampus(real_data):
     cases = Cases.open(real_data / "msd_hippocampus", coding=MaskCoding(classes=2))
     assert cases.layout == "images-labels" and len({case.group for case in cases}) == 80
     assert {int(value) for case in cases[:36] for value in np.unique(cases.mask(case))} == {0, 1, 2}
+
+
+FORMS = {
+    "inside": ("{part}/images/{name}.png", "{part}/masks/{name}.png"),
+    "singular": ("{part}/image/{name}.png", "{part}/label/{name}.png"),
+    "suffix": ("{part}/{name}.png", "{part}/{name}_mask.png"),
+    "classes": ("{part}/benign/{name}.png", "{part}/benign/{name}_mask.png"),
+    "outside": ("images/{part}/{name}.png", "labels/{part}/{name}.png"),
+    "joined": ("{part}_img/{name}.png", "{part}_mask/{name}.png"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "testing")])
+def test_parts_of_the_data_are_kept(tmp_path, form, names):
+    for part, name in zip(names, "abc", strict=True):
+        for number in range(2):
+            image, mask = (text.format(part=part, name=f"{name}{number}") for text in FORMS[form])
+            write_pair(tmp_path / image, tmp_path / mask)
+    cases = found(tmp_path, "parts")
+    split = make_split(SplitSection(), cases, [])
+    assert split.folds[0] == Fold(("a0", "a1"), ("b0", "b1"), ("c0", "c1")) and split.rule == {"kind": "given"}
+    assert "2 train, 2 validation, 2 test" in given_text(split) and "split.ignore_parts=true" in given_text(split)
+    again = make_split(SplitSection(ignore_parts=True, test=0.3, validation=0.3), cases, [])
+    assert again.rule["kind"] == "holdout" and set(again.groups) == set(split.groups)
+
+
+def test_validation_is_taken_from_train_where_there_is_none(tmp_path):
+    for part, count in (("train", 8), ("test", 2)):
+        for number in range(count):
+            write_pair(tmp_path / f"{part}/images/{part}{number}.png", tmp_path / f"{part}/masks/{part}{number}.png")
+    split = make_split(SplitSection(validation=0.25), found(tmp_path, "parts"), [])
+    fold = split.folds[0]
+    assert fold.test == ("test0", "test1") and (len(fold.train), len(fold.validation)) == (6, 2)
+    assert "validation is taken from train" in given_text(split)
+
+
+def test_parts_that_tear_a_group_apart_are_refused_with_a_way_out(tmp_path):
+    for part in ("train", "val", "test"):
+        for number in range(4):
+            name = f"p{number}_{part}.png"
+            write_pair(tmp_path / part / "images" / name, tmp_path / part / "masks" / name)
+    cases = Cases.open(tmp_path, grouping=Grouping(regex="^p(.)"))
+    with pytest.raises(DataError, match="the group '0' lies in") as caught:
+        make_split(SplitSection(), cases, [])
+    assert "split.ignore_parts=true" in str(caught.value)
+    assert make_split(SplitSection(ignore_parts=True, test=0.25, validation=0.25), cases, []).rule["kind"] == "holdout"
+
+
+def test_a_train_folder_alone_is_no_split(tmp_path):
+    write_pair(tmp_path / "train/images/a.png", tmp_path / "train/masks/a.png")
+    assert [case.part for case in Cases.open(tmp_path)] == [None]

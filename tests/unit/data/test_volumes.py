@@ -15,6 +15,7 @@ import pytest
 from builders import noise, write_image
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from helpers.volume_files import (
     IDENTITY,
@@ -27,6 +28,7 @@ from helpers.volume_files import (
     write_pages,
     write_series,
 )
+from pocketseg.data import MaskCoding
 from pocketseg.data.case import array_names, open_array
 from pocketseg.data.volumes import (
     difference,
@@ -184,11 +186,12 @@ def header_changed(path, **fields):
     ("fields", "told"),
     [
         ({"dim": [3, 1000, 1000, 1000, 1, 1, 1, 1]}, "declares 1000×1000×1000 voxels"),
-        ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "declares voxels of 0, 1, 1 mm"),
+        ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "declares voxels of 0, 1, 1"),
         ({"srow_x": [np.nan, 0, 0, 0]}, "affine is singular or not finite"),
         ({"srow_x": [0, 0, 0, 0]}, "affine is singular or not finite"),
         ({"srow_x": [1, 0, 0, 9]}, "place the voxels differently, by up to 9.0 voxels"),
         ({"datatype": 128, "bitpix": 24}, "type"),
+        ({"xyzt_units": 5}, "states the unit 5 in xyzt_units"),
     ],
 )
 def test_headers_that_make_no_sense(tmp_path, fields, told):
@@ -209,7 +212,73 @@ def test_four_dimensions(tmp_path):
     assert open_volume(path).grid.shape == (3, 4, 5)
     mask = write_like(tmp_path / "m.nii", np.ones((3, 4, 5), np.uint8), open_volume(path))
     assert nibabel.load(mask).shape == (3, 4, 5, 1)
-    assert "series of 2 volumes" in refusal(write_nifti(tmp_path / "b.nii", np.zeros((3, 4, 5, 2), np.uint8)))
+    assert "series of 17 volumes" in refusal(write_nifti(tmp_path / "b.nii", np.zeros((3, 4, 5, 17), np.uint8)))
+    assert "series of 1×3 volumes" in refusal(write_nifti(tmp_path / "c.nii", np.zeros((3, 4, 5, 1, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_fourth_dimension_is_channels_each_on_its_own_scale(tmp_path, count):
+    """3 contrasts are no colors: each runs over its own range, as if it were a file of its own."""
+    whole = np.stack([np.random.default_rng(at).normal(at, 10.0**at, SHAPE) for at in range(count)], -1)
+    whole = whole.astype(np.float32)
+    volume = open_volume(write_nifti(tmp_path / "a.nii", whole, np.diag([*SIZES, 1.0])))
+    source = slices_of(volume, Reading(axis="axial"))[2]
+    assert volume.grid.shape == SHAPE and source.contrasts and source.image().shape == (SHAPE[1], SHAPE[0], count)
+    for at in range(count):
+        alone = open_volume(write_nifti(tmp_path / f"{at}.nii", whole[..., at], np.diag([*SIZES, 1.0])))
+        np.testing.assert_array_equal(source.image()[..., at], slices_of(alone, Reading(axis="axial"))[2].image())
+    mask = write_like(tmp_path / "m.nii", np.ones(SHAPE, np.uint8), volume)
+    assert nibabel.load(mask).shape == SHAPE and f"has {count} channels" in refusal_of_mask(tmp_path / "a.nii")
+
+
+def refusal_of_mask(path) -> str:
+    with pytest.raises(DataError) as caught:
+        slices_of(open_volume(path), RAW)[0].mask(gray=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("unit", "size_mm"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+@pytest.mark.parametrize("placed", [True, False])
+def test_units_of_the_header_become_millimeters(tmp_path, unit, size_mm, placed):
+    image = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), np.diag([*SIZES, 1.0]))
+    image.header.set_xyzt_units(unit, "sec")
+    if not placed:
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(volume.grid.spacing_mm, np.array(SIZES) * size_mm)
+    if placed:
+        np.testing.assert_allclose(np.diag(volume.grid.affine)[:3], np.array(SIZES) * size_mm)
+    # What is written lies beside the image in its own unit.
+    made = nibabel.load(write_like(tmp_path / "b.nii", np.ones(SHAPE, np.uint8), volume))
+    assert made.header.get_zooms() == SIZES and made.header.get_xyzt_units() == (unit, "sec")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [(np.int16, [0, 1, 2, 3, 4]), (np.uint8, [0, 1, 11, 14])],
+)
+def test_labels_under_a_scale_are_whole_numbers_again(tmp_path, dtype, values):
+    """The whole range of a type over the labels' range, as converters store floats: 14 / 255 a step makes 10.98."""
+    reference = np.random.default_rng(0).choice(values, SHAPE)
+    info = np.iinfo(dtype)
+    slope = max(values) / (int(info.max) - int(info.min))
+    image = nibabel.Nifti1Image(np.rint(reference / slope + info.min).astype(dtype), np.eye(4))
+    image.header.set_slope_inter(slope, -slope * info.min)
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    assert (volume.voxels() != reference).any()
+    found = np.stack([each.mask(gray=False) for each in slices_of(volume, Reading(axis="axial"))], 2)
+    np.testing.assert_array_equal(found[::-1, ::-1].swapaxes(0, 1)[::-1, ::-1], reference[::-1, ::-1])
+
+
+@pytest.mark.parametrize("values", [[0, 0.5, 1], [0, 0.004, 1], [0, 1 / 255, 2 / 255]])
+def test_what_is_no_label_is_not_rounded(tmp_path, values):
+    reference = np.random.default_rng(0).choice(values, SHAPE).astype(np.float32)
+    mask = slices_of(open_volume(write_nifti(tmp_path / "a.nii", reference)), Reading(axis="axial"))[0].mask(gray=False)
+    with pytest.raises(DataError, match=r"not whole numbers.*scl_slope"):
+        MaskCoding(classes=2).decode(mask, "m")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
@@ -328,6 +397,8 @@ def test_a_segmentation_refers_to_its_images_and_to_no_person(tmp_path):
         (lambda s: s[1].__setattr__("PhotometricInterpretation", "MONOCHROME1"), "differ in PhotometricInterpretation"),
         (lambda s: s[1].__delattr__("ImagePositionPatient"), "only some of its slices have a position"),
         (lambda s: s[1].__setattr__("ImageOrientationPatient", [0, 1, 0, -1, 0, 0]), "turned against one another"),
+        (lambda s: s[1].__setattr__("PixelSpacing", [0.5, 0.8]), "differ in their pixel size"),
+        (lambda s: s[1].__setattr__("PixelSpacing", [0.6, 0.75]), "differ in their pixel size"),
     ],
 )
 def test_series_that_are_none(tmp_path, fault, told):
@@ -398,6 +469,155 @@ def test_frames_of_one_file_are_slices(tmp_path):
     volume = open_volume(path)
     assert [each.image().tolist() for each in slices_of(volume, Reading())] == frames.tolist()
     assert volume.grid.axis("auto") == 2 and volume.grid.plane_spacing(2) == (0.5, 0.75)
+
+
+def group(**sequences):
+    """A functional group: name of a sequence -> the fields of its one item."""
+    made = Dataset()
+    for name, fields in sequences.items():
+        item = Dataset()
+        for key, value in fields.items():
+            setattr(item, key, value)
+        setattr(made, name, Sequence([item]))
+    return made
+
+
+def enhanced(path, frames, per_frame, shared=None, **changes):
+    """Several frames (n, h, w) in one file, with a functional group for each and one for all."""
+    path = single(path, frames[0], NumberOfFrames=len(frames), PixelData=frames.tobytes(), **changes)
+    made = pydicom.dcmread(path)
+    for key in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        if key not in changes:
+            delattr(made, key)
+    made.SharedFunctionalGroupsSequence = Sequence([shared or Dataset()])
+    made.PerFrameFunctionalGroupsSequence = Sequence(per_frame)
+    return save_dicom(made, path)
+
+
+MEASURES = {"PixelSpacing": [0.5, 0.75], "SpacingBetweenSlices": 3}
+TURN = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
+
+
+def in_place(at, **more):
+    return group(PlanePositionSequence={"ImagePositionPatient": [-3.0 * at, 0, 0]}, **more)
+
+
+@pytest.mark.parametrize("lines", [[(2, -1000)] * 3, [(1, -1024), (0.5, 0), (4, 7)]], ids=["shared", "per frame"])
+@pytest.mark.parametrize("sequence", ["PixelValueTransformationSequence", "RealWorldValueMappingSequence"])
+def test_functional_groups_scale_and_place_frames(tmp_path, lines, sequence):
+    frames = np.stack(ct(3)).astype(np.uint16)
+    keys = ("RescaleSlope", "RescaleIntercept") if "Pixel" in sequence else RWV
+    made = [{sequence: dict(zip(keys, line, strict=True))} for line in lines]
+    same = lines[0] == lines[1]
+    shared = group(PixelMeasuresSequence=MEASURES, PlaneOrientationSequence=TURN, **(made[0] if same else {}))
+    groups = [in_place(at, **({} if same else made[at])) for at in range(3)]
+    volume = open_volume(enhanced(tmp_path / "a.dcm", frames, groups, shared))
+    expected = [
+        frame.astype(float) * slope + intercept for frame, (slope, intercept) in zip(frames, lines, strict=True)
+    ]
+    # The frames are cut across the patient's left-right axis: the normal runs to the right of the patient.
+    np.testing.assert_array_equal(volume.voxels(), np.stack(expected).transpose(2, 1, 0))
+    assert volume.grid.spacing_mm == (0.75, 0.5, 3.0) and volume.grid.axis("sagittal") == 0
+    np.testing.assert_allclose(np.abs(volume.grid.affine[:3, 2]), [3, 0, 0])
+
+
+RWV = ("RealWorldValueSlope", "RealWorldValueIntercept")
+
+
+def test_a_slope_of_the_frame_goes_before_one_of_the_file(tmp_path):
+    frames = np.stack(ct(2)).astype(np.uint16)
+    lines = [{"RescaleSlope": 2, "RescaleIntercept": 0}, {"RescaleSlope": 3, "RescaleIntercept": 1}]
+    groups = [in_place(at, PixelValueTransformationSequence=lines[at]) for at in range(2)]
+    shared = group(PixelMeasuresSequence=MEASURES, PlaneOrientationSequence=TURN)
+    path = enhanced(tmp_path / "a.dcm", frames, groups, shared, RescaleSlope=1, RescaleIntercept=-1024)
+    np.testing.assert_array_equal(
+        open_volume(path).voxels().T, [frames[0].astype(int) * 2, frames[1].astype(int) * 3 + 1]
+    )
+
+
+def test_one_of_slope_and_intercept_is_enough(tmp_path):
+    pixels = ct()[0]
+    made = dicom_image(pixels, series="x", number=1, position=(0, 0, 0), RescaleSlope=3)
+    del made.RescaleIntercept
+    np.testing.assert_array_equal(
+        open_volume(save_dicom(made, tmp_path / "a.dcm")).voxels()[..., 0].T, pixels.astype(int) * 3
+    )
+    assert "rescales its values by 0" in refusal(single(tmp_path / "b.dcm", pixels, RescaleSlope=0))
+
+
+def test_real_world_values_beside_a_slope_are_another_unit(tmp_path):
+    pixels = ct()[0]
+    item = group(RealWorldValueMappingSequence=dict(zip(RWV, (0.001, 5), strict=True))).RealWorldValueMappingSequence
+    path = single(tmp_path / "a.dcm", pixels, RescaleSlope=2, RealWorldValueMappingSequence=item)
+    np.testing.assert_array_equal(open_volume(path).voxels()[..., 0].T, pixels.astype(int) * 2)
+    made = dicom_image(
+        pixels, series="x", number=1, position=(0, 0, 0), RealWorldValueMappingSequence=Sequence([item[0], item[0]])
+    )
+    del made.RescaleSlope, made.RescaleIntercept
+    np.testing.assert_allclose(open_volume(save_dicom(made, tmp_path / "b.dcm")).voxels()[..., 0].T, pixels * 0.001 + 5)
+    made.RealWorldValueMappingSequence = Sequence([item[0], Dataset()])
+    assert "by a table, or in several ways" in refusal(save_dicom(made, tmp_path / "c.dcm"))
+
+
+def region(delta_x=0.05, delta_y=0.02, units=3, kind=1):
+    made = Dataset()
+    made.RegionSpatialFormat, made.RegionDataType, made.RegionFlags = kind, 1, 0
+    made.RegionLocationMinX0 = made.RegionLocationMinY0 = 0
+    made.RegionLocationMaxX1 = made.RegionLocationMaxY1 = 5
+    made.PhysicalUnitsXDirection = made.PhysicalUnitsYDirection = units
+    made.PhysicalDeltaX, made.PhysicalDeltaY = delta_x, delta_y
+    return made
+
+
+@pytest.mark.parametrize(
+    ("regions", "size"),
+    [
+        ([region()], (0.2, 0.5)),
+        ([region(), region(-0.05)], (0.2, 0.5)),
+        ([region(), region(1, 1, kind=5)], (0.2, 0.5)),
+        ([region(), region(0.07)], None),
+        ([region(), region(kind=2)], None),
+        ([region(units=4)], None),
+        ([region(0)], None),
+        ([], None),
+    ],
+    ids=["one", "negative", "drawn", "two sizes", "m-mode", "seconds", "zero", "none"],
+)
+def test_regions_of_ultrasound_give_the_pixel_size(tmp_path, regions, size):
+    made = dicom_image(ct()[0], series="x", number=1, position=(0, 0, 0))
+    del made.PixelSpacing, made.ImagePositionPatient
+    made.SequenceOfUltrasoundRegions = Sequence(regions)
+    found = open_volume(save_dicom(made, tmp_path / "a.dcm")).grid.plane_spacing(2)
+    assert found == (None if size is None else pytest.approx(size))
+
+
+def test_a_window_is_taken_where_it_is_one_for_all(tmp_path):
+    frames, window = np.stack(ct(2)).astype(np.uint16), {"WindowCenter": 40, "WindowWidth": 400}
+    shared = group(PixelMeasuresSequence=MEASURES, PlaneOrientationSequence=TURN, FrameVOILUTSequence=window)
+    assert open_volume(enhanced(tmp_path / "a.dcm", frames, [in_place(0), in_place(1)], shared)).window == (40, 400)
+    groups = [in_place(0), in_place(1, FrameVOILUTSequence={"WindowCenter": 50, "WindowWidth": 400})]
+    assert open_volume(enhanced(tmp_path / "b.dcm", frames, groups, shared)).window is None
+    curved = single(tmp_path / "c.dcm", ct()[0], WindowCenter=40, WindowWidth=400, VOILUTFunction="SIGMOID")
+    assert open_volume(curved).window is None
+    with pytest.raises(DataError, match="not one straight line"):
+        slices_of(open_volume(curved), Reading(window="stored"))[0].image()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "package"),
+    [
+        ("1.2.840.10008.1.2.4.70", "pylibjpeg-libjpeg"),
+        ("1.2.840.10008.1.2.4.201", "pylibjpeg-openjpeg"),
+        ("1.2.840.10008.1.2.4.102", "no package"),
+    ],
+)
+def test_a_syntax_without_a_decoder_names_one(tmp_path, syntax, package):
+    made = dicom_image(ct()[0], series="x", number=1, position=(0, 0, 0))
+    made.file_meta.TransferSyntaxUID = syntax
+    made.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + bytes(40)])
+    made["PixelData"].is_undefined_length = True
+    told = refusal(save_dicom(made, tmp_path / "a.dcm"))
+    assert package in told and "no installed decoder reads" in told
 
 
 @pytest.mark.parametrize(

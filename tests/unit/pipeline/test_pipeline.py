@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketseg.errors import DataError, ModelFileError, NotFiniteError
-from pocketseg.pipeline import Normalization, Pipeline, Postprocess, TrainedOn, to_probabilities
+from pocketseg.pipeline import OF_COLOR, Normalization, Pipeline, Postprocess, TrainedOn, to_probabilities
 
 SIZES = [(1, 1), (3, 5), (1, 40), (32, 32), (31, 33), (20, 90), (97, 130)]
 
@@ -387,3 +387,22 @@ def test_intensities_unlike_those_of_training_are_reported():
     by_itself = replace(seen, normalization=Normalization("z-score"))
     by_itself.predict(dark, lambda batch: batch, warn=warn.append)
     assert len(warn) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("seen", [None, "gray", "colored", "mixed"])
+def test_images_in_other_colors_than_those_of_training_are_reported(channels, seen):
+    """Before it was kept, a net of 1 channel counts as trained on gray images, one of 3 on colored ones."""
+    usual = seen or {1: "gray", 3: "colored"}[channels]
+    pipeline = Pipeline((8, 8), channels=channels, trained_on=replace(TrainedOn("uint8"), colors=seen))
+    gray = np.random.default_rng(0).integers(0, 255, (8, 8), np.uint8)
+    colored = gray[..., None] // np.array([1, 2, 4], np.uint8)
+    for image, have in ((gray, "gray"), (np.dstack([gray] * 3), "gray"), (colored, "colored")):
+        warn = []
+        pipeline.predict(image, lambda batch: np.zeros((len(batch), 1, 8, 8), np.float32), warn=warn.append)
+        warn = [text for text in warn if text.startswith(OF_COLOR)]
+        assert (len(warn) == 1 and f"it is {have}, those of training were {usual}" in warn[0]) == (
+            usual not in (have, "mixed")
+        )
+    kept = Pipeline.from_dict(pipeline.to_dict(), "model")
+    assert kept.trained_on.colors == seen and ("colors" in pipeline.to_dict()["trained_on"]) == (seen is not None)

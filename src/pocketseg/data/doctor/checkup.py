@@ -119,7 +119,7 @@ def checkup(
                 suspects[code].append(look.statistics.mask)
         if progress:
             progress(done, len(cases))
-    findings += quick_findings(cases.cases, statistics, cases.coding, cases.classes, grouped=cases.grouped)
+    findings += quick_findings(cases.cases, statistics, cases)
     findings += [
         Finding(code, tuple(files), counted(len(files), MESSAGES[code][0]), MESSAGES[code][1])
         for code, files in suspects.items()

@@ -18,7 +18,13 @@ from pocketseg.data.volumes.nifti import Nifti
 from pocketseg.files import open_regular
 from pocketseg.text import counted
 
-SUFFIXES_OF = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp", ".dib")}
+SUFFIXES_OF = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+}
 MESSAGES = {
     "wrong-suffix": (
         "file[ is|s are] of another format than [its name says|their names say]",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -22,11 +22,30 @@ USUAL_VALUES = (1.0, 255.0)
 LITTLE = 1 / 8
 
 
-def quick_findings(
-    cases: Sequence[Case], statistics: Sequence[CaseStatistics], coding: MaskCoding, classes: int, *, grouped: bool
-) -> Iterator[Finding]:
+class Rules(Protocol):
+    """How a data set is read."""
+
+    @property
+    def coding(self) -> MaskCoding: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def grouped(self) -> bool: ...
+
+    @property
+    def channels(self) -> int | None: ...
+
+    @property
+    def said(self) -> Sequence[Finding]: ...
+
+
+def quick_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], rules: Rules) -> Iterator[Finding]:
     """Findings about masks, images and groups that cost no further decoding."""
-    if not grouped:
+    coding, classes = rules.coding, rules.classes
+    yield from rules.said
+    if not rules.grouped:
         what = "every case is its own group"
         fix = (
             "if several images show one patient, set data.group_regex, data.group_folder or data.group_csv, "
@@ -38,6 +57,7 @@ def quick_findings(
         yield from _absent(statistics, classes)
         yield from _foreground(statistics, coding)
         yield from _values(statistics)
+        yield from _colors(statistics, rules.channels)
     yield from _duplicates(cases, statistics)
 
 
@@ -133,6 +153,22 @@ def _values(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
     if blank:
         fix = "remove them, or --set data.drop_empty=train"
         yield Finding("constant", _images(blank), counted(len(blank), "image[ holds|s hold] a single value"), fix)
+
+
+def _colors(statistics: Sequence[CaseStatistics], channels: int | None) -> Iterator[Finding]:
+    """Images that a net of one channel sees in gray, and gray ones that one of three gets three times."""
+    colored = [each for each in statistics if each.colored]
+    gray = [each for each in statistics if not each.colored and each.channels in (1, 3) and not each.contrasts]
+    if channels == 1 and colored:
+        what = f"{len(colored)} of {len(statistics)} images are colored and are read as gray"
+        yield Finding("color-as-gray", _images(colored), what, "--set data.channels=3 keeps their colors")
+    if channels == 3 and gray and not colored:
+        what = f"{len(gray)} of {len(statistics)} images are gray, and the net takes 3 channels"
+        yield Finding("gray-as-color", _images(gray), what, "--set data.channels=1 makes a smaller net of the same use")
+    elif channels != 1 and gray and colored:
+        what = f"{len(gray)} of {len(statistics)} images are gray, the others colored"
+        fix = "check that color tells nothing but what is shown, or --set data.channels=1"
+        yield Finding("mixed-colors", _images(min(gray, colored, key=len)), what, fix)
 
 
 def _duplicates(cases: Sequence[Case], statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:

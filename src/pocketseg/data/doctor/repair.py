@@ -166,7 +166,7 @@ class _Copy:
         """
         coding, shape, changes = self.cases.coding, case.image.image().shape[:2], []
         try:
-            stored = FileSource(path).mask(gray=coding.threshold is not None)
+            stored = FileSource(path).mask(gray=coding.threshold is not None, colors=coding.color_rule)
             mask = coding.decode(stored, str(path))
             plain = mask * WHITE if coding.classes == 1 else mask
             if stored.dtype != bool and not np.array_equal(stored, plain):

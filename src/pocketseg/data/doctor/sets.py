@@ -81,7 +81,7 @@ def split_findings(
     for names in duplicates:
         if torn := parts_of(split, names):
             what = f"are the same in every pixel and lie in {' and '.join(torn)} of {where}"
-            fix = "put them into one part, or deal by a rule (split.kind holdout or kfold), which keeps them together"
+            fix = "put them into one part, or --set split.ignore_parts=true deals by a rule, which keeps them together"
             yield Finding("split-duplicate", tuple(names), what, fix)
     leaking = [names for names in clusters if parts_of(split, names)]
     if leaking:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.case import Case
+from pocketseg.pipeline.intensity import is_colored
 
 Pixels = NDArray[np.generic]
 Mask = NDArray[np.uint8]
@@ -23,6 +24,8 @@ class CaseStatistics:
         image, mask: where they are stored, as an error names them.
         shape: (height, width).
         channels: of the image.
+        contrasts: whether they are images of their own, not colors.
+        colored: whether it is in color, not gray stored as color.
         kind: NumPy's name of the image's type.
         low, high: smallest and largest value of the image.
         digest: of the image's pixels.
@@ -37,6 +40,8 @@ class CaseStatistics:
     mask: str
     shape: tuple[int, int]
     channels: int
+    contrasts: bool
+    colored: bool
     kind: str
     low: float
     high: float
@@ -70,6 +75,8 @@ def statistics_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Case
         case.masks[0].where,
         (image.shape[0], image.shape[1]),
         1 if image.ndim == 2 else image.shape[2],
+        case.image.contrasts,
+        is_colored(image) and not case.image.contrasts,
         image.dtype.name,
         low,
         high,

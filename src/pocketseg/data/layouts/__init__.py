@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pocketseg.data.layouts import (
     arrays,
@@ -19,24 +20,24 @@ from pocketseg.data.layouts import (
     nested_unet,
     nih,
     pancreas_ct,
+    parts,
     scgm,
     suffix,
 )
 from pocketseg.data.layouts.expand import expand
-from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
+from pocketseg.data.layouts.listing import Listing, kinds_text, natural_key, subfolders, unread_files
 from pocketseg.errors import DataError, near
 from pocketseg.pipeline.reading import Reading
 
 __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 
 # In the order they are tried: the more particular first.
-LAYOUTS = {
-    layout.NAME: layout
-    for layout in (
-        arrays, medical_decathlon, scgm, pancreas_ct, hc18, isbi_em, nih, light_unet, nested_unet, folders,
-        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi,
-    )
-}  # fmt: skip
+PARTICULAR = (medical_decathlon, scgm, pancreas_ct, hc18)
+GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi)
+IN_PARTS = parts.Parts({layout.NAME: layout for layout in (*PARTICULAR, *GENERAL)})
+LAYOUTS: dict[str, Any] = {
+    layout.NAME: layout for layout in (arrays, *PARTICULAR, light_unet, IN_PARTS, isbi_em, nih, *GENERAL)
+}
 NESTING = 2
 
 
@@ -95,9 +96,10 @@ def _detect(root: Path) -> tuple[str, Path]:
             places = ", ".join(str(folder) for _, folder in found[:5])
             raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
+    seen = kinds_text(unread_files(root)) if root.is_dir() else ""
     raise DataError(
         str(root),
-        "no images with masks were found in a known layout",
+        "no images with masks were found in a known layout" + (f"; it holds {seen}" if seen else ""),
         f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, or name two folders: "
         f"--set data.images=FOLDER --set data.masks=FOLDER; `pocketseg data layouts` lists {len(LAYOUTS)} layouts",
     )

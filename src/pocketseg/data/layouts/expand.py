@@ -44,24 +44,26 @@ def _by_rater(case: Case) -> Iterator[Case]:
 
 
 def _slices(case: Case, reading: Reading, patients: dict[str, str]) -> list[Case]:
-    files = case.image.parts if isinstance(case.image, ChannelSource) else (case.image,)
+    source = case.image if isinstance(case.image, ChannelSource) else ChannelSource((case.image,))
+    files = source.parts
     if not all(isinstance(file, FileSource) and is_volume(file.path) for file in files):
         return [case]
     volumes = [open_volume(file.path) for file in files]
     image = volumes[0]
     for volume in volumes[1:]:
-        _check_grid(volume, image)
+        check_grid(volume, image)
     masks = [_mask_volume(mask, image) for mask in case.masks]
     images = [slices_of(volume, reading) for volume in volumes]
     layers = [[mask] if isinstance(mask, FileSource) else slices_of(mask, reading, image) for mask in masks]
     axis = image.grid.axis(reading.axis)
     group = case.group or patients.setdefault(image.patient or case.name, case.name)
     digits = max(3, len(str(len(images[0]) - 1)))
+    parts = list(zip(*images, strict=True))
     return [
         replace(
             case,
             name=case.name if len(images[0]) == 1 else f"{case.name}#{index:0{digits}d}",
-            image=images[0][index] if len(images) == 1 else ChannelSource(tuple(part[index] for part in images)),
+            image=parts[index][0] if len(images) == 1 else replace(source, parts=parts[index]),
             masks=tuple(layer[index] for layer in layers),
             group=group,
             spacing_mm=image.grid.plane_spacing(axis),
@@ -77,11 +79,12 @@ def _mask_volume(mask: Source, image: VolumeFile) -> VolumeFile | FileSource:
             return mask
         raise DataError(mask.where, f"is a picture, but {image.path} is a volume", "give the mask as a volume")
     volume = open_volume(mask.path, image)
-    _check_grid(volume, image)
+    check_grid(volume, image)
     return volume
 
 
-def _check_grid(volume: VolumeFile, image: VolumeFile) -> None:
+def check_grid(volume: VolumeFile, image: VolumeFile) -> None:
+    """Raises: DataError: a volume does not lie where an image does."""
     found = difference(image.grid, volume.grid)
     if found:
         raise DataError(str(volume.path), found, f"resample it to the grid of {image.path}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data.layouts.listing import Listing, image_files, pair_folders
+from pocketseg.data.layouts.listing import Listing, image_files, mirrored_folders, pair_folders
 
 NAME = "folders"
 LOOKS_LIKE = "images/NAME.png + masks/NAME.png"
 
 
 def matches(root: Path) -> bool:
-    return (root / "images").is_dir() and (root / "masks").is_dir() and bool(image_files(root / "masks"))
+    images, masks = root / "images", root / "masks"
+    if not images.is_dir() or not masks.is_dir():
+        return False
+    return bool(image_files(masks) or mirrored_folders(images, masks))
 
 
 def find(root: Path, images: str | None = None, masks: str | None = None) -> Listing:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data.layouts.listing import Listing, images_and_series, pair_folders
+from pocketseg.data.layouts.listing import Listing, images_and_series, mirrored_folders, pair_folders
 
 NAME = "images-labels"
 LOOKS_LIKE = "images/NAME.nii.gz + labels/NAME.nii.gz"
 
 
 def matches(root: Path) -> bool:
-    return (root / "images").is_dir() and (root / "labels").is_dir() and bool(images_and_series(root / "labels"))
+    images, labels = root / "images", root / "labels"
+    if not images.is_dir() or not labels.is_dir():
+        return False
+    return bool(images_and_series(labels) or mirrored_folders(images, labels))
 
 
 def find(root: Path) -> Listing:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from pocketseg.data.volumes import dicom_files, is_dicom
 from pocketseg.data.volumes.nifti import SUFFIXES as NIFTI
 from pocketseg.errors import DataError, Problem
 
+# With more folders inside of images and masks each is a patient, not a class.
+MAX_CLASSES = 3
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 
 
@@ -62,6 +65,43 @@ def images_and_series(folder: Path) -> list[Path]:
     return sorted([*image_files(folder), *series], key=lambda path: natural_key(path.name))
 
 
+# Tables, notes and programs, which nobody takes for images.
+NO_IMAGES = (
+    ".csv", ".tsv", ".txt", ".md", ".rst", ".json", ".yaml", ".yml", ".xml", ".html", ".htm", ".pdf", ".log", ".py",
+    ".ipynb", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".npy", ".npz", ".pseg", ".onnx", ".safetensors", ".pth",
+)  # fmt: skip
+MAX_FILES = 1_000_000
+
+
+def unread_files(root: Path) -> list[Path]:
+    """All files below a folder but hidden ones, litter, and those that nobody takes for images."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            bare = "." not in name or name.lower() in IGNORED_NAMES or name.upper() == "DICOMDIR"
+            if not name.startswith(".") and not name.lower().endswith(NO_IMAGES):
+                path = Path(place, name)
+                if not bare or is_dicom(path):
+                    found.append(path)
+        if len(found) > MAX_FILES:
+            break
+    return found
+
+
+def kinds_text(files: Sequence[Path]) -> str:
+    """Files counted by their ending, the most first.
+
+    Example:
+        >>> kinds_text([Path("a.webp"), Path("b.foo"), Path("c.webp")])
+        '2 .webp files, 1 .foo file'
+    """
+    kinds = Counter("".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix for path in files)
+    return ", ".join(
+        f"{count} {kind.lower() or 'DICOM'} file{'s' * (count > 1)}" for kind, count in kinds.most_common()
+    )
+
+
 def subfolders(folder: Path) -> list[Path]:
     """Visible folders directly in a folder, in natural order."""
     found = [path for path in _entries(folder) if path.is_dir() and not path.name.startswith(".")]
@@ -105,6 +145,9 @@ def pair_folders(images: Path, masks: Path, key: Callable[[Path], str] = stem_of
             listing.problems.append(Problem(str(folder), "the folder does not exist", "check the name"))
     if listing.problems:
         return listing
+    mirrored = mirrored_folders(images, masks)
+    if mirrored:
+        return _pair_mirrored(images, masks, mirrored, key)
     image_by_stem = by_stem(images_and_series(images), listing.problems, key)
     mask_by_stem = by_stem(images_and_series(masks), listing.problems)
     for stem, path in image_by_stem.items():
@@ -126,11 +169,41 @@ def pair_folders(images: Path, masks: Path, key: Callable[[Path], str] = stem_of
     return listing
 
 
+def mirrored_folders(images: Path, masks: Path) -> list[str]:
+    """Folders of the same names inside of two folders that hold no images themselves: one a patient, or a class."""
+    if not images.is_dir() or not masks.is_dir() or images_and_series(images) or images_and_series(masks):
+        return []
+    theirs = {folder.name for folder in subfolders(masks) if image_files(folder)}
+    return [folder.name for folder in subfolders(images) if folder.name in theirs and image_files(folder)]
+
+
+def _pair_mirrored(images: Path, masks: Path, names: Sequence[str], key: Callable[[Path], str]) -> Listing:
+    """The pairs of mirrored folders: few are classes, more are patients and become groups."""
+    whole = Listing()
+    others = {folder.name: folder for place in (images, masks) for folder in subfolders(place)}
+    for name in others.keys() - set(names):
+        what = f"is a folder that {images.name} and {masks.name} do not both have with images"
+        whole.problems.append(Problem(str(others[name]), what, "add the other, or move it away"))
+    for name in names:
+        listing = pair_folders(images / name, masks / name, key)
+        if len(names) <= MAX_CLASSES:
+            cases = [replace(case, label=name) for case in listing.cases]
+        else:
+            cases = [replace(case, group=name, subject=name) for case in listing.cases]
+        whole.cases += [replace(case, name=f"{name}/{case.name}") for case in cases]
+        whole.problems += listing.problems
+    return whole
+
+
 def pair_parts(folders: Mapping[str, tuple[Path, Path]]) -> Listing:
     """Pairs of several folders, each a part of the data's own split; a stem in two of them gets the part before it."""
+    return join_parts({part: pair_folders(images, masks) for part, (images, masks) in folders.items()})
+
+
+def join_parts(listings: Mapping[str, Listing]) -> Listing:
+    """The cases of several listings, each a part of the data's own split; a name in two gets its part before it."""
     whole = Listing()
-    for part, (images, masks) in folders.items():
-        listing = pair_folders(images, masks)
+    for part, listing in listings.items():
         whole.cases += [replace(case, part=part) for case in listing.cases]
         whole.problems += listing.problems
     twice = {name for name, count in Counter(case.name for case in whole.cases).items() if count > 1}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from pocketseg.data.case import Case, ChannelSource, FileSource
@@ -34,10 +35,16 @@ def find(root: Path) -> Listing:
         match = CHANNEL.fullmatch(stem_of(path))
         named = match is not None and stem_of(path) not in labels
         channels[match["name"] if match and named else stem_of(path)].append(path)
+    usual = max((_endings(name, paths) for name, paths in channels.items()), key=len, default=())
     for name, paths in channels.items():
-        if name in labels:
+        endings = _endings(name, paths)
+        if name in labels and endings != usual:
+            what = f"has the files {_named(name, endings)}, others have NAME + {_named('', usual)}"
+            listing.problems.append(Problem(str(paths[0]), what, "give every image the same channels"))
+            labels.pop(name)
+        elif name in labels:
             parts = tuple(FileSource(path) for path in paths)
-            image = parts[0] if len(parts) == 1 else ChannelSource(parts)
+            image = parts[0] if len(parts) == 1 else ChannelSource(parts, endings)
             listing.cases.append(Case(name, image, (FileSource(labels.pop(name)),)))
         else:
             what = f"has no label in {masks}"
@@ -46,3 +53,12 @@ def find(root: Path) -> Listing:
         what = f"has no image in {images}"
         listing.problems.append(Problem(str(labels[name]), what, "add the image, or remove the label"))
     return listing
+
+
+def _endings(name: str, paths: Sequence[Path]) -> tuple[str, ...]:
+    """What the stems of an image's files add to its name."""
+    return tuple(stem_of(path).removeprefix(name) for path in paths)
+
+
+def _named(name: str, endings: Sequence[str]) -> str:
+    return ", ".join(f"{name}{ending}" for ending in endings) or name

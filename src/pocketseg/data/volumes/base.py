@@ -18,6 +18,8 @@ from pocketseg.text import counted
 DARKEST, BRIGHTEST = 0.5, 99.5
 # Percentiles are taken from about this many voxels.
 SAMPLED = 1_000_000
+# How far from its whole number a label may be stored, and how far from 0 what is none.
+NEAR_LABEL, NO_LABEL, MAX_LABEL = 0.1, 1e-3, 2**24
 # Image and mask of the volume at hand, and those of the one before.
 VOLUMES_KEPT = 4
 
@@ -32,6 +34,8 @@ class VolumeFile(ABC):
         grid: where its voxels lie.
         window: (center, width) that the file proposes for display.
         patient: equal for volumes of one patient; it is compared and never shown.
+        contrasts: channels of the voxels that are images of their own (contrasts of a scan), each with its own scale;
+            0 where voxels are one number or a color.
     """
 
     # Whether voxels are measurements with a scale of their own, not brightnesses of a picture.
@@ -42,6 +46,7 @@ class VolumeFile(ABC):
     grid: Grid
     window: tuple[float, float] | None = None
     patient: str | None = field(default=None, repr=False)
+    contrasts: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def voxels(self) -> Pixels:
@@ -52,6 +57,31 @@ class VolumeFile(ABC):
         """
 
 
+def whole_labels(values: Pixels) -> Pixels:
+    """Floats that stand for labels, as int32: scl_slope makes 2 into 2.00003, or 11 into 10.92.
+
+    They do where every value lies within a tenth of a whole number, and what becomes 0 within a thousandth; else, or
+    where nothing but 0 would be left, the values stay as they are, and whoever reads classes from them refuses them.
+
+    Example:
+        >>> whole_labels(np.array([0, 1.00002, 10.92], np.float32)).tolist()
+        [0, 1, 11]
+        >>> whole_labels(np.array([0, 0.25, 1], np.float32)).tolist()
+        [0.0, 0.25, 1.0]
+    """
+    if values.dtype.kind != "f":
+        return values
+    found = False
+    for layer in layers(values):
+        if not np.isfinite(layer).all() or np.abs(layer).max(initial=0) >= MAX_LABEL:
+            return values
+        whole = np.rint(layer)
+        if (np.abs(layer - whole) > np.where(whole == 0, NO_LABEL, NEAR_LABEL)).any():
+            return values
+        found = found or bool(whole.any())
+    return np.rint(values).astype(np.int32) if found else values
+
+
 def layers(values: Pixels) -> Pixels:
     """A view of voxels whose first axis is the slowest in memory: done one by one, they need little of it."""
     return values if values.strides[0] >= values.strides[-1] else values.T
@@ -59,13 +89,16 @@ def layers(values: Pixels) -> Pixels:
 
 @dataclass(frozen=True)
 class Scale:
-    """Which voxel values become 0 and 65535; where there is none, they stay as they are."""
+    """Which voxel values become 0 and 65535, of contrasts (..., c) in each; where there is none, they stay."""
 
-    low: float
-    high: float
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
 
     def __call__(self, values: Pixels) -> Pixels:
-        fractions = (values.astype(np.float32) - np.float32(self.low)) / np.float32(max(self.high - self.low, 1e-30))
+        low, high = np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
+        fractions = (values.astype(np.float32) - low.astype(np.float32)) / np.maximum(high - low, 1e-30).astype(
+            np.float32
+        )
         scaled: Pixels = np.rint(fractions.clip(0, 1) * 65535).astype(np.uint16)
         return scaled
 
@@ -85,8 +118,8 @@ def canonical_image(volume: VolumeFile, reading: Reading) -> tuple[Pixels, Scale
 
 @lru_cache(maxsize=VOLUMES_KEPT)
 def canonical_labels(volume: VolumeFile) -> Pixels:
-    """A label volume in canonical order, as it is stored."""
-    values = volume.voxels()
+    """A label volume in canonical order, as it is stored; labels that a scale made inexact are whole again."""
+    values = whole_labels(volume.voxels())
     if values.ndim > 3:
         raise DataError(
             str(volume.path), f"the mask has {counted(values.shape[3], 'channel')}", "store one class index a voxel"
@@ -98,11 +131,15 @@ def _scale(volume: VolumeFile, values: Pixels, reading: Reading) -> Scale | None
     """To uint16 over the window or the volume's own range; pictures and declared ranges stay as they are."""
     window = volume.window if reading.window == "stored" else reading.window
     if reading.window == "stored" and window is None:
-        raise DataError(str(volume.path), "proposes no window", "set data.window to a center and a width, or to null")
-    if values.ndim > 3 or (window is None and (reading.raw or not volume.measured)):
+        what = "proposes no window, or not one straight line for all of its slices"
+        raise DataError(str(volume.path), what, "set data.window to a center and a width, or to null")
+    if (values.ndim > 3 and not volume.contrasts) or (window is None and (reading.raw or not volume.measured)):
         return None
     if window is not None:
         return Scale(window[0] - window[1] / 2, window[0] + window[1] / 2)
+    if volume.contrasts:
+        lows, highs = zip(*(_own_range(values[..., channel]) for channel in range(volume.contrasts)), strict=True)
+        return Scale(lows, highs)
     return Scale(*_own_range(values))
 
 

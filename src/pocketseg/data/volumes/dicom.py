@@ -40,6 +40,26 @@ CHUNK = 2**20
 MAX_SIDE = 32_768
 # Distances between slices may differ by this share before one counts as missing.
 EVEN = 0.1
+# What decodes a transfer syntax that pydicom does not decode by itself; of other syntaxes no package is known.
+JPEG, JPEG_2000 = "python-gdcm, or pylibjpeg with pylibjpeg-libjpeg", "pylibjpeg with pylibjpeg-openjpeg"
+DECODERS = {
+    "1.2.840.10008.1.2.4.50": JPEG,
+    "1.2.840.10008.1.2.4.51": JPEG,
+    "1.2.840.10008.1.2.4.57": JPEG,
+    "1.2.840.10008.1.2.4.70": JPEG,
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": JPEG_2000,
+    "1.2.840.10008.1.2.4.91": JPEG_2000,
+    "1.2.840.10008.1.2.4.201": JPEG_2000,
+    "1.2.840.10008.1.2.4.202": JPEG_2000,
+    "1.2.840.10008.1.2.4.203": JPEG_2000,
+    "1.2.840.10008.1.2.5": "pylibjpeg with pylibjpeg-rle",
+}
+# Of ultrasound regions: those that show a plane and not time or velocity, what is drawn beside, and centimeters.
+PLANE_REGION, DRAWN_REGION, CENTIMETERS = 1, 5, 3
+# Pixel sizes that differ by a larger share are not one.
+SAME_PIXEL = 0.01
 COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
 
 
@@ -209,44 +229,113 @@ def _decoded(path: Path) -> Pixels:
                 uid = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
                 found.file_meta.TransferSyntaxUID = uid
             values = pixels.pixel_array(found)
-            if found.PhotometricInterpretation == "PALETTE COLOR":
+            if _is_palette(found):
                 values = pixels.apply_color_lut(values, found)
                 values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
-            elif int(found.get("SamplesPerPixel") or 1) == 1:
-                values = pixels.apply_modality_lut(values, found)
         except (RuntimeError, NotImplementedError) as error:
-            name = syntax.name if syntax is not None else "an unknown transfer syntax"
-            what = f"is stored as {name}, which no installed decoder reads ({type(error).__name__})"
-            fix = "save it uncompressed, or install a decoder that pydicom can use (for example pyjpegls for JPEG-LS)"
-            raise memory.explained(error, DataError(str(path), what, fix)) from None
+            raise memory.explained(error, _no_decoder(path, syntax, error)) from None
         except Exception as error:
             what = f"the pixels are damaged or cut off ({type(error).__name__})"
             raise memory.explained(error, DataError(str(path), what, "export it again from its source")) from None
     if values.ndim == (2 if int(found.get("SamplesPerPixel") or 1) == 1 and not _is_palette(found) else 3):
         values = values[None]
-    if values.dtype == np.float64:
-        whole = (np.rint(values) == values).all() and np.abs(values).max(initial=0) < 2**31
-        values = values.astype(np.int32 if whole else np.float32)
-    if found.PhotometricInterpretation == "MONOCHROME1":
-        values = _mirrored(values, *_bounds(found))
+    if int(found.get("SamplesPerPixel") or 1) == 1 and not _is_palette(found):
+        values = _measured(path, found, values)
     native: Pixels = values.astype(values.dtype.newbyteorder("="), copy=False)
     return native
+
+
+def _no_decoder(path: Path, syntax: Any, error: Exception) -> DataError:
+    """The package that decodes a transfer syntax, by name."""
+    name = syntax.name if syntax is not None else "an unknown transfer syntax"
+    package = DECODERS.get(str(syntax))
+    what = f"is stored as {name}, which no installed decoder reads ({type(error).__name__})"
+    if package is None:
+        return DataError(str(path), what, "save it uncompressed; no package for Python is known to decode it")
+    return DataError(str(path), what, f"install a decoder with pip ({package}), or save it uncompressed")
+
+
+def _measured(path: Path, found: Any, stored: Pixels) -> Pixels:
+    """Modality values (frames, h, w) of stored ones, black at the low end.
+
+    They are what the modality LUT or, frame by frame, rescale slope and intercept make of the stored values. A window
+    or another table for the display (VOI) changes nothing here.
+    """
+    if found.get("ModalityLUTSequence"):
+        with quiet():
+            values: Pixels = import_module("pydicom.pixels").apply_modality_lut(stored, found)
+        bounds = 0.0, float(2 ** int(found.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
+        return _mirrored(values, *bounds) if _white_is_low(found) else values
+    lines = [_line(path, found, frame) for frame in range(len(stored))]
+    if _white_is_low(found):
+        stored = _mirrored(stored, *_stored_bounds(found))
+    if all(line == (1, 0) for line in lines):
+        return stored
+    scaled = np.empty(stored.shape, np.float64)
+    for frame, (slope, intercept) in enumerate(lines):
+        scaled[frame] = stored[frame] * slope + intercept
+    whole = (np.rint(scaled) == scaled).all() and np.abs(scaled).max(initial=0) < 2**31
+    return scaled.astype(np.int32 if whole else np.float32)
+
+
+def _line(path: Path, header: Any, frame: int) -> tuple[float, float]:
+    """Slope and intercept from stored to modality values of a frame.
+
+    Where a file says neither, its mapping to real-world values stands for it, if it has one and that is a line; beside
+    a slope it is another unit of the same values, and is left alone.
+
+    Raises:
+        DataError: a slope of 0, numbers that are not finite, or a mapping that is not one line.
+    """
+    found = (_functional(header, frame, "PixelValueTransformationSequence", key) for key in RESCALE)
+    slope, intercept = (None if value is None else value[0] for value in found)
+    if slope is None and intercept is None:
+        slope, intercept = _real_world(path, header, frame)
+    line = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+    if line[0] == 0 or not all(map(math.isfinite, line)):
+        what = f"rescales its values by {line[0]:g} and {line[1]:g}"
+        raise DataError(str(path), what, "export it again from its source")
+    return line
+
+
+RESCALE = ("RescaleSlope", "RescaleIntercept")
+
+
+def _real_world(path: Path, header: Any, frame: int) -> tuple[float | None, float | None]:
+    """The line of a mapping to real-world values; None where there is no such mapping."""
+    items = next(iter(_items(header, frame, "RealWorldValueMappingSequence")), [])
+    lines = {(item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")) for item in items}
+    if not lines:
+        return None, None
+    line = lines.pop()
+    if lines or None in line:
+        what = "maps its values to real-world values by a table, or in several ways, and has no rescale slope"
+        raise DataError(str(path), what, "export it with rescale slope and intercept")
+    return float(line[0]), float(line[1])
+
+
+def _white_is_low(header: Any) -> bool:
+    return bool(header.PhotometricInterpretation == "MONOCHROME1")
 
 
 def _is_palette(header: Any) -> bool:
     return bool(header.PhotometricInterpretation == "PALETTE COLOR")
 
 
-def _bounds(header: Any) -> tuple[float, float]:
+def _stored_bounds(header: Any) -> tuple[float, float]:
     """The lowest and highest value that the stored bits can mean."""
+    bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation") or 0)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+def _bounds(path: Path, header: Any) -> tuple[float, float]:
+    """The same as modality values, of the first frame."""
     if header.get("ModalityLUTSequence"):  # what stands in the table, not what its indices are
         table = header.ModalityLUTSequence[0]
         return 0.0, float(2 ** int(table.LUTDescriptor[2]) - 1)
-    bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation") or 0)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-    ends = sorted((low * slope + intercept, high * slope + intercept))
-    return ends[0], ends[1]
+    slope, intercept = _line(path, header, 0)
+    low, high = sorted(end * slope + intercept for end in _stored_bounds(header))
+    return low, high
 
 
 def _mirrored(values: Pixels, low: float, high: float) -> Pixels:
@@ -265,7 +354,7 @@ def open_dicom(path: Path) -> Dicom:
     order = sorted(range(frames), key=lambda frame: _along(planes[frame], planes[0]))
     grid = _grid(path, header, [planes[frame] for frame in order])
     return _make(header)(
-        path, (path,), grid, _window(header), _patient(header), (str(header.SOPInstanceUID),), tuple(order)
+        path, (path,), grid, _window(path, [header]), _patient(header), (str(header.SOPInstanceUID),), tuple(order)
     )
 
 
@@ -304,7 +393,8 @@ def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
     header = headers[order[0]]
     grid = _grid(folder, header, [planes[path] for path in order])
     uids = tuple(str(headers[path].SOPInstanceUID) for path in order)
-    return _make(header)(folder, tuple(order), grid, _window(header), _patient(header), uids)
+    window = _window(folder, [headers[path] for path in order])
+    return _make(header)(folder, tuple(order), grid, window, _patient(header), uids)
 
 
 def _make(header: Any) -> type[Dicom]:
@@ -346,14 +436,27 @@ def _plane(header: Any, frame: int) -> _Plane | None:
 
 
 def _functional(header: Any, frame: int, sequence: str, key: str) -> list[float] | None:
-    """A value from the file itself, or from the frame's or the shared functional groups."""
-    places = [header]
+    """Numbers from the frame's or the shared functional groups, or from the file itself."""
+    places = [*(item for items in _items(header, frame, sequence) for item in items), header]
+    values = (place.get(key) for place in places)
+    found = next((value for value in values if value is not None and value != "" and value != []), None)
+    if found is None:
+        return None
+    return [float(number) for number in (found if isinstance(found, Sequence) else [found])]
+
+
+def _items(header: Any, frame: int, sequence: str) -> Iterator[Sequence[Any]]:
+    """A sequence of the frame's own functional groups, of the shared ones, and of the file itself, where it is there.
+
+    Which comes first, holds.
+    """
     for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         if groups in header and index < len(header[groups].value):
             group = header[groups].value[index]
-            places += list(group[sequence].value) if sequence in group else []
-    found = next((place[key].value for place in places if key in place and place[key].value), None)
-    return None if found is None else [float(number) for number in found]
+            if group.get(sequence):
+                yield list(group[sequence].value)
+    if header.get(sequence):
+        yield list(header[sequence].value)
 
 
 def _along(plane: _Plane | None, first: _Plane | None) -> float:
@@ -366,7 +469,11 @@ def _grid(path: Path, header: Any, planes: Sequence[_Plane | None]) -> Grid:
     if len(placed) < len(planes):
         if placed:
             raise DataError(str(path), "only some of its slices have a position", "export the series again")
-        pixel = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+        pixel = (
+            _functional(header, 0, "PixelMeasuresSequence", "PixelSpacing")
+            or _region_spacing(header)
+            or _functional(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing")
+        )
         # Frames without a place have no distance: slices are never cut across them.
         return Grid(shape, (float(pixel[1]), float(pixel[0]), math.inf) if pixel else None)
     step = _slice_step(path, header, placed)
@@ -379,14 +486,43 @@ def _grid(path: Path, header: Any, planes: Sequence[_Plane | None]) -> Grid:
     return Grid(shape, (float(sizes[0]), float(sizes[1]), float(sizes[2])), affine)
 
 
+def _region_spacing(header: Any) -> list[float] | None:
+    """[row, column] in mm as the regions of an ultrasound image are calibrated.
+
+    None where there are none, where one shows time or velocity, or where they are not all of one pixel size in
+    centimeters: no single size then holds for the whole image.
+    """
+    regions = [item for item in header.get("SequenceOfUltrasoundRegions") or [] if not _is_drawn(item)]
+    sizes = [_region_size(region) for region in regions]
+    first = sizes[0] if sizes else None
+    if first is None or any(size is None or not np.allclose(size, first, rtol=SAME_PIXEL, atol=0) for size in sizes):
+        return None
+    return first
+
+
+def _is_drawn(region: Any) -> bool:
+    return int(region.get("RegionSpatialFormat") or 0) == DRAWN_REGION
+
+
+def _region_size(region: Any) -> list[float] | None:
+    units = (int(region.get(f"PhysicalUnits{axis}Direction") or 0) for axis in "YX")
+    if int(region.get("RegionSpatialFormat") or 0) != PLANE_REGION or any(unit != CENTIMETERS for unit in units):
+        return None
+    row, column = (10 * abs(float(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "YX")
+    return [row, column] if 0 < row < math.inf and 0 < column < math.inf else None
+
+
 def _slice_step(path: Path, header: Any, planes: Sequence[_Plane]) -> NDArray[np.float64]:
     """From one slice to the next in millimetres."""
     if len(planes) == 1:
-        thickness = float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0)
-        return planes[0].normal * abs(thickness)
+        keys = ("SpacingBetweenSlices", "SliceThickness")
+        apart = (_functional(header, 0, "PixelMeasuresSequence", key) for key in keys)
+        return planes[0].normal * next((abs(found[0]) for found in apart if found and found[0]), 1.0)
     for plane in planes[1:]:
-        if np.abs(plane.column_step - planes[0].column_step).max() > 1e-3 * np.linalg.norm(planes[0].column_step):
-            raise DataError(str(path), "its slices are turned against one another", "give each stack its own folder")
+        for step, first in ((plane.column_step, planes[0].column_step), (plane.row_step, planes[0].row_step)):
+            if np.abs(step - first).max() > 1e-3 * np.linalg.norm(first):
+                what = "its slices are turned against one another, or differ in their pixel size"
+                raise DataError(str(path), what, "give each stack its own folder")
     gaps = np.diff([float(plane.position @ planes[0].normal) for plane in planes])
     usual = float(np.median(gaps))
     if gaps.min() < 1e-3 * max(usual, 1e-3):
@@ -400,17 +536,25 @@ def _slice_step(path: Path, header: Any, planes: Sequence[_Plane]) -> NDArray[np
     return (planes[-1].position - planes[0].position) / (len(planes) - 1)
 
 
-def _window(header: Any) -> tuple[float, float] | None:
-    """The first window of the file, on the values as they are read."""
-    if "WindowCenter" not in header or "WindowWidth" not in header or not header.WindowWidth:
-        return None
-    center, width = (
-        float(value[0]) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
-        for value in (header.WindowCenter, header.WindowWidth)
+def _window(path: Path, headers: Sequence[Any]) -> tuple[float, float] | None:
+    """The first window of every slice or frame, on the values as they are read; None where it is not one for all."""
+    windows = {
+        _window_of(path, header, frame)
+        for header in headers
+        for frame in range(int(header.get("NumberOfFrames") or 1) if len(headers) == 1 else 1)
+    }
+    return windows.pop() if len(windows) == 1 else None
+
+
+def _window_of(path: Path, header: Any, frame: int) -> tuple[float, float] | None:
+    center, width = (_functional(header, frame, "FrameVOILUTSequence", key) for key in ("WindowCenter", "WindowWidth"))
+    shape = next(
+        (item.get("VOILUTFunction") for items in _items(header, frame, "FrameVOILUTSequence") for item in items),
+        header.get("VOILUTFunction"),
     )
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        center = sum(_bounds(header)) - center
-    return (center, width) if width > 0 else None
+    if not center or not width or width[0] <= 0 or shape == "SIGMOID":
+        return None
+    return sum(_bounds(path, header)) - center[0] if _white_is_low(header) else center[0], width[0]
 
 
 def _patient(header: Any) -> str | None:

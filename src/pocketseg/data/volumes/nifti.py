@@ -23,25 +23,31 @@ from pocketseg.memory import MAX_VOLUME
 
 SUFFIXES = (".nii", ".nii.gz")
 HEADER_BYTES = 540
+# Of what `xyzt_units` says, in millimeters; where it says nothing, millimeters are meant.
+UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+UNITS = 0b111
+# A fourth dimension of more is a series over time, not the contrasts of one scan. As many as a net may take.
+MAX_CONTRASTS = 16
 # Fields that people write free text into.
 FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 
 
 @dataclass(frozen=True, eq=False)
 class Nifti(VolumeFile):
-    """A NIfTI file of one volume."""
+    """A NIfTI file of one volume; the contrasts of a scan in a fourth dimension are its channels."""
 
     measured = True
 
     def voxels(self) -> Pixels:
         _, header = _header(self.path)
+        shape = (*self.grid.shape, self.contrasts) if self.contrasts else self.grid.shape
         proxy = _nibabel().arrayproxy.ArrayProxy(str(self.path), header)
         try:
             values = proxy.get_unscaled()
         except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error) as error:
             what = f"the volume is damaged or cut off ({error})"
             raise memory.explained(error, DataError(str(self.path), what, "copy it again from its source")) from error
-        values = _scaled(values.reshape(self.grid.shape), proxy.slope, proxy.inter)
+        values = _scaled(values.reshape(shape), proxy.slope, proxy.inter)
         kind = np.dtype(np.float32) if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
         with np.errstate(over="ignore"):  # what is infinite is found by whoever uses it
             native: Pixels = values.astype(kind, copy=False)
@@ -99,8 +105,8 @@ def open_nifti(path: Path) -> Nifti:
     """The header of a file, checked before any voxel is read.
 
     Raises:
-        DataError: no NIfTI, more than one volume, color voxels, dimensions that the file cannot hold, voxel sizes of
-            zero or below, directions that are not directions, or two that disagree.
+        DataError: no NIfTI, a series of volumes, color voxels, dimensions that the file cannot hold, voxel sizes of
+            zero or below, a unit that is none, directions that are not directions, or two that disagree.
     """
     size = size_of(path)
     _, header = _header(path)
@@ -110,12 +116,15 @@ def open_nifti(path: Path) -> Nifti:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     shape = shape + (1,) * (3 - len(shape))
-    if len(shape) > 3:
-        raise DataError(str(path), f"holds a series of {shape[3]} volumes", "save each as a file of its own")
+    if len(shape) > 4 or (len(shape) == 4 and shape[3] > MAX_CONTRASTS):
+        what = f"holds a series of {'×'.join(map(str, shape[3:]))} volumes; {MAX_CONTRASTS} are read as channels"
+        fix = "save each as a file of its own; channels of one image are NAME_0000.nii.gz, NAME_0001.nii.gz, …"
+        raise DataError(str(path), what, fix)
     if dtype.kind not in "uif":
         raise DataError(str(path), f"has voxels of the type {dtype}", "save it with one number a voxel")
     _check_size(path, size, header, shape, dtype.itemsize)
-    return Nifti(path, (path,), _grid(path, header, (shape[0], shape[1], shape[2])))
+    grid = _grid(path, header, (shape[0], shape[1], shape[2]))
+    return Nifti(path, (path,), grid, contrasts=shape[3] if len(shape) == 4 else 0)
 
 
 def _check_size(path: Path, size: int, header: Any, shape: tuple[int, ...], itemsize: int) -> None:
@@ -144,21 +153,26 @@ def _check_size(path: Path, size: int, header: Any, shape: tuple[int, ...], item
 
 
 def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
+    """Where the voxels lie, in millimeters, whatever unit the header states."""
+    unit = UNITS_MM.get(int(header["xyzt_units"]) & UNITS)
+    if unit is None:
+        what = f"states the unit {int(header['xyzt_units']) & UNITS} in xyzt_units, which NIfTI does not have"
+        raise DataError(str(path), what, "repair the header's xyzt_units: 1 is meters, 2 millimeters, 3 microns")
     # As it is stored: nibabel fixes zeros in silence.
     declared = np.asarray(_header(path, corrected=False)[1]["pixdim"][1:4], np.float64)
     if not np.isfinite(declared).all() or (declared[: int(header["dim"][0])] <= 0).any():
         sizes = ", ".join(f"{size:g}" for size in declared)
-        raise DataError(str(path), f"declares voxels of {sizes} mm", "repair the header's pixdim")
-    pixel = (float(declared[0]) or 1.0, float(declared[1]) or 1.0, float(declared[2]) or 1.0)
+        raise DataError(str(path), f"declares voxels of {sizes}", "repair the header's pixdim")
+    pixel = tuple(float(size or 1.0) * unit for size in declared)
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     if not sform and not qform:
-        return Grid(shape, pixel)
+        return Grid(shape, (pixel[0], pixel[1], pixel[2]))
     try:
         affine = np.asarray(header.get_sform() if sform else header.get_qform(), np.float64)
         other = np.asarray(header.get_qform(), np.float64) if qform else affine
     except Exception as error:  # a quaternion that is none
         raise DataError(str(path), "the header's quaternion is not a rotation", "repair the header's qform") from error
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:  # in the header's unit
         raise DataError(str(path), "the header's affine is singular or not finite", "repair the header's sform")
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])]).T
@@ -166,6 +180,8 @@ def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
     if not apart < 0.1:
         what = f"sform and qform place the voxels differently, by up to {apart:.1f} voxels"
         raise DataError(str(path), what, "decide which is right and make the other equal to it")
+    affine[:3] *= unit
+    sizes *= unit
     return Grid(shape, (float(sizes[0]), float(sizes[1]), float(sizes[2])), affine)
 
 
@@ -179,6 +195,7 @@ def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
     if isinstance(like, Nifti):
         kind, header = _header(like.path)
         shape, affine = header.get_data_shape(), header.get_best_affine()
+        shape = voxels.shape if like.contrasts else shape
         header["vox_offset"] = 0  # the voxels follow at once, wherever they were
         for key in FREE_TEXT:
             header[key] = b""

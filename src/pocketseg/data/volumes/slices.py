@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketseg.data.mask_colors import ColorRule, refuse_colors
 from pocketseg.data.volumes.base import VolumeFile, canonical_image, canonical_labels
 from pocketseg.data.volumes.dicom import is_dicom, open_dicom, open_series
 from pocketseg.data.volumes.grid import PLANES, Pixels, plane
@@ -38,12 +39,17 @@ class SliceSource:
     def files(self) -> tuple[Path, ...]:
         return self.volume.files
 
+    @property
+    def contrasts(self) -> bool:
+        return self.volume.contrasts > 0
+
     def image(self) -> Pixels:
         values, scale = canonical_image(self.volume, self.reading)
         flat = plane(values, self.axis, self.index)
         return flat if scale is None else scale(flat)
 
-    def mask(self, *, gray: bool) -> Pixels:
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        refuse_colors(colors, self.where)
         return plane(canonical_labels(self.volume), self.axis, self.index)
 
 
@@ -61,19 +67,20 @@ def dicom_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.is_file() and is_dicom(path))
 
 
-def open_volume(path: Path, images: VolumeFile | None = None) -> VolumeFile:
-    """A volume from a file, or from a folder that holds one DICOM series.
+def open_volume(path: Path, images: VolumeFile | None = None, files: Sequence[Path] = ()) -> VolumeFile:
+    """A volume from a file, from a folder that holds one DICOM series, or from the files of one.
 
     Args:
         path: NIfTI, DICOM or TIFF file, or folder.
         images: what a DICOM segmentation was drawn on.
+        files: those of one DICOM series, where its folder holds others beside; `path` is what it is called.
 
     Raises:
         DataError: no volume, or a damaged one.
     """
     name = path.name.lower()
-    if path.is_dir():
-        return open_series(path, dicom_files(path))
+    if files or path.is_dir():
+        return open_series(path, files or dicom_files(path))
     if name.endswith(NIFTI):
         return open_nifti(path)
     if is_dicom(path):

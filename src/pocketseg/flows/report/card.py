@@ -47,6 +47,7 @@ def use(recipe: Recipe) -> Properties:
 def model_properties(model: EvaluatedModel, rules: str) -> Properties:
     """The net and the rules that make a mask of its answer."""
     data = model.recipe.data
+    channels = int(model.manifest["data"].get("channels", 1 if data.channels == "auto" else data.channels))
     net = ", ".join(
         f"{key} {value}" for key, value in model.metadata.get("net", {"arch": model.stage.net.arch}).items()
     )
@@ -55,7 +56,7 @@ def model_properties(model: EvaluatedModel, rules: str) -> Properties:
         [
             ("Net", f"{net}; {model.precision}"),
             ("Classes", ", ".join(data.classes)),
-            ("Input", f"{data.size[0]}×{data.size[1]}, {counted(data.channels, 'channel')}, {data.fit}"),
+            ("Input", f"{data.size[0]}×{data.size[1]}, {counted(channels, 'channel')}, {data.fit}"),
             ("From probability to mask", rules),
             ("Trained from", _start(model.metadata)),
             ("Parameters", f"{model.metadata.get('parameters', 0):,}"),
