@@ -238,6 +238,7 @@ def test_overlay_reads_the_reference_as_the_data_is_read(tmp_path, volume, caplo
     (tmp_path / "run/recipe.yaml").write_text(
         "stages: [{name: f, net: {arch: unet}, loss: {dice: 1}, epochs: 1}]\ndata: {mask: {invert: true}}\n"
     )
+    (tmp_path / "run/manifest.json").write_text("{}")
     for run in (tmp_path / "run", tmp_path / "run/fold-0/model.pseg"):
         assert overlay(image, out, reference=reference, predictions=[mask], run=run).dice == drawn.dice
     assert not caplog.records

@@ -42,8 +42,10 @@ def cases_options(section: DataSection) -> CasesOptions:
 
 def run_around(path: Path) -> RunFolder | None:
     """The run that a path is, or lies in as a fold, a stage or a model does; None where there is none."""
-    whole = path.resolve()
-    return next((run for run in map(RunFolder, (whole, *list(whole.parents)[:3])) if run.recipe_file.exists()), None)
+    if RunFolder(path).recipe_file.exists():
+        return RunFolder(path)
+    above = map(RunFolder, list(path.resolve().parents)[:3])
+    return next((run for run in above if run.recipe_file.exists() and run.manifest_file.exists()), None)
 
 
 def mask_coding(section: DataSection) -> MaskCoding:
