@@ -32,9 +32,8 @@ def wrapped(text: str, width: int | None, hang: int | None = None) -> str:
         hang: how far the second line of a broken one is moved in; default: two more than the first.
 
     Example:
-        >>> print(wrapped("  case-1: has no mask", 16))
-          case-1: has
-            no mask
+        >>> wrapped("  case-1: has no mask", 16)
+        '  case-1: has no\\n    mask'
     """
     if width is None:
         return text

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -107,3 +110,15 @@ def test_log_files_hold_tables_without_escape_codes(monkeypatch, tmp_path):
     text = (tmp_path / "log.txt").read_text(encoding="utf-8")
     assert "\x1b" in out.file.getvalue() and "x1b" not in text and "[3m" not in text
     assert "│ first  │ 0.123456 │ 0.123456 │" in text, "a file has the table in one piece"
+
+
+def test_a_pipe_gets_whole_tables(trained_run, phantom_data, tmp_path):
+    """Whatever width the surroundings speak of: nothing is cut for a file."""
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    for columns in ({}, {"COLUMNS": "40"}):
+        done = subprocess.run(
+            [sys.executable, "-m", "pocketseg.cli.main", "evaluate", trained_run, phantom_data, "--out", tmp_path],
+            capture_output=True, text=True, env={**environment, **columns}, check=True,
+        )  # fmt: skip
+        heads = [line for line in done.stdout.splitlines() if "95 % interval" in line]
+        assert len(heads) == 2 and "Dice with empty" in heads[0] and "mean without misses" in heads[1], done.stdout

@@ -148,7 +148,7 @@ def test_side_by_side_gives_the_same_bytes(swept, phantom_data, tmp_path):
     out = tmp_path / "grid"
     done = run_cli(*arguments(phantom_data, out, WIDTHS, "sweep.seed=[1]"), "--jobs", "2", env=ONE_THREAD)
     assert done.returncode == 0, done.stderr
-    assert "2 of 2 trainings to do, 2 at a time with 1 threads each" in done.stderr
+    assert "2 of 2 trainings to do, 2 at a time with 1 thread each" in done.stderr
     rows = {row["name"]: row for row in read_csv(swept[0] / "results.csv")}
     for row in read_csv(out / "results.csv"):
         assert trained_bytes(out / "trials" / row["name"]) == trained_bytes(swept[0] / "trials" / row["name"])

@@ -97,7 +97,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], key
     Console(file=plain, width=_width(whole), color_system=None, force_terminal=False).print(whole)
     log.debug("%s", plain.getvalue().rstrip())
     most = limit(out)
-    if most is None or _width(whole) <= most:
+    if most is None:  # a file or a pipe, which rich would take for 80 columns
+        print(plain.getvalue(), end="", file=out.file)
+        return
+    if _width(whole) <= most:
         out.print(whole, width=_width(whole), crop=False)
         return
     same = [at for at in range(len(columns)) if len({row[at] for row in rows}) == 1]

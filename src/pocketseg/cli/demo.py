@@ -19,7 +19,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the phantom.")] = 0,
     set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the recipe.")] = [],  # noqa: B006
 ) -> None:
-    """Everything once on synthetic images: train, export, pack, compare, predict, report. Three minutes on two cores.
+    """Everything once on synthetic images: train, export, pack, compare, predict, report. Minutes on two cores.
 
     Example:
 

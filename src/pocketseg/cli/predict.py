@@ -42,7 +42,7 @@ def command(
 
     Examples:
 
-        pocketseg predict model.pseg scans --out masks
+        pocketseg predict model.pseg scans/images --out masks
 
         pocketseg predict runs/first scans --out masks --backend torch
 

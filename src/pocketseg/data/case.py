@@ -230,7 +230,7 @@ class Case:
         name: unique in the data set; the stem of the image file where that is unique.
         label: class folder the case lies in, for stratified splits and tables by class.
         group: cases of one group (patient, cluster of near duplicates) never lie in two parts of a split.
-        spacing_mm: pixel size (row, column) in millimetres, where it is known.
+        spacing_mm: pixel size (row, column) in millimeters, where it is known.
         raters: who drew each mask; empty where one mask is the reference, or several are parts of it.
         site, subject: where and of whom the image was taken, as far as file names say.
         part: of the split that the data came with: train, validation or test.

@@ -20,7 +20,7 @@ from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.statistics import CaseStatistics, Look, statistics_of
 from pocketseg.data.doctor.surroundings import folder_findings, left_out, one_patient
 from pocketseg.data.filters import Only
-from pocketseg.data.groups import TABLE, Grouping, table_beside
+from pocketseg.data.groups import Grouping, table_beside
 from pocketseg.data.layouts import find_cases, natural_key
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
@@ -162,10 +162,10 @@ class Cases(Sequence[Case]):
         grouping = options.get("grouping") or Grouping()
         base, said = root if root.is_dir() else root.parent, list[Finding]()
         try:
-            found, beside = (None, "") if grouping else table_beside(ordered, base)
+            found, table, beside = (None, "", "") if grouping else table_beside(ordered, base)
             if beside:
                 fix = "data.group_csv or data.group_regex says otherwise" if found else "correct it, or move it away"
-                said.append(Finding("groups-table", (str(base / TABLE),), beside, fix))
+                said.append(Finding("groups-table", (str(base / table),), beside, fix))
             ordered = found or grouping.assign(ordered, base)
         except DataError as error:
             problems += error.coded("groups").problems

@@ -14,6 +14,9 @@ from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import MAX_TEXT, read_file
 from pocketseg.tables import csv_rows
 
+# Tables that conversions, the doctor and `phantom` write, and their column: found where nothing else says the groups.
+TABLES = {"groups.csv": "group", "patients.csv": "patient"}
+
 
 @dataclass(frozen=True)
 class Grouping:
@@ -76,25 +79,23 @@ class Grouping:
         return {case.name: _row_of(case, table) or "" for case in cases}
 
 
-def table_beside(cases: Sequence[Case], root: Path) -> tuple[list[Case] | None, str]:
-    """The cases with the groups of `groups.csv`, which conversions and the doctor write, and what is said of it.
+def table_beside(cases: Sequence[Case], root: Path) -> tuple[list[Case] | None, str, str]:
+    """The cases with the groups of a table in the data set's folder, the table's name, and what is said of it.
 
-    None where there is no such table, or it is not about these cases. What lay in one group before stays in one.
+    No cases where there is no such table, or it is not about these. What lay in one group before stays in one.
     """
-    if not (root / TABLE).is_file():
-        return None, ""
+    name = next((name for name in TABLES if (root / name).is_file()), "")
+    if not name:
+        return None, "", ""
     try:
-        found = Grouping(csv=TABLE, column="group").assign(cases, root)
+        found = Grouping(csv=name, column=TABLES[name]).assign(cases, root)
     except DataError as error:
-        return None, f"is not used: {error.problems[0].what}"
+        return None, name, f"is not used: {error.problems[0].what}"
     before: dict[str, list[str]] = {}
     for case in cases:
         before.setdefault(case.group or case.name, []).append(case.name)
     whole = tied(found, [names for names in before.values() if len(names) > 1])
-    return whole, f"says the groups: {len({case.group for case in whole})} for {len(whole)} cases"
-
-
-TABLE = "groups.csv"
+    return whole, name, f"says the groups: {len({case.group for case in whole})} for {len(whole)} cases"
 
 
 def _row_of(case: Case, table: dict[str, str]) -> str | None:

@@ -18,7 +18,7 @@ from pocketseg.data.masks import class_indices
 from pocketseg.data.readers import read_image
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
 from pocketseg.errors import DataError, RecipeError, near
-from pocketseg.files import try_output
+from pocketseg.files import resolved, try_output
 from pocketseg.metrics import overlap as overlap_of
 from pocketseg.pipeline.reading import Axis, Reading
 from pocketseg.png import write_png
@@ -122,7 +122,7 @@ def _rules(masks: Sequence[Path], with_reference: bool, run: str | Path | None, 
     mine = Rule(MaskCoding(classes=len(section.classes)))
     theirs = Rule(mask_coding(section))
     if with_reference and section.mask.by_folder:
-        folder = masks[0].resolve().parent.name
+        folder = resolved(masks[0]).parent.name
         if folder not in section.classes:
             what = f"lies in the folder {folder!r}, which is not a class among {', '.join(section.classes)}"
             raise DataError(str(masks[0]), what, "set data.mask.by_folder=false")

@@ -220,6 +220,8 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
         strange = [file for file in unread_files(path) if not has_pixels(file)]
         if strange:
             log.warning("%s: formats that are not read are left out: %s", path, kinds_text(strange))
+        if (path / "images").is_dir() and (path / "masks").is_dir():
+            log.warning("%s: its masks are segmented too; to leave them out, give %s", path, path / "images")
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
     if path.exists() or not glob.has_magic(text):
         return [Job(path, out / stem_of(path))]

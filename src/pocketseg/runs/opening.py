@@ -11,6 +11,7 @@ from pocketseg.data.groups import tied
 from pocketseg.data.split import has_parts
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import MetricConfig
+from pocketseg.files import resolved
 from pocketseg.pipeline import Reading
 from pocketseg.recipes.schema import DataSection, EvaluateSection, SplitSection
 from pocketseg.runs.folder import RunFolder
@@ -44,7 +45,7 @@ def run_around(path: Path) -> RunFolder | None:
     """The run that a path is, or lies in as a fold, a stage or a model does; None where there is none."""
     if RunFolder(path).recipe_file.exists():
         return RunFolder(path)
-    above = map(RunFolder, list(path.resolve().parents)[:3])
+    above = map(RunFolder, list(resolved(path).parents)[:3])
     return next((run for run in above if run.recipe_file.exists() and run.manifest_file.exists()), None)
 
 

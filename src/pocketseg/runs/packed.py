@@ -201,8 +201,9 @@ def _packed(
         _gate(path, images, exact, session)
     content = file_of(program, {**card, "verification": recorded(session, program.exact)})
     tuning = _tuning(content, str(path), model.pipeline, how.progress) if how.tune else None
-    compared = counted(parity.images, "image")
-    log.info("%s: largest difference from torch %.1e in probability (%s)", path, parity.largest, compared)
+    same = f"differ by at most {parity.largest:.1e}" if parity.largest else "are identical"
+    seen = counted(parity.images, "image")
+    log.info("%s: checked with PyTorch and the same stored weights: probabilities %s (%s)", path, same, seen)
     return _written(path, tuning.content if tuning else content, model.pipeline, parity, tuning)
 
 
@@ -292,8 +293,9 @@ def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -
     """
     found = _compared(images, exact, session, rounds=True)
     dice = [_mean_dice(exact.pipeline, forward, images) for forward in (exact.predictor().forward, session)]
-    lost = f", and {dice[0] - dice[1]:.4f} of the Dice ({dice[0]:.4f}) is lost" if np.isfinite(dice[0]) else ""
-    described = f"{100 * found.share:.2f} % of the pixels differ from the float net{lost}"
+    seen = f"on {counted(len(images), 'image')}"
+    changed = f"; Dice {dice[0]:.4f} → {dice[1]:.4f}" if np.isfinite(dice[0]) else ""
+    described = f"{100 * found.share:.2f} % of the pixels differ from the float net, {seen}{changed}"
     if not found.sees_as_much or dice[0] - dice[1] > MAX_DROP:
         described += f"; it finds {found.ratio:.2f} times the foreground (allowed 0.5 to 2, and {MAX_DROP} of the Dice)"
         fix = "nothing was written; calibrate with other images, or train a stage with quant"

@@ -114,12 +114,12 @@ def test_every_name_is_the_metric_it_says(cases, spacing):
 
 
 def test_units_follow_the_spacing(cases):
-    pixels, millimetres = evaluated(cases), evaluated(cases, spacing=(0.5, 0.5))
-    assert {row.unit for row in pixels} == {"px"} and {row.unit for row in millimetres} == {"mm"}
-    assert millimetres[0].more["hd95"] == pytest.approx(pixels[0].more["hd95"] / 2)
-    assert millimetres[1].more["hd95"] == pytest.approx(math.hypot(8, 10) / 2)
-    assert millimetres[0].pixel_area == 0.25
-    (summary,) = summarize(millimetres, "test")
+    pixels, millimeters = evaluated(cases), evaluated(cases, spacing=(0.5, 0.5))
+    assert {row.unit for row in pixels} == {"px"} and {row.unit for row in millimeters} == {"mm"}
+    assert millimeters[0].more["hd95"] == pytest.approx(pixels[0].more["hd95"] / 2)
+    assert millimeters[1].more["hd95"] == pytest.approx(math.hypot(8, 10) / 2)
+    assert millimeters[0].pixel_area == 0.25
+    (summary,) = summarize(millimeters, "test")
     assert summary.metrics["hd95"].unit == "mm" and summary.metrics["dice"].unit == ""
     assert (summary.false_alarm_area, summary.area_unit) == (2 * 0.25, "mm²")
 
@@ -135,7 +135,7 @@ def test_a_miss_costs_the_diagonal_and_a_false_alarm_has_no_distance(cases):
     assert (summary.false_alarm_area, summary.area_unit) == (2, "px")
 
 
-def test_millimetres_and_pixels_are_not_averaged(cases):
+def test_millimeters_and_pixels_are_not_averaged(cases):
     part = [replace(case, spacing_mm=SPACING if index else None) for index, case in enumerate(cases)]
     (summary,) = summarize(score_cases(cases, part, respond, ["lesion"]), "test")
     assert math.isnan(summary.metrics["hd95"].mean) and summary.metrics["hd95"].unit == "mm and px"
@@ -219,7 +219,7 @@ def test_by_size_are_thirds_of_the_positive_cases():
     assert small["area_unit"] == "px"
 
 
-def test_by_size_in_square_millimetres_where_known():
+def test_by_size_in_square_millimeters_where_known():
     rows = [replace(sized(f"c{n}", n, 0.5), unit="mm", pixel_area=0.25) for n in (4, 8, 12)]
     assert [(row["smallest"], row["area_unit"]) for row in by_size(rows)] == [(1, "mm²"), (2, "mm²"), (3, "mm²")]
 

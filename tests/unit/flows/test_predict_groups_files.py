@@ -30,8 +30,8 @@ def use(monkeypatch):
             other = batch[:, 1:] if pipeline.channels > 1 else 0.5
             return (100 * (batch[:, :1] - other) - 1).astype(np.float32)
 
-        def load(*_, told=None, **__):
-            return replace(NetPredictor(pipeline, forward), told=told)
+        def load(*_, warn=None, **__):
+            return replace(NetPredictor(pipeline, forward), warn=warn)
 
         monkeypatch.setattr(flow, "load_predictor", load)
 

@@ -88,7 +88,7 @@ def test_an_image_that_cannot_be_padded_is_reported():
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop", "tile"])
-def test_things_of_one_size_in_millimetres_have_one_size_for_the_net(fit):
+def test_things_of_one_size_in_millimeters_have_one_size_for_the_net(fit):
     pipe = pipeline(fit, size=(64, 64), spacing_mm=(0.5, 0.5))
     extents = []
     for spacing in ((0.5, 0.5), (1.0, 0.25), (0.25, 1.0)):

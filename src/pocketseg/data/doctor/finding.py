@@ -66,7 +66,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "imbalance": ("warning", "the smallest class has few examples to learn and to test"),
     "empty-masks": ("note", "cases without foreground are counted apart in results"),
     "float-range": ("note", "the same value may come out differently in two images"),
-    "no-spacing": ("note", "distances are then in pixels, not millimetres"),
+    "no-spacing": ("note", "distances are then in pixels, not millimeters"),
     "lonely-groups": ("note", "groups that are patients usually have several images"),
     "ignored": ("note", "files of other programs are left alone"),
 }

@@ -42,7 +42,7 @@ def find(root: Path) -> Listing:
 
 
 def _pixel_sizes(root: Path) -> dict[str, float]:
-    """Millimetres a pixel by file name, from the table in the folder or beside it."""
+    """Millimeters a pixel by file name, from the table in the folder or beside it."""
     tables = [*sorted(root.glob(TABLE)), *sorted(root.parent.glob(TABLE))]
     if not tables:
         return {}

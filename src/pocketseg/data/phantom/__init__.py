@@ -1,6 +1,6 @@
 """Synthetic B-mode ultrasound of soft tissue with lesion masks: data that anyone may have, at any amount.
 
-A patient is drawn once, in millimetres: layers, lesion, look-alikes. Each view moves the probe a little and
+A patient is drawn once, in millimeters: layers, lesion, look-alikes. Each view moves the probe a little and
 draws fresh speckle. From there `phantom_case` follows the sound, one function a step:
 
 - tissue layers: fat is dark, gland bright, muscle striped, with wavy fasciae between (Stavros 2004);

@@ -404,7 +404,7 @@ def _make(header: Any) -> type[Dicom]:
 
 @dataclass(frozen=True, eq=False)
 class _Plane:
-    """Place of a slice in LPS millimetres: its first pixel, the steps along columns and rows, and the normal."""
+    """Place of a slice in LPS millimeters: its first pixel, the steps along columns and rows, and the normal."""
 
     position: NDArray[np.float64]
     column_step: NDArray[np.float64]
@@ -513,7 +513,7 @@ def _region_size(region: Any) -> list[float] | None:
 
 
 def _slice_step(path: Path, header: Any, planes: Sequence[_Plane]) -> NDArray[np.float64]:
-    """From one slice to the next in millimetres."""
+    """From one slice to the next in millimeters."""
     if len(planes) == 1:
         keys = ("SpacingBetweenSlices", "SliceThickness")
         apart = (_functional(header, 0, "PixelMeasuresSequence", key) for key in keys)

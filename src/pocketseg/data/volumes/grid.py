@@ -31,7 +31,7 @@ class Grid:
     Attributes:
         shape: (i, j, k).
         spacing_mm: size of a voxel along i, j, k; None where the file does not say.
-        affine: (4, 4), voxel index to millimetres in RAS; None where the file does not say: i then runs to the left,
+        affine: (4, 4), voxel index to millimeters in RAS; None where the file does not say: i then runs to the left,
             j down and k through the slices, so slices are the stored ones.
     """
 
@@ -67,7 +67,7 @@ class Grid:
 
     @cached_property
     def canonical_affine(self) -> NDArray[np.float64] | None:
-        """Canonical voxel index to millimetres."""
+        """Canonical voxel index to millimeters."""
         if self.affine is None:
             return None
         turn = np.zeros((4, 4))
@@ -99,7 +99,7 @@ class Grid:
         return self.order.index(stored)
 
     def plane_spacing(self, axis: int) -> tuple[float, float] | None:
-        """(row, column) size in millimetres of a slice's pixels."""
+        """(row, column) size in millimeters of a slice's pixels."""
         if self.spacing_mm is None:
             return None
         column, row = (self.spacing_mm[stored] for a, stored in enumerate(self.order) if a != axis)

@@ -86,6 +86,10 @@ def data_properties(model: EvaluatedModel, seen: Sequence[Curves]) -> Properties
     spacings = {f"{h:g}×{w:g} mm" for one in seen for h, w in one.spacings}
     known = sorted(spacings)
     groups = len(set(split.groups.values()))
+    alone = groups == len(split.groups)
+    grouped = (
+        "not given: each image is taken for a patient of its own" if alone else f"{groups:,}; none lies in two parts"
+    )
     unit = {"mm": "mm²", "px": "px"}[model.rows[0].unit]
     areas = [row.reference_pixels * row.pixel_area for row in model.rows if row.reference_pixels]
     objects = f"{np.median(areas):,.0f} {unit} (median), {min(areas):,.0f} to {max(areas):,.0f}" if areas else "none"
@@ -97,7 +101,7 @@ def data_properties(model: EvaluatedModel, seen: Sequence[Curves]) -> Properties
                 f"{counted(stored['cases'], 'image[ with its mask|s with masks]')}, "
                 f"{stored.get('empty_masks', 0):,} of them without foreground",
             ),
-            ("Groups", f"{groups:,} (patients, clusters); none lies in two parts"),
+            ("Groups", grouped),
             ("Image sizes", f"{sizes} ({counted(len(shapes), 'image')} looked at)"),
             ("Pixel size", "not known" if not known else known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"),
             ("Size of objects", f"{objects}, in the {model.part} part"),
