@@ -76,7 +76,8 @@ def arrays(path: Path) -> None:
 
 
 def regions(path: Path) -> None:
-    from pocketseg.data.rois import fill_all, read_rois
+    from pocketseg.data.polygons import fill_all
+    from pocketseg.data.rois import read_rois
     from pocketseg.errors import DataError
 
     try:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pocketseg.data import Case, Cases, MaskCoding
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import by_stem, image_files
+from pocketseg.data.polygons import fill_all
 from pocketseg.data.readers import read_image, read_mask, stem_of
-from pocketseg.data.rois import fill_all, read_rois, roi_bytes, write_rois
+from pocketseg.data.rois import read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, RecipeError, named, near
 from pocketseg.files import inside, whole_folder, write_atomically
 from pocketseg.pipeline.components import fill_outline, label_components

@@ -7,6 +7,7 @@ from pathlib import Path
 from pocketseg.data.layouts import (
     arrays,
     busi,
+    coco,
     dic,
     dsb2018,
     folders,
@@ -34,9 +35,11 @@ LAYOUTS = {
     layout.NAME: layout
     for layout in (
         arrays, medical_decathlon, scgm, pancreas_ct, hc18, isbi_em, nih, light_unet, nested_unet, folders,
-        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi,
+        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi, coco,
     )
 }  # fmt: skip
+# Those whose data set may be one file.
+OF_FILES = (arrays, coco)
 NESTING = 2
 
 
@@ -104,4 +107,5 @@ def _detect(root: Path) -> tuple[str, Path]:
 
 
 def _matching(folder: Path) -> list[str]:
-    return next(([name] for name, layout in LAYOUTS.items() if layout.matches(folder)), [])
+    layouts = [] if folder.is_dir() else [layout for layout in OF_FILES if layout.matches(folder)]
+    return next(([layout.NAME] for layout in [*layouts, *LAYOUTS.values()] if layout.matches(folder)), [])
