@@ -50,6 +50,19 @@ class Polygon:
 
 
 @dataclass(frozen=True, eq=False)
+class Shares:
+    """One closed line, whose corners are shares of the image's height and width."""
+
+    corners: Corners
+
+    def box(self, shape: tuple[int, int]) -> tuple[Place, NDArray[np.bool_]]:
+        return Polygon(self.corners * shape).box(shape)
+
+    def beyond(self, shape: tuple[int, int]) -> bool:
+        return Polygon(self.corners * shape).beyond(shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Runs:
     """Run lengths of a part of the picture (top, left, height, width), or of all of it; by rows or by columns.
 
@@ -84,8 +97,9 @@ class Pairs:
     by_rows: bool = False
 
     def box(self, shape: tuple[int, int]) -> tuple[Place, NDArray[np.bool_]]:
-        if not self.by_rows and rle.goes_by_rows(self.pairs, shape):
-            raise ValueError("run lengths that go along the rows")
+        other = self.pairs, (shape[::-1] if self.by_rows else shape)
+        if rle.goes_by_rows(*other):
+            raise ValueError(f"run lengths that go {'down the columns' if self.by_rows else 'along the rows'}")
         return (slice(0, shape[0]), slice(0, shape[1])), rle.mask_of_pairs(self.pairs, shape, by_rows=self.by_rows)
 
     def beyond(self, shape: tuple[int, int]) -> bool:

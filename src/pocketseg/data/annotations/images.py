@@ -106,7 +106,7 @@ def listing_of(annotated: Sequence[Annotated], root: Path, hint: str | None = No
         files = named(sorted({str(each.file) for path in twice for each in found[path]}))
         what = f"{len(twice)} images are annotated twice: {named([path.name for path in twice])}"
         problems.append(Problem(files, what, "give one of the files as --data, or move the others elsewhere"))
-    names = _names([path for path in found if path not in twice], base)
+    names = case_names([path for path in found if path not in twice], base)
     cases = []
     for path, name in names.items():
         each, picture = found[path][0], FileSource(path)
@@ -157,7 +157,7 @@ def _of_images(path: Path) -> bool:
     return any(folder.name.lower() in ("images", "img", "imgs") for folder in path.parents)
 
 
-def _names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
+def case_names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
     """Names of cases: stems, with folders where two are the same, and with the suffix where that is not enough."""
     paths = list(paths)
     ways: tuple[Callable[[Path], str], ...] = (

@@ -8,6 +8,7 @@ from pocketseg.data.layouts import (
     arrays,
     busi,
     coco,
+    cvat,
     dic,
     dsb2018,
     folders,
@@ -15,13 +16,18 @@ from pocketseg.data.layouts import (
     images_labels,
     isbi_em,
     kaggle_nerve,
+    labelme,
     light_unet,
     medical_decathlon,
     nested_unet,
     nih,
     pancreas_ct,
+    rle_csv,
+    rle_csv_rows,
     scgm,
     suffix,
+    via,
+    yolo,
 )
 from pocketseg.data.layouts.expand import expand
 from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
@@ -35,11 +41,12 @@ LAYOUTS = {
     layout.NAME: layout
     for layout in (
         arrays, medical_decathlon, scgm, pancreas_ct, hc18, isbi_em, nih, light_unet, nested_unet, folders,
-        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi, coco,
+        images_labels, dsb2018, kaggle_nerve, dic, suffix, busi,
+        coco, labelme, via, cvat, yolo, rle_csv, rle_csv_rows,
     )
 }  # fmt: skip
 # Those whose data set may be one file.
-OF_FILES = (arrays, coco)
+OF_FILES = (arrays, coco, labelme, via, cvat, rle_csv)
 NESTING = 2
 
 
