@@ -137,7 +137,11 @@ def _matching(name: str, file: Path, by_name: dict[str, list[Path]]) -> list[Pat
     """The images that a name may mean: of several those that share most of the path, then those nearest to the file."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     candidates = by_name.get(parts[-1], []) if parts else []
-    for score in (lambda path: _common_end(parts, path.parts), lambda path: path.parent == file.parent, _of_images):
+    for score in (
+        lambda path: _common_end(parts[:-1], path.parts[:-1]),
+        lambda path: path.parent == file.parent,
+        _of_images,
+    ):
         if len(candidates) > 1:
             best = max(score(path) for path in candidates)
             candidates = [path for path in candidates if score(path) == best]

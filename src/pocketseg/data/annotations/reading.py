@@ -15,6 +15,7 @@ from pocketseg import memory
 from pocketseg.data.readers import unreadable
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.files import open_regular, read_file
+from pocketseg.tables import from_cell
 
 MAX_BYTES = 128 * 2**20
 # Numbers, texts, lists and objects; a point of a polygon is two. Each takes some thirty bytes.
@@ -154,7 +155,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         for number, row in enumerate(rows[1:], start=2):
             if len(row) != len(names):
                 raise ValueError(f"row {number} has {len(row)} cells, the first {len(names)}")
-        return names, [dict(zip(names, row, strict=True)) for row in rows[1:]]
+        return names, [dict(zip(names, map(from_cell, row), strict=True)) for row in rows[1:]]
 
 
 def number_of(text: str) -> float:
