@@ -33,7 +33,7 @@ def with_classes(listing: Listing, names: Sequence[str], coding: MaskCoding) -> 
         return listing
     classes, problem = _mapping(used, names, coding)
     if problem is not None:
-        listing.problems.append(replace(problem, where=str(sources[0].path)))
+        listing.problems.append(replace(problem, where=str(sources[0].path), code="mask"))
     stored = (0, *(coding.values or ((WHITE,) if coding.classes == 1 else range(1, coding.classes + 1))))
     for number, case in enumerate(listing.cases):
         masks = tuple(
