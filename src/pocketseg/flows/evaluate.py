@@ -241,8 +241,8 @@ def _table_of_masks(file: Path, classes: Sequence[str]) -> Respond:
         height, width = image.shape[:2]
         if drawing.size not in (None, (height, width)):
             what = "has masks of {}×{} for the case {!r}, whose image has {}×{}"
-            told = what.format(*(drawing.size or ()), case.name, height, width)
-            raise DataError(str(file), told, "write them at the size of the images")
+            shown = what.format(*(drawing.size or ()), case.name, height, width)
+            raise DataError(str(file), shown, "write them at the size of the images")
         try:
             return Prediction(drawing.paint(tuple(known.items()), (height, width)))
         except ValueError as error:

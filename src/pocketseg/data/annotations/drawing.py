@@ -193,20 +193,22 @@ class AnnotationSource(FileSource):
 
     def _shape(self) -> tuple[int, int]:
         """Rows and columns, as the file of annotations tells; else as the image has them."""
-        told = self.drawing.size
-        if told is None:
+        declared = self.drawing.size
+        if declared is None:
             image = self.picture.image()
             return image.shape[0], image.shape[1]
         try:
             found = size_in_header(self.picture.path)
         except OSError:  # no picture, or none that can be read, which whoever reads the image says
-            found = told
-        if found != told and self.picture.image().shape[:2] != told:
-            what = "was drawn on an image of {}×{} (rows×columns), but the image has {}×{}".format(*told, *found)
+            found = declared
+        if found != declared:  # it may be stored on its side
+            found = self.picture.image().shape[:2]
+        if found != declared:
+            what = "was drawn on an image of {}×{} (rows×columns), but the image has {}×{}".format(*declared, *found)
             raise DataError(self.where, what, "put the image there that was annotated").coded("size")
-        if told[0] * told[1] > MAX_PIXELS:
+        if declared[0] * declared[1] > MAX_PIXELS:
             raise DataError(self.where, f"is larger than {MAX_PIXELS:,} pixels", "cut the image into parts")
-        return told
+        return declared
 
 
 def corners_of(numbers: Any) -> Corners:

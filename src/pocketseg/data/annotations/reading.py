@@ -38,8 +38,8 @@ def faults_of(path: Path, kind: str) -> Iterator[None]:
     except PocketsegError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
-        told = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        what = f"is not a readable file of annotations ({kind}: {told})"
+        fault = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        what = f"is not a readable file of annotations ({kind}: {fault})"
         raise memory.explained(error, DataError(str(path), what, DAMAGED)) from error
 
 

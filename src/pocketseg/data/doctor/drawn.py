@@ -21,14 +21,14 @@ def drawn_findings(cases: Sequence[Case]) -> Iterator[Finding]:
         counts = {source.where: getattr(source.drawing, which) for source in sources}
         files = tuple(where for where, count in counts.items() if count)
         if files:
-            told = what.format(f"{sum(counts.values()):,}")
-            yield Finding("annotation", files, f"{told} (in {len(files)} of {len(sources)} images)", fix)
+            shown = what.format(f"{sum(counts.values()):,}")
+            yield Finding("annotation", files, f"{shown} (in {len(files)} of {len(sources)} images)", fix)
     unnamed: Counter[str] = Counter()
     for source in sources:
         known = dict(source.classes)
         unnamed.update({each.category for each in source.drawing.shapes} - known.keys())
     if unnamed:
-        told = ", ".join(f"{name} (in {count} images)" for name, count in sorted(unnamed.items()))
+        shown = ", ".join(f"{name} (in {count} images)" for name, count in sorted(unnamed.items()))
         files = tuple(sorted({str(source.path) for source in sources}))
         fix = "name them in data.classes, where they are classes"
-        yield Finding("annotation", files, f"categories that are no class are background: {told}", fix)
+        yield Finding("annotation", files, f"categories that are no class are background: {shown}", fix)

@@ -91,7 +91,7 @@ def _key(value: Any) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{str(value)[:40]} is no name of an image")
+        raise ValueError(f"{str(value)[:40]} does not name an image")
     return value
 
 

@@ -59,13 +59,13 @@ class _Reading:
         """Images with their shapes, sorted by z_order.
 
         Raises:
-            DataError: the file is damaged, or holds what is no area of an image.
+            DataError: the file is damaged, or holds what is not read.
         """
         read_xml(self.file, self._start)
         if self.refused:
-            told = ", ".join(f"{count} {name}" for name, count in sorted(self.refused.items()))
+            shown = ", ".join(f"{count} {name}" for name, count in sorted(self.refused.items()))
             fix = "export `CVAT for images`, with polygons, masks, boxes or ellipses"
-            raise DataError(str(self.file), f"holds elements that are not read: {told}", fix)
+            raise DataError(str(self.file), f"holds elements that are not read: {shown}", fix)
         for each, order in zip(self.found, self.orders, strict=True):
             each.drawing.shapes = [shape for _, shape in sorted(order, key=lambda pair: pair[0])]
         return self.found

@@ -61,10 +61,10 @@ def find(root: Path, *, by_rows: bool = False) -> Listing:
     listing = listing_of(annotated, root, HINT_ROWS if by_rows else HINT)
     listing.problems = [*problems, *listing.problems]
     if listing.cases and not by_rows:
-        told = (
+        notice = (
             "its pixels are taken as numbered down the columns; --set data.layout=rle-csv-rows is for those along rows"
         )
-        log.warning("%s: %s", files[0], told)
+        log.warning("%s: %s", files[0], notice)
     return listing
 
 
@@ -72,7 +72,7 @@ def drawings_in(file: Path, *, by_rows: bool = False) -> dict[str, Drawing]:
     """What the rows of a table draw on each image, by the name that they give it.
 
     Raises:
-        DataError: it is no table of run lengths.
+        DataError: it holds no run lengths.
     """
     names, rows = read_table(file)
     image, runs, of_class = (_column(names, known) for known in (IDS, RUNS, CLASSES))
