@@ -395,3 +395,14 @@ def test_the_order_of_pixels_is_told(tmp_path, caplog):
 )
 def test_tables_that_make_no_sense(tmp_path, lines, words):
     assert words in refusal(table(tmp_path, *lines))
+
+
+def test_a_table_of_paths_holds_no_run_lengths(tmp_path):
+    assert "no images with masks" in refusal(table(tmp_path, "a.png,masks/a.png", header="image,mask"))
+
+
+def test_a_sample_of_a_submission_beside_the_table(tmp_path):
+    root = table(tmp_path, f"a.png,{text_of_pairs(TWO[0])}")
+    (root / "sample_submission.csv").write_text("ImageId,EncodedPixels\nt1.png,1 1\nt2.png,1 1\n")
+    assert "2 of its images are not there: t1.png, t2.png" in refusal(root) and "as --data" in refusal(root)
+    assert opened(root / "train.csv", "rle-csv")["a"].sum() == 100

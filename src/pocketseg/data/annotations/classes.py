@@ -61,7 +61,7 @@ def _mapping(used: Counter[str], names: Sequence[str], coding: MaskCoding) -> tu
         return known, None
     shown = ", ".join(f"{name} (in {used[name]} images)" for name in categories[:SHOWN])
     more = f" and {len(categories) - SHOWN} more" if len(categories) > SHOWN else ""
-    what = f"holds {len(categories)} categories, {shown}{more}; the classes are {', '.join(names) or coding.classes}"
+    what = f"holds {len(categories)} categories, {shown}{more}; the classes are {', '.join(names) or f'{coding.classes} without names'}"
     if len(names) > 1:
         hints = "; ".join(f"{name}: {near(name, others)}" for name in absent)
         return known, Problem("", what, f"name the classes in data.classes as the categories are called ({hints})")

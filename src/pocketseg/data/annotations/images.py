@@ -93,8 +93,11 @@ def listing_of(annotated: Sequence[Annotated], root: Path, hint: str | None = No
             found[matches[0]].append(each)
         else:
             (doubtful if matches else missing)[each.file].append(each.image)
+    where_to_put = f"put them below {base}, or take them out of the annotations"
+    if len({each.file for each in annotated}) > 1:
+        where_to_put += "; one file of several can be given as --data"
     problems = [
-        Problem(str(file), f"{len(names)} of its images are not there: {named(names)}", _where_to_put(base))
+        Problem(str(file), f"{len(names)} of its images are not there: {named(names)}", where_to_put)
         for file, names in missing.items()
     ]
     problems += [
@@ -115,10 +118,6 @@ def listing_of(annotated: Sequence[Annotated], root: Path, hint: str | None = No
             source = AnnotationSource(each.file, each.drawing, picture, hint=hint)
         cases.append(Case(name, picture, (source,), part=part_of(each.file, base)))
     return Listing(cases, problems)
-
-
-def _where_to_put(base: Path) -> str:
-    return f"put them below {base}, or take them out of the annotations"
 
 
 def _images_below(base: Path) -> dict[str, list[Path]]:

@@ -7,6 +7,7 @@ does not say which: for images that are not square the runs do, and what is read
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ RUNS = ("rle", "encodedpixels", "rlemask", "segmentation", "pixels", "annotation
 CLASSES = ("classid", "class", "classname", "label", "category")
 HEIGHTS, WIDTHS = ("height", "imgheight", "imageheight"), ("width", "imgwidth", "imagewidth")
 EMPTY = {"", "-1", "nan", "none", "[]"}
+# A cell that begins with a start and a length: other tables have such columns too, with names of files.
+A_RUN = re.compile(rb'[,"\n]\d+ +\d+[ ,"\r\n]')
 # Where a table has no column of classes.
 MASK = "mask"
 HINT = "if its pixels are numbered along the rows, --set data.layout=rle-csv-rows; else export it again"
@@ -37,8 +40,9 @@ def matches(root: Path) -> bool:
 
 
 def _fits(path: Path) -> bool:
-    names = head_of(path).split(b"\n")[0].decode("utf-8-sig", "replace").split(",")
-    return _column(names, IDS) is not None and _column(names, RUNS) is not None
+    head = head_of(path)
+    names = head.split(b"\n")[0].decode("utf-8-sig", "replace").split(",")
+    return _column(names, IDS) is not None and _column(names, RUNS) is not None and A_RUN.search(head) is not None
 
 
 def _column(names: Sequence[str], known: Sequence[str]) -> str | None:
