@@ -112,6 +112,17 @@ def test_several_categories_and_one_class(tmp_path):
     assert [int(united.mask(case).sum()) for case in united] == [9, 12]
 
 
+def test_the_hint_can_be_given_as_it_is(tmp_path):
+    from pocketseg.recipes import load_data_recipe
+    from pocketseg.runs.opening import open_cases
+
+    root = coco(tmp_path, [(0, 1, [SQUARE]), (1, 2, [RIGHT])], ["7", "left lung"])
+    hint = refusal(root).partition("--set '")[2].partition("'")[0]
+    assert hint == 'data.classes=["7",left lung]'
+    cases = open_cases(root, load_data_recipe("thin-unet", [hint]).data)
+    assert [int(cases.mask(case).max()) for case in cases] == [1, 2]
+
+
 def test_some_of_the_categories_can_be_named_and_the_others_are_told(tmp_path):
     root = coco(tmp_path, [(0, 1, [SQUARE]), (0, 2, [RIGHT])], ["tumor", "liver"])
     cases = Cases.open(root, names=("tumor",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,13 +63,20 @@ def _mapping(used: Counter[str], names: Sequence[str], coding: MaskCoding) -> tu
         return known, None
     shown = ", ".join(f"{name} (in {used[name]} images)" for name in categories[:SHOWN])
     more = f" and {len(categories) - SHOWN} more" if len(categories) > SHOWN else ""
-    what = f"holds {len(categories)} categories, {shown}{more}; the classes are {', '.join(names) or f'{coding.classes} without names'}"
+    wanted = ", ".join(names) or f"{coding.classes} without names"
+    what = f"holds {len(categories)} categories, {shown}{more}; the classes are {wanted}"
+    looked_at = dict.fromkeys(categories, 1) | known  # nothing is made of it; what else is wrong is found all the same
     if len(names) > 1:
         hints = "; ".join(f"{name}: {near(name, others)}" for name in absent)
-        return known, Problem("", what, f"name the classes in data.classes as the categories are called ({hints})")
-    wanted = ",".join(categories[:SHOWN])
+        return looked_at, Problem("", what, f"name the classes in data.classes as the categories are called ({hints})")
+    listed = ",".join(map(_in_yaml, categories[:SHOWN]))
     fix = (
-        f"--set 'data.classes=[{printable(wanted)}]' (or some of these; the others are background then), "
+        f"--set 'data.classes=[{listed}]' (or some of these; the others are background then), "
         "or --set data.mask.threshold=1 to unite them"
     )
-    return known, Problem("", what, fix)
+    return looked_at, Problem("", what, fix)
+
+
+def _in_yaml(name: str) -> str:
+    """A name as `--set` takes it: numbers and words with signs in quotes."""
+    return name if re.fullmatch(r"[A-Za-z][A-Za-z0-9_ -]*", name) else json.dumps(printable(name), ensure_ascii=False)
