@@ -19,7 +19,7 @@ from corpus import ROWS, Try
 NOBODY = 65534
 # What the corpus' DICOM files say of a person.
 CANARIES = ("Secret", "MRN-12345")
-MODULES = ("rows_images", "rows_layout", "rows_masks", "rows_splits", "rows_volumes", "rows_dicom")
+MODULES = ("rows_annotations", "rows_images", "rows_layout", "rows_masks", "rows_splits", "rows_volumes", "rows_dicom")
 
 
 def load_rows() -> dict[str, Any]:

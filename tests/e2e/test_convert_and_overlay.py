@@ -10,7 +10,8 @@ from helpers.commands import run_cli
 from helpers.volume_files import write_nifti
 from pocketseg.data import Cases
 from pocketseg.data.layouts import LAYOUTS
-from pocketseg.data.rois import fill, read_rois
+from pocketseg.data.polygons import fill
+from pocketseg.data.rois import read_rois
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.flows.convert import Options, convert
 from pocketseg.flows.overlay import overlay

@@ -89,6 +89,44 @@ def data() -> None:
         place("recipe", f"{name}.yaml").write_text(shipped_text(name))
 
 
+def annotations() -> None:
+    """Of the images a.png and b.png, 12 × 16 pixels."""
+    square = [2, 2, 9, 2, 9, 8, 2, 8]
+    images = [{"id": number, "file_name": f"{name}.png", "height": 12, "width": 16} for number, name in enumerate("ab")]
+    shapes = [
+        [square, [1, 1, 3, 1, 3, 3]],
+        {"size": [12, 16], "counts": [5, 7, 180]},
+        {"size": [12, 16], "counts": "57d5"},
+    ]
+    notes = [
+        {"id": n, "image_id": n % 2, "category_id": 1 + n % 2, "segmentation": each} for n, each in enumerate(shapes)
+    ]
+    categories = [{"id": 1, "name": "lesion"}, {"id": 2, "name": "cyst"}]
+    content = {"images": images, "annotations": notes, "categories": categories}
+    place("coco", "all.json").write_text(json.dumps(content))
+    points = [("polygon", [[2, 2], [9, 2], [9, 8]]), ("rectangle", [[1, 1], [4, 5]]), ("circle", [[6, 6], [8, 8]])]
+    drawn = [{"label": "lesion", "shape_type": kind, "points": each} for kind, each in points]
+    labelme = {"imagePath": "a.png", "imageData": None, "imageHeight": 12, "imageWidth": 16, "shapes": drawn}
+    place("labelme", "a.json").write_text(json.dumps(labelme))
+    regions = [
+        {"name": "polygon", "all_points_x": [2, 9, 9], "all_points_y": [2, 2, 8]},
+        {"name": "rect", "x": 1, "y": 1, "width": 4, "height": 3},
+        {"name": "ellipse", "cx": 6, "cy": 6, "rx": 4, "ry": 2, "theta": 0.5},
+    ]
+    each = [{"shape_attributes": region, "region_attributes": {"type": "lesion"}} for region in regions]
+    place("via", "via.json").write_text(json.dumps({"a.png9": {"filename": "a.png", "size": 9, "regions": each}}))
+    place("cvat", "annotations.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<meta></meta>\n'
+        '<image id="0" name="a.png" width="16" height="12">\n'
+        '<polygon label="lesion" points="2,2;9,2;9,8" z_order="1"></polygon>\n'
+        '<mask label="lesion" rle="1, 2, 3" left="4" top="5" width="3" height="2"></mask>\n'
+        '<box label="lesion" xtl="1" ytl="1" xbr="4" ybr="5" rotation="20"></box>\n'
+        '<ellipse label="cyst" cx="6" cy="6" rx="4" ry="2"></ellipse>\n</image>\n</annotations>\n'
+    )
+    place("yolo", "a.txt").write_text("0 0.1 0.1 0.6 0.1 0.6 0.7\n1 0.2 0.3 0.4 0.5 0.6 0.3 0.4 0.2\n")
+    place("rle", "train.csv").write_text("ImageId,ClassId,EncodedPixels\na.png,1,14 5 26 5\na.png,2,40 3\nb,1,\n")
+
+
 def models() -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 1))
@@ -137,4 +175,5 @@ if __name__ == "__main__":
     pictures()
     volumes()
     data()
+    annotations()
     models()

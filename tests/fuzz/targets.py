@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import json
 import os
 import random
+import shutil
 import struct
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -76,13 +79,47 @@ def arrays(path: Path) -> None:
 
 
 def regions(path: Path) -> None:
-    from pocketseg.data.rois import fill_all, read_rois
+    from pocketseg.data.polygons import fill_all
+    from pocketseg.data.rois import read_rois
     from pocketseg.errors import DataError
 
     try:
         assert fill_all(read_rois(path), (40, 50)).shape == (40, 50)
     except ValueError as error:  # `data convert` gives it the name of the file
         raise DataError(str(path), str(error)) from None
+
+
+def annotations(layout: str, name: str, folder: str = "two") -> Callable[[Path], None]:
+    """A file of annotations beside its images, read and painted."""
+
+    def use(path: Path) -> None:
+        from pocketseg.data import Cases, MaskCoding
+
+        root = pictures() / folder
+        target = root / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+        try:
+            cases = Cases.open(root, layout, coding=MaskCoding(threshold=1))
+            for case in cases:
+                assert cases.mask(case).shape == cases.image(case).shape
+        finally:
+            target.unlink()
+
+    return use
+
+
+@cache
+def pictures() -> Path:
+    """Folders with one image and with two."""
+    from PIL import Image
+
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in ("one/a", "two/images/a", "two/images/b"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)).save(folder / f"{name}.png")
+    return folder
 
 
 def weights(path: Path) -> None:
@@ -237,6 +274,12 @@ TARGETS = {
     "npz": Target(arrays, (raw, below_zip, below_zip)),
     "roi": Target(regions),
     "roi.zip": Target(regions, (raw, below_zip)),
+    "coco": Target(annotations("coco", "coco.json"), (of_json,)),
+    "labelme": Target(annotations("labelme", "a.json", "one"), (of_json,)),
+    "via": Target(annotations("via", "via.json"), (of_json,)),
+    "cvat": Target(annotations("cvat", "annotations.xml"), (raw, text)),
+    "yolo": Target(annotations("yolo", "labels/a.txt"), (text,)),
+    "rle": Target(annotations("rle-csv", "train.csv"), (text,)),
     "pth": Target(weights, (raw, below_zip)),
     "pth.legacy": Target(weights),
     "safetensors": Target(checkpoint),

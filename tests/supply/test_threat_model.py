@@ -17,8 +17,9 @@ LINES = [
 ]
 ENTRIES = {cells[0]: cells for cells in LINES[1:]}
 NEEDED = (
-    "Image", "Names of files", "Volumes", "DICOM", "NumPy", "ImageJ", "Recipes", "Split", "Packed models", "ONNX",
-    "Checkpoints", "Foreign weights (`.pth`", "Foreign weights (Keras", "Run folders", "Names and paths", "Numbers",
+    "Image", "Names of files", "Volumes", "DICOM", "NumPy", "Annotations", "ImageJ", "Recipes", "Split",
+    "Packed models", "ONNX", "Checkpoints", "Foreign weights (`.pth`", "Foreign weights (Keras", "Run folders",
+    "Names and paths", "Numbers",
     "Environment", "Download", "C API", "Reports", "Packages", "HTTP service",
 )  # fmt: skip
 

@@ -32,11 +32,11 @@ def convert(
         str,
         typer.Argument(
             help="A layout (auto, or one that `data layouts` lists), or outlines-to-masks, masks-to-outlines, "
-            "rois-to-masks, masks-to-rois, probabilities-to-masks."
+            "rois-to-masks, masks-to-rois, probabilities-to-masks, masks-to-rle."
         ),
     ],
     source: Annotated[Path, typer.Argument(help="The data set, or a folder of masks.")],
-    out: Annotated[Path, typer.Argument(help="FILE.npz, or a new folder.")],
+    out: Annotated[Path, typer.Argument(help="FILE.npz, FILE.json (COCO), FILE.csv (run lengths), or a new folder.")],
     size: Annotated[
         tuple[int, int] | None, typer.Option(min=1, max=console.MAX_SIDE, help="HEIGHT WIDTH of what is written.")
     ] = None,
@@ -47,7 +47,7 @@ def convert(
     images: Annotated[Path | None, typer.Option(help="Images of ImageJ regions, for the size of masks.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="How masks are read: data.mask.threshold=128.")] = [],  # noqa: B006
 ) -> None:
-    """Turn a data set into one NPZ file or plain folders, or masks into outlines and ImageJ regions and back.
+    """Turn a data set into NPZ, plain folders, COCO JSON or run lengths; or masks into outlines, regions, and back.
 
     Examples:
 
@@ -57,9 +57,15 @@ def convert(
 
         pocketseg data convert auto scans plain --set data.mask.threshold=128
 
+        pocketseg data convert coco scans plain
+
+        pocketseg data convert auto scans annotations.json
+
         pocketseg data convert rois-to-masks rois masks --images scans
 
         pocketseg data convert masks-to-outlines masks outlines --min-pixels 6
+
+        pocketseg data convert masks-to-rle masks submission.csv
 
         pocketseg data convert probabilities-to-masks maps masks --threshold 0.4
     """

@@ -15,7 +15,8 @@ def command(
     model: Annotated[
         Path,
         typer.Argument(
-            help="Run or stage folder, best or packed.safetensors, .pseg or .onnx file, or a folder of masks."
+            help="Run or stage folder, best or packed.safetensors, .pseg or .onnx file, a folder of masks, "
+            "or a .csv of run lengths."
         ),
     ],
     data: Annotated[Path, typer.Argument(help="Folder (or .npz file) of images and masks.")],

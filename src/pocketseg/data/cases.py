@@ -13,6 +13,8 @@ from typing import Any, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.data.annotations.classes import with_classes
+from pocketseg.data.annotations.images import base_of
 from pocketseg.data.case import BoundedCache, Case, Source, open_array
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.names import links_outside, same_names
@@ -39,6 +41,7 @@ class CasesOptions(TypedDict, total=False):
     Attributes:
         images, masks: two folders of any name, relative to path or absolute.
         coding: how stored mask values name classes; default: one class.
+        names: of the classes, by which annotations in files of their own (COCO and others) find theirs.
         grouping: where groups come from; default: what the layout knows (a volume, a patient), else every case is its
             own group.
         reading: how volumes are cut into slices.
@@ -52,6 +55,7 @@ class CasesOptions(TypedDict, total=False):
     images: str | None
     masks: str | None
     coding: MaskCoding | None
+    names: tuple[str, ...]
     grouping: Grouping | None
     reading: Reading | None
     raters: Raters
@@ -154,13 +158,15 @@ class Cases(Sequence[Case]):
         )  # fmt: skip
         if not listing.cases and not listing.problems:
             raise DataError(str(folder), "holds no images", "check the path given as --data").coded("layout")
+        coding = options.get("coding") or MaskCoding()
+        listing = with_classes(listing, options.get("names", ()), coding)
         problems = [*listing.problems, *same_names(listing.cases)]
         if not options.get("follow_links"):
-            problems += links_outside(root, listing.cases)
+            problems += links_outside(base_of(root), listing.cases)
         kept = (options.get("only") or Only()).of(listing.cases)
         ordered = sorted(kept, key=lambda case: natural_key(case.name))
         grouping = options.get("grouping") or Grouping()
-        base, said = root if root.is_dir() else root.parent, list[Finding]()
+        base, said = base_of(root), list[Finding]()
         try:
             found, table, beside = (None, "", "") if grouping else table_beside(ordered, base)
             if beside:
@@ -325,7 +331,7 @@ class Cases(Sequence[Case]):
     def digest(self) -> str:
         """SHA-256 over all files' names and contents, as they are now."""
         whole = hashlib.sha256()
-        base = self.root if self.root.is_dir() else self.root.parent
+        base = base_of(self.root)
         for path in self.files():
             name = path.relative_to(base) if path.is_relative_to(base) else path
             try:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg import archives, memory
+from pocketseg.data.polygons import Corners, ellipse
 from pocketseg.errors import DataError
 from pocketseg.files import read_file, write_atomically
-
-Corners = NDArray[np.float64]  # (n, 2): row, column
 
 MAGIC = b"Iout"
 VERSION = 228
@@ -27,12 +26,7 @@ POLYGON, RECTANGLE, OVAL, FREEHAND, TRACED = 0, 1, 2, 7, 8
 SUBPIXEL = 128
 HEADER_BYTES = 64
 MOVE, LINE, CLOSE = 0, 1, 4
-# Corners of a circle's polygon, per pixel of its circumference.
-OVAL_CORNERS = 4
 MAX_BYTES = 64 * 2**20
-# Rows that the edges of one region may cross; an outline around a picture of the largest size has some ten thousand.
-MAX_CROSSINGS = 20_000_000
-CROSSINGS_AT_ONCE = 500_000
 # A fixed time in zip archives, so that equal regions are equal bytes.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -77,7 +71,8 @@ def _lines(content: bytes, where: str) -> list[Corners]:
     if kind == RECTANGLE:
         return [np.array([[top, left], [top, right], [bottom, right], [bottom, left]], np.float64)]
     if kind == OVAL:
-        return [_oval(top, left, bottom, right)]
+        center, radii = ((top + bottom) / 2, (left + right) / 2), ((bottom - top) / 2, (right - left) / 2)
+        return [ellipse(center, radii)]
     if kind not in (POLYGON, FREEHAND, TRACED):
         raise DataError(where, f"is a region of kind {kind}, which has no inside", "draw an area")
     if struct.unpack(">h", content[50:52])[0] & SUBPIXEL:
@@ -105,68 +100,6 @@ def _shape(numbers: NDArray[np.float64]) -> list[Corners]:
         else:
             raise ValueError("a region with curves; convert it to polygons in ImageJ")
     return [np.array(line) for line in lines if line]
-
-
-def _oval(top: int, left: int, bottom: int, right: int) -> Corners:
-    height, width = bottom - top, right - left
-    angles = np.linspace(0, 2 * np.pi, OVAL_CORNERS * max(height + width, 4), endpoint=False)
-    return np.stack([(top + bottom + height * np.sin(angles)) / 2, (left + right + width * np.cos(angles)) / 2], axis=1)
-
-
-def fill(lines: Sequence[Corners], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels whose center lies inside an odd number of closed lines, bool (h, w).
-
-    Example:
-        >>> square = np.array([[0, 0], [0, 2], [2, 2], [2, 0]], float)
-        >>> fill([square], (3, 3)).astype(int).tolist()
-        [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
-    """
-    inside = np.zeros(shape, bool)
-    _fill(inside, lines)
-    return inside
-
-
-def fill_all(regions: Iterable[Sequence[Corners]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels that lie inside any of several regions, bool (h, w)."""
-    inside = np.zeros(shape, bool)
-    for lines in regions:
-        _fill(inside, lines)
-    return inside
-
-
-def _fill(mask: NDArray[np.bool_], lines: Sequence[Corners]) -> None:
-    """Set the pixels inside a region; only its bounds are looked at.
-
-    Raises:
-        ValueError: its edges cross more rows than those of any outline that was drawn.
-    """
-    corners = np.concatenate([np.zeros((0, 2)), *lines])
-    if not len(corners):
-        return
-    after = np.concatenate([np.roll(line, -1, axis=0) for line in lines])
-    top, left = (int(np.floor(low.clip(0, most))) for low, most in zip(corners.min(axis=0), mask.shape, strict=True))
-    bottom, right = (
-        int(np.ceil(high.clip(0, most))) for high, most in zip(corners.max(axis=0), mask.shape, strict=True)
-    )
-    box = mask[top:bottom, left:right]
-    centers = np.arange(box.shape[1]) + 0.5 + left
-    # Everything to the right of an edge changes sides: a change where the first such center lies, summed from the left.
-    changes = np.zeros((box.shape[0], box.shape[1] + 1), np.uint8)
-    low, high = np.minimum(corners[:, 0], after[:, 0]), np.maximum(corners[:, 0], after[:, 0])
-    first, last = (np.ceil(end - 0.5).clip(top, bottom).astype(np.int64) for end in (low, high))
-    crossed = (last - first).clip(0)
-    if crossed.sum() > MAX_CROSSINGS:
-        raise ValueError("its outline crosses too many rows")
-    crossing_edges = np.flatnonzero(crossed)
-    parts = np.flatnonzero(np.diff(np.cumsum(crossed[crossing_edges]) // CROSSINGS_AT_ONCE)) + 1
-    for edges in np.split(crossing_edges, parts):
-        count = crossed[edges]
-        edge = np.repeat(edges, count)
-        rows = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-        (row, column), (next_row, next_column) = corners[edge].T, after[edge].T
-        crossing = column + (rows + 0.5 - row) / (next_row - row) * (next_column - column)
-        np.bitwise_xor.at(changes, (rows - top, np.searchsorted(centers, crossing, side="right")), 1)
-    box |= np.bitwise_xor.accumulate(changes, axis=1)[:, :-1].view(bool)
 
 
 def roi_bytes(lines: Sequence[Sequence[tuple[int, int]]]) -> bytes:

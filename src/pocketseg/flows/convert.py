@@ -1,4 +1,4 @@
-"""`data convert`: a data set into arrays or plain folders, outlines and ImageJ regions into masks and back."""
+"""`data convert`: a data set into arrays, folders or annotations; outlines and ImageJ regions into masks and back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, MaskCoding
+from pocketseg.data.annotations.images import base_of
+from pocketseg.data.annotations.writing import NamedMask, coco, rle_rows
+from pocketseg.data.case import FileSource
+from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import by_stem, image_files
+from pocketseg.data.polygons import fill_all
 from pocketseg.data.readers import read_image, read_mask, stem_of
-from pocketseg.data.rois import fill_all, read_rois, roi_bytes, write_rois
+from pocketseg.data.rois import read_rois, roi_bytes, write_rois
 from pocketseg.errors import DataError, Problem, RecipeError, named, near
-from pocketseg.files import inside, whole_folder, write_atomically
+from pocketseg.files import inside, whole_folder, write_atomically, write_json
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.intensity import stored_fractions
@@ -36,6 +41,7 @@ log = logging.getLogger("pocketseg")
 
 Mask = NDArray[np.uint8]
 GROUPS = "groups.csv"
+JSON, CSV, TO_TABLE = ".json", ".csv", "masks-to-rle"
 PNG_HOLDS = {("bool", 1), ("uint8", 1), ("uint8", 3), ("uint16", 1)}
 PROBABILITY = re.compile(r"_probability(?=_|$)")
 
@@ -96,7 +102,8 @@ def convert(
     Args:
         what: a layout (`auto`, `kaggle-nerve`, …), for cases; or one of `MASKS`, for files of masks.
         source: the data set, or a folder (or file) of masks.
-        out: for cases `FILE.npz` or a folder that gets `images/` and `masks/`; for masks a folder. New, or empty.
+        out: for cases `FILE.npz`, `FILE.json` (COCO), `FILE.csv` (Kaggle's run lengths), or a folder that gets
+            `images/` and `masks/`; for masks a folder, and for `masks-to-rle` `FILE.csv`. New, or empty.
         options: see `Options`.
         progress: called with (done, of).
         overrides: `data.KEY=VALUE`, how the cases of a layout, or files of masks, are read.
@@ -106,28 +113,104 @@ def convert(
         DataError: nothing to convert, faulty files, or an output that exists.
     """
     options, source, out = options or Options(), Path(source), Path(out)
-    known = ["auto", *LAYOUTS, *MASKS]
+    known = ["auto", *LAYOUTS, *MASKS, TO_TABLE]
     if what not in known:
         raise DataError(f"data convert {what}", "is neither a layout nor a conversion", near(what, known))
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for the output")
-    if what in MASKS:
-        vain = [text for text in overrides if MASKS[what] not in FROM_MASKS or not text.startswith("data.mask.")]
+    if what in (*MASKS, TO_TABLE):
+        from_masks = what == TO_TABLE or MASKS[what] in FROM_MASKS
+        vain = [text for text in overrides if not from_masks or not text.startswith("data.mask.")]
         if vain:
             what = f"has no effect on {what}; outlines and masks are read by the keys data.mask"
             raise RecipeError(f"--set {vain[0]}", what, "leave it out")
         if overrides:
             options = replace(options, coding=mask_coding(load_data_recipe("thin-unet", overrides).data))
+        if what == TO_TABLE:
+            return _table(source, out, options, progress)
         with whole_folder(out) as temporary:
             return _files(MASKS[what], source, temporary, options, progress)
-    reading = cases_options(load_data_recipe("thin-unet", overrides).data)
+    section = load_data_recipe("thin-unet", overrides).data
+    reading, names = cases_options(section), tuple(section.classes)
     if options.classes > 1:
         reading["coding"] = MaskCoding(classes=options.classes)
-    return _cases(Cases.open(source, what, **reading), out, options, progress)
+    if options.classes not in (1, len(names)):
+        reading["names"], names = (), _numbered(options.classes)
+    cases = Cases.open(source, what, **reading)
+    if out.suffix.lower() in (JSON, CSV):
+        return _annotations(cases, names, out, options, progress)
+    return _cases(cases, out, options, progress)
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(f"class{number}" for number in range(1, classes + 1))
+
+
+def _annotations(
+    cases: Cases, names: Sequence[str], out: Path, options: Options, progress: Callable[[int, int], None] | None
+) -> Converted:
+    """The masks of a data set as one file; images stay where they are, and are called as they lie in the data set."""
+    if options.size is not None:
+        raise DataError("--size", f"images stay as they are beside a {out.suffix} file", "leave it out")
+    apart = [case.image.where for case in cases if type(case.image) is not FileSource]
+    if apart and out.suffix.lower() == JSON:
+        what = f"{len(apart)} images are no files of their own ({named(apart)}), so COCO cannot name them"
+        raise DataError(str(cases.root), what, "convert them to a folder first")
+    checked = cases.check(progress)
+    _tell_annotated(checked.findings)
+    dropped = checked.empty | checked.blank if options.drop_empty else frozenset()
+    kept = [case for case in cases if case.name not in dropped]
+    if not kept:
+        raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
+    _tell_lost(kept, arrays=False)
+    if out.suffix.lower() == JSON:
+        base = base_of(cases.root)
+        masks = (NamedMask(_relative(case.image.path, base), cases.mask(case)) for case in kept)
+        write_json(out, coco(masks, names, trace))
+    else:
+        write_atomically(out, csv_text(rle_rows((NamedMask(case.name, cases.mask(case)) for case in kept), names)))
+    return Converted(len(kept), len(cases) - len(kept))
+
+
+def _relative(path: Path, base: Path) -> str:
+    return (path.relative_to(base) if path.is_relative_to(base) else Path(path.name)).as_posix()
+
+
+def _tell_annotated(findings: Sequence[Finding]) -> None:
+    """What became of shapes when annotations were painted."""
+    for finding in findings:
+        if finding.code == "annotation":
+            log.warning("%s", finding.problem)
+
+
+def _table(source: Path, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
+    """A folder of masks as Kaggle's table, each by its stem."""
+    if out.suffix.lower() != CSV:
+        raise DataError(str(out), f"is no {CSV} file", "name the table, for example masks.csv")
+    if not source.exists():
+        raise DataError(str(source), "does not exist", "check the path")
+    problems: list[Problem] = []
+    files = by_stem(image_files(source) if source.is_dir() else [source], problems)
+    if not files:
+        raise DataError(str(source), "holds no files of that kind", "check the path")
+    coding, masks = options.coding or MaskCoding(classes=options.classes), []
+    for done, (stem, path) in enumerate(files.items(), start=1):
+        try:
+            stored = read_mask(path, gray=coding.threshold is not None, colors=coding.color_rule)
+            masks.append(NamedMask(stem, coding.decode(stored, str(path))))
+        except DataError as error:
+            problems += error.problems
+        if progress:
+            progress(done, len(files))
+    if problems:
+        raise DataError.of(problems)
+    write_atomically(out, csv_text(rle_rows(masks, _numbered(options.classes))))
+    return Converted(len(masks))
 
 
 def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
     checked = cases.check(progress)
+    _tell_annotated(checked.findings)
     dropped = checked.empty | checked.blank if options.drop_empty else frozenset()
     made = [
         (case, _resized(cases.image(case), cases.mask(case), options.size, cases.classes))

@@ -15,6 +15,7 @@ from pocketseg import notebook
 from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.case import ChannelSource
 from pocketseg.data.layouts.listing import by_stem, image_files
+from pocketseg.data.layouts.rle_csv import drawings_in
 from pocketseg.data.readers import read_mask, stem_of
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
 from pocketseg.errors import DataError, Problem, RecipeError
@@ -58,6 +59,7 @@ from pocketseg.training.stage_folder import StageFolder
 log = logging.getLogger("pocketseg")
 
 CASES, SUMMARY = "cases.csv", "summary.json"
+TABLE = ".csv"
 # What stands beside them, where there is anything to say.
 TABLES = ("class_means", "by_size", "by_group", "objects", "free_response", "comparison")
 
@@ -104,7 +106,8 @@ def evaluate(
     """Evaluate a run, a checkpoint, a packed model, an ONNX file, or a folder of predicted masks.
 
     Args:
-        model: what predicts; in a folder of masks, each has the name of its case.
+        model: what predicts; in a folder of masks, or a table of run lengths (`image_id,rle`, Kaggle's), each mask has
+            the name of its case.
         data: images and masks.
         split: evaluate only a part of this split file; groups are taken from it too.
         part: train, validation or test; default test where a split is given.
@@ -137,7 +140,8 @@ def evaluate(
         )
     earlier = None if against is None else _read_earlier(Path(against))
     classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
-    respond = _folder_of_masks(model, classes) if predictor is None else asking(predictor)
+    of_masks = _table_of_masks if model.suffix.lower() == TABLE else _folder_of_masks
+    respond = of_masks(model, classes) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).recipe_file.exists():
         test = f"--split {model}/split.json --part test"
@@ -221,7 +225,9 @@ def _comparison(found: Comparison, margin: bool) -> dict[str, object]:
 
 
 def _holds_masks(model: Path) -> bool:
-    """A folder that is neither a run nor a stage of one is taken for one of masks."""
+    """A table, or a folder that is neither a run nor a stage of one, is taken for one of masks."""
+    if model.suffix.lower() == TABLE:
+        return True
     return model.is_dir() and not RunFolder(model).recipe_file.exists() and not StageFolder(model).exists()
 
 
@@ -250,6 +256,34 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
                 volumes[stem] = open_volume(files[stem], image.volume)
             return Prediction(coding.decode(*_slice_of(volumes[stem], image)))
         return Prediction(coding.decode(read_mask(files[stem]), str(files[stem])))
+
+    return respond
+
+
+def _table_of_masks(file: Path, classes: Sequence[str]) -> Respond:
+    """Masks as run lengths by the name of their case, or of its image; categories are the classes of the same name."""
+    drawings = drawings_in(file)
+    known = {name: index for index, name in enumerate(classes, start=1)}
+    used = {shape.category for drawing in drawings.values() for shape in drawing.shapes}
+    if len(classes) == 1 and len(used) == 1:
+        known = dict.fromkeys(used, 1)
+    if used - known.keys():
+        odd = ", ".join(sorted(used - known.keys())[:5])
+        raise DataError(str(file), f"has classes that are none of {', '.join(classes)}: {odd}", "set data.classes")
+
+    def respond(case: Case, image: NDArray[np.generic]) -> Prediction:
+        drawing = next((drawings[name] for name in (case.name, case.image.path.name) if name in drawings), None)
+        if drawing is None:
+            raise DataError(str(file), f"has no row for the case {case.name!r}", "add one; its rle may be empty")
+        height, width = image.shape[:2]
+        if drawing.size not in (None, (height, width)):
+            what = "has masks of {}×{} for the case {!r}, whose image has {}×{}"
+            shown = what.format(*(drawing.size or ()), case.name, height, width)
+            raise DataError(str(file), shown, "write them at the size of the images")
+        try:
+            return Prediction(drawing.paint(tuple(known.items()), (height, width)))
+        except ValueError as error:
+            raise DataError(f"{file} ({case.name})", f"cannot be painted ({error})", "write the table again") from None
 
     return respond
 

@@ -31,6 +31,7 @@ def cases_options(section: DataSection) -> CasesOptions:
         "images": section.images,
         "masks": section.masks,
         "coding": coding,
+        "names": () if section.mask.by_folder else tuple(section.classes),
         "grouping": grouping,
         "reading": reading_of(section),
         "raters": section.raters,

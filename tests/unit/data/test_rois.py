@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketseg.data import rois
-from pocketseg.data.rois import HEADER_BYTES, LINE, MOVE, fill, fill_all, read_rois, roi_bytes
+from pocketseg.data import polygons
+from pocketseg.data.polygons import fill, fill_all
+from pocketseg.data.rois import HEADER_BYTES, LINE, MOVE, read_rois, roi_bytes
 from pocketseg.errors import DataError
 
 
@@ -69,7 +70,7 @@ def test_damaged_regions(tmp_path, content, words):
 
 
 def test_an_outline_that_crosses_too_many_rows(monkeypatch):
-    monkeypatch.setattr(rois, "MAX_CROSSINGS", 10)
+    monkeypatch.setattr(polygons, "MAX_CROSSINGS", 10)
     with pytest.raises(ValueError, match="crosses too many rows"):
         fill([np.array([[0.0, 0], [0, 9], [9, 9], [9, 0]])], (9, 9))
 

@@ -37,6 +37,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "full-mask": ("warning", "it may be inverted, or a placeholder"),
     "odd-value": ("warning", "values other than 1 and 255 may be void labels or another class"),
     "absent-class": ("warning", "a class without an example is never learned"),
+    "annotation": ("warning", "a mask that is painted from shapes shows less than was drawn"),
     "specks": ("warning", "stray pixels ruin surface distances and object counts"),
     "border": ("warning", "masks cut at the border may belong to a larger image"),
     "constant": ("warning", "an image of one value holds nothing to learn"),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pocketseg.data.annotations.images import base_of
 from pocketseg.data.case import Case, FileSource
 from pocketseg.data.cases import Cases
 from pocketseg.data.doctor.checkup import Checkup
@@ -86,7 +87,7 @@ def check_out(root: Path, out: Path) -> None:
 class _Copy:
     def __init__(self, cases: Cases, found: Checkup, out: Path, made: Repaired) -> None:
         self.cases, self.found, self.out, self.made = cases, found, out, made
-        self.base = cases.root if cases.root.is_dir() else cases.root.parent
+        self.base = base_of(cases.root)
         self.links = {Path(file) for each in found.findings if each.code == "link" for file in each.files}
         self.written: set[Path] = set()
         self.sources: dict[Path, Path] = {}

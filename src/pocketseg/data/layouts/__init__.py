@@ -8,6 +8,8 @@ from typing import Any
 from pocketseg.data.layouts import (
     arrays,
     busi,
+    coco,
+    cvat,
     dic,
     dsb2018,
     folders,
@@ -15,14 +17,19 @@ from pocketseg.data.layouts import (
     images_labels,
     isbi_em,
     kaggle_nerve,
+    labelme,
     light_unet,
     medical_decathlon,
     nested_unet,
     nih,
     pancreas_ct,
     parts,
+    rle_csv,
+    rle_csv_rows,
     scgm,
     suffix,
+    via,
+    yolo,
 )
 from pocketseg.data.layouts.expand import expand
 from pocketseg.data.layouts.listing import Listing, kinds_text, natural_key, subfolders, unread_files
@@ -34,10 +41,13 @@ __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 # In the order they are tried: the more particular first.
 PARTICULAR = (medical_decathlon, scgm, pancreas_ct, hc18)
 GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi)
+ANNOTATIONS = (coco, labelme, via, cvat, yolo, rle_csv, rle_csv_rows)
 IN_PARTS = parts.Parts({layout.NAME: layout for layout in (*PARTICULAR, *GENERAL)})
 LAYOUTS: dict[str, Any] = {
-    layout.NAME: layout for layout in (arrays, *PARTICULAR, light_unet, IN_PARTS, isbi_em, nih, *GENERAL)
+    layout.NAME: layout for layout in (arrays, *PARTICULAR, light_unet, IN_PARTS, isbi_em, nih, *GENERAL, *ANNOTATIONS)
 }
+# Those whose data set may be one file.
+OF_FILES = (arrays, coco, labelme, via, cvat, rle_csv)
 NESTING = 2
 
 
@@ -106,4 +116,5 @@ def _detect(root: Path) -> tuple[str, Path]:
 
 
 def _matching(folder: Path) -> list[str]:
-    return next(([name] for name, layout in LAYOUTS.items() if layout.matches(folder)), [])
+    layouts = [] if folder.is_dir() else [layout for layout in OF_FILES if layout.matches(folder)]
+    return next(([layout.NAME] for layout in [*layouts, *LAYOUTS.values()] if layout.matches(folder)), [])
