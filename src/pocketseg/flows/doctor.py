@@ -103,12 +103,14 @@ def doctor(
     root = Path(data)
     if fix is not None:
         check_out(root, Path(fix))
+    options = cases_options(loaded.data)
     try:
-        cases, problems = Cases.found(root, loaded.data.layout, **cases_options(loaded.data))
+        cases, problems = Cases.found(root, loaded.data.layout, **options)
     except DataError as error:
         return Diagnosis(Checkup(root, findings=[Finding.of(problem) for problem in error.problems]))
     cases.cache = BoundedCache(CACHE_BYTES)
-    found = checkup(cases, problems, progress=_bar(progress, "reading"))
+    given = bool(options["grouping"])
+    found = checkup(cases, problems, progress=_bar(progress, "reading"), groups_given=given)
     found.add(_of_split(loaded.split, cases, found, split))
     repaired = repair(cases, found, Path(fix), _bar(progress, "copying")) if fix is not None else None
     return Diagnosis(found, repaired)

@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pocketseg.data.case import Case, ChannelSource
 from pocketseg.data.cases import Cases
 from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.headers import header_findings
-from pocketseg.data.doctor.likeness import Pair, near_pairs, thumbnail
+from pocketseg.data.doctor.likeness import Pair, Thumbnail, near_pairs, thumbnail
 from pocketseg.data.doctor.names import case_names, ignored_files
 from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.sets import set_findings
@@ -53,6 +50,7 @@ class Checkup:
         findings: the worst first.
         clusters: names of cases whose images are alike, in clusters of two and more, in the order of the cases.
         duplicates: names of cases whose images are equal.
+        groups_given: whether the user said which cases belong together.
     """
 
     root: Path
@@ -62,6 +60,7 @@ class Checkup:
     findings: list[Finding] = field(default_factory=list)
     clusters: list[list[str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
+    groups_given: bool = False
 
     @property
     def errors(self) -> list[Finding]:
@@ -72,6 +71,10 @@ class Checkup:
         self.findings = sorted([*self.findings, *findings], key=lambda finding: LEVELS.index(finding.level))
 
     def groups(self) -> dict[str, str]:
+        """A group for every case; groups that the user gave are theirs, others are joined where images are alike."""
+        return {case.name: case.group for case in self.cases} if self.groups_given else self.joined()
+
+    def joined(self) -> dict[str, str]:
         """A group for every case: what is alike lies in one, and so does what lay in one before."""
         return {case.name: case.group for case in tied(self.cases, (*self.clusters, *self.duplicates))}
 
@@ -80,6 +83,8 @@ def checkup(
     cases: Cases,
     problems: Sequence[Problem] = (),
     progress: Callable[[int, int], None] | None = None,
+    *,
+    groups_given: bool = False,
 ) -> Checkup:
     """Examine a data set.
 
@@ -87,12 +92,13 @@ def checkup(
         cases: what pairs of it.
         problems: what was wrong in finding them.
         progress: called with (done, of).
+        groups_given: whether the user said which cases belong together.
     """
     findings = [Finding.of(problem) for problem in problems]
     suspects: dict[str, list[str]] = defaultdict(list)
     statistics: list[CaseStatistics] = []
     looked: list[Case] = []
-    thumbnails: list[NDArray[np.float16]] = []
+    thumbnails: list[Thumbnail] = []
     for done, case in enumerate(cases, start=1):
         try:
             look = cases.look(case)
@@ -117,6 +123,7 @@ def checkup(
     findings += [*set_findings(cases.cases, statistics, grouped=cases.grouped), *header_findings(looked)]
     findings += [*case_names(cases.cases), *ignored_files(cases.root)]
     found = Checkup(cases.root, cases.layout, cases.cases, frozenset(case.name for case in looked))
+    found.groups_given = groups_given
     found.duplicates = [[each.name for each in same] for same in duplicates(statistics)]
     pairs = _pairs(looked, statistics, thumbnails)
     place = {case.name: number for number, case in enumerate(looked)}
@@ -128,9 +135,7 @@ def checkup(
     return found
 
 
-def _pairs(
-    looked: Sequence[Case], statistics: Sequence[CaseStatistics], thumbnails: Sequence[NDArray[np.float16]]
-) -> list[Pair]:
+def _pairs(looked: Sequence[Case], statistics: Sequence[CaseStatistics], thumbnails: Sequence[Thumbnail]) -> list[Pair]:
     """Pairs of alike images that are not slices of one volume; of equal images one stands for all, then all pair."""
     first: dict[bytes, int] = {}
     for number, each in enumerate(statistics):
@@ -167,7 +172,10 @@ def _near(looked: Sequence[Case], found: Checkup) -> Iterator[Finding]:
             f"{count} images are near-duplicates of images in another group, in {len(torn)} clusters (one: {largest})"
         )
         fix = (
-            "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "
+            "look at them; where they show one patient, correct your groups, or take the column `joined` of the "
+            "OUT/groups.csv that `pocketseg doctor DATA --fix OUT` writes; its column `group` has your groups unchanged"
+            if found.groups_given
+            else "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "
             "--set data.group_csv=groups.csv --set data.group_column=group"
         )
         yield Finding("near-duplicate", tuple(name for names in torn for name in names), what, fix)

@@ -85,7 +85,9 @@ def split_findings(
     leaking = [names for names in clusters if parts_of(split, names)]
     if leaking:
         what = f"{where} tears {len(leaking)} of {len(clusters)} clusters of near-duplicates apart"
-        fix = "`pocketseg doctor DATA --fix OUT` writes a group file that keeps them together"
+        fix = (
+            "`pocketseg doctor DATA --fix OUT` writes groups that keep them together (near-duplicate says which column)"
+        )
         yield Finding("split-leak", tuple(name for names in leaking for name in names), what, fix)
 
 
