@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pocketseg.data import Cases
+from pocketseg.data.doctor import drawn as drawn_in
 from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import CODES
 from pocketseg.data.doctor.likeness import near_pairs, thumbnail
@@ -176,12 +177,57 @@ def test_drawn_text_and_colored_marks():
     ImageDraw.Draw(drawn).text((10, 10), "LEFT BREAST 12:30 RADIAL", fill=255)
     assert pictures.suspicions(plain) == []
     assert pictures.suspicions(np.asarray(drawn)) == ["text"]
+    assert not drawn_in.has_text(np.asarray(drawn)[:12, :12])
     color = np.stack([plain] * 3, axis=-1)
     assert pictures.suspicions(color) == []
     color[50:53, 60:80] = 250, 240, 0
     assert pictures.suspicions(color) == ["marks"]
     # A color picture is not a gray one with marks.
     assert pictures.suspicions(np.stack([smooth(seed) for seed in (1, 2, 3)], axis=-1)) == []
+
+
+def speckle(seed: int, shape=(180, 200)):
+    """Bright and dark grains with fine noise, as in ultrasound."""
+    random = np.random.default_rng(seed)
+    grains = np.asarray(Image.fromarray(random.integers(0, 110, (36, 40)).astype(np.uint8)).resize(shape[::-1]))
+    return np.clip(grains + random.normal(20, 12, shape), 0, 255).astype(np.uint8)
+
+
+def crossed(image, kind, arm, places, value=240):
+    """An image with crosses or a dotted line at places (row, column)."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    for row, column in places:
+        if kind == "dots":
+            pen.point([(column + 5 * step, row + 2 * step) for step in range(10)], fill=value)
+        else:
+            slant = arm if kind == "×" else 0
+            pen.line((column - arm, row - slant, column + arm, row + slant), fill=value)
+            pen.line((column - slant, row + arm, column + slant, row - arm), fill=value)
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize("kind", ["+", "×", "dots"])
+def test_calipers(kind):
+    places, arms = ((60, 70), (120, 110)), (2, 3, 4, 5, 6, 7)
+    found = [drawn_in.has_calipers(crossed(speckle(arm), kind, arm, places)) for arm in arms]
+    assert sum(found) >= 5, found
+    assert not [arm for arm in arms if drawn_in.has_calipers(speckle(arm))]
+    # In a large image, which is reduced, they are as large as in its reduced form.
+    large = crossed(speckle(9, (720, 800)), kind, 4, places).repeat(2, axis=0).repeat(2, axis=1)
+    assert drawn_in.has_calipers(large)
+    # Bright blobs, edges and crossing bands are no calipers.
+    other = speckle(3)
+    other[40:46, 30:36] = other[100:, 150] = other[140:150] = other[:, 60:70] = 230
+    assert not drawn_in.has_calipers(other)
+
+
+def test_what_is_drawn_is_found_up_to_the_smallest_image():
+    for side in (1, 2, 5, 15, 16):
+        image = np.full((side, 40), 255, np.uint8)
+        image[::2, ::2] = 0
+        assert not drawn_in.has_text(image) or side > 5
+        drawn_in.has_calipers(image)
 
 
 def test_saturated_images():

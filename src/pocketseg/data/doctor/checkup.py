@@ -27,7 +27,14 @@ SAME_PICTURE, SAME_REFERENCE = 0.99, 0.7
 # Where more masks than this share reach all four sides, what they show does.
 USUAL = 0.5
 MESSAGES = {
-    "text": ("{} images seem to have text or calipers drawn into them", "crop or mask them, or look for clean ones"),
+    "text": (
+        "{} images seem to have text drawn into them; others may have some that is faint or touches bright tissue",
+        "crop or mask it; where it may name a person, look at every image",
+    ),
+    "calipers": (
+        "{} images seem to have calipers drawn into them (crosses, dotted lines)",
+        "look for the images without them, and evaluate the net on such images of another scanner",
+    ),
     "marks": ("{} gray images have colored marks", "look for images without calipers and labels"),
     "saturated": ("{} images are at their brightest value in more than a tenth of their pixels", "export them again"),
     "specks": (

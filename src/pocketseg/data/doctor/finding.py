@@ -49,6 +49,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "case-names": ("warning", "on other file systems these are one name"),
     "marks": ("warning", "a net may learn marks that are missing in new images"),
     "text": ("warning", "a net may learn marks that are missing in new images, and text may name a person"),
+    "calipers": ("warning", "a net may learn that calipers mark lesions, and miss those of a scanner that draws none"),
     "annotated": ("warning", "the file says so itself; such text may name a person"),
     "size-outlier": ("warning", "it may be a crop or an export of another kind"),
     "mixed-spacing": ("warning", "things of one size look different in size"),
