@@ -72,6 +72,7 @@ class CheckedData:
         blank: names of the cases whose image holds a single value.
         duplicates: names of cases whose images are the same, pixel by pixel.
         stored: NumPy's name of each type of the images -> the lowest and the highest value in them.
+        shapes: (height, width) of the images, by the names of their cases.
     """
 
     digest: str
@@ -83,6 +84,7 @@ class CheckedData:
     blank: frozenset[str] = frozenset()
     duplicates: tuple[tuple[str, ...], ...] = ()
     stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -273,6 +275,7 @@ class Cases(Sequence[Case]):
             blank=frozenset(each.name for each in statistics if each.constant),
             duplicates=tuple(tuple(each.name for each in same) for same in duplicates(statistics)),
             stored=_stored(statistics),
+            shapes={each.name: each.shape for each in statistics},
         )
 
     def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[CaseStatistics], list[Problem]]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split
+from pocketseg.data.doctor.fits import misfits
 from pocketseg.data.doctor.sets import split_findings
+from pocketseg.data.split import PARTS
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.experiments.distillation import (
     DistillationPlan,
@@ -148,7 +150,9 @@ def plan_run(
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe.data, checked)
     _check_pixel_weights(recipe, data, folds)
-    planner = _Planner(recipe, data, run, whole, pipeline_of(recipe, _numbers(recipe.data, checked)))
+    pipeline = pipeline_of(recipe, _numbers(recipe.data, checked))
+    _check_fit(data, folds, pipeline)
+    planner = _Planner(recipe, data, run, whole, pipeline)
     plans = tuple(planner.fold(number, found) for number, found in folds.items())
     return RunPlan(recipe, data, whole, planner.pipeline, plans)
 
@@ -250,6 +254,14 @@ def _check_channels(section: DataSection, checked: CheckedData) -> None:
             f"is {wanted}, but there are images with {' and '.join(map(str, strange))} channels",
             f"set data.channels={strange[-1]}",
         )
+
+
+def _check_fit(data: OpenedData, folds: Mapping[int, Fold], pipeline: Pipeline) -> None:
+    """Refuse images that cannot come to the net's grid."""
+    names = {name for fold in folds.values() for part in PARTS for name in fold.part(part)}
+    chosen = [case for case in data.cases if case.name in names]
+    if problems := list(misfits(chosen, data.checked.shapes, pipeline)):
+        raise DataError.of(problems)
 
 
 def _numbers(section: DataSection, checked: CheckedData) -> Numbers | None:

@@ -10,7 +10,7 @@ from pocketseg.data import Cases, CasesOptions, Grouping, MaskCoding, Only, Spli
 from pocketseg.data.groups import tied
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import MetricConfig
-from pocketseg.pipeline import Reading
+from pocketseg.pipeline import Pipeline, Reading
 from pocketseg.recipes.schema import DataSection, EvaluateSection, SplitSection
 from pocketseg.runs.folder import RunFolder
 
@@ -42,6 +42,11 @@ def cases_options(section: DataSection) -> CasesOptions:
         "only": Only(*chosen),
         "follow_links": section.follow_links,
     }
+
+
+def grid_of(section: DataSection) -> Pipeline:
+    """A pipeline that brings images to the net's grid as a recipe's data section says; else the default."""
+    return Pipeline(size=section.size, fit=section.fit, spacing_mm=section.spacing_mm)
 
 
 def make_split(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -258,6 +259,96 @@ def test_small_classes_and_unusual_sizes(tmp_path):
     found = {finding.code: finding for finding in doctor(tmp_path).found.findings}
     assert "benign 24, rare 2" in found["imbalance"].what
     assert found["size-outlier"].files[0].endswith("benign0.png")
+
+
+# --- advice -------------------------------------------------------------------------------------------------
+
+
+def of_two_spacings(root, shapes):
+    """Images as HC18 has them, of pixel sizes from 0.1 mm on in equal steps."""
+    rows = [("filename", "pixel size(mm)", "head circumference (mm)")]
+    for number, shape in enumerate(shapes):
+        save(root / f"training_set/{number:03}_HC.png", smooth(number, shape))
+        save(root / f"training_set/{number:03}_HC_Annotation.png", blob(number, shape))
+        rows.append((f"{number:03}_HC.png", 0.1 + 0.05 * number, 200))
+    with (root / "training_set_pixel_size_and_HC.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def masks_of(root, values):
+    for number in range(6):
+        image, mask = smooth(number), (blob(number) // 255 * values[number % len(values)]).astype(np.uint8)
+        add(root, f"c{number}", image, mask)
+
+
+def gray_edges(root):
+    for number in range(6):
+        mask = Image.fromarray(blob(number)).resize((60, 48), Image.Resampling.BICUBIC).resize((120, 96))
+        add(root, f"c{number}", smooth(number), mask)
+
+
+def deep(root):
+    for number in range(6):
+        add(root, f"c{number}", Image.fromarray(smooth(number).astype(np.uint16) * 16), blob(number))
+
+
+def classes_in_one(root):
+    for number in range(6):
+        mask = blob(number) // 255
+        mask[:10, :10] = 2
+        add(root, f"c{number}", smooth(number), mask)
+
+
+def linked(root):
+    good(root)
+    (root / "images/c1.png").rename(root.parent / "outside.png")
+    (root / "images/c1.png").symlink_to(root.parent / "outside.png")
+
+
+@pytest.mark.parametrize(
+    ("code", "build"),
+    [
+        ("mixed-spacing", lambda root: of_two_spacings(root, [(96, 120)] * 8)),
+        ("mixed-spacing", lambda root: of_two_spacings(root, [(300, 400)] * 8)),
+        ("mixed-coding", lambda root: masks_of(root, [255, 1])),
+        ("odd-value", lambda root: masks_of(root, [7])),
+        ("mask", gray_edges),
+        ("mask", classes_in_one),
+        ("few-bits", deep),
+        ("link", linked),
+        ("inverted", lambda root: [add(root, f"c{n}", smooth(n), 255 - blob(n) * (blob(n + 9) > 0)) for n in range(8)]),
+        ("mostly-empty", lambda root: masks_of(root, [0, 0, 255])),
+        ("constant", lambda root: add(good(root), "flat", np.full((96, 120), 9, np.uint8), blob(0))),
+    ],
+)
+def test_advice_can_be_followed(tmp_path, code, build):
+    """The first options that a finding names settle it, and a recipe with them loads and brings no new error."""
+    build(tmp_path / "data")
+    before = doctor(tmp_path / "data").kinds()
+    alternatives = [
+        re.findall(r"(?:--set |set )((?:data|stages)\.[a-z_.*]+=(?:\[[^\]]*\]|[^\s;,]+))", part)
+        for part in re.split(r"; |, or ", before[code][0].fix)
+    ]
+    advice = next((options for options in alternatives if options), None)
+    assert advice, before[code][0].fix
+    load_recipe("thin-unet", advice)
+    after = doctor(tmp_path / "data", overrides=advice)
+    assert {finding.code for finding in after.found.errors} <= set(before) - {code}
+    if code not in ("mostly-empty", "constant"):  # what is trained without stays in the data
+        assert code not in after.kinds()
+
+
+def test_images_that_cannot_come_to_the_grid_are_reported(tmp_path):
+    of_two_spacings(tmp_path, [(96, 120)] * 8)
+    padded = ["data.fit=pad", "data.size=[96,112]"]
+    (finding, *others) = doctor(tmp_path, overrides=padded).kinds()["fit"]
+    assert len(others) == 7 and "96×120 pixels, more than the 96×112" in finding.what
+    assert finding.files[0].endswith("000_HC.png")
+    coarse = doctor(tmp_path, overrides=[*padded, "data.spacing_mm=[0.2,0.2]"])
+    assert len(coarse.kinds()["fit"]) == 6 and "letterbox" not in coarse.kinds()["fit"][0].fix
+    assert "fit" not in doctor(tmp_path, overrides=["data.fit=tile", "data.spacing_mm=[0.2,0.2]"]).kinds()
+    unknown = doctor(good(tmp_path / "plain"), overrides=["data.fit=tile", "data.spacing_mm=[0.2,0.2]"])
+    assert len(unknown.kinds()["fit"]) == 8
 
 
 # --- the repaired copy --------------------------------------------------------------------------------------

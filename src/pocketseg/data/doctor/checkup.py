@@ -20,6 +20,7 @@ from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
+from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import resize_labels
 
 # From here on two images are one picture, and their masks must agree.
@@ -92,6 +93,7 @@ def checkup(
     progress: Callable[[int, int], None] | None = None,
     *,
     groups_given: bool = False,
+    pipeline: Pipeline | None = None,
 ) -> Checkup:
     """Examine a data set.
 
@@ -100,6 +102,7 @@ def checkup(
         problems: what was wrong in finding them.
         progress: called with (done, of).
         groups_given: whether the user said which cases belong together.
+        pipeline: how images come to a net, to find those that cannot.
     """
     findings = [Finding.of(problem) for problem in problems]
     suspects: dict[str, list[str]] = defaultdict(list)
@@ -127,7 +130,10 @@ def checkup(
         for code, files in suspects.items()
         if code != "border" or len(files) <= USUAL * len(statistics)
     ]
-    findings += [*set_findings(cases.cases, statistics, grouped=cases.grouped), *header_findings(looked)]
+    findings += [
+        *set_findings(cases.cases, statistics, grouped=cases.grouped, pipeline=pipeline),
+        *header_findings(looked),
+    ]
     findings += [*case_names(cases.cases), *ignored_files(cases.root)]
     found = Checkup(cases.root, cases.layout, cases.cases, frozenset(case.name for case in looked))
     found.groups_given = groups_given

@@ -23,6 +23,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "volume": ("error", "the volume's geometry or voxels cannot be trusted"),
     "mixed-coding": ("error", "one of the ways may mean something else (an object's number, a void label)"),
     "image-is-mask": ("error", "a net that copies its input would look perfect"),
+    "fit": ("error", "a training would stop at such an image"),
     "split": ("error", "results of a faulty split are worth nothing"),
     "split-duplicate": ("error", "the test part would be known from training"),
     "ungrouped": ("warning", "several images of one patient in two parts bias the result upwards"),
