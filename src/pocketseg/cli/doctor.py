@@ -83,3 +83,5 @@ def _tell_repair(done: Diagnosis) -> None:
             console.speak(f"  {title}: {line.replace(f'{done.found.root}/', '')}")
     if made.groups is not None:
         console.advise(f"add --set data.group_csv={made.groups.name} --set data.group_column=group")
+        if done.found.groups_given:
+            console.speak("        these are your groups; the column `joined` also joins those with near-duplicates")

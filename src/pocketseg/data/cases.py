@@ -81,6 +81,7 @@ class CheckedData:
         blank: names of the cases whose image holds a single value.
         duplicates: names of cases whose images are the same, pixel by pixel.
         stored: NumPy's name of each type of the images -> the lowest and the highest value in them.
+        shapes: (height, width) of the images, by the names of their cases.
     """
 
     digest: str
@@ -94,6 +95,7 @@ class CheckedData:
     stored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     contrasts: frozenset[int] = frozenset()
     colored: int = 0
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def fitting_channels(self) -> int:
@@ -308,6 +310,7 @@ class Cases(Sequence[Case]):
             stored=_stored(statistics),
             contrasts=frozenset(each.channels for each in statistics if each.contrasts),
             colored=sum(each.colored for each in statistics),
+            shapes={each.name: each.shape for each in statistics},
         )
 
     def _inspect(self, progress: Callable[[int, int], None] | None) -> tuple[list[CaseStatistics], list[Problem]]:

@@ -108,8 +108,9 @@ class MaskCoding:
             )
         return (
             f"holds several foreground values ({shown}), but there is one class",
-            f"--set data.classes=[{','.join(f'name{number + 1}' for number in range(len(unknown)))}] if they are "
-            "classes (with data.mask.values where they are not stored as 1, 2, …), "
+            f"--set data.classes=[{','.join(f'name{number + 1}' for number in range(len(unknown)))}] "
+            "--set stages.*.loss.bce=0 --set stages.*.loss.ce=1 if they are classes "
+            "(with data.mask.values where they are not stored as 1, 2, …), "
             "or --set data.mask.threshold=1 to unite them",
         )
 

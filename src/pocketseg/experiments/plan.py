@@ -10,7 +10,9 @@ from typing import Any
 
 from pocketseg.data import Cases, CheckedData, Fold, Split
 from pocketseg.data.case import ChannelSource
+from pocketseg.data.doctor.fits import misfits
 from pocketseg.data.doctor.sets import split_findings
+from pocketseg.data.split import PARTS
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.experiments.distillation import (
     DistillationPlan,
@@ -152,6 +154,7 @@ def plan_run(
     _check_pixel_weights(recipe, data, folds)
     pipeline = pipeline_of(recipe, _numbers(recipe.data, checked))
     pipeline = replace(pipeline, reading=replace(pipeline.reading, channel_files=_channel_files(cases)))
+    _check_fit(data, folds, pipeline)
     planner = _Planner(recipe, data, run, whole, pipeline)
     plans = tuple(planner.fold(number, found) for number, found in folds.items())
     return RunPlan(recipe, data, whole, planner.pipeline, plans)
@@ -272,6 +275,14 @@ def _check_channels(section: DataSection, checked: CheckedData) -> None:
 def _channel_files(cases: Cases) -> tuple[str, ...]:
     """How the files are called that hold the channels of one image, where they are several."""
     return next((case.image.endings for case in cases if isinstance(case.image, ChannelSource)), ())
+
+
+def _check_fit(data: OpenedData, folds: Mapping[int, Fold], pipeline: Pipeline) -> None:
+    """Refuse images that cannot come to the net's grid."""
+    names = {name for fold in folds.values() for part in PARTS for name in fold.part(part)}
+    chosen = [case for case in data.cases if case.name in names]
+    if problems := list(misfits(chosen, data.checked.shapes, pipeline)):
+        raise DataError.of(problems)
 
 
 def _numbers(section: DataSection, checked: CheckedData) -> Numbers | None:

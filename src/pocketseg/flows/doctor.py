@@ -18,11 +18,13 @@ from pocketseg.data.split import given_text
 from pocketseg.errors import DataError, named
 from pocketseg.recipes import load_data_recipe
 from pocketseg.recipes.schema import SplitSection
-from pocketseg.runs.opening import cases_options, make_split
+from pocketseg.runs.opening import cases_options, grid_of, make_split
 from pocketseg.text import brief, counted
 
 # Cases are looked at once, one after the other; only pairs are looked at again.
 CACHE_BYTES = 64 * 2**20
+# What a declared range of values settles.
+OF_RANGE = ("few-bits", "float-range", "mixed-depth")
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,12 +135,18 @@ def doctor(
     root = Path(data)
     if fix is not None:
         check_out(root, Path(fix))
+    options = cases_options(loaded.data)
     try:
-        cases, problems = Cases.found(root, loaded.data.layout, **cases_options(loaded.data))
+        cases, problems = Cases.found(root, loaded.data.layout, **options)
     except DataError as error:
         return Diagnosis(Checkup(root, findings=[Finding.of(problem) for problem in error.problems]))
     cases.cache = BoundedCache(CACHE_BYTES)
-    found = checkup(cases, problems, progress=_bar(progress, "reading"))
+    given = bool(options["grouping"])
+    found = checkup(
+        cases, problems, progress=_bar(progress, "reading"), groups_given=given, pipeline=grid_of(loaded.data)
+    )
+    if loaded.data.range is not None:
+        found.findings = [finding for finding in found.findings if finding.code not in OF_RANGE]
     found.add(_of_split(loaded.split, cases, found, split))
     repaired = repair(cases, found, Path(fix), _bar(progress, "copying")) if fix is not None else None
     return Diagnosis(found, repaired)

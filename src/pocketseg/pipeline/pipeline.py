@@ -100,9 +100,8 @@ class Pipeline:
                 raise DataError("image", what, "cut it into parts")
             return place
         except ValueError as error:
-            raise DataError(
-                "image", str(error), "enlarge data.size, or set data.fit to crop, tile or letterbox"
-            ) from error
+            others = "crop, tile or letterbox" if self.spacing_mm is None else "crop or tile"
+            raise DataError("image", str(error), f"enlarge data.size, or set data.fit to {others}") from error
 
     def fitted(self, image: NDArray[np.generic], spacing_mm: geometry.Spacing | None = None) -> Array:
         """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalized and without surroundings."""

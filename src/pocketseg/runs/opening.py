@@ -12,7 +12,7 @@ from pocketseg.data.split import has_parts
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation import MetricConfig
 from pocketseg.files import resolved
-from pocketseg.pipeline import Reading
+from pocketseg.pipeline import Pipeline, Reading
 from pocketseg.recipes.schema import DataSection, EvaluateSection, SplitSection
 from pocketseg.runs.folder import RunFolder
 
@@ -60,6 +60,11 @@ def mask_coding(section: DataSection) -> MaskCoding:
         threshold=section.mask.threshold,
         colors=None if colors is None else tuple(colors),
     )
+
+
+def grid_of(section: DataSection) -> Pipeline:
+    """A pipeline that brings images to the net's grid as a recipe's data section says; else the default."""
+    return Pipeline(size=section.size, fit=section.fit, spacing_mm=section.spacing_mm)
 
 
 def make_split(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from pocketseg.data import Cases
+from pocketseg.data.doctor import drawn as drawn_in
 from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import CODES
 from pocketseg.data.doctor.likeness import near_pairs, thumbnail
 from pocketseg.data.doctor.sets import split_findings
+from pocketseg.data.groups import joined
 from pocketseg.errors import DataError
 from pocketseg.flows.doctor import doctor
 from pocketseg.recipes import load_recipe
@@ -107,12 +110,61 @@ def test_every_pair_that_is_alike_is_found():
     images = [smooth(number, (40, 40)) for number in range(300)]
     images += [np.clip(images[number] + random.normal(0, 6, (40, 40)), 0, 255).astype(np.uint8) for number in range(60)]
     small = [thumbnail(image) for image in images]
-    whole = np.stack(small).astype(np.float32)
+    whole = np.stack([each.small.ravel() for each in small]).astype(np.float32)
     wanted = {(a, b) for a, b in np.argwhere(np.triu(whole @ whole.T >= 0.951, 1)).tolist()}
     found = {(pair.first, pair.second) for pair in near_pairs(small) if not any(pair.flip)}
-    assert len(wanted) >= 60
-    assert wanted <= found
-    assert all(float(whole[a] @ whole[b]) > 0.949 for a, b in found)
+    assert wanted == found == {(number, 300 + number) for number in range(60)}
+
+
+def fundus(seed: int, side: int = 160):
+    """An image like those of other eyes, but for the vessels: a bright disk with a vignette, and the optic disc."""
+    random = np.random.default_rng(seed)
+    down, across = np.mgrid[:side, :side] / side - 0.5
+    tilt, gain, left = random.normal(0, 20, 2), random.uniform(0.8, 1.2), random.choice([-1, 1])
+    nerve = np.hypot(down - random.normal(0, 0.03), across - left * random.normal(0.15, 0.03))
+    eye = gain * (120 - 130 * (down**2 + across**2)) + tilt[0] * down + tilt[1] * across
+    eye += random.uniform(40, 80) * np.exp(-((nerve / 0.05) ** 2))
+    picture = Image.fromarray(np.where(np.hypot(down, across) < 0.47, eye, 4).clip(0, 255).astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    for _ in range(8):
+        steps = np.cumsum(random.normal(0, 0.25, 40)) + random.uniform(0, 2 * np.pi)
+        path = side * (0.5 + left * 0.15) + 4 * np.cumsum(np.cos(steps)), side / 2 + 4 * np.cumsum(np.sin(steps))
+        pen.line(list(zip(*path, strict=True)), fill=70, width=2)
+    return np.clip(np.asarray(picture) + random.normal(0, 2, (side, side)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", [0, 1000, 2000])
+def test_images_of_one_kind_are_not_near_duplicates(seed):
+    eyes = [fundus(seed + number) for number in range(28)]
+    small = [thumbnail(eye) for eye in eyes]
+    flat = np.stack([each.small.ravel() for each in small]).astype(np.float32)
+    assert (np.triu(flat @ flat.T, 1) >= 0.95).sum() >= 30  # what made them near-duplicates once
+    assert near_pairs(small) == []
+    copies = [eyes[0][1:, 1:], (eyes[1] * 0.8 + 20).astype(np.uint8), eyes[2][:, ::-1]]
+    found = {(pair.first, pair.second) for pair in near_pairs([thumbnail(eye) for eye in (*eyes, *copies)])}
+    assert found == {(0, 28), (1, 29), (2, 30)}
+
+
+def test_a_film_of_one_scene_is_one_cluster():
+    random = np.random.default_rng(0)
+    scene = smooth(5, (160, 160)).astype(int) + fundus(5)
+    film = [np.clip(scene + random.normal(0, 5, scene.shape), 0, 255).astype(np.uint8) for _ in range(20)]
+    pairs = near_pairs([thumbnail(frame) for frame in film])
+    assert len(joined(20, [(pair.first, pair.second) for pair in pairs])) == 1
+
+
+def test_groups_that_the_user_gave_are_kept(tmp_path):
+    root = good(tmp_path / "data")
+    add(root, "c9", (smooth(0) * 0.8 + 30).astype(np.uint8), blob(0))
+    done = doctor(root, overrides=["data.group_regex=c."], fix=tmp_path / "out")
+    (finding,) = done.kinds()["near-duplicate"]
+    assert set(finding.files) == {"c0", "c9"} and "`joined`" in finding.fix
+    with (tmp_path / "out/groups.csv").open() as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert rows["c0"]["group"] == "c0" and rows["c9"]["group"] == "c9"
+    assert rows["c0"]["joined"] == rows["c9"]["joined"] != rows["c1"]["joined"]
+    table = ["data.group_csv=groups.csv", "data.group_column=joined"]
+    assert "near-duplicate" not in codes(tmp_path / "out", overrides=table)
 
 
 def test_blank_images_are_like_nothing():
@@ -126,12 +178,57 @@ def test_drawn_text_and_colored_marks():
     ImageDraw.Draw(drawn).text((10, 10), "LEFT BREAST 12:30 RADIAL", fill=255)
     assert pictures.suspicions(plain) == []
     assert pictures.suspicions(np.asarray(drawn)) == ["text"]
+    assert not drawn_in.has_text(np.asarray(drawn)[:12, :12])
     color = np.stack([plain] * 3, axis=-1)
     assert pictures.suspicions(color) == []
     color[50:53, 60:80] = 250, 240, 0
     assert pictures.suspicions(color) == ["marks"]
     # A color picture is not a gray one with marks.
     assert pictures.suspicions(np.stack([smooth(seed) for seed in (1, 2, 3)], axis=-1)) == []
+
+
+def speckle(seed: int, shape=(180, 200)):
+    """Bright and dark grains with fine noise, as in ultrasound."""
+    random = np.random.default_rng(seed)
+    grains = np.asarray(Image.fromarray(random.integers(0, 110, (36, 40)).astype(np.uint8)).resize(shape[::-1]))
+    return np.clip(grains + random.normal(20, 12, shape), 0, 255).astype(np.uint8)
+
+
+def crossed(image, kind, arm, places, value=240):
+    """An image with crosses or a dotted line at places (row, column)."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    for row, column in places:
+        if kind == "dots":
+            pen.point([(column + 5 * step, row + 2 * step) for step in range(10)], fill=value)
+        else:
+            slant = arm if kind == "×" else 0
+            pen.line((column - arm, row - slant, column + arm, row + slant), fill=value)
+            pen.line((column - slant, row + arm, column + slant, row - arm), fill=value)
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize("kind", ["+", "×", "dots"])
+def test_calipers(kind):
+    places, arms = ((60, 70), (120, 110)), (2, 3, 4, 5, 6, 7)
+    found = [drawn_in.has_calipers(crossed(speckle(arm), kind, arm, places)) for arm in arms]
+    assert sum(found) >= 5, found
+    assert not [arm for arm in arms if drawn_in.has_calipers(speckle(arm))]
+    # In a large image, which is reduced, they are as large as in its reduced form.
+    large = crossed(speckle(9, (720, 800)), kind, 4, places).repeat(2, axis=0).repeat(2, axis=1)
+    assert drawn_in.has_calipers(large)
+    # Bright blobs, edges and crossing bands are no calipers.
+    other = speckle(3)
+    other[40:46, 30:36] = other[100:, 150] = other[140:150] = other[:, 60:70] = 230
+    assert not drawn_in.has_calipers(other)
+
+
+def test_what_is_drawn_is_found_up_to_the_smallest_image():
+    for side in (1, 2, 5, 15, 16):
+        image = np.full((side, 40), 255, np.uint8)
+        image[::2, ::2] = 0
+        assert not drawn_in.has_text(image) or side > 5
+        drawn_in.has_calipers(image)
 
 
 def test_saturated_images():
@@ -162,6 +259,96 @@ def test_small_classes_and_unusual_sizes(tmp_path):
     found = {finding.code: finding for finding in doctor(tmp_path).found.findings}
     assert "benign 24, rare 2" in found["imbalance"].what
     assert found["size-outlier"].files[0].endswith("benign0.png")
+
+
+# --- advice -------------------------------------------------------------------------------------------------
+
+
+def of_two_spacings(root, shapes):
+    """Images as HC18 has them, of pixel sizes from 0.1 mm on in equal steps."""
+    rows = [("filename", "pixel size(mm)", "head circumference (mm)")]
+    for number, shape in enumerate(shapes):
+        save(root / f"training_set/{number:03}_HC.png", smooth(number, shape))
+        save(root / f"training_set/{number:03}_HC_Annotation.png", blob(number, shape))
+        rows.append((f"{number:03}_HC.png", 0.1 + 0.05 * number, 200))
+    with (root / "training_set_pixel_size_and_HC.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def masks_of(root, values):
+    for number in range(6):
+        image, mask = smooth(number), (blob(number) // 255 * values[number % len(values)]).astype(np.uint8)
+        add(root, f"c{number}", image, mask)
+
+
+def gray_edges(root):
+    for number in range(6):
+        mask = Image.fromarray(blob(number)).resize((60, 48), Image.Resampling.BICUBIC).resize((120, 96))
+        add(root, f"c{number}", smooth(number), mask)
+
+
+def deep(root):
+    for number in range(6):
+        add(root, f"c{number}", Image.fromarray(smooth(number).astype(np.uint16) * 16), blob(number))
+
+
+def classes_in_one(root):
+    for number in range(6):
+        mask = blob(number) // 255
+        mask[:10, :10] = 2
+        add(root, f"c{number}", smooth(number), mask)
+
+
+def linked(root):
+    good(root)
+    (root / "images/c1.png").rename(root.parent / "outside.png")
+    (root / "images/c1.png").symlink_to(root.parent / "outside.png")
+
+
+@pytest.mark.parametrize(
+    ("code", "build"),
+    [
+        ("mixed-spacing", lambda root: of_two_spacings(root, [(96, 120)] * 8)),
+        ("mixed-spacing", lambda root: of_two_spacings(root, [(300, 400)] * 8)),
+        ("mixed-coding", lambda root: masks_of(root, [255, 1])),
+        ("odd-value", lambda root: masks_of(root, [7])),
+        ("mask", gray_edges),
+        ("mask", classes_in_one),
+        ("few-bits", deep),
+        ("link", linked),
+        ("inverted", lambda root: [add(root, f"c{n}", smooth(n), 255 - blob(n) * (blob(n + 9) > 0)) for n in range(8)]),
+        ("mostly-empty", lambda root: masks_of(root, [0, 0, 255])),
+        ("constant", lambda root: add(good(root), "flat", np.full((96, 120), 9, np.uint8), blob(0))),
+    ],
+)
+def test_advice_can_be_followed(tmp_path, code, build):
+    """The first options that a finding names settle it, and a recipe with them loads and brings no new error."""
+    build(tmp_path / "data")
+    before = doctor(tmp_path / "data").kinds()
+    alternatives = [
+        re.findall(r"(?:--set |set )((?:data|stages)\.[a-z_.*]+=(?:\[[^\]]*\]|[^\s;,]+))", part)
+        for part in re.split(r"; |, or ", before[code][0].fix)
+    ]
+    advice = next((options for options in alternatives if options), None)
+    assert advice, before[code][0].fix
+    load_recipe("thin-unet", advice)
+    after = doctor(tmp_path / "data", overrides=advice)
+    assert {finding.code for finding in after.found.errors} <= set(before) - {code}
+    if code not in ("mostly-empty", "constant"):  # what is trained without stays in the data
+        assert code not in after.kinds()
+
+
+def test_images_that_cannot_come_to_the_grid_are_reported(tmp_path):
+    of_two_spacings(tmp_path, [(96, 120)] * 8)
+    padded = ["data.fit=pad", "data.size=[96,112]"]
+    (finding, *others) = doctor(tmp_path, overrides=padded).kinds()["fit"]
+    assert len(others) == 7 and "96×120 pixels, more than the 96×112" in finding.what
+    assert finding.files[0].endswith("000_HC.png")
+    coarse = doctor(tmp_path, overrides=[*padded, "data.spacing_mm=[0.2,0.2]"])
+    assert len(coarse.kinds()["fit"]) == 6 and "letterbox" not in coarse.kinds()["fit"][0].fix
+    assert "fit" not in doctor(tmp_path, overrides=["data.fit=tile", "data.spacing_mm=[0.2,0.2]"]).kinds()
+    unknown = doctor(good(tmp_path / "plain"), overrides=["data.fit=tile", "data.spacing_mm=[0.2,0.2]"])
+    assert len(unknown.kinds()["fit"]) == 8
 
 
 # --- the repaired copy --------------------------------------------------------------------------------------
@@ -298,8 +485,8 @@ def test_near_duplicates_of_breast_ultrasound(real_data, tmp_path):
     done = doctor(root)
     found = {(a, b) for names in done.found.clusters for a in names for b in names if a < b}
     wanted = {(a, b) for a in cluster for b in cluster if a < b and cluster[a] == cluster[b]}
-    assert len(found & wanted) / len(wanted) >= 0.9
-    assert len(found & wanted) / len(found) >= 0.8
+    assert len(found & wanted) / len(wanted) >= 0.95
+    assert len(found & wanted) / len(found) >= 0.95
     with (root / "contradictory_pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
     kinds = done.kinds()
@@ -309,3 +496,17 @@ def test_near_duplicates_of_breast_ultrasound(real_data, tmp_path):
     assert leaks in kinds
     own = ["data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster"]
     assert leaks not in doctor(root, overrides=own).kinds()
+
+
+@pytest.mark.real_data
+@pytest.mark.slow("reads four sets, of thousands of images")
+def test_no_near_duplicates_among_images_of_one_kind(real_data):
+    """What is found in other sets is one picture: a cell in two frames, and two examinations with two images."""
+    for folder, options, pairs in (
+        ("dsb2018_96", ["data.mask.threshold=128"], 1),
+        ("isbi2012_membrane", [], 0),
+        ("msd_hippocampus", ["data.classes=[anterior,posterior]"], 0),
+        ("hc18_gray256", [], 2),
+    ):
+        clusters = doctor(real_data / folder, overrides=options).found.clusters
+        assert [len(names) for names in clusters] == [2] * pairs, folder

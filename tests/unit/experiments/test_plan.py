@@ -112,3 +112,15 @@ def test_every_fault_is_found_before_training(plan, tmp_path, stage, sections, k
     with pytest.raises(kind, match=words):
         plan(FLOAT, {**FLOAT, "name": "next", **stage}, **sections)
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_cannot_be_padded_are_refused_before_a_folder_is_made(plan, data, tmp_path):
+    """What one training was refused for does not stand in the way of the next into the same folder."""
+    with pytest.raises(DataError, match="32×32 pixels, more than the 16×16 it is padded to") as caught:
+        plan(FLOAT, data={"size": [16, 16], "fit": "pad"})
+    assert len(caught.value.problems) == 12
+    recipe = {"data": {"size": [16, 16], "fit": "pad"}, "stages": [FLOAT]}
+    with pytest.raises(DataError, match="padded to"):
+        pocketseg.train(recipe, data, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+    assert plan(FLOAT, data={"size": [32, 32], "fit": "pad"}).pipeline.fit == "pad"

@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pocketseg.data.case import Case, ChannelSource
 from pocketseg.data.cases import Cases
 from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import LEVELS, Finding
 from pocketseg.data.doctor.headers import header_findings
-from pocketseg.data.doctor.likeness import Pair, near_pairs, thumbnail
+from pocketseg.data.doctor.likeness import Pair, Thumbnail, near_pairs, thumbnail
 from pocketseg.data.doctor.names import case_names, ignored_files
 from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.sets import set_findings
@@ -23,6 +20,7 @@ from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
+from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import resize_labels
 from pocketseg.text import brief, counted
 
@@ -32,8 +30,13 @@ SAME_PICTURE, SAME_REFERENCE = 0.99, 0.7
 USUAL = 0.5
 MESSAGES = {
     "text": (
-        "image[ seems|s seem] to have text or calipers drawn into them",
-        "crop or mask them, or look for clean ones",
+        "image[ seems|s seem] to have text drawn into [it|them]; others may have some that is faint or touches "
+        "bright tissue",
+        "crop or mask it; where it may name a person, look at every image",
+    ),
+    "calipers": (
+        "image[ seems|s seem] to have calipers drawn into [it|them] (crosses, dotted lines)",
+        "look for the images without them, and evaluate the net on such images of another scanner",
     ),
     "marks": ("gray image[ has|s have] colored marks", "look for images without calipers and labels"),
     "saturated": (
@@ -60,6 +63,7 @@ class Checkup:
         findings: the worst first.
         clusters: names of cases whose images are alike, in clusters of two and more, in the order of the cases.
         duplicates: names of cases whose images are equal.
+        groups_given: whether the user said which cases belong together.
     """
 
     root: Path
@@ -69,6 +73,7 @@ class Checkup:
     findings: list[Finding] = field(default_factory=list)
     clusters: list[list[str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
+    groups_given: bool = False
 
     def __repr__(self) -> str:
         findings = counted(len(self.findings), "finding")
@@ -83,6 +88,10 @@ class Checkup:
         self.findings = sorted([*self.findings, *findings], key=lambda finding: LEVELS.index(finding.level))
 
     def groups(self) -> dict[str, str]:
+        """A group for every case; groups that the user gave are theirs, others are joined where images are alike."""
+        return {case.name: case.group for case in self.cases} if self.groups_given else self.joined()
+
+    def joined(self) -> dict[str, str]:
         """A group for every case: what is alike lies in one, and so does what lay in one before."""
         return {case.name: case.group for case in tied(self.cases, (*self.clusters, *self.duplicates))}
 
@@ -91,6 +100,9 @@ def checkup(
     cases: Cases,
     problems: Sequence[Problem] = (),
     progress: Callable[[int, int], None] | None = None,
+    *,
+    groups_given: bool = False,
+    pipeline: Pipeline | None = None,
 ) -> Checkup:
     """Examine a data set.
 
@@ -98,12 +110,14 @@ def checkup(
         cases: what pairs of it.
         problems: what was wrong in finding them.
         progress: called with (done, of).
+        groups_given: whether the user said which cases belong together.
+        pipeline: how images come to a net, to find those that cannot.
     """
     findings = [Finding.of(problem) for problem in problems]
     suspects: dict[str, list[str]] = defaultdict(list)
     statistics: list[CaseStatistics] = []
     looked: list[Case] = []
-    thumbnails: list[NDArray[np.float16]] = []
+    thumbnails: list[Thumbnail] = []
     for done, case in enumerate(cases, start=1):
         try:
             look = cases.look(case)
@@ -125,9 +139,13 @@ def checkup(
         for code, files in suspects.items()
         if code != "border" or len(files) <= USUAL * len(statistics)
     ]
-    findings += [*set_findings(cases.cases, statistics, grouped=cases.grouped), *header_findings(looked)]
+    findings += [
+        *set_findings(cases.cases, statistics, grouped=cases.grouped, pipeline=pipeline),
+        *header_findings(looked),
+    ]
     findings += [*case_names(cases.cases), *ignored_files(cases.root)]
     found = Checkup(cases.root, cases.layout, cases.cases, frozenset(case.name for case in looked))
+    found.groups_given = groups_given
     found.duplicates = [[each.name for each in same] for same in duplicates(statistics)]
     pairs = _pairs(looked, statistics, thumbnails)
     place = {case.name: number for number, case in enumerate(looked)}
@@ -139,9 +157,7 @@ def checkup(
     return found
 
 
-def _pairs(
-    looked: Sequence[Case], statistics: Sequence[CaseStatistics], thumbnails: Sequence[NDArray[np.float16]]
-) -> list[Pair]:
+def _pairs(looked: Sequence[Case], statistics: Sequence[CaseStatistics], thumbnails: Sequence[Thumbnail]) -> list[Pair]:
     """Pairs of alike images that are not slices of one volume; of equal images one stands for all, then all pair."""
     first: dict[bytes, int] = {}
     for number, each in enumerate(statistics):
@@ -179,7 +195,10 @@ def _near(looked: Sequence[Case], found: Checkup) -> Iterator[Finding]:
             f"{counted(count, 'image')} are near-duplicates of images in another group, in {clusters} (one: {largest})"
         )
         fix = (
-            "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "
+            "look at them; where they show one patient, correct your groups, or take the column `joined` of the "
+            "OUT/groups.csv that `pocketseg doctor DATA --fix OUT` writes; its column `group` has your groups unchanged"
+            if found.groups_given
+            else "`pocketseg doctor DATA --fix OUT` writes OUT/groups.csv; then "
             "--set data.group_csv=groups.csv --set data.group_column=group"
         )
         yield Finding("near-duplicate", tuple(name for names in torn for name in names), what, fix)

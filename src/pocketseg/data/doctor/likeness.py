@@ -2,13 +2,18 @@
 
 Thumbnails of 32×32 pixels are compared by their correlation. Which pairs are worth comparing is found by hashes: signs
 of random projections of the lowest frequencies (Charikar 2002), cut at their medians so that every bit halves the set.
-Two images of a correlation of 0.95 agree in a bit nine times in ten, and of the many hashes one is enough.
+Two images of a correlation of 0.95 agree in a bit nine times in ten, and of the many hashes one is enough. Images that
+follow each other are compared too, since the frames of a film may all be alike, and hashes tell what differs.
+
+Images of one kind may be alike without being one picture: fundus images share their disk, skin its dark middle. So a
+pair must also be alike in what is left without the mean image of its set, coarse and fine, or in nearly every detail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,21 @@ Floats = NDArray[np.float32]
 SIDE = 32
 # Correlations of thumbnails from here on count; mirrored images need more, since left and right are often alike.
 ALIKE, MIRRORED = 0.95, 0.98
+# Without the set's mean: how far a correlation of thumbnails stands out from those of all pairs at least, in their
+# spreads (of Fisher's transform), the lowest and the highest bound that gives, and the correlation of details.
+# docs/doctor.md has what they find.
+STANDS_OUT, BOUNDS, APART_DETAIL = 4.0, (0.75, 0.95), 0.3
+# Details that correlate so are one picture's, however alike the whole set is.
+SAME_DETAIL = 0.95
+# From so many images on a set has a mean that is not mostly the pair itself.
+MIN_SET = 4
+# Images whose pairs tell how alike a set is.
+SAMPLED_IMAGES = 256
+# Details: a side in pixels, what is coarser than these blocks is left out, and how far two pictures may be shifted.
+DETAIL, BLOCKS, SHIFT = 64, 8, 2
+CLIP, STEPS = 3.0, 127
+# Images that follow each other are compared with so many next ones.
+NEXT = 2
 FREQUENCIES = 40
 HASHES = 24
 MIN_BITS = 10
@@ -28,6 +48,19 @@ MAX_BUCKET = 2000
 FLIPS = ((False, False), (True, False), (False, True), (True, True))
 # Pixels of an image that its thumbnail is made from, at most, a side.
 SAMPLED = 512
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What is kept of an image.
+
+    Attributes:
+        small: (32, 32), mean 0 and length 1; zeros for an image of one value.
+        detail: int8 (64, 64), without what is coarser than an eighth of a side; a standard deviation is about 42.
+    """
+
+    small: NDArray[np.float16]
+    detail: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -40,29 +73,98 @@ class Pair:
     flip: tuple[bool, bool]
 
 
-def thumbnail(image: Pixels) -> NDArray[np.float16]:
-    """(1024,) with mean 0 and length 1; zeros for an image of one value."""
+def thumbnail(image: Pixels) -> Thumbnail:
+    """What is kept of an image (h, w) or (h, w, c)."""
     rows, columns = (max(1, side // SAMPLED) for side in image.shape[:2])
     gray = image[::rows, ::columns].astype(np.float32)
     if gray.ndim == 3:
         gray = gray.mean(axis=2)
-    small = np.asarray(Image.fromarray(gray).resize((SIDE, SIDE), Image.Resampling.BOX), np.float64).ravel()
+    least = 1e-6 * max(1.0, float(np.abs(gray).max()))
+    small = _resized(gray, SIDE).astype(np.float64)
     small -= small.mean()
     length = float(np.linalg.norm(small))
-    return (small / length if length > 1e-6 * max(1.0, float(np.abs(gray).max())) else 0 * small).astype(np.float16)
+    fine = _resized(gray, DETAIL)
+    fine = fine - _resized(_resized(fine, BLOCKS), DETAIL, Image.Resampling.BICUBIC)
+    detail = np.clip(fine / max(float(fine.std()), least) / CLIP, -1, 1) * STEPS
+    return Thumbnail((small / length if length > least else 0 * small).astype(np.float16), detail.astype(np.int8))
 
 
-def near_pairs(thumbnails: Sequence[NDArray[np.float16]]) -> list[Pair]:
-    """All pairs of thumbnails that are alike, each once, in its best flip."""
+def _resized(gray: Floats, side: int, method: Image.Resampling = Image.Resampling.BOX) -> Floats:
+    return np.asarray(Image.fromarray(gray).resize((side, side), method), np.float32)
+
+
+def near_pairs(thumbnails: Sequence[Thumbnail]) -> list[Pair]:
+    """All pairs of images that are alike, each once, in its best flip."""
     if len(thumbnails) < 2:
         return []
-    whole = np.stack(thumbnails)
+    whole = np.stack([each.small for each in thumbnails])
     best: dict[tuple[int, int], Pair] = {}
-    for pair in _candidates(whole):
+    for pair in (*_candidates(whole.reshape(len(whole), -1)), *_neighbors(whole.reshape(len(whole), -1))):
         key = (pair.first, pair.second)
         if key not in best or pair.correlation > best[key].correlation:
             best[key] = pair
-    return [best[key] for key in sorted(best)]
+    confirmed = _Confirmed(thumbnails, whole)
+    return [best[key] for key in sorted(best) if confirmed(best[key])]
+
+
+class _Confirmed:
+    """Whether two images are one picture, and not only of one kind."""
+
+    def __init__(self, thumbnails: Sequence[Thumbnail], whole: NDArray[np.float16]) -> None:
+        self.thumbnails = thumbnails
+        self.small, self.detail = np.zeros((SIDE, SIDE), np.float32), np.zeros((DETAIL, DETAIL), np.float32)
+        if len(thumbnails) >= MIN_SET:
+            self.small = whole.mean(axis=0, dtype=np.float32)
+            self.detail = np.mean([each.detail for each in thumbnails], axis=0, dtype=np.float32)
+        self.bound = _bound(whole[:: -(-len(whole) // SAMPLED_IMAGES)] - self.small, len(whole))
+
+    def __call__(self, pair: Pair) -> bool:
+        one, other = self.thumbnails[pair.first], self.thumbnails[pair.second]
+        small, detail = _flipped(other.small, pair.flip), _flipped(other.detail, pair.flip)
+        apart = _correlation(one.small - self.small, small - self.small)
+        if apart >= self.bound and _shifted(one.detail - self.detail, detail - self.detail) >= APART_DETAIL:
+            return True
+        return _shifted(one.detail.astype(np.float32), detail.astype(np.float32)) >= SAME_DETAIL
+
+
+def _bound(apart: Floats, count: int) -> float:
+    """The correlation from which images without their mean, (n, 32, 32) of `count`, stand out from all pairs."""
+    flat = apart.reshape(len(apart), -1)
+    flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    correlations = np.abs(flat @ flat.T)[np.triu_indices(len(flat), 1)]
+    # The median distance from zero of a normal distribution is 0.6745 of its spread; of N pairs the farthest is about
+    # sqrt(2 log N) spreads away.
+    spread = np.arctanh(min(float(np.median(correlations)), 0.999)) / 0.6745
+    times = max(STANDS_OUT, float(np.sqrt(2 * np.log(count * (count - 1) / 2))))
+    return float(np.clip(np.tanh(times * spread), *BOUNDS))
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float((one * other).sum()) / length if length else 0.0
+
+
+def _shifted(one: Floats, other: Floats) -> float:
+    """The best correlation of the middle of one with the other, shifted by some pixels in each direction."""
+    middle = one[SHIFT:-SHIFT, SHIFT:-SHIFT]
+    windows = np.lib.stride_tricks.sliding_window_view(other, middle.shape).reshape(-1, middle.size)
+    middle, windows = middle.ravel() - middle.mean(), windows - windows.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(windows, axis=1) * np.linalg.norm(middle)
+    return float((windows @ middle / np.maximum(lengths, 1e-6)).max())
+
+
+def _flipped(square: NDArray[Any], flip: tuple[bool, bool]) -> NDArray[Any]:
+    down, across = (slice(None, None, -1 if side else 1) for side in flip)
+    return square[..., down, across]
+
+
+def _neighbors(whole: NDArray[np.float16]) -> Iterator[Pair]:
+    """Pairs of images that follow each other and are alike as they are."""
+    for step in range(1, min(NEXT, len(whole) - 1) + 1):
+        correlations = np.einsum("ij,ij->i", whole[:-step], whole[step:], dtype=np.float32)
+        for first in np.flatnonzero(correlations >= ALIKE):
+            yield Pair(int(first), int(first) + step, float(correlations[first]), (False, False))
 
 
 def _candidates(whole: NDArray[np.float16]) -> Iterator[Pair]:
@@ -94,17 +196,11 @@ def _compared(whole: NDArray[np.float16], members: NDArray[np.intp]) -> Iterator
         others = members[members // count == number] % count
         if not len(others):
             continue
-        turned = _flipped(whole[others].astype(np.float32), flip)
+        turned = _flipped(whole[others].reshape(-1, SIDE, SIDE), flip).reshape(len(others), -1).astype(np.float32)
         correlation = whole[plain].astype(np.float32) @ turned.T
         for a, b in np.argwhere(correlation >= (MIRRORED if any(flip) else ALIKE)):
             if plain[a] < others[b]:
                 yield Pair(int(plain[a]), int(others[b]), float(correlation[a, b]), flip)
-
-
-def _flipped(flat: Floats, flip: tuple[bool, bool]) -> Floats:
-    square = flat.reshape(-1, SIDE, SIDE)
-    down, across = (slice(None, None, -1 if side else 1) for side in flip)
-    return square[:, down, across].reshape(len(flat), -1)
 
 
 def _low_frequencies(whole: NDArray[np.float16]) -> list[Floats]:

@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from pocketseg.data.case import Case
-from pocketseg.data.doctor.drawn import drawn_findings
 from pocketseg.data.doctor.finding import Finding
+from pocketseg.data.doctor.shapes import shape_findings
 from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.masks import MaskCoding
 from pocketseg.text import counted
@@ -60,7 +60,7 @@ def quick_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], 
         yield from _values(statistics)
         yield from _colors(statistics, rules.channels)
     yield from _duplicates(cases, statistics)
-    yield from drawn_findings(cases)
+    yield from shape_findings(cases)
 
 
 def duplicates(statistics: Sequence[CaseStatistics]) -> list[list[CaseStatistics]]:

@@ -23,6 +23,8 @@ from pocketseg.tables import csv_text
 from pocketseg.text import brief, counted
 
 GROUPS = "groups.csv"
+# Its column where groups that the user gave are joined by alike images.
+JOINED = "joined"
 SIDE_FILES = (".csv", ".json", ".txt", ".md")
 WHITE = np.uint8(255)
 
@@ -58,6 +60,7 @@ def repair(cases: Cases, found: Checkup, out: Path, progress: Callable[[int, int
 
     Images are turned as their EXIF says; masks of one class are stored as 0 and 255, transposed ones turned; of equal
     images with equal masks one is kept; what cannot be read is left out; a group file keeps alike images together.
+    Groups that the user gave stay as they are there; a column beside them joins those with alike images.
 
     Args:
         cases, found: the data set, and what the doctor found.
@@ -246,8 +249,10 @@ class _Copy:
 
     def _groups(self, kept: list[str]) -> None:
         name = GROUPS if not (self.out / GROUPS).exists() else f"doctor_{GROUPS}"
-        groups = self.found.groups()
-        rows = [("case", "group"), *((case, groups[case]) for case in kept)]
+        columns = {"group": self.found.groups()}
+        if self.found.groups_given:
+            columns[JOINED] = self.found.joined()
+        rows = [("case", *columns), *((case, *(groups[case] for groups in columns.values())) for case in kept)]
         write_atomically(self.out / name, csv_text(rows))
         self.made.groups = self.out / name
 

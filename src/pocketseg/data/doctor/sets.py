@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from pocketseg.data.case import Case
 from pocketseg.data.doctor.finding import Finding
+from pocketseg.data.doctor.fits import misfits, to_one_spacing
 from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.split import PARTS, Split
+from pocketseg.pipeline import Pipeline
 from pocketseg.text import counted
 
 MIN_PIXELS, MIN_SHARE = 10, 0.05
@@ -19,11 +21,18 @@ TIMES, RARE = 4.0, 0.05
 SPACING_RATIO = 1.5
 
 
-def set_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], *, grouped: bool) -> Iterator[Finding]:
-    """Findings about all cases together."""
+def set_findings(
+    cases: Sequence[Case], statistics: Sequence[CaseStatistics], *, grouped: bool, pipeline: Pipeline | None = None
+) -> Iterator[Finding]:
+    """Findings about all cases together, and about what a pipeline asks of them."""
     yield from _balance(cases)
     yield from _sizes(statistics)
-    yield from _spacing(cases)
+    shapes = {each.name: each.shape for each in statistics}
+    readable = [case for case in cases if case.name in shapes]
+    if pipeline is not None:
+        yield from map(Finding.of, misfits(readable, shapes, pipeline))
+    if pipeline is None or pipeline.spacing_mm is None:
+        yield from _spacing(readable, shapes)
     if grouped:
         counts = Counter(case.group for case in cases)
         lonely = tuple(group for group, count in counts.items() if count == 1)
@@ -52,7 +61,7 @@ def _sizes(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
         yield Finding("size-outlier", tuple(each.image for each in odd), what, "check how they were exported")
 
 
-def _spacing(cases: Sequence[Case]) -> Iterator[Finding]:
+def _spacing(cases: Sequence[Case], shapes: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
     known = [(case, case.spacing_mm) for case in cases if case.spacing_mm is not None]
     if not known:
         what = "no image has a known pixel size"
@@ -62,8 +71,8 @@ def _spacing(cases: Sequence[Case]) -> Iterator[Finding]:
     if sizes.max() > SPACING_RATIO * sizes.min():
         ends = tuple(known[int(at)][0].image.where for at in (sizes.argmin(), sizes.argmax()))
         what = f"pixel sizes run from {sizes.min():.3g} to {sizes.max():.3g} mm"
-        middle = float(np.median(sizes))
-        fix = f"--set data.spacing_mm=[{middle:.3g},{middle:.3g}] --set data.fit=pad brings them to one"
+        options = to_one_spacing(cases, shapes)
+        fix = f"{options} brings them to one" if options else "check them, and give every image its pixel size"
         yield Finding("mixed-spacing", ends, what, fix)
 
 
@@ -86,7 +95,9 @@ def split_findings(
     leaking = [names for names in clusters if parts_of(split, names)]
     if leaking:
         what = f"{where} tears {len(leaking)} of {counted(len(clusters), 'cluster')} of near-duplicates apart"
-        fix = "`pocketseg doctor DATA --fix OUT` writes a group file that keeps them together"
+        fix = (
+            "`pocketseg doctor DATA --fix OUT` writes groups that keep them together (near-duplicate says which column)"
+        )
         yield Finding("split-leak", tuple(name for names in leaking for name in names), what, fix)
 
 
