@@ -41,10 +41,11 @@ __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 # In the order they are tried: the more particular first.
 PARTICULAR = (medical_decathlon, scgm, pancreas_ct, hc18)
 GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi)
-ANNOTATIONS = (coco, labelme, via, cvat, yolo, rle_csv, rle_csv_rows)
+ANNOTATIONS = (coco, labelme, via, cvat, rle_csv, rle_csv_rows)
 IN_PARTS = parts.Parts({layout.NAME: layout for layout in (*PARTICULAR, *GENERAL)})
 LAYOUTS: dict[str, Any] = {
-    layout.NAME: layout for layout in (arrays, *PARTICULAR, light_unet, IN_PARTS, isbi_em, nih, *GENERAL, *ANNOTATIONS)
+    layout.NAME: layout
+    for layout in (arrays, *PARTICULAR, light_unet, yolo, IN_PARTS, isbi_em, nih, *GENERAL, *ANNOTATIONS)
 }
 # Those whose data set may be one file.
 OF_FILES = (arrays, coco, labelme, via, cvat, rle_csv)
