@@ -9,7 +9,7 @@ import typer
 
 from pocketseg.cli import console
 
-# What a training of each kind is best told.
+# What a training of each kind needs to know.
 SETTINGS = {
     "ultrasound": "--set data.group_csv=patients.csv --set data.group_column=patient",
     "microscopy": "--set data.group_csv=slides.csv --set data.group_column=slide "

@@ -64,8 +64,8 @@ def views(seed: int) -> Iterator[tuple[int, int]]:
         yield from ((patient, view) for view in range(1, last + 1))
 
 
-def readme(*, size: int, **told: int) -> str:
-    return README.format(size=size, pixel_mm=VIEW_MM / size, **told)
+def readme(*, size: int, **counts: int) -> str:
+    return README.format(size=size, pixel_mm=VIEW_MM / size, **counts)
 
 
 def phantom_case(seed: int, patient: int, view: int, size: int = 128) -> PhantomCase:
