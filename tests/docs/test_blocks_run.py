@@ -22,7 +22,14 @@ import pocketseg
 from pocketseg.cli.verbs import app
 
 # Those that begin with a training.
-FIRST_PAGES = ("README.md", "docs/tutorials/breast-ultrasound.md")
+FIRST_PAGES = (
+    "README.md",
+    "docs/tutorials/breast-ultrasound.md",
+    "docs/tutorials/ct-volumes.md",
+    "docs/tutorials/microscopy.md",
+)
+# Of the kinds of phantoms that are larger, fewer; CT is not so small that its slices would be cut another way.
+PHANTOMS = {"microscopy": ["--cases", "24", "--size", "64"], "ct": ["--cases", "8", "--size", "96"]}
 SMALL = ("data.size=[32,32]", "stages.*.epochs=1", "stages.*.batch=8", "stages.*.precision=f32")
 # What commands get besides, so that they end in seconds; the last of two options counts.
 ADDED = {
@@ -147,9 +154,14 @@ def run_verb(words: list[str]) -> None:
     if words[0] == "train" and "--resume" not in words:
         shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        app([*sampled(words), *ADDED.get(words[0], [])], standalone_mode=False)
+        app([*sampled(words), *added(words)], standalone_mode=False)
     if to:
         to.write_text(printed.getvalue())
+
+
+def added(words: Sequence[str]) -> list[str]:
+    kind = words[words.index("--kind") + 1] if "--kind" in words else ""
+    return PHANTOMS.get(kind) or ADDED.get(words[0], [])
 
 
 def sampled(words: Sequence[str]) -> Iterator[str]:

@@ -10,14 +10,32 @@ import typer
 from pocketseg.cli import console
 from pocketseg.text import counted
 
+# What a training of each kind needs to know.
+SETTINGS = {
+    "ultrasound": "",
+    "microscopy": "--set data.classes='[nucleus]' --set data.fit=tile --set augment.copies=4",
+    "ct": "--set data.classes='[organ, lesion]' --set stages.0.loss='{ce: 1, dice: 1}' "
+    "--set data.window='[60, 400]' --set data.drop_empty=train --set augment.flip='[]'",
+}
+
 
 def command(
     out: Annotated[Path, typer.Argument(help="New or empty folder.")],
-    cases: Annotated[int, typer.Option(help="Number of images.")] = 200,
-    size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 128,
+    kind: Annotated[str, typer.Option(help="ultrasound, microscopy or ct (which needs the extra medical).")] = (
+        "ultrasound"
+    ),
+    cases: Annotated[
+        int | None, typer.Option(help="Number of images or volumes (default: 200, 60 or 24, by the kind).")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Height and width in pixels, of microscopy the shortest side (default: 128, 384 or 128, by the kind)."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Other seeds give other patients.")] = 0,
 ) -> None:
-    """Make synthetic ultrasound images with masks, to try everything on.
+    """Make synthetic images with masks, to try everything on: ultrasound, microscopy of cell nuclei, or CT volumes.
 
     Example:
 
@@ -27,9 +45,7 @@ def command(
 
     console.log_to_terminal()
     with console.bars() as bars:
-        made = phantom(out, cases=cases, size=size, seed=seed, progress=bars.of("making images"))
-    console.speak(f"{counted(cases, 'image[ and its mask|s with masks]')} in {made}")
-    console.advise(
-        f"pocketseg train thin-unet --data {made} --out runs/phantom "
-        "--set data.group_csv=patients.csv --set data.group_column=patient"
-    )
+        made = phantom(out, kind=kind, cases=cases, size=size, seed=seed, progress=bars.of("making images"))
+    count = len(list((made / "images").iterdir()))
+    console.speak(f"{counted(count, 'image[ and its mask|s with masks]')} in {made}")
+    console.advise(f"pocketseg train thin-unet --data {made} --out runs/phantom {SETTINGS[kind]}".rstrip())

@@ -15,7 +15,7 @@ from pocketseg.files import MAX_TEXT, read_file
 from pocketseg.tables import csv_rows
 
 # Tables that conversions, the doctor and `phantom` write, and their column: found where nothing else says the groups.
-TABLES = {"groups.csv": "group", "patients.csv": "patient"}
+TABLES = {"groups.csv": "group", "patients.csv": "patient", "slides.csv": "slide"}
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,20 @@ from pocketseg.data.phantom import write_phantom
 def phantom(
     out: str | Path,
     *,
-    cases: int = 200,
-    size: int = 128,
+    kind: str = "ultrasound",
+    cases: int | None = None,
+    size: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write synthetic B-mode images with masks and patients.
+    """Write synthetic images with masks: B-mode ultrasound, fluorescence microscopy of nuclei, or CT volumes.
 
     Args:
         out: new or empty folder.
-        cases: number of images.
-        size: height and width in pixels.
+        kind: `ultrasound`, `microscopy` or `ct`; CT needs the extra `medical`.
+        cases: number of images; 200, 60, or 24 volumes unless given.
+        size: height and width in pixels, of microscopy the shortest side; 128, 384 or 128 unless given.
         seed: of everything in them.
         progress: called with (done, of).
     """
-    return write_phantom(Path(out), cases=cases, size=size, seed=seed, progress=progress)
+    return write_phantom(Path(out), kind=kind, cases=cases, size=size, seed=seed, progress=progress)

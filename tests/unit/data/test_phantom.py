@@ -1,3 +1,4 @@
+import sys
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from pocketseg.data.phantom import PhantomCase, phantom_case, write_phantom
-from pocketseg.data.phantom.folder import views
+from pocketseg.data.cases import Cases
+from pocketseg.data.phantom import KINDS, PhantomCase, phantom_case, write_phantom
+from pocketseg.data.phantom.ct import HEIGHT_MM, ct, ct_case, lay_grid, reconstruction_noise
+from pocketseg.data.phantom.microscopy import blurred, camera, draw_slide, field_case, illumination, microscopy
 from pocketseg.data.phantom.patient import draw_anatomy, has_lesion
 from pocketseg.data.phantom.probe import Medium, acoustic_grid
 from pocketseg.data.phantom.shapes import Points, draw_blob, draw_ripples, stream
@@ -22,7 +25,10 @@ from pocketseg.data.phantom.sound import (
     loss_on_the_way,
     point_spread,
 )
-from pocketseg.errors import DataError
+from pocketseg.data.phantom.ultrasound import views
+from pocketseg.data.volumes import open_volume
+from pocketseg.errors import DataError, EnvironmentProblem
+from pocketseg.pipeline.components import label_components
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +136,74 @@ def test_bad_numbers_are_reported_in_one_pass(tmp_path):
     assert not (tmp_path / "set").exists()
 
 
+def test_an_unknown_kind_is_refused_with_the_near_ones(tmp_path):
+    with pytest.raises(DataError, match="kind 'microscope': is not a kind of phantom → did you mean microscopy"):
+        write_phantom(tmp_path / "set", kind="microscope")
+    assert not (tmp_path / "set").exists()
+
+
+def test_ultrasound_is_the_default_and_says_nothing_new(tmp_path):
+    plain, named = (write_phantom(tmp_path / n, cases=2, size=32, **kind) for n, kind in (("a", {}), ("b", ULTRASOUND)))
+    assert tree(plain) == tree(named)
+
+
+ULTRASOUND = {"kind": "ultrasound"}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", ["microscopy", "ct"])
+def test_sets_of_every_kind_are_equal_bytes_and_do_not_depend_on_their_number(tmp_path, kind):
+    few, again, many = (
+        tree(write_phantom(tmp_path / str(at), kind=kind, cases=n, size=32)) for at, n in enumerate((2, 2, 3))
+    )
+    files = [name for name in few if name.startswith(("images", "masks"))]
+    assert few == again and len(files) == 4 and all(few[name] == many[name] for name in files)
+    other = tree(write_phantom(tmp_path / "other", kind=kind, cases=2, size=32, seed=1))
+    assert all(few[name] != other[name] for name in files)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", KINDS)
+def test_readme_of_every_kind(tmp_path, kind):
+    text = (write_phantom(tmp_path / "set", kind=kind, cases=1, size=40, seed=5) / "README.md").read_text()
+    assert f"1 {KINDS[kind].pictures}" in text and "seed 5" in text and "not for medical use" in text
+
+
+def test_slides_csv_names_every_field_once(tmp_path):
+    out = write_phantom(tmp_path / "set", kind="microscopy", cases=12, size=32)
+    header, *rows = (out / "slides.csv").read_text().splitlines()
+    names, slides = zip(*(row.split(",") for row in rows), strict=True)
+    assert header == "case,slide"
+    assert sorted(names) == sorted(f.stem for f in (out / "images").iterdir())
+    assert all(name.startswith(f"{slide}_field-") for name, slide in zip(names, slides, strict=True))
+    assert 2 <= max(slides.count(slide) for slide in slides) <= 6
+
+
+def test_volumes_are_read_as_they_were_made(tmp_path):
+    out = write_phantom(tmp_path / "set", kind="ct", cases=1, size=96, seed=3)
+    case = ct_case(3, 1, 96)
+    image, mask = (open_volume(out / folder / f"{case.name}.nii.gz") for folder in ("images", "masks"))
+    np.testing.assert_array_equal(image.voxels(), case.image)
+    np.testing.assert_array_equal(mask.voxels(), case.mask)
+    assert image.grid.spacing_mm == pytest.approx(case.spacing_mm)
+    slices = Cases.open(out, classes=("organ", "lesion"))
+    assert len(slices) == case.image.shape[2]
+    assert slices.mask(next(iter(slices))).shape == (96, 96)
+
+
+def test_ct_without_nibabel_says_what_to_install_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(EnvironmentProblem, match=r"pip install 'pocketseg\[medical\]'"):
+        write_phantom(tmp_path / "set", kind="ct", cases=1)
+    assert not (tmp_path / "set").exists()
+
+
 # --- the cases --------------------------------------------------------------------------------------------
 
 
 def test_types_and_names():
     case = phantom_case(0, 12, 2, 50)
-    assert (case.name, case.patient) == ("patient-012_view-2", "patient-012")
+    assert (case.name, case.group) == ("patient-012_view-2", "patient-012")
     assert case.image.shape == case.mask.shape == (50, 50)
     assert case.image.dtype == case.mask.dtype == np.uint8
     assert set(np.unique(case.mask)) == {0, 1}
@@ -163,7 +231,7 @@ def test_views_share_the_lesion_and_not_the_speckle(cases):
     def overlap(a, b):
         return 2 * np.sum(a.mask & b.mask) / (a.mask.sum() + b.mask.sum())
 
-    pairs = [(a, b) for a, b in pairwise(cases) if a.patient == b.patient and a.mask.any()]
+    pairs = [(a, b) for a, b in pairwise(cases) if a.group == b.group and a.mask.any()]
     speckle = [np.corrcoef(*(fine_detail(c.image).ravel() for c in pair))[0, 1] for pair in pairs]
     assert len(pairs) > 20
     assert 0.6 < np.mean([overlap(*pair) for pair in pairs]) < 0.95
@@ -182,10 +250,10 @@ def test_one_patient_in_seven_has_no_lesion():
 
 
 def test_share_of_empty_masks(cases):
-    patients = {case.patient for case in cases}
-    empty = {case.patient for case in cases if not case.mask.any()}
+    patients = {case.group for case in cases}
+    empty = {case.group for case in cases if not case.mask.any()}
     assert 0.1 <= len(empty) / len(patients) <= 0.2
-    assert all(not case.mask.any() for case in cases if case.patient in empty)
+    assert all(not case.mask.any() for case in cases if case.group in empty)
 
 
 def test_lesions_cover_2_to_20_percent(positives):
@@ -282,11 +350,11 @@ def test_outlines_have_the_area_they_ask_for():
     fine = Points(*np.meshgrid(*[np.linspace(-20, 20, 800, dtype=np.float32)] * 2))
     for _ in range(5):
         blob = draw_blob(rng, 0.0, 0.0, 6.0, aspect=(0.7, 2.0), rough=(0.1, 0.2), orders=9)
-        assert np.mean(blob.edge_mm(fine) < 0) * 1600 == pytest.approx(np.pi * 36, rel=0.02)
+        assert np.mean(blob.edge(fine) < 0) * 1600 == pytest.approx(np.pi * 36, rel=0.02)
 
 
 def test_ripples_have_unit_variance_and_their_length(grid):
-    at = [draw_ripples(stream(s), x_mm=2.0, z_mm=4.0)(grid) for s in range(20)]
+    at = [draw_ripples(stream(s), x=2.0, z=4.0)(grid) for s in range(20)]
     assert np.std(at) == pytest.approx(1, abs=0.1)
     change_z, change_x = (np.std(np.diff(at, axis=axis)) for axis in (1, 2))
     spacing_z, spacing_x = grid_spacing_mm(grid)
@@ -338,3 +406,137 @@ def test_lesions_can_be_seen_where_the_masks_say(positives):
 def contrast(images, masks):
     rings = [binary_dilation(m, iterations=6) & ~binary_dilation(m) for m in masks]
     return np.array([abs(i[m].mean() - i[r].mean()) for i, m, r in zip(images, masks, rings, strict=True)])
+
+
+# --- microscopy -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fields() -> list[PhantomCase]:
+    return list(islice(microscopy(0, 192), 16))
+
+
+def test_fields_have_several_sizes_and_those_of_a_slide_one(fields):
+    sizes = {case.group: case.image.shape for case in fields}
+    assert len(set(sizes.values())) > 1
+    assert all(
+        case.image.shape == case.mask.shape == sizes[case.group] and min(case.image.shape) >= 192 for case in fields
+    )
+    assert field_case(0, 1, 1).image.shape in {(384, 512), (384, 384), (480, 640)}
+
+
+def test_nuclei_touch_and_are_objects_all_the_same(fields):
+    """A gap of two pixels in the mask: with it closed there are fewer objects, without it as many as outlines."""
+    apart = sum(label_components(case.mask)[1] for case in fields)
+    closed = sum(label_components(binary_dilation(case.mask, np.ones((3, 3))).astype(np.uint8))[1] for case in fields)
+    assert apart > 150 and closed < 0.75 * apart
+
+
+def test_nuclei_are_brighter_than_what_is_around_them(fields):
+    brighter = []
+    for case in fields:
+        labels, count = label_components(case.mask)
+        for label in range(1, count + 1):
+            nucleus = labels == label
+            around = binary_dilation(nucleus, iterations=4) & (case.mask == 0)
+            if nucleus.sum() > 60:
+                brighter.append(case.image[nucleus].mean() > case.image[around].mean())
+    assert np.mean(brighter) > 0.97
+
+
+@pytest.mark.parametrize("blur", [0, 1, 2])
+def test_no_threshold_finds_the_nuclei(fields, blur):
+    """The light is uneven and slides differ, so no gray value divides nuclei from background."""
+    images = [gaussian_filter(case.image.astype(np.float32), blur) for case in fields]
+    scores = [
+        [dice(image > cut, case.mask) for image, case in zip(images, fields, strict=True)] for cut in range(4, 200, 4)
+    ]
+    assert 0.4 < max(np.mean(scores, axis=1)) < 0.75
+
+
+def dice(prediction, target) -> float:
+    return float(2 * np.sum(prediction & (target > 0)) / (prediction.sum() + (target > 0).sum()))
+
+
+def test_light_falls_off_from_the_lamp():
+    slide = draw_slide(0, 1, 96)
+    light = illumination(slide)
+    assert light.max() == pytest.approx(1, abs=0.01) and 0.15 <= light.min() < 0.7
+
+
+def test_photons_come_by_chance():
+    """Variance equals mean for photons, and two electrons of reading come on top."""
+    gray = camera(stream(0), np.full((300, 300), 0.5, np.float32), photons=100) * (1.2 * 100 / 255)
+    assert gray.mean() == pytest.approx(50, rel=0.01)
+    assert gray.var() == pytest.approx(50 + 4, rel=0.05)
+
+
+def test_blur_keeps_the_light_and_has_its_width():
+    point = np.zeros((65, 64), np.float32)
+    point[32, 32] = 1
+    spread = blurred(point, 3.0)
+    offsets = np.arange(65) - 32
+    assert spread.sum() == pytest.approx(1, abs=1e-3)
+    assert np.sqrt(np.sum(spread.sum(axis=1) * offsets**2)) == pytest.approx(3.0, rel=0.01)
+
+
+# --- CT ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def volumes() -> list[PhantomCase]:
+    return list(islice(ct(0, 64), 8))
+
+
+def test_voxels_are_anisotropic_hounsfield_units(volumes):
+    for case in volumes:
+        assert case.image.dtype == np.int16 and case.mask.dtype == np.uint8 and case.image.shape == case.mask.shape
+        x, y, z = case.spacing_mm
+        assert x == y and z in (5, 6, 8) and case.image.shape[2] == round(HEIGHT_MM / z)
+        assert case.image[:3, :3].mean() == pytest.approx(-1000, abs=10)
+    assert len({case.spacing_mm for case in volumes}) == len(volumes)
+
+
+def test_one_volume_in_four_has_no_lesion_and_all_have_an_organ(volumes):
+    empty = [not has_lesion(0, patient, 4) for patient in range(40)]
+    assert [sum(empty[i : i + 4]) for i in range(0, 40, 4)] == [1] * 10
+    assert [not (case.mask == 2).any() for case in volumes] == empty[1:9]
+    organ_ml = [np.sum(case.mask > 0) * np.prod(case.spacing_mm) / 1000 for case in volumes]
+    assert all(600 < each < 3000 for each in organ_ml)
+
+
+def test_lesions_lie_in_the_organ_and_are_darker(volumes):
+    for case in volumes:
+        lesion = case.mask == 2
+        if lesion.any():
+            shell = binary_dilation(lesion) & ~lesion
+            assert np.mean(case.mask[shell] == 1) > 0.5
+            assert -85 < case.image[lesion].mean() - case.image[case.mask == 1].mean() < -20
+
+
+@pytest.mark.parametrize(("index", "most"), [(1, 0.8), (2, 0.2)], ids=["organ", "lesion"])
+def test_no_range_of_hounsfield_units_finds_them(volumes, index, most):
+    """Neighbors have the values of the organ, and of its lesions: the best range, chosen with the answers in hand."""
+    for blur in (0, 1):
+        images = [gaussian_filter(case.image.astype(np.float32), blur) for case in volumes]
+        scores = [
+            np.mean([dice((low < image) & (image < low + width), case.mask == index) for image, case in chosen])
+            for chosen in [[(i, c) for i, c in zip(images, volumes, strict=True) if (c.mask == index).any()]]
+            for low in range(-40, 140, 12)
+            for width in (30, 60, 100, 160)
+        ]
+        assert 0.02 < max(scores) < most
+
+
+def test_noise_has_no_low_frequencies():
+    """As of filtered back projection, whose power rises with the frequency and then falls."""
+    noise = reconstruction_noise(stream(0), (64, 64, 40))
+    power = np.mean(np.abs(np.fft.fft2(noise, axes=(0, 1))) ** 2, axis=2)[0]
+    assert noise.std() == pytest.approx(1, abs=1e-3)
+    assert power[1:3].mean() < 0.3 * power[9:14].mean() and power[32] < 0.3 * power[9:14].mean()
+
+
+def test_balls_have_their_volume():
+    at = lay_grid(64, (1.0, 1.0, 2.0))
+    inside = at.ellipsoid((3.0, -2.0, 4.0), (20.0, 15.0, 25.0)) < 0
+    assert inside.sum() * 2 == pytest.approx(4 / 3 * np.pi * 20 * 15 * 25, rel=0.02)

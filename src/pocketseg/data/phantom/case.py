@@ -1,53 +1,55 @@
-"""One synthetic image with its mask, one function a step."""
+"""What every kind of phantom is made of: cases, and what is said about all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pocketseg.data.phantom.patient import draw_anatomy
-from pocketseg.data.phantom.probe import acoustic_grid, grow_lesion, lay_tissue, place_probe
-from pocketseg.data.phantom.shapes import VIEW, Bytes, stream
-from pocketseg.data.phantom.sound import (
-    decibels,
-    electronic_noise,
-    gain_by_depth,
-    log_compress,
-    loss_on_the_way,
-    point_spread,
-    scatter,
-    to_pixels,
-)
+from pocketseg.data.phantom.shapes import Bytes
 
 
 @dataclass(frozen=True)
 class PhantomCase:
-    """One image (uint8 (h, w)) and its mask (uint8 (h, w), 1 inside the lesion)."""
+    """One image and its mask.
+
+    Attributes:
+        name: of its files.
+        group: what belongs on one side of a split: the patient, or the slide.
+        image: uint8 (h, w); of CT int16 (x, y, z) in Hounsfield units, from right to left, front to back, feet to head.
+        mask: uint8 of the same shape: class indices, 0 is background.
+        spacing_mm: size of a voxel of CT (x, y, z); None for pictures.
+    """
 
     name: str
-    patient: str
-    image: Bytes
+    group: str
+    image: NDArray[np.uint8 | np.int16]
     mask: Bytes
+    spacing_mm: tuple[float, float, float] | None = None
 
 
-def phantom_case(seed: int, patient: int, view: int, size: int = 128) -> PhantomCase:
-    """One view of one patient, `size` x `size` pixels; patients and views count from 1.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of phantom.
 
-    Example:
-        >>> case = phantom_case(seed=0, patient=12, view=2, size=64)
-        >>> case.name, case.image.shape, int(case.mask.max())
-        ('patient-012_view-2', (64, 64), 1)
+    Attributes:
+        cases, size: how many, and of how many pixels, where nobody says.
+        pictures: what the cases are, in messages.
+        shows: what a picture must be large enough for.
+        draw: the cases of (seed, size), without end.
+        write: writes the image and the mask of a case below a folder.
+        group: heading of the table of groups, which is a file of its plural; None where a case is a group.
+        readme: the notes, of the keywords cases, groups, seed and size.
     """
-    anatomy = draw_anatomy(seed, patient)
-    rng = stream(seed, VIEW, patient, view)
-    grid = acoustic_grid(size)
-    body = place_probe(rng, grid)
-    medium, inside = grow_lesion(lay_tissue(anatomy, body), anatomy.lesion, body)
-    pulse = point_spread(grid)
-    echo = pulse.spread(scatter(rng, medium)) * decibels(-loss_on_the_way(medium, pulse, grid))
-    received = (echo + electronic_noise(rng, grid)) * decibels(gain_by_depth(rng, grid))
-    gray = log_compress(np.abs(received), dynamic_range_db=rng.uniform(50, 60))
-    image = np.rint(255 * to_pixels(gray)).astype(np.uint8)
-    mask = (to_pixels(inside) >= 0.5).astype(np.uint8)
-    return PhantomCase(f"patient-{patient:03d}_view-{view}", f"patient-{patient:03d}", image, mask)
+
+    cases: int
+    size: int
+    pictures: str
+    shows: str
+    draw: Callable[[int, int], Iterator[PhantomCase]]
+    write: Callable[[Path, PhantomCase], None]
+    group: str | None
+    readme: Callable[..., str]

@@ -152,26 +152,26 @@ def draw_anatomy(seed: int, patient: int) -> Anatomy:
         muscle=muscle,
         fat_db=rng.uniform(-16, -11),
         muscle_db=rng.uniform(-15, -9),
-        septa=draw_ripples(rng, x_mm=4.0, z_mm=2.0),
-        mottle=draw_ripples(rng, x_mm=3.5, z_mm=1.2),
-        fibres=draw_ripples(rng, x_mm=9.0, z_mm=0.35),
-        glint=draw_ripples(rng, x_mm=4.0, z_mm=4.0),
+        septa=draw_ripples(rng, x=4.0, z=2.0),
+        mottle=draw_ripples(rng, x=3.5, z=1.2),
+        fibres=draw_ripples(rng, x=9.0, z=0.35),
+        glint=draw_ripples(rng, x=4.0, z=4.0),
         duct_mm=(rng.uniform(2, 9), rng.uniform(0.6, 1.2)) if rng.random() < 0.45 else None,
         stains=(*draw_lobules(rng, fat.depth_mm, gland.depth_mm), *draw_shadows(rng, fat.depth_mm)),
         lesion=draw_lesion(rng, gland.depth_mm) if has_lesion(seed, patient) else None,
     )
 
 
-def has_lesion(seed: int, patient: int) -> bool:
-    """All but one patient of every seven: the share holds in small sets too."""
-    block, place = divmod(patient, PATIENTS_PER_EMPTY)
-    return int(stream(seed, EMPTY, block).integers(PATIENTS_PER_EMPTY)) != place
+def has_lesion(seed: int, patient: int, per_empty: int = PATIENTS_PER_EMPTY) -> bool:
+    """All but one patient of every `per_empty`: the share holds in small sets too."""
+    block, place = divmod(patient, per_empty)
+    return int(stream(seed, EMPTY, block).integers(per_empty)) != place
 
 
 def draw_borders(rng: np.random.Generator) -> list[Border]:
     thickness = rng.uniform([1.2, 3.0, 9.0, 6.0], [2.4, 12.0, 19.0, 18.0])
     waves_mm = (0.12, 1.1, 0.9, 0.7)
-    waves = [draw_ripples(rng, x_mm=x_mm, waves=7) for x_mm in (9.0, 5.0, 9.0, 9.0)]
+    waves = [draw_ripples(rng, x=x_mm, waves=7) for x_mm in (9.0, 5.0, 9.0, 9.0)]
     return [Border(*parts) for parts in zip(np.cumsum(thickness).tolist(), waves, waves_mm, strict=True)]
 
 
@@ -184,7 +184,7 @@ def draw_lobules(rng: np.random.Generator, top_mm: float, bottom_mm: float) -> l
 def draw_shadows(rng: np.random.Generator, bottom_mm: float) -> list[Stain]:
     """Chalk, ligaments, air below the probe: small, above the gland, and in the way of the sound."""
     blobs = draw_spots(rng, (0.5, bottom_mm), radius_mm=(0.5, 2.2), aspect=(1.5, 4.0), amount=(0, 2))
-    return [Stain(blob, echo_db=-4.0, loss=rng.uniform(3, 6) / blob.radius_mm) for blob in blobs]
+    return [Stain(blob, echo_db=-4.0, loss=rng.uniform(3, 6) / blob.radius) for blob in blobs]
 
 
 def draw_spots(
@@ -208,6 +208,6 @@ def draw_lesion(rng: np.random.Generator, gland_mm: float) -> Lesion:
         soft_mm=rng.uniform(*kind.soft_mm),
         rim_db=rng.uniform(*kind.rim_db),
         wall=kind.wall,
-        texture=draw_ripples(rng, x_mm=2.0, z_mm=1.5),
+        texture=draw_ripples(rng, x=2.0, z=1.5),
         texture_db=kind.texture_db,
     )

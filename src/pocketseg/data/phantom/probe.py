@@ -66,7 +66,7 @@ def add_look_alikes(medium: Medium, anatomy: Anatomy, below_fat: Field, at: Poin
         depth, half_width = anatomy.duct_mm
         medium = medium.paint(along(below_fat - depth, half_width), -12.0, loss=0.6)
     for stain in anatomy.stains:
-        medium = medium.paint(beyond(-stain.blob.edge_mm(at), 0.4), stain.echo_db, stain.loss)
+        medium = medium.paint(beyond(-stain.blob.edge(at), 0.4), stain.echo_db, stain.loss)
     return medium
 
 
@@ -74,7 +74,7 @@ def grow_lesion(medium: Medium, lesion: Lesion | None, at: Points) -> tuple[Medi
     """The medium with the lesion in it, and how far inside each point lies (0 to 1)."""
     if lesion is None:
         return medium, np.zeros_like(at.z)
-    edge = lesion.blob.edge_mm(at)
+    edge = lesion.blob.edge(at)
     inside = beyond(-edge, lesion.soft_mm)
     level = float(np.average(medium.echo_db, weights=inside)) + lesion.contrast_db
     rim = lesion.rim_db * along(edge - lesion.soft_mm, 0.6)

@@ -1,4 +1,4 @@
-"""Random numbers and smooth random shapes."""
+"""Random numbers and smooth random shapes; lengths are mm in tissue and pixels on a slide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Echo = NDArray[np.complexfloating]  # complex64; the same for the demodulated ec
 Bytes = NDArray[np.uint8]
 Range = tuple[float, float]
 
-ANATOMY, VIEW, VIEWS, EMPTY = range(4)  # what a stream is for
+ANATOMY, VIEW, VIEWS, EMPTY, SLIDE, FIELD, FIELDS, VOLUME = range(8)  # what a stream is for
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
@@ -25,7 +25,7 @@ def stream(seed: int, *key: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Points:
-    """Where the points of the grid are, in mm: x along the probe from its middle, z below its face."""
+    """Where the points of the grid are: x along the probe from its middle, z below its face; or column and row."""
 
     x: Field
     z: Field
@@ -35,7 +35,7 @@ class Points:
 class Ripples:
     """Smooth random field of unit variance: plane waves with random directions (Rahimi and Recht 2007)."""
 
-    waves: NDArray[np.float64]  # (n, 3): radians per mm along x and along z, phase
+    waves: NDArray[np.float64]  # (n, 3): radians per unit along x and along z, phase
 
     def __call__(self, at: Points) -> Field:
         total = np.zeros_like(at.x)
@@ -44,9 +44,9 @@ class Ripples:
         return total * sqrt(2 / len(self.waves))
 
 
-def draw_ripples(rng: np.random.Generator, x_mm: float, z_mm: float = np.inf, waves: int = 14) -> Ripples:
-    """Correlation lengths `x_mm` and `z_mm`; infinity means constant along that axis."""
-    kx, kz = rng.normal(size=(2, waves)) / np.array([[x_mm], [z_mm]])
+def draw_ripples(rng: np.random.Generator, x: float, z: float = np.inf, waves: int = 14) -> Ripples:
+    """Correlation lengths `x` and `z`; infinity means constant along that axis."""
+    kx, kz = rng.normal(size=(2, waves)) / np.array([[x], [z]])
     return Ripples(np.stack([kx, kz, rng.uniform(0, 2 * pi, waves)], axis=1))
 
 
@@ -56,7 +56,7 @@ class Blob:
 
     x: float
     z: float
-    radius_mm: float  # of the circle of equal area
+    radius: float  # of the circle of equal area
     aspect: float  # width over height, before the tilt
     tilt: float
     bumps: tuple[tuple[int, float, float], ...]  # order, amplitude, phase
@@ -66,22 +66,22 @@ class Blob:
         radius *= 1 + sum(a * np.cos(order * angle + phase) for order, a, phase in self.bumps)
         return radius
 
-    def edge_mm(self, at: Points) -> Field:
+    def edge(self, at: Points) -> Field:
         """Distance to the outline along the radius, negative inside."""
         turn = np.linspace(0, 2 * pi, 256, endpoint=False, dtype=np.float32)
-        scale = self.radius_mm / sqrt(np.mean(self.shape(turn) ** 2))
+        scale = self.radius / sqrt(np.mean(self.shape(turn) ** 2))
         u, v = rotate(at.x - self.x, at.z - self.z, self.tilt)
         distance: Field = np.hypot(u, v)
         return distance - scale * self.shape(np.arctan2(v, u))
 
 
 def draw_blob(
-    rng: np.random.Generator, x: float, z: float, radius_mm: float, aspect: Range, rough: Range, orders: int
+    rng: np.random.Generator, x: float, z: float, radius: float, aspect: Range, rough: Range, orders: int
 ) -> Blob:
     """Bumps of order 2 to `orders`, the quicker the smaller."""
     size = rng.uniform(*rough)
     bumps = [(k, size * rng.normal() * (2 / k) ** 0.8, rng.uniform(0, 2 * pi)) for k in range(2, orders + 1)]
-    return Blob(x, z, radius_mm, rng.uniform(*aspect), rng.normal(0, 0.2), tuple(bumps))
+    return Blob(x, z, radius, rng.uniform(*aspect), rng.normal(0, 0.2), tuple(bumps))
 
 
 def rotate(x: Field, z: Field, angle: float) -> tuple[Field, Field]:
@@ -89,13 +89,13 @@ def rotate(x: Field, z: Field, angle: float) -> tuple[Field, Field]:
     return cos * x + sin * z, cos * z - sin * x
 
 
-def beyond(distance_mm: Field, soft_mm: float) -> Field:
-    """0 on the negative side, 1 on the positive side, `soft_mm` the half width between."""
-    weight: Field = 0.5 + 0.5 * np.tanh(distance_mm / soft_mm)
+def beyond(distance: Field, soft: float) -> Field:
+    """0 on the negative side, 1 on the positive side, `soft` the half width between."""
+    weight: Field = 0.5 + 0.5 * np.tanh(distance / soft)
     return weight
 
 
-def along(distance_mm: Field, width_mm: float) -> Field:
+def along(distance: Field, width: float) -> Field:
     """1 on the line, falling off like a Gaussian of that standard deviation."""
-    weight: Field = np.exp(-0.5 * (distance_mm / width_mm) ** 2)
+    weight: Field = np.exp(-0.5 * (distance / width) ** 2)
     return weight

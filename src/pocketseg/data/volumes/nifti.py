@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pocketseg import memory
 from pocketseg.data.readers import DEFLATE_LIMIT, size_of
@@ -190,7 +191,6 @@ def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
 
     Where that is a NIfTI file its header is kept, but for the fields that may hold free text.
     """
-    nibabel = _nibabel()
     grid = like.grid
     if isinstance(like, Nifti):
         kind, header = _header(like.path)
@@ -202,14 +202,29 @@ def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
         header.set_data_dtype(voxels.dtype)
         header["cal_min"] = header["cal_max"] = 0
         made = kind(voxels.reshape(shape), affine, header)
-    else:
-        affine = grid.affine
-        if affine is None:
-            sizes = [size if np.isfinite(size) else 1.0 for size in grid.spacing_mm or (1.0, 1.0, 1.0)]
-            affine = np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
-        made = nibabel.Nifti1Image(voxels, affine)
-        made.header.set_xyzt_units("mm")
-    content = made.to_bytes()
-    # A fixed time stamp: equal masks are equal bytes.
-    write_atomically(path, gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content)
+        _save(path, made)
+        return path
+    if grid.affine is not None:
+        _save(path, _in_mm(voxels, grid.affine))
+        return path
+    x, y, z = (size if np.isfinite(size) else 1.0 for size in grid.spacing_mm or (1.0, 1.0, 1.0))
+    return write_new_nifti(path, voxels, (x, y, z))
+
+
+def write_new_nifti(path: Path, voxels: Pixels, spacing_mm: tuple[float, float, float]) -> Path:
+    """Write voxels (x, y, z) that run from right to left, front to back and feet to head, with their size."""
+    x, y, z = spacing_mm
+    _save(path, _in_mm(voxels, np.diag([-x, -y, z, 1.0])))
     return path
+
+
+def _in_mm(voxels: Pixels, affine: NDArray[np.float64]) -> Any:
+    made = _nibabel().Nifti1Image(voxels, affine)
+    made.header.set_xyzt_units("mm")
+    return made
+
+
+def _save(path: Path, made: Any) -> None:
+    """With a fixed time stamp: equal voxels are equal bytes."""
+    content = made.to_bytes()
+    write_atomically(path, gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content)

@@ -1,0 +1,22 @@
+"""What `pocketseg phantom` says to do next."""
+
+import shlex
+
+import pytest
+
+from pocketseg.cli.phantom import SETTINGS
+from pocketseg.data.phantom import KINDS
+from pocketseg.recipes import load_recipe
+
+
+def test_every_kind_has_settings():
+    assert SETTINGS.keys() == KINDS.keys()
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_the_settings_are_a_recipe(kind):
+    words = shlex.split(SETTINGS[kind])
+    recipe = load_recipe("thin-unet", words[1::2])
+    assert set(words[::2]) == {"--set"}
+    assert (recipe.data.group_csv is None) == (KINDS[kind].group is None)
