@@ -29,7 +29,7 @@ FIRST_PAGES = (
     "docs/tutorials/microscopy.md",
 )
 # Of the kinds of phantoms that are larger, fewer; CT is not so small that its slices would be cut another way.
-PHANTOMS = {"microscopy": ["--cases", "24", "--size", "64"], "ct": ["--cases", "8", "--size", "96"]}
+PHANTOMS = {"microscopy": ["--cases", "24", "--size", "64"], "ct": ["--cases", "12", "--size", "96"]}
 SMALL = ("data.size=[32,32]", "stages.*.epochs=1", "stages.*.batch=8", "stages.*.precision=f32")
 # What commands get besides, so that they end in seconds; the last of two options counts.
 ADDED = {
