@@ -90,7 +90,7 @@ def test_train_and_sweep(said, phantom_data, tmp_path):
     values = overrides("stages.0.epochs=1")
     text = said(80, "train", "demo", "--data", phantom_data, "--out", tmp_path / "run", "--device", "cpu", *values)
     check(text, 80)
-    assert "val Dice" in text and "Dice with empty" in text and "report: " in text
+    assert "val Dice" in text and "Dice with empty" in text and "report:" in text
     assert (tmp_path / "run/report.html").exists()
     sweep = ["--set", "sweep.seed=[0,1]"]
     text = said(60, "train", "demo", "--data", phantom_data, "--out", tmp_path / "two", *values, *sweep)
