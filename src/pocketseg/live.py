@@ -134,7 +134,7 @@ class StageTable(Bars):
 
     def epoch_ends(self, found: Mapping[str, float]) -> None:
         row = self.rows[-1]
-        row.dice, row.now = found["val_dice"], self.clock()
+        row.dice, row.now = found.get("val_dice", row.dice), self.clock()
         self.changed()
 
     def cells(self) -> list[list[str]]:

@@ -16,7 +16,7 @@ from pocketseg.live import StageTable, bars_of
 
 @pytest.fixture
 def shown():
-    """A live table whose clock stands still until it is reported."""
+    """A live table whose clock stands still until it is set."""
     clock = {"now": 0.0}
     table = StageTable(Progress(), lambda: clock["now"])
 
@@ -49,6 +49,16 @@ def test_a_row_of_the_live_table(shown):
     assert cells[6:] == ["4.0", "0:00:05"]
     for text_of_row in ("float", "0.750", "by part", "learning rate", "images/s", "left"):
         assert text_of_row in text(shown(5))
+
+
+def test_an_epoch_without_validation_keeps_the_score_before(shown):
+    """`validate_every` of a recipe."""
+    shown(0).stage_begins("float", 0, 3, 1)
+    shown(1).epoch_ends({"epoch": 1, "loss": 1.0})
+    assert shown(1).rows[0].cells()[4] == "–"
+    shown(2).epoch_ends({"epoch": 2, "loss": 1.0, "val_dice": 0.5})
+    shown(3).epoch_ends({"epoch": 3, "loss": 1.0})
+    assert shown(3).rows[0].cells()[4] == "0.500"
 
 
 def test_the_last_step_is_done(shown):

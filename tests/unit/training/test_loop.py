@@ -57,7 +57,7 @@ FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
 
 class Witness:
-    """A listener that writes everything down, and asks to stop after the steps it is reported."""
+    """A listener that writes everything down, and asks to stop after the steps it is given."""
 
     def __init__(self, stop_after: int = 0) -> None:
         self.stop = StopRequest()
