@@ -105,7 +105,7 @@ def color_values(pixels: NDArray[np.uint8], where: str, rule: ColorRule = "look"
 def refuse_colors(rule: ColorRule, where: str) -> None:
     """Raises: DataError: colors name the classes of what has no colors."""
     if isinstance(rule, tuple):
-        raise DataError(where, "is no picture, and data.mask.colors names colors", "leave out data.mask.colors")
+        raise DataError(where, "is not a picture, and data.mask.colors names colors", "leave out data.mask.colors")
 
 
 def _single(used: _Used, where: str, value: int) -> NDArray[np.uint8] | None:
@@ -123,7 +123,7 @@ def _classes(used: _Used, rule: Sequence[str], where: str) -> NDArray[np.uint8]:
     values[used.colors[:, 3] == 0] = 0
     rest = (values == 0) & ~used.background
     if rest.sum() > 1 or (rest.any() and used.background[values == 0].any()):
-        raise _ambiguous(used, where, "some of them are no class of data.mask.colors")
+        raise _ambiguous(used, where, "some of them are not a class of data.mask.colors")
     return values[used.places]
 
 

@@ -154,7 +154,7 @@ def _annotations(
         raise DataError("--size", f"images stay as they are beside a {out.suffix} file", "leave it out")
     apart = [case.image.where for case in cases if type(case.image) is not FileSource]
     if apart and out.suffix.lower() == JSON:
-        what = f"{len(apart)} images are no files of their own ({named(apart)}), so COCO cannot name them"
+        what = f"{len(apart)} images are not files of their own ({named(apart)}), so COCO cannot name them"
         raise DataError(str(cases.root), what, "convert them to a folder first")
     checked = cases.check(progress)
     _tell_annotated(checked.findings)
@@ -186,7 +186,7 @@ def _tell_annotated(findings: Sequence[Finding]) -> None:
 def _table(source: Path, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
     """A folder of masks as Kaggle's table, each by its stem."""
     if out.suffix.lower() != CSV:
-        raise DataError(str(out), f"is no {CSV} file", "name the table, for example masks.csv")
+        raise DataError(str(out), f"is not a {CSV} file", "name the table, for example masks.csv")
     if not source.exists():
         raise DataError(str(source), "does not exist", "check the path")
     problems: list[Problem] = []

@@ -29,7 +29,7 @@ from pocketseg.runs.opening import mask_coding, run_around
 
 log = logging.getLogger("pocketseg")
 
-# A drawn with a larger share of foreground may be stored inverted.
+# A reference with a larger share of foreground may be stored inverted.
 MOSTLY = 0.5
 COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 Mask = NDArray[np.uint8]
@@ -37,7 +37,7 @@ Mask = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Drawn:
-    """The picture, which slice of a volume it shows, and the Dice of each prediction where there is a drawn."""
+    """The picture, which slice of a volume it shows, and the Dice of each prediction where there is a reference."""
 
     file: Path
     slice: int | None
@@ -62,13 +62,13 @@ def overlay(
     Args:
         image: a picture, a volume, or the folder of a DICOM series.
         out: PNG file.
-        reference: drawn mask; without it predictions are drawn in their color alone.
+        reference: mask; without it predictions are drawn in their color alone.
         predictions: masks; each gets a picture of its own, under its name and Dice.
         colors: "#RRGGBB" of reference only, prediction only, both.
         alpha: 0 to 1.
         axis: planes of a volume.
         slice_: of a volume; default: the one with most foreground.
-        run: the run folder, or a model in it, whose recipe says how the drawn stores classes.
+        run: the run folder, or a model in it, whose recipe says how the reference stores classes.
         overrides: `data.KEY=VALUE`, the same as on the command line of `train`, such as data.mask.invert=true. Without
             both a single value above 0 is the foreground, or values are class indices. Predictions are read as
             `predict` writes them.
@@ -115,7 +115,7 @@ def _check(masks: Sequence[Path], colors: Sequence[str], alpha: float, axis: str
 
 
 def _rules(masks: Sequence[Path], with_reference: bool, run: str | Path | None, overrides: Sequence[str]) -> list[Rule]:
-    """How each mask becomes class indices: the drawn by the data's rules, predictions as they are written."""
+    """How each mask becomes class indices: the reference by the data's rules, predictions as they are written."""
     if run is None and not overrides:
         return [Rule()] * len(masks)
     section = _section(run, overrides)
@@ -136,7 +136,7 @@ def _section(run: str | Path | None, overrides: Sequence[str]) -> DataSection:
         raise RecipeError(f"--set {foreign[0]}", "overlay only reads data", "set keys that begin with data.")
     found = None if run is None else run_around(Path(run))
     if run is not None and found is None:
-        raise DataError(str(run), "is no run and lies in none", "give a run folder, or leave out --run")
+        raise DataError(str(run), "is not a run and lies in none", "give a run folder, or leave out --run")
     start = {} if found is None else {"data": found.recipe().data.model_dump(mode="json")}
     return load_data_recipe(start, overrides).data
 

@@ -249,7 +249,7 @@ def test_yolo_as_roboflow_writes_it(tmp_path):
     [
         (["0 0.5 0.5 0.1 0.1"], "", "line 1 is a box"),
         ([line(0), "7 " + line(0)[2:]], "names: [a]", "line 2 is of the class 7"),
-        ([line(0), "0 10 10 200 10 20 20"], "", "no shares"),
+        ([line(0), "0 10 10 200 10 20 20"], "", "not shares"),
         ([line(0), "0 0.1 0.2 nan 0.1 0.1 0.1"], "", "not a number"),
         ([line(0), "x 0.1 0.2 0.1 0.1 0.1 0.1"], "", "not a readable"),
         ([line(0)], "names: &a [*a]", "aliases"),

@@ -223,7 +223,7 @@ def test_images_outside_of_the_data_set_are_never_read(tmp_path):
     [
         ({"annotations": None}, "not a readable"),
         ({"images": [{"id": 1}]}, "not a readable"),
-        ({"images": [{"id": None, "file_name": "a.png"}]}, "is no id"),
+        ({"images": [{"id": None, "file_name": "a.png"}]}, "is not an id"),
         ({"images": [{"id": 0, "file_name": "a.png"}, {"id": 0, "file_name": "b.png"}]}, "same id"),
         ({"images": [{"id": 0, "file_name": "a.png", "height": "x", "width": 3}]}, "not a readable"),
         ({"images": [{"id": 0, "file_name": "a.png", "height": -1, "width": 3}]}, "-1×3"),

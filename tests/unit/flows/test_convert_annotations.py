@@ -117,9 +117,9 @@ def test_what_a_file_of_annotations_cannot_hold(tmp_path):
     with pytest.raises(DataError, match="images stay as they are"):
         convert("auto", tmp_path / "in", tmp_path / "out.json", Options(size=(8, 8)))
     np.savez(tmp_path / "set.npz", images=np.zeros((2, 8, 8), np.uint8), masks=np.ones((2, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="2 images are no files of their own"):
+    with pytest.raises(DataError, match="2 images are not files of their own"):
         convert("auto", tmp_path / "set.npz", tmp_path / "out.json")
-    with pytest.raises(DataError, match=r"is no \.csv file"):
+    with pytest.raises(DataError, match=r"is not a \.csv file"):
         convert("masks-to-rle", tmp_path / "in/masks", tmp_path / "folder")
 
 

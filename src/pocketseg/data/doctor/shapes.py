@@ -31,4 +31,4 @@ def shape_findings(cases: Sequence[Case]) -> Iterator[Finding]:
         shown = ", ".join(f"{name} (in {count} images)" for name, count in sorted(unnamed.items()))
         files = tuple(sorted({str(source.path) for source in sources}))
         fix = "name them in data.classes, where they are classes"
-        yield Finding("annotation", files, f"categories that are no class are background: {shown}", fix)
+        yield Finding("annotation", files, f"categories that are not a class are background: {shown}", fix)

@@ -21,7 +21,7 @@ LOOKS_LIKE = "annotations/*.json (COCO) + images/NAME.png"
 MARKS = b'"annotations"', b'"images"', b'"categories"'
 NO_IMAGE = "is of no image in the file", "export the annotations again, or remove it"
 NO_CATEGORY = "has a category that the file does not name", "name it under categories"
-NO_SHAPE = "has a box and no segmentation", "export polygons or masks; a box is no mask"
+NO_SHAPE = "has a box and no segmentation", "export polygons or masks; a box is not a mask"
 WHICH = {NO_IMAGE: "image_id", NO_CATEGORY: "category_id", NO_SHAPE: "id"}
 
 
@@ -85,7 +85,7 @@ def _summed(file: Path, fault: tuple[str, str], faults: Counter[tuple[tuple[str,
 def _key(value: Any) -> str:
     """An id as text: 1 and "1" are one."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{str(value)[:40]} is no id")
+        raise ValueError(f"{str(value)[:40]} is not an id")
     return str(value)
 
 

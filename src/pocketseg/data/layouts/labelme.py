@@ -64,7 +64,7 @@ def _read(file: Path) -> Annotated:
             _draw(drawing, str(each["label"]), each.get("shape_type") or "polygon", each["points"])
         name = content.get("imagePath") or file.stem
         if not isinstance(name, str):
-            raise ValueError("an imagePath that is no text")
+            raise ValueError("an imagePath that is not a text")
     return Annotated(file, name, drawing)
 
 

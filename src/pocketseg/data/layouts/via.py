@@ -82,7 +82,7 @@ def _of_table(path: Path) -> Iterator[tuple[str, Drawing]]:
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("a file name that is no text")
+        raise ValueError("a file name that is not a text")
     return value
 
 

@@ -86,12 +86,12 @@ def _read(file: Path, names: dict[int, str]) -> Drawing:
                 continue
             index = whole_number(words[0])
             if len(words) == BOX:
-                raise ValueError(f"line {number} is a box; a box is no mask, export polygons")
+                raise ValueError(f"line {number} is a box and not a mask; export polygons")
             if names and index not in names:
                 raise ValueError(f"line {number} is of the class {index}, which has no name")
             corners = corners_of([number_of(word) for word in words[1:]])
             if (abs(corners - 0.5) > 1).any():
-                raise ValueError(f"line {number} has coordinates that are no shares of the image, 0 to 1")
+                raise ValueError(f"line {number} has coordinates that are not shares of the image, 0 to 1")
             if len(corners) < CORNERS:
                 drawing.lines += 1
             else:

@@ -35,7 +35,7 @@ Image = tuple[NDArray[np.generic], tuple[float, float] | None]
 
 @dataclass
 class LoadedModel:
-    """An evaluated model with its data, with its data; the predictor of a fold is loaded when it is needed."""
+    """An evaluated model with its data; the predictor of a fold is loaded when it is needed."""
 
     model: EvaluatedModel
     cases: Cases
