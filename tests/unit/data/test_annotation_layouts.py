@@ -99,7 +99,7 @@ def test_an_image_without_a_labelme_file_is_no_empty_one(tmp_path):
         (("lesion", "mask", [[1, 1], [2, 2]]), {}, "kind mask"),
         (("lesion", "circle", [[1, 1], [2, 2], [3, 3]]), {}, "circle with 3 points"),
         (("lesion", "polygon", [[1, float("nan")]]), {}, "NaN is not a number"),
-        (("lesion", "polygon", POLYGON), {"imagePath": 3}, "no text"),
+        (("lesion", "polygon", POLYGON), {"imagePath": 3}, "does not name an image"),
         (("lesion", "polygon", POLYGON), {"imageHeight": 31}, "image of 31×40"),
         (("lesion", "polygon", POLYGON), {"shapes": [3]}, "not a readable"),
         (("lesion", "polygon", POLYGON), {"imagePath": "other.png"}, "not there: other.png"),

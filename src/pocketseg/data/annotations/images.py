@@ -12,7 +12,7 @@ from pocketseg.data.annotations.drawing import AnnotationSource, Drawing
 from pocketseg.data.case import Case, FileSource
 from pocketseg.data.layouts.listing import Listing, image_files, natural_key, subfolders
 from pocketseg.data.readers import stem_of
-from pocketseg.errors import Problem, named
+from pocketseg.errors import DataError, Problem, named
 
 SUFFIXES = (".json", ".xml", ".csv")
 # Folders below the data set that are looked into.
@@ -74,7 +74,36 @@ def part_of(file: Path, base: Path) -> str | None:
     return None
 
 
-def listing_of(annotated: Sequence[Annotated], root: Path, hint: str | None = None) -> Listing:
+def cases_of(
+    files: Sequence[Path],
+    read: Callable[[Path], Iterable[Annotated]],
+    root: Path,
+    missing: str,
+    *,
+    hint: str | None = None,
+) -> Listing:
+    """The cases of several files; what is wrong with one hides nothing of the others.
+
+    Args:
+        files: of annotations.
+        read: what one of them says; raises DataError.
+        root: the data set.
+        missing: what is wrong where there is no file.
+        hint: what to do where a shape cannot be painted.
+    """
+    annotated: list[Annotated] = []
+    problems = [] if files else [Problem(str(base_of(root)), missing, "put it there")]
+    for file in files:
+        try:
+            annotated += read(file)
+        except DataError as error:
+            problems += error.problems
+    listing = _listing(annotated, root, hint)
+    listing.problems = [*problems, *listing.problems]
+    return listing
+
+
+def _listing(annotated: Sequence[Annotated], root: Path, hint: str | None) -> Listing:
     """The cases of a data set; images that are missing, doubtful or drawn twice are one problem each kind.
 
     Args:

@@ -182,6 +182,17 @@ def whole_number(value: Any) -> int:
     return int(found)
 
 
+def image_name(value: Any) -> str:
+    """How a file calls an image.
+
+    Raises:
+        ValueError: it is no text, or empty.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{str(value)[:40]} does not name an image")
+    return value
+
+
 def size_of_image(height: Any, width: Any) -> tuple[int, int] | None:
     """Rows and columns that a file tells; None where it leaves them out.
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data.annotations.drawing import Drawing, Runs, Shape, corners_of
-from pocketseg.data.annotations.images import Annotated, base_of, files_of, first_matching, listing_of
-from pocketseg.data.annotations.reading import faults_of, holds, read_json, size_of_image
+from pocketseg.data.annotations.images import Annotated, cases_of, files_of, first_matching
+from pocketseg.data.annotations.reading import faults_of, holds, image_name, read_json, size_of_image
 from pocketseg.data.annotations.rle import counts_from_list
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.errors import DataError, Problem, named
@@ -31,26 +31,15 @@ def matches(root: Path) -> bool:
 
 def find(root: Path) -> Listing:
     files = [path for path in files_of(root, ".json") if path == root or holds(path, *MARKS)]
-    annotated: list[Annotated] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            found, wrong = _read(file)
-        except DataError as error:
-            problems += error.problems
-        else:
-            annotated += found
-            problems += wrong
-    if not files:
-        what = "holds no COCO JSON: none with images, annotations and categories"
-        problems.append(Problem(str(base_of(root)), what, "put it there"))
-    listing = listing_of(annotated, root)
-    listing.problems = [*problems, *listing.problems]
+    wrong: list[Problem] = []
+    missing = "holds no COCO JSON: none with images, annotations and categories"
+    listing = cases_of(files, lambda file: _read(file, wrong), root, missing)
+    listing.problems = [*wrong, *listing.problems]
     return listing
 
 
-def _read(file: Path) -> tuple[list[Annotated], list[Problem]]:
-    """The images of one file, and what is wrong with its annotations: one problem a kind."""
+def _read(file: Path, wrong: list[Problem]) -> list[Annotated]:
+    """The images of one file; what is wrong with its annotations is added to `wrong`, one problem a kind."""
     content = read_json(file)
     faults: Counter[tuple[tuple[str, str], str]] = Counter()
     with faults_of(file, "COCO"):
@@ -70,10 +59,11 @@ def _read(file: Path) -> tuple[list[Annotated], list[Problem]]:
                     _draw(drawing, category, each["segmentation"])
             if fault is not None:
                 faults[fault, str(each.get(WHICH[fault], number))[:40]] += 1
-        found = [Annotated(file, _text(images[key]["file_name"]), drawing) for key, drawing in drawn.items()]
+        found = [Annotated(file, image_name(images[key]["file_name"]), drawing) for key, drawing in drawn.items()]
     if len(drawn) < len(content["images"]):
         raise DataError(str(file), "gives the same id to several images", "give each its own")
-    return found, [_summed(file, fault, faults) for fault in WHICH if any(kind == fault for kind, _ in faults)]
+    wrong += [_summed(file, fault, faults) for fault in WHICH if any(kind == fault for kind, _ in faults)]
+    return found
 
 
 def _summed(file: Path, fault: tuple[str, str], faults: Counter[tuple[tuple[str, str], str]]) -> Problem:
@@ -87,12 +77,6 @@ def _key(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{str(value)[:40]} is not an id")
     return str(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{str(value)[:40]} does not name an image")
-    return value
 
 
 def _draw(drawing: Drawing, category: str, segmentation: Any) -> None:

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from pocketseg.data.annotations.drawing import Drawing, Runs, Shape, corners_of, rectangle, turned
-from pocketseg.data.annotations.images import Annotated, base_of, files_of, first_matching, listing_of
+from pocketseg.data.annotations.images import Annotated, cases_of, files_of, first_matching
 from pocketseg.data.annotations.reading import head_of, number_of, read_xml, size_of_image, whole_number
 from pocketseg.data.annotations.rle import counts_from_list
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.data.polygons import ellipse
-from pocketseg.errors import DataError, Problem
+from pocketseg.errors import DataError
 
 NAME = "cvat"
 LOOKS_LIKE = "annotations.xml (CVAT for images) + images/NAME.png"
@@ -32,18 +32,7 @@ def _fits(path: Path) -> bool:
 
 def find(root: Path) -> Listing:
     files = [path for path in files_of(root, ".xml") if path == root or _fits(path)]
-    annotated: list[Annotated] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            annotated += _Reading(file).images()
-        except DataError as error:
-            problems += error.problems
-    if not files:
-        problems.append(Problem(str(base_of(root)), "holds no XML file of CVAT for images", "put it there"))
-    listing = listing_of(annotated, root)
-    listing.problems = [*problems, *listing.problems]
-    return listing
+    return cases_of(files, lambda file: _Reading(file).images(), root, "holds no XML file of CVAT for images")
 
 
 class _Reading:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from pocketseg.data.annotations.drawing import Drawing, corners_of, rectangle
-from pocketseg.data.annotations.images import Annotated, base_of, files_of, first_matching, listing_of
-from pocketseg.data.annotations.reading import faults_of, holds, read_json, size_of_image
+from pocketseg.data.annotations.images import Annotated, cases_of, files_of, first_matching
+from pocketseg.data.annotations.reading import faults_of, holds, image_name, read_json, size_of_image
 from pocketseg.data.layouts.listing import Listing, image_files
 from pocketseg.data.polygons import ellipse
 from pocketseg.data.readers import stem_of
-from pocketseg.errors import DataError, Problem, named
+from pocketseg.errors import Problem, named
 
 NAME = "labelme"
 LOOKS_LIKE = "NAME.png + NAME.json (LabelMe)"
@@ -28,17 +28,8 @@ def matches(root: Path) -> bool:
 def find(root: Path) -> Listing:
     """Cases of all JSON files; an image beside them without one is a problem: nobody says that it is empty."""
     files = [path for path in files_of(root, ".json") if holds(path, *MARKS)]
-    annotated: list[Annotated] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            annotated.append(_read(file))
-        except DataError as error:
-            problems += error.problems
-    if not files:
-        problems.append(Problem(str(base_of(root)), "holds no JSON file of LabelMe", "put it there"))
-    listing = listing_of(annotated, root)
-    listing.problems = [*problems, *listing.problems, *_left_over(root, files, listing)]
+    listing = cases_of(files, lambda file: [_read(file)], root, "holds no JSON file of LabelMe")
+    listing.problems += _left_over(root, files, listing)
     return listing
 
 
@@ -62,9 +53,7 @@ def _read(file: Path) -> Annotated:
         drawing = Drawing(size=size_of_image(content.get("imageHeight"), content.get("imageWidth")))
         for each in content["shapes"]:
             _draw(drawing, str(each["label"]), each.get("shape_type") or "polygon", each["points"])
-        name = content.get("imagePath") or file.stem
-        if not isinstance(name, str):
-            raise ValueError("an imagePath that is not a text")
+        name = image_name(content.get("imagePath") or file.stem)
     return Annotated(file, name, drawing)
 
 

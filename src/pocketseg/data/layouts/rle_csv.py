@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pocketseg.data.annotations.drawing import Drawing, Pairs, Shape
-from pocketseg.data.annotations.images import Annotated, base_of, files_of, first_matching, listing_of
+from pocketseg.data.annotations.images import Annotated, cases_of, files_of, first_matching
 from pocketseg.data.annotations.reading import faults_of, head_of, read_table, size_of_image
 from pocketseg.data.annotations.rle import pairs_from_text
 from pocketseg.data.layouts.listing import Listing
-from pocketseg.errors import DataError, Problem
+from pocketseg.errors import DataError
 
 log = logging.getLogger("pocketseg")
 
@@ -53,17 +53,10 @@ def _column(names: Sequence[str], known: Sequence[str]) -> str | None:
 
 def find(root: Path, *, by_rows: bool = False) -> Listing:
     files = [path for path in files_of(root, ".csv") if path == root or _fits(path)]
-    annotated: list[Annotated] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            annotated += _read(file, by_rows=by_rows)
-        except DataError as error:
-            problems += error.problems
-    if not files:
-        problems.append(Problem(str(base_of(root)), "holds no CSV file with image_id and rle", "put it there"))
-    listing = listing_of(annotated, root, HINT_ROWS if by_rows else HINT)
-    listing.problems = [*problems, *listing.problems]
+    missing = "holds no CSV file with image_id and rle"
+    listing = cases_of(
+        files, lambda file: _read(file, by_rows=by_rows), root, missing, hint=HINT_ROWS if by_rows else HINT
+    )
     if listing.cases and not by_rows:
         notice = (
             "its pixels are taken as numbered down the columns; --set data.layout=rle-csv-rows is for those along rows"

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data.annotations.drawing import Drawing, corners_of, rectangle
-from pocketseg.data.annotations.images import Annotated, base_of, files_of, first_matching, listing_of
-from pocketseg.data.annotations.reading import faults_of, head_of, holds, read_json, read_table
+from pocketseg.data.annotations.images import Annotated, cases_of, files_of, first_matching
+from pocketseg.data.annotations.reading import faults_of, head_of, holds, image_name, read_json, read_table
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.data.polygons import Corners, ellipse
-from pocketseg.errors import DataError, Problem
 
 NAME = "via"
 LOOKS_LIKE = "via_region_data.json or .csv (VGG image annotator) + NAME.png"
@@ -41,22 +40,15 @@ def _is_table(path: Path) -> bool:
 
 
 def find(root: Path) -> Listing:
-    tables, files = files_of(root, ".csv"), files_of(root, ".json")
-    readers = [(path, _of_table) for path in tables if _is_table(path)]
-    readers += [(path, _of_json) for path in files if _is_json(path)]
-    annotated: list[Annotated] = []
-    problems: list[Problem] = []
-    for path, read in readers:
-        try:
-            with faults_of(path, "VIA"):
-                annotated += [Annotated(path, name, drawing) for name, drawing in read(path)]
-        except DataError as error:
-            problems += error.problems
-    if not readers:
-        problems.append(Problem(str(base_of(root)), "holds no JSON or CSV file of VIA", "put it there"))
-    listing = listing_of(annotated, root)
-    listing.problems = [*problems, *listing.problems]
-    return listing
+    files = [path for path in files_of(root, ".csv") if _is_table(path)]
+    files += [path for path in files_of(root, ".json") if _is_json(path)]
+    return cases_of(files, _read, root, "holds no JSON or CSV file of VIA")
+
+
+def _read(file: Path) -> list[Annotated]:
+    with faults_of(file, "VIA"):
+        found = _of_table(file) if file.suffix.lower() == ".csv" else _of_json(file)
+        return [Annotated(file, name, drawing) for name, drawing in found]
 
 
 def _of_json(path: Path) -> Iterator[tuple[str, Drawing]]:
@@ -65,7 +57,7 @@ def _of_json(path: Path) -> Iterator[tuple[str, Drawing]]:
         drawing, regions = Drawing(), each["regions"]
         for region in regions.values() if isinstance(regions, dict) else regions:
             _draw(drawing, region["shape_attributes"], region.get("region_attributes") or {})
-        yield _name(each["filename"]), drawing
+        yield image_name(each["filename"]), drawing
 
 
 def _of_table(path: Path) -> Iterator[tuple[str, Drawing]]:
@@ -73,17 +65,11 @@ def _of_table(path: Path) -> Iterator[tuple[str, Drawing]]:
     found: dict[str, Drawing] = {}
     for row in rows:
         name = row["filename"] if "filename" in names else row["#filename"]
-        drawing = found.setdefault(_name(name), Drawing())
+        drawing = found.setdefault(image_name(name), Drawing())
         shape = json.loads(row["region_shape_attributes"] or "{}")
         if shape:
             _draw(drawing, shape, json.loads(row["region_attributes"] or "{}"))
     yield from found.items()
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("a file name that is not a text")
-    return value
 
 
 def _draw(drawing: Drawing, shape: dict[str, Any], attributes: dict[str, Any]) -> None:
