@@ -191,19 +191,13 @@ def _table(source: Path, out: Path, options: Options, progress: Callable[[int, i
         raise DataError(str(source), "does not exist", "check the path")
     problems: list[Problem] = []
     files = by_stem(image_files(source) if source.is_dir() else [source], problems)
-    if not files:
-        raise DataError(str(source), "holds no files of that kind", "check the path")
     coding, masks = options.coding or MaskCoding(classes=options.classes), []
-    for done, (stem, path) in enumerate(files.items(), start=1):
-        try:
-            stored = read_mask(path, gray=coding.threshold is not None, colors=coding.color_rule)
-            masks.append(NamedMask(stem, coding.decode(stored, str(path))))
-        except DataError as error:
-            problems += error.problems
-        if progress:
-            progress(done, len(files))
-    if problems:
-        raise DataError.of(problems)
+
+    def decode(path: Path) -> None:
+        stored = read_mask(path, gray=coding.threshold is not None, colors=coding.color_rule)
+        masks.append(NamedMask(stem_of(path), coding.decode(stored, str(path))))
+
+    _each(list(files.values()), decode, source, progress, problems)
     write_atomically(out, csv_text(rle_rows(masks, _numbered(options.classes))))
     return Converted(len(masks))
 
@@ -328,32 +322,45 @@ def _files(
     if change is _from_probabilities:
         # What `predict --probabilities` writes lies beside its masks and overlays.
         files = [path for path in files if PROBABILITY.search(stem_of(path))] or files
+    below = [path for path in found if path.is_dir() and any(each.is_file() for each in path.rglob("*"))]
+    if below and files:
+        log.warning("%s: folders in it are not looked into: %s", source, named([path.name for path in below]))
+    written: dict[str, Path] = {}
+
+    def write(path: Path) -> None:
+        for name, result in change(path, options):
+            if name in written:
+                raise DataError(str(path), f"would be written over what {written[name]} became", "rename one of them")
+            written[name] = path
+            if isinstance(result, list):
+                write_rois(inside(out, f"{name}.zip"), result)
+            else:
+                _write(inside(out, f"{name}.png"), result, str(path))
+
+    _each(files, write, source, progress, [])
+    return Converted(len(written))
+
+
+def _each(
+    files: Sequence[Path],
+    do: Callable[[Path], None],
+    source: Path,
+    progress: Callable[[int, int], None] | None,
+    problems: Sequence[Problem],
+) -> None:
+    """Do something with each file of a source; faults, those found before among them, are one error at the end."""
     if not files:
         raise DataError(str(source), "holds no files of that kind", "check the path")
-    below = [path for path in found if path.is_dir() and any(each.is_file() for each in path.rglob("*"))]
-    if below:
-        log.warning("%s: folders in it are not looked into: %s", source, named([path.name for path in below]))
-    problems: list[Problem] = []
-    written: dict[str, Path] = {}
+    found = [*problems]
     for done, path in enumerate(files, start=1):
         try:
-            for name, result in change(path, options):
-                if name in written:
-                    raise DataError(
-                        str(path), f"would be written over what {written[name]} became", "rename one of them"
-                    )
-                written[name] = path
-                if isinstance(result, list):
-                    write_rois(inside(out, f"{name}.zip"), result)
-                else:
-                    _write(inside(out, f"{name}.png"), result, str(path))
+            do(path)
         except DataError as error:
-            problems += error.problems
+            found += error.problems
         if progress:
             progress(done, len(files))
-    if problems:
-        raise DataError.of(problems)
-    return Converted(len(written))
+    if found:
+        raise DataError.of(found)
 
 
 def _from_outlines(path: Path, options: Options) -> Iterator[tuple[str, Mask]]:
