@@ -22,37 +22,33 @@ class WeightAverage:
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net, self.decay = net, decay
-        self.tensors = {name: value.detach().clone() for name, value in self._numbers().items()}
-
-    def _numbers(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self.net.state_dict().items() if value.is_floating_point()}
+        self.decay = decay
+        # Views of the net's own numbers, which training changes in place.
+        self.live = {name: value for name, value in net.state_dict().items() if value.is_floating_point()}
+        self.tensors = {name: value.clone() for name, value in self.live.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take the weights after a step, counted from 1, into the average."""
-        numbers = self._numbers()
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.tensors.values()), [numbers[name] for name in self.tensors], 1 - decay)
+        torch._foreach_lerp_(list(self.tensors.values()), list(self.live.values()), 1 - decay)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from an average that was saved."""
-        for name, value in self.tensors.items():
-            value.copy_(tensors[name])
+        self._put(tensors, self.tensors)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The net has the averaged numbers for the length of a block."""
-        numbers = self._numbers()
-        before = {name: value.detach().clone() for name, value in numbers.items()}
-        self._put(self.tensors, numbers)
+        before = {name: value.clone() for name, value in self.live.items()}
+        self._put(self.tensors, self.live)
         try:
             yield
         finally:
-            self._put(before, numbers)
+            self._put(before, self.live)
 
     @staticmethod
     @torch.no_grad()
-    def _put(values: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            numbers[name].copy_(value)
+    def _put(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+        for name, value in into.items():
+            value.copy_(values[name])
