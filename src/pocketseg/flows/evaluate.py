@@ -199,6 +199,7 @@ def _read_earlier(path: Path) -> list[CaseScore]:
 
 
 def _write(found: Evaluation) -> None:
+    with_margin = any(each.margin is not None for each in found.comparisons)
     write_scores(found.rows, found.out / CASES)
     write_summaries(found.summaries, found.out / SUMMARY)
     tables = (
@@ -207,7 +208,7 @@ def _write(found: Evaluation) -> None:
         by_group(found.rows),
         object_table(found.rows),
         free_response_table(found.rows),
-        [_comparison(each, any(one.margin for one in found.comparisons)) for each in found.comparisons],
+        [_comparison(each, with_margin) for each in found.comparisons],
     )
     for name, rows in zip(TABLES, tables, strict=True):
         file = found.out / f"{name}.csv"
@@ -217,10 +218,10 @@ def _write(found: Evaluation) -> None:
             remove(file)  # of an earlier evaluation, which measured more
 
 
-def _comparison(found: Comparison, margin: bool) -> dict[str, object]:
+def _comparison(found: Comparison, with_margin: bool) -> dict[str, object]:
     """A row of comparison.csv; where there is a margin every row has its columns."""
     named = {"class_name": found.class_name, "metric": found.metric, "unit": found.unit}
-    tested = {"margin": found.margin, "non_inferior": found.non_inferior} if margin else {}
+    tested = {"margin": found.margin, "non_inferior": found.non_inferior} if with_margin else {}
     return named | asdict(found.difference) | {name: "" if value is None else value for name, value in tested.items()}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pocketseg.data.annotations.drawing import drawings
 from pocketseg.data.case import Case
 from pocketseg.data.doctor.finding import Finding
+from pocketseg.text import counted
 
 
 def shape_findings(cases: Sequence[Case]) -> Iterator[Finding]:
@@ -28,7 +29,7 @@ def shape_findings(cases: Sequence[Case]) -> Iterator[Finding]:
         known = dict(source.classes)
         unnamed.update({each.category for each in source.drawing.shapes} - known.keys())
     if unnamed:
-        shown = ", ".join(f"{name} (in {count} images)" for name, count in sorted(unnamed.items()))
+        shown = ", ".join(f"{name} (in {counted(count, 'image')})" for name, count in sorted(unnamed.items()))
         files = tuple(sorted({str(source.path) for source in sources}))
         fix = "name them in data.classes, where they are classes"
         yield Finding("annotation", files, f"categories that are not a class are background: {shown}", fix)

@@ -15,6 +15,7 @@ from pocketseg.data.readers import SUFFIXES, stem_of
 from pocketseg.data.volumes import dicom_files, is_dicom
 from pocketseg.data.volumes.nifti import SUFFIXES as NIFTI
 from pocketseg.errors import DataError, Problem
+from pocketseg.text import counted
 
 # With more folders inside of images and masks each is a patient, not a class.
 MAX_CLASSES = 3
@@ -97,9 +98,7 @@ def kinds_text(files: Sequence[Path]) -> str:
         '2 .webp files, 1 .foo file'
     """
     kinds = Counter("".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix for path in files)
-    return ", ".join(
-        f"{count} {kind.lower() or 'DICOM'} file{'s' * (count > 1)}" for kind, count in kinds.most_common()
-    )
+    return ", ".join(counted(count, f"{kind.lower() or 'DICOM'} file") for kind, count in kinds.most_common())
 
 
 def subfolders(folder: Path) -> list[Path]:
