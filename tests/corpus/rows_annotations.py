@@ -80,9 +80,9 @@ def files_nested_too_deeply(folder: Path) -> Iterator[Try]:
 def categories_that_are_no_class(folder: Path) -> Iterator[Try]:
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     place = coco(folder, annotations=notes([SQUARE], category=2), categories=categories)
-    yield Try(place, "error", "mask", ("a (in 8 images), b (in 1 images)",))
+    yield Try(place, "error", "mask", ("a (in 8 images), b (in 1 image)",))
     yield Try(place, "works", arguments=setting("data.mask.threshold=1"), check=reads("c3", mask=AREA, names=("a",)))
-    yield Try(place, "warning", "annotation", ("b (in 1 images)",), arguments=setting("data.classes=[a]"))
+    yield Try(place, "warning", "annotation", ("b (in 1 image)",), arguments=setting("data.classes=[a]"))
 
 
 @row("J05")

@@ -107,7 +107,7 @@ def test_one_category_is_the_one_class_whatever_it_is_called(tmp_path):
 def test_several_categories_and_one_class(tmp_path):
     root = coco(tmp_path, [(0, 1, [SQUARE]), (1, 2, [RIGHT])], ["tumor", "liver"])
     told = refusal(root)
-    assert "liver (in 1 images), tumor (in 1 images)" in told and "data.classes=[liver,tumor]" in told
+    assert "liver (in 1 image), tumor (in 1 image)" in told and "data.classes=[liver,tumor]" in told
     united = Cases.open(root, names=("lesion",), coding=MaskCoding(threshold=1))
     assert [int(united.mask(case).sum()) for case in united] == [9, 12]
 
@@ -128,7 +128,7 @@ def test_some_of_the_categories_can_be_named_and_the_others_are_told(tmp_path):
     cases = Cases.open(root, names=("tumor",))
     assert cases.mask(cases[0]).sum() == 9
     (found,) = [each for each in cases.check().findings if each.code == "annotation"]
-    assert "background: liver (in 1 images)" in found.what
+    assert "background: liver (in 1 image)" in found.what
 
 
 def test_a_class_that_no_category_has(tmp_path):
