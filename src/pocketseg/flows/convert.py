@@ -36,6 +36,7 @@ from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
 from pocketseg.runs.opening import cases_options, mask_coding
 from pocketseg.tables import csv_text
+from pocketseg.text import counted
 
 log = logging.getLogger("pocketseg")
 
@@ -154,7 +155,8 @@ def _annotations(
         raise DataError("--size", f"images stay as they are beside a {out.suffix} file", "leave it out")
     apart = [case.image.where for case in cases if type(case.image) is not FileSource]
     if apart and out.suffix.lower() == JSON:
-        what = f"{len(apart)} images are not files of their own ({named(apart)}), so COCO cannot name them"
+        what = counted(len(apart), "image[ is not a file of its|s are not files of their] own")
+        what += f" ({named(apart)}), which COCO cannot name"
         raise DataError(str(cases.root), what, "convert them to a folder first")
     checked = cases.check(progress)
     _tell_annotated(checked.findings)

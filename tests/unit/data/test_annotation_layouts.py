@@ -90,7 +90,7 @@ def test_labelme_of_another_machine_and_images_elsewhere(tmp_path):
 def test_an_image_without_a_labelme_file_is_no_empty_one(tmp_path):
     labelme(tmp_path, "a", ("lesion", "polygon", POLYGON))
     picture(tmp_path / "b.png")
-    assert "b.png: 1 images have no JSON file" in refusal(tmp_path)
+    assert "b.png: 1 image has no JSON file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pocketseg.data.layouts.listing import Listing
 from pocketseg.data.masks import MaskCoding
 from pocketseg.errors import Problem, near
 from pocketseg.names import printable
+from pocketseg.text import counted
 
 WHITE = 255
 SHOWN = 20
@@ -61,7 +62,7 @@ def _mapping(used: Counter[str], names: Sequence[str], coding: MaskCoding) -> tu
     absent = [name for name in classes if name not in used]
     if not others or (classes and not absent):
         return known, None
-    shown = ", ".join(f"{name} (in {used[name]} images)" for name in categories[:SHOWN])
+    shown = ", ".join(f"{name} (in {counted(used[name], 'image')})" for name in categories[:SHOWN])
     more = f" and {len(categories) - SHOWN} more" if len(categories) > SHOWN else ""
     wanted = ", ".join(names) or f"{coding.classes} without names"
     what = f"holds {len(categories)} categories, {shown}{more}; the classes are {wanted}"

@@ -13,6 +13,7 @@ from pocketseg.data.case import Case, FileSource
 from pocketseg.data.layouts.listing import Listing, image_files, natural_key, subfolders
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, named
+from pocketseg.text import counted
 
 SUFFIXES = (".json", ".xml", ".csv")
 # Folders below the data set that are looked into.
@@ -136,7 +137,7 @@ def _listing(annotated: Sequence[Annotated], root: Path, hint: str | None) -> Li
     twice = [path for path, several in found.items() if len(several) > 1]
     if twice:
         files = named(sorted({str(each.file) for path in twice for each in found[path]}))
-        what = f"{len(twice)} images are annotated twice: {named([path.name for path in twice])}"
+        what = f"{counted(len(twice), 'image[ is|s are]')} annotated twice: {named([path.name for path in twice])}"
         problems.append(Problem(files, what, "give one of the files as --data, or move the others elsewhere"))
     names = case_names([path for path in found if path not in twice], base)
     cases = []

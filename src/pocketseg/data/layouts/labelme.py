@@ -14,6 +14,7 @@ from pocketseg.data.layouts.listing import Listing, image_files
 from pocketseg.data.polygons import ellipse
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import Problem, named
+from pocketseg.text import counted
 
 NAME = "labelme"
 LOOKS_LIKE = "NAME.png + NAME.json (LabelMe)"
@@ -44,7 +45,7 @@ def _left_over(root: Path, files: list[Path], listing: Listing) -> list[Problem]
     if not names:
         return []
     fix = 'annotate them; where nothing is to be seen, save a JSON with "shapes": []'
-    return [Problem(named(names), f"{len(names)} images have no JSON file", fix)]
+    return [Problem(named(names), counted(len(names), "image[ has|s have] no JSON file"), fix)]
 
 
 def _read(file: Path) -> Annotated:
