@@ -17,9 +17,9 @@ def difference(first: Sequence[Path], second: Sequence[Path]) -> list[float]:
     """Mean of the Dice differences case by case, second minus first, with its 95 % interval over groups.
 
     Args:
-        first, second: tables of the same cases, one a seed; a case counts with its mean over the seeds.
+        first, second: tables of the same cases, one a seed or fold; a case counts with its mean over the seeds.
     """
-    groups = {row.case: row.group for row in read_scores(first[0])}
+    groups = {row.case: row.group for file in first for row in read_scores(file)}
     before, after = (_over_seeds([read_scores(file) for file in files]) for files in (first, second))
     if before.keys() != after.keys():
         raise SystemExit(f"{first[0]} and {second[0]} are tables of other cases")

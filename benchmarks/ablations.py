@@ -1,0 +1,184 @@
+"""What each part of the training craft gives: `thin-unet` with and without it, on breast ultrasound.
+
+The cases are those that train and validate in the committed split: its test part is seen by no choice. They are dealt
+into folds by near-duplicate cluster, and every fold's net is evaluated on the cases it did not see, at a threshold of
+0.5 and without component rules. Validation cases are few, for the curves: nothing is chosen by them but the best epoch
+of the arms that keep it. Resumable run by run.
+
+    python benchmarks/ablations.py --data ../shared/data --out runs/ablations --arms shipped longer averaged --folds 0 1
+    python benchmarks/ablations.py --out runs/ablations --folds 0 1 --json LINES --markdown docs/training.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tables import append_line, difference, points, put_table, read_lines
+
+import pocketseg
+from pocketseg.cli.console import bars, log_to_terminal
+from pocketseg.data import Split, kfold
+from pocketseg.evaluation import read_scores
+from pocketseg.recipes import load_recipe
+from pocketseg.runs.backends import load_predictor
+from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.opening import open_cases
+
+SPLIT = Path(__file__).parent / "results/busi_split.json"
+FOLDS, VALIDATION = 4, 0.1
+SET = "busi_gray256"
+COMMON = [
+    "data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster",
+    "postprocess={threshold: 0.5, min_peak: 0, min_pixels: 0}", "evaluate.parts=[validation, test]",
+]  # fmt: skip
+
+LONGER = ["stages.0.epochs=110", "stages.0.batch=8", "stages.0.keep=last", "stages.0.validate_every=10"]
+AVERAGED = [*LONGER, "stages.0.average={}"]
+SMOOTHED = [*AVERAGED, "stages.0.loss.dice_smoothing=300"]
+# Each arm with the one it is compared with.
+ARMS: dict[str, tuple[str | None, list[str]]] = {
+    "shipped": (None, []),
+    "longer": ("shipped", LONGER),
+    "averaged": ("longer", AVERAGED),
+    "smoothed": ("averaged", SMOOTHED),
+    "batch-dice": ("averaged", [*AVERAGED, "stages.0.loss={bce: 1, batch_dice: 1}"]),
+    "norm-conv": ("smoothed", [*SMOOTHED, "stages.0.net.norm=conv"]),
+    "balanced": ("smoothed", [*SMOOTHED, "stages.0.sampling=balanced"]),
+}
+
+
+class Runs:
+    """Where the runs lie, and what was evaluated of them."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.data: Path = asked.data / SET
+        self.out: Path = asked.out
+
+    def run(self, arm: str) -> Path:
+        return self.out / arm
+
+    def evaluated(self, arm: str, fold: int) -> Path:
+        return self.out / f"{arm}.evaluated" / f"fold-{fold}"
+
+    def split(self) -> Path:
+        """The file of the folds, which hold no case of the committed test part."""
+        file = self.out / "split.json"
+        if not file.exists():
+            untouched = set(Split.read(SPLIT).folds[0].test)
+            cases = open_cases(self.data, load_recipe("thin-unet", COMMON).data)
+            rest = [case for case in cases if case.name not in untouched]
+            self.out.mkdir(parents=True, exist_ok=True)
+            kfold(rest, folds=FOLDS, validation=VALIDATION, seed=0).write(file)
+        return file
+
+    def train(self, arm: str, fold: int) -> dict[str, Any]:
+        """Train (or take up, or only read) a fold of an arm, evaluate it, and keep its maps of probabilities."""
+        run, out, split = self.run(arm), self.evaluated(arm, fold), self.split()
+        if not (run / f"fold-{fold}/summary.json").exists():
+            with bars() as progress:
+                pocketseg.train(
+                    "thin-unet", self.data, run, overrides=[*COMMON, *ARMS[arm][1]], split=split, fold=fold,
+                    resume=run.exists(), listener=progress, progress=progress, report=False,
+                )  # fmt: skip
+        if not (out / "summary.json").exists():
+            pocketseg.evaluate(run, self.data, split=split, part="test", fold=fold, out=out)
+            self.keep_maps(run, fold, out / "maps.npz")
+        (summary,) = pocketseg.evaluation.read_summaries(out / "summary.json")
+        manifest = RunFolder(run).manifest()
+        return {
+            "benchmark": "ablations", "arm": arm, "fold": fold, "dice": round(summary.dice, 4),
+            "misses": summary.misses, "positive": summary.positive,
+            "false_alarms": summary.false_alarms, "negative": summary.negative,
+            "minutes": round(manifest["wall_time_s"] / 60, 1), "hardware": manifest["hardware"],
+            "torch": manifest["libraries"]["torch"], "pocketseg": manifest["pocketseg"],
+        }  # fmt: skip
+
+    def keep_maps(self, run: Path, fold: int, file: Path) -> None:
+        """The probabilities of every test case (h, w) in 16 bits: rules can be tried on them without a net."""
+        predictor = load_predictor(run, fold)
+        cases = open_cases(self.data, RunFolder(run).recipe().data)
+        test = set(Split.read(self.split()).folds[fold].test)
+        maps = {
+            case.name: predictor.predict(cases.image(case), case.spacing_mm)[..., 0].astype(np.float16)
+            for case in cases
+            if case.name in test
+        }
+        np.savez_compressed(file, **maps)
+
+    def together(self, arm: str, folds: list[int]) -> dict[str, Any]:
+        """All folds of an arm, and its difference case by case to the arm it is compared with."""
+        tables = [self.evaluated(arm, fold) / "cases.csv" for fold in folds]
+        rows = [row for table in tables for row in read_scores(table)]
+        lesions = [row for row in rows if row.reference_pixels]
+        maps = [self.evaluated(arm, fold) / "maps.npz" for fold in folds]
+        line: dict[str, Any] = {
+            "benchmark": "ablations", "arm": arm, "folds": folds, "to": ARMS[arm][0],
+            "dice": round(statistics.fmean(row.dice for row in lesions), 4),
+            "misses": sum(row.outcome == "miss" for row in rows), "positive": len(lesions),
+            "false_alarms": sum(row.outcome == "false alarm" for row in rows), "negative": len(rows) - len(lesions),
+            "presence": presence(maps, {row.case for row in lesions}),
+        }  # fmt: skip
+        if ARMS[arm][0] is not None:
+            others = [self.evaluated(str(ARMS[arm][0]), fold) / "cases.csv" for fold in folds]
+            line["difference"] = difference(others, tables)
+        return line
+
+
+def presence(files: list[Path], lesions: set[str]) -> dict[str, float]:
+    """How well the highest hundredth of a map tells lesions from normals: area under the curve, and misses at 90 %.
+
+    Ties count half. The threshold keeps nine of ten normals clean in the same cases, so it is the same for every arm.
+    """
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for file in files:
+        with np.load(file) as maps:
+            for name in maps:
+                values = np.sort(maps[name].astype(np.float64), axis=None)
+                scores[name in lesions].append(float(values[-max(1, values.size // 100) :].mean()))
+    with_lesion, without = np.array(scores[True]), np.array(scores[False])
+    above = (with_lesion[:, None] > without).mean() + (with_lesion[:, None] == without).mean() / 2
+    threshold = np.quantile(without, 0.9, method="higher")
+    return {"auc": round(float(above), 4), "missed_at_90": int((with_lesion <= threshold).sum())}
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """A row an arm: Dice of lesions, misses and false alarms, and what it gives beside the arm before it."""
+    head = ["arm", "Dice of lesions", "missed", "false alarms", "missed at 90 % specificity", "presence AUC", "beside"]
+    rows = [[*head, "difference, points"], ["---", *["---:"] * (len(head) - 2), "---", "---:"]]
+    for line in {line["arm"]: line for line in lines if "folds" in line}.values():
+        rows.append([
+            line["arm"], f"{line['dice']:.3f}", f"{line['misses']} of {line['positive']}",
+            f"{line['false_alarms']} of {line['negative']}", str(line["presence"]["missed_at_90"]),
+            f"{line['presence']['auc']:.3f}", line["to"] or "", points(line.get("difference")),
+        ])  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--json", type=Path, help="append a line a run, and one an arm, to this file")
+    parser.add_argument("--markdown", type=Path, help="write the table of that file between its two marks in this page")
+    asked = parser.parse_args()
+    log_to_terminal()
+    runs = Runs(asked)
+    lines = [runs.train(arm, fold) for fold in asked.folds for arm in asked.arms]
+    lines += [runs.together(arm, asked.folds) for arm in asked.arms]
+    for line in lines:
+        print(json.dumps(line), flush=True)
+        if asked.json:
+            append_line(asked.json, line)
+    if asked.json and asked.markdown:
+        put_table(asked.markdown, table(read_lines(asked.json)), "ablations")
+
+
+if __name__ == "__main__":
+    main()
