@@ -133,6 +133,7 @@ def test_trained_quantized_packed_and_resumed(code, phantom_data, tmp_path):
     assert done.returncode == 2 and "other code in mynets.py" in done.stderr
 
 
+@pytest.mark.slow("a sweep in processes")
 def test_side_by_side(code, phantom_data, tmp_path):
     """The processes that train execute the file too."""
     wanted = sets("stages.0.net={arch: mynets:dilated}", "sweep.stages.0.net.width=[2, 3]")

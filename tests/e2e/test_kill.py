@@ -98,6 +98,7 @@ def check(undisturbed, data: Path, out: Path, precision: str, kills: int, seed: 
 
 
 @pytest.mark.row("F01")
+@pytest.mark.slow("trains again and again; every file operation is killed in test_kill_points.py")
 def test_few_kills(undisturbed, phantom_data, tmp_path):
     check(undisturbed, phantom_data, tmp_path / "run", "f32", kills=4, seed=1)
 
@@ -224,6 +225,7 @@ def test_second_training_is_refused_and_names_the_holder(phantom_data, tmp_path)
 
 
 @pytest.mark.row("F11", "F12")
+@pytest.mark.slow("trains twice; the reader of checkpoints is tested with torn ones")
 def test_torn_checkpoint_is_reported_and_the_one_before_used(undisturbed, phantom_data, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(

@@ -61,6 +61,7 @@ def train(data: Path, out: Path, **options) -> Path:
 
 
 @pytest.mark.row("A21")
+@pytest.mark.slow("every command once more")
 def test_names_that_are_no_text_go_through_everything(data, tmp_path, monkeypatch):
     odd = tmp_path / "odd"
     for kind in ("images", "masks"):

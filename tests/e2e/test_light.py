@@ -68,6 +68,7 @@ def test_every_verb_has_help_with_examples_whose_options_exist():
     assert checked >= 12
 
 
+@pytest.mark.slow("installs an environment of its own")
 def test_predict_works_where_torch_is_not_installed(exported, trained_run, phantom_data, tmp_path):
     """A fresh environment from the wheel: with ONNX Runtime, then with the base install alone, then with `report`."""
     run = {"check": True, "capture_output": True, "text": True}

@@ -134,6 +134,7 @@ def test_light_unet(breast, tmp_path, overrides):
     assert_apart(tmp_path / "run")
 
 
+@pytest.mark.slow("a training more")
 def test_lighter_unet(breast, tmp_path):
     recipe, history = trained(
         "light-unet-table", breast, tmp_path / "run", *CLUSTERS, "sweep=null", "data.size=[32, 32]", "stages.0.batch=4",
@@ -144,6 +145,7 @@ def test_lighter_unet(breast, tmp_path):
     assert_apart(tmp_path / "run")
 
 
+@pytest.mark.slow("a training more")
 def test_resnet18_unet(breast, tmp_path):
     recipe, history = trained(
         "resnet18-unet-encoders", breast, tmp_path / "run", *CLUSTERS, "sweep=null", "data.size=[64, 64]",
@@ -184,6 +186,7 @@ def test_blu_net_with_pixel_weights(membranes, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.slow("a training more")
 def test_fixed_point_em_float(membranes, tmp_path):
     quantized = [stage.name for stage in load_recipe("fixed-point-grid").stages[1:]]
     recipe, history = trained(

@@ -100,6 +100,7 @@ def test_by_name_takes_what_fits_and_tells_the_rest(train, trained_run):
     )
 
 
+@pytest.mark.slow("three trainings; each start is tested alone")
 def test_between_quantized_and_plain_nets(train, trained_run):
     quant = "stages.0.quant={scheme: w8a8}"
     name = "encoder.1.0.weight"

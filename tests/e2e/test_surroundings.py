@@ -56,6 +56,7 @@ def same(found: dict, usual: dict) -> bool:
 
 
 @pytest.mark.row("F26", "F27")
+@pytest.mark.slow("the whole way once more")
 def test_without_a_network_nobody_asks_for_one(usual, data, tmp_path):
     assert usual["asked"] == [] and usual["written"] == []
     before = WITHOUT_A_NETWORK if subprocess.run([*WITHOUT_A_NETWORK, "true"]).returncode == 0 else []
@@ -64,6 +65,7 @@ def test_without_a_network_nobody_asks_for_one(usual, data, tmp_path):
 
 
 @pytest.mark.row("F25")
+@pytest.mark.slow("the whole way once more")
 def test_in_turkish_far_from_greenwich(usual, data, tmp_path, tool):
     """A decimal comma, an i that has no capital I, and a time zone of quarter hours."""
     subprocess.run([tool("localedef"), "-i", "tr_TR", "-f", "UTF-8", str(tmp_path / "tr_TR.UTF-8")], check=True)

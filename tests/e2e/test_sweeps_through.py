@@ -118,6 +118,7 @@ def test_rows_of_a_sweep(swept):
     assert not (out / "trials/results.csv").exists()
 
 
+@pytest.mark.slow("a training more")
 def test_a_trial_is_an_ordinary_run(swept, phantom_data, tmp_path):
     """Its recipe alone trains it again, to the byte; report and export take it."""
     trial = swept[0] / "trials/width=8,seed=1"
@@ -134,6 +135,7 @@ def test_a_trial_is_an_ordinary_run(swept, phantom_data, tmp_path):
     assert row["name"] == "again" and [row[key] for key in shared] == [of_sweep[key] for key in shared]
 
 
+@pytest.mark.slow("a report of every trial")
 def test_reports_of_a_sweep(swept, tmp_path):
     done = run_cli("report", swept[0])
     assert done.returncode == 0, done.stderr
@@ -179,6 +181,7 @@ def test_folds_side_by_side_give_the_same_bytes(phantom_data, tmp_path):
 # --- failures and resuming ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("a sweep more")
 def test_a_failed_trial_does_not_stop_the_rest_and_is_tried_again(phantom_data, tmp_path, monkeypatch):
     begun: list[str] = []
     broken = ["seed=1"]

@@ -271,6 +271,7 @@ def test_a_damaged_file_stays(packed, tmp_path):
     assert (tmp_path / "a.pseg").read_bytes() == content
 
 
+@pytest.mark.slow("times every kernel in a new process")
 def test_tuning_a_packed_model_needs_no_torch(packed, tmp_path):
     code = (
         "import sys, pocketseg\n"
