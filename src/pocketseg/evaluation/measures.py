@@ -18,6 +18,7 @@ from pocketseg.metrics import (
     Rand,
     SurfaceDistances,
     calibration,
+    circumference_error,
     compat,
     detect,
     overlap,
@@ -107,6 +108,10 @@ class Pair:
     def membranes(self) -> Rand:
         return rand_of_masks(self.prediction, self.reference, membranes=True)
 
+    @property
+    def circumference_error(self) -> float:
+        return circumference_error(self.prediction, self.reference, self.spacing)
+
     @cached_property
     def calibration(self) -> Calibration:
         assert self.probability is not None
@@ -142,6 +147,7 @@ METRICS: dict[str, Metric] = {
     "hd95": Metric(lambda pair: pair.surface.hd95, kind="distance"),
     "asd": Metric(lambda pair: pair.surface.asd, kind="distance"),
     "assd": Metric(lambda pair: pair.surface.assd, kind="distance"),
+    "circumference_error": Metric(lambda pair: pair.circumference_error, kind="distance"),
     "surface_dice": Metric(lambda pair: pair.surface.surface_dice(pair.config.tolerance)),
     "boundary_f1": Metric(lambda pair: pair.surface.boundary_f1(pair.config.tolerance)),
     "lesion_recall": Metric(lambda pair: pair.objects.recall),

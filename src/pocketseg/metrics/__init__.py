@@ -2,6 +2,7 @@
 
 from pocketseg.metrics import compat
 from pocketseg.metrics.calibration import Calibration, calibration
+from pocketseg.metrics.ellipse import Ellipse, circumference_error, fit_ellipse
 from pocketseg.metrics.objects import (
     Detection,
     FreeResponse,
@@ -30,6 +31,7 @@ __all__ = [
     "Calibration",
     "Description",
     "Detection",
+    "Ellipse",
     "FreeResponse",
     "Outcome",
     "Overlap",
@@ -39,6 +41,7 @@ __all__ = [
     "SurfaceDistances",
     "bootstrap_interval",
     "calibration",
+    "circumference_error",
     "class_overlaps",
     "compat",
     "components",
@@ -46,6 +49,7 @@ __all__ = [
     "detect",
     "diagonal",
     "dice_at_thresholds",
+    "fit_ellipse",
     "free_response",
     "overlap",
     "paired_difference",

@@ -59,7 +59,7 @@ def load_predictor(
         RunError: a stage that the run does not have, or of what is not a run.
     """
     predictor, file = open_model(path, fold, stage, backend=backend, threads=threads)
-    log.info("%s: %s", file, predictor.runtime)
+    log.info("predicting with %s (%s)", file, predictor.runtime)
     return replace(predictor, warn=warn)
 
 

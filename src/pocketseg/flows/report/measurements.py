@@ -19,7 +19,7 @@ from pocketseg.flows.report.evaluated import ONNX, PACKED, WEIGHTS, EvaluatedMod
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
 from pocketseg.predictors import NetPredictor
 from pocketseg.reporting import Panel
-from pocketseg.runs.backends import load_predictor
+from pocketseg.runs.backends import open_model
 from pocketseg.timing import in_turns
 
 # Curves and time are taken on some cases of a part, evenly drawn from it.
@@ -45,7 +45,7 @@ class LoadedModel:
         if fold not in self.predictors:
             # The last stage is the run: its packed model runs where it is up to date.
             last = self.model.place is None
-            self.predictors[fold] = load_predictor(self.model.run.path if last else self.model.best(fold), fold)
+            self.predictors[fold], _ = open_model(self.model.run.path if last else self.model.best(fold), fold)
         return self.predictors[fold]
 
     def image(self, case: Case) -> Image:
@@ -158,7 +158,7 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
 
 def _load(path: Path) -> NetPredictor | None:
     try:
-        return load_predictor(path)
+        return open_model(path)[0]
     except EnvironmentProblem:
         return None
 
