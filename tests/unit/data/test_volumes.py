@@ -591,6 +591,18 @@ def test_regions_of_ultrasound_give_the_pixel_size(tmp_path, regions, size):
     assert found == (None if size is None else pytest.approx(size))
 
 
+@pytest.mark.parametrize(
+    ("stated", "size"), [([0.2, 0.5], (0.2, 0.5)), ([0.2001, 0.5], (0.2001, 0.5)), ([0.3, 0.3], None)]
+)
+def test_regions_of_ultrasound_that_contradict_the_pixel_spacing(tmp_path, stated, size):
+    made = dicom_image(ct()[0], series="x", number=1, position=(0, 0, 0))
+    del made.ImagePositionPatient
+    made.PixelSpacing = stated
+    made.SequenceOfUltrasoundRegions = Sequence([region()])
+    found = open_volume(save_dicom(made, tmp_path / "a.dcm")).grid.plane_spacing(2)
+    assert found == (None if size is None else pytest.approx(size))
+
+
 def test_a_window_is_taken_where_it_is_one_for_all(tmp_path):
     frames, window = np.stack(ct(2)).astype(np.uint16), {"WindowCenter": 40, "WindowWidth": 400}
     shared = group(PixelMeasuresSequence=MEASURES, PlaneOrientationSequence=TURN, FrameVOILUTSequence=window)

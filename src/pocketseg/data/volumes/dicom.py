@@ -469,11 +469,7 @@ def _grid(path: Path, header: Any, planes: Sequence[_Plane | None]) -> Grid:
     if len(placed) < len(planes):
         if placed:
             raise DataError(str(path), "only some of its slices have a position", "export the series again")
-        pixel = (
-            _functional(header, 0, "PixelMeasuresSequence", "PixelSpacing")
-            or _region_spacing(header)
-            or _functional(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing")
-        )
+        pixel = _pixel_size(header)
         # Frames without a place have no distance: slices are never cut across them.
         return Grid(shape, (float(pixel[1]), float(pixel[0]), math.inf) if pixel else None)
     step = _slice_step(path, header, placed)
@@ -484,6 +480,15 @@ def _grid(path: Path, header: Any, planes: Sequence[_Plane | None]) -> Grid:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3] / np.maximum(sizes, 1e-12))) < 1e-3:
         raise DataError(str(path), "its slices have no usable orientation", "export the series again")
     return Grid(shape, (float(sizes[0]), float(sizes[1]), float(sizes[2])), affine)
+
+
+def _pixel_size(header: Any) -> list[float] | None:
+    """[row, column] in mm of an image without a place; None where nothing says it, or two attributes disagree."""
+    stated = _functional(header, 0, "PixelMeasuresSequence", "PixelSpacing")
+    regions = _region_spacing(header)
+    if stated and regions and not np.allclose(stated, regions, rtol=SAME_PIXEL, atol=0):
+        return None
+    return stated or regions or _functional(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing")
 
 
 def _region_spacing(header: Any) -> list[float] | None:
