@@ -181,6 +181,7 @@ def test_three_models_in_a_browser(runs, tmp_path, tool):
     assert pixels.shape == (2400, 1280) and pixels.std() > 10, "the page is blank"
 
 
+@pytest.mark.slow("writes every form of the report by the command; each is written by Python above")
 def test_command_line(runs, tmp_path):
     """One page for all, or one for each; a baseline by name; clear errors."""
     done = run_cli("report", *runs[:2], "--compare", "--compare-to", "width 8", "--format", "json")

@@ -18,7 +18,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", params=["installed", "shipped"])
+SHIPPED = pytest.param("shipped", marks=pytest.mark.slow("builds the library once more"))
+
+
+@pytest.fixture(scope="module", params=["installed", SHIPPED])
 def library(request) -> Path:
     if request.param == "installed":
         return library_file()

@@ -16,6 +16,7 @@ from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session
 from pocketseg.pipeline import Normalization, Pipeline
 
+pytestmark = pytest.mark.slow("builds the library once more, with sanitizers")
 EACH = 150
 
 
@@ -28,7 +29,6 @@ def replayed(folder: Path, files: list[Path], side: int = 8, threads: int = 1) -
 
 
 @pytest.mark.row("N02", "N04")
-@pytest.mark.slow("builds the library once more, with sanitizers")
 def test_whole_files_run_and_give_the_same_bytes(sanitized, shipped, tmp_path):
     files = []
     for index, model in enumerate(MODELS):
