@@ -223,10 +223,10 @@ def test_folders_inside_of_both_are_patients_or_few_classes(tmp_path, count, gro
 
 def test_formats_that_are_not_read_are_counted(tmp_path):
     make_folders_dataset(tmp_path, ["a", "b"])
-    for name in ("c.webp", "d.webp", "e.foo", "notes.txt", ".hidden.webp", "Thumbs.db"):
+    for name in ("c.czi", "d.czi", "e.foo", "notes.txt", ".hidden.czi", "Thumbs.db"):
         (tmp_path / "images" / name).write_bytes(b"x")
     cases = Cases.open(tmp_path)
-    assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .webp files, 1 .foo file"
+    assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .czi files, 1 .foo file"
     assert "left-out" not in told(cases) and "unread-format" in {finding.code for finding in cases.check().findings}
 
 
@@ -239,7 +239,7 @@ def test_images_that_belong_to_no_case_are_counted(tmp_path):
     assert "left-out" not in told(Cases.open(tmp_path, images="images", masks="masks"))
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.nrrd", "1 .nrrd file"), ("a.webp", "1 .webp file")])
+@pytest.mark.parametrize(("name", "said"), [("a.czi", "1 .czi file"), ("a.foo", "1 .foo file")])
 def test_where_nothing_is_found_the_formats_are_named(tmp_path, name, said):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match="were found in a known layout; it holds") as caught:

@@ -34,7 +34,8 @@ Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SEGMENTATION, STRUCTURES = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3"
+MASKS = (SEGMENTATION, STRUCTURES)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 CHUNK = 2**20
 MAX_SIDE = 32_768
@@ -167,7 +168,7 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
             pending = inflate.unconsumed_tail or file.read(CHUNK)
 
 
-def _damage_reported(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
+def damage_reported(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
     """The same, but values that are none become an error: pydicom converts a value when it is asked for.
 
     Such errors and warnings cite values, so only the error's kind is reported.
@@ -211,7 +212,7 @@ def _kind(header: Any) -> str:
     return "an unknown SOP class" if name == str(header.SOPClassUID) else name
 
 
-@_damage_reported
+@damage_reported
 def _decoded(path: Path) -> Pixels:
     """(frames, h, w) or (frames, h, w, 3): rescaled, palette applied, black at the low end."""
     found = read_dataset(path, pixels=True)
@@ -344,7 +345,7 @@ def _mirrored(values: Pixels, low: float, high: float) -> Pixels:
     return mirrored.astype(values.dtype if values.dtype.kind != "f" else np.float32)
 
 
-@_damage_reported
+@damage_reported
 def open_dicom(path: Path) -> Dicom:
     """One file: a single image, or several frames."""
     header = read_dataset(path, pixels=False)
@@ -358,7 +359,7 @@ def open_dicom(path: Path) -> Dicom:
     )
 
 
-@_damage_reported
+@damage_reported
 def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
     """The files of one series as a volume, ordered by their place in the patient.
 
@@ -581,7 +582,7 @@ def says_annotated(path: Path) -> bool:
         return False
 
 
-@_damage_reported
+@damage_reported
 def header_text(path: Path, key: str) -> str:
     """A value of the header as text; empty where there is none."""
     return str(read_dataset(path, pixels=False).get(key) or "")

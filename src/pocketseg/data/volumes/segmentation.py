@@ -13,7 +13,7 @@ import numpy as np
 
 from pocketseg import memory
 from pocketseg.data.volumes.base import VolumeFile
-from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, header_text, quiet, read_dataset
+from pocketseg.data.volumes.dicom import Dicom, quiet, read_dataset
 from pocketseg.data.volumes.grid import Pixels
 from pocketseg.errors import DataError, missing_package
 from pocketseg.files import write_atomically
@@ -65,10 +65,6 @@ def _highdicom() -> Any:
         raise missing_package("highdicom", "medical", error) from error
     logging.getLogger("highdicom").disabled = True
     return highdicom
-
-
-def is_segmentation(path: Path) -> bool:
-    return header_text(path, "SOPClassUID") == SEGMENTATION
 
 
 def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
