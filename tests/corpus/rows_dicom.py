@@ -262,7 +262,8 @@ def directory_that_leads_out(folder: Path) -> Iterator[Try]:
 
 
 def with_structures(folder: Path, regions: dict[str, list[Any]], frame: str | None = None) -> Path:
-    """A series of four slices, and its structure set."""
+    """A series of four slices and its structure set, beside images of other patients."""
+    images(folder)
     for number in range(4):
         one = dicom_image(pixels(number), series="scan", number=number + 1, position=(0, 0, 2.0 * number))
         save_dicom(one, folder / f"images/scan/{number}.dcm")

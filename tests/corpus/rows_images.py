@@ -347,7 +347,7 @@ def axes_of_pages(folder: Path) -> Iterator[Try]:
     stack = np.stack([picture(number) for number in range(6)]).reshape(3, 2, 32, 40).astype(np.uint16) * 250
     for number in range(5):
         save_tiff(folder / f"images/v{number}.tif", np.roll(stack, number, axis=2), ome=True, metadata={"axes": "ZCYX"})
-        save_tiff(folder / f"masks/v{number}.tif", np.stack([reference(number)] * 3))
+        save_tiff(folder / f"masks/v{number}.tif", np.stack([reference(number)] * 3), photometric="minisblack")
     shown = np.moveaxis(np.roll(stack, 1, axis=2)[2], 0, -1)
     yield Try(folder, "works", check=reads("v1#002", shown, reference(1) // 255))
     moments = stack.reshape(3, 2, 32, 40)

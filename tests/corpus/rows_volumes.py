@@ -285,14 +285,14 @@ def nrrd_and_metaimage(folder: Path) -> Iterator[Try]:
 
 @row("D19")
 def segments_with_names(folder: Path) -> Iterator[Try]:
-    texts = segments(("lesion", 1, 0))
+    texts = segments(("nodule", 1, 0))
     yield Try(headed(folder / "one", texts), "works", check=lambda data: assert_same_slices(data, voxels(1), labels(1)))
     data = headed(folder / "two", texts)
     both = labels(2) + (labels(1) > labels(2)) * np.uint8(2)
-    write_nrrd(data / "masks/v2.seg.nrrd", both, AFFINE, texts=segments(("lesion", 1, 0), ("cyst", 2, 0)))
-    yield Try(data, "error", "mask", ("lesion (in 4 images)", "cyst (in 1 image)", "data.classes=["))
+    write_nrrd(data / "masks/v2.seg.nrrd", both, AFFINE, texts=segments(("nodule", 1, 0), ("cyst", 2, 0)))
+    yield Try(data, "error", "mask", ("nodule (in 4 images)", "cyst (in 1 image)", "data.classes=["))
     write_nrrd(data / "masks/v2.seg.nrrd", both, AFFINE, texts=texts)
-    yield Try(data, "error", "mask", ("masks/v2.seg.nrrd", "holds the labels 2", "lesion"))
+    yield Try(data, "error", "mask", ("masks/v2.seg.nrrd", "holds the labels 2", "nodule"))
 
 
 @row("D20")

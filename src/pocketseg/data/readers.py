@@ -342,7 +342,7 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
     if picture.format == "WEBP" and int.from_bytes(content[4:8], "little") + 8 > len(content):
         raise DataError(str(path), "the image is damaged or cut off", "copy it again from its source")
     if picture.format == "JPEG2000":
-        _refuse_unusual_codestream(jpeg2000.codestream(content), path)
+        _refuse_unusual_codestream(jpeg2000.codestream(content), picture.mode, path)
     stored = IMAGEJ.match(str(_tiff_tag(picture, TIFF_DESCRIPTION) or ""))
     if stored and int(stored[1][:9]) > page_count(picture):
         what = f"ImageJ stored {stored[1]} images in it, of which one page has its place"
@@ -356,14 +356,14 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
         raise DataError(str(path), what, "save it with black as 0")
 
 
-def _refuse_unusual_codestream(found: jpeg2000.Codestream, path: Path) -> None:
+def _refuse_unusual_codestream(found: jpeg2000.Codestream, mode: str, path: Path) -> None:
     if not found.whole:
-        raise DataError(str(path), "the image is cut off: its codestream has no end", "copy it again from its source")
+        raise DataError(str(path), "the image is damaged or cut off: it has no end", "copy it again from its source")
     if found.signed:
         raise DataError(str(path), "JPEG 2000 of signed numbers would be moved in decoding", "save it as TIFF")
-    if len(found.bits) > 1 and max(found.bits) > 8:
-        what = f"{max(found.bits)}-bit color would be cut to 8 bits in decoding"
-        raise DataError(str(path), what, "save it as gray or 8-bit color")
+    if max(found.bits, default=0) > 8 and not mode.startswith("I;16"):
+        what = f"{max(found.bits)}-bit {'color' if len(found.bits) > 1 else 'gray'} would be cut to 8 bits in decoding"
+        raise DataError(str(path), what, "save it as 16-bit gray, or as 8-bit color")
 
 
 def _as_stored(picture: Image.Image, content: bytes) -> Image.Image:

@@ -46,7 +46,7 @@ def with_classes(listing: Listing, names: Sequence[str], coding: MaskCoding) -> 
     valued: dict[VolumeFile, VolumeFile] = {}
     for volume in volumes:
         try:
-            valued[volume] = volume.valued(_values(classes, stored))
+            valued[volume] = volume.valued(_values(classes, coding))
         except DataError as error:
             listing.problems += error.coded("mask").problems
 
@@ -84,16 +84,17 @@ def classed(volume: VolumeFile, names: Sequence[str]) -> VolumeFile:
     classes, problem = _mapping(Counter(volume.names), names, coding)
     if problem is not None:
         raise DataError.of([replace(problem, where=str(volume.path))])
-    return volume.valued(_values(classes, _stored(coding)))
+    return volume.valued(_values(classes, coding))
 
 
-def _stored(coding: MaskCoding) -> tuple[int, ...]:
-    """The value that stands for each class in a mask, from 0 for background on."""
-    return (0, *(coding.values or ((WHITE,) if coding.classes == 1 else range(1, coding.classes + 1))))
+def _stored(coding: MaskCoding, single: int = WHITE) -> tuple[int, ...]:
+    """The value that stands for each class in a mask, from 0 for background on; `single` for a single class."""
+    return (0, *(coding.values or ((single,) if coding.classes == 1 else range(1, coding.classes + 1))))
 
 
-def _values(classes: Mapping[str, int], stored: Sequence[int]) -> dict[str, int]:
-    """The value of each category, in the order of the classes: a later one is painted over an earlier one."""
+def _values(classes: Mapping[str, int], coding: MaskCoding) -> dict[str, int]:
+    """The value of each region, in the order of the classes: a later one is painted over an earlier one."""
+    stored = _stored(coding, WHITE if coding.threshold is not None else 1)
     return {name: stored[index] for name, index in sorted(classes.items(), key=lambda each: each[1])}
 
 

@@ -44,7 +44,9 @@ class NamedRegions(VolumeFile):
         if self.values is None:
             return self.as_stored()
         order = [name for name in self.values if name in self.names]
-        painted = np.zeros(self.grid.shape, np.min_scalar_type(max(self.values.values(), default=0)))
+        # True and false say the same as any other value of a single class that masks beside it may store.
+        highest = max(self.values.values(), default=1)
+        painted = np.zeros(self.grid.shape, bool if highest == 1 else np.min_scalar_type(highest))
         covered = 0
         for name, inside in zip(order, self.inside(order), strict=True):
             under = painted[inside]
