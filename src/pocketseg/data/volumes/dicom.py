@@ -377,11 +377,14 @@ def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
             problems += error.problems
     if problems:
         raise DataError.of(problems)
+    if len(files) == 1 and int(headers[files[0]].get("NumberOfFrames") or 1) > 1:
+        return open_dicom(files[0])
     series = {str(header.get("SeriesInstanceUID")) for header in headers.values()}
     if len(series) > 1:
         raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers.values()):
-        raise DataError(str(folder), "mixes files of several frames with others", "give each a folder of its own")
+        what = "holds several files of one series, of which some have several frames"
+        raise DataError(str(folder), what, "give each a folder of its own")
     for key in ("Rows", "Columns", "PhotometricInterpretation", "BitsAllocated"):
         if len({str(header.get(key)) for header in headers.values()}) > 1:
             raise DataError(str(folder), f"its slices differ in {key}", "give each kind a folder of its own")
@@ -529,7 +532,13 @@ def _slice_step(path: Path, header: Any, planes: Sequence[_Plane]) -> NDArray[np
     if gaps.min() < 1e-3 * max(usual, 1e-3):
         number = int(gaps.argmin())
         what = f"slices {number + 1} and {number + 2} lie at the same place"
-        raise DataError(str(path), what, "keep one of them, or give each series its own folder")
+        several = int(header.get("NumberOfFrames") or 1) > 1
+        fix = (
+            "split the file by its moments or contrasts"
+            if several
+            else "keep one of them, or give each series its own folder"
+        )
+        raise DataError(str(path), what, fix)
     if np.abs(gaps - usual).max() > EVEN * usual:
         number = int(np.abs(gaps - usual).argmax())
         what = f"slices {number + 1} and {number + 2} are {gaps[number]:.3g} mm apart, most others {usual:.3g} mm"
@@ -564,13 +573,19 @@ def _patient(header: Any) -> str | None:
 
 
 def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files by series; those that cannot be read stand alone, so that their fault is reported later."""
+    """Files by series.
+
+    Those of several frames are volumes by themselves, and those that cannot be read stand alone, so that their fault is
+    reported later.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
-            found[header_text(path, "SeriesInstanceUID") or str(path)].append(path)
+            alone = header_text(path, "NumberOfFrames") not in ("", "1")
+            series = "" if alone else header_text(path, "SeriesInstanceUID")
         except DataError:
-            found[str(path)].append(path)
+            series = ""
+        found[series or str(path)].append(path)
     return found
 
 
