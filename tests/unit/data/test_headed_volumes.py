@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import tracemalloc
 import zlib
 from itertools import permutations, product
@@ -186,6 +187,13 @@ def test_a_fourth_dimension_of_metaimage(tmp_path):
     np.testing.assert_array_equal(volume.voxels(), several)
     long = np.stack([VOXELS] * 17, -1)
     assert "series of 17" in refusal(write_meta(tmp_path / "b.mha", long))
+
+
+def test_they_need_no_package_for_medical_images(tmp_path, monkeypatch):
+    for name in ("nibabel", "pydicom", "highdicom"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for path in (write_nrrd(tmp_path / "a.nrrd", VOXELS, AFFINE), write_meta(tmp_path / "a.mha", VOXELS, AFFINE)):
+        np.testing.assert_array_equal(open_volume(path).voxels(), VOXELS)
 
 
 # --- segments ---------------------------------------------------------------------------------------------

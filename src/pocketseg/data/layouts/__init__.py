@@ -40,7 +40,7 @@ from pocketseg.data.layouts.listing import (
     subfolders,
     unread_files,
 )
-from pocketseg.data.unread import kind_of, ways_out
+from pocketseg.data.unread import kind_of, refuse, ways_out
 from pocketseg.errors import DataError, near
 from pocketseg.pipeline.reading import Reading
 
@@ -76,6 +76,8 @@ def find_cases(
     """
     if not _exists(root):
         raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path given as --data")
+    if not root.is_dir():
+        refuse(root)
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"data.layout={layout}", "is not a layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
@@ -115,7 +117,7 @@ def _detect(root: Path) -> tuple[str, Path]:
             places = ", ".join(str(folder) for _, folder in found[:5])
             raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
-    files = unread_files(root) if root.is_dir() else [root]
+    files = unread_files(root) if root.is_dir() else []
     seen = kinds_text(files)
     others = [file for file in of_other_formats(files) if kind_of(file) is not None]
     raise DataError(
