@@ -255,7 +255,7 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
         if isinstance(image, SliceSource) and is_volume(files[stem]):
             if stem not in volumes:
-                volumes[stem] = classed(open_volume(files[stem], image.volume), classes)
+                volumes[stem] = classed(open_volume(files[stem], image.volume), classes, coding)
             return Prediction(coding.decode(*_slice_of(volumes[stem], image)))
         return Prediction(coding.decode(read_mask(files[stem]), str(files[stem])))
 

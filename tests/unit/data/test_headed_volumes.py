@@ -176,6 +176,10 @@ def test_lists_are_channels_and_colors_are_colors(tmp_path, count):
     path = write_nrrd(tmp_path / "c.nrrd", color, **fields, **(options | {"kinds": f"{kinds} domain domain domain"}))
     assert open_volume(path).contrasts == (0 if count == 3 else 2)
     assert slices_of(open_volume(path), RAW)[0].image().shape == (6, 5, count)
+    options["kinds"] = "vector domain domain domain"  # as ITK writes colors
+    assert open_volume(write_nrrd(tmp_path / "v.nrrd", color, **fields, **options)).colors == (
+        count if count > 2 else 0
+    )
     options["kinds"] = "time domain domain domain"
     assert "kind 'time'" in refusal(write_nrrd(tmp_path / "t.nrrd", several, **fields, **options))
 

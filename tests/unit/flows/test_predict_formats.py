@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.headed_files import meta_head, segments, write_meta, write_nrrd
 from helpers.volume_files import ball, read_nifti
@@ -13,6 +14,7 @@ from pocketseg.data.volumes import difference, open_volume
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as flow
 from pocketseg.flows.evaluate import evaluate
+from pocketseg.flows.overlay import overlay
 from pocketseg.pipeline import Pipeline, Reading
 from pocketseg.predictors import NetPredictor
 
@@ -128,3 +130,20 @@ def test_segmentations_of_others_are_measured_by_their_names(tmp_path):
     write_nrrd(given, turned, AFFINE, texts=segments(("rim", 4, 0), ("lobe", 9, 0)))
     with pytest.raises(DataError, match=r"rim \(in 1 image\)"):
         evaluate(tmp_path / "found", tmp_path / "data", out=tmp_path / "out2", overrides=settings)
+
+
+@pytest.mark.parametrize("settings", [[], ["data.classes=[lobe, edge]"]], ids=["no classes", "classes"])
+def test_an_overlay_compares_regions_by_their_names(tmp_path, settings):
+    labels = np.where(np.indices(SHAPE)[1] < 4, 2, INSIDE).astype(np.uint8)
+    image = write_nrrd(tmp_path / "v.nrrd", VOXELS, AFFINE)
+    one = write_nrrd(tmp_path / "a.seg.nrrd", labels, AFFINE, texts=segments(("lobe", 1, 0), ("edge", 2, 0)))
+    turned = np.array([0, 9, 4], np.uint8)[labels]
+    same = write_nrrd(tmp_path / "b.seg.nrrd", turned, AFFINE, texts=segments(("edge", 4, 0), ("lobe", 9, 0)))
+    other = write_nrrd(tmp_path / "c.seg.nrrd", turned, AFFINE, texts=segments(("lobe", 4, 0), ("edge", 9, 0)))
+    shown = {}
+    for prediction in (one, same, other):
+        out = tmp_path / f"{prediction.stem}.png"
+        overlay(image, out, reference=one, predictions=[prediction], overrides=settings)
+        shown[prediction] = np.asarray(Image.open(out))[40:]  # below the title
+    np.testing.assert_array_equal(shown[one], shown[same])
+    assert (shown[one] != shown[other]).any()

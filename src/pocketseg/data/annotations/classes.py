@@ -72,15 +72,14 @@ def regions(masks: Sequence[Source], coding: MaskCoding) -> list[NamedRegions]:
     return [volume for volume in named if coding.values is None or not volume.numbered]
 
 
-def classed(volume: VolumeFile, names: Sequence[str]) -> VolumeFile:
-    """A mask of somebody else's, whose regions, where it has some, become these classes by name.
+def classed(volume: VolumeFile, names: Sequence[str], coding: MaskCoding) -> VolumeFile:
+    """A single mask, whose regions, where it has some, become these classes by name, as in `with_classes`.
 
     Raises:
         DataError: it has others.
     """
-    if not isinstance(volume, NamedRegions):
+    if not isinstance(volume, NamedRegions) or (volume.numbered and coding.values is not None):
         return volume
-    coding = MaskCoding(classes=len(names))
     classes, problem = _mapping(Counter(volume.names), names, coding)
     if problem is not None:
         raise DataError.of([replace(problem, where=str(volume.path))])

@@ -71,7 +71,8 @@ UNITS_MM = {
 SPATIAL = ("domain", "space")
 COLORS = ("rgb-color", "3-color", "rgba-color", "4-color")
 UNKNOWN = ("none", "???")
-PARTS = ("list", "vector", "2-vector", "3-vector", "4-vector", *UNKNOWN, *COLORS)
+VECTORS = ("vector", "2-vector", "3-vector", "4-vector")
+PARTS = ("list", *VECTORS, *UNKNOWN, *COLORS)
 # Colors of segments for Slicer, red, green and blue; they come again where there are more.
 SHOWN_AS = ((0.90, 0.62, 0.0), (0.34, 0.71, 0.91), (0.0, 0.62, 0.45), (0.94, 0.89, 0.26), (0.8, 0.47, 0.65))
 
@@ -164,7 +165,9 @@ def open_nrrd(path: Path, images: VolumeFile | None = None) -> HeadedVolume | Se
     if segments := _segments(header, several=axes.component is not None):
         labels = Nrrd(path, files, grid, stored=stored, component=axes.component, contrasts=count)
         return SegmentFile.of(labels, segments, images)
-    colors = count if axes.kind in COLORS else 0
+    # ITK writes colors as vectors of three or four bytes.
+    is_color = axes.kind in COLORS or (axes.kind in VECTORS and stored.dtype == np.uint8 and count in (3, 4))
+    colors = count if is_color else 0
     if count > MAX_CONTRASTS:
         what = f"holds a series of {count} volumes; {MAX_CONTRASTS} are read as channels"
         raise DataError(str(path), what, "save each as a file of its own")
