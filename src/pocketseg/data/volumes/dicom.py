@@ -581,12 +581,18 @@ def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
-            alone = header_text(path, "NumberOfFrames") not in ("", "1")
-            series = "" if alone else header_text(path, "SeriesInstanceUID")
+            series = _series_of(path)
         except DataError:
             series = ""
         found[series or str(path)].append(path)
     return found
+
+
+@damage_reported
+def _series_of(path: Path) -> str:
+    """The series whose slice a file is; empty where it is none."""
+    header = read_dataset(path, pixels=False)
+    return "" if int(header.get("NumberOfFrames") or 1) > 1 else str(header.get("SeriesInstanceUID") or "")
 
 
 def says_annotated(path: Path) -> bool:
