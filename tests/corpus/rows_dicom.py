@@ -15,8 +15,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000, DeflatedExplicitVRLittleEndian
 from rows_images import zeros
 
-from corpus import Try, row
+from corpus import Try, row, setting
 from helpers.pictures import save
+from helpers.structure_files import contour, headers, slowly_painted, write_structures
 from helpers.volume_files import dicom_image, save_dicom
 
 SHAPE = (16, 20)
@@ -258,3 +259,53 @@ def directory_that_leads_out(folder: Path) -> Iterator[Try]:
     save_dicom(index, folder / "alone/images/DICOMDIR")
     save(folder / "alone/masks/DICOMDIR.png", reference(1))
     yield Try(folder / "alone", "error", "", ("DICOMDIR",))
+
+
+def with_structures(folder: Path, regions: dict[str, list[Any]], frame: str | None = None) -> Path:
+    """A series of four slices and its structure set, beside images of other patients."""
+    images(folder)
+    for number in range(4):
+        one = dicom_image(pixels(number), series="scan", number=number + 1, position=(0, 0, 2.0 * number))
+        save_dicom(one, folder / f"images/scan/{number}.dcm")
+    write_structures(folder / "masks/scan.dcm", regions, frame or one.FrameOfReferenceUID)
+    return folder
+
+
+def ring(height: float, radius: float = 3.0) -> Any:
+    """Points of a circle in millimeters."""
+    angles = np.linspace(0, 2 * np.pi, 30, endpoint=False)
+    return np.stack([5 + radius * np.cos(angles), 4 + radius * np.sin(angles), np.full(30, height)], 1)
+
+
+@row("X18")
+def structures(folder: Path) -> Iterator[Try]:
+    drawn = [contour(ring(2.0)), contour(ring(2.0, 1.5)), contour(ring(4.0))]
+
+    def check(data: Path) -> None:
+        from pocketseg.data import Cases
+
+        cases, images = Cases.open(data), headers(data / "images/scan")
+        for number, lines in enumerate(([], [ring(2.0), ring(2.0, 1.5)], [ring(4.0)], [])):
+            expected = slowly_painted(lines, images[number])
+            assert expected.any() == bool(lines)
+            np.testing.assert_array_equal(cases.mask(cases.named([f"scan#{number:03d}"])[0]), expected)
+
+    yield Try(with_structures(folder / "one", {"GTV": drawn}), "works", check=check)
+    several = with_structures(folder / "several", {"GTV": drawn, "BODY": [contour(ring(0.0))]})
+    yield Try(several, "error", "mask", ("GTV (in 1 image)", "BODY (in 1 image)", "data.classes=[BODY,GTV]"))
+    yield Try(several, "works", arguments=setting("data.classes=[GTV]"))
+
+
+@row("X19")
+def structures_of_other_images(folder: Path) -> Iterator[Try]:
+    on_no_slice = with_structures(folder / "a", {"GTV": [contour(ring(2.0)), contour(ring(3.0)), contour(ring(40.0))]})
+    yield Try(on_no_slice, "error", told=("masks/scan.dcm", "'GTV'", "2 contours", "no slice", "3.0, 40.0 mm"))
+    yield Try(
+        with_structures(folder / "b", {"GTV": [contour(ring(2.0))]}, "1.2.3"), "error", told=("frame of reference",)
+    )
+    other = with_structures(folder / "c", {"GTV": [contour(ring(2.0), made(5))]})
+    yield Try(other, "error", told=("masks/scan.dcm", "images that are not in"))
+    content = (other / "masks/scan.dcm").read_bytes()
+    for step in range(1, 8):
+        (other / "masks/scan.dcm").write_bytes(content[: len(content) * step // 8])
+        yield Try(other, "error", told=("masks/scan.dcm",))

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin
 
-from corpus import Try, reads, row, setting, with_image
+from corpus import Try, reads, row, setting, with_image, with_mask
 from helpers.pictures import good, picture, reference, save
 
 GRAY = picture(99)
@@ -284,9 +284,8 @@ def other_formats(folder: Path) -> Iterator[Try]:
         "psd": b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\x09\0\0\0\x09\0\x08\0\3",
     }
     for name, content in heads.items():
-        yield Try(
-            with_image(folder / name, "odd.png", content), "error", "image", ("odd.png", "PNG, JPEG, TIFF, BMP or GIF")
-        )
+        fix = "export it as PNG" if name in ("eps", "pdf", "psd") else "PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"
+        yield Try(with_image(folder / name, "odd.png", content), "error", "image", ("odd.png", fix))
 
 
 @row("C29")
@@ -305,3 +304,57 @@ def twice(folder: Path) -> Iterator[Try]:
     merged.write_text("case,group\nagain,x\nc3,x\n" + "".join(f"c{n},c{n}\n" for n in (0, 1, 2, 4, 5, 6, 7)))
     together = setting("data.group_csv=groups.csv", "data.group_column=group")
     yield Try(data, "warning", "duplicate", ("again.png", "c3.png"), arguments=together)
+
+
+@row("C31")
+def webp_and_jpeg_2000(folder: Path) -> Iterator[Try]:
+    deep = GRAY.astype(np.uint16) * 200
+    gray_webp = np.stack([GRAY] * 3, -1)
+    kinds: tuple[tuple[str, str, Any, Any, dict[str, Any]], ...] = (
+        ("WEBP", "odd.webp", COLOR, COLOR, {"lossless": True}),
+        ("WEBP", "odd.webp", GRAY, gray_webp, {"lossless": True}),
+        ("JPEG2000", "odd.jp2", GRAY, GRAY, {}),
+        ("JPEG2000", "odd.jp2", COLOR, COLOR, {}),
+        ("JPEG2000", "odd.j2k", deep, deep, {}),
+    )
+    for number, (form, name, pixels, seen, options) in enumerate(kinds):
+        whole = encoded(pixels, form, **options)
+        data = with_image(folder / str(number), name, whole)
+        yield Try(data, "works", check=reads("odd", seen))
+        for step in range(1, 6):
+            (data / "images" / name).write_bytes(whole[: (len(whole) - 2) * step // 6])
+            yield Try(data, "error", "image", (name,))
+    lossy = with_mask(folder / "lossy", encoded(np.stack([reference(99)] * 3, -1), "WEBP", quality=50), "odd.webp")
+    yield Try(lossy, "error", "mask", ("odd.webp", "lossy WebP", "data.mask.threshold=128"))
+
+
+@row("C32")
+def makers_formats(folder: Path) -> Iterator[Try]:
+    """Named, with the way out; beside good images a note, alone an error."""
+    for name, told in (("x.svs", "QuPath"), ("x.czi", "OME-TIFF"), ("x.heic", "iPhone"), ("x.h5", "numpy.savez")):
+        data = good(folder / name)
+        (data / "images" / name).write_bytes(b"x")
+        yield Try(data, "warning", "unread-format", (name, told))
+        alone = folder / f"alone {name}"
+        alone.mkdir()
+        (alone / name).write_bytes(b"x")
+        yield Try(alone, "error", "", (Path(name).suffix, told))
+
+
+@row("C33")
+def axes_of_pages(folder: Path) -> Iterator[Try]:
+    """Two channels of three slices are three images of two channels, and with moments beside slices nothing at all."""
+    stack = np.stack([picture(number) for number in range(6)]).reshape(3, 2, 32, 40).astype(np.uint16) * 250
+    for number in range(5):
+        save_tiff(folder / f"images/v{number}.tif", np.roll(stack, number, axis=2), ome=True, metadata={"axes": "ZCYX"})
+        save_tiff(folder / f"masks/v{number}.tif", np.stack([reference(number)] * 3), photometric="minisblack")
+    shown = np.moveaxis(np.roll(stack, 1, axis=2)[2], 0, -1)
+    yield Try(folder, "works", check=reads("v1#002", shown, reference(1) // 255))
+    moments = stack.reshape(3, 2, 32, 40)
+    save_tiff(folder / "images/v0.tif", moments, ome=True, metadata={"axes": "TZYX"})
+    yield Try(folder, "error", "volume", ("images/v0.tif", "2 slices at 3 moments"))
+
+
+def save_tiff(path: Path, pixels: Any, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tiff(pixels, **options))

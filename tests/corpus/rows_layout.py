@@ -86,9 +86,9 @@ def litter_of_file_browsers(folder: Path) -> Iterator[Try]:
     for name in ("Thumbs.db", ".DS_Store", "._c1.png", "desktop.ini"):
         (folder / "images" / name).write_bytes(b"litter")
     yield Try(folder, "warning", "ignored", ("4 ", ".DS_Store"))
-    for name in ("c1.webp", "c2.webp", "c3.foo"):
+    for name in ("c1.czi", "c2.czi", "c3.foo"):
         (folder / "images" / name).write_bytes(b"another format")
-    yield Try(folder, "warning", "unread-format", ("left out: 2 .webp files, 1 .foo file",))
+    yield Try(folder, "warning", "unread-format", ("left out: 2 .czi files, 1 .foo file", "OME-TIFF"))
     save(folder / "more/x.png", picture(50))
     yield Try(folder, "warning", "left-out", ("left out: 1 .png file",))
 

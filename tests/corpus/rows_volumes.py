@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 
 from corpus import Try, row
+from helpers.headed_files import meta_head, nrrd_head, segments, write_meta, write_nrrd
 from helpers.pictures import good, picture, reference, save
 from helpers.volume_files import write_nifti
 
@@ -253,3 +254,89 @@ def big_endian(folder: Path) -> Iterator[Try]:
 def no_pixel_size(folder: Path) -> Iterator[Try]:
     yield Try(good(folder), "warning", "no-spacing", ("pixel size",))
     assert picture(0).shape == reference(0).shape
+
+
+def headed(folder: Path, texts: str = "") -> Path:
+    """Images and masks as NRRD and as MetaImage, one of them with its voxels beside its header."""
+    for number in range(4):
+        write_nrrd(folder / f"images/v{number}.nrrd", voxels(number), AFFINE)
+        write_nrrd(folder / f"masks/v{number}.seg.nrrd", labels(number), AFFINE, texts=texts)
+    write_meta(folder / "images/v4.mha", voxels(4), AFFINE, packed=True)
+    write_meta(folder / "masks/v4.mha", labels(4), AFFINE)
+    (folder / "images/v5.mhd").write_text(meta_head(voxels(5), AFFINE, file="v5.raw"))
+    (folder / "images/v5.raw").write_bytes(voxels(5).tobytes(order="F"))
+    write_nifti(folder / "masks/v5.nii.gz", labels(5), AFFINE)
+    return folder
+
+
+@row("D18")
+def nrrd_and_metaimage(folder: Path) -> Iterator[Try]:
+    data = headed(folder)
+    yield Try(data, "works", check=lambda data: assert_same_slices(data, voxels(1), labels(1)))
+    for space in ("RAS", "left-anterior-superior"):
+        write_nrrd(data / "images/v1.nrrd", voxels(1), AFFINE, space=space)
+        yield Try(data, "works", check=lambda data: assert_same_slices(data, voxels(1), labels(1)))
+    flipped = AFFINE.copy()
+    flipped[0, 0], flipped[0, 3] = -0.5, 0.5 * (SHAPE[0] - 1)
+    write_meta(data / "masks/v1.mha", labels(1)[::-1], flipped)
+    (data / "masks/v1.seg.nrrd").unlink()
+    yield Try(data, "works", check=lambda data: assert_same_slices(data, voxels(1), labels(1)))
+
+
+@row("D19")
+def segments_with_names(folder: Path) -> Iterator[Try]:
+    texts = segments(("nodule", 1, 0))
+    yield Try(headed(folder / "one", texts), "works", check=lambda data: assert_same_slices(data, voxels(1), labels(1)))
+    data = headed(folder / "two", texts)
+    both = labels(2) + (labels(1) > labels(2)) * np.uint8(2)
+    write_nrrd(data / "masks/v2.seg.nrrd", both, AFFINE, texts=segments(("nodule", 1, 0), ("cyst", 2, 0)))
+    yield Try(data, "error", "mask", ("nodule (in 4 images)", "cyst (in 1 image)", "data.classes=["))
+    write_nrrd(data / "masks/v2.seg.nrrd", both, AFFINE, texts=texts)
+    yield Try(data, "error", "mask", ("masks/v2.seg.nrrd", "holds the labels 2", "nodule"))
+
+
+@row("D20")
+def headers_of_text_that_lie(folder: Path) -> Iterator[Try]:
+    head = {"nrrd": nrrd_head(voxels(0), AFFINE, sizes="{}"), "mha": meta_head(voxels(0), AFFINE, DimSize="{}")}
+    files = {"nrrd": "images/v0.nrrd", "mha": "images/v4.mha"}
+    for kind, name in files.items():
+        data = headed(folder / kind)
+        whole = (data / name).read_bytes()
+        for content in (whole[: len(whole) // 2], whole[:-1], b"", b"<html>", whole[:60]):
+            (data / name).write_bytes(content)
+            yield Try(data, "error", told=(name,))
+        for sides in ("12 14 9999", "12 14 3", "99999999 99999999 99999999", "-1 -1 4", "0 0 0", "1e9 1 1"):
+            text = head[kind].format(sides) + ("\n" if kind == "nrrd" else "")
+            (data / name).write_bytes(text.encode() + voxels(0).tobytes(order="F"))
+            yield Try(data, "error", told=(name,))
+
+
+@row("D21")
+def text_headers_that_are_bombs(folder: Path) -> Iterator[Try]:
+    data = headed(folder)
+    content = gzip.compress(bytes(2**20)) * 4800
+    (data / "images/v0.nrrd").write_bytes(
+        nrrd_head(labels(0), AFFINE, sizes="1700 1700 1700").encode() + b"\n" + content
+    )
+    (data / "images/v1.nrrd").write_bytes(b"NRRD0004\n" + b"# more\n" * 2_000_000)
+    (data / "images/v2.nrrd").write_bytes(nrrd_head(labels(0), AFFINE).encode() + b"\n" + content)
+    for name, told in (("v0", "limit"), ("v1", "header of more than"), ("v2", "more than")):
+        yield Try(data, "error", told=(f"images/{name}.nrrd", told))
+
+
+@row("D22")
+def headers_that_lead_out(folder: Path) -> Iterator[Try]:
+    secret = folder / "secret.raw"
+    secret.parent.mkdir(parents=True, exist_ok=True)
+    secret.write_bytes(voxels(0).tobytes(order="F"))
+    for number, name in enumerate(("../../secret.raw", str(secret))):
+        data = headed(folder / str(number))
+        (data / "images/v5.mhd").write_text(meta_head(voxels(5), AFFINE, file=name))
+        yield Try(data, "error", "volume", ("images/v5.mhd", "not a file in its folder"))
+        (data / "images/v0.nrrd").unlink()
+        (data / "images/v0.nhdr").write_text(nrrd_head(voxels(0), AFFINE, encoding="raw", data_file=name))
+        yield Try(data, "error", "volume", ("images/v0.nhdr", "not a file in its folder"))
+    data = headed(folder / "link")
+    (data / "images/v5.raw").unlink()
+    (data / "images/v5.raw").symlink_to(secret)
+    yield Try(data, "error", told=("v5.raw",))

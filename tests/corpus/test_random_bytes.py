@@ -14,6 +14,7 @@ from PIL import Image
 from rows_dicom import made
 from rows_volumes import AFFINE, labels, voxels
 
+from helpers.headed_files import segments, write_meta, write_nrrd
 from helpers.pictures import picture, reference, save
 from helpers.volume_files import save_dicom, write_nifti
 from pocketseg.data import Cases
@@ -21,7 +22,7 @@ from pocketseg.errors import PocketsegError
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.loading import shipped_text
 
-FORMATS = ("png", "tif", "nii", "nii.gz", "dcm", "yaml")
+FORMATS = ("png", "tif", "nii", "nii.gz", "nrrd", "mha", "webp", "jp2", "dcm", "yaml")
 
 
 def original(kind: str, folder: Path) -> bytes:
@@ -31,11 +32,15 @@ def original(kind: str, folder: Path) -> bytes:
     if kind.startswith("nii"):
         path = write_nifti(folder / f"images/a.{kind}", voxels(1), AFFINE)
         write_nifti(folder / "masks/a.nii.gz", labels(1), AFFINE)
+    elif kind in ("nrrd", "mha"):
+        path = (write_nrrd if kind == "nrrd" else write_meta)(folder / f"images/a.{kind}", voxels(1), AFFINE)
+        write_nrrd(folder / "masks/a.seg.nrrd", labels(1), AFFINE, texts=segments(("lesion", 1, 0)))
     elif kind == "dcm":
         path = save_dicom(made(1), folder / "images/a.dcm")
         save(folder / "masks/a.png", reference(1, (16, 20)))
     else:
-        path = save(folder / f"images/a.{kind}", picture(1))
+        options = {"lossless": True} if kind == "webp" else {}
+        path = save(folder / f"images/a.{kind}", picture(1), **options)
         save(folder / "masks/a.png", reference(1))
     return path.read_bytes()
 

@@ -20,7 +20,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write the contour on the image.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 16-bit probabilities.")] = False,
-    to: Annotated[str, typer.Option(help="Masks of volumes: same, nifti, dicom-seg, tiff or png.")] = "same",
+    to: Annotated[str, typer.Option(help="Masks of volumes: same, nifti, nrrd, mha, dicom-seg, tiff or png.")] = "same",
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Copy the patient's identity into DICOM segmentations.")
     ] = False,
@@ -34,8 +34,9 @@ def command(
 ) -> None:
     """Segment images; masks have the size and name of their image.
 
-    Volumes come back in their own format and geometry: NIfTI as NIfTI, a folder with a DICOM series as a DICOM
-    segmentation without the patient's name, TIFF pages as pages.
+    Volumes come back in their own format and geometry: NIfTI as NIfTI, NRRD as a segmentation of 3D Slicer (.seg.nrrd),
+    MetaImage as MetaImage, a folder with a DICOM series as a DICOM segmentation without the patient's name, TIFF pages
+    as pages.
 
     Files that cannot be read are listed at the end, the others are done; the exit code is then 2, or 3 where memory
     was too small for one.

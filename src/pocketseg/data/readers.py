@@ -1,12 +1,14 @@
 """Decoding image and mask files, and refusing what would be read wrongly.
 
-Only PNG, JPEG, TIFF, BMP and GIF (one frame) are decoded, whatever the file is called; the content tells the format.
+Only PNG, JPEG, TIFF, BMP, GIF, WebP (one frame) and JPEG 2000 are decoded, whatever the file is called; the content
+tells the format.
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,21 +18,39 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pocketseg import memory
+from pocketseg.data import jpeg2000, unread
 from pocketseg.data.mask_colors import ColorRule, color_values, index_values
 from pocketseg.errors import DataError, PocketsegError
 from pocketseg.files import open_regular, read_file
 from pocketseg.memory import MAX_PIXELS, bands
 from pocketseg.text import counted
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
+SUFFIXES_OF = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
+}
+SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+# Which a file's name may end in beside those of one part: compressed NIfTI, segmentations of 3D Slicer.
+DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
 
 MAX_PAGES = 2**16
 # Nothing that is deflated unpacks to more than this many times its size.
 DEFLATE_LIMIT = 1032
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WEBP = re.compile(rb"RIFF(....)WEBP", re.DOTALL)
+SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", *TIFF_SIGNATURES, b"BM", b"GIF8", jpeg2000.START)
+IMAGEJ = re.compile(r"ImageJ=.*?^images=(\d+)", re.DOTALL | re.MULTILINE)
+TIFF_DESCRIPTION = 270
+# What a picture's `info` tells of its format where that may change values.
+LOSSY = "lossy"
 TIFF_BITS_PER_SAMPLE = 258
 TIFF_PHOTOMETRIC = 262
 WHITE_IS_ZERO = 0
@@ -47,13 +67,14 @@ EXIF_TURNS = {
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without its suffix; that of a compressed volume is `.nii.gz`.
+    """A file's name without its suffix, which may have two parts, as that of a compressed volume.
 
     Example:
         >>> stem_of(Path("scan.1.nii.gz"))
         'scan.1'
     """
-    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+    double = next((each for each in DOUBLE_SUFFIXES if path.name.lower().endswith(each)), "")
+    return path.name[: -len(double)] if double else path.stem
 
 
 def read_image(path: Path) -> NDArray[np.generic]:
@@ -92,11 +113,11 @@ def read_mask(path: Path, *, gray: bool = False, colors: ColorRule = "look") -> 
             carries the mask, or white is stored as 0.
     """
     with memory.named(str(path)), _opened(path) as picture:
-        if picture.format == "JPEG" and not gray:
+        if picture.info.get(LOSSY) and not gray:
             raise DataError(
                 str(path),
-                "a mask stored as JPEG has gray levels that are not classes",
-                "use the original mask as PNG; if only the JPEG exists, --set data.mask.threshold=128 cuts it",
+                f"a mask stored as {picture.info[LOSSY]} has gray levels that are not classes",
+                "use the original mask as PNG; if only this one exists, --set data.mask.threshold=128 cuts it",
             )
         if _white_is_zero(picture):
             what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
@@ -183,6 +204,7 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _content(path: Path) -> bytes:
+    unread.refuse(path)
     try:
         return read_file(path, memory.MAX_FILE)
     except (OSError, ValueError, MemoryError) as error:
@@ -230,11 +252,12 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata that is not used here
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            picture: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             _refuse_unusual(picture, content, path, pages)
             picture.load()
+            picture = _as_stored(picture, content)
     except UnidentifiedImageError:
-        raise DataError(str(path), _what_it_is_instead(content), "use PNG, JPEG, TIFF, BMP or GIF") from None
+        raise DataError(str(path), *_what_it_is_instead(content)) from None
     except Image.DecompressionBombError:
         raise _too_large(path, "the image") from None
     except DataError:
@@ -245,15 +268,23 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
     return picture
 
 
-def _what_it_is_instead(content: bytes) -> str:
-    start = content[:200].lstrip().lower()
+def _what_it_is_instead(content: bytes) -> tuple[str, str]:
+    """What it is, and what to do."""
+    start, usual = content[:200].lstrip().lower(), "use PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"
     if start.startswith(b"version https://git-lfs"):
-        return "this is a Git LFS pointer, not the image (run: git lfs pull)"
+        return "this is a Git LFS pointer, not the image (run: git lfs pull)", usual
     if start.startswith((b"<html", b"<!doctype")):
-        return "not an image: it starts with <html, probably a web page saved by a failed download"
-    if content.startswith(SIGNATURES):
-        return "the header of the image is damaged, or of a kind that cannot be read"
-    return "not an image of an allowed format"
+        return "not an image: it starts with <html, probably a web page saved by a failed download", usual
+    damaged = "the header of the image is damaged, or of a kind that cannot be read"
+    if content.startswith(TIFF_SIGNATURES):
+        fix = "save it as gray or 8-bit color, with each further channel as a page (OME-TIFF), or copy it again"
+        return f"{damaged} (such as channels of more than 8 bits in one page)", fix
+    if content.startswith(SIGNATURES) or WEBP.match(content):
+        return damaged, usual
+    kind = unread.kind_of(Path(), content)
+    if kind is not None:
+        return f"not an image of an allowed format: it is {kind.what}", kind.fix
+    return "not an image of an allowed format", usual
 
 
 def _too_large(path: Path, what: str) -> DataError:
@@ -308,6 +339,14 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
             "16-bit color (or gray with alpha) would be cut to 8 bits in decoding",
             "save it as 16-bit gray without alpha, or as 8-bit color",
         )
+    if picture.format == "WEBP" and int.from_bytes(content[4:8], "little") + 8 > len(content):
+        raise DataError(str(path), "the image is damaged or cut off", "copy it again from its source")
+    if picture.format == "JPEG2000":
+        _refuse_unusual_codestream(jpeg2000.codestream(content), picture.mode, path)
+    stored = IMAGEJ.match(str(_tiff_tag(picture, TIFF_DESCRIPTION) or ""))
+    if stored and int(stored[1][:9]) > page_count(picture):
+        what = f"ImageJ stored {stored[1]} images in it, of which one page has its place"
+        raise DataError(str(path), what, "open it in Fiji and save it as OME-TIFF")
     bits = _tiff_tag(picture, TIFF_BITS_PER_SAMPLE) or ()
     if len(bits) > 1 and max(bits) > 8:
         what = f"{max(bits)}-bit color would be cut to 8 bits in decoding"
@@ -315,6 +354,43 @@ def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: boo
     if _white_is_zero(picture) and max(bits, default=1) > 8:
         what = f"{max(bits)}-bit gray that stores white as 0 would be decoded as its negative"
         raise DataError(str(path), what, "save it with black as 0")
+
+
+def _refuse_unusual_codestream(found: jpeg2000.Codestream, mode: str, path: Path) -> None:
+    if not found.whole:
+        raise DataError(str(path), "the image is damaged or cut off: it has no end", "copy it again from its source")
+    if found.signed:
+        raise DataError(str(path), "JPEG 2000 of signed numbers would be moved in decoding", "save it as TIFF")
+    if max(found.bits, default=0) > 8 and not mode.startswith("I;16"):
+        what = f"{max(found.bits)}-bit {'color' if len(found.bits) > 1 else 'gray'} would be cut to 8 bits in decoding"
+        raise DataError(str(path), what, "save it as 16-bit gray, or as 8-bit color")
+
+
+def _as_stored(picture: Image.Image, content: bytes) -> Image.Image:
+    """The picture with the values that are stored, and, where its format may have changed them, that it is so."""
+    lossy = "JPEG" if picture.format == "JPEG" else "lossy WebP" if _has_lossy_chunk(picture, content) else ""
+    if picture.format == "JPEG2000":
+        found = jpeg2000.codestream(content)
+        lossy = "" if found.lossless else "lossy JPEG 2000"
+        # Pillow fills up what is of fewer bits than its type, so that 1 of 12 bits becomes 16.
+        shift = (16 if picture.mode.startswith("I;16") else 8) - found.bits[0]
+        if shift > 0 and len(found.bits) == 1:
+            moved = Image.fromarray(np.asarray(picture) >> shift)
+            moved.format, moved.info = picture.format, picture.info
+            picture = moved
+    if lossy:
+        picture.info[LOSSY] = lossy
+    return picture
+
+
+def _has_lossy_chunk(picture: Image.Image, content: bytes) -> bool:
+    at = 12
+    while picture.format == "WEBP" and at < len(content):
+        if content[at : at + 4] == b"VP8 ":
+            return True
+        length = int.from_bytes(content[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return False
 
 
 def _bmp_bits(content: bytes) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocketseg import notebook
 from pocketseg.data import Case, Cases, MaskCoding, Split
+from pocketseg.data.annotations.classes import classed
 from pocketseg.data.case import ChannelSource
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.layouts.rle_csv import drawings_in
@@ -254,7 +255,7 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
             raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
         if isinstance(image, SliceSource) and is_volume(files[stem]):
             if stem not in volumes:
-                volumes[stem] = open_volume(files[stem], image.volume)
+                volumes[stem] = classed(open_volume(files[stem], image.volume), classes, coding)
             return Prediction(coding.decode(*_slice_of(volumes[stem], image)))
         return Prediction(coding.decode(read_mask(files[stem]), str(files[stem])))
 

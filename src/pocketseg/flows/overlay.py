@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import MaskCoding
+from pocketseg.data.annotations.classes import classed
 from pocketseg.data.case import FileSource, Source
 from pocketseg.data.masks import class_indices
 from pocketseg.data.readers import read_image
-from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
+from pocketseg.data.volumes import NamedRegions, SliceSource, VolumeFile, difference, is_volume, open_volume, slices_of
 from pocketseg.errors import DataError, RecipeError, near
 from pocketseg.files import resolved, try_output
 from pocketseg.metrics import overlap as overlap_of
@@ -119,8 +120,8 @@ def _rules(masks: Sequence[Path], with_reference: bool, run: str | Path | None, 
     if run is None and not overrides:
         return [Rule()] * len(masks)
     section = _section(run, overrides)
-    mine = Rule(MaskCoding(classes=len(section.classes)))
-    theirs = Rule(mask_coding(section))
+    mine = Rule(MaskCoding(classes=len(section.classes)), names=tuple(section.classes))
+    theirs = Rule(mask_coding(section), names=() if section.mask.by_folder else tuple(section.classes))
     if with_reference and section.mask.by_folder:
         folder = resolved(masks[0]).parent.name
         if folder not in section.classes:
@@ -145,11 +146,12 @@ def _section(run: str | Path | None, overrides: Sequence[str]) -> DataSection:
 class Rule:
     """How a stored mask becomes class indices; without a coding its values say it (`masks.class_indices`).
 
-    `index` is the class of its one foreground.
+    `index` is the class of its one foreground, `names` are the classes of regions that have names.
     """
 
     coding: MaskCoding | None = None
     index: int = 1
+    names: tuple[str, ...] = ()
 
     def read(self, source: Source) -> Mask:
         if self.coding is None:
@@ -166,7 +168,9 @@ def _read(
         return read_image(image), [rule.read(FileSource(path)) for rule, path in zip(rules, masks, strict=True)], None
     volume = open_volume(image)
     slices = slices_of(volume, Reading(axis))
-    layers = [_slices(path, volume, slices[0].axis) for path in masks]
+    volumes = _same_names([_mask(path, volume, rule) for path, rule in zip(masks, rules, strict=True)], rules)
+    numbers = range(volume.grid.canonical_shape[slices[0].axis])
+    layers = [[SliceSource(mask, slices[0].axis, number, Reading()) for number in numbers] for mask in volumes]
     if slice_ is None:
         seen = range(len(slices))
         pairs = list(zip(rules, layers, strict=True))
@@ -178,14 +182,27 @@ def _read(
     return slices[slice_].image(), drawn, slice_
 
 
-def _slices(path: Path, image: VolumeFile, axis: int) -> list[SliceSource]:
+def _mask(path: Path, image: VolumeFile, rule: Rule) -> VolumeFile:
     if not is_volume(path):
         raise DataError(str(path), "is a picture, but the image is a volume", "give the mask as a volume")
     masks = open_volume(path, image)
+    if rule.coding is not None and rule.names:
+        masks = classed(masks, rule.names, rule.coding)
     apart = difference(image.grid, masks.grid)
     if apart:
         raise DataError(str(path), apart, "give masks on the grid of the image")
-    return [SliceSource(masks, axis, index, Reading()) for index in range(image.grid.canonical_shape[axis])]
+    return masks
+
+
+def _same_names(masks: Sequence[VolumeFile], rules: Sequence[Rule]) -> Sequence[VolumeFile]:
+    """The masks; where nobody names the classes, regions of one name in several of them get one number."""
+    named = [mask for mask in masks if isinstance(mask, NamedRegions)]
+    if len(named) < 2 or any(rule.coding is not None for rule in rules):
+        return masks
+    names = {
+        name: number for number, name in enumerate(dict.fromkeys(n for mask in named for n in mask.names), start=1)
+    }
+    return [mask.valued(names) if isinstance(mask, NamedRegions) else mask for mask in masks]
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:

@@ -1,6 +1,7 @@
 """`predict`: images in, masks of the same size and name out. A packed or ONNX model needs nothing of torch.
 
-A volume comes back in its own format on its own grid: NIfTI as NIfTI, DICOM as a DICOM segmentation, TIFF as TIFF.
+A volume comes back in its own format on its own grid: NIfTI as NIfTI, NRRD as a segmentation of 3D Slicer, MetaImage as
+MetaImage, DICOM as a DICOM segmentation, TIFF as TIFF.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from numpy.typing import NDArray
 from pocketseg import memory, notebook
 from pocketseg.data.case import ChannelSource, FileSource, Source
 from pocketseg.data.layouts.expand import check_grid
-from pocketseg.data.layouts.listing import has_pixels, image_files, kinds_text, unread_files
+from pocketseg.data.layouts.listing import has_pixels, image_files, kinds_text, of_other_formats, unread_files
 from pocketseg.data.readers import read_image, size_in_header, stem_of
+from pocketseg.data.unread import ways_out
 from pocketseg.data.volumes import (
     Dicom,
+    MetaImage,
     Nifti,
+    Nrrd,
     VolumeFile,
     dicom_files,
     is_volume,
     open_volume,
     series_in,
     slices_of,
+    write_metaimage,
     write_nifti,
+    write_nrrd,
     write_segmentation,
     write_stack,
 )
@@ -49,9 +55,11 @@ log = logging.getLogger("pocketseg")
 # What a gray picture of one class takes at most, for each of its pixels: itself, probabilities, and components.
 BYTES_A_PIXEL = 16
 # What masks are written as, for the check that none replaces an image.
-ENDINGS = (".png", ".nii", ".nii.gz", ".dcm", ".tif")
+ENDINGS = (".png", ".nii", ".nii.gz", ".seg.nrrd", ".mha", ".dcm", ".tif")
+# What 3D Slicer saves beside an image, whose name a mask of it has too.
+SEGMENTATION = ".seg.nrrd"
 PAGE = re.compile(r"[0-9]{3,}(\.png)?")
-MaskFormat = Literal["same", "nifti", "dicom-seg", "tiff", "png"]
+MaskFormat = Literal["same", "nifti", "nrrd", "mha", "dicom-seg", "tiff", "png"]
 
 
 @dataclass(frozen=True)
@@ -138,13 +146,13 @@ def predict(
         inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`. A folder
             of DICOM files is one series, or several by their SeriesInstanceUID, each called after its first file. For a
             model that was trained on one file a channel (NAME_0000, NAME_0001), such files are one image.
-        out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI and
-            DICOM always hold class indices.
+        out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI, NRRD,
+            MetaImage and DICOM always hold class indices.
         with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name.
-        probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes NIfTI (float) or,
-            beside TIFF, TIFF.
-        to: the format of volumes' masks: `same` as the volume, `nifti`, `dicom-seg` (for DICOM), `tiff`, or `png`, a
-            folder of slices.
+        probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes floats in NIfTI,
+            NRRD or MetaImage as the mask, or, beside TIFF, TIFF.
+        to: the format of volumes' masks: `same` as the volume, `nifti`, `nrrd` (NAME.seg.nrrd, whose segments are the
+            classes), `mha`, `dicom-seg` (for DICOM), `tiff`, or `png`, a folder of slices.
         keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
             needs; without it they are left empty.
         fold, stage: of a run folder; default the first fold's last stage.
@@ -217,9 +225,11 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
     if "\0" in text:
         raise ValueError("a zero byte is not part of a name")
     if path.is_dir():
-        strange = [file for file in unread_files(path) if not has_pixels(file)]
+        strange = of_other_formats(unread_files(path))
         if strange:
-            log.warning("%s: formats that are not read are left out: %s", path, kinds_text(strange))
+            log.warning(
+                "%s: formats that are not read are left out: %s (%s)", path, kinds_text(strange), ways_out(strange)
+            )
         if (path / "images").is_dir() and (path / "masks").is_dir():
             log.warning("%s: its masks are segmented too; to leave them out, give %s", path, path / "images")
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
@@ -232,16 +242,17 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
 def _in_folder(folder: Path, root: Path, out: Path) -> list[Job]:
     """What lies directly in a folder: images, and DICOM files by series."""
     place = inside(out, folder.relative_to(root))
+    images = [file for file in image_files(folder) if not file.name.lower().endswith(SEGMENTATION)]
     slices = dicom_files(folder)
     series = series_in(slices)
     if len(slices) > len(series) == 1:
         jobs = [Job(folder, out / folder.name if folder == root else place)]
-        return jobs + [Job(file, place / stem_of(file)) for file in image_files(folder) if file not in slices]
+        return jobs + [Job(file, place / stem_of(file)) for file in images if file not in slices]
     if len(slices) > len(series):
         log.info("%s: holds %d series; the mask of each is called after its first file", folder, len(series))
     first = {files[0]: tuple(files) for files in series.values() if len(files) > 1}
     later = {file for files in first.values() for file in files[1:]}
-    alone = (file for file in image_files(folder) if file not in later)
+    alone = (file for file in images if file not in later)
     return [Job(file, place / stem_of(file), slices=first.get(file, ())) for file in alone]
 
 
@@ -301,6 +312,10 @@ def _refuse_collisions(jobs: Sequence[Job], additions: Sequence[str], wanted: Wa
         ]
         if any(resolved(Path(f"{target}{ending}")) == resolved(source) for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
+        reference = Path(f"{target}{SEGMENTATION}")
+        if resolved(target.parent) == resolved(source.parent) and reference.exists():
+            what = f"lies beside {reference.name}, which its mask would be written over"
+            problems.append(Problem(str(source), what, "choose another --out"))
     if problems:
         raise DataError.of(problems)
 
@@ -382,12 +397,21 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
         written.append(
             write_segmentation(_beside(target, ".dcm"), whole, volume, classes, keep_identity=wanted.keep_identity)
         )
+    elif format_ == "nrrd":
+        whole = volume.grid.rebuild(masks, axis)
+        written.append(write_nrrd(_beside(target, SEGMENTATION), whole, volume.grid, classes))
+    elif format_ == "mha":
+        written.append(write_metaimage(_beside(target, ".mha"), volume.grid.rebuild(masks, axis), volume.grid))
     else:
         written.append(write_nifti(_beside(target, ending), volume.grid.rebuild(masks, axis), volume))
     for index, name in enumerate(_probability_names(classes) if per_slice else []):
         whole = volume.grid.rebuild([each[:, :, index] for each in per_slice], axis)
         if format_ in ("tiff", "png"):
             written.append(write_stack(_beside(target, f"{name}.tif"), _sixteen_bits(whole)))
+        elif format_ == "nrrd":
+            written.append(write_nrrd(_beside(target, f"{name}.nrrd"), whole, volume.grid))
+        elif format_ == "mha":
+            written.append(write_metaimage(_beside(target, f"{name}.mha"), whole, volume.grid))
         else:
             written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
     if wanted.with_overlay:
@@ -398,7 +422,8 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
 def _own_format(volume: VolumeFile) -> MaskFormat:
     if isinstance(volume, Dicom):
         return "dicom-seg"
-    return "nifti" if isinstance(volume, Nifti) else "tiff"
+    own: dict[type[VolumeFile], MaskFormat] = {Nifti: "nifti", Nrrd: "nrrd", MetaImage: "mha"}
+    return own.get(type(volume), "tiff")
 
 
 def _overlays(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from builders import make_folders_dataset, make_suffix_dataset, noise, write_image, write_pair
 
+from helpers.headed_files import meta_head
 from helpers.volume_files import write_nifti, write_series
 from pocketseg.data import Cases, Grouping
 from pocketseg.data.groups import tied
@@ -223,10 +224,10 @@ def test_folders_inside_of_both_are_patients_or_few_classes(tmp_path, count, gro
 
 def test_formats_that_are_not_read_are_counted(tmp_path):
     make_folders_dataset(tmp_path, ["a", "b"])
-    for name in ("c.webp", "d.webp", "e.foo", "notes.txt", ".hidden.webp", "Thumbs.db"):
+    for name in ("c.czi", "d.czi", "e.foo", "notes.txt", ".hidden.czi", "Thumbs.db"):
         (tmp_path / "images" / name).write_bytes(b"x")
     cases = Cases.open(tmp_path)
-    assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .webp files, 1 .foo file"
+    assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .czi files, 1 .foo file"
     assert "left-out" not in told(cases) and "unread-format" in {finding.code for finding in cases.check().findings}
 
 
@@ -239,9 +240,46 @@ def test_images_that_belong_to_no_case_are_counted(tmp_path):
     assert "left-out" not in told(Cases.open(tmp_path, images="images", masks="masks"))
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.nrrd", "1 .nrrd file"), ("a.webp", "1 .webp file")])
+@pytest.mark.parametrize(("name", "said"), [("a.czi", "1 .czi file"), ("a.foo", "1 .foo file")])
 def test_where_nothing_is_found_the_formats_are_named(tmp_path, name, said):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match="were found in a known layout; it holds") as caught:
         Cases.open(tmp_path)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("data.h5", "numpy.savez"), ("slide.svs", "QuPath"), ("scan.mgz", "mri_convert")]
+)
+def test_a_file_of_a_format_that_is_not_read_has_a_way_out(tmp_path, name, told):
+    """Given itself, or in a folder."""
+    (tmp_path / name).write_bytes(b"x")
+    for given, said in ((tmp_path / name, "which is not read"), (tmp_path, "in a known layout; it holds 1")):
+        with pytest.raises(DataError, match=said) as caught:
+            Cases.open(given)
+        assert told in str(caught.value)
+
+
+def test_a_folder_that_is_one_array_counts_once(tmp_path):
+    make_folders_dataset(tmp_path, ["a", "b"])
+    for chunk in ("0.0", "0.1", "zarr.json"):
+        (tmp_path / "more.zarr/c").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "more.zarr/c" / chunk).write_bytes(b"x")
+    cases = Cases.open(tmp_path)
+    assert told(cases)["unread-format"] == "formats that are not read are left out: 1 .zarr file"
+    assert "numpy.savez" in next(finding.fix for finding in cases.said if finding.code == "unread-format")
+
+
+def test_voxels_of_a_header_are_no_strangers(tmp_path):
+    """Whether a case is made of the header or not."""
+    make_folders_dataset(tmp_path, ["a", "b"])
+    voxels = noise(4, 5)[:, :, None]
+    for place in ("images", "more"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "v.raw").write_bytes(voxels.tobytes(order="F"))
+        (tmp_path / place / "v.mhd").write_text(meta_head(voxels, file="v.raw"))
+    write_image(tmp_path / "masks/v.png", noise(5, 4) // 128)
+    cases = Cases.open(tmp_path)
+    assert (
+        "unread-format" not in told(cases) and told(cases)["left-out"] == "images of no case are left out: 1 .mhd file"
+    )

@@ -28,12 +28,13 @@ from helpers.volume_files import (
     write_pages,
     write_series,
 )
-from pocketseg.data import MaskCoding
+from pocketseg.data import Cases, MaskCoding
 from pocketseg.data.case import array_names, open_array
 from pocketseg.data.volumes import (
     difference,
     is_volume,
     open_volume,
+    series_in,
     slices_of,
     write_segmentation,
     write_stack,
@@ -665,6 +666,66 @@ def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
     assert open_volume(path).voxels().shape == (2000, 2000, 1)
     monkeypatch.setattr(memory, "max_decoded", lambda _: 2_000_000)
     assert "unpacks to more than 1,000,000 bytes" in refusal(path)
+
+
+def frames_in_disorder(path, **changes):
+    """An enhanced file of six frames stored in another order than they lie."""
+    shared = group(PixelMeasuresSequence=MEASURES, PlaneOrientationSequence=TURN)
+    fields = {"SOPClassUID": ENHANCED, "StudyDate": "", "StudyTime": "", "AccessionNumber": "", "StudyID": ""}
+    fields |= {"ReferringPhysicianName": "", "PatientBirthDate": "", "PatientSex": "", "Manufacturer": "x"}
+    places = [in_place(at) for at in (3, 0, 5, 1, 4, 2)]
+    return enhanced(path, np.stack(ct(6)).astype(np.uint16), places, shared, **(fields | changes))
+
+
+ENHANCED = "1.2.840.10008.5.1.4.1.1.2.1"
+
+
+def test_frames_are_segmented_in_their_own_order(tmp_path):
+    """The file states no thickness of slices, which a segmentation must."""
+    volume = open_volume(frames_in_disorder(tmp_path / "a.dcm"))
+    assert volume.frames == (1, 3, 5, 0, 4, 2)
+    labels = np.random.default_rng(0).integers(0, 3, volume.grid.shape, np.uint8)
+    path = write_segmentation(tmp_path / "seg.dcm", labels, volume, ["a", "b"])
+    np.testing.assert_array_equal(open_volume(path, volume).voxels(), labels)
+    swapped = open_volume(path, volume).valued({"b": 1, "a": 2}).voxels()
+    np.testing.assert_array_equal(swapped, np.array([0, 2, 1])[labels])
+
+
+def test_a_folder_with_one_file_of_frames(tmp_path):
+    frames_in_disorder(tmp_path / "s/a.dcm")
+    assert open_volume(tmp_path / "s").grid.shape == (8, 6, 6)
+    frames_in_disorder(tmp_path / "s/b.dcm")
+    assert "some have several frames" in refusal(tmp_path / "s")
+    # Each is a volume of its own for whoever looks for series.
+    assert series_in(sorted((tmp_path / "s").iterdir())).keys() == {str(tmp_path / f"s/{name}.dcm") for name in "ab"}
+
+
+def test_moments_in_one_file_are_not_slices(tmp_path):
+    shared = group(PixelMeasuresSequence=MEASURES, PlaneOrientationSequence=TURN)
+    path = enhanced(
+        tmp_path / "a.dcm", np.stack(ct(4)).astype(np.uint16), [in_place(at % 2) for at in range(4)], shared
+    )
+    assert "split the file by its moments" in refusal(path)
+
+
+def test_segments_are_classes_by_name(tmp_path):
+    """Whatever their numbers, and where they overlap."""
+    volume = open_volume(write_series(tmp_path / "images/s", ct()))
+    labels = np.zeros(volume.grid.shape, np.uint8)
+    labels[1:4, 1:4, 1], labels[2:6, 2:5, 2] = 1, 2
+    (tmp_path / "masks").mkdir()
+    write_segmentation(tmp_path / "masks/s.dcm", labels, volume, ["tumor", "liver"])
+
+    def read(*names, **more):
+        cases = Cases.open(tmp_path, names=names, coding=MaskCoding(classes=len(names), **more))
+        return np.stack([cases.mask(case).T for case in cases], -1)
+
+    np.testing.assert_array_equal(read("tumor", "liver"), labels)
+    np.testing.assert_array_equal(read("liver", "tumor"), np.array([0, 2, 1])[labels])
+    np.testing.assert_array_equal(read("liver"), labels == 2)
+    np.testing.assert_array_equal(read("one", "two", values=(1, 2)), labels)
+    with pytest.raises(DataError, match=r"liver \(in 1 image\), tumor"):
+        read("one", "two", "three")
 
 
 def test_a_file_without_a_suffix_is_known_by_its_mark(tmp_path):

@@ -102,7 +102,11 @@ def read_xml(path: Path, start: Start) -> None:
     Raises:
         DataError: it is none, is too large, or too deep.
     """
-    content = read_content(path)
+    parse_xml(read_content(path), path, start)
+
+
+def parse_xml(content: bytes, path: Path, start: Start) -> None:
+    """As `read_xml`, of bytes that are in the memory; `path` is what errors call them."""
     depth = elements = 0
 
     def begin(name: str, attributes: dict[str, str]) -> None:

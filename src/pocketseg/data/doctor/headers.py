@@ -11,20 +11,12 @@ from PIL import Image
 
 from pocketseg.data.case import Case
 from pocketseg.data.doctor.finding import Finding
-from pocketseg.data.readers import FORMATS, SUFFIXES
-from pocketseg.data.volumes import SliceSource, VolumeFile
-from pocketseg.data.volumes.dicom import Dicom, says_annotated
-from pocketseg.data.volumes.nifti import Nifti
+from pocketseg.data.readers import FORMATS, SUFFIXES, SUFFIXES_OF
+from pocketseg.data.volumes import Dicom, MetaImage, Nifti, Nrrd, SliceSource, VolumeFile
+from pocketseg.data.volumes.dicom import says_annotated
 from pocketseg.files import open_regular
 from pocketseg.text import counted
 
-SUFFIXES_OF = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-}
 MESSAGES = {
     "wrong-suffix": (
         "file[ is|s are] of another format than [its name says|their names say]",
@@ -36,7 +28,8 @@ MESSAGES = {
         "save them without alpha",
     ),
     "no-geometry": (
-        "NIfTI file[ says|s say] neither by sform nor by qform how [it lies|they lie]",
+        "volume[ says|s say] not how [it lies|they lie] (NIfTI: by sform or qform; NRRD: by space; MetaImage: by "
+        "TransformMatrix)",
         "repair their headers",
     ),
     "annotated": ("DICOM file[ says|s say] that text is burnt into [its|their] pixels", "mask it, or leave them out"),
@@ -86,7 +79,7 @@ def _see_through(picture: Image.Image) -> bool:
 
 
 def _of_volume(volume: VolumeFile) -> Iterator[str]:
-    if isinstance(volume, Nifti) and volume.grid.affine is None:
+    if isinstance(volume, Nifti | Nrrd | MetaImage) and volume.grid.affine is None:
         yield "no-geometry"
     if isinstance(volume, Dicom) and says_annotated(volume.files[0]):
         yield "annotated"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pocketseg.data.case import Case, ChannelSource
 from pocketseg.data.doctor.finding import Finding
-from pocketseg.data.layouts.listing import has_pixels, kinds_text, unread_files
+from pocketseg.data.layouts.listing import has_pixels, kinds_text, of_other_formats, unread_files
+from pocketseg.data.unread import ways_out
 from pocketseg.data.volumes import SliceSource
 
 
@@ -16,11 +17,11 @@ def left_out(places: Iterable[Path], cases: Sequence[Case]) -> Iterator[Finding]
     used = {file for case in cases for source in (case.image, *case.masks) for file in source.files}
     used |= {case.weights for case in cases if case.weights}
     rest = [file for place in places if place.is_dir() for file in unread_files(place) if file not in used]
-    strange = [file for file in rest if not has_pixels(file)]
+    strange = of_other_formats(rest)
     others = [file for file in rest if has_pixels(file)]
     if strange:
         what = f"formats that are not read are left out: {kinds_text(strange)}"
-        yield Finding("unread-format", _shown(strange), what, "convert them to PNG, TIFF or NIfTI, or move them away")
+        yield Finding("unread-format", _shown(strange), what, ways_out(strange))
     if others:
         what = f"images of no case are left out: {kinds_text(others)}"
         yield Finding("left-out", _shown(others), what, "nothing, where they are not meant as cases")

@@ -32,7 +32,15 @@ from pocketseg.data.layouts import (
     yolo,
 )
 from pocketseg.data.layouts.expand import expand
-from pocketseg.data.layouts.listing import Listing, kinds_text, natural_key, subfolders, unread_files
+from pocketseg.data.layouts.listing import (
+    Listing,
+    kinds_text,
+    natural_key,
+    of_other_formats,
+    subfolders,
+    unread_files,
+)
+from pocketseg.data.unread import kind_of, refuse, ways_out
 from pocketseg.errors import DataError, near
 from pocketseg.pipeline.reading import Reading
 
@@ -68,6 +76,8 @@ def find_cases(
     """
     if not _exists(root):
         raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path given as --data")
+    if not root.is_dir():
+        refuse(root)
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"data.layout={layout}", "is not a layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
@@ -107,11 +117,14 @@ def _detect(root: Path) -> tuple[str, Path]:
             places = ", ".join(str(folder) for _, folder in found[:5])
             raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
-    seen = kinds_text(unread_files(root)) if root.is_dir() else ""
+    files = unread_files(root) if root.is_dir() else []
+    seen = kinds_text(files)
+    others = [file for file in of_other_formats(files) if kind_of(file) is not None]
     raise DataError(
         str(root),
         "no images with masks were found in a known layout" + (f"; it holds {seen}" if seen else ""),
-        f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, or name two folders: "
+        (f"formats that are not read: {ways_out(others)}. Then " if others else "")
+        + f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, or name two folders: "
         f"--set data.images=FOLDER --set data.masks=FOLDER; `pocketseg data layouts` lists {len(LAYOUTS)} layouts",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketseg.data.layouts.listing import Listing, image_files, mirrored_folders, pair_folders
+from pocketseg.data.layouts.listing import Listing, images_and_series, mirrored_folders, pair_folders
 
 NAME = "folders"
 LOOKS_LIKE = "images/NAME.png + masks/NAME.png"
@@ -14,7 +14,7 @@ def matches(root: Path) -> bool:
     images, masks = root / "images", root / "masks"
     if not images.is_dir() or not masks.is_dir():
         return False
-    return bool(image_files(masks) or mirrored_folders(images, masks))
+    return bool(images_and_series(masks) or mirrored_folders(images, masks))
 
 
 def find(root: Path, images: str | None = None, masks: str | None = None) -> Listing:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pocketseg.data.case import Case, FileSource
 from pocketseg.data.readers import SUFFIXES, stem_of
-from pocketseg.data.volumes import dicom_files, is_dicom
-from pocketseg.data.volumes.nifti import SUFFIXES as NIFTI
+from pocketseg.data.volumes import DETACHED, detached_files, dicom_files, is_dicom
+from pocketseg.data.volumes import SUFFIXES as VOLUMES
 from pocketseg.errors import DataError, Problem
 from pocketseg.text import counted
 
@@ -44,7 +44,7 @@ def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def has_pixels(path: Path) -> bool:
     """Whether a file counts as an image or volume, by its suffix, or as DICOM by its mark where it has none."""
-    return path.name.lower().endswith((*SUFFIXES, *NIFTI)) or is_dicom(path)
+    return path.name.lower().endswith((*SUFFIXES, *VOLUMES)) or is_dicom(path)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -72,13 +72,16 @@ NO_IMAGES = (
     ".ipynb", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".npy", ".npz", ".pseg", ".onnx", ".safetensors", ".pth",
 )  # fmt: skip
 MAX_FILES = 1_000_000
+# A folder that is one array.
+ARRAY_FOLDER = ".zarr"
 
 
 def unread_files(root: Path) -> list[Path]:
     """All files below a folder but hidden ones, litter, and those that nobody takes for images."""
     found: list[Path] = []
     for place, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in sorted(folders) if _is_array(name)]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _is_array(name))
         for name in sorted(names):
             bare = "." not in name or name.lower() in IGNORED_NAMES or name.upper() == "DICOMDIR"
             if not name.startswith(".") and not name.lower().endswith(NO_IMAGES):
@@ -90,12 +93,22 @@ def unread_files(root: Path) -> list[Path]:
     return found
 
 
+def _is_array(folder: str) -> bool:
+    return folder.lower().endswith(ARRAY_FOLDER)
+
+
+def of_other_formats(files: Sequence[Path]) -> list[Path]:
+    """Those of some files whose formats are not read, without voxels that the header in another of them names."""
+    named = {voxels for file in files if file.name.lower().endswith(DETACHED) for voxels in detached_files(file)}
+    return [file for file in files if not has_pixels(file) and file not in named]
+
+
 def kinds_text(files: Sequence[Path]) -> str:
     """Files counted by their ending, the most first.
 
     Example:
-        >>> kinds_text([Path("a.webp"), Path("b.foo"), Path("c.webp")])
-        '2 .webp files, 1 .foo file'
+        >>> kinds_text([Path("a.czi"), Path("b.foo"), Path("c.czi")])
+        '2 .czi files, 1 .foo file'
     """
     kinds = Counter("".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix for path in files)
     return ", ".join(counted(count, f"{kind.lower() or 'DICOM'} file") for kind, count in kinds.most_common())

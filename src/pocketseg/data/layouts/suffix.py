@@ -1,4 +1,7 @@
-"""One folder with `X.png` and `X_mask.png` (or `X_seg`, `X-label`); several masks `X_mask_1.png` … are united."""
+"""One folder with `X.png` and `X_mask.png` (or `X_seg`, `X-label`); several masks `X_mask_1.png` … are united.
+
+3D Slicer saves `X.nrrd` and `X.seg.nrrd`.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,22 @@ from pocketseg.errors import Problem
 
 NAME = "suffix"
 LOOKS_LIKE = "NAME.png + NAME_mask.png (and NAME_mask_1.png …)"
-MASK_STEM = re.compile(r"(?P<image>.+)(?P<suffix>_mask|_seg|-label)(_\d+)?", re.DOTALL)
+MASK_STEM = re.compile(r"(?P<image>.+)(?P<suffix>_mask|_seg|-label|\.seg)(_\d+)?", re.DOTALL)
 
 
 def matches(root: Path) -> bool:
-    return any(MASK_STEM.fullmatch(stem_of(path)) for path in image_files(root))
+    return any(MASK_STEM.fullmatch(_stem(path)) for path in image_files(root))
+
+
+def _stem(path: Path) -> str:
+    """The stem, with the `.seg` of segmentations, which tells them from their image."""
+    return path.stem if path.name.lower().endswith(".seg.nrrd") else stem_of(path)
 
 
 def find(root: Path, label: str | None = None) -> Listing:
     """Cases of one folder; `label` is the class folder they lie in."""
     listing = Listing()
-    files = by_stem(image_files(root), listing.problems)
+    files = by_stem(image_files(root), listing.problems, _stem)
     images: dict[str, Path] = {}
     masks: dict[str, list[Path]] = defaultdict(list)
     suffixes: dict[str, set[str]] = defaultdict(set)
@@ -49,7 +57,7 @@ def find(root: Path, label: str | None = None) -> Listing:
         for path in masks[stem]:
             listing.problems.append(
                 Problem(
-                    str(path), "has no image", f"add {stem}{path.name.removeprefix(stem_of(path))}, or remove the mask"
+                    str(path), "has no image", f"add {stem}{path.name.removeprefix(_stem(path))}, or remove the mask"
                 )
             )
     return listing

@@ -20,6 +20,8 @@ DARKEST, BRIGHTEST = 0.5, 99.5
 SAMPLED = 1_000_000
 # How far from its whole number a label may be stored, and how far from 0 what is none.
 NEAR_LABEL, NO_LABEL, MAX_LABEL = 0.1, 1e-3, 2**24
+# A fourth dimension of more is a series over time, not the contrasts of one scan. As many as a net may take.
+MAX_CONTRASTS = 16
 # Image and mask of the volume at hand, and those of the one before.
 VOLUMES_KEPT = 4
 

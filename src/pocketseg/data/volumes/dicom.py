@@ -34,7 +34,8 @@ Rest = ParamSpec("Rest")
 Result = TypeVar("Result")
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SEGMENTATION, STRUCTURES = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3"
+MASKS = (SEGMENTATION, STRUCTURES)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 CHUNK = 2**20
 MAX_SIDE = 32_768
@@ -167,7 +168,7 @@ def _refuse_bomb(path: Path, pydicom: Any) -> None:
             pending = inflate.unconsumed_tail or file.read(CHUNK)
 
 
-def _damage_reported(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
+def damage_reported(read: Callable[Concatenate[Path, Rest], Result]) -> Callable[Concatenate[Path, Rest], Result]:
     """The same, but values that are none become an error: pydicom converts a value when it is asked for.
 
     Such errors and warnings cite values, so only the error's kind is reported.
@@ -211,7 +212,7 @@ def _kind(header: Any) -> str:
     return "an unknown SOP class" if name == str(header.SOPClassUID) else name
 
 
-@_damage_reported
+@damage_reported
 def _decoded(path: Path) -> Pixels:
     """(frames, h, w) or (frames, h, w, 3): rescaled, palette applied, black at the low end."""
     found = read_dataset(path, pixels=True)
@@ -344,7 +345,7 @@ def _mirrored(values: Pixels, low: float, high: float) -> Pixels:
     return mirrored.astype(values.dtype if values.dtype.kind != "f" else np.float32)
 
 
-@_damage_reported
+@damage_reported
 def open_dicom(path: Path) -> Dicom:
     """One file: a single image, or several frames."""
     header = read_dataset(path, pixels=False)
@@ -358,7 +359,7 @@ def open_dicom(path: Path) -> Dicom:
     )
 
 
-@_damage_reported
+@damage_reported
 def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
     """The files of one series as a volume, ordered by their place in the patient.
 
@@ -376,11 +377,14 @@ def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
             problems += error.problems
     if problems:
         raise DataError.of(problems)
+    if len(files) == 1 and int(headers[files[0]].get("NumberOfFrames") or 1) > 1:
+        return open_dicom(files[0])
     series = {str(header.get("SeriesInstanceUID")) for header in headers.values()}
     if len(series) > 1:
         raise DataError(str(folder), f"holds {len(series)} series", "give each a folder of its own")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers.values()):
-        raise DataError(str(folder), "mixes files of several frames with others", "give each a folder of its own")
+        what = "holds several files of one series, of which some have several frames"
+        raise DataError(str(folder), what, "give each a folder of its own")
     for key in ("Rows", "Columns", "PhotometricInterpretation", "BitsAllocated"):
         if len({str(header.get(key)) for header in headers.values()}) > 1:
             raise DataError(str(folder), f"its slices differ in {key}", "give each kind a folder of its own")
@@ -533,7 +537,13 @@ def _slice_step(path: Path, header: Any, planes: Sequence[_Plane]) -> NDArray[np
     if gaps.min() < 1e-3 * max(usual, 1e-3):
         number = int(gaps.argmin())
         what = f"slices {number + 1} and {number + 2} lie at the same place"
-        raise DataError(str(path), what, "keep one of them, or give each series its own folder")
+        several = int(header.get("NumberOfFrames") or 1) > 1
+        fix = (
+            "split the file by its moments or contrasts"
+            if several
+            else "keep one of them, or give each series its own folder"
+        )
+        raise DataError(str(path), what, fix)
     if np.abs(gaps - usual).max() > EVEN * usual:
         number = int(np.abs(gaps - usual).argmax())
         what = f"slices {number + 1} and {number + 2} are {gaps[number]:.3g} mm apart, most others {usual:.3g} mm"
@@ -568,14 +578,26 @@ def _patient(header: Any) -> str | None:
 
 
 def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files by series; those that cannot be read stand alone, so that their fault is reported later."""
+    """Files by series.
+
+    Those of several frames are volumes by themselves, and those that cannot be read stand alone, so that their fault is
+    reported later.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         try:
-            found[header_text(path, "SeriesInstanceUID") or str(path)].append(path)
+            series = _series_of(path)
         except DataError:
-            found[str(path)].append(path)
+            series = ""
+        found[series or str(path)].append(path)
     return found
+
+
+@damage_reported
+def _series_of(path: Path) -> str:
+    """The series whose slice a file is; empty where it is none."""
+    header = read_dataset(path, pixels=False)
+    return "" if int(header.get("NumberOfFrames") or 1) > 1 else str(header.get("SeriesInstanceUID") or "")
 
 
 def says_annotated(path: Path) -> bool:
@@ -586,7 +608,7 @@ def says_annotated(path: Path) -> bool:
         return False
 
 
-@_damage_reported
+@damage_reported
 def header_text(path: Path, key: str) -> str:
     """A value of the header as text; empty where there is none."""
     return str(read_dataset(path, pixels=False).get(key) or "")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketseg import memory
 from pocketseg.data.readers import DEFLATE_LIMIT, size_of
-from pocketseg.data.volumes.base import VolumeFile, layers
+from pocketseg.data.volumes.base import MAX_CONTRASTS, VolumeFile, layers
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.errors import DataError, missing_package
 from pocketseg.files import open_regular, write_atomically
@@ -27,8 +27,6 @@ HEADER_BYTES = 540
 # Of what `xyzt_units` says, in millimeters; where it says nothing, millimeters are meant.
 UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNITS = 0b111
-# A fourth dimension of more is a series over time, not the contrasts of one scan. As many as a net may take.
-MAX_CONTRASTS = 16
 # Fields that people write free text into.
 FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pocketseg import memory
 from pocketseg.data.volumes.base import VolumeFile
-from pocketseg.data.volumes.dicom import SEGMENTATION, Dicom, header_text, quiet, read_dataset
+from pocketseg.data.volumes.dicom import Dicom, damage_reported, quiet, read_dataset
 from pocketseg.data.volumes.grid import Pixels
+from pocketseg.data.volumes.regions import NamedRegions
 from pocketseg.errors import DataError, missing_package
 from pocketseg.files import write_atomically
 from pocketseg.version import VERSION
@@ -31,31 +33,45 @@ OPTIONAL_PERSONAL = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Segmentation(VolumeFile):
-    """A SEG file on the grid of its images; segment numbers are class indices."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Segmentation(NamedRegions):
+    """A SEG file on the grid of its images.
 
-    uids: tuple[str, ...] = ()
-    frames: tuple[int, ...] | None = None
+    Attributes:
+        numbers: of the segments of each name.
+        uids: the SOP instances of the images, in the order of the slices.
+        frames: the order of the frames of a single file of images, None for a series.
+    """
 
-    def voxels(self) -> Pixels:
+    numbered = True
+
+    numbers: Mapping[str, tuple[int, ...]]
+    uids: tuple[str, ...]
+    frames: tuple[int, ...] | None
+
+    def inside(self, names: Sequence[str]) -> Iterator[NDArray[np.bool_]]:
+        for name in names:
+            layers = self._read(segment_numbers=list(self.numbers[name]))
+            yield np.asarray(layers.any(axis=-1), bool).swapaxes(0, 2)
+
+    def as_stored(self) -> Pixels:
+        """Segment numbers."""
+        labels = self._read(combine_segments=True)
+        return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16).swapaxes(0, 2)
+
+    def _read(self, **options: Any) -> Pixels:
+        """(n, h, w) of numbers, or (n, h, w, segments)."""
         try:
             found = _highdicom().seg.Segmentation.from_dataset(read_dataset(self.path, pixels=True))
+            options["assert_missing_frames_are_empty"] = True
             if self.frames is None:
-                labels = found.get_pixels_by_source_instance(
-                    list(self.uids), combine_segments=True, assert_missing_frames_are_empty=True
-                )
-            else:
-                labels = found.get_pixels_by_source_frame(
-                    self.uids[0], [frame + 1 for frame in self.frames],
-                    combine_segments=True, assert_missing_frames_are_empty=True,
-                )  # fmt: skip
+                return np.asarray(found.get_pixels_by_source_instance(list(self.uids), **options))
+            numbers = [frame + 1 for frame in self.frames]
+            return np.asarray(found.get_pixels_by_source_frame(self.uids[0], numbers, **options))
         except Exception as error:
             what = f"cannot be laid over its images ({type(error).__name__})"
-            fix = "give the images it was drawn on; segments must not overlap"
+            fix = "give the images it was drawn on; segments whose numbers are the classes must not overlap"
             raise memory.explained(error, DataError(str(self.path), what, fix)) from None
-        labels = np.asarray(labels)
-        return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16).swapaxes(0, 2)
 
 
 def _highdicom() -> Any:
@@ -67,17 +83,22 @@ def _highdicom() -> Any:
     return highdicom
 
 
-def is_segmentation(path: Path) -> bool:
-    return header_text(path, "SOPClassUID") == SEGMENTATION
-
-
+@damage_reported
 def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
     """A segmentation on the grid of the images it names."""
     if not isinstance(images, Dicom):
         raise DataError(
             str(path), "is a DICOM segmentation, whose images are not here", "give the DICOM images with it"
         )
-    return Segmentation(path, (path,), images.grid, uids=images.uids, frames=images.frames)
+    numbers: dict[str, tuple[int, ...]] = {}
+    for item in read_dataset(path, pixels=False).get("SegmentSequence") or []:
+        name = str(item.get("SegmentLabel") or f"segment {item.SegmentNumber}").strip()
+        numbers[name] = (*numbers.get(name, ()), int(item.SegmentNumber))
+    if not numbers:
+        raise DataError(str(path), "holds no segments", "export it again from its source")
+    return Segmentation(
+        path, (path,), images.grid, names=tuple(numbers), numbers=numbers, uids=images.uids, frames=images.frames
+    )
 
 
 @quiet()
@@ -157,4 +178,9 @@ def _source(file: Path, keep_identity: bool) -> Any:
     for key in OPTIONAL_PERSONAL:
         if not keep_identity and key in header:
             delattr(header, key)
+    groups = [*header.get("SharedFunctionalGroupsSequence", []), *header.get("PerFrameFunctionalGroupsSequence", [])]
+    for measures in (item for group in groups for item in group.get("PixelMeasuresSequence", [])):
+        # Which images may leave out and segmentations may not.
+        if "SliceThickness" not in measures:
+            measures.SliceThickness = measures.get("SpacingBetweenSlices", 1)
     return header
