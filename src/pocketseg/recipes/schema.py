@@ -648,6 +648,9 @@ class StageSection(Section):
     """Train with quantized weights and activations. A list makes a chain of stages that share the epochs."""
     loss: LossSection | None = LossSection(bce=1, dice=1)
     """Loss against the masks. null: learn from hints and soft targets alone."""
+    soft_masks: bool = False
+    """The loss compares with the share of each pixel that a class covers, where masks are made smaller, and not with
+    the class that covers most of it. Validation compares with the masks as they are."""
     optimizer: OptimizerSection = OptimizerSection()
     """The optimizer and its numbers."""
     schedule: Schedule = CosineSchedule()
@@ -696,6 +699,8 @@ class StageSection(Section):
             raise ValueError("loss: null and best_by: hint are for a stage with hints")
         if self.loss is None and self.best_by == "loss":
             raise ValueError("best_by: loss is for a stage with a loss; take hint or dice")
+        if self.loss is None and self.soft_masks:
+            raise ValueError("soft_masks: is for a stage with a loss; remove it")
         return self
 
 

@@ -318,10 +318,12 @@ class StageTraining:
 
         given = None if self.train.maps is None else moved(self.train.teacher_maps)
         weights = None if self.train.weighting is None else moved(self.train.pixel_weights)[:, 0]
+        shares = moved(self.train.shares) if self.stage.soft_masks else None
         labelled = [row for row, index in enumerate(positions) if whole[index].masks]
         here, everywhere = len(labelled) / len(positions), sum(bool(case.masks) for case in whole) / len(whole)
         share = here / everywhere if everywhere else 1.0
-        return Inputs(images.contiguous(memory_format=torch.channels_last), masks, labelled, share, given, weights)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Inputs(images, masks, labelled, share, given, weights, shares)
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)

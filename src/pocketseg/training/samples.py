@@ -118,6 +118,11 @@ class Samples:
         maps = [self._kept("map", self._map, case) for case in batch]
         return torch.from_numpy(self._cut(maps, epoch, first))
 
+    def shares(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
+        """What each class covers of the pixels, (n, classes, h, w), in the same windows as `batch` gives."""
+        shares = [self._kept("shares", self._shares, case) for case in batch]
+        return torch.from_numpy(self._cut(shares, epoch, first))
+
     def pixel_weights(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The weights (n, 1, h, w) of the pixels of the same windows as `batch` gives."""
         weights = [self._kept("weights", self._weights, case) for case in batch]
@@ -132,6 +137,11 @@ class Samples:
         assert self.maps is not None
         height, width = self.prepared(case)[1].shape
         return self.maps(case, (height, width))
+
+    def _shares(self, case: Case) -> NDArray[np.float32]:
+        if case.masks:
+            return self.pipeline.mask_shares(self.cases.mask(case), case.spacing_mm)
+        return np.zeros((len(self.pipeline.classes), *self.prepared(case)[1].shape), np.float32)
 
     def _weights(self, case: Case) -> NDArray[np.float32]:
         mask = self.prepared(case)[1]

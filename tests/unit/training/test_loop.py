@@ -52,6 +52,7 @@ SETTINGS = {
         "keep": "last",
         "validate_every": 2,
     },
+    "soft masks": {"soft_masks": True, "size": (16, 16)},
 }
 FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
@@ -89,13 +90,14 @@ def start(discs, tmp_path):
         name: str = "run", witness: Witness | None = None, *, classes: int = 1, identity: str = "same", **options
     ) -> StageTraining:
         fit, copies = options.pop("fit", "resize"), options.pop("copies", 1)
+        size = options.pop("size", (24, 24) if fit == "resize" else (16, 16))
         augment = options.pop("augment", AUGMENT)
         precision = options.pop("precision", "f32")
         empty = options.pop("empty", ())
         loss = {"ce": 1, "dice": 1} if classes > 1 else {"bce": 1, "dice": 1}
         net = options.pop("net", NET)
         stage = {"name": "float", "net": net, "epochs": 3, "batch": 2, "loss": loss} | options
-        data = {"size": (24, 24) if fit == "resize" else (16, 16), "classes": list("abcdef"[:classes]), "fit": fit}
+        data = {"size": size, "classes": list("abcdef"[:classes]), "fit": fit}
         recipe = Recipe.model_validate({"data": data, "augment": augment | {"copies": copies}, "stages": [stage]})
         if (classes, empty) not in opened:
             opened[classes, empty] = discs(9, classes=classes, empty=empty)
@@ -268,6 +270,16 @@ def test_augmentation_depends_on_seed_epoch_and_position(start):
     training.position.epoch = 0
     pair = training._inputs([training.train.part[1], case], 2).images
     torch.testing.assert_close(pair[1:], image(0, 3), rtol=0, atol=1e-5)
+
+
+def test_soft_masks_are_what_is_learned_and_not_what_is_measured(start):
+    hard, soft = (start(name, size=(16, 16), soft_masks=name == "soft", augment={}) for name in ("hard", "soft"))
+    assert hard._inputs(hard.train.part[:3], 0).shares is None
+    found = soft._inputs(soft.train.part[:3], 0)
+    assert torch.equal(found.shares, soft.train.shares(soft.train.part[:3], 0, 0))
+    assert hard.validate() == soft.validate()
+    before = [row["loss"] for row in history(run(hard))]
+    assert before != [row["loss"] for row in history(run(soft))]
 
 
 # --- validation -------------------------------------------------------------------------------------------
