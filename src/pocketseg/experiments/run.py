@@ -413,6 +413,9 @@ class RunTraining:
                 stage.batch,
                 counted(len(fold.train), "training case"),
             )
+        without = self.plan.data.checked.empty
+        if self.recipe.augment.paste and self.recipe.data.fit != "tile" and without.isdisjoint(fold.train):
+            log.warning("augment.paste: every training case has foreground, so nothing is pasted")
         with self.run.manifest_changed() as manifest:
             manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
                 {"net": model.net_options, "parameters": count, "precision": precision}

@@ -235,8 +235,8 @@ class AffineSection(Section):
     """Largest shear angle, in degrees."""
     per_axis: bool = False
     """Draw the scales of rows and columns independently."""
-    probability: Probability = 1.0
-    """Probability that a sample is changed."""
+    probability: Probability | None = None
+    """Probability that a sample is changed. null: that of `augment`, or 1 where it has none."""
 
 
 class ElasticSection(Section):
@@ -246,8 +246,40 @@ class ElasticSection(Section):
     """Standard deviation of the displacement, as a fraction of the image's side."""
     grid: Annotated[int, Field(ge=2, le=32)] = 5
     """Control points along each side; more points give finer deformations."""
-    probability: Probability = 0.5
-    """Probability that a sample is changed."""
+    probability: Probability | None = None
+    """Probability that a sample is changed. null: that of `augment`, or 0.5 where it has none."""
+
+
+# What each strength of augmentation sets; flips are left to the recipe, since they depend on what is shown.
+STRENGTHS: dict[str, dict[str, Any]] = {
+    "light": {
+        "probability": 0.3,
+        "affine": {"degrees": 10, "scale": (0.9, 1.1), "translate": 0.05},
+        "gamma": 0.15,
+        "brightness": 0.05,
+    },
+    "standard": {
+        "probability": 0.5,
+        "affine": {"degrees": 15, "scale": (0.8, 1.25), "translate": 0.08},
+        "elastic": {"alpha": 0.02},
+        "gamma": 0.25,
+        "brightness": 0.1,
+        "speckle": 0.1,
+    },
+    "strong": {
+        "probability": 0.5,
+        "affine": {"degrees": 20, "scale": (0.7, 1.4), "translate": 0.1, "per_axis": True},
+        "elastic": {"alpha": 0.03},
+        "gamma": 0.4,
+        "brightness": 0.15,
+        "illumination": 0.2,
+        "speckle": 0.15,
+        "noise": 0.05,
+        "blur": 1.0,
+    },
+}
+# Changes without a section, whose probability stands in that of `augment`.
+ChangeName = Literal["zoom", "histogram", "gamma", "brightness", "illumination", "speckle", "noise", "blur"]
 
 
 class AugmentSection(Section):
@@ -256,6 +288,12 @@ class AugmentSection(Section):
     Changes of intensity act on the image stretched to 0 … 1.
     """
 
+    strength: Literal["light", "standard", "strong"] | None = None
+    """Sets `probability`, `affine`, `elastic` and changes of intensity together, as `docs/training.md` lists them;
+    `light` is for the smallest nets. Flips, turns, `cutmix` and `paste` stand beside it."""
+    probability: Probability | dict[ChangeName, Annotated[float, Field(strict=True, ge=0, le=1)]] | None = None
+    """Probability of each change by itself, so that some samples stay almost as they are: one number for all, or some
+    by name, such as {gamma: 0.3, blur: 0.2}. Not of flips and turns. null: every sample gets every change."""
     flip: list[Literal["horizontal", "vertical"]] = []
     """Directions in which a sample is mirrored, each with probability 0.5."""
     rotate90: bool = False
@@ -283,9 +321,40 @@ class AugmentSection(Section):
     """Standard deviation of additive noise; drawn as `speckle` is."""
     blur: Blur = 0
     """Sigma of a Gaussian blur, in pixels; drawn as `speckle` is."""
+    cutmix: Probability = 0
+    """Probability that a rectangle of a sample comes from another training case, mask included (Yun et al. 2019)."""
+    paste: Probability = 0
+    """Probability that a sample without foreground gets the objects of another training case, their rims blended in."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
     """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
     above all with `data.fit: tile`, where a copy is one random window."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_strength(cls, values: Any) -> Any:
+        """The settings in place of their name, so that a run's recipe says what was done."""
+        strength = values.get("strength") if isinstance(values, dict) else None
+        if not isinstance(strength, str) or strength not in STRENGTHS:
+            return values
+        settings = STRENGTHS[strength]
+        beside = [name for name in settings if name in values]
+        if beside:
+            raise ValueError(
+                f"strength: {strength} sets {', '.join(beside)} too; give one of them, as in augment={{strength: "
+                f"{strength}, flip: [horizontal]}}"
+            )
+        return {name: value for name, value in values.items() if name != "strength"} | settings
+
+    def chance(self, change: str) -> float:
+        """The probability of a change, of `affine` and `elastic` too."""
+        section = getattr(self, change)
+        own = section.probability if isinstance(section, AffineSection | ElasticSection) else None
+        if own is not None:
+            return float(own)
+        usual = 0.5 if change == "elastic" else 1.0
+        if isinstance(self.probability, dict):
+            return {str(name): value for name, value in self.probability.items()}.get(change, usual)
+        return usual if self.probability is None else self.probability
 
 
 class LossSection(Section):

@@ -47,10 +47,11 @@ from pocketseg.training.collapse import CAUSES, collapse
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.hints import Student, frozen_layers
 from pocketseg.training.losses import segmentation_loss
+from pocketseg.training.mixing import Gift, blend, draw_gift, opacity, replace
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.objective import DistillationObjective, Inputs, labels_loss
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
-from pocketseg.training.samples import AUGMENT, Samples
+from pocketseg.training.samples import AUGMENT, MIX, Samples
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
@@ -59,6 +60,8 @@ log = logging.getLogger("pocketseg")
 SECONDS_BETWEEN_SAVES = 600
 TIMINGS = "epoch,train_s,validation_s,images_per_s"
 DROPOUT = 4
+# Added to the position of a sample: that of the sample it takes a part of, which no sample of an epoch has.
+GIVER = 2**40
 VALIDATION_BATCH = 16
 # Columns of history.csv; the parts of the loss stand between them, by name.
 FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou", "val_hint")
@@ -119,6 +122,42 @@ class TrainingState:
         """The validation score of each epoch that has one, higher is better."""
         sign = -1 if best_by in ("loss", "hint") else 1
         return [sign * row[f"val_{best_by}"] for row in self.history if f"val_{best_by}" in row]
+
+
+@dataclass
+class Views:
+    """Augmented samples on the device, all of them planes of one size.
+
+    Attributes:
+        images: (n, c, h, w).
+        masks: class indices (n, h, w).
+        empty: which samples had no foreground before they were augmented; asked for `paste` alone.
+        maps: the teacher's probabilities (n, k, h, w), where they come from files.
+        weights: of pixels (n, 1, h, w), where the loss has some.
+        shares: what each class covers (n, k, h, w), where masks are soft.
+    """
+
+    images: Tensor
+    masks: Tensor
+    empty: list[bool]
+    maps: Tensor | None
+    weights: Tensor | None
+    shares: Tensor | None
+
+    def take(self, others: Views, rows: Sequence[int], gifts: Sequence[Gift]) -> None:
+        """Put parts of other samples into those of the given rows, in place."""
+        pairs: list[tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Tensor | None, Tensor | None]] = [
+            (blend, self.images, others.images),
+            (replace, self.masks, others.masks),
+            (blend, self.maps, others.maps),
+            (blend, self.weights, others.weights),
+            (replace, self.shares, others.shares),
+        ]
+        for at, (row, gift) in enumerate(zip(rows, gifts, strict=True)):
+            taken = opacity(gift, others.masks[at])
+            for merge, ours, theirs in pairs:
+                if ours is not None and theirs is not None:
+                    ours[row] = merge(ours[row], theirs[at], taken)
 
 
 @dataclass
@@ -295,35 +334,61 @@ class StageTraining:
         whole = list(batch)
         # Every process needs equally many samples; the first ones stand in for what is missing.
         whole += whole[: -len(whole) % world] if len(whole) >= world else whole[:1] * (world - len(whole))
-        positions = range(rank, len(whole), world)
-        pairs = [self.train.batch([whole[index]], self.position.epoch, first + index) for index in positions]
-        device = self.accelerator.device
+        at = range(rank, len(whole), world)
+        cases, positions = [whole[index] for index in at], [first + index for index in at]
+        views = self._views(cases, positions)
+        if self.augment.cutmix or self.augment.paste:
+            self._mix(views, cases, positions)
+        labelled = [row for row, case in enumerate(cases) if case.masks]
+        here, everywhere = len(labelled) / len(cases), sum(bool(case.masks) for case in whole) / len(whole)
+        share = here / everywhere if everywhere else 1.0
+        return Inputs(
+            views.images.contiguous(memory_format=torch.channels_last), views.masks, labelled, share,
+            views.maps, None if views.weights is None else views.weights[:, 0], views.shares,
+        )  # fmt: skip
+
+    def _views(self, cases: Sequence[Case], positions: Sequence[int]) -> Views:
+        """Cases as samples at their positions of the epoch, augmented."""
+        epoch, device = self.position.epoch, self.accelerator.device
+        each = list(zip(cases, positions, strict=True))
+        pairs = [self.train.batch([case], epoch, position) for case, position in each]
         images = torch.cat([image for image, _ in pairs]).to(device)
         masks = torch.cat([mask for _, mask in pairs]).to(device)
         height, width = images.shape[2:]
         drawn = [
-            draw(
-                sample_generator(AUGMENT, self.seed, self.position.epoch, first + index),
-                self.augment,
-                height,
-                width,
-            )
-            for index in positions
+            draw(sample_generator(AUGMENT, self.seed, epoch, position), self.augment, height, width)
+            for position in positions
         ]
-        images, masks = augment(images, masks, drawn, self.augment)
 
         def moved(planes: Callable[[Sequence[Case], int, int], Tensor]) -> Tensor:
-            found = [planes([whole[at]], self.position.epoch, first + at) for at in positions]
+            found = [planes([case], epoch, position) for case, position in each]
             return move_maps(torch.cat(found).to(device), drawn, self.augment)
 
-        given = None if self.train.maps is None else moved(self.train.teacher_maps)
-        weights = None if self.train.weighting is None else moved(self.train.pixel_weights)[:, 0]
-        shares = moved(self.train.shares) if self.stage.soft_masks else None
-        labelled = [row for row, index in enumerate(positions) if whole[index].masks]
-        here, everywhere = len(labelled) / len(positions), sum(bool(case.masks) for case in whole) / len(whole)
-        share = here / everywhere if everywhere else 1.0
-        images = images.contiguous(memory_format=torch.channels_last)
-        return Inputs(images, masks, labelled, share, given, weights, shares)
+        empty = (masks == 0).all(dim=(1, 2)).tolist() if self.augment.paste else [False] * len(masks)
+        images, masks = augment(images, masks, drawn, self.augment)
+        return Views(
+            images, masks, empty,
+            maps=None if self.train.maps is None else moved(self.train.teacher_maps),
+            weights=None if self.train.weighting is None else moved(self.train.pixel_weights),
+            shares=moved(self.train.shares) if self.stage.soft_masks else None,
+        )  # fmt: skip
+
+    def _mix(self, views: Views, cases: Sequence[Case], positions: Sequence[int]) -> None:
+        """Let samples take parts of others, in place; what has no mask neither takes nor gives."""
+        size = (views.masks.shape[1], views.masks.shape[2])
+        taken = []
+        for row, (case, position) in enumerate(zip(cases, positions, strict=True)):
+            if case.masks:
+                rng = sample_generator(MIX, self.seed, self.position.epoch, position)
+                gift = draw_gift(
+                    rng, self.augment, self.train.part, self.train.with_objects, empty=views.empty[row], size=size
+                )
+                if gift is not None:
+                    taken.append((row, gift, position))
+        if taken:
+            givers = [gift.giver for _, gift, _ in taken]
+            others = self._views(givers, [position + GIVER for *_, position in taken])
+            views.take(others, [row for row, *_ in taken], [gift for _, gift, _ in taken])
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from pocketseg.training.pixel_weights import border_weights
 
 # First numbers of the generators' keys, so that order and augmentation never share a stream.
 ORDER, CROP, AUGMENT = 1, 2, 3
-UNLABELLED = 5
+UNLABELLED, MIX = 5, 6
 
 # Images and maps in f32, masks in u8.
 Planes = NDArray[Any]
@@ -74,6 +75,16 @@ class Samples:
         image, mask = self.cache.get(case.name, make)
         return image, mask
 
+    @cached_property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """The indices that occur on the grid in the mask of each case of the part, background included."""
+        return {case.name: tuple(np.unique(self.prepared(case)[1]).tolist()) for case in self.part}
+
+    @cached_property
+    def with_objects(self) -> list[Case]:
+        """The cases of the part whose masks have foreground."""
+        return [case for case in self.part if any(self.classes[case.name])]
+
     def order(self, epoch: int, *, copies: int, balanced: bool) -> list[Case]:
         """The cases of an epoch: a permutation, or drawn so that each set of present classes is as likely.
 
@@ -99,9 +110,9 @@ class Samples:
         pool = [case for case in self.part for _ in range(copies)]
         if not balanced:
             return [pool[index] for index in rng.permutation(len(pool))]
-        kinds: dict[bytes, list[Case]] = {}
+        kinds: dict[tuple[int, ...], list[Case]] = {}
         for case in pool:
-            kinds.setdefault(np.unique(self.prepared(case)[1]).tobytes(), []).append(case)
+            kinds.setdefault(self.classes[case.name], []).append(case)
         groups = [kinds[key] for key in sorted(kinds)]
         chosen = [groups[index] for index in rng.integers(len(groups), size=len(pool))]
         return [group[rng.integers(len(group))] for group in chosen]

@@ -52,7 +52,12 @@ SETTINGS = {
         "keep": "last",
         "validate_every": 2,
     },
-    "soft masks": {"soft_masks": True, "size": (16, 16)},
+    "soft masks, changes by chance, parts of others": {
+        "soft_masks": True,
+        "size": (16, 16),
+        "augment": AUGMENT | {"probability": 0.5, "cutmix": 0.5, "paste": 0.5},
+        "empty": (1, 4),
+    },
 }
 FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
@@ -270,6 +275,50 @@ def test_augmentation_depends_on_seed_epoch_and_position(start):
     training.position.epoch = 0
     pair = training._inputs([training.train.part[1], case], 2).images
     torch.testing.assert_close(pair[1:], image(0, 3), rtol=0, atol=1e-5)
+
+
+def test_what_a_sample_takes_comes_from_the_training_part(start):
+    """The mask, the shares and the image come from one and the same other sample."""
+    training = start(empty=(1, 4, 8), augment={"paste": 1}, soft_masks=True)
+    part = training.train.part
+    empty = [case for case in part if case.name in ("case01", "case04")]
+    prepared = {case.name: training.train.prepared(case) for case in part}
+    givers = set()
+    for first in range(0, 40, 2):
+        inputs = training._inputs(empty, first)
+        for row in range(2):
+            mask, image = inputs.masks[row].numpy(), inputs.images[row].numpy()
+            (giver,) = [name for name, (_, own) in prepared.items() if own.any() and np.array_equal(own, mask)]
+            inside = mask > 0
+            np.testing.assert_allclose(image[:, inside], prepared[giver][0][:, inside], atol=1e-5)
+            far = ~np.pad(inside, 4)[4:-4, 4:-4]
+            assert not np.allclose(image[:, far], prepared[giver][0][:, far], atol=0.1)
+            assert np.array_equal(inputs.shares[row, 0], mask)
+            givers.add(giver)
+    assert givers == {case.name for case in part} - {"case01", "case04"}
+    # Cases with objects take nothing, and nobody takes anything by default.
+    with_objects = [case for case in part if case not in empty][:2]
+    taken = training._inputs(with_objects, 0)
+    assert np.array_equal(taken.masks, [prepared[case.name][1] for case in with_objects])
+    assert not start("plain", empty=(1, 4, 8), augment={})._inputs(empty, 0).masks.any()
+
+
+def test_rectangles_come_from_other_samples(start):
+    training = start(augment={"cutmix": 1})
+    part = training.train.part
+    images = {case.name: training.train.prepared(case)[0][0] for case in part}
+    for first in range(10):
+        inputs = training._inputs(part[:1], first)
+        image, mask = inputs.images[0, 0].numpy(), inputs.masks[0].numpy()
+        same = {name: np.isclose(image, own, atol=1e-5) for name, own in images.items()}
+        assert (np.any(list(same.values()), axis=0)).all()
+        for name, where in same.items():
+            own = training.train.prepared(next(case for case in part if case.name == name))[1]
+            sure = where & (sum(map(np.asarray, same.values())) == 1)
+            assert np.array_equal(mask[sure], own[sure])
+    alone = [training._inputs([case], 3 + at).masks for at, case in enumerate(part[:4])]
+    # Neither the batch nor the process a sample is in changes what it takes.
+    assert torch.equal(training._inputs(part[:4], 3).masks, torch.cat(alone))
 
 
 def test_soft_masks_are_what_is_learned_and_not_what_is_measured(start):
