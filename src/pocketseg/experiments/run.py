@@ -37,6 +37,7 @@ from pocketseg.experiments.stopping import stop_on_signals
 from pocketseg.files import make_folder, write_atomically
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe, StageSection, dump_recipe
+from pocketseg.recipes.schema import SamplingSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, inspect_model
 from pocketseg.runs.opening import metric_config
@@ -284,6 +285,8 @@ class RunTraining:
         seed = self.recipe.seed
         samples = Samples.of(self.cases, part, model.pipeline, seed)
         samples.weighting = None if stage.loss is None else stage.loss.pixel_weights
+        if isinstance(stage.sampling, SamplingSection):
+            samples.sampling = stage.sampling
         if stage.quant is not None:
             self._quantize(model, stage, samples, validation, folder)
         distillation = self._distillation(plan, samples, folder, precision)

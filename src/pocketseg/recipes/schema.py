@@ -514,6 +514,20 @@ Schedule = Annotated[
 ]
 
 
+class SamplingSection(Section):
+    """Which samples an epoch takes."""
+
+    empty: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often a case with an empty mask is taken, where one with foreground is taken once. An epoch does not get
+    longer."""
+    windows: Literal["one", "area"] = "one"
+    """For `data.fit: tile`: `one` window of each case an epoch, or as many as cover its `area`; `augment.copies`
+    multiplies both."""
+    foreground: Probability = 0.0
+    """For `data.fit: tile`: share of the windows that are laid over a pixel of foreground, each class as likely; the
+    others lie anywhere."""
+
+
 class AverageSection(Section):
     """Averaged weights: what is validated and kept is a running mean of the weights, not the weights of a moment."""
 
@@ -728,16 +742,18 @@ class StageSection(Section):
     """Passes over the training part. 0 only calibrates and evaluates (post-training quantization)."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     """Samples in a step."""
-    sampling: Literal["uniform", "balanced"] = "uniform"
-    """`balanced` draws masks with each combination of classes (no class included) equally often."""
+    sampling: Literal["uniform", "balanced"] | SamplingSection = "uniform"
+    """`balanced` draws masks with each combination of classes (no class included) equally often; a section, such as
+    {empty: 1.5}, says more."""
     best_by: Literal["dice", "iou", "loss", "hint"] = "dice"
     """What is compared to keep the best epoch: Dice or IoU of the validation part, its loss, or its hint loss."""
     keep: Literal["best", "last"] = "best"
     """Weights that the stage leaves: those of the `best` epoch, or of the `last`."""
     average: AverageSection | None = None
     """Validate and keep averaged weights; `average: {}` takes the defaults. null: the weights as they are."""
-    validate_every: Annotated[int, Field(ge=1)] = 1
-    """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations."""
+    validate_every: Annotated[int, Field(ge=1)] | Auto = 1
+    """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations. `auto`: so
+    many that validation does not take more work than training."""
     early_stop: EarlyStopSection | None = None
     """Stop when validation no longer improves. null: never."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -887,6 +903,11 @@ class Recipe(Section):
                 raise ValueError(
                     f"stage {stage.name!r}: class_weights needs {len(self.data.classes) + 1} numbers, background first"
                 )
+        for stage in self.stages:
+            sampling = stage.sampling
+            tiled = isinstance(sampling, SamplingSection) and (sampling.windows == "area" or sampling.foreground > 0)
+            if tiled and self.data.fit != "tile":
+                raise ValueError(f"stage {stage.name!r}: sampling.windows and foreground are for data.fit: tile")
         if self.augment.rotate90 and self.data.size[0] != self.data.size[1]:
             raise ValueError(f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}")
         return self

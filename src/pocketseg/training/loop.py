@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ from pocketseg.quant import TernaryTanhActivation
 from pocketseg.recipes import StageSection
 from pocketseg.recipes.schema import AugmentSection, LossSection
 from pocketseg.tables import csv_text
+from pocketseg.text import counted
 from pocketseg.training.augment import augment, draw, move_maps, sample_generator
 from pocketseg.training.average import WeightAverage
 from pocketseg.training.checkpoint import (
@@ -63,6 +65,8 @@ DROPOUT = 4
 # Added to the position of a sample: that of the sample it takes a part of, which no sample of an epoch has.
 GIVER = 2**40
 VALIDATION_BATCH = 16
+# Of a sample, in calls of the net on one: forward, and twice as much backward.
+COST_OF_TRAINING = 3
 # Columns of history.csv; the parts of the loss stand between them, by name.
 FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou", "val_hint")
 # These are means over all samples, the labels' parts over those that have a mask.
@@ -219,6 +223,21 @@ class StageTraining:
             return None
         learns = self.stage.loss is not None or self.objective.soft is not None
         return Student(self.model.net, self.objective.hints, self.seed, logits_learn=learns)
+
+    @cached_property
+    def validate_every(self) -> int:
+        """Epochs between two validations; left to us, so many that training takes at least as much work."""
+        if self.stage.validate_every != "auto":
+            return self.stage.validate_every
+        calls = sum(map(self.train.calls, self.validation))
+        samples = self.train.length(self.augment.copies)
+        every = max(1, math.ceil(calls / (COST_OF_TRAINING * samples)))
+        log.info(
+            "stage %s: an epoch trains on %s, validation takes %s of the net: every %s",
+            self.stage.name, counted(samples, "sample"), counted(calls, "call"),
+            "epoch is validated" if every == 1 else f"{every} epochs one is validated",
+        )  # fmt: skip
+        return every
 
     @property
     def last(self) -> Path:
@@ -432,7 +451,7 @@ class StageTraining:
         row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
         epoch = position.epoch + 1
         try:
-            if epoch % self.stage.validate_every == 0 or epoch == self.stage.epochs:
+            if epoch % self.validate_every == 0 or epoch == self.stage.epochs:
                 row |= self.validate()
         except NotFiniteError:
             raise self._not_finite("a validation image gives NaN, after the last step of the epoch") from None

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from pocketseg.errors import Interrupted, RunError, TrainingError
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe
+from pocketseg.recipes.schema import SamplingSection
 from pocketseg.training import loop, objective
 from pocketseg.training.checkpoint import previous, read_checkpoint, write_checkpoint
 from pocketseg.training.loop import StageTraining, StopRequest
@@ -57,6 +58,13 @@ SETTINGS = {
         "size": (16, 16),
         "augment": AUGMENT | {"probability": 0.5, "cutmix": 0.5, "paste": 0.5},
         "empty": (1, 4),
+    },
+    "more empty cases, windows by area over foreground": {
+        "sampling": {"empty": 2, "windows": "area", "foreground": 0.5},
+        "fit": "tile",
+        "empty": (1, 4),
+        "validate_every": "auto",
+        "batch": 6,
     },
 }
 FILES = ("last.safetensors", "best.safetensors", "history.csv")
@@ -111,11 +119,14 @@ def start(discs, tmp_path):
         mean, std = learn_mean_std(cases, cases[:7], pipeline)
         pipeline = Pipeline(**pipeline.__dict__ | {"normalization": Normalization("train-mean-std", None, mean, std)})
         model = Model.fresh(net, pipeline, seed=5)
+        train = Samples.of(cases, cases[:7], model.pipeline, seed=5)
+        if isinstance(recipe.stages[0].sampling, SamplingSection):
+            train.sampling = recipe.stages[0].sampling
         return StageTraining(
             augment=recipe.augment,
             stage=recipe.stages[0],
             model=model,
-            train=Samples.of(cases, cases[:7], model.pipeline, seed=5),
+            train=train,
             validation=cases[7:],
             folder=tmp_path / name,
             accelerator=accelerator,
@@ -479,6 +490,18 @@ def test_some_epochs_are_validated(start):
     assert all(row["loss"] and row["lr"] for row in rows)
     assert training.position.best_epoch in (3, 6, 7)
     assert len(training.position.scores("dice")) == 3
+
+
+def test_validation_takes_no_more_work_than_training(start, caplog):
+    """Images of 24×24 in tiles of 16×16 that overlap by a quarter are four calls of the net each."""
+    training = start(fit="tile", validate_every="auto", epochs=2)
+    assert training.validate_every == 1
+    training = start(fit="tile", validate_every="auto", epochs=2)
+    training.validation = list(training.validation) * 12
+    with caplog.at_level("INFO"):
+        assert training.validate_every == 5
+    assert "trains on 7 samples, validation takes 96 calls of the net: every 5 epochs one is validated" in caplog.text
+    assert start(validate_every=3).validate_every == 3
 
 
 def test_early_stop(start, monkeypatch):
