@@ -372,10 +372,14 @@ class RunTraining:
     def _identity(
         self, number: int, stage: StageSection, precision: str, start: Start | None, distillation: Distillation | None
     ) -> str:
-        """What a resumed checkpoint must agree with: recipe, split, data, fold, stage, precision, start, teacher."""
+        """What a resumed checkpoint must agree with: recipe, split, data, fold, stage, precision, start, teacher.
+
+        Not the epochs: a training may go on for longer.
+        """
+        stages = [each.model_copy(update={"epochs": 0}) for each in self.recipe.stages]
         whole = hashlib.sha256()
         for part in (
-            dump_recipe(self.recipe),
+            dump_recipe(self.recipe.model_copy(update={"stages": stages})),
             self.run.split_file.read_text(encoding="utf-8"),
             self.data_digest,
             str(number),

@@ -267,6 +267,11 @@ class StageTraining:
             trained = time.perf_counter()
             self._end_epoch(began, trained, images, steps)
         self._warn(ended=True)
+        if self.position.epoch < self.stage.epochs and self.accelerator.is_main_process:
+            log.info(
+                "stage %s was stopped after epoch %d of %d, since validation no longer improves (early_stop)",
+                self.stage.name, self.position.epoch, self.stage.epochs,
+            )  # fmt: skip
 
     def _finished(self) -> bool:
         scores = self.position.scores(self.stage.best_by)

@@ -581,6 +581,42 @@ def test_a_finished_run_stays_as_it_is(start):
     assert contents(folder) == before and witness.steps == []
 
 
+def test_more_epochs_are_the_same_as_so_many_from_the_beginning(start):
+    """Where neither rate nor validation looks at the number of epochs."""
+    for name, schedule in (("constant", {}), ("step", {"every": 2}), ("plateau", {"patience": 0})):
+        options = {"schedule": {"kind": name, **schedule}, "average": {"decay": 0.9}}
+        whole = contents(run(start(f"whole-{name}", epochs=5, **options)))
+        run(start(name, epochs=2, **options))
+        longer = start(name, epochs=5, **options)
+        assert longer.resume()
+        assert contents(run(longer)) == whole, name
+
+
+def test_more_epochs_have_the_rates_of_so_many(start):
+    """A cosine goes on in the middle of the longer one; stopped and resumed, it ends with the same bytes."""
+    options = {"schedule": {"kind": "cosine"}, "optimizer": {"lr": 0.01}}
+    folders = []
+    for name in ("at once", "stopped"):
+        folder = run(start(name, epochs=2, **options))
+        longer = start(name, Witness(4) if name == "stopped" else None, epochs=4, **options)
+        assert longer.resume()
+        if name == "stopped":
+            stopped(longer)
+            longer = start(name, epochs=4, **options)
+            longer.resume()
+        folders.append(contents(run(longer)))
+    assert folders[0] == folders[1]
+    halves = [[0.01 * (1 + math.cos(math.pi * (epoch + 2 / 3) / of)) / 2 for epoch in range(of)] for of in (2, 4)]
+    assert [row["lr"] for row in history(folder)] == pytest.approx(halves[0] + halves[1][2:])
+
+
+def test_an_early_stop_is_reported(start, monkeypatch, caplog):
+    scripted(monkeypatch, val_dice=[0.5, 0.4, 0.3, 0.2])
+    with caplog.at_level("INFO"):
+        run(start(epochs=4, early_stop={"patience": 1}))
+    assert "stage float was stopped after epoch 2 of 4, since validation no longer improves" in caplog.text
+
+
 def test_nothing_to_resume_from(start):
     assert start().resume() is False
 
