@@ -322,7 +322,7 @@ class RunTraining:
             training.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self._choose(folder.best, training.position.best_epoch, stage, fold)
+            self._choose(number, folder.best, training.position.best_epoch, stage, fold)
             draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation)
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
@@ -430,7 +430,7 @@ class RunTraining:
                 | ({"teacher": distillation.metadata} if distillation else {})
             )
 
-    def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
+    def _choose(self, number: int, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
         """Choose what the recipe left to `auto` on validation cases, and store it in the model."""
         from pocketseg.training.model import Model
 
@@ -444,18 +444,30 @@ class RunTraining:
         start = self.plan.pipeline.postprocess
         predictor = model.predictor(self.accelerator.device)
         validation = self.cases.named(fold.validation)
-        pairs = (
-            (predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case)) for case in validation
+        examples = (
+            (case.group, predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case))
+            for case in validation
         )
-        chosen, dice = choose_rules(start, auto, pairs)
-        model.pipeline = replace(model.pipeline, postprocess=chosen)
+        choice = choose_rules(start, auto, examples, model.pipeline.classes)
+        model.pipeline = replace(model.pipeline, postprocess=choice.rules)
         model.net.cpu()
         model.save(best, model.metadata)
         self._pack(model, best)
-        log.info(
-            "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks): %s",
-            stage.name, epoch, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
-        )  # fmt: skip
+        chosen = [f"{name} {getattr(choice.rules, name):g}" for name in auto if name not in choice.left]
+        if chosen:
+            log.info(
+                "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks, "
+                "%.4f with the mildest rules): %s",
+                stage.name, epoch, choice.dice, choice.mildest_dice, ", ".join(chosen),
+            )  # fmt: skip
+        for name, why in choice.left.items():
+            log.warning(
+                "stage %s: %s stays at %g, since validation cannot carry another choice: %s",
+                stage.name, name, getattr(choice.rules, name), why,
+            )  # fmt: skip
+        with self.run.manifest_changed() as manifest:
+            about = manifest.setdefault("stages", {}).setdefault(f"fold-{number}/{stage.name}", {})
+            about["rules left"] = dict(choice.left)
 
     def _pack(self, model: Model, best: Path) -> None:
         """A quantized model is stored once more in the bits it needs."""

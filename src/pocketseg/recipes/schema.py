@@ -790,7 +790,8 @@ class StageSection(Section):
 
 
 class PostprocessSection(Section):
-    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice."""
+    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice, where that
+    has enough groups to tell; else it stays mild."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] | Auto = 0.5
     """For one class: pixels of at least this probability are foreground."""
