@@ -43,6 +43,8 @@ Sigma = Annotated[float, Field(ge=0, le=8)]
 Strength = Share | Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 Blur = Sigma | Annotated[tuple[Sigma, Sigma], AfterValidator(_ordered)]
 Auto = Literal["auto"]
+# Of names of layers.
+Pattern = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -401,6 +403,9 @@ class OptimizerSection(Section):
     """Optimizer, as PyTorch has it."""
     lr: Annotated[float, Field(gt=0, le=100)] = 2e-3
     """Learning rate at the top of the schedule."""
+    lr_scale: dict[Pattern, Annotated[float, Field(strict=True, gt=0, le=100)]] = {}
+    """Factors of the learning rate for some layers, by patterns of their names, such as {encoder: 0.1}; what is inside
+    of them is meant too, and the first pattern that fits counts."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0
     """Weight decay; decoupled from the gradient with `adamw`."""
     decay: Literal["all", "kernels"] = "kernels"
@@ -725,8 +730,9 @@ class StageSection(Section):
     """Learn the teacher's probabilities."""
     hints: HintsSection | None = None
     """Learn the teacher's layers."""
-    freeze: list[Annotated[str, Field(min_length=1)]] = []
-    """Patterns of layers that are not trained, their norms included."""
+    freeze: list[Pattern] | dict[Pattern, Annotated[int, Field(strict=True, ge=1)]] = []
+    """Patterns of layers that are not trained, their norms included; with numbers, such as {encoder: 10}, only for so
+    many epochs from the first."""
     quant: QuantSection | None = None
     """Train with quantized weights and activations. A list makes a chain of stages that share the epochs."""
     loss: LossSection | None = LossSection(bce=1, dice=1)

@@ -47,12 +47,13 @@ from pocketseg.training.checkpoint import (
 )
 from pocketseg.training.collapse import CAUSES, collapse
 from pocketseg.training.device import Precision, autocast
-from pocketseg.training.hints import Student, frozen_layers
+from pocketseg.training.hints import Student
 from pocketseg.training.losses import segmentation_loss
 from pocketseg.training.mixing import Gift, blend, draw_gift, opacity, replace
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.objective import DistillationObjective, Inputs, labels_loss
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
+from pocketseg.training.parts import freeze, hold, rate_scales
 from pocketseg.training.samples import AUGMENT, MIX, Samples
 from pocketseg.training.stage_folder import StageFolder
 
@@ -198,16 +199,16 @@ class StageTraining:
 
     def __post_init__(self) -> None:
         device = self.accelerator.device
-        self.frozen = frozen_layers(self.model.net.core, self.stage.freeze)
-        for layer in self.frozen:
-            layer.requires_grad_(False)
+        self.frozen = freeze(self.model.net.core, self.stage.freeze)
         self.student = self._student()
         whole = self.student or self.model.net
-        # Without it the processes would wait for the gradients of layers behind the last hint, which have none.
+        # Without it the processes would wait for gradients that do not come: behind the last hint, and of frozen layers.
         unused = self.student is not None and not self.student.logits_learn
+        unused = unused or any(each.epochs is not None for each in self.frozen)
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)
         whole.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(whole, self.stage.optimizer)
+        scales = rate_scales(self.model.net.core, self.stage.optimizer.lr_scale)
+        optimizer = make_optimizer(whole, self.stage.optimizer, scales)
         self.net, self.optimizer = self.accelerator.prepare(whole, optimizer)
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         average = self.stage.average
@@ -280,9 +281,8 @@ class StageTraining:
     def _epoch(self, steps: int) -> None:
         """The steps of an epoch that are not done yet."""
         self.net.train()
-        for layer in self.frozen:
-            layer.eval()
         epoch = self.position.epoch
+        hold(self.frozen, epoch)
         for module in self.net.modules():
             if isinstance(module, TernaryTanhActivation):
                 module.begin_epoch(epoch, self.stage.epochs)
@@ -313,7 +313,7 @@ class StageTraining:
     def _step(self, batch: Sequence[Case], first: int, progress: float) -> None:
         rate = self._rate(progress)
         for group in self.inner_optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.batch = batch
         inputs = self._inputs(batch, first)
         self._seed_dropout(first)

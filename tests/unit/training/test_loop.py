@@ -66,6 +66,10 @@ SETTINGS = {
         "validate_every": "auto",
         "batch": 6,
     },
+    "rates by part, the encoder later": {
+        "optimizer": {"kind": "adamw", "lr": 0.01, "lr_scale": {"encoder": 0.1}, "weight_decay": 0.1},
+        "freeze": {"encoder": 1, "deepest": 2},
+    },
 }
 FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
@@ -608,6 +612,32 @@ def test_more_epochs_have_the_rates_of_so_many(start):
     assert folders[0] == folders[1]
     halves = [[0.01 * (1 + math.cos(math.pi * (epoch + 2 / 3) / of)) / 2 for epoch in range(of)] for of in (2, 4)]
     assert [row["lr"] for row in history(folder)] == pytest.approx(halves[0] + halves[1][2:])
+
+
+def test_frozen_layers_learn_from_their_epoch_on(start):
+    training = start(freeze={"encoder": 2}, epochs=2, optimizer={"weight_decay": 0.5, "clip_norm": 1})
+    before = {name: value.clone() for name, value in training.model.net.core.state_dict().items()}
+    run(training)
+
+    def moved(training):
+        after = training.model.net.core.state_dict()
+        return {name.split(".")[0] for name, value in after.items() if not torch.equal(before[name], value)}
+
+    assert moved(training) == {"deepest", "decoder", "head"}
+    longer = start(freeze={"encoder": 2}, epochs=3, optimizer={"weight_decay": 0.5, "clip_norm": 1})
+    assert longer.resume()
+    run(longer)
+    assert moved(longer) == {"encoder", "deepest", "decoder", "head"}
+
+
+def test_a_part_of_the_rate(start):
+    witness = Witness()
+    training = start(optimizer={"lr": 0.01, "lr_scale": {"encoder": 0.1}}, schedule={"kind": "constant"}, epochs=1)
+    run(training)
+    rates = {group["scale"]: group["lr"] for group in training.inner_optimizer.param_groups}
+    assert rates == pytest.approx({1.0: 0.01, 0.1: 0.001})
+    assert [row["lr"] for row in history(training.folder)] == [0.01]
+    assert witness.steps == []
 
 
 def test_an_early_stop_is_reported(start, monkeypatch, caplog):

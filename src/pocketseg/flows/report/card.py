@@ -167,6 +167,7 @@ def _stage(stage: StageSection) -> str:
         f"quantized {stage.quant.scheme}" if stage.quant else "",
         f"{counted(stage.epochs, 'epoch')} of batches of {stage.batch}",
         f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
+        *(f"rate of {layers} times {factor:g}" for layers, factor in stage.optimizer.lr_scale.items()),
         f"loss {parts}" if parts else "no loss of labels",
         f"best epoch by {stage.best_by}" if stage.keep == "best" else "last epoch",
         f"averaged weights (decay {stage.average.decay:g})" if stage.average else "",
