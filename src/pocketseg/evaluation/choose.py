@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.metrics import Overlap, with_empty
 from pocketseg.pipeline.components import fill_holes, label_components
 from pocketseg.pipeline.postprocess import Postprocess, component_sizes_and_peaks, threshold_or_argmax
 from pocketseg.text import counted
@@ -65,17 +64,17 @@ class _Measured:
     reference: int
     pixels: int
 
-    def dice(self, rules: Postprocess) -> float:
-        kept = rules.kept(self.sizes, self.peaks)
-        predicted = int(self.sizes[kept].sum())
-        right = int(self.right[kept].sum())
-        wrong, missed = predicted - right, self.reference - right
-        return with_empty(Overlap(right, wrong, missed, self.pixels - right - wrong - missed).dice)
-
-    def found(self, rules: Postprocess) -> int:
-        """How many objects of the reference a component that is kept touches."""
-        kept = rules.kept(self.sizes, self.peaks)
-        return len(np.unique(self.touches[kept[self.touches[:, 0]], 1]))
+    def scores(self, grid: Sequence[Postprocess]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """For each of several rules the Dice, and how many objects of the reference are touched by what is kept."""
+        if not len(self.sizes):
+            return np.full(len(grid), float(self.reference == 0)), np.zeros(len(grid), np.int64)
+        kept = np.stack([rules.kept(self.sizes, self.peaks) for rules in grid])
+        both, either = 2 * (kept @ self.right), kept @ self.sizes + self.reference
+        dice = np.where(either > 0, both / np.maximum(either, 1), 1.0)  # nothing there and nothing found is right
+        touched = kept[:, self.touches[:, 0]]
+        objects = np.unique(self.touches[:, 1])
+        found = np.array([touched[:, self.touches[:, 1] == each].any(1) for each in objects], np.int64)
+        return dice, found.sum(0) if len(objects) else np.zeros(len(grid), np.int64)
 
 
 @dataclass(frozen=True)
@@ -182,14 +181,14 @@ def _candidates(
     thresholds = list(several) if "threshold" in free else [rules.threshold]
     peaks = PEAKS if "min_peak" in free else (rules.min_peak,)
     sizes = [round(share * area) for share in SIZES] if "min_pixels" in free else [rules.min_pixels]
-    found = []
-    for (first, threshold), (second, peak), (third, size) in product(
-        enumerate(thresholds), enumerate(peaks), enumerate(sizes)
-    ):
-        tried = replace(rules, threshold=threshold, min_peak=peak, min_pixels=size)
-        dice = np.array([measured.dice(tried) for measured in several[threshold]])
-        objects = np.array([measured.found(tried) for measured in several[threshold]])
-        found.append(_Candidate(tried, dice, objects, (second + third, first)))
+    found: list[_Candidate] = []
+    for number, threshold in enumerate(thresholds):
+        steps = list(product(enumerate(peaks), enumerate(sizes)))
+        grid = [replace(rules, threshold=threshold, min_peak=peak, min_pixels=size) for (_, peak), (_, size) in steps]
+        scores = [measured.scores(grid) for measured in several[threshold]]
+        dice, objects = (np.stack(each, 1) for each in zip(*scores, strict=True))
+        costs = [(first + second, number) for (first, _), (second, _) in steps]
+        found += map(_Candidate, grid, dice, objects, costs)
     return found
 
 

@@ -202,7 +202,7 @@ class StageTraining:
         self.frozen = freeze(self.model.net.core, self.stage.freeze)
         self.student = self._student()
         whole = self.student or self.model.net
-        # Without it the processes would wait for gradients that do not come: behind the last hint, and of frozen layers.
+        # Without it the processes would wait for gradients that never come: behind the last hint, of frozen layers.
         unused = self.student is not None and not self.student.logits_learn
         unused = unused or any(each.epochs is not None for each in self.frozen)
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)

@@ -66,9 +66,9 @@ def test_rectangles_have_a_uniform_share_of_the_area_where_nothing_is_cut():
         assert 0 <= top <= bottom <= 200 and 0 <= left <= right <= 300
         if top and left and bottom < 200 and right < 300:
             areas.append((bottom - top) * (right - left) / 60_000)
-            assert (right - left) / (bottom - top + 1e-9) == pytest.approx(1.5, abs=1 / (bottom - top + 1e-9))
+            assert (right - left) / (bottom - top + 1e-9) == pytest.approx(1.5, abs=3 / (bottom - top + 1e-9))
         whole += 1
-    assert whole == 600 and len(areas) > 100 and max(areas) > 0.4
+    assert whole == 600 and len(areas) > 60 and max(areas) > 0.4
     assert {gift.giver.name for gift in gifts(AugmentSection(cutmix=1), 60, empty=True)} == {c.name for c in CASES}
 
 
