@@ -24,7 +24,7 @@ from pocketseg import files
 from pocketseg.cli.verbs import app
 from pocketseg.data import Cases, Split
 from pocketseg.errors import EnvironmentProblem, RunError
-from pocketseg.evaluation import read_scores
+from pocketseg.evaluation import read_scores, read_summaries
 from pocketseg.experiments import run as training
 from pocketseg.experiments.stopping import SIGNALS
 from pocketseg.flows.report import measurements
@@ -225,6 +225,67 @@ def test_another_split_or_recipe_is_refused_always(data, run, tmp_path):
         pocketseg.train(
             "demo", data, run, overrides=[*TINY, "seed=5"], device="cpu", resume=True, allow_changed=True, report=False
         )
+
+
+def longer(data: Path, run: Path, epochs: int, *more: str, **options):
+    values = [*TINY[:-1], f"stages.0.epochs={epochs}", *more]
+    return pocketseg.train("demo", data, run, overrides=values, device="cpu", resume=True, report=False, **options)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_a_finished_run_goes_on_for_more_epochs(data, finished, tmp_path, jobs):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = read_history(run / "fold-0" / "float" / "history.csv")
+    found = longer(data, run, 3, jobs=jobs)
+    after = read_history(run / "fold-0" / "float" / "history.csv")
+    assert after[:2] == before and [row["epoch"] for row in after] == [1, 2, 3]
+    assert RunFolder(run).recipe().stages[0].epochs == 3 and RunFolder(run).evaluated() == [0]
+    manifest = read_json(run / "manifest.json")
+    assert any("stages.float.epochs 2 → 3" in each for each in manifest["resumed"]) and "finished" in manifest
+    assert manifest["recipe_sha256"] == files.sha256_of(run / "recipe.yaml")
+    assert {fold: [one.dice for one in each] for fold, each in found.summaries.items()} == {
+        0: [one.dice for one in read_summaries(run / "fold-0" / "summary.json")]
+    }
+    # Once more is nothing more, and it does not become shorter.
+    again = longer(data, run, 3)
+    assert again.summaries == found.summaries
+    with pytest.raises(RunError, match=r"stages\.float\.epochs 3 → 2\).*of which only epochs may grow"):
+        train(data, run, resume=True)
+    with pytest.raises(RunError, match=r"\(stages\.float\.epochs 3 → 4, seed 0 → 5\)"):
+        longer(data, run, 4, "seed=5")
+
+
+def test_a_run_that_is_to_go_on_is_not_finished(data, run, monkeypatch):
+    """Stopped before the first of the new epochs is done, nothing says that the run is at its end."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pocketseg.training.loop.StageTraining.run", stop)
+        with pytest.raises(KeyboardInterrupt):
+            longer(data, run, 3)
+    assert RunFolder(run).evaluated() == [] and "finished" not in read_json(run / "manifest.json")
+    longer(data, run, 3, jobs=2)
+    assert RunFolder(run).evaluated() == [0] and len(read_history(run / "fold-0" / "float" / "history.csv")) == 3
+
+
+def test_a_stage_that_another_was_trained_from_stays(data, tmp_path):
+    second = "{name: second, net: {arch: thin_unet, width: 4, blocks: 2}, init: {stage: float}, epochs: 1}"
+    first = "{name: float, net: {arch: thin_unet, width: 4, blocks: 2}, epochs: 1}"
+    values = ["data.size=[16, 16]", f"stages=[{first}, {second}]"]
+
+    def both(*more: str, **options):
+        return pocketseg.train(
+            "demo", data, tmp_path, overrides=[*values, *more], device="cpu", report=False, **options
+        )
+
+    both()
+    with pytest.raises(RunError, match=r"stage 'second' was trained from stage 'float' as it is") as error:
+        both("stages.float.epochs=2", resume=True)
+    assert f"stages.float.init={{run: {tmp_path}, stage: float}}" in str(error.value)
+    both("stages.second.epochs=2", resume=True)
+    assert len(read_history(tmp_path / "fold-0" / "second" / "history.csv")) == 2
 
 
 class Meddler:

@@ -316,7 +316,7 @@ def test_folders_that_hold_something_else(swept, trained_run, phantom_data, tmp_
     with pytest.raises(RunError, match="holds a sweep"):
         train(phantom_data, out, *FOLDS, resume=True, jobs=2)
     with pytest.raises(RunError, match="differs from the recipe"):
-        train(phantom_data, out, WIDTHS, SEEDS, "stages.0.epochs=3", resume=True)
+        train(phantom_data, out, WIDTHS, SEEDS, "stages.0.epochs=1", resume=True)
     with pytest.raises(RunError, match="holds no sweep"):
         train(phantom_data, tmp_path / "none", SEEDS, resume=True)
 

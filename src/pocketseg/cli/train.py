@@ -49,7 +49,7 @@ def command(
     """Train a recipe on a folder of images and masks.
 
     The run folder gets the resolved recipe, the split, checkpoints, history, pictures, scores and a log. Ctrl-C saves;
-    the same command with --resume goes on, to the same bytes on a CPU.
+    the same command with --resume goes on, to the same bytes on a CPU; with more epochs, a finished run too.
 
     A recipe with `sweep: {KEY: [VALUE, …]}` makes one run for each combination, with a table (results.csv) and a plot
     (sweep.png); --resume trains what is missing or failed. A config.yaml of the fixed-point study (see `pocketseg
@@ -66,6 +66,8 @@ def command(
         pocketseg train thin-unet --data . --images photos --masks labels --out runs/other
 
         pocketseg train thin-unet --data scans --out runs/first --resume
+
+        pocketseg train thin-unet --data scans --out runs/first --resume --set stages.0.epochs=110
 
         pocketseg train config.yaml --data slices --out runs/em
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,17 @@ from pocketseg.data import Case, Cases
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation.measures import MetricConfig, Pair, metric
 from pocketseg.files import write_atomically, write_json
-from pocketseg.metrics import Description, Detection, Outcome, bootstrap_interval, describe, diagonal, with_empty
+from pocketseg.metrics import (
+    Description,
+    Detection,
+    Outcome,
+    bootstrap_interval,
+    describe,
+    diagonal,
+    overlap,
+    with_empty,
+)
+from pocketseg.pipeline import Postprocess
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.predictors import Predictor
 from pocketseg.tables import csv_rows, csv_text
@@ -30,14 +40,19 @@ from pocketseg.text import brief, counted, interval, number
 
 ALWAYS = ("dice", "iou", "precision", "recall")
 MIXED = "mm and px"
+RULES_OFF = Postprocess()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image: class indices (h, w), and where it has them probabilities (h, w, k)."""
+    """What a model says of an image: class indices (h, w), and where it has them probabilities (h, w, k).
+
+    `plain` is the mask of the probabilities alone, at a threshold of 0.5 and without component rules.
+    """
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.float32] | None = None
+    plain: NDArray[np.uint8] | None = None
 
 
 # A case and its image to the prediction that is evaluated.
@@ -51,7 +66,9 @@ def asking(predictor: Predictor) -> Respond:
         if case.image.contrasts:
             check_contrasts(image.shape[-1], predictor.pipeline.channels, case.image.where)
         probability = predictor.predict(image, case.spacing_mm)
-        return Prediction(predictor.pipeline.mask(probability), probability)
+        mask = predictor.pipeline.mask(probability)
+        plain = mask if predictor.pipeline.postprocess == RULES_OFF else RULES_OFF(probability)
+        return Prediction(mask, probability, plain)
 
     return respond
 
@@ -67,6 +84,7 @@ class CaseScore:
         reference_pixels, predicted_pixels: sizes.
         unit: of distances, mm where the case's spacing is known, else px.
         pixel_area: in mm², or 1.
+        dice_off, outcome_off: with the rules off: threshold 0.5, no component rules; nan and empty where not known.
         more: the other metrics that were chosen, by name; distances of a miss are the image's diagonal.
         objects: what was found of the class's single objects, where a lesion metric was chosen; in no file of rows.
     """
@@ -84,6 +102,8 @@ class CaseScore:
     predicted_pixels: int
     unit: str = "px"
     pixel_area: float = 1.0
+    dice_off: float = math.nan
+    outcome_off: Outcome | Literal[""] = ""
     more: dict[str, float] = field(default_factory=dict)
     objects: Detection | None = field(default=None, compare=False, repr=False)
 
@@ -96,7 +116,7 @@ class CaseScore:
         return {name: getattr(self, name) for name in ALWAYS} | self.more
 
 
-TEXTS = {"case", "group", "label", "class_name", "outcome", "unit"}
+TEXTS = {"case", "group", "label", "class_name", "outcome", "unit", "outcome_off"}
 COLUMNS = [each.name for each in fields(CaseScore) if each.name not in ("more", "objects")]
 
 
@@ -113,6 +133,18 @@ class MetricSummary(Description):
     mean_found: float
 
 
+@dataclass(frozen=True)
+class RulesOff:
+    """A summary with the rules off: threshold 0.5 and no component rules."""
+
+    dice: float
+    dice_low: float
+    dice_high: float
+    dice_all: float
+    misses: int
+    false_alarms: int
+
+
 @dataclass(frozen=True, repr=False)
 class Summary:
     """One class over all cases of a part. Intervals are 95 % BCa bootstrap intervals over groups.
@@ -120,6 +152,7 @@ class Summary:
     Attributes:
         metrics: every metric by name, over positive cases, or over all where that makes sense (`measures.METRICS`).
         false_alarm_area: mean area of the false alarms, in `area_unit`.
+        off: the same with the rules off; None where it is not known, as of masks of another program.
     """
 
     part: str
@@ -143,6 +176,7 @@ class Summary:
     false_alarm_area: float = math.nan
     area_unit: str = "px"
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
+    off: RulesOff | None = None
 
     def __repr__(self) -> str:
         dice = f"Dice {number(self.dice)} ({interval(self.dice_low, self.dice_high)})"
@@ -199,6 +233,7 @@ def _score(
     probability = None if prediction.probability is None else prediction.probability[:, :, index - 1]
     pair = Pair(prediction.mask == index, reference == index, probability, case.spacing_mm, config)
     found = pair.overlap
+    off = None if prediction.plain is None else overlap(prediction.plain == index, reference == index)
     return CaseScore(
         case=case.name,
         group=case.group,
@@ -213,6 +248,8 @@ def _score(
         predicted_pixels=found.true_positive + found.false_positive,
         unit="mm" if case.spacing_mm else "px",
         pixel_area=math.prod(case.spacing_mm) if case.spacing_mm else 1.0,
+        dice_off=math.nan if off is None else off.dice,
+        outcome_off="" if off is None else off.outcome,
         more={name: _value(pair, name) for name in config.metrics if name not in ALWAYS},
         objects=pair.objects if any(name.startswith("lesion_") for name in config.metrics) else None,
     )
@@ -262,6 +299,22 @@ def _summary(rows: Sequence[CaseScore], part: str, name: str) -> Summary:
         false_alarm_area=_mean(alarms) if len(units) == 1 else math.nan,
         area_unit={"mm": "mm²", "px": "px"}[units.pop()] if len(units) == 1 else MIXED,
         metrics=metrics,
+        off=_rules_off(rows),
+    )
+
+
+def _rules_off(rows: Sequence[CaseScore]) -> RulesOff | None:
+    if not all(row.outcome_off for row in rows):
+        return None
+    positive = [row for row in rows if row.outcome_off in ("scored", "miss")]
+    found = describe([row.dice_off for row in positive], [row.group for row in positive])
+    return RulesOff(
+        dice=found.mean,
+        dice_low=found.low,
+        dice_high=found.high,
+        dice_all=_mean([with_empty(row.dice_off) for row in rows]),
+        misses=sum(row.outcome_off == "miss" for row in rows),
+        false_alarms=sum(row.outcome_off == "false alarm" for row in rows),
     )
 
 
@@ -345,7 +398,8 @@ def read_summaries(path: Path) -> list[Summary]:
 
 def _summary_of(row: dict[str, Any]) -> Summary:
     metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
-    return Summary(**_with_nan(row), metrics=metrics)
+    off = row.pop("off", None)
+    return Summary(**_with_nan(row), metrics=metrics, off=None if off is None else RulesOff(**_with_nan(off)))
 
 
 def _with_null(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pocketseg.data.split import given_text
 from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
-from pocketseg.recipes import changed_keys, dump_recipe, parse_yaml
+from pocketseg.recipes import Recipe, changed_keys, dump_recipe, parse_yaml
 from pocketseg.runs.folder import RunFolder
 from pocketseg.text import counted
 from pocketseg.version import VERSION
@@ -60,6 +60,7 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
     with run.manifest_changed() as manifest:
         if manifest:
             changed = changed_since(run, plan, allow_changed)
+            lengthen(run, plan.recipe, manifest)
             if changed or resume:
                 manifest.setdefault("resumed", []).append(
                     ": ".join([_now(), *([", ".join(changed)] if changed else [])])
@@ -138,18 +139,68 @@ def _findings(checked: CheckedData) -> list[dict[str, Any]]:
     return list(by_code.values())
 
 
+def longer_stages(run: RunFolder, recipe: Recipe) -> dict[str, tuple[int, int]]:
+    """The stages that are to have more epochs than they had: name -> epochs before and now.
+
+    Raises:
+        RunError: the recipe differs in something else, or a stage was trained from one that would change.
+    """
+    before = run.recipe()
+    epochs = {stage.name: stage.epochs for stage in before.stages if stage.epochs}
+    longer = {
+        stage.name: (epochs[stage.name], stage.epochs)
+        for stage in recipe.stages
+        if stage.epochs > epochs.get(stage.name, stage.epochs)
+    }
+    shorter = [
+        stage.model_copy(update={"epochs": longer[stage.name][0]}) if stage.name in longer else stage
+        for stage in recipe.stages
+    ]
+    if dump_recipe(before) != dump_recipe(recipe.model_copy(update={"stages": shorter})):
+        begun, given = (parse_yaml(dump_recipe(each), str(run.recipe_file)) for each in (before, recipe))
+        keys = list(changed_keys(begun, given))
+        shown = [*keys[:MAX_KEYS], *([f"{len(keys) - MAX_KEYS} more"] if len(keys) > MAX_KEYS else [])]
+        what = f"differs from the recipe given now ({', '.join(shown)})"
+        fix = "resume with the same values, of which only epochs may grow, or choose another --out"
+        raise RunError(str(run.recipe_file), what, fix)
+    for stage in recipe.stages:
+        sources = [each.stage for each in (stage.init, stage.teacher) if each is not None and each.run is None]
+        begun_from = [name for name in sources if name in longer]
+        if begun_from and any(run.stage(fold, stage.name).last.exists() for fold in run.folds()):
+            name = begun_from[0]
+            raise RunError(
+                str(run.path),
+                f"stage {stage.name!r} was trained from stage {name!r} as it is, which more epochs would change",
+                f"begin a new run with --set 'stages.{name}.init={{run: {run.path}, stage: {name}}}'",
+            )
+    return longer
+
+
+def lengthen(run: RunFolder, recipe: Recipe, manifest: dict[str, Any]) -> None:
+    """Give a run the epochs of a longer recipe, if it is one; what was evaluated of the run no longer is."""
+    longer = longer_stages(run, recipe)
+    if not longer:
+        return
+    # Before the recipe: a run with all its epochs and a summary counts as finished.
+    for fold in run.folds():
+        for place in (None, *(stage.name for stage in recipe.stages)):
+            run.summary_file(fold, place).unlink(missing_ok=True)
+    text = dump_recipe(recipe)
+    write_atomically(run.recipe_file, text)
+    changes = [f"stages.{name}.epochs {before} → {now}" for name, (before, now) in longer.items()]
+    manifest["recipe_sha256"] = hashlib.sha256(path_bytes(text)).hexdigest()
+    manifest.setdefault("resumed", []).append(f"{_now()}: {', '.join(changes)}")
+    manifest.pop("finished", None)
+    log.info("%s goes on for longer (%s), with the rates of so many epochs", run.path, ", ".join(changes))
+
+
 def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
     """What is not as it was when the run began: data, and versions of what computes.
 
     Raises:
-        RunError: another recipe; or a change that is not allowed.
+        RunError: another recipe, but for more epochs; or a change that is not allowed.
     """
-    begun, given = run.recipe_file.read_text(encoding="utf-8"), dump_recipe(plan.recipe)
-    if begun != given:
-        keys = list(changed_keys(parse_yaml(begun, str(run.recipe_file)), parse_yaml(given, "recipe")))
-        shown = [*keys[:MAX_KEYS], *([f"{len(keys) - MAX_KEYS} more"] if len(keys) > MAX_KEYS else [])]
-        what = f"differs from the recipe given now ({', '.join(shown) or 'comments'})"
-        raise RunError(str(run.recipe_file), what, "resume with the same values, or choose another --out")
+    longer_stages(run, plan.recipe)
     manifest = run.manifest()
     then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}
     now = {"pocketseg": VERSION, **{name: metadata.version(name) for name in COMPUTE}}

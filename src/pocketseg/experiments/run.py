@@ -37,6 +37,7 @@ from pocketseg.experiments.stopping import stop_on_signals
 from pocketseg.files import make_folder, write_atomically
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe, StageSection, dump_recipe
+from pocketseg.recipes.schema import SamplingSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, inspect_model
 from pocketseg.runs.opening import metric_config
@@ -284,6 +285,8 @@ class RunTraining:
         seed = self.recipe.seed
         samples = Samples.of(self.cases, part, model.pipeline, seed)
         samples.weighting = None if stage.loss is None else stage.loss.pixel_weights
+        if isinstance(stage.sampling, SamplingSection):
+            samples.sampling = stage.sampling
         if stage.quant is not None:
             self._quantize(model, stage, samples, validation, folder)
         distillation = self._distillation(plan, samples, folder, precision)
@@ -319,7 +322,7 @@ class RunTraining:
             training.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self._choose(folder.best, training.position.best_epoch, stage, fold)
+            self._choose(number, folder.best, training.position.best_epoch, stage, fold)
             draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation)
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
@@ -369,10 +372,14 @@ class RunTraining:
     def _identity(
         self, number: int, stage: StageSection, precision: str, start: Start | None, distillation: Distillation | None
     ) -> str:
-        """What a resumed checkpoint must agree with: recipe, split, data, fold, stage, precision, start, teacher."""
+        """What a resumed checkpoint must agree with: recipe, split, data, fold, stage, precision, start, teacher.
+
+        Not the epochs: a training may go on for longer.
+        """
+        stages = [each.model_copy(update={"epochs": 0}) for each in self.recipe.stages]
         whole = hashlib.sha256()
         for part in (
-            dump_recipe(self.recipe),
+            dump_recipe(self.recipe.model_copy(update={"stages": stages})),
             self.run.split_file.read_text(encoding="utf-8"),
             self.data_digest,
             str(number),
@@ -413,6 +420,9 @@ class RunTraining:
                 stage.batch,
                 counted(len(fold.train), "training case"),
             )
+        without = self.plan.data.checked.empty
+        if self.recipe.augment.paste and self.recipe.data.fit != "tile" and without.isdisjoint(fold.train):
+            log.warning("augment.paste: every training case has foreground, so nothing is pasted")
         with self.run.manifest_changed() as manifest:
             manifest.setdefault("stages", {})[f"fold-{number}/{stage.name}"] = (
                 {"net": model.net_options, "parameters": count, "precision": precision}
@@ -420,7 +430,7 @@ class RunTraining:
                 | ({"teacher": distillation.metadata} if distillation else {})
             )
 
-    def _choose(self, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
+    def _choose(self, number: int, best: Path, epoch: int, stage: StageSection, fold: Fold) -> None:
         """Choose what the recipe left to `auto` on validation cases, and store it in the model."""
         from pocketseg.training.model import Model
 
@@ -434,18 +444,30 @@ class RunTraining:
         start = self.plan.pipeline.postprocess
         predictor = model.predictor(self.accelerator.device)
         validation = self.cases.named(fold.validation)
-        pairs = (
-            (predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case)) for case in validation
+        examples = (
+            (case.group, predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case))
+            for case in validation
         )
-        chosen, dice = choose_rules(start, auto, pairs)
-        model.pipeline = replace(model.pipeline, postprocess=chosen)
+        choice = choose_rules(start, auto, examples, model.pipeline.classes)
+        model.pipeline = replace(model.pipeline, postprocess=choice.rules)
         model.net.cpu()
         model.save(best, model.metadata)
         self._pack(model, best)
-        log.info(
-            "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks): %s",
-            stage.name, epoch, dice, ", ".join(f"{name} {getattr(chosen, name):g}" for name in auto),
-        )  # fmt: skip
+        chosen = [f"{name} {getattr(choice.rules, name):g}" for name in auto if name not in choice.left]
+        if chosen:
+            log.info(
+                "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks, "
+                "%.4f with the mildest rules): %s",
+                stage.name, epoch, choice.dice, choice.mildest_dice, ", ".join(chosen),
+            )  # fmt: skip
+        for name, why in choice.left.items():
+            log.warning(
+                "stage %s: %s stays at %g, since validation cannot carry another choice: %s",
+                stage.name, name, getattr(choice.rules, name), why,
+            )  # fmt: skip
+        with self.run.manifest_changed() as manifest:
+            about = manifest.setdefault("stages", {}).setdefault(f"fold-{number}/{stage.name}", {})
+            about["rules left"] = dict(choice.left)
 
     def _pack(self, model: Model, best: Path) -> None:
         """A quantized model is stored once more in the bits it needs."""

@@ -9,11 +9,11 @@ from typing import Any
 from pocketseg.errors import Problem, RecipeError
 from pocketseg.nets import check_net, skeleton
 from pocketseg.quant import Scheme, check_quant, quantize_net
-from pocketseg.training.hints import frozen_layers
+from pocketseg.training.parts import frozen_layers, rate_scales
 
 
 def check_stage(stage: Mapping[str, Any], where: str) -> list[Problem]:
-    """Everything wrong with a stage's net, its quantization and its frozen layers; `where` is the stage's key."""
+    """Everything wrong with a stage's net, its quantization and the layers it names; `where` is the stage's key."""
     net, quant = stage.get("net"), stage.get("quant")
     problems = check_net(net, f"{where}.net") if isinstance(net, Mapping) else []
     problems += check_quant(quant, f"{where}.quant") if isinstance(quant, Mapping) else []
@@ -22,6 +22,7 @@ def check_stage(stage: Mapping[str, Any], where: str) -> list[Problem]:
     try:
         core = skeleton(in_channels=1, out_channels=1, **net)
         frozen_layers(core, stage.get("freeze") or [])
+        rate_scales(core, (stage.get("optimizer") or {}).get("lr_scale") or {})
         if isinstance(quant, Mapping):
             quantize_net(core, Scheme.of(quant))
     except RecipeError as error:

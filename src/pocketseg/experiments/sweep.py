@@ -14,7 +14,7 @@ from pocketseg.data import Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
 from pocketseg.experiments.listeners import Labelled
-from pocketseg.experiments.manifest import changed_since
+from pocketseg.experiments.manifest import changed_since, lengthen, longer_stages
 from pocketseg.experiments.plan import OpenedData, Progress, open_data, plan_run
 from pocketseg.experiments.run import TrainResult, Trial, train_run
 from pocketseg.experiments.stopping import stop_on_signals
@@ -39,16 +39,17 @@ SEED = "seed"
 
 @dataclass
 class _Trial:
-    """A variant, its run folder, its folds, and what went wrong in them."""
+    """A variant, its run folder, its folds, whether it is to get more epochs, and what went wrong in the folds."""
 
     variant: Variant
     run: RunFolder
     folds: list[int]
+    longer: bool
     errors: dict[int, str] = field(default_factory=dict)
 
     def left(self) -> list[int]:
         """Folds that are not evaluated yet."""
-        evaluated = set(self.run.evaluated())
+        evaluated = set() if self.longer else set(self.run.evaluated())
         return [fold for fold in self.folds if fold not in evaluated]
 
     @property
@@ -158,11 +159,12 @@ def _prepare(
             opened[key] = open_data(data, recipe.data, progress)
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
         plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
+        longer = False
         if run.manifest_file.exists():
+            longer = bool(longer_stages(run, plan.recipe))
             changed_since(run, plan, allow_changed)
-        trials.append(
-            (_Trial(replace(variant, recipe=plan.recipe), run, [each.number for each in plan.folds]), plan.split)
-        )
+        folds = [each.number for each in plan.folds]
+        trials.append((_Trial(replace(variant, recipe=plan.recipe), run, folds, longer), plan.split))
     return trials
 
 
@@ -175,6 +177,10 @@ def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split
         if not trial.run.manifest_file.exists():
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
             split.write(trial.run.split_file)
+        elif trial.longer:
+            with trial.run.manifest_changed() as manifest:
+                lengthen(trial.run, trial.variant.recipe, manifest)
+            trial.longer = False
 
 
 def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> Workers:

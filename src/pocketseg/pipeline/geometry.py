@@ -68,9 +68,14 @@ def resize_labels(mask: NDArray[np.uint8], size: tuple[int, int], classes: int) 
     """
     if mask.shape == tuple(size):
         return mask
-    cover = resize(np.stack([mask == index for index in range(classes + 1)]).astype(np.float32), size)
+    cover = resize(_one_hot(mask, range(classes + 1)), size)
     out: NDArray[np.uint8] = cover.argmax(axis=0).astype(np.uint8)
     return out
+
+
+def _one_hot(mask: NDArray[np.uint8], indices: range) -> Array:
+    """1 where a mask (h, w) has a class, (classes, h, w)."""
+    return np.stack([mask == index for index in indices]).astype(np.float32)
 
 
 def pad_to_multiple(planes: Array, multiple: int) -> Array:
@@ -119,6 +124,13 @@ class Placement:
     def cut_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
         """A mask (h, w) on the net's grid; the surroundings are background."""
         return self._surround(resize_labels(mask, self.inner, classes)[self.window])
+
+    def cut_shares(self, mask: NDArray[np.uint8], classes: int) -> Array:
+        """The share of each pixel of the net's grid that each foreground class covers, (classes, height, width).
+
+        It is what becomes of an image that is 1 in the class and 0 elsewhere; the surroundings are background.
+        """
+        return self._surround(self.cut(_one_hot(mask, range(1, classes + 1))))
 
     def surround(self, planes: Array) -> Array:
         """Planes of the window in the middle of the net's grid."""

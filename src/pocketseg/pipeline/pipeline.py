@@ -124,6 +124,10 @@ class Pipeline:
         """A mask of class indices on the net's grid."""
         return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_labels(mask, len(self.classes))
 
+    def mask_shares(self, mask: NDArray[np.uint8], spacing_mm: geometry.Spacing | None = None) -> Array:
+        """The share of each pixel of the net's grid that each class of a mask covers, (classes, height, width)."""
+        return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_shares(mask, len(self.classes))
+
     def predict(
         self,
         image: NDArray[np.generic],

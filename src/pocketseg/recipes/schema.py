@@ -43,6 +43,8 @@ Sigma = Annotated[float, Field(ge=0, le=8)]
 Strength = Share | Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 Blur = Sigma | Annotated[tuple[Sigma, Sigma], AfterValidator(_ordered)]
 Auto = Literal["auto"]
+# Of names of layers.
+Pattern = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -235,8 +237,8 @@ class AffineSection(Section):
     """Largest shear angle, in degrees."""
     per_axis: bool = False
     """Draw the scales of rows and columns independently."""
-    probability: Probability = 1.0
-    """Probability that a sample is changed."""
+    probability: Probability | None = None
+    """Probability that a sample is changed. null: that of `augment`, or 1 where it has none."""
 
 
 class ElasticSection(Section):
@@ -246,8 +248,40 @@ class ElasticSection(Section):
     """Standard deviation of the displacement, as a fraction of the image's side."""
     grid: Annotated[int, Field(ge=2, le=32)] = 5
     """Control points along each side; more points give finer deformations."""
-    probability: Probability = 0.5
-    """Probability that a sample is changed."""
+    probability: Probability | None = None
+    """Probability that a sample is changed. null: that of `augment`, or 0.5 where it has none."""
+
+
+# What each strength of augmentation sets; flips are left to the recipe, since they depend on what is shown.
+STRENGTHS: dict[str, dict[str, Any]] = {
+    "light": {
+        "probability": 0.3,
+        "affine": {"degrees": 10, "scale": (0.9, 1.1), "translate": 0.05},
+        "gamma": 0.15,
+        "brightness": 0.05,
+    },
+    "standard": {
+        "probability": 0.5,
+        "affine": {"degrees": 15, "scale": (0.8, 1.25), "translate": 0.08},
+        "elastic": {"alpha": 0.02},
+        "gamma": 0.25,
+        "brightness": 0.1,
+        "speckle": 0.1,
+    },
+    "strong": {
+        "probability": 0.5,
+        "affine": {"degrees": 20, "scale": (0.7, 1.4), "translate": 0.1, "per_axis": True},
+        "elastic": {"alpha": 0.03},
+        "gamma": 0.4,
+        "brightness": 0.15,
+        "illumination": 0.2,
+        "speckle": 0.15,
+        "noise": 0.05,
+        "blur": 1.0,
+    },
+}
+# Changes without a section, whose probability stands in that of `augment`.
+ChangeName = Literal["zoom", "histogram", "gamma", "brightness", "illumination", "speckle", "noise", "blur"]
 
 
 class AugmentSection(Section):
@@ -256,6 +290,12 @@ class AugmentSection(Section):
     Changes of intensity act on the image stretched to 0 … 1.
     """
 
+    strength: Literal["light", "standard", "strong"] | None = None
+    """Sets `probability`, `affine`, `elastic` and changes of intensity together, as `docs/training.md` lists them;
+    `light` is for the smallest nets. Flips, turns, `cutmix` and `paste` stand beside it."""
+    probability: Probability | dict[ChangeName, Annotated[float, Field(strict=True, ge=0, le=1)]] | None = None
+    """Probability of each change by itself, so that some samples stay almost as they are: one number for all, or some
+    by name, such as {gamma: 0.3, blur: 0.2}. Not of flips and turns. null: every sample gets every change."""
     flip: list[Literal["horizontal", "vertical"]] = []
     """Directions in which a sample is mirrored, each with probability 0.5."""
     rotate90: bool = False
@@ -283,9 +323,40 @@ class AugmentSection(Section):
     """Standard deviation of additive noise; drawn as `speckle` is."""
     blur: Blur = 0
     """Sigma of a Gaussian blur, in pixels; drawn as `speckle` is."""
+    cutmix: Probability = 0
+    """Probability that a rectangle of a sample comes from another training case, mask included (Yun et al. 2019)."""
+    paste: Probability = 0
+    """Probability that a sample without foreground gets the objects of another training case, their rims blended in."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
     """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
     above all with `data.fit: tile`, where a copy is one random window."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_strength(cls, values: Any) -> Any:
+        """The settings in place of their name, so that a run's recipe says what was done."""
+        strength = values.get("strength") if isinstance(values, dict) else None
+        if not isinstance(strength, str) or strength not in STRENGTHS:
+            return values
+        settings = STRENGTHS[strength]
+        beside = [name for name in settings if name in values]
+        if beside:
+            raise ValueError(
+                f"strength: {strength} sets {', '.join(beside)} too; give one of them, as in augment={{strength: "
+                f"{strength}, flip: [horizontal]}}"
+            )
+        return {name: value for name, value in values.items() if name != "strength"} | settings
+
+    def chance(self, change: str) -> float:
+        """The probability of a change, of `affine` and `elastic` too."""
+        section = getattr(self, change)
+        own = section.probability if isinstance(section, AffineSection | ElasticSection) else None
+        if own is not None:
+            return float(own)
+        usual = 0.5 if change == "elastic" else 1.0
+        if isinstance(self.probability, dict):
+            return {str(name): value for name, value in self.probability.items()}.get(change, usual)
+        return usual if self.probability is None else self.probability
 
 
 class LossSection(Section):
@@ -332,6 +403,9 @@ class OptimizerSection(Section):
     """Optimizer, as PyTorch has it."""
     lr: Annotated[float, Field(gt=0, le=100)] = 2e-3
     """Learning rate at the top of the schedule."""
+    lr_scale: dict[Pattern, Annotated[float, Field(strict=True, gt=0, le=100)]] = {}
+    """Factors of the learning rate for some layers, by patterns of their names, such as {encoder: 0.1}; what is inside
+    of them is meant too, and the first pattern that fits counts."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0
     """Weight decay; decoupled from the gradient with `adamw`."""
     decay: Literal["all", "kernels"] = "kernels"
@@ -443,6 +517,20 @@ Schedule = Annotated[
     | PlateauSchedule,
     Field(discriminator="kind"),
 ]
+
+
+class SamplingSection(Section):
+    """Which samples an epoch takes."""
+
+    empty: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How often a case with an empty mask is taken, where one with foreground is taken once. An epoch does not get
+    longer."""
+    windows: Literal["one", "area"] = "one"
+    """For `data.fit: tile`: `one` window of each case an epoch, or as many as cover its `area`; `augment.copies`
+    multiplies both."""
+    foreground: Probability = 0.0
+    """For `data.fit: tile`: share of the windows that are laid over a pixel of foreground, each class as likely; the
+    others lie anywhere."""
 
 
 class AverageSection(Section):
@@ -642,12 +730,16 @@ class StageSection(Section):
     """Learn the teacher's probabilities."""
     hints: HintsSection | None = None
     """Learn the teacher's layers."""
-    freeze: list[Annotated[str, Field(min_length=1)]] = []
-    """Patterns of layers that are not trained, their norms included."""
+    freeze: list[Pattern] | dict[Pattern, Annotated[int, Field(strict=True, ge=1)]] = []
+    """Patterns of layers that are not trained, their norms included; with numbers, such as {encoder: 10}, only for so
+    many epochs from the first."""
     quant: QuantSection | None = None
     """Train with quantized weights and activations. A list makes a chain of stages that share the epochs."""
     loss: LossSection | None = LossSection(bce=1, dice=1)
     """Loss against the masks. null: learn from hints and soft targets alone."""
+    soft_masks: bool = False
+    """The loss compares with the share of each pixel that a class covers, where masks are made smaller, and not with
+    the class that covers most of it. Validation compares with the masks as they are."""
     optimizer: OptimizerSection = OptimizerSection()
     """The optimizer and its numbers."""
     schedule: Schedule = CosineSchedule()
@@ -656,16 +748,18 @@ class StageSection(Section):
     """Passes over the training part. 0 only calibrates and evaluates (post-training quantization)."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     """Samples in a step."""
-    sampling: Literal["uniform", "balanced"] = "uniform"
-    """`balanced` draws masks with each combination of classes (no class included) equally often."""
+    sampling: Literal["uniform", "balanced"] | SamplingSection = "uniform"
+    """`balanced` draws masks with each combination of classes (no class included) equally often; a section, such as
+    {empty: 1.5}, says more."""
     best_by: Literal["dice", "iou", "loss", "hint"] = "dice"
     """What is compared to keep the best epoch: Dice or IoU of the validation part, its loss, or its hint loss."""
     keep: Literal["best", "last"] = "best"
     """Weights that the stage leaves: those of the `best` epoch, or of the `last`."""
     average: AverageSection | None = None
     """Validate and keep averaged weights; `average: {}` takes the defaults. null: the weights as they are."""
-    validate_every: Annotated[int, Field(ge=1)] = 1
-    """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations."""
+    validate_every: Annotated[int, Field(ge=1)] | Auto = 1
+    """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations. `auto`: so
+    many that validation does not take more work than training."""
     early_stop: EarlyStopSection | None = None
     """Stop when validation no longer improves. null: never."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -696,11 +790,14 @@ class StageSection(Section):
             raise ValueError("loss: null and best_by: hint are for a stage with hints")
         if self.loss is None and self.best_by == "loss":
             raise ValueError("best_by: loss is for a stage with a loss; take hint or dice")
+        if self.loss is None and self.soft_masks:
+            raise ValueError("soft_masks: is for a stage with a loss; remove it")
         return self
 
 
 class PostprocessSection(Section):
-    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice."""
+    """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice, where that
+    has enough groups to tell; else it stays mild."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] | Auto = 0.5
     """For one class: pixels of at least this probability are foreground."""
@@ -813,6 +910,11 @@ class Recipe(Section):
                 raise ValueError(
                     f"stage {stage.name!r}: class_weights needs {len(self.data.classes) + 1} numbers, background first"
                 )
+        for stage in self.stages:
+            sampling = stage.sampling
+            tiled = isinstance(sampling, SamplingSection) and (sampling.windows == "area" or sampling.foreground > 0)
+            if tiled and self.data.fit != "tile":
+                raise ValueError(f"stage {stage.name!r}: sampling.windows and foreground are for data.fit: tile")
         if self.augment.rotate90 and self.data.size[0] != self.data.size[1]:
             raise ValueError(f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}")
         return self

@@ -102,8 +102,8 @@ def result_row(
 
     `fold-N` is the Dice of a fold's test part (of its first evaluated part where there is no test part), the mean over
     classes; `mean` and `std` are over folds. `test` is the Dice over the test cases of all folds together. These are
-    means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest. The other metrics stand
-    last.
+    means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest. `rules off` is `test` at
+    a threshold of 0.5 without component rules. The other metrics stand last.
 
     Args:
         run: which may not be begun.
@@ -118,6 +118,7 @@ def result_row(
     folds = {f"fold-{number}": _shown(score) for number, score in found.items()}
     scores = [score for score in found.values() if math.isfinite(score)]
     tested = _tested(run, evaluated, stage)
+    off = [one.off for one in tested if one.off is not None]
     return {
         "name": name,
         **about,
@@ -128,6 +129,9 @@ def result_row(
         "with empty": _shown(_mean([one.dice_all for one in tested])),
         "misses": sum(one.misses for one in tested) if tested else "",
         "false alarms": sum(one.false_alarms for one in tested) if tested else "",
+        "rules off": _shown(_mean([one.dice for one in off])),
+        "misses, rules off": sum(one.misses for one in off) if off else "",
+        "false alarms, rules off": sum(one.false_alarms for one in off) if off else "",
         **_costs(run, _section(recipe, stage).name, evaluated),
         "seconds": _seconds(run, evaluated, stage),
         "status": status,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketseg.recipes.schema import AugmentSection
+from pocketseg.recipes.schema import AugmentSection, ChangeName
 
 # Nodes of a curve of gray values, which is linear between them.
 CURVE = 256
+CHANGES = get_args(ChangeName)
 PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
 
 
@@ -45,27 +47,35 @@ def draw(rng: np.random.Generator, options: AugmentSection, height: int, width: 
     """All random choices for one sample of that size."""
     normal = rng.standard_normal(6)
     uniform = rng.random(4)
+    happens = _happens(rng, options)
     intensity = np.array(
         [
-            math.exp(options.gamma * normal[0]),
-            options.brightness * normal[1],
-            options.illumination * normal[2],
-            options.illumination * normal[3],
-            _between(options.speckle, uniform[0]),
-            _between(options.noise, uniform[1]),
-            _between(options.blur, uniform[2]),
+            math.exp(options.gamma * normal[0] * happens["gamma"]),
+            options.brightness * normal[1] * happens["brightness"],
+            options.illumination * normal[2] * happens["illumination"],
+            options.illumination * normal[3] * happens["illumination"],
+            _between(options.speckle, uniform[0]) * happens["speckle"],
+            _between(options.noise, uniform[1]) * happens["noise"],
+            _between(options.blur, uniform[2]) * happens["blur"],
         ],
         np.float32,
     )
     needs_fields = options.speckle != 0 or options.noise != 0
     shape = (2, height, width) if needs_fields else (2, 0, 0)
     return Drawn(
-        _matrix(rng, options, height, width),
+        _matrix(rng, options, height, width, zooms=happens["zoom"]),
         _displacement(rng, options),
         intensity,
         rng.standard_normal(shape, dtype=np.float32),
-        _curve(rng, options.histogram),
+        _curve(rng, options.histogram, bends=happens["histogram"]),
     )
+
+
+def _happens(rng: np.random.Generator, options: AugmentSection) -> dict[str, bool]:
+    """Which changes a sample gets; all of them, and nothing is drawn, where the recipe has no probability."""
+    if options.probability is None:
+        return dict.fromkeys(CHANGES, True)
+    return {change: bool(rng.random() < options.chance(change)) for change in CHANGES}
 
 
 def _between(strength: float | tuple[float, float], share: float) -> float:
@@ -74,10 +84,15 @@ def _between(strength: float | tuple[float, float], share: float) -> float:
     return low + (high - low) * share
 
 
-def _curve(rng: np.random.Generator, points: int) -> NDArray[np.float32]:
-    """From (0, 0) to (1, 1), rising smoothly through values in [0.1, 0.9] at `points` equal steps (PCHIP)."""
+def _curve(rng: np.random.Generator, points: int, *, bends: bool) -> NDArray[np.float32]:
+    """From (0, 0) to (1, 1), rising smoothly through values in [0.1, 0.9] at `points` equal steps (PCHIP).
+
+    A straight line where nothing `bends` it.
+    """
     if not points:
         return np.zeros(0, np.float32)
+    if not bends:
+        return np.linspace(0, 1, CURVE, dtype=np.float32)
     from scipy.interpolate import PchipInterpolator
 
     values = np.concatenate([[0.0], np.sort(rng.uniform(0.1, 0.9, points)), [1.0]])
@@ -85,18 +100,20 @@ def _curve(rng: np.random.Generator, points: int) -> NDArray[np.float32]:
     return np.asarray(curve(np.linspace(0, 1, CURVE)), np.float32)
 
 
-def _matrix(rng: np.random.Generator, options: AugmentSection, height: int, width: int) -> NDArray[np.float32]:
+def _matrix(
+    rng: np.random.Generator, options: AugmentSection, height: int, width: int, *, zooms: bool
+) -> NDArray[np.float32]:
     """Affine, zoom, turns and flips: composed in pixels, then brought to grid_sample's [-1, 1]."""
     linear = np.eye(2)
     shift = np.zeros(2)
     affine = options.affine
-    if affine and rng.random() < affine.probability:
+    if affine and rng.random() < options.chance("affine"):
         angle, shear = np.radians(rng.uniform(-1, 1, 2) * [affine.degrees, affine.shear])
         scales = [math.exp(rng.uniform(*np.log(affine.scale))) for _ in range(1 + affine.per_axis)]
         rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         linear = rotation @ np.array([[1, np.tan(shear)], [0, 1]]) / np.array(scales)[:, None]
         shift = 2 * affine.translate * rng.uniform(-1, 1, 2)
-    if options.zoom:
+    if options.zoom and zooms:
         linear = linear / math.exp(rng.uniform(*np.log(options.zoom)))
     if options.rotate90:
         linear = linear @ np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), int(rng.integers(4)))
@@ -110,7 +127,7 @@ def _displacement(rng: np.random.Generator, options: AugmentSection) -> NDArray[
     elastic = options.elastic
     if elastic is None:
         return np.zeros((2, 2, 2), np.float32)
-    strength = 2 * elastic.alpha if rng.random() < elastic.probability else 0.0
+    strength = 2 * elastic.alpha if rng.random() < options.chance("elastic") else 0.0
     return (strength * rng.standard_normal((2, elastic.grid, elastic.grid))).astype(np.float32)
 
 

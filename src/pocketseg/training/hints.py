@@ -185,25 +185,6 @@ def fits_name(name: str, pattern: str) -> bool:
     return re.fullmatch(r"[^.]*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
-def frozen_layers(core: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
-    """Layers that the patterns of `freeze` fit; what is inside of them is meant too.
-
-    Raises:
-        RecipeError: a pattern fits nothing, or nothing is left to train.
-    """
-    found: list[nn.Module] = []
-    for pattern in patterns:
-        fitting = {name: module for name, module in core.named_modules() if name and fits_name(name, pattern)}
-        if not fitting:
-            names = [name for name, _ in core.named_modules() if name]
-            raise RecipeError("freeze", f"{pattern!r} fits no layer", near(pattern, names))
-        found += fitting.values()
-    held = {id(parameter) for module in found for parameter in module.parameters()}
-    if patterns and all(id(parameter) in held for parameter in core.parameters()):
-        raise RecipeError("freeze", "leaves nothing to train", "freeze fewer layers")
-    return found
-
-
 class Student(nn.Module):
     """A net that gives its logits and what its hinted layers say, in the teacher's number of channels.
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ from pocketseg.quant import TernaryTanhActivation
 from pocketseg.recipes import StageSection
 from pocketseg.recipes.schema import AugmentSection, LossSection
 from pocketseg.tables import csv_text
+from pocketseg.text import counted
 from pocketseg.training.augment import augment, draw, move_maps, sample_generator
 from pocketseg.training.average import WeightAverage
 from pocketseg.training.checkpoint import (
@@ -45,12 +47,14 @@ from pocketseg.training.checkpoint import (
 )
 from pocketseg.training.collapse import CAUSES, collapse
 from pocketseg.training.device import Precision, autocast
-from pocketseg.training.hints import Student, frozen_layers
+from pocketseg.training.hints import Student
 from pocketseg.training.losses import segmentation_loss
+from pocketseg.training.mixing import Gift, blend, draw_gift, opacity, replace
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.objective import DistillationObjective, Inputs, labels_loss
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
-from pocketseg.training.samples import AUGMENT, Samples
+from pocketseg.training.parts import freeze, hold, rate_scales
+from pocketseg.training.samples import AUGMENT, MIX, Samples
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
@@ -59,7 +63,11 @@ log = logging.getLogger("pocketseg")
 SECONDS_BETWEEN_SAVES = 600
 TIMINGS = "epoch,train_s,validation_s,images_per_s"
 DROPOUT = 4
+# Added to the position of a sample: that of the sample it takes a part of, which no sample of an epoch has.
+GIVER = 2**40
 VALIDATION_BATCH = 16
+# Of a sample, in calls of the net on one: forward, and twice as much backward.
+COST_OF_TRAINING = 3
 # Columns of history.csv; the parts of the loss stand between them, by name.
 FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou", "val_hint")
 # These are means over all samples, the labels' parts over those that have a mask.
@@ -122,6 +130,42 @@ class TrainingState:
 
 
 @dataclass
+class Views:
+    """Augmented samples on the device, all of them planes of one size.
+
+    Attributes:
+        images: (n, c, h, w).
+        masks: class indices (n, h, w).
+        empty: which samples had no foreground before they were augmented; asked for `paste` alone.
+        maps: the teacher's probabilities (n, k, h, w), where they come from files.
+        weights: of pixels (n, 1, h, w), where the loss has some.
+        shares: what each class covers (n, k, h, w), where masks are soft.
+    """
+
+    images: Tensor
+    masks: Tensor
+    empty: list[bool]
+    maps: Tensor | None
+    weights: Tensor | None
+    shares: Tensor | None
+
+    def take(self, others: Views, rows: Sequence[int], gifts: Sequence[Gift]) -> None:
+        """Put parts of other samples into those of the given rows, in place."""
+        pairs: list[tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Tensor | None, Tensor | None]] = [
+            (blend, self.images, others.images),
+            (replace, self.masks, others.masks),
+            (blend, self.maps, others.maps),
+            (blend, self.weights, others.weights),
+            (replace, self.shares, others.shares),
+        ]
+        for at, (row, gift) in enumerate(zip(rows, gifts, strict=True)):
+            taken = opacity(gift, others.masks[at])
+            for merge, ours, theirs in pairs:
+                if ours is not None and theirs is not None:
+                    ours[row] = merge(ours[row], theirs[at], taken)
+
+
+@dataclass
 class StageTraining:
     """One stage of one fold.
 
@@ -155,16 +199,16 @@ class StageTraining:
 
     def __post_init__(self) -> None:
         device = self.accelerator.device
-        self.frozen = frozen_layers(self.model.net.core, self.stage.freeze)
-        for layer in self.frozen:
-            layer.requires_grad_(False)
+        self.frozen = freeze(self.model.net.core, self.stage.freeze)
         self.student = self._student()
         whole = self.student or self.model.net
-        # Without it the processes would wait for the gradients of layers behind the last hint, which have none.
+        # Without it the processes would wait for gradients that never come: behind the last hint, of frozen layers.
         unused = self.student is not None and not self.student.logits_learn
+        unused = unused or any(each.epochs is not None for each in self.frozen)
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)
         whole.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(whole, self.stage.optimizer)
+        scales = rate_scales(self.model.net.core, self.stage.optimizer.lr_scale)
+        optimizer = make_optimizer(whole, self.stage.optimizer, scales)
         self.net, self.optimizer = self.accelerator.prepare(whole, optimizer)
         self.inner_optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         average = self.stage.average
@@ -180,6 +224,21 @@ class StageTraining:
             return None
         learns = self.stage.loss is not None or self.objective.soft is not None
         return Student(self.model.net, self.objective.hints, self.seed, logits_learn=learns)
+
+    @cached_property
+    def validate_every(self) -> int:
+        """Epochs between two validations; left to us, so many that training takes at least as much work."""
+        if self.stage.validate_every != "auto":
+            return self.stage.validate_every
+        calls = sum(map(self.train.calls, self.validation))
+        samples = self.train.length(self.augment.copies)
+        every = max(1, math.ceil(calls / (COST_OF_TRAINING * samples)))
+        log.info(
+            "stage %s: an epoch trains on %s, validation takes %s of the net: every %s",
+            self.stage.name, counted(samples, "sample"), counted(calls, "call"),
+            "epoch is validated" if every == 1 else f"{every} epochs one is validated",
+        )  # fmt: skip
+        return every
 
     @property
     def last(self) -> Path:
@@ -209,6 +268,11 @@ class StageTraining:
             trained = time.perf_counter()
             self._end_epoch(began, trained, images, steps)
         self._warn(ended=True)
+        if self.position.epoch < self.stage.epochs and self.accelerator.is_main_process:
+            log.info(
+                "stage %s was stopped after epoch %d of %d, since validation no longer improves (early_stop)",
+                self.stage.name, self.position.epoch, self.stage.epochs,
+            )  # fmt: skip
 
     def _finished(self) -> bool:
         scores = self.position.scores(self.stage.best_by)
@@ -217,9 +281,8 @@ class StageTraining:
     def _epoch(self, steps: int) -> None:
         """The steps of an epoch that are not done yet."""
         self.net.train()
-        for layer in self.frozen:
-            layer.eval()
         epoch = self.position.epoch
+        hold(self.frozen, epoch)
         for module in self.net.modules():
             if isinstance(module, TernaryTanhActivation):
                 module.begin_epoch(epoch, self.stage.epochs)
@@ -250,7 +313,7 @@ class StageTraining:
     def _step(self, batch: Sequence[Case], first: int, progress: float) -> None:
         rate = self._rate(progress)
         for group in self.inner_optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.batch = batch
         inputs = self._inputs(batch, first)
         self._seed_dropout(first)
@@ -295,33 +358,61 @@ class StageTraining:
         whole = list(batch)
         # Every process needs equally many samples; the first ones stand in for what is missing.
         whole += whole[: -len(whole) % world] if len(whole) >= world else whole[:1] * (world - len(whole))
-        positions = range(rank, len(whole), world)
-        pairs = [self.train.batch([whole[index]], self.position.epoch, first + index) for index in positions]
-        device = self.accelerator.device
+        at = range(rank, len(whole), world)
+        cases, positions = [whole[index] for index in at], [first + index for index in at]
+        views = self._views(cases, positions)
+        if self.augment.cutmix or self.augment.paste:
+            self._mix(views, cases, positions)
+        labelled = [row for row, case in enumerate(cases) if case.masks]
+        here, everywhere = len(labelled) / len(cases), sum(bool(case.masks) for case in whole) / len(whole)
+        share = here / everywhere if everywhere else 1.0
+        return Inputs(
+            views.images.contiguous(memory_format=torch.channels_last), views.masks, labelled, share,
+            views.maps, None if views.weights is None else views.weights[:, 0], views.shares,
+        )  # fmt: skip
+
+    def _views(self, cases: Sequence[Case], positions: Sequence[int]) -> Views:
+        """Cases as samples at their positions of the epoch, augmented."""
+        epoch, device = self.position.epoch, self.accelerator.device
+        each = list(zip(cases, positions, strict=True))
+        pairs = [self.train.batch([case], epoch, position) for case, position in each]
         images = torch.cat([image for image, _ in pairs]).to(device)
         masks = torch.cat([mask for _, mask in pairs]).to(device)
         height, width = images.shape[2:]
         drawn = [
-            draw(
-                sample_generator(AUGMENT, self.seed, self.position.epoch, first + index),
-                self.augment,
-                height,
-                width,
-            )
-            for index in positions
+            draw(sample_generator(AUGMENT, self.seed, epoch, position), self.augment, height, width)
+            for position in positions
         ]
-        images, masks = augment(images, masks, drawn, self.augment)
 
         def moved(planes: Callable[[Sequence[Case], int, int], Tensor]) -> Tensor:
-            found = [planes([whole[at]], self.position.epoch, first + at) for at in positions]
+            found = [planes([case], epoch, position) for case, position in each]
             return move_maps(torch.cat(found).to(device), drawn, self.augment)
 
-        given = None if self.train.maps is None else moved(self.train.teacher_maps)
-        weights = None if self.train.weighting is None else moved(self.train.pixel_weights)[:, 0]
-        labelled = [row for row, index in enumerate(positions) if whole[index].masks]
-        here, everywhere = len(labelled) / len(positions), sum(bool(case.masks) for case in whole) / len(whole)
-        share = here / everywhere if everywhere else 1.0
-        return Inputs(images.contiguous(memory_format=torch.channels_last), masks, labelled, share, given, weights)
+        empty = (masks == 0).all(dim=(1, 2)).tolist() if self.augment.paste else [False] * len(masks)
+        images, masks = augment(images, masks, drawn, self.augment)
+        return Views(
+            images, masks, empty,
+            maps=None if self.train.maps is None else moved(self.train.teacher_maps),
+            weights=None if self.train.weighting is None else moved(self.train.pixel_weights),
+            shares=moved(self.train.shares) if self.stage.soft_masks else None,
+        )  # fmt: skip
+
+    def _mix(self, views: Views, cases: Sequence[Case], positions: Sequence[int]) -> None:
+        """Let samples take parts of others, in place; what has no mask neither takes nor gives."""
+        size = (views.masks.shape[1], views.masks.shape[2])
+        taken = []
+        for row, (case, position) in enumerate(zip(cases, positions, strict=True)):
+            if case.masks:
+                rng = sample_generator(MIX, self.seed, self.position.epoch, position)
+                gift = draw_gift(
+                    rng, self.augment, self.train.part, self.train.with_objects, empty=views.empty[row], size=size
+                )
+                if gift is not None:
+                    taken.append((row, gift, position))
+        if taken:
+            givers = [gift.giver for _, gift, _ in taken]
+            others = self._views(givers, [position + GIVER for *_, position in taken])
+            views.take(others, [row for row, *_ in taken], [gift for _, gift, _ in taken])
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)
@@ -365,7 +456,7 @@ class StageTraining:
         row |= {name: total / (count if name in OVER_ALL else labelled) for name, total in sums.items()}
         epoch = position.epoch + 1
         try:
-            if epoch % self.stage.validate_every == 0 or epoch == self.stage.epochs:
+            if epoch % self.validate_every == 0 or epoch == self.stage.epochs:
                 row |= self.validate()
         except NotFiniteError:
             raise self._not_finite("a validation image gives NaN, after the last step of the epoch") from None

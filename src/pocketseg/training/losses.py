@@ -15,6 +15,8 @@ __all__ = [
     "foreground",
     "object_rims",
     "segmentation_loss",
+    "soft_cross_entropy",
+    "soft_dice_loss",
     "total_variation",
 ]
 # Keeps the boundary ratio away from 0/0 (Vaze et al. 2020).
@@ -34,6 +36,7 @@ def segmentation_loss(
     dice_smoothing: float = 1.0,
     class_weights: Sequence[float] | None = None,
     pixel_weights: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """A weighted sum of parts, as the `loss` of a recipe.
 
@@ -46,6 +49,8 @@ def segmentation_loss(
         dice_smoothing: pixels that both Dice losses add to numerator and denominator.
         class_weights: of background and each class in the cross-entropy.
         pixel_weights: (n, h, w), of the pixels in the cross-entropy.
+        shares: (n, classes, h, w), what each foreground class covers of a pixel: the target of cross-entropy and Dice
+            instead of `target`, which the boundary loss keeps.
 
     Returns:
         The sum, and each part that has a weight before it is multiplied by it.
@@ -59,13 +64,18 @@ def segmentation_loss(
     logits, target = logits.float(), target.long()
     parts: dict[str, Tensor] = {}
     if bce or ce:
-        parts["bce" if bce else "ce"] = cross_entropy(logits, target, class_weights, pixel_weights)
+        parts["bce" if bce else "ce"] = (
+            cross_entropy(logits, target, class_weights, pixel_weights)
+            if shares is None
+            else soft_cross_entropy(logits, shares, class_weights, pixel_weights)
+        )
     if dice or batch_dice or tv or boundary:
         probability, reference = foreground(logits, target)
+        overlap, goal = (dice_loss, reference) if shares is None else (soft_dice_loss, shares)
         if dice:
-            parts["dice"] = dice_loss(probability, reference, dims=(2, 3), smoothing=dice_smoothing)
+            parts["dice"] = overlap(probability, goal, dims=(2, 3), smoothing=dice_smoothing)
         if batch_dice:
-            parts["batch_dice"] = dice_loss(probability, reference, dims=(0, 2, 3), smoothing=dice_smoothing)
+            parts["batch_dice"] = overlap(probability, goal, dims=(0, 2, 3), smoothing=dice_smoothing)
         if tv:
             parts["tv"] = total_variation(probability)
         if boundary:
@@ -87,6 +97,26 @@ def cross_entropy(
     return (pixels if pixel_weights is None else pixels * pixel_weights).mean()
 
 
+def soft_cross_entropy(
+    logits: Tensor, shares: Tensor, class_weights: Sequence[float] | None = None, pixel_weights: Tensor | None = None
+) -> Tensor:
+    """−Σ w_k t_k log p_k over background and classes, the mean over pixels; with shares of 0 and 1 `cross_entropy`.
+
+    Args:
+        logits: (n, 1, h, w) for one class, (n, classes + 1, h, w) for several.
+        shares: t of the foreground classes, (n, classes, h, w); what is left of a pixel is background.
+        class_weights: w of background and each class.
+        pixel_weights: (n, h, w).
+    """
+    whole = torch.cat([(1 - shares.sum(1, keepdim=True)).clamp_min(0), shares], 1)
+    single = logits.shape[1] == 1
+    log_p = F.logsigmoid(torch.cat([-logits, logits], 1)) if single else F.log_softmax(logits, 1)
+    if class_weights is not None:
+        whole = whole * logits.new_tensor(class_weights)[:, None, None]
+    pixels = -(whole * log_p).sum(1)
+    return (pixels if pixel_weights is None else pixels * pixel_weights).mean()
+
+
 def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities and 0/1 reference of the foreground classes, both (n, k, h, w)."""
     if logits.shape[1] == 1:
@@ -102,6 +132,16 @@ def dice_loss(probability: Tensor, reference: Tensor, dims: tuple[int, ...], smo
     """
     both = (probability * reference).sum(dims)
     either = probability.sum(dims) + reference.sum(dims)
+    return (1 - (2 * both + smoothing) / (either + smoothing)).mean()
+
+
+def soft_dice_loss(probability: Tensor, shares: Tensor, dims: tuple[int, ...], smoothing: float = 1.0) -> Tensor:
+    """As `dice_loss` with Σ min(p, t) for Σpt, which is the same where t is 0 or 1.
+
+    Its smallest value, 0, is at p = t, while Σpt is best for a p of 0 or 1 (Wang et al. 2023, Dice semimetric losses).
+    """
+    both = torch.minimum(probability, shares).sum(dims)
+    either = probability.sum(dims) + shares.sum(dims)
     return (1 - (2 * both + smoothing) / (either + smoothing)).mean()
 
 

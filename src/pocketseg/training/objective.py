@@ -34,6 +34,7 @@ class Inputs:
         share: weight of the labels' loss here, so that its mean over processes is that over all labelled samples.
         teacher_probabilities: the teacher's probabilities (n, k, h, w) where they come from files.
         weights: of the pixels (n, h, w), where the loss has some.
+        shares: of the pixels that each class covers (n, classes, h, w), where masks are soft.
     """
 
     images: Tensor
@@ -42,6 +43,7 @@ class Inputs:
     share: float = 1.0
     teacher_probabilities: Tensor | None = None
     weights: Tensor | None = None
+    shares: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,13 @@ class DistillationObjective:
 def labels_loss(logits: Tensor, inputs: Inputs, weights: LossSection) -> tuple[Tensor, dict[str, Tensor]]:
     """The labels' loss over the labelled samples; 0 where none is."""
     rows = list(inputs.labelled)
+    pixels, shares = inputs.weights, inputs.shares
     if len(rows) == len(logits) and inputs.share == 1:
-        return segmentation_loss(logits, inputs.masks, **weights.arguments(), pixel_weights=inputs.weights)
+        return segmentation_loss(logits, inputs.masks, **weights.arguments(), pixel_weights=pixels, shares=shares)
     chosen = rows or list(range(len(logits)))
-    pixels = None if inputs.weights is None else inputs.weights[chosen]
-    loss, parts = segmentation_loss(logits[chosen], inputs.masks[chosen], **weights.arguments(), pixel_weights=pixels)
+    pixels, shares = (None if each is None else each[chosen] for each in (pixels, shares))
+    loss, parts = segmentation_loss(
+        logits[chosen], inputs.masks[chosen], **weights.arguments(), pixel_weights=pixels, shares=shares
+    )
     share = inputs.share if rows else 0.0
     return share * loss, {name: share * value for name, value in parts.items()}

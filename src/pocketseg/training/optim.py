@@ -5,7 +5,9 @@ A rate depends on epoch, step and the validation history only, so a resumed run 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,16 +15,28 @@ from torch import nn
 from pocketseg.recipes.schema import EarlyStopSection, OptimizerSection, Schedule
 from pocketseg.training import schedules
 
+NO_SCALES: Mapping[int, float] = MappingProxyType({})
 
-def make_optimizer(net: nn.Module, options: OptimizerSection) -> torch.optim.Optimizer:
-    """The optimizer; kernels and the rest are two groups, so that decay can spare biases and norms."""
-    kernels = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
+
+def make_optimizer(
+    net: nn.Module, options: OptimizerSection, scales: Mapping[int, float] = NO_SCALES
+) -> torch.optim.Optimizer:
+    """The optimizer; kernels and the rest are two groups, so that decay can spare biases and norms.
+
+    So it is for every factor of the rate, the factor 1 first; a group has it as `scale`.
+
+    Args:
+        net: whose parameters are trained.
+        options: the recipe's.
+        scales: id of a parameter -> factor of its learning rate, where that is not 1.
+    """
     spared = options.weight_decay if options.decay == "all" else 0.0
-    groups = [
-        {"params": kernels, "weight_decay": options.weight_decay},
-        {"params": others, "weight_decay": spared},
-    ]
+    groups: list[dict[str, Any]] = []
+    for scale in dict.fromkeys([1.0, *scales.values()]):
+        own = [p for p in net.parameters() if p.requires_grad and scales.get(id(p), 1.0) == scale]
+        kernels, others = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
+        groups.append({"params": kernels, "weight_decay": options.weight_decay, "scale": scale, "kernels": True})
+        groups.append({"params": others, "weight_decay": spared, "scale": scale, "kernels": False})
     if options.kind == "sgd":
         return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
     if options.kind == "rmsprop":
@@ -34,7 +48,8 @@ def make_optimizer(net: nn.Module, options: OptimizerSection) -> torch.optim.Opt
 
 def add_kernel_l2(optimizer: torch.optim.Optimizer, strength: float) -> None:
     """Add the gradient of strength · Σw² to the kernels' gradients, in place."""
-    kernels = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+    groups = (group["params"] for group in optimizer.param_groups if group["kernels"])
+    kernels = [p for group in groups for p in group if p.grad is not None]
     if strength and kernels:
         torch._foreach_add_([p.grad for p in kernels], [p.detach() for p in kernels], alpha=2 * strength)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +17,17 @@ from pocketseg.data import BoundedCache, Case, Cases
 from pocketseg.data.cases import cache_bytes
 from pocketseg.errors import DataError
 from pocketseg.pipeline import Pipeline, TrainedOn
-from pocketseg.pipeline.geometry import pad_to_size
+from pocketseg.pipeline.geometry import pad_to_size, tiles
 from pocketseg.pipeline.intensity import Colors, bounds, is_colored
+from pocketseg.recipes.schema import SamplingSection
 from pocketseg.training.augment import sample_generator
 from pocketseg.training.pixel_weights import border_weights
 
 # First numbers of the generators' keys, so that order and augmentation never share a stream.
 ORDER, CROP, AUGMENT = 1, 2, 3
-UNLABELLED = 5
+UNLABELLED, MIX = 5, 6
+
+UNIFORM = SamplingSection()
 
 # Images and maps in f32, masks in u8.
 Planes = NDArray[Any]
@@ -40,6 +45,7 @@ class Samples:
         unlabelled: images without masks that join.
         maps: probabilities (k, h, w) of a case on a grid (h, w), where a teacher left them; else None.
         weighting: where the weights of pixels come from, if the loss has some.
+        sampling: weight of empty cases, number and place of windows.
     """
 
     cases: Cases
@@ -50,6 +56,7 @@ class Samples:
     unlabelled: Sequence[Case] = ()
     maps: Callable[[Case, tuple[int, int]], NDArray[np.float32]] | None = None
     weighting: Literal["files", "borders"] | None = None
+    sampling: SamplingSection = UNIFORM
 
     @classmethod
     def of(cls, cases: Cases, part: Sequence[Case], pipeline: Pipeline, seed: int) -> Samples:
@@ -57,8 +64,21 @@ class Samples:
 
     def length(self, copies: int) -> int:
         """Samples of an epoch: no more unlabelled ones than others."""
-        labelled = copies * len(self.part)
+        labelled = copies * sum(map(self.windows, self.part))
         return labelled + min(labelled, len(self.unlabelled))
+
+    def windows(self, case: Case) -> int:
+        """Samples that an epoch takes of a case: one, or as many windows as have its area on the net's grid."""
+        if self.sampling.windows == "one":
+            return 1
+        return max(1, math.ceil(self.prepared(case)[1].size / math.prod(self.pipeline.size)))
+
+    def calls(self, case: Case) -> int:
+        """Calls of the net that it takes to predict a case."""
+        if self.pipeline.fit != "tile":
+            return 1
+        height, width = self.prepared(case)[1].shape
+        return len(tiles((height, width), self.pipeline.size))
 
     def prepared(self, case: Case) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Net input (c, h, w) and class indices (h, w) of a case, before augmentation; no mask is an empty one."""
@@ -73,6 +93,16 @@ class Samples:
 
         image, mask = self.cache.get(case.name, make)
         return image, mask
+
+    @cached_property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """The indices that occur on the grid in the mask of each case of the part, background included."""
+        return {case.name: tuple(np.unique(self.prepared(case)[1]).tolist()) for case in self.part}
+
+    @cached_property
+    def with_objects(self) -> list[Case]:
+        """The cases of the part whose masks have foreground."""
+        return [case for case in self.part if any(self.classes[case.name])]
 
     def order(self, epoch: int, *, copies: int, balanced: bool) -> list[Case]:
         """The cases of an epoch: a permutation, or drawn so that each set of present classes is as likely.
@@ -96,32 +126,53 @@ class Samples:
 
     def _labelled_order(self, epoch: int, copies: int, balanced: bool) -> list[Case]:
         rng = sample_generator(ORDER, self.seed, epoch)
-        pool = [case for case in self.part for _ in range(copies)]
+        pool = [case for case in self.part for _ in range(copies * self.windows(case))]
+        if self.sampling.empty != 1:
+            return self._weighted(rng, pool)
         if not balanced:
             return [pool[index] for index in rng.permutation(len(pool))]
-        kinds: dict[bytes, list[Case]] = {}
+        kinds: dict[tuple[int, ...], list[Case]] = {}
         for case in pool:
-            kinds.setdefault(np.unique(self.prepared(case)[1]).tobytes(), []).append(case)
+            kinds.setdefault(self.classes[case.name], []).append(case)
         groups = [kinds[key] for key in sorted(kinds)]
         chosen = [groups[index] for index in rng.integers(len(groups), size=len(pool))]
         return [group[rng.integers(len(group))] for group in chosen]
 
+    def _weighted(self, rng: np.random.Generator, pool: Sequence[Case]) -> list[Case]:
+        """As many cases as the pool has, each as often as its weight says, but for one more or less.
+
+        Systematic sampling: marks at distances of 1 fall on the cases laid one after the other, each as long as it is
+        often to be taken.
+        """
+        weights = np.array([1.0 if any(self.classes[case.name]) else self.sampling.empty for case in pool])
+        shuffled = rng.permutation(len(pool))
+        ends = np.cumsum(weights[shuffled])
+        ends *= len(pool) / ends[-1]
+        ends[-1] = len(pool)
+        counts = np.diff(np.floor(ends + rng.random()), prepend=0).astype(int)
+        return [pool[index] for index in rng.permutation(np.repeat(shuffled, counts))]
+
     def batch(self, batch: Sequence[Case], epoch: int, first: int) -> tuple[Tensor, Tensor]:
         """Images (n, c, h, w) and masks (n, h, w) of cases at positions first, first + 1, … of the epoch."""
         pairs = [self.prepared(case) for case in batch]
-        images = self._cut([image for image, _ in pairs], epoch, first)
-        masks = self._cut([mask[None] for _, mask in pairs], epoch, first)
+        images = self._cut([image for image, _ in pairs], batch, epoch, first)
+        masks = self._cut([mask[None] for _, mask in pairs], batch, epoch, first)
         return torch.from_numpy(images), torch.from_numpy(masks[:, 0])
 
     def teacher_maps(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The teacher's probabilities (n, k, h, w) of the same windows as `batch` gives."""
         maps = [self._kept("map", self._map, case) for case in batch]
-        return torch.from_numpy(self._cut(maps, epoch, first))
+        return torch.from_numpy(self._cut(maps, batch, epoch, first))
+
+    def shares(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
+        """What each class covers of the pixels, (n, classes, h, w), in the same windows as `batch` gives."""
+        shares = [self._kept("shares", self._shares, case) for case in batch]
+        return torch.from_numpy(self._cut(shares, batch, epoch, first))
 
     def pixel_weights(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The weights (n, 1, h, w) of the pixels of the same windows as `batch` gives."""
         weights = [self._kept("weights", self._weights, case) for case in batch]
-        return torch.from_numpy(self._cut(weights, epoch, first))
+        return torch.from_numpy(self._cut(weights, batch, epoch, first))
 
     def _kept(self, what: str, make: Callable[[Case], NDArray[np.float32]], case: Case) -> NDArray[np.float32]:
         """Planes (k, h, w) of a case on the grid of its net input, made once."""
@@ -133,6 +184,11 @@ class Samples:
         height, width = self.prepared(case)[1].shape
         return self.maps(case, (height, width))
 
+    def _shares(self, case: Case) -> NDArray[np.float32]:
+        if case.masks:
+            return self.pipeline.mask_shares(self.cases.mask(case), case.spacing_mm)
+        return np.zeros((len(self.pipeline.classes), *self.prepared(case)[1].shape), np.float32)
+
     def _weights(self, case: Case) -> NDArray[np.float32]:
         mask = self.prepared(case)[1]
         if not case.masks or self.weighting == "borders":
@@ -143,20 +199,38 @@ class Samples:
         place = self.pipeline.placement((weights.shape[0], weights.shape[1]), case.spacing_mm)
         return place.surround(place.cut(weights[None]))
 
-    def _cut(self, batch: Sequence[Planes], epoch: int, first: int) -> Planes:
+    def _cut(self, planes: Sequence[Planes], batch: Sequence[Case], epoch: int, first: int) -> Planes:
         """Planes (n, k, h, w) of cases at positions first, first + 1, …: random windows where the pipeline tiles."""
         if self.pipeline.fit != "tile":
-            return np.stack(batch)
-        return np.stack([self._window(planes, epoch, first + offset) for offset, planes in enumerate(batch)])
+            return np.stack(planes)
+        each = enumerate(zip(planes, batch, strict=True), start=first)
+        return np.stack([self._window(whole, case, epoch, position) for position, (whole, case) in each])
 
-    def _window(self, planes: Planes, epoch: int, position: int) -> Planes:
+    def _window(self, planes: Planes, case: Case, epoch: int, position: int) -> Planes:
         planes = pad_to_size(planes, self.pipeline.size)
         height, width = self.pipeline.size
+        lowest, rightmost = planes.shape[1] - height, planes.shape[2] - width
         rng = sample_generator(CROP, self.seed, epoch, position)
-        top, left = (
-            int(rng.integers(whole - part + 1)) for whole, part in zip(planes.shape[1:], (height, width), strict=True)
-        )
+        pixel = self._pixel_to_show(rng, case)
+        if pixel is None:
+            top, left = int(rng.integers(lowest + 1)), int(rng.integers(rightmost + 1))
+        else:
+            row, column = pixel
+            top = int(rng.integers(max(0, row - height + 1), min(row, lowest) + 1))
+            left = int(rng.integers(max(0, column - width + 1), min(column, rightmost) + 1))
         return planes[:, top : top + height, left : left + width]
+
+    def _pixel_to_show(self, rng: np.random.Generator, case: Case) -> tuple[int, int] | None:
+        """The pixel (row, column) of a class, drawn first, that a window is laid over; None for a window anywhere."""
+        if not self.sampling.foreground or rng.random() >= self.sampling.foreground:
+            return None
+        present = [index for index in self.classes.get(case.name, ()) if index]
+        if not present:
+            return None
+        mask = self.prepared(case)[1]
+        places = np.flatnonzero(mask == present[int(rng.integers(len(present)))])
+        row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
+        return row, column
 
 
 def no_weights(case: Case) -> DataError:

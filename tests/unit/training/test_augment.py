@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from pocketseg.recipes.schema import AffineSection, AugmentSection, ElasticSection
+from pocketseg.recipes.schema import STRENGTHS, AffineSection, AugmentSection, ElasticSection
 from pocketseg.training.augment import augment, draw, sample_generator
 
 EVERYTHING = AugmentSection(
@@ -336,6 +337,80 @@ def test_probabilities(probability, low, high):
     drawn = draws(options, 200, 8, 8)
     assert low <= sum(d.matrix[0, 1] != 0 for d in drawn) <= high
     assert low <= sum(bool(d.displacement.any()) for d in drawn) <= high
+
+
+INTENSE = {"gamma": 0.4, "brightness": 0.1, "speckle": 0.2, "noise": 0.1, "blur": 1.5, "histogram": 3}
+
+
+def test_each_change_has_its_probability():
+    """One number for all of them, each drawn by itself; those with a section of their own may have another."""
+    options = AugmentSection(
+        **INTENSE, illumination=0.2, zoom=(0.8, 1.3), affine=affine(degrees=20), probability=0.3,
+        elastic=ElasticSection(probability=0.9),
+    )  # fmt: skip
+    drawn = draws(options, 400, 8, 8)
+    intensity = np.array([d.intensity for d in drawn])
+    rest = np.array([1, 0, 0, 0, 0, 0, 0])
+    changed = dict(zip(INTENSITY, (intensity != rest).T, strict=True)) | {
+        "histogram": np.array([not np.allclose(d.curve, np.linspace(0, 1, 256)) for d in drawn]),
+        "affine": np.array([d.matrix[0, 1] != 0 for d in drawn]),
+        "zoom": np.array([abs(np.linalg.det(d.matrix[:, :2].astype(float)) - 1) > 1e-5 for d in drawn]),
+    }
+    # Three standard deviations of 400 draws are 27.
+    assert {name: abs(int(each.sum()) - 120) < 35 for name, each in changed.items()} == dict.fromkeys(changed, True)
+    assert np.array_equal(changed["across"], changed["down"])
+    together = np.mean(changed["gamma"] & changed["noise"])
+    assert 0.03 < together < 0.16
+    assert 330 < sum(bool(d.displacement.any()) for d in drawn) < 390
+
+
+def test_probabilities_by_name():
+    drawn = draws(AugmentSection(**INTENSE, probability={"gamma": 0.0, "blur": 0.5}), 200, 8, 8)
+    gamma, *_, noise, sigma = (np.array([d.intensity for d in drawn]).T)[[0, 4, 5, 6]]
+    assert (gamma == 1).all() and (noise > 0).all() and 70 < (sigma > 0).sum() < 130
+
+
+def test_without_a_probability_nothing_is_drawn_for_it():
+    """The draws of recipes of before, by the numbers they had."""
+    plain, of_one = (AugmentSection(**INTENSE, probability=each) for each in (None, 1.0))
+    first, other = (draws(options, 3, 8, 8) for options in (plain, of_one))
+    assert all(np.array_equal(a.intensity, b.intensity) for a, b in zip(first, other, strict=True))
+    assert not any(np.array_equal(a.fields, b.fields) for a, b in zip(first, other, strict=True))
+    assert first[0].intensity[0] == np.float32(np.exp(0.4 * sample_generator(5, 0).standard_normal(6)[0]))
+
+
+def test_a_sample_without_any_change_is_left_as_it_is():
+    images, masks = batch()
+    out, moved = apply(images, masks, EVERYTHING.model_copy(update={
+        "probability": 0.0, "flip": [], "elastic": None, "affine": affine(degrees=20),
+    }))  # fmt: skip
+    torch.testing.assert_close(out, images, rtol=0, atol=1e-4)
+    assert torch.equal(moved, masks)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_a_strength_is_its_settings(strength):
+    named = AugmentSection(strength=strength, flip=["horizontal"])
+    assert named == AugmentSection(**STRENGTHS[strength], flip=["horizontal"]) and named.strength is None
+    assert AugmentSection.model_validate(named.model_dump(mode="json")) == named
+    images, masks = batch(8)
+    out, _ = apply(images, masks, named)
+    assert not torch.allclose(out, images, atol=0.1)
+
+
+def test_a_strength_and_what_it_sets_are_refused_together():
+    with pytest.raises(ValidationError, match=r"strength: light sets affine, gamma too; give one of them"):
+        AugmentSection.model_validate({"strength": "light", "affine": None, "gamma": 0.5, "blur": 1})
+    with pytest.raises(ValidationError, match="light', 'standard' or 'strong"):
+        AugmentSection.model_validate({"strength": "mild"})
+
+
+def test_strengths_grow():
+    light, standard, strong = (AugmentSection(strength=name) for name in STRENGTHS)
+    for name in ("gamma", "brightness"):
+        assert getattr(light, name) < getattr(standard, name) < getattr(strong, name)
+    for less, more in ((light, standard), (standard, strong)):
+        assert less.affine.degrees < more.affine.degrees and less.affine.scale[0] > more.affine.scale[0]
 
 
 def test_elastic_displacement_in_pixels():

@@ -10,7 +10,8 @@ from pocketseg.quant import Scheme, calibrate, quantize_net
 from pocketseg.recipes import load_sweep
 from pocketseg.recipes.loading import shipped_names
 from pocketseg.recipes.schema import HintsSection
-from pocketseg.training.hints import Student, choose_hints, fits_name, frozen_layers, keep_outputs
+from pocketseg.training.hints import Student, choose_hints, fits_name, keep_outputs
+from pocketseg.training.parts import frozen_layers
 
 THIN = {"arch": "thin_unet", "width": 8, "blocks": 2, "norm": "block"}
 

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from pocketseg.errors import Interrupted, RunError, TrainingError
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.recipes import Recipe
+from pocketseg.recipes.schema import SamplingSection
 from pocketseg.training import loop, objective
 from pocketseg.training.checkpoint import previous, read_checkpoint, write_checkpoint
 from pocketseg.training.loop import StageTraining, StopRequest
@@ -52,6 +53,23 @@ SETTINGS = {
         "keep": "last",
         "validate_every": 2,
     },
+    "soft masks, changes by chance, parts of others": {
+        "soft_masks": True,
+        "size": (16, 16),
+        "augment": AUGMENT | {"probability": 0.5, "cutmix": 0.5, "paste": 0.5},
+        "empty": (1, 4),
+    },
+    "more empty cases, windows by area over foreground": {
+        "sampling": {"empty": 2, "windows": "area", "foreground": 0.5},
+        "fit": "tile",
+        "empty": (1, 4),
+        "validate_every": "auto",
+        "batch": 6,
+    },
+    "rates by part, the encoder later": {
+        "optimizer": {"kind": "adamw", "lr": 0.01, "lr_scale": {"encoder": 0.1}, "weight_decay": 0.1},
+        "freeze": {"encoder": 1, "deepest": 2},
+    },
 }
 FILES = ("last.safetensors", "best.safetensors", "history.csv")
 
@@ -89,13 +107,14 @@ def start(discs, tmp_path):
         name: str = "run", witness: Witness | None = None, *, classes: int = 1, identity: str = "same", **options
     ) -> StageTraining:
         fit, copies = options.pop("fit", "resize"), options.pop("copies", 1)
+        size = options.pop("size", (24, 24) if fit == "resize" else (16, 16))
         augment = options.pop("augment", AUGMENT)
         precision = options.pop("precision", "f32")
         empty = options.pop("empty", ())
         loss = {"ce": 1, "dice": 1} if classes > 1 else {"bce": 1, "dice": 1}
         net = options.pop("net", NET)
         stage = {"name": "float", "net": net, "epochs": 3, "batch": 2, "loss": loss} | options
-        data = {"size": (24, 24) if fit == "resize" else (16, 16), "classes": list("abcdef"[:classes]), "fit": fit}
+        data = {"size": size, "classes": list("abcdef"[:classes]), "fit": fit}
         recipe = Recipe.model_validate({"data": data, "augment": augment | {"copies": copies}, "stages": [stage]})
         if (classes, empty) not in opened:
             opened[classes, empty] = discs(9, classes=classes, empty=empty)
@@ -104,11 +123,14 @@ def start(discs, tmp_path):
         mean, std = learn_mean_std(cases, cases[:7], pipeline)
         pipeline = Pipeline(**pipeline.__dict__ | {"normalization": Normalization("train-mean-std", None, mean, std)})
         model = Model.fresh(net, pipeline, seed=5)
+        train = Samples.of(cases, cases[:7], model.pipeline, seed=5)
+        if isinstance(recipe.stages[0].sampling, SamplingSection):
+            train.sampling = recipe.stages[0].sampling
         return StageTraining(
             augment=recipe.augment,
             stage=recipe.stages[0],
             model=model,
-            train=Samples.of(cases, cases[:7], model.pipeline, seed=5),
+            train=train,
             validation=cases[7:],
             folder=tmp_path / name,
             accelerator=accelerator,
@@ -270,6 +292,60 @@ def test_augmentation_depends_on_seed_epoch_and_position(start):
     torch.testing.assert_close(pair[1:], image(0, 3), rtol=0, atol=1e-5)
 
 
+def test_what_a_sample_takes_comes_from_the_training_part(start):
+    """The mask, the shares and the image come from one and the same other sample."""
+    training = start(empty=(1, 4, 8), augment={"paste": 1}, soft_masks=True)
+    part = training.train.part
+    empty = [case for case in part if case.name in ("case01", "case04")]
+    prepared = {case.name: training.train.prepared(case) for case in part}
+    givers = set()
+    for first in range(0, 40, 2):
+        inputs = training._inputs(empty, first)
+        for row in range(2):
+            mask, image = inputs.masks[row].numpy(), inputs.images[row].numpy()
+            (giver,) = [name for name, (_, own) in prepared.items() if own.any() and np.array_equal(own, mask)]
+            inside = mask > 0
+            np.testing.assert_allclose(image[:, inside], prepared[giver][0][:, inside], atol=1e-5)
+            far = ~np.pad(inside, 4)[4:-4, 4:-4]
+            assert not np.allclose(image[:, far], prepared[giver][0][:, far], atol=0.1)
+            assert np.array_equal(inputs.shares[row, 0], mask)
+            givers.add(giver)
+    assert givers == {case.name for case in part} - {"case01", "case04"}
+    # Cases with objects take nothing, and nobody takes anything by default.
+    with_objects = [case for case in part if case not in empty][:2]
+    taken = training._inputs(with_objects, 0)
+    assert np.array_equal(taken.masks, [prepared[case.name][1] for case in with_objects])
+    assert not start("plain", empty=(1, 4, 8), augment={})._inputs(empty, 0).masks.any()
+
+
+def test_rectangles_come_from_other_samples(start):
+    training = start(augment={"cutmix": 1})
+    part = training.train.part
+    images = {case.name: training.train.prepared(case)[0][0] for case in part}
+    for first in range(10):
+        inputs = training._inputs(part[:1], first)
+        image, mask = inputs.images[0, 0].numpy(), inputs.masks[0].numpy()
+        same = {name: np.isclose(image, own, atol=1e-5) for name, own in images.items()}
+        assert (np.any(list(same.values()), axis=0)).all()
+        for name, where in same.items():
+            own = training.train.prepared(next(case for case in part if case.name == name))[1]
+            sure = where & (sum(map(np.asarray, same.values())) == 1)
+            assert np.array_equal(mask[sure], own[sure])
+    alone = [training._inputs([case], 3 + at).masks for at, case in enumerate(part[:4])]
+    # Neither the batch nor the process a sample is in changes what it takes.
+    assert torch.equal(training._inputs(part[:4], 3).masks, torch.cat(alone))
+
+
+def test_soft_masks_are_what_is_learned_and_not_what_is_measured(start):
+    hard, soft = (start(name, size=(16, 16), soft_masks=name == "soft", augment={}) for name in ("hard", "soft"))
+    assert hard._inputs(hard.train.part[:3], 0).shares is None
+    found = soft._inputs(soft.train.part[:3], 0)
+    assert torch.equal(found.shares, soft.train.shares(soft.train.part[:3], 0, 0))
+    assert hard.validate() == soft.validate()
+    before = [row["loss"] for row in history(run(hard))]
+    assert before != [row["loss"] for row in history(run(soft))]
+
+
 # --- validation -------------------------------------------------------------------------------------------
 
 
@@ -420,6 +496,18 @@ def test_some_epochs_are_validated(start):
     assert len(training.position.scores("dice")) == 3
 
 
+def test_validation_takes_no_more_work_than_training(start, caplog):
+    """Images of 24×24 in tiles of 16×16 that overlap by a quarter are four calls of the net each."""
+    training = start(fit="tile", validate_every="auto", epochs=2)
+    assert training.validate_every == 1
+    training = start(fit="tile", validate_every="auto", epochs=2)
+    training.validation = list(training.validation) * 12
+    with caplog.at_level("INFO"):
+        assert training.validate_every == 5
+    assert "trains on 7 samples, validation takes 96 calls of the net: every 5 epochs one is validated" in caplog.text
+    assert start(validate_every=3).validate_every == 3
+
+
 def test_early_stop(start, monkeypatch):
     scripted(monkeypatch, val_dice=[0.1, 0.5, 0.4, 0.5, 0.3, 0.9, 0.9, 0.9])
     rows = history(run(start(epochs=8, early_stop={"patience": 3})))
@@ -495,6 +583,68 @@ def test_a_finished_run_stays_as_it_is(start):
     assert again.resume()
     run(again)
     assert contents(folder) == before and witness.steps == []
+
+
+def test_more_epochs_are_the_same_as_so_many_from_the_beginning(start):
+    """Where neither rate nor validation looks at the number of epochs."""
+    for name, schedule in (("constant", {}), ("step", {"every": 2}), ("plateau", {"patience": 0})):
+        options = {"schedule": {"kind": name, **schedule}, "average": {"decay": 0.9}}
+        whole = contents(run(start(f"whole-{name}", epochs=5, **options)))
+        run(start(name, epochs=2, **options))
+        longer = start(name, epochs=5, **options)
+        assert longer.resume()
+        assert contents(run(longer)) == whole, name
+
+
+def test_more_epochs_have_the_rates_of_so_many(start):
+    """A cosine goes on in the middle of the longer one; stopped and resumed, it ends with the same bytes."""
+    options = {"schedule": {"kind": "cosine"}, "optimizer": {"lr": 0.01}}
+    folders = []
+    for name in ("at once", "stopped"):
+        folder = run(start(name, epochs=2, **options))
+        longer = start(name, Witness(4) if name == "stopped" else None, epochs=4, **options)
+        assert longer.resume()
+        if name == "stopped":
+            stopped(longer)
+            longer = start(name, epochs=4, **options)
+            longer.resume()
+        folders.append(contents(run(longer)))
+    assert folders[0] == folders[1]
+    halves = [[0.01 * (1 + math.cos(math.pi * (epoch + 2 / 3) / of)) / 2 for epoch in range(of)] for of in (2, 4)]
+    assert [row["lr"] for row in history(folder)] == pytest.approx(halves[0] + halves[1][2:])
+
+
+def test_frozen_layers_learn_from_their_epoch_on(start):
+    training = start(freeze={"encoder": 2}, epochs=2, optimizer={"weight_decay": 0.5, "clip_norm": 1})
+    before = {name: value.clone() for name, value in training.model.net.core.state_dict().items()}
+    run(training)
+
+    def moved(training):
+        after = training.model.net.core.state_dict()
+        return {name.split(".")[0] for name, value in after.items() if not torch.equal(before[name], value)}
+
+    assert moved(training) == {"deepest", "decoder", "head"}
+    longer = start(freeze={"encoder": 2}, epochs=3, optimizer={"weight_decay": 0.5, "clip_norm": 1})
+    assert longer.resume()
+    run(longer)
+    assert moved(longer) == {"encoder", "deepest", "decoder", "head"}
+
+
+def test_a_part_of_the_rate(start):
+    witness = Witness()
+    training = start(optimizer={"lr": 0.01, "lr_scale": {"encoder": 0.1}}, schedule={"kind": "constant"}, epochs=1)
+    run(training)
+    rates = {group["scale"]: group["lr"] for group in training.inner_optimizer.param_groups}
+    assert rates == pytest.approx({1.0: 0.01, 0.1: 0.001})
+    assert [row["lr"] for row in history(training.folder)] == [0.01]
+    assert witness.steps == []
+
+
+def test_an_early_stop_is_reported(start, monkeypatch, caplog):
+    scripted(monkeypatch, val_dice=[0.5, 0.4, 0.3, 0.2])
+    with caplog.at_level("INFO"):
+        run(start(epochs=4, early_stop={"patience": 1}))
+    assert "stage float was stopped after epoch 2 of 4, since validation no longer improves" in caplog.text
 
 
 def test_nothing_to_resume_from(start):

@@ -13,6 +13,8 @@ from pocketseg.training.losses import (
     foreground,
     object_rims,
     segmentation_loss,
+    soft_cross_entropy,
+    soft_dice_loss,
     total_variation,
 )
 
@@ -386,3 +388,79 @@ def test_gradients_agree_with_differences(classes, batch, share):
     ]
     for loss in losses:
         assert torch.autograd.gradcheck(loss, logits)
+
+
+# --- soft masks -------------------------------------------------------------------------------------------
+
+
+def shares_of(batch, classes, *, seed=1):
+    """What each foreground class covers of each pixel; some pixels are of one class alone."""
+    rng = np.random.default_rng(seed)
+    whole = rng.dirichlet(np.full(classes + 1, 0.4), (batch, 5, 7)).transpose(0, 3, 1, 2)
+    sharp = rng.random((batch, 1, 5, 7)) < 0.4
+    whole = np.where(sharp, whole == whole.max(1, keepdims=True), whole)
+    return whole[:, 1:].astype(np.float32)
+
+
+def slow_soft_cross_entropy(logits, shares, class_weights, pixel_weights):
+    probability = slow_probabilities(logits)
+    total = 0.0
+    for n, y, x in np.ndindex(len(shares), 5, 7):
+        parts = [1 - shares[n, :, y, x].astype(np.float64).sum(), *shares[n, :, y, x].astype(np.float64)]
+        own = [w * t * -np.log(p) for w, t, p in zip(class_weights, parts, probability[n, :, y, x], strict=True)]
+        total += pixel_weights[n, y, x] * sum(own)
+    return total / shares[:, 0].size
+
+
+def slow_soft_dice(logits, shares, *, over_batch, smoothing):
+    probability = slow_probabilities(logits)[:, 1:]
+    losses = []
+    for k in range(shares.shape[1]):
+        for piece in [range(len(shares))] if over_batch else [[n] for n in range(len(shares))]:
+            both = either = 0.0
+            for n, y, x in ((n, y, x) for n in piece for y, x in np.ndindex(5, 7)):
+                both += min(probability[n, k, y, x], float(shares[n, k, y, x]))
+                either += probability[n, k, y, x] + float(shares[n, k, y, x])
+            losses.append(1 - (2 * both + smoothing) / (either + smoothing))
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_soft_masks_by_hand(classes):
+    logits, target = problem(3, classes)
+    shares = shares_of(3, classes)
+    assert 0.2 < ((shares > 0) & (shares < 1)).mean() < 0.9
+    weights = [0.5, 2.0, 1.5, 3.0][: classes + 1]
+    pixels = np.random.default_rng(3).random((3, 5, 7)).astype(np.float32)
+    entropy = "bce" if classes == 1 else "ce"
+    _, parts = segmentation_loss(
+        torch.from_numpy(logits), torch.from_numpy(target), **{entropy: 1.0}, dice=1.0, batch_dice=1.0,
+        dice_smoothing=0.5, class_weights=weights, pixel_weights=torch.from_numpy(pixels),
+        shares=torch.from_numpy(shares),
+    )  # fmt: skip
+    assert parts[entropy].item() == pytest.approx(slow_soft_cross_entropy(logits, shares, weights, pixels), rel=1e-5)
+    for name, over_batch in (("dice", False), ("batch_dice", True)):
+        expected = slow_soft_dice(logits, shares, over_batch=over_batch, smoothing=0.5)
+        assert parts[name].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_soft_masks_of_whole_pixels_are_hard_ones(classes):
+    logits, target = (torch.from_numpy(each) for each in problem(2, classes))
+    _, shares = foreground(logits, target.long())
+    options = {"dice": 1.0, "batch_dice": 0.5, "tv": 0.1, "boundary": 0.2, "bce" if classes == 1 else "ce": 1.0}
+    hard, parts = segmentation_loss(logits, target, **options)
+    soft, others = segmentation_loss(logits, target, **options, shares=shares)
+    torch.testing.assert_close(soft, hard)
+    assert list(parts) == list(others)
+    assert all(torch.equal(parts[name], others[name]) for name in ("tv", "boundary"))
+
+
+def test_the_best_answer_to_a_soft_mask_is_the_mask():
+    """Of the product in its place, 1 where the share is above a bound and 0 elsewhere would be the best."""
+    shares = torch.from_numpy(shares_of(2, 1))
+    assert soft_dice_loss(shares, shares, dims=(2, 3)).item() == pytest.approx(0, abs=1e-6)
+    assert dice_loss(shares, shares, dims=(2, 3)).item() > 0.05
+    logits = torch.logit(shares.clamp(1e-4, 1 - 1e-4)).requires_grad_()
+    soft_cross_entropy(logits, shares).backward()
+    assert logits.grad.abs().max() < 1e-4

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocketseg.data.masks import MaskCoding
 from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.recipes.schema import SamplingSection
 from pocketseg.training.pixel_weights import border_weights
 from pocketseg.training.samples import Samples, learn_mean_std
 
@@ -70,6 +72,37 @@ def test_balanced_sampling_draws_every_set_of_classes_alike(discs):
     assert names(order) != names(samples.order(1, copies=100, balanced=True))
 
 
+@pytest.mark.parametrize("weight", [0.25, 1.5, 4.0])
+def test_empty_cases_come_as_often_as_the_weight_says(discs, weight):
+    cases = discs(14, empty=(0, 3, 4, 9))
+    samples = Samples.of(cases, list(cases), Pipeline((24, 24)), seed=0)
+    samples.sampling = SamplingSection(empty=weight)
+    empty = {cases[index].name for index in (0, 3, 4, 9)}
+    seen, expected = (
+        Counter(),
+        {name: 14 / (10 + 4 * weight) * (weight if name in empty else 1) for name in names(cases)},
+    )
+    for epoch in range(300):
+        counts = Counter(names(samples.order(epoch, copies=1, balanced=False)))
+        assert counts.total() == 14
+        # As often as it should be, but for one more or less.
+        assert all(abs(counts[name] - expected[name]) < 1 for name in expected)
+        seen += counts
+    # Three standard deviations of 300 draws of a half are 26.
+    assert all(abs(seen[name] - 300 * each) < 30 for name, each in expected.items())
+    order = names(samples.order(7, copies=1, balanced=False))
+    assert (
+        order == names(samples.order(7, copies=1, balanced=False)) != names(samples.order(8, copies=1, balanced=False))
+    )
+
+
+def test_a_weight_of_one_is_no_weight(discs):
+    cases = discs(6, empty=(2,))
+    first, other = (Samples.of(cases, list(cases), Pipeline((24, 24)), seed=0) for _ in range(2))
+    other.sampling = SamplingSection(empty=1.0)
+    assert first.order(3, copies=2, balanced=False) == other.order(3, copies=2, balanced=False)
+
+
 # --- batches ----------------------------------------------------------------------------------------------
 
 
@@ -119,7 +152,7 @@ def test_maps_and_pixel_weights_are_cut_as_the_image_is(tmp_path):
         assert np.array_equal(samples.pixel_weights([case], 1, position)[0, 0], weights[rows, columns])
 
 
-def coordinates(tmp_path, size):
+def coordinates(tmp_path, size, classes=1):
     """An image whose pixels tell where they are, and a mask that can be computed from it."""
     from pocketseg.data import Cases
 
@@ -130,7 +163,7 @@ def coordinates(tmp_path, size):
     image = np.stack([rows, columns, 0 * rows], -1).astype(np.uint8)
     Image.fromarray(image).save(folder / "images" / "a.png")
     Image.fromarray((((rows + columns) % 3 == 0) * 255).astype(np.uint8)).save(folder / "masks" / "a.png")
-    return Cases.open(folder)
+    return Cases.open(folder, coding=MaskCoding(classes=classes))
 
 
 def window(samples, epoch, position):
@@ -140,8 +173,8 @@ def window(samples, epoch, position):
     return rows, columns, masks[0].numpy()
 
 
-def tiled(cases, size):
-    pipeline = Pipeline(size, channels=3, fit="tile", normalization=Normalization("unit-range"))
+def tiled(cases, size, **options):
+    pipeline = Pipeline(size, channels=3, fit="tile", normalization=Normalization("unit-range"), **options)
     return Samples.of(cases, list(cases), pipeline, seed=1)
 
 
@@ -178,6 +211,48 @@ def test_a_window_depends_on_seed_epoch_and_position(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(images, alone, strict=True))
     other = Samples.of(samples.cases, samples.part, samples.pipeline, seed=2)
     assert found != [corner(other, *place) for place in places]
+
+
+@pytest.mark.parametrize(("size", "windows"), [((40, 31), 4), ((16, 24), 1), ((5, 7), 1), ((17, 24), 2)], ids=str)
+def test_as_many_windows_as_the_area_has(tmp_path, size, windows):
+    samples = tiled(coordinates(tmp_path, size), (16, 24))
+    assert samples.length(3) == 3
+    samples.sampling = SamplingSection(windows="area")
+    assert samples.length(3) == 3 * windows == len(samples.order(0, copies=3, balanced=False))
+    assert samples.length(3) == len(samples.order(0, copies=3, balanced=True))
+
+
+def test_windows_over_foreground(tmp_path):
+    """A single pixel of one class, a corner of another: each is in half of the windows, anywhere in them."""
+    cases = coordinates(tmp_path, (60, 70), classes=2)
+    mask = np.zeros((60, 70), np.uint8)
+    mask[33, 40], mask[55:, 60:] = 1, 2
+    Image.fromarray(mask).save(cases[0].masks[0].path)
+    samples = tiled(cases, (16, 24), classes=("a", "b"))
+    samples.sampling = SamplingSection(foreground=1.0)
+    shown, places = Counter(), set()
+    for position in range(200):
+        rows, columns, cut = window(samples, 0, position)
+        top, left = int(rows[0, 0]), int(columns[0, 0])
+        assert np.array_equal(cut, mask[top : top + 16, left : left + 24])
+        shown.update(set(np.unique(cut).tolist()) - {0})
+        places |= {(33 - top, 40 - left)} if (cut == 1).any() else set()
+    assert shown[1] + shown[2] >= 200 and abs(shown[1] - 100) < 25
+    assert {row for row, _ in places} == set(range(16)) and len({column for _, column in places}) > 20
+    samples.sampling = SamplingSection(foreground=0.3)
+    found = sum(bool((window(samples, 1, position)[2] == 1).any()) for position in range(400))
+    # Of the others 384 of 45 · 47 places show the pixel.
+    assert 60 < found < 180
+
+
+def test_cases_without_foreground_have_windows_anywhere(discs):
+    cases = discs(2, (40, 40), empty=(0,))
+    samples = Samples.of(cases, list(cases), Pipeline((16, 16), fit="tile"), seed=0)
+    plain = [samples.batch([cases[0]], 0, position)[0] for position in range(8)]
+    samples.sampling = SamplingSection(foreground=1.0)
+    found = [samples.batch([cases[0]], 0, position)[0] for position in range(8)]
+    assert all(image.shape == plain[0].shape for image in found) and len({image.sum().item() for image in found}) > 4
+    assert all(samples.batch([cases[1]], 0, position)[1].any() for position in range(8))
 
 
 @pytest.mark.parametrize("size", [(10, 40), (40, 9), (5, 7), (16, 24)], ids=str)

@@ -167,6 +167,7 @@ def _stage(stage: StageSection) -> str:
         f"quantized {stage.quant.scheme}" if stage.quant else "",
         f"{counted(stage.epochs, 'epoch')} of batches of {stage.batch}",
         f"{stage.optimizer.kind}, rate {stage.optimizer.lr:g}, {stage.schedule.kind}",
+        *(f"rate of {layers} times {factor:g}" for layers, factor in stage.optimizer.lr_scale.items()),
         f"loss {parts}" if parts else "no loss of labels",
         f"best epoch by {stage.best_by}" if stage.keep == "best" else "last epoch",
         f"averaged weights (decay {stage.average.decay:g})" if stage.average else "",
@@ -261,8 +262,14 @@ def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]
     split = Split.read(model.run.split_file)
     if len(model.folds) == 1:
         yield f"trained once, with seed {model.recipe.seed}: how much a seed or a split changes is not known."
+    left = model.metadata.get("rules left", {})
+    for why in dict.fromkeys(left.values()):
+        names = ", ".join(name for name, each in left.items() if each == why)
+        yield f"{names} not chosen, since validation cannot carry the choice: {why}."
     auto = [
-        name for name in ("threshold", "min_peak", "min_pixels") if getattr(model.recipe.postprocess, name) == "auto"
+        name
+        for name in ("threshold", "min_peak", "min_pixels")
+        if getattr(model.recipe.postprocess, name) == "auto" and name not in left
     ]
     cases = len(split.fold(model.folds[0]).validation)
     if auto and cases < FEW_CASES:

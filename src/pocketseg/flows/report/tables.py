@@ -66,7 +66,8 @@ def model_table(models: Sequence[Measured], baseline: str, runtime: str) -> Tabl
         Column("model"), *[Column("class")] * classes, Column("Dice"), Column("95 % interval"),
         *[Column(DIFFERENCE.format(baseline), signed=True), Column("95 % interval of it", signed=True)] * compared,
         Column(f"HD95 [{unit}]" if unit else "HD95", 1), Column("KiB", 1), Column("MACs [M]", 1), Column("ms", 1),
-        Column("misses"), Column("false alarms"), Column("cases"), Column("groups"), Column("parameters"),
+        Column("misses"), Column("false alarms"), Column("Dice, rules off"), Column("misses, rules off"),
+        Column("false alarms, rules off"), Column("cases"), Column("groups"), Column("parameters"),
         Column("precision"), Column("file"),
     ]  # fmt: skip
     rows = []
@@ -76,14 +77,21 @@ def model_table(models: Sequence[Measured], baseline: str, runtime: str) -> Tabl
                 one.model.name, *[summary.class_name] * classes, summary.dice,
                 Interval(summary.dice_low, summary.dice_high), *_difference(one, summary.class_name)[: 2 * compared],
                 _metric(summary, "hd95"), one.kib, None if one.macs is None else one.macs / 1e6, one.speed.ms,
-                summary.misses, summary.false_alarms, summary.cases, summary.groups,
+                summary.misses, summary.false_alarms, *_rules_off(summary), summary.cases, summary.groups,
                 one.model.metadata.get("parameters"), one.model.precision, one.form,
             ])  # fmt: skip
     note = (
         "Intervals: 95 %, BCa bootstrap over groups. HD95: over cases with foreground; a miss counts the diagonal. "
+        "Rules off: at a threshold of 0.5, without component rules. "
         f"KiB: the file named last. MACs: multiply-accumulates for one image of the net's size. ms: {runtime}."
     )
     return Table("Models", columns, rows, note)
+
+
+def _rules_off(summary: Summary) -> list[Cell]:
+    """Dice, misses and false alarms with the rules off, as far as they are known."""
+    off = summary.off
+    return [None] * 3 if off is None else [off.dice, off.misses, off.false_alarms]
 
 
 def _difference(one: Measured, class_name: str) -> list[Cell]:
@@ -194,13 +202,14 @@ def part_table(model: EvaluatedModel) -> Table:
         Column("stage"), Column("fold"), Column("part"), Column("class"), Column("cases"), Column("groups"),
         Column("Dice"), Column("95 % interval"), Column("median"), Column("IoU"), Column("precision"),
         Column("recall"), Column("misses"), Column("with foreground"), Column("false alarms"), Column("without"),
-        Column("Dice with empty"), Column("95 % interval of it"),
+        Column("Dice with empty"), Column("95 % interval of it"), Column("Dice, rules off"),
+        Column("misses, rules off"), Column("false alarms, rules off"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
             stage, fold, s.part, s.class_name, s.cases, s.groups, s.dice, Interval(s.dice_low, s.dice_high),
             s.dice_median, s.iou, s.precision, s.recall, s.misses, s.positive, s.false_alarms, s.negative, s.dice_all,
-            Interval(s.dice_all_low, s.dice_all_high),
+            Interval(s.dice_all_low, s.dice_all_high), *_rules_off(s),
         ]
         for fold, stage, s in stage_summaries(model.run)
     ]  # fmt: skip
