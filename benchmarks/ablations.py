@@ -48,7 +48,11 @@ ARMS: dict[str, tuple[str | None, list[str]]] = {
     "smoothed": ("averaged", SMOOTHED),
     "batch-dice": ("averaged", [*AVERAGED, "stages.0.loss={bce: 1, batch_dice: 1}"]),
     "norm-conv": ("smoothed", [*SMOOTHED, "stages.0.net.norm=conv"]),
-    "balanced": ("smoothed", [*SMOOTHED, "stages.0.sampling=balanced"]),
+    "soft": ("smoothed", [*SMOOTHED, "stages.0.soft_masks=true"]),
+    "chance": ("smoothed", [*SMOOTHED, "augment.probability=0.5"]),
+    "strong": ("smoothed", [*SMOOTHED, "augment={strength: strong, flip: [horizontal]}"]),
+    "paste": ("smoothed", [*SMOOTHED, "augment.paste=0.3"]),
+    "empty": ("smoothed", [*SMOOTHED, "stages.0.sampling={empty: 1.5}"]),
 }
 
 
