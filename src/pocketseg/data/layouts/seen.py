@@ -1,0 +1,102 @@
+"""What lies in a folder that no layout fits, what it comes closest to, and the command that would read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+from pocketseg.data.layouts.listing import NO_IMAGES, has_pixels, kinds_text, subfolders, unread_files
+from pocketseg.data.layouts.naming import closest as of_one_folder
+from pocketseg.data.layouts.naming import hint, match
+from pocketseg.data.layouts.usual import IMAGES, MASKS, plain
+from pocketseg.data.readers import stem_of
+
+# Folders that are named, and levels that are looked into.
+NAMED, DEPTH = 8, 4
+WAYS_OUT = (
+    "name two folders (--set data.images=FOLDER --set data.masks=FOLDER), how masks are called "
+    "(--set data.mask.suffix=_TEXT), or give a table: --data cases.csv with the columns image,mask; "
+    "`pocketseg data layouts` lists all layouts"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with the files that are directly in it."""
+
+    folder: Path
+    files: list[Path]
+
+    @property
+    def images(self) -> list[Path]:
+        """Those that can be read."""
+        return [file for file in self.files if has_pixels(file)]
+
+
+def seen(root: Path) -> str:
+    """Formats and counts by folder; formats that are not read are called so."""
+    places = _places(root)
+    described = [f"{_name(place.folder, root)}: {_kinds(place.files)}" for place in places[:NAMED]]
+    if len(places) > NAMED:
+        described.append(f"and {len(places) - NAMED:,} folders more")
+    tables = Counter(path.suffix.lower() for path in root.iterdir() if path.name.lower().endswith(NO_IMAGES))
+    if tables:
+        described.append("beside them " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(tables.items())))
+    return "; ".join(described)
+
+
+def closest(root: Path) -> str:
+    """What comes closest, and the command that would do it; then the ways that always work."""
+    places = [place for place in _places(root) if place.images]
+    best = max(permutations(places[:NAMED], 2), key=lambda both: _likeness(*both), default=None)
+    if best is not None and _likeness(*best) > (0, 0, 0):
+        images, masks = (_name(place.folder, root) for place in best)
+        ours, theirs = ([stem_of(path) for path in place.images] for place in best)
+        found = match(ours, theirs)
+        why = f"{len(found.masks):,} of {len(ours):,} names pair" if found.masks else hint(ours, theirs)[0]
+        command = f"--set 'data.images={images}' --set 'data.masks={masks}'"
+        return f"closest are two folders, {images} and {masks} ({why}): {command}; or {WAYS_OUT}"
+    for place in places:
+        stems = {stem_of(path) for path in place.images}
+        naming, count = of_one_folder(stems, stems)
+        if naming is not None and count > 1:
+            name = _name(place.folder, root)
+            return (
+                f"closest: {count:,} files in {name} are called as another, {naming}: {naming.command}; or {WAYS_OUT}"
+            )
+    return WAYS_OUT
+
+
+def _likeness(images: Place, masks: Place) -> tuple[int, int, int]:
+    """How much two places look like images and masks: names of files, then of the folders, then equal counts."""
+    ours, theirs = ([stem_of(path) for path in place.images] for place in (images, masks))
+    paired = len(match(ours, theirs).masks)
+    named = (plain(images.folder.name) in IMAGES) + 2 * (plain(masks.folder.name) in MASKS)
+    no_jpeg = all(path.suffix.lower() not in (".jpg", ".jpeg") for path in masks.images)
+    return paired, named, int(len(ours) == len(theirs)) + int(no_jpeg) if paired or named else 0
+
+
+def _places(root: Path) -> list[Place]:
+    """The folder and those below it that hold files that somebody may take for images."""
+    found, level = [], [root]
+    for _ in range(DEPTH):
+        for folder in level:
+            files = unread_files(folder, below=False)
+            if files:
+                found.append(Place(folder, files))
+        level = [inside for folder in level for inside in subfolders(folder)][:1000]
+    return found
+
+
+def _name(folder: Path, root: Path) -> str:
+    return folder.relative_to(root).as_posix()
+
+
+def _kinds(files: Sequence[Path]) -> str:
+    read, strange = ([file for file in files if has_pixels(file) is wanted] for wanted in (True, False))
+    return ", ".join(
+        [*([kinds_text(read)] if read else []), *([f"{kinds_text(strange)} (not read)"] if strange else [])]
+    )
