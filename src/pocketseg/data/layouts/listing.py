@@ -203,7 +203,8 @@ def matched(
     if found.doubt:
         where = places[1] if places else next(iter(images.values())).parent
         listing.problems.append(Problem(str(where), *found.doubt))
-        return listing
+        if not found.masks:
+            return listing
     lacking: list[str] = []
     for stem, path in images.items():
         mine = found.masks.get(stem, ())
@@ -216,7 +217,7 @@ def matched(
         what = f"of {counted(len(images), 'image')} lack the mask of one of the raters {', '.join(found.raters)}"
         listing.problems.append(Problem.at(lacking, f"{len(lacking)} {what}", "add it, or leave the image out"))
     used = {mask for mine in found.masks.values() for mask in mine}
-    alone = {stem: path for stem, path in images.items() if stem not in found.masks}
+    alone = {stem: path for stem, path in images.items() if stem not in found.masks and stem not in found.beside}
     lost = {stem: path for stem, path in masks.items() if stem not in used and stem not in found.beside}
     listing.problems += _unpaired(alone, lost, (len(images), len(masks)), found, places)
     return listing

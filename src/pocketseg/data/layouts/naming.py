@@ -107,8 +107,8 @@ class Match:
         masks: of each image that has any, in the order of `raters` where there are several.
         raters: whose they are; empty where a mask is the reference, or several are parts of it.
         rule: how masks are called, for people.
-        doubt: what is ambiguous, as (what, fix); nothing is paired then.
-        beside: stems that are neither images nor masks where a rule was given.
+        doubt: what is ambiguous, as (what, fix).
+        beside: stems that are not to be paired: those in doubt, and what lies beside where a rule was given.
     """
 
     masks: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -177,7 +177,8 @@ def _usual(usual: Mapping[str, re.Match[str]], every: Collection[str]) -> Match:
         what = (
             f"{counted(len(several), 'image[ has|s have]')} masks of several kinds, such as {', '.join(masks[first])}"
         )
-        return Match(doubt=(what, _either([Naming("", kind) for kind in kinds])))
+        apart = several | {mask for image in several for mask in masks.pop(image)}
+        return Match(masks, doubt=(what, _either([Naming("", kind) for kind in kinds])), beside=frozenset(apart))
     return Match(masks, rule=", ".join(f"{STEM}{kind}" for kind in sorted({m["suffix"] for m in usual.values()})))
 
 
