@@ -39,7 +39,9 @@ def preview(
 ) -> None:
     """Write a page of images with their masks as pocketseg reads them, and of what was decided about the data.
 
-    Layout, channels, classes and mask values, groups, sizes, parts. The first thing to look at. One file that loads nothing; names of files stand in it.
+    Layout, channels, classes and mask values, groups, sizes, parts.
+
+    The first thing to look at. One file that loads nothing; names of files stand in it.
 
     Examples:
 

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -139,6 +139,25 @@ def find(root: Path) -> Listing:
             str(path), f"has the columns {have}; needed are image and mask", "name them so in the first line"
         )
     return _Table(path, columns).listing(rows[1:])
+
+
+def rows(cases: Sequence[Case], place: Callable[[Path], str]) -> list[list[str]]:
+    """A table of cases; `place` says how a path is written."""
+    if not cases:
+        return []
+    first = cases[0]
+    channels = len(_parts(first.image))
+    images = ["image"] if channels == 1 else [f"image_{number}" for number in range(1, channels + 1)]
+    masks = ["mask"] if len(first.masks) == 1 else [f"mask_{number}" for number in range(1, len(first.masks) + 1)]
+    table = [[*images, *masks, "name", "group", "split"]]
+    for case in cases:
+        files = [place(source.path) for source in (*_parts(case.image), *case.masks)]
+        table.append([*files, case.name, case.group or case.name, case.part or ""])
+    return table
+
+
+def _parts(image: Source) -> tuple[Source, ...]:
+    return image.parts if isinstance(image, ChannelSource) else (image,)
 
 
 class _Table:
