@@ -85,7 +85,8 @@ def _summed(same: Sequence[Problem]) -> Problem:
         return first
     alike = all((each.what, each.fix) == (first.what, first.fix) for each in same)
     what = first.what if alike else f"{first.what} (the first; {len(same):,} of the kind)"
-    return Problem.at([place for each in same for place in each.places], what, first.fix, first.code)
+    places = list(dict.fromkeys(place for each in same for place in each.places))
+    return Problem.at(places, what, first.fix, first.code)
 
 
 def lines(problems: Sequence[Problem], most: int) -> list[str]:

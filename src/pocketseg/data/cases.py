@@ -169,9 +169,9 @@ class Cases(Sequence[Case]):
         listing = with_classes(listing, options.get("names", ()), coding)
         problems = [*listing.problems, *same_names(listing.cases)]
         if not options.get("follow_links"):
-            problems += links_outside(base_of(root), listing.cases)
-            if name == paths_csv.NAME:
-                problems += paths_outside(folder if folder.is_dir() else folder.parent, listing.cases)
+            of_paths = name == paths_csv.NAME
+            within = base_of(root) if not of_paths else folder if folder.is_dir() else folder.parent
+            problems += (paths_outside if of_paths else links_outside)(within, listing.cases)
         kept = (options.get("only") or Only()).of(listing.cases)
         ordered = sorted(kept, key=lambda case: natural_key(case.name))
         grouping = options.get("grouping") or Grouping()

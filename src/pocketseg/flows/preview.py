@@ -27,7 +27,7 @@ from pocketseg.text import brief, counted
 # Cases are looked at once, one after the other; those that are shown are read again.
 CACHE_BYTES = 64 * 2**20
 # One part of the pictures shows each of these kinds: no foreground, least, most.
-SHARE = 6
+SHARE, FEWEST = 6, 3
 SHOWN = 24
 NOTES = 20
 RULE = (
@@ -123,7 +123,7 @@ def _look(cases: Cases, progress: Callable[[int, int], None] | None) -> tuple[li
 def sample(looked: Sequence[CaseStatistics], count: int) -> dict[str, list[CaseStatistics]]:
     """The cases that are shown, under titles, by the rule that the page states (`RULE`)."""
     draw = random.Random(0)
-    share = max(1, count // SHARE)
+    share = max(count // SHARE, int(count >= FEWEST))
     empty = [each for each in looked if not each.foreground]
     filled = sorted((each for each in looked if each.foreground), key=lambda each: each.foreground)
     chosen = {

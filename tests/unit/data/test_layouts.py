@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from builders import blob, make_folders_dataset, make_suffix_dataset, noise, write_image
+from builders import blob, make_folders_dataset, make_suffix_dataset, noise, write_image, write_pair
 
 from pocketseg.data import Cases
 from pocketseg.data.layouts import LAYOUTS, natural_key

@@ -134,7 +134,7 @@ def _detect(root: Path, naming: Sequence[Naming]) -> tuple[str, Path]:
         raise DataError(str(root), f"is a file of no data set that is known ({_of_files()})", "give a folder")
     held = seen(root)
     usual = f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}"
-    what = "no images with masks were found in a known layout; " + (f"seen: {held}" if held else "it holds no images")
+    what = "no images with masks were found in a known layout; it holds " + (held or "no images")
     raise DataError(str(root), what, f"{closest(root)}; or {usual}")
 
 

@@ -216,7 +216,7 @@ def matched(
     if lacking:
         what = f"of {counted(len(images), 'image')} lack the mask of one of the raters {', '.join(found.raters)}"
         listing.problems.append(Problem.at(lacking, f"{len(lacking)} {what}", "add it, or leave the image out"))
-    used = {mask for mine in found.masks.values() for mask in mine}
+    used = {mask for image in images for mask in found.masks.get(image, ())}
     alone = {stem: path for stem, path in images.items() if stem not in found.masks and stem not in found.beside}
     lost = {stem: path for stem, path in masks.items() if stem not in used and stem not in found.beside}
     listing.problems += _unpaired(alone, lost, (len(images), len(masks)), found, places)

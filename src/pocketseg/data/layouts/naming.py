@@ -30,7 +30,7 @@ IMAGE_WORDS = (
     "images?|imgs?|im|photos?|pictures?|pics?|scans?|inputs?|raw|orig|original|sat|us|ct|mri?|volume|vol|slice|frame"
 )
 PART_WORDS = "train|training|test|testing|val|validation"
-AHEAD = re.compile(rf"((?:{IMAGE_WORDS})[_\-. ]?)(?![A-Za-z]).+", re.IGNORECASE | re.DOTALL)
+AHEAD = re.compile(rf"((?:{IMAGE_WORDS})(?:[_\-. ]|(?![A-Za-z]))).+", re.IGNORECASE | re.DOTALL)
 BEHIND = re.compile(rf".+?([_\-. ](?:{IMAGE_WORDS}|{PART_WORDS}))", re.IGNORECASE | re.DOTALL)
 # Who drew a mask: _1stHO, _manual2, -rater_a, .observer1, _r3.
 RATER = re.compile(

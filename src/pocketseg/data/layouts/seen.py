@@ -39,7 +39,10 @@ class Place:
 def seen(root: Path) -> str:
     """Formats and counts by folder; formats that are not read are called so."""
     places = _places(root)
-    described = [f"{_name(place.folder, root)}: {_kinds(place.files)}" for place in places[:NAMED]]
+    described = [
+        ("" if place.folder == root else f"{_name(place.folder, root)}: ") + _kinds(place.files)
+        for place in places[:NAMED]
+    ]
     if len(places) > NAMED:
         described.append(f"and {len(places) - NAMED:,} folders more")
     tables = Counter(path.suffix.lower() for path in root.iterdir() if path.name.lower().endswith(NO_IMAGES))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pocketseg.data.layouts import hc18
 from pocketseg.data.layouts.listing import Listing, by_stem, image_files, matched
 from pocketseg.data.layouts.naming import Match, Naming, match_folder
 from pocketseg.data.readers import stem_of
@@ -21,6 +22,8 @@ JPEG = (".jpg", ".jpeg")
 
 
 def matches(root: Path, naming: Sequence[Naming] = ()) -> bool:
+    if not naming and hc18.matches(root):
+        return False  # outlines, which are filled
     files = image_files(root)
     _, masks, found = match_folder({stem_of(path) for path in files}, naming)
     return bool(masks) or found.doubt is not None or bool(_by_format(files))
