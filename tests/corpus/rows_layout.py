@@ -212,11 +212,11 @@ def names_that_are_no_text(folder: Path) -> Iterator[Try]:
     yield Try(folder, "error", "image", ("empty",))
 
 
-def named_after(folder: Path, images: str, masks: str, count: int = 8) -> Path:
+def named_after(folder: Path, images: str, masks: str, count: int = 8, first: int = 0) -> Path:
     """A set whose masks are called after their images; `{}` is the stem."""
     for number in range(count):
-        save(folder / images.format(f"k{number}"), picture(number))
-        save(folder / masks.format(f"k{number}"), reference(number))
+        save(folder / images.format(f"k{number}"), picture(first + number))
+        save(folder / masks.format(f"k{number}"), reference(first + number))
     return folder
 
 
@@ -298,10 +298,10 @@ def what_fits_nothing_is_described(folder: Path) -> Iterator[Try]:
 @row("A26")
 def a_folder_a_patient(folder: Path) -> Iterator[Try]:
     for number in range(6):
-        named_after(folder / f"inner/P{number}", "imgs/{}.png", "ground_truth/{}.png", 2)
-        named_after(folder / f"plain/patient {number}", "image.png", "mask.png", 1)
-        named_after(folder / f"suffix/{number:03d}", "{}.png", "{}_seg.png", 2)
+        named_after(folder / f"inner/P{number}", "imgs/{}.png", "ground_truth/{}.png", 2, 2 * number)
+        named_after(folder / f"plain/patient {number}", "image.png", "mask.png", 1, number)
+        named_after(folder / f"suffix/{number:03d}", "{}.png", "{}_seg.png", 2, 2 * number)
     yield Try(folder / "inner", "warning", "patient-folders", ("6 folders", "patients"))
-    yield Try(folder / "inner", "works", check=reads("P3/k1", picture(1), reference(1) > 0))
-    yield Try(folder / "plain", "works", check=reads("patient 2/image", picture(0), reference(0) > 0))
-    yield Try(folder / "suffix", "works", check=reads("002/k1", picture(1), reference(1) > 0))
+    yield Try(folder / "inner", "works", check=reads("P3/k1", picture(7), reference(7) > 0))
+    yield Try(folder / "plain", "works", check=reads("patient 2/image", picture(2), reference(2) > 0))
+    yield Try(folder / "suffix", "works", check=reads("002/k1", picture(5), reference(5) > 0))

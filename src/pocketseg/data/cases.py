@@ -188,7 +188,8 @@ class Cases(Sequence[Case]):
             said += one_patient(ordered)
             said += folder_findings(ordered)
         places = [Path(root, place) for place in (options.get("images"), options.get("masks")) if place]
-        said += left_out(places or [root], listing.cases)
+        told = {place for problem in problems for place in problem.places}
+        said += left_out(places or [root], listing.cases, told)
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
         opened = cls(

@@ -59,7 +59,7 @@ def render(report: Report) -> str:
         cells=cells,
         numeric=numeric,
         numbers=numbers,
-        picture=lambda panel, columns: picture(panel, classes, LONGEST_IN_ROW if columns else LONGEST_SIDE),
+        picture=lambda panel, small: picture(panel, classes, LONGEST_IN_ROW if small else LONGEST_SIDE),
         legend=lambda gallery: [
             (
                 class_name(index, gallery.class_names),

@@ -37,7 +37,7 @@ from pocketseg.data.layouts import (
 from pocketseg.data.layouts.expand import expand
 from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
 from pocketseg.data.layouts.naming import KEY, Naming
-from pocketseg.data.layouts.seen import closest, seen
+from pocketseg.data.layouts.seen import TABLE, closest, seen
 from pocketseg.errors import DataError, near
 from pocketseg.pipeline.reading import Reading
 
@@ -133,9 +133,13 @@ def _detect(root: Path, naming: Sequence[Naming]) -> tuple[str, Path]:
     if not root.is_dir():
         raise DataError(str(root), f"is a file of no data set that is known ({_of_files()})", "give a folder")
     held = seen(root)
-    usual = f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}"
+    usual = (
+        f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, name two folders (--set data.images=FOLDER "
+        f"--set data.masks=FOLDER), or {TABLE}"
+    )
     what = "no images with masks were found in a known layout; it holds " + (held or "no images")
-    raise DataError(str(root), what, f"{closest(root)}; or {usual}")
+    fix = f"{closest(root) or usual}; `pocketseg data layouts` lists {len(LAYOUTS)} layouts"
+    raise DataError(str(root), what, fix)
 
 
 def _of_files() -> str:

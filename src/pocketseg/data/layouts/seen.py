@@ -11,16 +11,12 @@ from pathlib import Path
 from pocketseg.data.layouts.listing import NO_IMAGES, has_pixels, kinds_text, subfolders, unread_files
 from pocketseg.data.layouts.naming import closest as of_one_folder
 from pocketseg.data.layouts.naming import hint, match
-from pocketseg.data.layouts.usual import IMAGES, MASKS, plain
+from pocketseg.data.layouts.usual import IMAGES, MASKS, words_of
 from pocketseg.data.readers import stem_of
 
 # Folders that are named, and levels that are looked into.
 NAMED, DEPTH = 8, 4
-WAYS_OUT = (
-    "name two folders (--set data.images=FOLDER --set data.masks=FOLDER), how masks are called "
-    "(--set data.mask.suffix=_TEXT), or give a table: --data cases.csv with the columns image,mask; "
-    "`pocketseg data layouts` lists all layouts"
-)
+TABLE = "give a table: --data cases.csv with the columns image,mask"
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,22 @@ class Place:
     def images(self) -> list[Path]:
         """Those that can be read."""
         return [file for file in self.files if has_pixels(file)]
+
+    @property
+    def stems(self) -> set[str]:
+        return {stem_of(path) for path in self.images}
+
+    @property
+    def words(self) -> set[str]:
+        return {self.folder.name.lower(), *words_of(self.folder.name)}
+
+    @property
+    def bytes(self) -> int:
+        """Of the first file: masks take less."""
+        try:
+            return self.images[0].stat().st_size
+        except OSError:
+            return 0
 
 
 def seen(root: Path) -> str:
@@ -52,34 +64,37 @@ def seen(root: Path) -> str:
 
 
 def closest(root: Path) -> str:
-    """What comes closest, and the command that would do it; then the ways that always work."""
-    places = [place for place in _places(root) if place.images]
-    best = max(permutations(places[:NAMED], 2), key=lambda both: _likeness(*both), default=None)
-    if best is not None and _likeness(*best) > (0, 0, 0):
+    """What comes closest, and the command that would do it; empty where nothing does."""
+    places = _places(root)
+    strange = any(len(place.images) < len(place.files) for place in places)
+    ways = ["convert what is not read to PNG, TIFF or NIfTI"] if strange else []
+    found = _closest(root, [place for place in places if place.images][:NAMED])
+    return "; or ".join([*ways, *([found, TABLE] if found else [])])
+
+
+def _closest(root: Path, places: Sequence[Place]) -> str:
+    best = max(permutations(places, 2), key=lambda both: _likeness(*both), default=None)
+    if best is not None and any(_likeness(*best)[:3]):
         images, masks = (_name(place.folder, root) for place in best)
-        ours, theirs = ([stem_of(path) for path in place.images] for place in best)
+        ours, theirs = (place.stems for place in best)
         found = match(ours, theirs)
         why = f"{len(found.masks):,} of {len(ours):,} names pair" if found.masks else hint(ours, theirs)[0]
         command = f"--set 'data.images={images}' --set 'data.masks={masks}'"
-        return f"closest are two folders, {images} and {masks} ({why}): {command}; or {WAYS_OUT}"
+        return f"closest are two folders, {images} and {masks} ({why}): {command}"
     for place in places:
-        stems = {stem_of(path) for path in place.images}
-        naming, count = of_one_folder(stems, stems)
+        naming, count = of_one_folder(place.stems, place.stems)
         if naming is not None and count > 1:
             name = _name(place.folder, root)
-            return (
-                f"closest: {count:,} files in {name} are called as another, {naming}: {naming.command}; or {WAYS_OUT}"
-            )
-    return WAYS_OUT
+            return f"closest: {count:,} files in {name} are called as another, {naming}: {naming.command}"
+    return ""
 
 
-def _likeness(images: Place, masks: Place) -> tuple[int, int, int]:
-    """How much two places look like images and masks: names of files, then of the folders, then equal counts."""
-    ours, theirs = ([stem_of(path) for path in place.images] for place in (images, masks))
-    paired = len(match(ours, theirs).masks)
-    named = (plain(images.folder.name) in IMAGES) + 2 * (plain(masks.folder.name) in MASKS)
+def _likeness(images: Place, masks: Place) -> tuple[int, int, bool, bool, int]:
+    """How much two places look like images and masks: by names of files and folders, counts, formats, and sizes."""
+    named = bool(images.words & set(IMAGES)) + 2 * bool(masks.words & set(MASKS))
     no_jpeg = all(path.suffix.lower() not in (".jpg", ".jpeg") for path in masks.images)
-    return paired, named, int(len(ours) == len(theirs)) + int(no_jpeg) if paired or named else 0
+    alike = len(images.stems) == len(masks.stems)
+    return len(match(images.stems, masks.stems).masks), named, alike, no_jpeg, -masks.bytes
 
 
 def _places(root: Path) -> list[Place]:

@@ -15,8 +15,8 @@ IMAGES = (
 )  # fmt: skip
 MASKS = (
     "masks", "mask", "labels", "label", "annotations", "annotation", "groundtruth", "groundtruths", "gt", "gts", "seg",
-    "segs", "segmentation", "segmentations", "truth", "targets", "target", "manual", "manual1", "manual2", "1stmanual",
-    "2ndmanual", "msk",
+    "segs", "segmentation", "segmentations", "truth", "truths", "targets", "target", "manual", "manual1", "manual2",
+    "1stmanual", "2ndmanual", "msk",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def _called(folders: Iterable[Path], names: Iterable[str]) -> list[Path]:
     known = set(names)
     ways: tuple[Callable[[str], bool], ...] = (
         lambda name: plain(name) in known,
-        lambda name: any(plain("".join(words[at:])) in known for words in [_words(name)] for at in range(len(words))),
+        lambda name: any(plain("".join(words[at:])) in known for words in [words_of(name)] for at in range(len(words))),
     )
     kept = list(folders)
     return next((found for fits in ways if (found := [folder for folder in kept if fits(folder.name)])), [])
@@ -66,5 +66,11 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def _words(name: str) -> list[str]:
-    return re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+", name)
+def words_of(name: str) -> list[str]:
+    """The words of a name, in small letters.
+
+    Example:
+        >>> words_of("ISIC2018_TrainingInput")
+        ['isic', '2018', 'training', 'input']
+    """
+    return [word.lower() for word in re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+", name)]
