@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketseg.data import BoundedCache, Case, Cases
+from pocketseg.data.annotations.drawing import AnnotationSource
+from pocketseg.data.annotations.images import base_of
+from pocketseg.data.case import OutlineSource
 from pocketseg.data.cases import CheckedData
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.quick import quick_findings
 from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import kinds_text
+from pocketseg.data.layouts.naming import STEM
 from pocketseg.errors import DataError, Problem, lines
 from pocketseg.files import try_output
 from pocketseg.names import printable
@@ -98,8 +102,8 @@ def preview(
     shown = sum(map(len, chosen.values()))
     subtitle = f"{counted(len(found), 'case')}, {shown} of them shown; names of files stand in this page"
     sections = [
-        Section("decided", "How it is read", [_highlights(found, looked), _decided(found, looked, section)]),
-        Section("attention", "What to look at", _attention(problems, findings), _advice(str(data))),
+        Section("decided", "How it is read", [_highlights(found, looked), _decided(found, looked, section, overrides)]),
+        Section("attention", "What to look at", _attention(found.root, problems, findings), _advice(str(data))),
         Section("cases", "Images with their masks", galleries, RULE),
     ]
     write_report(Report(printable(f"Preview of {data}"), subtitle, sections), out)
@@ -166,10 +170,12 @@ def _highlights(cases: Cases, looked: Sequence[CaseStatistics]) -> Highlights:
     )
 
 
-def _decided(cases: Cases, looked: Sequence[CaseStatistics], section: DataSection) -> Properties:
+def _decided(
+    cases: Cases, looked: Sequence[CaseStatistics], section: DataSection, overrides: Sequence[str]
+) -> Properties:
     entries = {
         "Layout": f"{cases.layout}: {LAYOUTS[cases.layout].LOOKS_LIKE}",
-        "Masks are called": cases.rule,
+        "Masks are called": "as their images" if cases.rule == STEM else cases.rule,
         "Images": _files(source for case in cases for source in case.image.files),
         "Masks": _files(path for case in cases for source in case.masks for path in source.files),
         "Channels": _channels(looked, section),
@@ -177,12 +183,13 @@ def _decided(cases: Cases, looked: Sequence[CaseStatistics], section: DataSectio
         "Sizes": _sizes(looked),
         "Pixel size": _spacing(cases.cases),
         "Classes": _classes(looked, section.classes),
-        "Foreground is": _values(looked, section.mask),
+        "Foreground is": _drawn(cases.cases) or _values(looked, section.mask),
         "Raters": _raters(cases.cases, section),
         "Groups": _groups(cases, section),
         "Parts": _counts(case.part for case in cases) or "none given; the recipe's rule divides the cases",
         "Class folders": _counts(case.label for case in cases),
     }
+    entries["Set"] = ", ".join(overrides)
     return Properties("What was decided", [(name, printable(text)) for name, text in entries.items() if text])
 
 
@@ -201,7 +208,7 @@ def _channels(looked: Sequence[CaseStatistics], section: DataSection) -> str:
     fitting = CheckedData("", 0, frozenset(), stored, contrasts=contrasts, colored=colored).fitting_channels
     net = fitting if section.channels == "auto" else section.channels
     held = ", ".join(map(str, sorted(stored)))
-    return f"a net gets {net}; files hold {held}, {counted(colored, 'image')} in color"
+    return f"a net gets {net}; files hold {held}; {counted(colored, 'image') if colored else 'no image is'} in color"
 
 
 def _stored(looked: Sequence[CaseStatistics]) -> str:
@@ -238,6 +245,14 @@ def _classes(looked: Sequence[CaseStatistics], names: Sequence[str]) -> str:
     )
 
 
+def _drawn(cases: Sequence[Case]) -> str:
+    """What masks are made of that are not stored as such."""
+    kinds = {type(source) for case in cases for source in case.masks}
+    if OutlineSource in kinds:
+        return "what outlines enclose"
+    return "what annotations draw" if AnnotationSource in kinds else ""
+
+
 def _values(looked: Sequence[CaseStatistics], mask: MaskSection) -> str:
     """Which stored values are foreground, and by which rule."""
     rule = "data.mask.colors" if mask.colors else "data.mask.values" if mask.values else ""
@@ -245,7 +260,7 @@ def _values(looked: Sequence[CaseStatistics], mask: MaskSection) -> str:
         return f"everything {'below' if mask.invert else 'from'} {mask.threshold:g} (data.mask.threshold)"
     seen = sorted({value for each in looked for value in each.values})
     text = ", ".join(f"{value:g}" for value in seen[:8]) + (", …" if len(seen) > 8 else "")
-    text = f"stored as {text}" if seen else "what is true"
+    text = f"stored as {text}" if seen else "stored as true"
     if mask.invert:
         return f"0; {text} is background (data.mask.invert)"
     return text + (f" ({rule})" if rule else "")
@@ -266,7 +281,7 @@ def _groups(cases: Cases, section: DataSection) -> str:
     return f"{count:,} for {counted(len(cases), 'case')} ({source[0]})"
 
 
-def _attention(problems: Sequence[Problem], findings: Sequence[Finding]) -> list[Notes]:
+def _attention(root: Path, problems: Sequence[Problem], findings: Sequence[Finding]) -> list[Notes]:
     """Errors, then warnings and notes, each kind in a line."""
     warned = [finding for finding in findings if finding.level != "note"]
     noted = [finding for finding in findings if finding.level == "note"]
@@ -275,7 +290,9 @@ def _attention(problems: Sequence[Problem], findings: Sequence[Finding]) -> list
         "Warnings": [finding.problem for finding in warned],
         "Notes": [finding.problem for finding in noted],
     }
-    return [Notes(title, lines(found, NOTES)) for title, found in kinds.items() if found]
+    base = f"{base_of(root)}/"
+    shown = {title: [line.replace(base, "") for line in lines(found, NOTES)] for title, found in kinds.items()}
+    return [Notes(title, found) for title, found in shown.items() if found]
 
 
 def _advice(data: str) -> str:

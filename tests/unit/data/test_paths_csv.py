@@ -129,3 +129,22 @@ def test_the_same_stem_in_two_folders(tmp_path):
         write_pair(tmp_path / place / "1.png", tmp_path / place / "m.png")
     path = table(tmp_path, "image,mask\nx/1.png,x/m.png\ny/1.png,y/m.png")
     assert [case.name for case in Cases.open(path)] == ["x/1", "y/1"]
+
+
+def test_a_repaired_copy_has_a_table_of_its_own(tmp_path):
+    """A mask that becomes another file is named so; paths from outside lie in the copy."""
+    from pocketseg.flows.doctor import doctor
+
+    for number in range(6):
+        write_image(tmp_path / f"far/{number}.png", noise(32, 40, seed=number))
+        write_image(tmp_path / f"data/m/x{number}.tif", blob(32, 40, 1))
+    text = "\n".join(["image,mask,patient", *(f"../far/{n}.png,m/x{n}.tif,P{n}" for n in range(6))])
+    path = table(tmp_path / "data", text)
+    done = doctor(path, fix=tmp_path / "copy", overrides=["data.follow_links=true"])
+    assert done.repaired is not None and done.repaired.cases == 6
+    copy = Cases.open(tmp_path / "copy")
+    assert copy.layout == "paths-csv" and [case.group for case in copy] == [f"P{n}" for n in range(6)]
+    for number, case in enumerate(copy):
+        np.testing.assert_array_equal(copy.image(case), noise(32, 40, seed=number))
+        np.testing.assert_array_equal(copy.mask(case), blob(32, 40) > 0)
+    assert not any(problem.code == "link" for problem in done.found.findings)

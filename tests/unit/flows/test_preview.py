@@ -34,7 +34,7 @@ def test_a_page_says_what_was_decided(tmp_path):
     assert said["Layout"].startswith("folders: ") and said["Masks are called"] == "{stem}_seg"
     assert said["Sizes"] == "32×40 (rows×columns), all" and said["Foreground is"] == "stored as 255"
     assert said["Classes"] == "1 lesion in 9 cases" and said["Channels"].startswith(
-        "a net gets 1; files hold 1, 0 images"
+        "a net gets 1; files hold 1; no image is in color"
     )
     assert said["Groups"].startswith("10 for 10 cases (every case is its own)") and "none given" in said["Parts"]
     text = done.page.read_text()
