@@ -165,7 +165,7 @@ class Cases(Sequence[Case]):
         )  # fmt: skip
         if not listing.cases and not listing.problems:
             raise DataError(str(folder), "holds no images", "check the path given as --data").coded("layout")
-        coding = replace(options.get("coding") or MaskCoding(), told=listing.classes)
+        coding = replace(options.get("coding") or MaskCoding(), named=listing.classes)
         listing = with_classes(listing, options.get("names", ()), coding)
         problems = [*listing.problems, *same_names(listing.cases)]
         if not options.get("follow_links"):
@@ -188,8 +188,8 @@ class Cases(Sequence[Case]):
             said += one_patient(ordered)
             said += folder_findings(ordered)
         places = [Path(root, place) for place in (options.get("images"), options.get("masks")) if place]
-        told = {place for problem in problems for place in problem.places}
-        said += left_out(places or [root], listing.cases, told)
+        reported = {place for problem in problems for place in problem.places}
+        said += left_out(places or [root], listing.cases, reported)
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
         opened = cls(

@@ -28,7 +28,7 @@ class MaskCoding:
         threshold: one class only, and only where the user asked for it: stored values from here on are
             foreground. It makes masks of gray levels (resized ones, JPEG) usable.
         colors: "#rrggbb" of each foreground class, for pictures.
-        told: names of classes that the data set gives, for what is advised.
+        named: names of classes that the data set gives, for what is advised.
     """
 
     classes: int = 1
@@ -36,7 +36,7 @@ class MaskCoding:
     invert: bool = False
     threshold: float | None = None
     colors: tuple[str, ...] | None = None
-    told: tuple[str, ...] = field(default=(), compare=False)
+    named: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def color_rule(self) -> ColorRule:
@@ -108,9 +108,9 @@ class MaskCoding:
                 "check that image and mask are not swapped; if the masks are blurred, "
                 f"--set data.mask.threshold={half} cuts them; numbered objects: data.mask.threshold=1 unites them",
             )
-        told = self.told if max(unknown) <= len(self.told) else ()
-        names = told or [f"name{number + 1}" for number in range(len(unknown))]
-        quote = "'" if told else ""
+        known = self.named if max(unknown) <= len(self.named) else ()
+        names = known or [f"name{number + 1}" for number in range(len(unknown))]
+        quote = "'" if known else ""
         return (
             f"holds several foreground values ({shown}), but there is one class",
             f"--set {quote}data.classes=[{','.join(names)}]{quote} "

@@ -257,6 +257,30 @@ def test_parts_of_all_usual_names(tmp_path, outer, masks):
     assert [case.name for case in given] == [case.name for case in cases]
 
 
+def test_parts_as_isic_publishes_them(tmp_path):
+    for part, count in (("Training", 3), ("Validation", 2), ("Test", 1)):
+        for number in range(count):
+            stem = f"ISIC_{part}{number}"
+            write_image(tmp_path / f"ISIC2018_Task1-2_{part}_Input/{stem}.jpg", noise())
+            write_image(tmp_path / f"ISIC2018_Task1_{part}_GroundTruth/{stem}_segmentation.png", blob())
+    parts = [case.part for case in found(tmp_path, "parts")]
+    assert sorted(parts) == ["test"] + ["train"] * 3 + ["validation"] * 2
+
+
+def test_images_of_a_part_without_masks_are_left_out(tmp_path):
+    for stem in "ab":
+        write_pair(tmp_path / f"train_images/{stem}.png", tmp_path / f"train_masks/{stem}.png")
+        write_image(tmp_path / f"test_images/{stem}.png", noise())
+    cases = found(tmp_path, "folders")
+    assert len(cases) == 2 and [finding.code for finding in cases.said] == ["left-out"]
+
+
+def test_a_suffix_where_names_are_not_looked_at_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8)), masks=np.zeros((2, 8, 8), np.uint8))
+    with pytest.raises(DataError, match="has no effect on the layout npz"):
+        Cases.open(tmp_path / "a.npz", "npz", naming=["_mask"])
+
+
 def test_two_folders_of_masks_are_for_the_user_to_choose(tmp_path):
     """As DRIVE has them: fields of view lie in mask, what was drawn in 1st_manual."""
     for number in (21, 22):

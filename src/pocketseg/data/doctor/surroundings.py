@@ -11,16 +11,16 @@ from pocketseg.data.layouts.listing import has_pixels, kinds_text, unread_files
 from pocketseg.data.volumes import SliceSource
 
 
-def left_out(places: Iterable[Path], cases: Sequence[Case], told: Collection[str] = ()) -> Iterator[Finding]:
+def left_out(places: Iterable[Path], cases: Sequence[Case], reported: Collection[str] = ()) -> Iterator[Finding]:
     """Files in these folders that no case is made of: those of formats that are not read, and the others.
 
-    Those of which something was told already are not named again.
+    Those that a problem was reported of are not named again.
     """
     used = {file for case in cases for source in (case.image, *case.masks) for file in source.files}
     used |= {case.weights for case in cases if case.weights}
     rest = [file for place in places if place.is_dir() for file in unread_files(place) if file not in used]
     strange = [file for file in rest if not has_pixels(file)]
-    others = [file for file in rest if has_pixels(file) and str(file) not in told]
+    others = [file for file in rest if has_pixels(file) and str(file) not in reported]
     if strange:
         what = f"formats that are not read are left out: {kinds_text(strange)}"
         yield Finding("unread-format", _shown(strange), what, "convert them to PNG, TIFF or NIfTI, or move them away")

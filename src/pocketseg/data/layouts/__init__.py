@@ -91,11 +91,17 @@ def find_cases(
         name, folder, listing = _named(root, layout, images, masks, given)
     else:
         name, folder = (layout, root) if layout != "auto" else _detect(root, given)
-        if given and name not in NAMED:
-            what = f"has no effect on the layout {name}, which does not pair by names"
-            raise DataError(f"{KEY}={given[0].setting}", what, "leave it out")
+        if name not in NAMED:
+            _refuse(given, name)
         listing = LAYOUTS[name].find(folder, given) if given else LAYOUTS[name].find(folder)
     return name, folder, expand(listing, reading or Reading(), each_rater=each_rater)
+
+
+def _refuse(naming: Sequence[Naming], layout: str) -> None:
+    """Names of masks that are given where none are looked at."""
+    if naming:
+        what = f"has no effect on the layout {layout}, which does not pair by names"
+        raise DataError(f"{KEY}={naming[0].setting}", what, "leave it out")
 
 
 def _exists(root: Path) -> bool:
@@ -115,6 +121,7 @@ def _named(
             "name both folders, relative to --data or absolute",
         )
     if images.endswith(".npy") or layout == arrays.NAME:
+        _refuse(naming, arrays.NAME)
         return arrays.NAME, root, arrays.find(root, images, masks)
     return folders.NAME, root, folders.find(root, naming, images, masks)
 

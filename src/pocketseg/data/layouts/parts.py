@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pocketseg.data.layouts.listing import Layout, Listing, NamedLayout, join_parts, pair_folders, subfolders
 from pocketseg.data.layouts.naming import Naming
-from pocketseg.data.layouts.usual import IMAGES, MASKS, plain
+from pocketseg.data.layouts.usual import IMAGES, MASKS, ends_as, plain, words_of
 
 PARTS = {
     "train": ("train", "training", "tr"),
@@ -66,9 +66,11 @@ class Parts:
 
 
 def _of_part(folders: Mapping[str, Path], part: str, kinds: Sequence[str]) -> Path | None:
-    """The folder `train_img`, `train-labels` or `trainmasks` of a part."""
+    """The folder `train_img`, `trainmasks` or `ISIC2018_Training_GroundTruth` of a part."""
     wanted = {part + kind for kind in kinds}
-    return next((folder for name, folder in folders.items() if plain(name) in wanted), None)
+    exact = [folder for name, folder in folders.items() if plain(name) in wanted]
+    named = [folder for folder in folders.values() if part in words_of(folder.name) and ends_as(folder.name, kinds)]
+    return exact[0] if exact else named[0] if len(named) == 1 else None
 
 
 def _below(folders: Mapping[str, Path], kinds: Sequence[str], part: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,17 +43,36 @@ def usual_folders(root: Path) -> Folders:
         return Folders(
             list(dict.fromkeys(one for one, _ in mirrored)), list(dict.fromkeys(other for _, other in mirrored))
         )
-    return Folders([one for one in images if holds_images(one)], [one for one in masks if holds_images(one)])
+    return _of_one_start([one for one in images if holds_images(one)], [one for one in masks if holds_images(one)])
+
+
+def _of_one_start(images: list[Path], masks: list[Path]) -> Folders:
+    """Of several, those that begin alike (`train_img`, `train_mask` beside `test_img`), where these are one pair."""
+    starts = [[(_start(one.name, kinds), one) for one in some] for some, kinds in ((images, IMAGES), (masks, MASKS))]
+    pairs = [(image, mask) for begin, image in starts[0] for start, mask in starts[1] if begin == start]
+    return Folders([pairs[0][0]], [pairs[0][1]]) if len(pairs) == 1 else Folders(images, masks)
+
+
+def _start(name: str, kinds: Collection[str]) -> tuple[str, ...]:
+    """The words before those that say what a folder holds."""
+    words = words_of(name)
+    return tuple(words[: next((at for at in range(len(words)) if "".join(words[at:]) in kinds), len(words))])
 
 
 def _called(folders: Iterable[Path], names: Iterable[str]) -> list[Path]:
-    known = set(names)
-    ways: tuple[Callable[[str], bool], ...] = (
-        lambda name: plain(name) in known,
-        lambda name: any(plain("".join(words[at:])) in known for words in [words_of(name)] for at in range(len(words))),
-    )
-    kept = list(folders)
-    return next((found for fits in ways if (found := [folder for folder in kept if fits(folder.name)])), [])
+    kept, known = list(folders), set(names)
+    whole = [folder for folder in kept if plain(folder.name) in known]
+    return whole or [folder for folder in kept if ends_as(folder.name, known)]
+
+
+def ends_as(name: str, kinds: Collection[str]) -> bool:
+    """Whether the last words of a name are one of some kinds.
+
+    Example:
+        >>> ends_as("ISIC2018_Training_GroundTruth", MASKS), ends_as("unlabelled", MASKS)
+        (True, False)
+    """
+    return len(_start(name, kinds)) < len(words_of(name))
 
 
 def plain(name: str) -> str:
