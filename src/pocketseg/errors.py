@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the user's input, 3 the environment, 4 our bug, 130/143 in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -14,6 +15,8 @@ from pocketseg.names import printable
 
 SHOWN_PROBLEMS = 50
 NAMED = 3
+# What differs between problems of one kind: numbers, paths, names in quotes.
+VARYING = re.compile(r"'[^']*'|\S*/\S+|\d+")
 # Where a problem is that an image has which came without a name.
 IMAGE = "image"
 
@@ -27,12 +30,24 @@ class Problem:
         what: what is wrong, with the values found and needed.
         fix: what to do about it.
         code: the kind of problem, for programs; the doctor lists them.
+        files: all that it is about, where `where` names the first of several.
     """
 
     where: str
     what: str
     fix: str = ""
     code: str = field(default="", compare=False)
+    files: tuple[str, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def at(cls, files: Sequence[str], what: str, fix: str = "", code: str = "") -> Problem:
+        """One problem that several files have."""
+        return cls(named(files), what, fix, code, tuple(files))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Everything that it is about."""
+        return self.files or (self.where,)
 
     def __str__(self) -> str:
         return printable(f"{self.where}: {self.what}" + (f" → {self.fix}" if self.fix else ""))
@@ -49,22 +64,36 @@ def named(places: Sequence[str]) -> str:
     return ", ".join(places[:NAMED]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
-def together(problems: Sequence[Problem]) -> list[Problem]:
-    """Problems that differ only in where they are become one.
+def together(problems: Sequence[Problem], fewest: int = 2) -> list[Problem]:
+    """Problems that differ only in where they are, or in numbers and paths, become one, from so many on.
 
     Example:
         >>> [str(problem) for problem in together([Problem("a", "is empty"), Problem("b", "is empty")])]
         ['a, b: is empty']
+        >>> [str(problem) for problem in together([Problem("a", "is 5×6"), Problem("b", "is 7×9")])]
+        ['a, b: is 5×6 (the first; 2 of the kind)']
     """
-    places: dict[tuple[str, str], list[str]] = {}
+    kinds: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
-        places.setdefault((problem.what, problem.fix), []).append(problem.where)
-    return [Problem(named(found), what, fix) for (what, fix), found in places.items()]
+        kinds.setdefault((VARYING.sub("#", problem.what), VARYING.sub("#", problem.fix)), []).append(problem)
+    return [problem for same in kinds.values() for problem in ([_summed(same)] if len(same) >= fewest else same)]
+
+
+def _summed(same: Sequence[Problem]) -> Problem:
+    first = same[0]
+    if len(same) == 1:
+        return first
+    alike = all((each.what, each.fix) == (first.what, first.fix) for each in same)
+    what = first.what if alike else f"{first.what} (the first; {len(same):,} of the kind)"
+    places = list(dict.fromkeys(place for each in same for place in each.places))
+    return Problem.at(places, what, first.fix, first.code)
 
 
 def lines(problems: Sequence[Problem], most: int) -> list[str]:
-    """A line for each problem; where those are too many, for each kind of problem, and how many are hidden then."""
-    shown = problems if len(problems) <= most else together(problems)
+    """A line for each problem, or for each kind where there are more than a few of it, and how many are hidden then."""
+    shown = together(problems, fewest=NAMED + 1)
+    if len(shown) > most:
+        shown = together(problems)
     hidden = len(shown) - most
     return [str(problem) for problem in shown[:most]] + ([f"… and {hidden} more"] if hidden > 0 else [])
 

@@ -63,7 +63,7 @@ def suffixes_of_masks(folder: Path) -> Iterator[Try]:
             save(folder / suffix / f"c{number}{suffix}.png", reference(number))
         yield Try(folder / suffix, "works", check=reads("c2", picture(2), reference(2) > 0))
     save(folder / "_mask/c3_seg.png", reference(4))
-    yield Try(folder / "_mask", "error", "layout", ("c3_mask.png", "c3_seg.png"))
+    yield Try(folder / "_mask", "error", "layout", ("c3_mask, c3_seg", "data.mask.suffix=_mask"))
 
 
 @row("A08")
@@ -210,3 +210,98 @@ def names_that_are_no_text(folder: Path) -> Iterator[Try]:
     yield Try(folder, "works", check=reads("caf\udce9", picture(60), reference(60) > 0))
     (folder / "images" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
     yield Try(folder, "error", "image", ("empty",))
+
+
+def named_after(folder: Path, images: str, masks: str, count: int = 8, first: int = 0) -> Path:
+    """A set whose masks are called after their images; `{}` is the stem."""
+    for number in range(count):
+        save(folder / images.format(f"k{number}"), picture(first + number))
+        save(folder / masks.format(f"k{number}"), reference(first + number))
+    return folder
+
+
+@row("A22")
+def masks_called_after_images(folder: Path) -> Iterator[Try]:
+    """Any one text before or after the stem, in one folder or two, is found; and given."""
+    for number, masks in enumerate(("{}_segmentation.png", "mask_{}.png", "{}-GT.bmp", "{}.truth.gif")):
+        one, two = folder / f"one{number}", folder / f"two{number}"
+        yield Try(named_after(one, "{}.png", masks), "works", check=reads("k3", picture(3), reference(3) > 0))
+        yield Try(named_after(two, "img/{}.tif", f"gt/{masks}"), "works", check=reads("k3", None, reference(3) > 0))
+    words = named_after(folder / "words", "image_{}.png", "label_{}.png")
+    yield Try(words, "works", check=reads("image_k3", picture(3), reference(3) > 0))
+    number = named_after(folder / "number", "images/{}.png", "masks/{}_2.png", 400)
+    yield Try(number, "error", "layout", ("400 of 400 images have no mask", "k0.png", "data.mask.suffix=_2"))
+    yield Try(number, "works", arguments=("--set", "data.mask.suffix=_2"))
+    shifted = folder / "shifted"
+    for name in range(1, 9):
+        save(shifted / f"images/{name}.png", picture(name))
+        save(shifted / f"masks/1{name}.png", reference(name))
+    yield Try(shifted, "error", "layout", ("have no mask",))
+
+
+@row("A23")
+def masks_of_raters_and_of_several_kinds(folder: Path) -> Iterator[Try]:
+    raters = folder / "raters"
+    for kind in ("_1stHO", "_2ndHO"):
+        named_after(raters, "Image_{}.png", f"Image_{{}}{kind}.png")
+    yield Try(raters, "works", check=reads("Image_k2", picture(2), reference(2) > 0))
+    yield Try(raters, "works", check=reads("Image_k2@2ndHO", picture(2), reference(2) > 0, raters="each"))
+    for kind in ("_lesion", "_organ"):
+        named_after(folder / "kinds", "images/{}.png", f"masks/{{}}{kind}.png")
+    kinds = folder / "kinds"
+    yield Try(kinds, "error", "layout", ("{stem}_lesion, {stem}_organ", "data.mask.suffix=_lesion"))
+    yield Try(kinds, "works", arguments=("--set", "data.mask.suffix=_lesion"))
+    fields = good(folder / "fields")
+    for number in range(8):
+        save(fields / f"1st_manual/c{number}.png", reference(number))
+    yield Try(fields, "error", "layout", ("several folders of masks", "1st_manual", "data.masks="))
+
+
+@row("A24")
+def tables_of_paths(folder: Path) -> Iterator[Try]:
+    named_after(folder, "a/{}.png", "b/{}-x.png")
+    lines = [f"a/k{number}.png,b/k{number}-x.png,P{number // 2}" for number in range(8)]
+    (folder / "cases.csv").write_text("\n".join(["image,mask,patient", *lines]))
+    yield Try(folder / "cases.csv", "works", check=reads("k5", picture(5), reference(5) > 0))
+    yield Try(folder, "works", check=reads("k5", picture(5), reference(5) > 0))
+    (folder / "bad.csv").write_text(
+        "\n".join(["image,mask", "a/k0.png,b/k0-x.png", "a/zz.png,b/k1-x.png", "a/k2.png,"])
+    )
+    yield Try(folder / "bad.csv", "error", "layout", ("line 3 (a/zz.png)", "does not exist"))
+    yield Try(folder / "bad.csv", "error", "layout", ("line 4", "names no mask"))
+    far = folder / "far/cases.csv"
+    far.parent.mkdir()
+    far.write_text("\n".join(["image;mask", *(f"../a/k{n}.png;{folder}/b/k{n}-x.png" for n in range(8))]))
+    yield Try(far, "error", "link", ("out of the folder", "data.follow_links=true"))
+    yield Try(far, "works", arguments=("--set", "data.follow_links=true"))
+
+
+@row("A25")
+def what_fits_nothing_is_described(folder: Path) -> Iterator[Try]:
+    """What was seen by folder, formats that are not read too, and the command that comes closest."""
+    named_after(folder / "pair", "photos of cases/{}.png", "drawn/{}.png")
+    told = ("photos of cases: 8 .png files", "drawn: 8 .png files", "data.images=photos of cases", "8 of 8 names pair")
+    yield Try(folder / "pair", "error", "layout", told)
+    yield Try(
+        folder / "pair", "works",
+        arguments=("--set", "data.images=photos of cases", "--set", "data.masks=drawn"),
+    )  # fmt: skip
+    strange = folder / "strange"
+    named_after(strange, "images/{}.png", "masks/{}.png")
+    for path in list((strange / "masks").iterdir()):
+        path.rename(path.with_suffix(".xyz"))
+    yield Try(strange, "error", "layout", ("images: 8 .png files", "masks: 8 .xyz files (not read)"))
+    save(strange / "masks/k0.png", reference(0))
+    yield Try(strange, "error", "layout", ("7 of 8 images have no mask", "8 .xyz files, which cannot be read"))
+
+
+@row("A26")
+def a_folder_a_patient(folder: Path) -> Iterator[Try]:
+    for number in range(6):
+        named_after(folder / f"inner/P{number}", "imgs/{}.png", "ground_truth/{}.png", 2, 2 * number)
+        named_after(folder / f"plain/patient {number}", "image.png", "mask.png", 1, number)
+        named_after(folder / f"suffix/{number:03d}", "{}.png", "{}_seg.png", 2, 2 * number)
+    yield Try(folder / "inner", "warning", "patient-folders", ("6 folders", "patients"))
+    yield Try(folder / "inner", "works", check=reads("P3/k1", picture(7), reference(7) > 0))
+    yield Try(folder / "plain", "works", check=reads("patient 2/image", picture(2), reference(2) > 0))
+    yield Try(folder / "suffix", "works", check=reads("002/k1", picture(5), reference(5) > 0))

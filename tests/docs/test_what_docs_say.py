@@ -90,6 +90,10 @@ def test_make_has_the_targets_that_are_shown() -> None:
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page}: make {target}"
 
 
+# Options and folders that are called so.
+NAMES = re.compile(r"--truth|ground_truth|[\"|]truths?[\"|]|-\]\?truth", re.IGNORECASE)
+
+
 def test_words_that_readers_stumble_over() -> None:
     """In documentation, messages and names; the change log quotes some."""
     words = re.compile(
@@ -106,7 +110,7 @@ def test_words_that_readers_stumble_over() -> None:
     for path in texts:
         if path.name != "CHANGELOG.md":
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                assert not words.search(line.replace("--truth", "")), f"{path}:{number}: {line}"
+                assert not words.search(NAMES.sub("", line)), f"{path}:{number}: {line}"
 
 
 def test_examples_of_the_generator() -> None:

@@ -38,16 +38,17 @@ def test_problems_are_reported_together():
 
 @pytest.mark.parametrize(("count", "hidden"), [(50, 0), (51, 1), (120, 70)])
 def test_long_lists_are_cut_in_the_text_and_whole_in_the_error(count, hidden):
-    error = DataError.of([Problem("a", f"bad {n}") for n in range(count)])
+    error = DataError.of([Problem("a", f"bad {'x' * n}") for n in range(count)])
     lines = str(error).splitlines()
     assert len(error.problems) == count
-    assert lines[:50] == [f"a: bad {n}" for n in range(50)]
+    assert lines[:50] == [f"a: bad {'x' * n}" for n in range(50)]
     assert lines[50:] == ([f"… and {hidden} more"] if hidden else [])
 
 
 def test_too_many_problems_of_one_kind_become_a_line():
     problems = [Problem(f"{n}.png", "is empty") for n in range(49)]
-    assert len(str(DataError.of([*problems, Problem("a.png", "is truncated")])).splitlines()) == 50
+    few = [*problems[:3], Problem("a.png", "is truncated")]
+    assert str(DataError.of(few)).splitlines() == [str(problem) for problem in few]
     many = DataError.of([*problems, Problem("a.png", "is truncated"), Problem("b.png", "is empty", "remove it")])
     assert str(many).splitlines() == [
         "0.png, 1.png, 2.png and 46 more: is empty",
@@ -55,6 +56,16 @@ def test_too_many_problems_of_one_kind_become_a_line():
         "b.png: is empty → remove it",
     ]
     assert len(many.problems) == 51
+
+
+def test_problems_that_differ_in_numbers_and_paths_are_of_one_kind():
+    problems = [Problem(f"m/{n}.png", f"is {n}×9, but i/{n}.png is 9×{n}", f"see 'a{n}'") for n in range(5)]
+    (line,) = str(DataError.of(problems)).splitlines()
+    assert line.startswith(
+        "m/0.png, m/1.png, m/2.png and 2 more: is 0×9, but i/0.png is 9×0 (the first; 5 of the kind)"
+    )
+    assert len(str(DataError.of(problems[:3])).splitlines()) == 3
+    assert Problem.at(["a", "b"], "x").places == ("a", "b") and Problem("a", "x").places == ("a",)
 
 
 def test_exit_codes():

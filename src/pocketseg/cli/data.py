@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.errors import lines
 from pocketseg.text import counted
 
-app = typer.Typer(help="Convert data sets and masks.", no_args_is_help=True)
+# Lines of problems.
+SHOWN = 20
+app = typer.Typer(help="Look at data sets, and convert them and masks.", no_args_is_help=True)
 
 
 @app.callback()
@@ -24,6 +27,38 @@ def layouts() -> None:
     from pocketseg.flows.convert import known_layouts
 
     console.pairs(known_layouts())
+
+
+@app.command()
+def preview(
+    data: Annotated[Path, typer.Argument(help="Folder of images and masks, an .npz file, or a table of paths.")],
+    out: Annotated[Path, typer.Option(help="HTML file.")] = Path("preview.html"),
+    cases: Annotated[int, typer.Option(min=1, max=1000, help="How many cases are shown.")] = 24,
+    recipe: Annotated[str, typer.Option(help="Recipe that says how data is read.")] = "thin-unet",
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of it, such as data.mask.invert=true.")] = [],  # noqa: B006
+) -> None:
+    """Write a page of images with their masks as pocketseg reads them, and of what was decided about the data.
+
+    Layout, channels, classes and mask values, groups, sizes, parts.
+
+    The first thing to look at. One file that loads nothing; names of files stand in it.
+
+    Examples:
+
+        pocketseg data preview scans --out page.html
+
+        pocketseg data preview scans --cases 60 --set data.mask.invert=true
+    """
+    from pocketseg.flows.preview import preview
+
+    console.log_to_terminal()
+    with console.bars() as bars:
+        done = preview(data, out, cases=cases, recipe=recipe, overrides=set_, progress=bars.of("reading"))
+    for line in lines(done.problems, SHOWN):
+        console.speak(f"ERROR {line}")
+    console.speak(f"page: {done.page}, {done.shown} of {counted(done.cases, 'case')}")
+    if done.problems:
+        console.advise(f"pocketseg doctor {data}")
 
 
 @app.command()

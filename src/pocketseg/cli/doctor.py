@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,12 +54,12 @@ def command(
     if as_json:
         print(done.as_json())
     else:
-        _tell(done)
+        _tell(done, set_)
     if not done.healthy:
         raise typer.Exit(FAULTY)
 
 
-def _tell(done: Diagnosis) -> None:
+def _tell(done: Diagnosis, overrides: Sequence[str]) -> None:
     """The worst first, each kind under its code."""
     found = done.found
     console.speak(done.title)
@@ -71,6 +73,9 @@ def _tell(done: Diagnosis) -> None:
             console.speak(f"  → {same[0].fix}")
     _tell_repair(done)
     console.speak(f"\n{done.verdict}" + ("; every file by name: --json" if found.findings else ""))
+    if found.cases:
+        rules = "".join(f" --set {shlex.quote(text)}" for text in overrides)
+        console.advise(f"pocketseg data preview {shlex.quote(str(found.root))} --out preview.html{rules}")
 
 
 def _tell_repair(done: Diagnosis) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -17,13 +17,13 @@ from pocketseg.data.annotations.classes import with_classes
 from pocketseg.data.annotations.images import base_of
 from pocketseg.data.case import BoundedCache, Case, Source, open_array
 from pocketseg.data.doctor.finding import Finding
-from pocketseg.data.doctor.names import links_outside, same_names
+from pocketseg.data.doctor.names import links_outside, paths_outside, same_names
 from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.statistics import CaseStatistics, Look, statistics_of
 from pocketseg.data.doctor.surroundings import folder_findings, left_out, one_patient
 from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping, table_beside
-from pocketseg.data.layouts import find_cases, natural_key
+from pocketseg.data.layouts import find_cases, natural_key, paths_csv
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
 from pocketseg.data.readers import unreadable
@@ -50,6 +50,8 @@ class CasesOptions(TypedDict, total=False):
         only: which cases to keep.
         follow_links: read what links point to outside of the data set.
         channels: that the net takes, where it is known.
+        naming: how masks are called after their images: texts such as `_seg` or `mask_{stem}`, one for each rater;
+            empty: what all masks have in common is found.
     """
 
     images: str | None
@@ -63,6 +65,7 @@ class CasesOptions(TypedDict, total=False):
     only: Only | None
     follow_links: bool
     channels: int | None
+    naming: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class Cases(Sequence[Case]):
     cache: BoundedCache = field(default_factory=lambda: BoundedCache(cache_bytes()))
     channels: int | None = None
     said: tuple[Finding, ...] = ()
+    rule: str = ""
 
     @classmethod
     def open(cls, path: str | Path, layout: str = "auto", **options: Unpack[CasesOptions]) -> Cases:
@@ -141,7 +145,8 @@ class Cases(Sequence[Case]):
         cases, problems = cls.found(path, layout, **options)
         if problems:
             # What does not pair stops everything; the files that do are looked at all the same, to tell all at once.
-            raise DataError.of([*problems, *cases._inspect(None)[1]])
+            unread = [finding.problem for finding in cases.said if finding.code == "unread-format"]
+            raise DataError.of([*problems, *cases._inspect(None)[1], *unread])
         return cases
 
     @classmethod
@@ -156,15 +161,17 @@ class Cases(Sequence[Case]):
         root, raters = Path(path), options.get("raters", "majority")
         name, folder, listing = find_cases(
             root, layout, options.get("images"), options.get("masks"),
-            reading=options.get("reading"), each_rater=raters == "each",
+            reading=options.get("reading"), each_rater=raters == "each", naming=options.get("naming", ()),
         )  # fmt: skip
         if not listing.cases and not listing.problems:
             raise DataError(str(folder), "holds no images", "check the path given as --data").coded("layout")
-        coding = options.get("coding") or MaskCoding()
+        coding = replace(options.get("coding") or MaskCoding(), named=listing.classes)
         listing = with_classes(listing, options.get("names", ()), coding)
         problems = [*listing.problems, *same_names(listing.cases)]
         if not options.get("follow_links"):
-            problems += links_outside(base_of(root), listing.cases)
+            of_paths = name == paths_csv.NAME
+            within = base_of(root) if not of_paths else folder if folder.is_dir() else folder.parent
+            problems += (paths_outside if of_paths else links_outside)(within, listing.cases)
         kept = (options.get("only") or Only()).of(listing.cases)
         ordered = sorted(kept, key=lambda case: natural_key(case.name))
         grouping = options.get("grouping") or Grouping()
@@ -181,12 +188,14 @@ class Cases(Sequence[Case]):
             said += one_patient(ordered)
             said += folder_findings(ordered)
         places = [Path(root, place) for place in (options.get("images"), options.get("masks")) if place]
-        said += left_out(places or [root], listing.cases)
+        reported = {place for problem in problems for place in problem.places}
+        said += left_out(places or [root], listing.cases, reported)
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
-        coding, folders = options.get("coding") or MaskCoding(), options.get("class_folders", ())
-        channels = options.get("channels")
-        opened = cls(root, name, ordered, coding, grouped, fusion, folders, channels=channels, said=tuple(said))
+        opened = cls(
+            root, name, ordered, coding, grouped, fusion, options.get("class_folders", ()),
+            channels=options.get("channels"), said=tuple(said), rule=listing.rule,
+        )  # fmt: skip
         return opened, problems
 
     @property

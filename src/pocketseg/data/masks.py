@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class MaskCoding:
         threshold: one class only, and only where the user asked for it: stored values from here on are
             foreground. It makes masks of gray levels (resized ones, JPEG) usable.
         colors: "#rrggbb" of each foreground class, for pictures.
+        named: names of classes that the data set gives, for what is advised.
     """
 
     classes: int = 1
@@ -35,6 +36,7 @@ class MaskCoding:
     invert: bool = False
     threshold: float | None = None
     colors: tuple[str, ...] | None = None
+    named: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def color_rule(self) -> ColorRule:
@@ -106,9 +108,12 @@ class MaskCoding:
                 "check that image and mask are not swapped; if the masks are blurred, "
                 f"--set data.mask.threshold={half} cuts them; numbered objects: data.mask.threshold=1 unites them",
             )
+        known = self.named if max(unknown) <= len(self.named) else ()
+        names = known or [f"name{number + 1}" for number in range(len(unknown))]
+        quote = "'" if known else ""
         return (
             f"holds several foreground values ({shown}), but there is one class",
-            f"--set data.classes=[{','.join(f'name{number + 1}' for number in range(len(unknown)))}] "
+            f"--set {quote}data.classes=[{','.join(names)}]{quote} "
             "--set stages.*.loss.bce=0 --set stages.*.loss.ce=1 if they are classes "
             "(with data.mask.values where they are not stored as 1, 2, …), "
             "or --set data.mask.threshold=1 to unite them",

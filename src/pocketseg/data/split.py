@@ -174,7 +174,7 @@ def given(cases: Sequence[Case], *, validation: float = 0.15, seed: int = 0, con
     except DataError as error:
         fix = "move cases between the folders, or --set split.kind=holdout --set split.ignore_parts=true"
         raise DataError.of(
-            [*error.problems, Problem("split", "these are the parts of the data's folders", fix)]
+            [*error.problems, Problem("split", "these are the parts that the data came with", fix)]
         ) from None
 
 
@@ -183,7 +183,7 @@ def given_text(split: Split) -> str:
     sizes = ", ".join(f"{len(split.folds[0].part(part))} {part}" for part in PARTS)
     dealt = "; validation is taken from train" if "validation" in split.rule else ""
     fix = "--set split.ignore_parts=true divides the cases by the recipe"
-    return f"the parts are those of the data's folders ({sizes}{dealt}); {fix}"
+    return f"the parts are those that the data came with ({sizes}{dealt}); {fix}"
 
 
 def _groups(cases: Sequence[Case]) -> dict[str, str]:

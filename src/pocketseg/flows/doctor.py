@@ -162,7 +162,9 @@ def _of_split(rule: SplitSection, cases: Cases, found: Checkup, file: str | Path
     except DataError as error:
         return [Finding.of(problem) for problem in error.coded("split").problems]
     kept = (
-        [Finding("given-parts", ("the data's folders",), given_text(plan))] if plan.rule.get("kind") == "given" else []
+        [Finding("given-parts", ("the data's own parts",), given_text(plan))]
+        if plan.rule.get("kind") == "given"
+        else []
     )
     return [*kept, *split_findings(plan, found.duplicates, found.clusters, where)]
 

@@ -85,9 +85,25 @@ class MaskSection(Section):
     is the class; otherwise a single other color is the foreground."""
     threshold: Positive | None = None
     """For one class: stored values of at least this are foreground. For gray, blurred or JPEG masks."""
+    suffix: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """What a mask's name has after that of its image, such as `_segmentation`, or a pattern such as `mask_{stem}`; a
+    list names the masks of several raters. null: the text that all masks have in common is found."""
     by_folder: bool = False
     """The masks hold one foreground, and the class folder that a case lies in (benign, malignant) says which class it
     is."""
+
+    @field_validator("suffix")
+    @classmethod
+    def _names_masks(cls, given: str | list[str] | None) -> str | list[str] | None:
+        for text in [given] if isinstance(given, str) else given or []:
+            if not text or text.count("{stem}") > 1 or "/" in text or "\0" in text:
+                raise ValueError(f"{text!r} is not a part of a file's name; for example _mask, or mask_{{stem}}")
+        return given
+
+    @property
+    def naming(self) -> tuple[str, ...]:
+        """The texts of `suffix`."""
+        return (self.suffix,) if isinstance(self.suffix, str) else tuple(self.suffix or ())
 
 
 class OnlySection(Section):

@@ -94,14 +94,14 @@ class Panel:
         caption: what is said about it, such as "Dice 0.93".
         image: (h, w) or (h, w, 3), any dtype; stretched to 0..255 for display.
         reference: (h, w) class indices, or None where no reference exists.
-        prediction: (h, w) class indices.
+        prediction: (h, w) class indices, or None where a data set is shown and not what a net makes of it.
     """
 
     title: str
     caption: str
     image: NDArray[Any]
     reference: NDArray[np.uint8] | None
-    prediction: NDArray[np.uint8]
+    prediction: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,11 @@ class Gallery:
     panels: Sequence[Panel]
     class_names: Sequence[str]
     columns: int | None = None
+
+    @property
+    def of_data(self) -> bool:
+        """Whether it shows masks of a data set alone, no predictions."""
+        return all(panel.prediction is None for panel in self.panels)
 
 
 @dataclass(frozen=True)

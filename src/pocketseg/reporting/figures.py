@@ -150,19 +150,20 @@ def _draw_chart(axes: Any, chart: Chart) -> None:
 
 def _draw_panel(axes: Any, panel: Panel, classes: int) -> None:
     check_shapes(panel.image, panel.prediction, panel.reference)
-    axes.imshow(stretch(panel.image), cmap="gray", vmin=0, vmax=255, extent=_extent(panel.prediction))
+    axes.imshow(stretch(panel.image), cmap="gray", vmin=0, vmax=255, extent=_extent(panel.image))
     for index in range(1, classes + 1):
         if panel.reference is not None:
             color, dashes = reference_look(index, classes)
             _draw_outline(axes, panel.reference == index, color, 2.4, dashes)
-        _draw_outline(axes, panel.prediction == index, class_color(index), 1.2, None)
+        if panel.prediction is not None:
+            _draw_outline(axes, panel.prediction == index, class_color(index), 1.2, None)
     axes.set_axis_off()
     axes.set_title(f"{_short(panel.title)}\n{_short(panel.caption)}", fontsize=8.5)
 
 
-def _extent(mask: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+def _extent(image: NDArray[Any]) -> tuple[float, float, float, float]:
     """Put pixel (0, 0) on the square from 0 to 1, as the outlines have it."""
-    return 0, mask.shape[1], mask.shape[0], 0
+    return 0, image.shape[1], image.shape[0], 0
 
 
 def _draw_outline(

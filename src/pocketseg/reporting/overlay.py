@@ -119,7 +119,7 @@ def side_by_side(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -
     return np.asarray(strip)
 
 
-def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8], reference: NDArray[np.uint8] | None) -> None:
+def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8] | None, reference: NDArray[np.uint8] | None) -> None:
     """Refuse masks that lie on another grid than their image."""
     for name, array in (("mask", mask), ("reference", reference)):
         if array is not None and array.shape != image.shape[:2]:

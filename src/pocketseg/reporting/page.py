@@ -28,7 +28,7 @@ LONGEST_SIDE, LONGEST_IN_ROW = 640, 400
 
 @dataclass(frozen=True)
 class Outline:
-    """A contour as an SVG path; `role` is reference or prediction."""
+    """A contour as an SVG path; `role` is reference, prediction, or mask: that of a data set, which is tinted."""
 
     path: str
     color: str
@@ -59,9 +59,13 @@ def render(report: Report) -> str:
         cells=cells,
         numeric=numeric,
         numbers=numbers,
-        picture=lambda panel, columns: picture(panel, classes, LONGEST_IN_ROW if columns else LONGEST_SIDE),
+        picture=lambda panel, small: picture(panel, classes, LONGEST_IN_ROW if small else LONGEST_SIDE),
         legend=lambda gallery: [
-            (class_name(index, gallery.class_names), class_color(index)) for index in range(1, classes + 1)
+            (
+                class_name(index, gallery.class_names),
+                reference_look(index, classes)[0] if gallery.of_data else class_color(index),
+            )
+            for index in range(1, classes + 1)
         ],
         reference_color=reference_look(1, 1)[0],
         draw=lambda chart: _markup(svg.draw(chart, next(keys))),
@@ -120,13 +124,14 @@ def _classes(item: document.Item) -> int:
 def picture(panel: Panel, classes: int, longest: int = LONGEST_SIDE) -> Picture:
     """The image as a data URI, its contours as paths over it, and a text for those who do not see it."""
     check_shapes(panel.image, panel.prediction, panel.reference)
-    stride = max(1, -(-max(panel.prediction.shape) // longest))
+    stride = max(1, -(-max(panel.image.shape[:2]) // longest))
     outlines = []
     # The reference first: it is the broader line, and the prediction is drawn over it.
-    for role, mask in (("reference", panel.reference), ("prediction", panel.prediction)):
+    first = "mask" if panel.prediction is None else "reference"
+    for role, mask in ((first, panel.reference), ("prediction", panel.prediction)):
         if mask is not None:
             outlines += _outlines(role, mask[::stride, ::stride], classes)
-    height, width = panel.prediction[::stride, ::stride].shape
+    height, width = panel.image[::stride, ::stride].shape[:2]
     source = data_uri(stretch(panel.image), stride)
     return Picture(panel.title, panel.caption, describe(panel), source, width, height, outlines)
 
@@ -134,7 +139,8 @@ def picture(panel: Panel, classes: int, longest: int = LONGEST_SIDE) -> Picture:
 def _outlines(role: str, mask: NDArray[np.uint8], classes: int) -> list[Outline]:
     found = []
     for index in range(1, classes + 1):
-        color, dashes = reference_look(index, classes) if role == "reference" else (class_color(index), None)
+        color, dashes = (class_color(index), None) if role == "prediction" else reference_look(index, classes)
+        dashes = None if role == "mask" else dashes
         if path := svg_path(mask == index):
             found.append(Outline(path, color, role, dashes is not None))
     return found
@@ -142,9 +148,10 @@ def _outlines(role: str, mask: NDArray[np.uint8], classes: int) -> list[Outline]
 
 def describe(panel: Panel) -> str:
     """A picture in words."""
-    covered = [f"prediction covers {_percent(panel.prediction)} of the picture"]
-    if panel.reference is not None:
-        covered.append(f"reference {_percent(panel.reference)}")
+    masks = {"prediction": panel.prediction, "mask" if panel.prediction is None else "reference": panel.reference}
+    covered = [f"{name} {_percent(mask)}" for name, mask in masks.items() if mask is not None]
+    if covered:
+        covered[0] = f"{covered[0].replace(' ', ' covers ', 1)} of the picture"
     return f"{panel.title} ({panel.caption}): {', '.join(covered)}."
 
 

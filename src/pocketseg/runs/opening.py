@@ -38,6 +38,7 @@ def cases_options(section: DataSection) -> CasesOptions:
         "class_folders": tuple(section.classes) if section.mask.by_folder else (),
         "only": Only(*chosen),
         "follow_links": section.follow_links,
+        "naming": section.mask.naming,
         "channels": None if section.channels == "auto" else section.channels,
     }
 

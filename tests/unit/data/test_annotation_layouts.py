@@ -398,7 +398,8 @@ def test_tables_that_make_no_sense(tmp_path, lines, words):
 
 
 def test_a_table_of_paths_holds_no_run_lengths(tmp_path):
-    assert "no images with masks" in refusal(table(tmp_path, "a.png,masks/a.png", header="image,mask"))
+    told = refusal(table(tmp_path, "a.png,masks/a.png", header="image,mask"))
+    assert "line 2 (a.png): the image does not exist" in told and "line 2 (masks/a.png): the mask does not" in told
 
 
 def test_a_sample_of_a_submission_beside_the_table(tmp_path):

@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from builders import blob, make_folders_dataset, make_suffix_dataset, noise, write_image
+from builders import blob, make_folders_dataset, make_suffix_dataset, noise, write_image, write_pair
 
 from pocketseg.data import Cases
 from pocketseg.data.layouts import LAYOUTS, natural_key
@@ -298,12 +298,27 @@ def test_all_faults_of_two_folders_are_reported_at_once(tmp_path):
     write_image(tmp_path / "masks/m10.png", blob())
     write_image(tmp_path / "images/good.tif", noise())
     problems = refusal(tmp_path)
-    assert len(problems) == 4
+    assert len(problems) == 3
     assert "the same stem twice: good.png and good.tif → keep one of them" in problems[0]
-    assert problems[1].startswith(f"{tmp_path / 'images/alone.png'}: has no mask in {tmp_path / 'masks'} → ")
+    assert problems[1].startswith(f"{tmp_path / 'images/alone.png'}: has no mask in {tmp_path / 'masks'}; ")
     # In natural order, whatever the hash seed.
-    assert problems[2].startswith(f"{tmp_path / 'masks/m2.png'}: has no image in ")
-    assert problems[3].startswith(f"{tmp_path / 'masks/m10.png'}: has no image in ")
+    files = f"{tmp_path / 'masks/m2.png'}, {tmp_path / 'masks/m10.png'}"
+    assert problems[2].startswith(f"{files}: 2 of 3 masks have no image in {tmp_path / 'images'} → ")
+
+
+@pytest.mark.parametrize("count", [1, 2, 400])
+def test_one_problem_sums_up_all_files(tmp_path, count):
+    """And names what would pair them."""
+    for number in range(count):
+        write_pair(tmp_path / f"images/s{number}.png", tmp_path / f"masks/s{number}_2.png")
+    with pytest.raises(DataError) as caught:
+        Cases.open(tmp_path)
+    first, second = caught.value.problems
+    assert len(first.files) == len(second.files) == count
+    assert f"all {count} masks are the image's stem as {{stem}}_2" in first.what
+    assert "--set data.mask.suffix=_2 pairs them" in first.fix
+    assert len(str(caught.value)) < 1200
+    assert len(Cases.open(tmp_path, naming=["_2"])) == count
 
 
 def test_all_faults_of_a_suffix_folder_are_reported_at_once(tmp_path):
@@ -317,11 +332,9 @@ def test_all_faults_of_a_suffix_folder_are_reported_at_once(tmp_path):
     assert [problem.split(": ")[0].removeprefix(f"{tmp_path}/") for problem in problems] == [
         "good_mask.png",
         "alone.png",
-        "good_mask_mask.png",
-        "lost_mask_1.png",
-        "lost_mask_2.png",
+        f"good_mask_mask.png, {tmp_path}/lost_mask_1.png, {tmp_path}/lost_mask_2.png",
     ]
-    assert "add alone_mask.png" in problems[1] and "has no image" in problems[2]
+    assert "add alone_mask.png" in problems[1] and "3 of 4 masks have no image" in problems[2]
 
 
 def test_faults_of_all_class_folders_are_reported(tmp_path):

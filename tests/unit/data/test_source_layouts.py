@@ -218,3 +218,128 @@ def test_parts_that_tear_a_group_apart_are_refused_with_a_way_out(tmp_path):
 def test_a_train_folder_alone_is_no_split(tmp_path):
     write_pair(tmp_path / "train/images/a.png", tmp_path / "train/masks/a.png")
     assert [case.part for case in Cases.open(tmp_path)] == [None]
+
+
+# --- usual names, patients, what nnU-Net says --------------------------------------------------------------
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("imgs", "gt"), ("Img", "Ground Truth"), ("scans", "annotations"), ("input", "segmentations"),
+     ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"), ("x_images", "x_labels")],
+)  # fmt: skip
+def test_folders_of_all_usual_names(tmp_path, images, masks):
+    for number, stem in enumerate("abc"):
+        write_pair(tmp_path / images / f"{stem}.jpg", tmp_path / masks / f"{stem}_seg.png", seed=number)
+    assert [case.name for case in found(tmp_path, "folders")] == ["a", "b", "c"]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("masks", ["labels", "gt", "ground_truth", "annotations", "seg"])
+@pytest.mark.parametrize(
+    "outer", ["{part}/imgs+{part}/{masks}", "images/{part}+{masks}/{part}", "{part}_img+{part}-{masks}"]
+)
+def test_parts_of_all_usual_names(tmp_path, outer, masks):
+    images, drawn = outer.replace("{masks}", masks).split("+")
+    for part in ("train", "test"):
+        for number in range(2):
+            stem = f"{part}{number}"
+            write_pair(
+                tmp_path / images.format(part=part) / f"{stem}.png",
+                tmp_path / drawn.format(part=part) / f"mask_{stem}.png",
+            )
+    cases = found(tmp_path, "parts")
+    assert [(case.name, case.part) for case in cases] == [
+        (f"{part}{number}", part) for part in ("test", "train") for number in range(2)
+    ]
+    given = Cases.open(tmp_path, naming=["mask_{stem}"])
+    assert [case.name for case in given] == [case.name for case in cases]
+
+
+def test_parts_as_isic_publishes_them(tmp_path):
+    for part, count in (("Training", 3), ("Validation", 2), ("Test", 1)):
+        for number in range(count):
+            stem = f"ISIC_{part}{number}"
+            write_image(tmp_path / f"ISIC2018_Task1-2_{part}_Input/{stem}.jpg", noise())
+            write_image(tmp_path / f"ISIC2018_Task1_{part}_GroundTruth/{stem}_segmentation.png", blob())
+    parts = [case.part for case in found(tmp_path, "parts")]
+    assert sorted(parts) == ["test"] + ["train"] * 3 + ["validation"] * 2
+
+
+def test_images_of_a_part_without_masks_are_left_out(tmp_path):
+    for stem in "ab":
+        write_pair(tmp_path / f"train_images/{stem}.png", tmp_path / f"train_masks/{stem}.png")
+        write_image(tmp_path / f"test_images/{stem}.png", noise())
+    cases = found(tmp_path, "folders")
+    assert len(cases) == 2 and [finding.code for finding in cases.said] == ["left-out"]
+
+
+def test_a_suffix_where_names_are_not_looked_at_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8)), masks=np.zeros((2, 8, 8), np.uint8))
+    with pytest.raises(DataError, match="has no effect on the layout npz"):
+        Cases.open(tmp_path / "a.npz", "npz", naming=["_mask"])
+
+
+def test_two_folders_of_masks_are_for_the_user_to_choose(tmp_path):
+    """As DRIVE has them: fields of view lie in mask, what was drawn in 1st_manual."""
+    for number in (21, 22):
+        stem = f"{number}_training"
+        write_pair(tmp_path / f"images/{stem}.tif", tmp_path / f"mask/{stem}_mask.gif")
+        write_image(tmp_path / f"1st_manual/{number}_manual1.gif", 255 - blob())
+    with pytest.raises(DataError, match="several folders of masks: 1st_manual, mask"):
+        Cases.open(tmp_path)
+    cases = Cases.open(tmp_path, images="images", masks="1st_manual")
+    assert [case.masks[0].path.name for case in cases] == ["21_manual1.gif", "22_manual1.gif"]
+
+
+@pytest.mark.parametrize("inner", ["images/{}.png+masks/{}.png", "{}.png+{}_mask.png", "{}.jpg+{}.png"])
+def test_a_folder_a_patient(tmp_path, inner):
+    image, mask = inner.split("+")
+    for patient in range(5):
+        for stem in ("1", "2"):
+            write_pair(
+                tmp_path / f"P{patient:02d}" / image.format(stem), tmp_path / f"P{patient:02d}" / mask.format(stem)
+            )
+    cases = Cases.open(tmp_path)
+    assert cases.layout == "patients" and cases.grouped
+    assert [(case.name, case.group) for case in cases[:3]] == [("P00/1", "P00"), ("P00/2", "P00"), ("P01/1", "P01")]
+    assert [finding.code for finding in cases.said] == ["patient-folders"]
+    (tmp_path / "P07").mkdir()
+    with pytest.raises(DataError, match="P07: holds no images with masks"):
+        Cases.open(tmp_path)
+
+
+def test_a_few_folders_of_masks_beside_images_are_classes(tmp_path):
+    for name in ("grade1", "grade2", "grade3"):
+        make_suffix_dataset(tmp_path / name, [f"{name}-a", f"{name}-b"])
+    assert {case.label for case in found(tmp_path, "busi")} == {"grade1", "grade2", "grade3"}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    "labels", ['{"background": 0, "front": 1, "back": 2}', '{"0": "background", "1": "front", "2": "back"}']
+)
+def test_dataset_json_names_classes_and_counts_channels(tmp_path, labels):
+    mask = blob() // 255
+    mask[5, 5] = 2
+    for part in ("Tr", "Ts"):
+        for name in ("a", "b"):
+            for channel in ("0000", "0001"):
+                write_image(tmp_path / f"images{part}/{part}{name}_{channel}.png", noise(seed=int(channel)))
+            write_image(tmp_path / f"labels{part}/{part}{name}.png", mask)
+    said = tmp_path / "dataset.json"
+    said.write_text(f'{{"labels": {labels}, "channel_names": {{"0": "T1", "1": "T2"}}, "file_ending": ".png"}}')
+    cases = Cases.open(tmp_path)
+    assert [(case.name, case.part) for case in cases] == [
+        ("Tra", "train"), ("Trb", "train"), ("Tsa", "test"), ("Tsb", "test")
+    ]  # fmt: skip
+    assert cases.image(cases[0]).shape == (6, 7, 2)
+    with pytest.raises(DataError, match=r"'data.classes=\[front,back\]'"):
+        cases.check()
+    said.write_text(f'{{"labels": {labels}, "modality": {{"0": "T1", "1": "T2", "2": "FLAIR"}}}}')
+    with pytest.raises(DataError, match="names 3 channels, and images have 2 files each"):
+        Cases.open(tmp_path)
+    said.write_text("[1, 2]")
+    with pytest.raises(DataError, match="json: is not a description"):
+        Cases.open(tmp_path)

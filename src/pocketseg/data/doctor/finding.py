@@ -110,9 +110,9 @@ class Finding:
 
     @property
     def problem(self) -> Problem:
-        return Problem(self.where, self.what, self.fix, self.code)
+        return Problem.at(self.files, self.what, self.fix, self.code)
 
     @classmethod
     def of(cls, problem: Problem) -> Finding:
         """A problem that something else reported; a code nobody gave is that of a layout."""
-        return cls(problem.code or "layout", (problem.where,), problem.what, problem.fix)
+        return cls(problem.code or "layout", problem.places, problem.what, problem.fix)

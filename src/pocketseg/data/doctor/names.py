@@ -13,6 +13,7 @@ from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.layouts.listing import IGNORED_NAMES
 from pocketseg.errors import Problem
 from pocketseg.files import resolved
+from pocketseg.text import counted
 
 
 def same_names(cases: Sequence[Case]) -> Iterator[Problem]:
@@ -45,6 +46,15 @@ def links_outside(root: Path, cases: Sequence[Case]) -> list[Problem]:
         for path in sorted(suspects)
         if not resolved(path).is_relative_to(whole)
     ]
+
+
+def paths_outside(root: Path, cases: Sequence[Case]) -> list[Problem]:
+    """Files that a table names and that lie outside of its folder: one problem."""
+    whole = resolved(root)
+    files = {file for case in cases for source in (case.image, *case.masks) for file in source.files}
+    far = [str(file) for file in sorted(files) if not resolved(file).is_relative_to(whole)]
+    what = f"{counted(len(far), 'path[ leads|s lead]')} out of the folder of the table"
+    return [Problem.at(far, what, "copy the files, or --set data.follow_links=true", "link")] if far else []
 
 
 def ignored_files(root: Path) -> Iterator[Finding]:

@@ -46,6 +46,8 @@ def quick_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], 
     """Findings about masks, images and groups that cost no further decoding."""
     coding, classes = rules.coding, rules.classes
     yield from rules.said
+    if not cases:
+        return
     if not rules.grouped:
         what = "every case is its own group"
         fix = (

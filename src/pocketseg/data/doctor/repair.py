@@ -15,6 +15,7 @@ from pocketseg.data.annotations.images import base_of
 from pocketseg.data.case import Case, FileSource
 from pocketseg.data.cases import Cases
 from pocketseg.data.doctor.checkup import Checkup
+from pocketseg.data.layouts import paths_csv
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
 from pocketseg.files import inside, open_regular, resolved, whole_file, whole_folder, write_atomically
@@ -23,6 +24,8 @@ from pocketseg.tables import csv_text
 from pocketseg.text import brief, counted
 
 GROUPS = "groups.csv"
+# Of paths, where the data set was one.
+TABLE = "cases.csv"
 # Its column where groups that the user gave are joined by alike images.
 JOINED = "joined"
 SIDE_FILES = (".csv", ".json", ".txt", ".md")
@@ -95,6 +98,8 @@ class _Copy:
         self.written: set[Path] = set()
         self.sources: dict[Path, Path] = {}
         self.folders: dict[Path, str] = {}
+        # Where each file of a case lies in the copy.
+        self.targets: dict[Path, Path] = {}
 
     def write(self, progress: Callable[[int, int], None] | None) -> None:
         dropped = dict(self._superfluous())
@@ -110,6 +115,8 @@ class _Copy:
                 progress(done, len(self.cases))
         self.made.cases = len(kept)
         self._side_files()
+        if self.cases.layout == paths_csv.NAME:
+            self._table(kept)
         if self.found.clusters:
             self._groups(kept)
 
@@ -200,6 +207,7 @@ class _Copy:
         other = self.sources.setdefault(target, path)
         if other != path:
             raise DataError(str(path), f"would replace {other} in the copy", "rename one of them")
+        self.targets[path] = target
         return target
 
     def _place(self, path: Path) -> Path:
@@ -242,10 +250,18 @@ class _Copy:
         for path in sorted(self.base.rglob("*")) if self.cases.root.is_dir() else ():
             if path.suffix.lower() not in SIDE_FILES or path.name.startswith("."):
                 continue
+            if self.cases.layout == paths_csv.NAME and paths_csv.matches(path):
+                continue  # of the files as they were called
             if path.is_symlink() and not resolved(path).is_relative_to(base):
                 self.made.left_out.append((str(path), "is a link to a place outside of the data set"))
             else:
                 self._copy((path,))
+
+    def _table(self, kept: list[str]) -> None:
+        """The table of paths of the copy."""
+        cases = self.cases.named(kept)
+        rows = paths_csv.rows(cases, lambda path: self.targets.get(path, path).relative_to(self.out).as_posix())
+        write_atomically(self.out / TABLE, csv_text(rows))
 
     def _groups(self, kept: list[str]) -> None:
         name = GROUPS if not (self.out / GROUPS).exists() else f"doctor_{GROUPS}"

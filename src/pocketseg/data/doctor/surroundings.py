@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pocketseg.data.case import Case, ChannelSource
@@ -12,13 +12,16 @@ from pocketseg.data.unread import ways_out
 from pocketseg.data.volumes import SliceSource
 
 
-def left_out(places: Iterable[Path], cases: Sequence[Case]) -> Iterator[Finding]:
-    """Files in these folders that no case is made of: those of formats that are not read, and the others."""
+def left_out(places: Iterable[Path], cases: Sequence[Case], reported: Collection[str] = ()) -> Iterator[Finding]:
+    """Files in these folders that no case is made of: those of formats that are not read, and the others.
+
+    Those that a problem was reported of are not named again.
+    """
     used = {file for case in cases for source in (case.image, *case.masks) for file in source.files}
     used |= {case.weights for case in cases if case.weights}
     rest = [file for place in places if place.is_dir() for file in unread_files(place) if file not in used]
     strange = of_other_formats(rest)
-    others = [file for file in rest if has_pixels(file)]
+    others = [file for file in rest if has_pixels(file) and str(file) not in reported]
     if strange:
         what = f"formats that are not read are left out: {kinds_text(strange)}"
         yield Finding("unread-format", _shown(strange), what, ways_out(strange))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from pocketseg.data.layouts import (
     nih,
     pancreas_ct,
     parts,
+    paths_csv,
+    patients,
     rle_csv,
     rle_csv_rows,
     scgm,
@@ -32,31 +35,36 @@ from pocketseg.data.layouts import (
     yolo,
 )
 from pocketseg.data.layouts.expand import expand
-from pocketseg.data.layouts.listing import (
-    Listing,
-    kinds_text,
-    natural_key,
-    of_other_formats,
-    subfolders,
-    unread_files,
-)
-from pocketseg.data.unread import kind_of, refuse, ways_out
+from pocketseg.data.layouts.listing import Listing, natural_key, subfolders
+from pocketseg.data.layouts.naming import KEY, Naming
+from pocketseg.data.layouts.seen import TABLE, closest, seen
+from pocketseg.data.unread import refuse
 from pocketseg.errors import DataError, near
 from pocketseg.pipeline.reading import Reading
 
 __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 
+
+def _by_name(*layouts: Any) -> dict[str, Any]:
+    return {layout.NAME: layout for layout in layouts}
+
+
 # In the order they are tried: the more particular first.
 PARTICULAR = (medical_decathlon, scgm, pancreas_ct, hc18)
-GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi)
 ANNOTATIONS = (coco, labelme, via, cvat, rle_csv, rle_csv_rows)
-IN_PARTS = parts.Parts({layout.NAME: layout for layout in (*PARTICULAR, *GENERAL)})
-LAYOUTS: dict[str, Any] = {
-    layout.NAME: layout
-    for layout in (arrays, *PARTICULAR, light_unet, yolo, IN_PARTS, isbi_em, nih, *GENERAL, *ANNOTATIONS)
-}
+TWO_FOLDERS = (nested_unet, images_labels, folders)
+ONE_FOLDER = (kaggle_nerve, dic, suffix)
+FOR_PATIENTS = patients.Patients(_by_name(images_labels, folders, suffix))
+FOLDERS = (FOR_PATIENTS, busi)
+BY_NAMES = _by_name(*TWO_FOLDERS, *ONE_FOLDER, *FOLDERS)
+GENERAL = (*TWO_FOLDERS, dsb2018, *ONE_FOLDER, *FOLDERS)
+IN_PARTS = parts.Parts(_by_name(*PARTICULAR, *GENERAL), BY_NAMES)
+FIXED = (isbi_em, nih)
+LAYOUTS = _by_name(arrays, paths_csv, *PARTICULAR, light_unet, yolo, IN_PARTS, *FIXED, *GENERAL, *ANNOTATIONS)
+# Those that pair by names, which may be given.
+NAMED = _by_name(light_unet, IN_PARTS, *FIXED) | BY_NAMES
 # Those whose data set may be one file.
-OF_FILES = (arrays, coco, labelme, via, cvat, rle_csv)
+OF_FILES = (arrays, paths_csv, coco, labelme, via, cvat, rle_csv)
 NESTING = 2
 
 
@@ -68,12 +76,14 @@ def find_cases(
     *,
     reading: Reading | None = None,
     each_rater: bool = False,
+    naming: Sequence[str] = (),
 ) -> tuple[str, Path, Listing]:
     """The layout's name, the folder it was found in, and its cases, volumes cut into slices.
 
     With `auto` the root is tried, then the folders inside it, two levels down, where exactly one of them
-    matches.
+    matches. `naming` says how masks are called; only layouts that pair by names are tried then.
     """
+    given = tuple(map(Naming.of, naming))
     if not _exists(root):
         raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path given as --data")
     if not root.is_dir():
@@ -81,11 +91,20 @@ def find_cases(
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"data.layout={layout}", "is not a layout", near(layout, LAYOUTS))
     if images is not None or masks is not None:
-        name, folder, listing = _named(root, layout, images, masks)
+        name, folder, listing = _named(root, layout, images, masks, given)
     else:
-        name, folder = (layout, root) if layout != "auto" else _detect(root)
-        listing = LAYOUTS[name].find(folder)
+        name, folder = (layout, root) if layout != "auto" else _detect(root, given)
+        if name not in NAMED:
+            _refuse(given, name)
+        listing = LAYOUTS[name].find(folder, given) if given else LAYOUTS[name].find(folder)
     return name, folder, expand(listing, reading or Reading(), each_rater=each_rater)
+
+
+def _refuse(naming: Sequence[Naming], layout: str) -> None:
+    """Names of masks that are given where none are looked at."""
+    if naming:
+        what = f"has no effect on the layout {layout}, which does not pair by names"
+        raise DataError(f"{KEY}={naming[0].setting}", what, "leave it out")
 
 
 def _exists(root: Path) -> bool:
@@ -95,7 +114,9 @@ def _exists(root: Path) -> bool:
         raise DataError(str(root), f"cannot be read ({error.strerror})", "check the path given as --data") from None
 
 
-def _named(root: Path, layout: str, images: str | None, masks: str | None) -> tuple[str, Path, Listing]:
+def _named(
+    root: Path, layout: str, images: str | None, masks: str | None, naming: Sequence[Naming]
+) -> tuple[str, Path, Listing]:
     if images is None or masks is None:
         raise DataError(
             "--images and --masks",
@@ -103,32 +124,40 @@ def _named(root: Path, layout: str, images: str | None, masks: str | None) -> tu
             "name both folders, relative to --data or absolute",
         )
     if images.endswith(".npy") or layout == arrays.NAME:
+        _refuse(naming, arrays.NAME)
         return arrays.NAME, root, arrays.find(root, images, masks)
-    return folders.NAME, root, folders.find(root, images, masks)
+    return folders.NAME, root, folders.find(root, naming, images, masks)
 
 
-def _detect(root: Path) -> tuple[str, Path]:
+def _detect(root: Path, naming: Sequence[Naming]) -> tuple[str, Path]:
     level = [root]
     for _ in range(NESTING + 1):
-        found = [(name, folder) for folder in level for name in _matching(folder)]
+        found = [(name, folder) for folder in level for name in _matching(folder, naming)]
         if len({folder for _, folder in found}) == 1:
             return found[0]
         if found:
             places = ", ".join(str(folder) for _, folder in found[:5])
-            raise DataError(str(root), f"holds several data sets ({places})", "give one of them as --data")
+            fix = f"give one of them as --data, or a table of all: --data cases.csv, {paths_csv.COLUMNS}"
+            raise DataError(str(root), f"holds several data sets ({places})", fix)
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
-    files = unread_files(root) if root.is_dir() else []
-    seen = kinds_text(files)
-    others = [file for file in of_other_formats(files) if kind_of(file) is not None]
-    raise DataError(
-        str(root),
-        "no images with masks were found in a known layout" + (f"; it holds {seen}" if seen else ""),
-        (f"formats that are not read: {ways_out(others)}. Then " if others else "")
-        + f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, or name two folders: "
-        f"--set data.images=FOLDER --set data.masks=FOLDER; `pocketseg data layouts` lists {len(LAYOUTS)} layouts",
+    if not root.is_dir():
+        raise DataError(str(root), f"is a file of no data set that is known ({_of_files()})", "give a folder")
+    held = seen(root)
+    usual = (
+        f"arrange them as {folders.LOOKS_LIKE} or {suffix.LOOKS_LIKE}, name two folders (--set data.images=FOLDER "
+        f"--set data.masks=FOLDER), or {TABLE}"
     )
+    what = "no images with masks were found in a known layout; it holds " + (held or "no images")
+    fix = f"{closest(root) or usual}; `pocketseg data layouts` lists {len(LAYOUTS)} layouts"
+    raise DataError(str(root), what, fix)
 
 
-def _matching(folder: Path) -> list[str]:
+def _of_files() -> str:
+    return ", ".join(layout.NAME for layout in OF_FILES)
+
+
+def _matching(folder: Path, naming: Sequence[Naming]) -> list[str]:
+    if naming:
+        return next(([name] for name, layout in NAMED.items() if layout.matches(folder, naming)), [])
     layouts = [] if folder.is_dir() else [layout for layout in OF_FILES if layout.matches(folder)]
     return next(([layout.NAME] for layout in [*layouts, *LAYOUTS.values()] if layout.matches(folder)), [])

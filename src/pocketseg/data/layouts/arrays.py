@@ -69,7 +69,7 @@ def _with_members(listing: Listing, path: Path, held: set[str]) -> Listing:
         listing.cases = [_with_fact(case, member, value) for case, value in zip(listing.cases, found, strict=True)]
     twice = [name for name, times in Counter(case.name for case in listing.cases).items() if times > 1]
     faults = [f"the name {name!r} appears twice" for name in twice]
-    faults += [f"the name {case.name!r} is not a name of a file" for case in listing.cases if not _is_name(case.name)]
+    faults += [f"the name {case.name!r} is not a name of a file" for case in listing.cases if not is_name(case.name)]
     faults += [f"{case.name!r} has no pixel size above 0" for case in listing.cases if not _is_size(case.spacing_mm)]
     return Listing(problems=[Problem(str(path), what, "correct it") for what in faults]) if faults else listing
 
@@ -82,7 +82,7 @@ def _with_fact(case: Case, member: str, value: Any) -> Case:
     return case if np.isnan(value).all() else replace(case, spacing_mm=(float(value[0]), float(value[1])))
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
     """Whether it is a relative path that leads downward, as names of cases are: they become names of files."""
     parts = name.split("/")
     return "\0" not in name and all(

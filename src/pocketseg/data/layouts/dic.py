@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pocketseg.data.layouts import suffix
 from pocketseg.data.layouts.listing import Listing
+from pocketseg.data.layouts.naming import Naming
 
 NAME = "dic"
 LOOKS_LIKE = "ID.tif + ID_mask.tif + ID_weights.npy"
 
 
-def matches(root: Path) -> bool:
-    return suffix.matches(root) and any(root.glob("*_weights.npy"))
+def matches(root: Path, naming: Sequence[Naming] = ()) -> bool:
+    return suffix.matches(root, naming) and any(root.glob("*_weights.npy"))
 
 
-def find(root: Path) -> Listing:
-    listing = suffix.find(root)
+def find(root: Path, naming: Sequence[Naming] = ()) -> Listing:
+    listing = suffix.find(root, naming)
     weights = {path.name.removesuffix("_weights.npy"): path for path in root.glob("*_weights.npy")}
     listing.cases = [replace(case, weights=weights.get(case.name)) for case in listing.cases]
     return listing

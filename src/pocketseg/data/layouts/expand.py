@@ -23,7 +23,7 @@ def expand(listing: Listing, reading: Reading, *, each_rater: bool) -> Listing:
         reading: how volumes are cut.
         each_rater: several raters' masks become a case each, `scan@r2`, in one group.
     """
-    whole = Listing(problems=list(listing.problems))
+    whole = replace(listing, cases=[], problems=list(listing.problems))
     patients: dict[str, str] = {}
     for case in listing.cases:
         try:
