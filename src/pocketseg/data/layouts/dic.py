@@ -15,7 +15,7 @@ LOOKS_LIKE = "ID.tif + ID_mask.tif + ID_weights.npy"
 
 
 def matches(root: Path, naming: Sequence[Naming] = ()) -> bool:
-    return suffix.matches(root, naming) and any(root.glob("*_weights.npy"))
+    return any(root.glob("*_weights.npy")) and suffix.matches(root, naming)
 
 
 def find(root: Path, naming: Sequence[Naming] = ()) -> Listing:

@@ -18,7 +18,7 @@ STEM = re.compile(r"(?P<subject>\d+)_\d+(_mask)?")
 
 def matches(root: Path, naming: Sequence[Naming] = ()) -> bool:
     files = [path for path in image_files(root) if path.suffix.lower() == ".tif"]
-    return suffix.matches(root, naming) and bool(files) and all(STEM.fullmatch(path.stem) for path in files)
+    return bool(files) and all(STEM.fullmatch(path.stem) for path in files) and suffix.matches(root, naming)
 
 
 def find(root: Path, naming: Sequence[Naming] = ()) -> Listing:
