@@ -22,7 +22,7 @@ class Codestream:
     """Attributes:
     bits: of each component.
     signed: whether any component is.
-    lossless: whether the wavelet can be inverted exactly; what was cut from the stream is not told.
+    lossless: whether the wavelet can be inverted exactly; what was cut from the stream is not known.
     whole: whether it has its end.
     """
 
