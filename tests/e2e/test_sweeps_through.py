@@ -99,6 +99,7 @@ def test_rows_of_a_sweep(swept):
     rows = read_csv(out / "results.csv")
     assert list(rows[0]) == [
         "name", "width", "seed", "fold-0", "test", "mean", "std", "with empty", "misses", "false alarms",
+        "rules off", "misses off", "false alarms off",
         "parameters", "KiB", "MACs", "seconds", "status", "error",
         "iou", "precision", "recall", "hd95 [px]", "assd [px]",
     ]  # fmt: skip

@@ -18,7 +18,7 @@ SHORT_COLUMNS = [
     "misses",
     "false alarms",
     "Dice with empty",
-    "rules off: Dice, misses, false alarms",
+    "rules off",
 ]
 
 
@@ -28,7 +28,7 @@ def short_row(summary: Summary) -> list[str]:
     return [
         s.part, s.class_name, str(s.cases), number(s.dice), interval(s.dice_low, s.dice_high), number(s.iou),
         f"{s.misses} of {s.positive}", f"{s.false_alarms} of {s.negative}", number(s.dice_all),
-        "–" if s.off is None else f"{number(s.off.dice)}, {s.off.misses}, {s.off.false_alarms}",
+        "–" if s.off is None else f"{number(s.off.dice)}, {s.off.misses} missed, {s.off.false_alarms} false",
     ]  # fmt: skip
 
 

@@ -460,10 +460,11 @@ class RunTraining:
                 "%.4f with the mildest rules): %s",
                 stage.name, epoch, choice.dice, choice.mildest_dice, ", ".join(chosen),
             )  # fmt: skip
-        for name, why in choice.left.items():
+        for why in dict.fromkeys(choice.left.values()):
+            stay = [f"{name} {getattr(choice.rules, name):g}" for name in auto if choice.left.get(name) == why]
             log.warning(
-                "stage %s: %s stays at %g, since validation cannot carry another choice: %s",
-                stage.name, name, getattr(choice.rules, name), why,
+                "stage %s: rules that stay mild, since validation cannot carry their choice: %s (%s)",
+                stage.name, ", ".join(stay), why,
             )  # fmt: skip
         with self.run.manifest_changed() as manifest:
             about = manifest.setdefault("stages", {}).setdefault(f"fold-{number}/{stage.name}", {})
