@@ -11,6 +11,7 @@ from pocketseg.data.layouts import (
     coco,
     cvat,
     dic,
+    dicom_patients,
     dsb2018,
     folders,
     hc18,
@@ -48,7 +49,7 @@ __all__ = ["LAYOUTS", "find_cases", "natural_key"]
 
 # In the order they are tried: the more particular first.
 PARTICULAR = (medical_decathlon, scgm, pancreas_ct, hc18)
-GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi)
+GENERAL = (nested_unet, folders, images_labels, dsb2018, kaggle_nerve, dic, suffix, busi, dicom_patients)
 ANNOTATIONS = (coco, labelme, via, cvat, rle_csv, rle_csv_rows)
 IN_PARTS = parts.Parts({layout.NAME: layout for layout in (*PARTICULAR, *GENERAL)})
 LAYOUTS: dict[str, Any] = {
