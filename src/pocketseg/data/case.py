@@ -76,6 +76,13 @@ class FileSource:
 
 
 @dataclass(frozen=True)
+class SeriesSource(FileSource):
+    """The files of one DICOM series, in a folder that holds others beside; `path` is the folder."""
+
+    slices: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class OutlineSource(FileSource):
     """An image file with the outline of a region, or the region; the outline is read filled."""
 

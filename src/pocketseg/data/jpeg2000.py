@@ -19,11 +19,13 @@ WAVELET, REVERSIBLE = 13, 1
 
 @dataclass(frozen=True)
 class Codestream:
-    """Attributes:
-    bits: of each component.
-    signed: whether any component is.
-    lossless: whether the wavelet can be inverted exactly; what was cut from the stream is not known.
-    whole: whether it has its end.
+    """The values and the coding of an image.
+
+    Attributes:
+        bits: of each component.
+        signed: whether any component is.
+        lossless: whether the wavelet can be inverted exactly; it says nothing of what was cut off in encoding.
+        whole: whether it has its end.
     """
 
     bits: tuple[int, ...]

@@ -242,9 +242,12 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
 def _in_folder(folder: Path, root: Path, out: Path) -> list[Job]:
     """What lies directly in a folder: images, and DICOM files by series."""
     place = inside(out, folder.relative_to(root))
-    images = [file for file in image_files(folder) if not file.name.lower().endswith(SEGMENTATION)]
-    slices = dicom_files(folder)
-    series = series_in(slices)
+    series = series_in(dicom_files(folder))
+    slices = [file for files in series.values() for file in files]
+    masks = {file for file in dicom_files(folder) if file not in slices}
+    images = [
+        file for file in image_files(folder) if file not in masks and not file.name.lower().endswith(SEGMENTATION)
+    ]
     if len(slices) > len(series) == 1:
         jobs = [Job(folder, out / folder.name if folder == root else place)]
         return jobs + [Job(file, place / stem_of(file)) for file in images if file not in slices]

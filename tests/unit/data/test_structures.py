@@ -189,6 +189,30 @@ def test_a_structure_set_in_a_folder_of_its_own(tmp_path):
     assert [int((cases.mask(case) > 0).sum()) for case in cases] == [0, 25, 0, 0]
 
 
+def test_a_folder_a_patient_as_planning_exports_it(tmp_path):
+    """Slices and structures side by side, or in folders of their own; of two series the one that is named."""
+    for name in ("P1", "P2", "P3"):
+        _, images = series(tmp_path / name / ("" if name == "P1" else "study/ct"))
+        made = structure_set({"a": [contour(in_mm(images[2], SQUARE))]}, images[0].FrameOfReferenceUID)
+        if name == "P3":
+            scout = dicom_image(noise(12, 14, dtype=np.int16), series="scout", number=1, position=(0, 0, 0))
+            save_dicom(scout, tmp_path / "P3/study/scout/1.dcm")
+            named, study, frame = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+            named.SeriesInstanceUID = images[0].SeriesInstanceUID
+            study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [named], [study]
+            made.ReferencedFrameOfReferenceSequence = [frame]
+        save_dicom(made, tmp_path / name / ("RS.dcm" if name == "P1" else "study/rs/1.dcm"))
+    cases = Cases.open(tmp_path)
+    assert cases.layout == "dicom-patients" and len(cases) == 12
+    assert {case.group for case in cases} == {"P1", "P2", "P3"}
+    for name in ("P1", "P2", "P3"):
+        assert [int((cases.mask(case) > 0).sum()) for case in cases if case.group == name] == [0, 0, 25, 0]
+    assert open_volume(tmp_path / "P1").grid.shape == (14, 12, 4)
+    (tmp_path / "P2/study/rs/1.dcm").unlink()
+    with pytest.raises(DataError, match=r"P2: holds 1 series and 0 structure sets or segmentations"):
+        Cases.open(tmp_path)
+
+
 def test_frames_of_one_file_have_contours_too(tmp_path):
     folder = write_series(tmp_path / "one", [noise(12, 14, dtype=np.int16, seed=at) for at in range(3)])
     images = headers(folder)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from helpers.headed_files import meta_head, segments, write_meta, write_nrrd
-from helpers.volume_files import ball, read_nifti
+from helpers.structure_files import contour, headers, write_structures
+from helpers.volume_files import ball, read_nifti, write_series
 from pocketseg.data.volumes import difference, open_volume
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as flow
@@ -147,3 +148,16 @@ def test_an_overlay_compares_regions_by_their_names(tmp_path, settings):
         shown[prediction] = np.asarray(Image.open(out))[40:]  # below the title
     np.testing.assert_array_equal(shown[one], shown[same])
     assert (shown[one] != shown[other]).any()
+
+
+def test_what_was_drawn_on_a_series_is_no_image_of_it(tmp_path):
+    slices = VOXELS.transpose(2, 1, 0)
+    folder = write_series(tmp_path / "in/P1", slices)
+    image = open_volume(folder)
+    square = contour(np.array([[-9.0, -19, 5], [-5, -19, 5], [-5, -15, 5]]))
+    write_structures(folder / "rs.dcm", {"a": [square]}, headers(folder)[0].FrameOfReferenceUID)
+    for given in (tmp_path / "in", folder):
+        done = flow.predict("model", [given], tmp_path / "out" / given.name)
+        assert names(done) == ["P1.dcm"] and not done.problems
+        found = open_volume(tmp_path / "out" / given.name / "P1.dcm", image)
+        np.testing.assert_array_equal(found.voxels(), INSIDE)

@@ -12,6 +12,7 @@ from pocketseg.data.layouts import (
     coco,
     cvat,
     dic,
+    dicom_patients,
     dsb2018,
     folders,
     hc18,
@@ -57,7 +58,7 @@ ONE_FOLDER = (kaggle_nerve, dic, suffix)
 FOR_PATIENTS = patients.Patients(_by_name(images_labels, folders, suffix))
 FOLDERS = (FOR_PATIENTS, busi)
 BY_NAMES = _by_name(*TWO_FOLDERS, *ONE_FOLDER, *FOLDERS)
-GENERAL = (*TWO_FOLDERS, dsb2018, *ONE_FOLDER, *FOLDERS)
+GENERAL = (*TWO_FOLDERS, dsb2018, *ONE_FOLDER, *FOLDERS, dicom_patients)
 IN_PARTS = parts.Parts(_by_name(*PARTICULAR, *GENERAL), BY_NAMES)
 FIXED = (isbi_em, nih)
 LAYOUTS = _by_name(arrays, paths_csv, *PARTICULAR, light_unet, yolo, IN_PARTS, *FIXED, *GENERAL, *ANNOTATIONS)

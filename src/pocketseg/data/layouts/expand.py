@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pocketseg.data.case import Case, ChannelSource, FileSource, Source
+from pocketseg.data.case import Case, ChannelSource, FileSource, SeriesSource, Source
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.data.volumes import VolumeFile, difference, is_volume, open_volume, slices_of
 from pocketseg.errors import DataError
@@ -48,7 +48,7 @@ def _slices(case: Case, reading: Reading, patients: dict[str, str]) -> list[Case
     files = source.parts
     if not all(isinstance(file, FileSource) and is_volume(file.path) for file in files):
         return [case]
-    volumes = [open_volume(file.path) for file in files]
+    volumes = [open_volume(file.path, files=file.slices if isinstance(file, SeriesSource) else ()) for file in files]
     image = volumes[0]
     for volume in volumes[1:]:
         check_grid(volume, image)

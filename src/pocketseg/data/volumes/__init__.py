@@ -1,7 +1,7 @@
 """Volumes: NIfTI, NRRD, MetaImage, DICOM and TIFF stacks, read as slices and written back on their own grid."""
 
 from pocketseg.data.volumes.base import VolumeFile
-from pocketseg.data.volumes.dicom import Dicom, is_dicom, series_in
+from pocketseg.data.volumes.dicom import Dicom, is_dicom, mask_references, series_in
 from pocketseg.data.volumes.grid import Grid, difference
 from pocketseg.data.volumes.metaimage import MetaImage, write_metaimage
 from pocketseg.data.volumes.nifti import Nifti, write_nifti
@@ -37,6 +37,7 @@ __all__ = [
     "difference",
     "is_dicom",
     "is_volume",
+    "mask_references",
     "open_volume",
     "series_in",
     "slices_of",

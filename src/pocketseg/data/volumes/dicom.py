@@ -371,12 +371,18 @@ def open_series(folder: Path, files: Sequence[Path]) -> Dicom:
     problems: list[Problem] = []
     for path in files:
         try:
-            headers[path] = read_dataset(path, pixels=False)
-            _check(path, headers[path])
+            header = read_dataset(path, pixels=False)
+            if header.SOPClassUID in MASKS and len(files) > 1:  # it lies beside the images that it was drawn on
+                continue
+            _check(path, header)
+            headers[path] = header
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError.of(problems)
+    files = list(headers)
+    if not files:
+        raise DataError(str(folder), "holds segmentations and no images", "give the images with them")
     if len(files) == 1 and int(headers[files[0]].get("NumberOfFrames") or 1) > 1:
         return open_dicom(files[0])
     series = {str(header.get("SeriesInstanceUID")) for header in headers.values()}
@@ -578,7 +584,7 @@ def _patient(header: Any) -> str | None:
 
 
 def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files by series.
+    """Files of images by series; structure sets and segmentations are left out.
 
     Those of several frames are volumes by themselves, and those that cannot be read stand alone, so that their fault is
     reported later.
@@ -589,14 +595,30 @@ def series_in(files: Sequence[Path]) -> dict[str, list[Path]]:
             series = _series_of(path)
         except DataError:
             series = ""
-        found[series or str(path)].append(path)
+        if series is not None:
+            found[series or str(path)].append(path)
     return found
 
 
 @damage_reported
-def _series_of(path: Path) -> str:
-    """The series whose slice a file is; empty where it is none."""
+def mask_references(path: Path) -> frozenset[str] | None:
+    """The series that a structure set or segmentation names as its images; None of a file that is neither."""
     header = read_dataset(path, pixels=False)
+    if header.SOPClassUID not in MASKS:
+        return None
+    items = list(header.get("ReferencedSeriesSequence") or [])
+    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            items += list(study.get("RTReferencedSeriesSequence") or [])
+    return frozenset(str(item.get("SeriesInstanceUID") or "") for item in items) - {""}
+
+
+@damage_reported
+def _series_of(path: Path) -> str | None:
+    """The series whose slice a file is; empty where it is alone, None where it is a mask."""
+    header = read_dataset(path, pixels=False)
+    if header.SOPClassUID in MASKS:
+        return None
     return "" if int(header.get("NumberOfFrames") or 1) > 1 else str(header.get("SeriesInstanceUID") or "")
 
 

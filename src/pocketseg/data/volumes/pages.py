@@ -26,9 +26,11 @@ AGAIN = "save it again as one OME-TIFF (Fiji, or bfconvert)"
 
 @dataclass(frozen=True, eq=False)
 class Pages:
-    """Attributes:
-    numbers: (slices, channels), which page holds each.
-    spacing_mm: (x, y) of a pixel, where the metadata tell it.
+    """How the pages of a file belong together.
+
+    Attributes:
+        numbers: (slices, channels), which page holds each.
+        spacing_mm: (x, y) of a pixel, where the metadata tell it.
     """
 
     numbers: NDArray[np.int64]

@@ -45,7 +45,7 @@ class SegmentFile(NamedRegions):
         """A segmentation on its own grid; on that of its images where it covers a part of their voxels.
 
         Raises:
-            DataError: two segments that cannot be told apart, or a layer that is not there.
+            DataError: two segments with one label in a layer, or a layer that is not there.
         """
         layers = labels.contrasts or 1
         twice = [place for place, count in Counter((each.label, each.layer) for each in segments).items() if count > 1]

@@ -36,7 +36,7 @@ Packing = Literal["raw", "gzip", "zlib", "bzip2", "text"]
 # zlib and gzip alike.
 ANY_DEFLATED = zlib.MAX_WBITS + 32
 AGAIN = "copy it again from its source"
-# Corners of a right angle have 1; what is flatter has lost a direction.
+# The determinant of directions at right angles is 1; below this, two of them are nearly one.
 FLAT = 1e-3
 
 
