@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.quantized_nets import picture, trained
+from helpers.quantized_nets import SCHEMES, picture, trained
 from pocketseg.errors import ModelFileError
 from pocketseg.exporters import compare, export_onnx, qdq
-from pocketseg.exporters.onnx import MAX_SHARE, Parity
+from pocketseg.exporters.floats import float_graph
+from pocketseg.exporters.onnx import MAX_SHARE, Parity, onnx_file
 from pocketseg.exporters.qdq import QdqConv2d, with_qdq
 from pocketseg.grids import Uniform
 from pocketseg.pipeline import Pipeline
@@ -127,9 +128,33 @@ def test_other_grids_that_have_a_form(text, tmp_path):
     ],
 )
 def test_schemes_without_a_form_name_the_packed_file(text, what, tmp_path):
-    with pytest.raises(ModelFileError, match=rf"export to onnx, layer \S+: .* {what}.* → use the run's packed.safe"):
+    with pytest.raises(ModelFileError, match=rf"export to onnx, layer \S+: .* {what}.* → --to onnx-floats"):
         exported("thin_unet", text, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("text", SCHEMES)
+def test_every_scheme_has_a_form_in_floats(name, text, tmp_path):
+    """Layer by layer it is the integer net's arithmetic, up to the rounding of sums and what it does beside a tie."""
+    whole = integer_net(trained(name, text).core)
+    seen = []
+    for place, module in whole.named_modules():
+        if isinstance(module, IntegerConv2d):
+            module.register_forward_hook(lambda _, given, out, place=place: seen.append((place, given[0], out)))
+    whole(picture(2, 1, 16, 24, seed=9))
+    floats = float_graph(whole)
+    assert seen and not any(isinstance(module, IntegerConv2d | QuantConv2d) for module in floats.modules())
+    for place, x, wanted in seen:
+        apart = (floats.get_submodule(place)(x) - wanted).abs() > 1e-4 * wanted.abs().max()
+        assert wanted.std() > 0 and apart.float().mean() < 0.01
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_file(whole, PIPELINE, {}, path, floats=True))
+    images = picture(3, 1, 16, 24, seed=9)
+    found = session(path).run(None, {"image": images.numpy()})[0]
+    assert np.median(abs(found - floats(images).numpy())) < 1e-3 * found.std()
+    kernels = [t for t in onnx.load(path).graph.initializer if len(t.dims) == 4]
+    assert kernels and all(tensor.data_type == onnx.TensorProto.FLOAT for tensor in kernels)
 
 
 def one_layer(weights, inputs, norm=None):
