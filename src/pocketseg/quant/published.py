@@ -219,4 +219,4 @@ class PublishedSign(Spec):
 
 
 def _round_clamped(v: Tensor, n: int) -> Tensor:
-    return torch.round(v.clamp(0, 2.0**n - 1) * 2.0**n) * 2.0**-n
+    return torch.round(v.clamp(0.0, 2.0**n - 1) * 2.0**n) * 2.0**-n
