@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Make a model of weights that another program trained: it predicts, is evaluated, packed, quantized, trained on.
 
-    Layers are matched in their order. What the file does not say (size, normalization, threshold) is assumed, and told.
+    Layers are matched in their order. What the file does not say (size, normalization, threshold) is assumed and
+    reported.
 
     Examples:
 

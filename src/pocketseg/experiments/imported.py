@@ -44,7 +44,7 @@ def import_recipe(
     """The recipe of one stage without a training, which starts from a file of weights.
 
     What neither a recipe nor an override says is taken from the weights (image channels, number of classes) or is a
-    default, and told.
+    default, and reported.
 
     Args:
         weights: of PyTorch, Keras, or ours.
@@ -105,7 +105,7 @@ def _class_names(outputs: int) -> list[str]:
     return [f"class-{number}" for number in range(1, outputs)]
 
 
-def _tell(recipe: Recipe, told: set[str], source: object, outputs: int | None) -> None:
+def _tell(recipe: Recipe, given: set[str], source: object, outputs: int | None) -> None:
     """What nobody said and is assumed; wrong guesses make a model that runs and finds nonsense."""
     by = "the default" if source is None else "the recipe's"
     size = "×".join(map(str, recipe.data.size))
@@ -119,7 +119,7 @@ def _tell(recipe: Recipe, told: set[str], source: object, outputs: int | None) -
         "postprocess.threshold": f"foreground where the probability is {threshold} or more ({by})",
     }
     for key, line in lines.items():
-        if key not in told:
+        if key not in given:
             log.info("%s; else --set %s=…", line, key)
 
 

@@ -59,7 +59,7 @@ def import_weights(
     """Make a model of a file of weights: it predicts, is evaluated, packed, quantized, and trained on.
 
     Layers are matched in their order, since names differ between programs; where the file has the names of our net, by
-    name. What an image goes through before the net is in no file of weights: say it, or what is assumed is told.
+    name. What an image goes through before the net is in no file of weights: say it, or what is assumed is reported.
 
     Args:
         weights: a `.pth` (state dict or whole module, of which nothing is executed), Keras' `.h5`, or our safetensors.
