@@ -32,7 +32,7 @@ def imported(foreign, tmp_path_factory):
     done = run_cli("import", foreign[1], *NET, *SIZE, "--class", "lesion", "--threshold", 0.4, "-o", out)
     assert done.returncode == 0, done.stderr
     # What nobody said is told.
-    for words in ("1 image channels, as its first layer takes", "then unit-range (the default)"):
+    for words in ("images of 1 channel, as its first layer takes", "then unit-range (the default)"):
         assert words in done.stderr, done.stderr
     assert "lesion, as its last layer" not in done.stderr and "18 of 19" not in done.stderr
     return out

@@ -11,7 +11,7 @@ from typing import Any
 from pocketseg.errors import EnvironmentProblem, ModelFileError, RecipeError
 from pocketseg.experiments.initialization import WeightFile
 from pocketseg.experiments.manifest import begin_imported, check_out
-from pocketseg.experiments.plan import pipeline_of
+from pocketseg.experiments.plan import channels_of, pipeline_of
 from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.experiments.target import Target
 from pocketseg.files import make_folder, resolved
@@ -23,6 +23,7 @@ from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import inspect_model
 from pocketseg.runs.packed import pack_model
 from pocketseg.runs.source import ModelSource
+from pocketseg.text import counted
 from pocketseg.training.model import Model
 from pocketseg.weights import ends_of, read_keras, read_weights
 from pocketseg.weights.keras import KERAS_SUFFIXES
@@ -112,7 +113,7 @@ def _tell(recipe: Recipe, given: set[str], source: object, outputs: int | None) 
     threshold = recipe.postprocess.threshold
     lines = {
         "data.size": f"the net sees images of {size}, {recipe.data.fit} ({by})",
-        "data.channels": f"{recipe.data.channels} image channels, as its first layer takes",
+        "data.channels": f"images of {counted(channels_of(recipe.data), 'channel')}, as its first layer takes",
         "data.classes": f"classes {', '.join(recipe.data.classes)}, as its last layer gives"
         + (", whose two logits are background and foreground" if outputs == 2 else ""),
         "normalize.kind": f"values are scaled to 0 … 1, then {recipe.normalize.kind} ({by})",

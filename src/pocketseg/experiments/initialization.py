@@ -17,6 +17,7 @@ from pocketseg.recipes import StageSection
 from pocketseg.recipes.schema import IMAGENET
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.source import ModelSource
+from pocketseg.text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,6 +52,9 @@ class Start:
             "stage %s starts from %s: loaded %d of %d tensors",
             self.stage, self.file, len(taken.names), len(taken.names) + len(taken.missing) + len(taken.other_shape),
         )  # fmt: skip
+        if taken.zeros:
+            of = counted(len(taken.zeros), "[bias|biases]")
+            log.info("stage %s: %s of the net set to 0, since the file has none", self.stage, of)
         lists = {
             "taken": taken.names,
             "missing in the file": taken.missing,
@@ -61,7 +65,7 @@ class Start:
         for what, names in lists.items():
             if names:
                 # What was taken is long and as expected; what was not is what one wants to know.
-                level = logging.DEBUG if what == "taken" else logging.INFO
+                level = logging.DEBUG if names in (taken.names, taken.zeros) else logging.INFO
                 log.log(level, "stage %s, %s: %s", self.stage, what, ", ".join(map(ascii, names)))
 
     def metadata(self) -> dict[str, Any]:
