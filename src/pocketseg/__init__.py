@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from pocketseg.flows.doctor import doctor as doctor
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
+    from pocketseg.flows.import_weights import import_weights as import_weights
     from pocketseg.flows.inspect import inspect as inspect
     from pocketseg.flows.pack import pack as pack
     from pocketseg.flows.phantom import phantom as phantom
     from pocketseg.flows.predict import predict as predict
     from pocketseg.flows.report import report as report
+    from pocketseg.flows.run import run as run
     from pocketseg.flows.train import train as train
     from pocketseg.flows.verify import verify as verify
     from pocketseg.flows.wrap import wrap as wrap
@@ -42,11 +44,13 @@ VERBS = (
     "doctor",
     "evaluate",
     "export",
+    "import_weights",
     "inspect",
     "pack",
     "phantom",
     "predict",
     "report",
+    "run",
     "train",
     "verify",
     "wrap",

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.quantized_nets import picture, trained
+from helpers.quantized_nets import PUBLISHED, SCHEMES, picture, trained
 from pocketseg.errors import ModelFileError
 from pocketseg.exporters import compare, export_onnx, qdq
-from pocketseg.exporters.onnx import MAX_SHARE, Parity
+from pocketseg.exporters.floats import float_graph
+from pocketseg.exporters.onnx import MAX_SHARE, Parity, onnx_file
 from pocketseg.exporters.qdq import QdqConv2d, with_qdq
 from pocketseg.grids import Uniform
 from pocketseg.pipeline import Pipeline
@@ -127,9 +128,55 @@ def test_other_grids_that_have_a_form(text, tmp_path):
     ],
 )
 def test_schemes_without_a_form_name_the_packed_file(text, what, tmp_path):
-    with pytest.raises(ModelFileError, match=rf"export to onnx, layer \S+: .* {what}.* → use the run's packed.safe"):
+    with pytest.raises(ModelFileError, match=rf"export to onnx, layer \S+: .* {what}.* → --to onnx-floats"):
         exported("thin_unet", text, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("text", [*SCHEMES, *PUBLISHED])
+def test_every_scheme_has_a_form_in_floats(name, text):
+    """Layer by layer it is the integer net's arithmetic, up to the rounding of sums and what it does beside a tie."""
+    if text in PUBLISHED and name != "fixed_point_unet":
+        return  # without a norm behind each of them, unscaled numbers overflow: the study has one net
+    whole = integer_net(trained(name, text).core)
+    seen = []
+    for place, module in whole.named_modules():
+        if isinstance(module, IntegerConv2d):
+            module.register_forward_hook(
+                lambda _, given, out, place=place: seen.append((place, given[0].clone(), out.clone()))
+            )
+    whole(picture(2, 1, 16, 24, seed=9))
+    floats = float_graph(whole)
+    assert seen and not any(isinstance(module, IntegerConv2d | QuantConv2d) for module in floats.modules())
+    for place, x, wanted in seen:
+        apart = (floats.get_submodule(place)(x) - wanted).abs() > 1e-4 * wanted.abs().max()
+        assert wanted.isfinite().all() and apart.float().mean() < 0.01, place
+
+
+LONG = pytest.mark.slow("each export takes ten seconds; one kind of planes and one of the study stay")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "residual w2a2", "compat fixed Q0.4/Q6.0",
+        *[pytest.param(text, marks=LONG) for text in (
+            "w8a8", "w1a1", "fixed Q8.8/Q8.8", "power-of-two Q0.4/Q6.0", "compat int 4/6", "compat powers Q0.4/Q6.0",
+            "compat bnn",
+        )],
+    ],
+)  # fmt: skip
+def test_the_graph_of_floats_runs_as_onnx(text, tmp_path):
+    whole = integer_net(trained("fixed_point_unet", text).core)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_file(whole, PIPELINE, {}, path, floats=True))
+    images = picture(3, 1, 16, 24, seed=9)
+    found, wanted = session(path).run(None, {"image": images.numpy()})[0], float_graph(whole)(images).numpy()
+    # A code beside a tie may be another, and travels through the net.
+    assert np.median(abs(found - wanted)) < 0.05 * wanted.std()
+    kernels = [t for t in onnx.load(path).graph.initializer if len(t.dims) == 4]
+    assert kernels and all(tensor.data_type == onnx.TensorProto.FLOAT for tensor in kernels)
 
 
 def one_layer(weights, inputs, norm=None):

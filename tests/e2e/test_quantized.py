@@ -182,7 +182,7 @@ def test_a_stage_is_chosen_by_its_folder_or_its_name(trained):
         ("stages.2.quant.scheme=w99a8", "stages.2.quant.scheme: 'w99a8'"),
         ("stages.2.quant.keep=[nothing]", "stages.2.quant.keep: 'nothing' fits no layer"),
         ("stages.2.quant.rul=mse", "stages.2.quant.rul: is not a key of a recipe → did you mean rule?"),
-        ("stages.0.epochs=0", "0 epochs are for a stage with quant"),
+        ("stages.0.epochs=0", "0 epochs are for a stage that starts from trained weights"),
         ("stages.2.quant.max_drop=0.1", "quant.max_drop is for a stage of 0 epochs"),
     ],
 )

@@ -21,6 +21,8 @@ SCHEMES = [
     "w8a8", "w4a8", "w2a8", "wint2a8", "w4a4", "w1a8", "w2a1", "w1a1", "fixed Q0.4/Q6.0", "fixed Q8.8/Q8.8",
     "power-of-two Q0.4/Q6.0", "power-of-two Q1.8/Q4.4", "residual w2a2", "residual w3a3",
 ]  # fmt: skip
+# Which no engine carries.
+PUBLISHED = ["compat int 4/6", "compat fixed Q0.4/Q6.0", "compat powers Q0.4/Q6.0", "compat bnn"]
 
 
 def trained(name: str, text: str) -> AnySize:

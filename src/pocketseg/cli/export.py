@@ -13,7 +13,7 @@ from pocketseg.cli.options import AllowCode
 
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
+    to: Annotated[str, typer.Option(help="Format: onnx, or onnx-floats (quantized nets in f32).")] = "onnx",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.onnx).")] = None,
     fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Which stage's model (default: the last).")] = None,
@@ -29,6 +29,8 @@ def command(
         pocketseg export runs/first --to onnx --out lesion.onnx
 
         pocketseg export runs/low --to onnx --stage int8
+
+        pocketseg export runs/fixed --to onnx-floats
     """
     from pocketseg.flows.export import export
 

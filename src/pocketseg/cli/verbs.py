@@ -12,6 +12,7 @@ from pocketseg.cli import (
     doctor,
     evaluate,
     export,
+    import_weights,
     inspect,
     nets,
     overlay,
@@ -20,6 +21,7 @@ from pocketseg.cli import (
     predict,
     recipes,
     report,
+    run,
     train,
     verify,
     wrap,
@@ -56,10 +58,11 @@ def common(
 
 VERBS = (
     doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, nets, inspect, phantom,
-    demo,
+    demo, run,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)
+app.command("import")(import_weights.command)  # no module can be named so
 app.command("convert-config", hidden=True)(convert_config.by_its_old_name)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")

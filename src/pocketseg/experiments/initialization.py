@@ -14,8 +14,10 @@ from pocketseg.errors import RecipeError, RunError
 from pocketseg.experiments.target import Target
 from pocketseg.files import sha256_of
 from pocketseg.recipes import StageSection
+from pocketseg.recipes.schema import IMAGENET
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.source import ModelSource
+from pocketseg.text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pocketseg")
 
-IMAGENET = "imagenet"
 # The section of a stage that names another run.
 Key = Literal["init", "teacher"]
 
@@ -51,16 +52,20 @@ class Start:
             "stage %s starts from %s: loaded %d of %d tensors",
             self.stage, self.file, len(taken.names), len(taken.names) + len(taken.missing) + len(taken.other_shape),
         )  # fmt: skip
+        if taken.zeros:
+            of = counted(len(taken.zeros), "[bias|biases]")
+            log.info("stage %s: %s of the net set to 0, since the file has none", self.stage, of)
         lists = {
             "taken": taken.names,
             "missing in the file": taken.missing,
             "not used": taken.left_over,
             "of another shape": [name for name, _, _ in taken.other_shape],
+            "0, as the file has none": taken.zeros,
         }
         for what, names in lists.items():
             if names:
                 # What was taken is long and as expected; what was not is what one wants to know.
-                level = logging.DEBUG if what == "taken" else logging.INFO
+                level = logging.DEBUG if names in (taken.names, taken.zeros) else logging.INFO
                 log.log(level, "stage %s, %s: %s", self.stage, what, ", ".join(map(ascii, names)))
 
     def metadata(self) -> dict[str, Any]:
@@ -123,11 +128,11 @@ class WeightFile:
     @cached_property
     def content(self) -> tuple[str, Mapping[str, Tensor] | Sequence[KerasLayer]]:
         """The file's digest and its weights, read at one moment, which is that of the plan."""
-        from pocketseg.weights import read_keras, read_weights
+        from pocketseg.weights import read_in_order, read_keras, read_weights
         from pocketseg.weights.keras import KERAS_SUFFIXES
 
         if self.file.suffix not in KERAS_SUFFIXES:
-            weights = read_weights(self.file)
+            weights = (read_in_order if self.target.init.match == "order" else read_weights)(self.file)
             return sha256_of(self.file), weights
         if self.target.init.match == "name":
             what = "is name, but the layers of a Keras file have other names than ours; they are matched by order"
@@ -143,14 +148,15 @@ class WeightFile:
         return Start(self.target.stage.name, self.file, digest, self._put(core), (digest,))
 
     def _put(self, core: nn.Module) -> Taken:
-        from pocketseg.weights import Taken, put_keras
+        from pocketseg.weights import Taken, put_keras, take_in_order
 
-        _, weights = self.content
-        if isinstance(weights, Mapping):
-            part, tensors = _part(core, dict(weights))
-            return self.target.take(part, tensors, str(self.file))
-        channels = self.target.pipeline.channels
-        return Taken(names=put_keras(core, weights, channels=channels, where=str(self.file)))
+        (_, weights), channels, where = self.content, self.target.pipeline.channels, str(self.file)
+        if not isinstance(weights, Mapping):
+            return Taken(names=put_keras(core, weights, channels=channels, where=where))
+        if self.target.init.match == "order":
+            return take_in_order(core, weights, channels=channels, where=where)
+        part, tensors = _part(core, dict(weights))
+        return self.target.take(part, tensors, where)
 
 
 # Where a stage's weights come from. Each can `check` before training whether they fit, on a net without memory, and
@@ -199,7 +205,8 @@ def trained_weights(
 
 def best_of(key: Key, run: str, fold: int, stage: str | None) -> Path:
     """The best weights of a fold of another run, of the named stage or the last; `key` is what asks for them."""
-    path = ModelSource.of_run(RunFolder.existing(run), fold, stage).weights
+    folder = RunFolder.existing(run)
+    path = ModelSource.of_run(folder, 0 if folder.is_imported else fold, stage).weights
     if not path.is_file():
         raise RunError(
             run,
@@ -264,6 +271,10 @@ def refuse_leak(
     Names are compared, and groups, even if the data differ: a data set that grew keeps its names.
     """
     other = RunFolder.existing(run)
+    if other.is_imported:
+        said = "stage %r: nobody knows which images the weights of %s were trained on; test cases may be among them"
+        log.warning(said, stage.name, run)
+        return
     plan = Split.read(other.split_file)
     if number >= len(plan.folds):
         raise RunError(run, f"has no fold {number}", "take a run with the same split")

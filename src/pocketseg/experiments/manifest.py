@@ -16,12 +16,15 @@ from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
 from pocketseg.files import resolved, write_atomically
 from pocketseg.recipes import Recipe, changed_keys, dump_recipe, parse_yaml
-from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.folder import IMPORTED, RunFolder
 from pocketseg.text import counted
 from pocketseg.version import VERSION
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from pocketseg.experiments.initialization import Start
+    from pocketseg.training.model import Model
 
 log = logging.getLogger("pocketseg")
 
@@ -79,13 +82,11 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
         write_atomically(run.recipe_file, text)
         plan.split.write(run.split_file)
         manifest |= {
-            "pocketseg": VERSION,
-            "python": platform.python_version(),
-            "libraries": {name: metadata.version(name) for name in LIBRARIES},
+            **_written_with(),
             "data": {**_data_facts(plan.data), "channels": plan.pipeline.channels},
             "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
-            "code": _code(plan),
+            "code": _code(plan.recipe),
             "seed": plan.recipe.seed,
             "processes": accelerator.num_processes,
             "hardware": hardware(accelerator.device),
@@ -105,14 +106,54 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
         log.warning("%s", note)
 
 
-def _code(plan: RunPlan) -> dict[str, str]:
+def begin_imported(run: RunFolder, recipe: Recipe, model: Model, start: Start) -> None:
+    """Write what is known of a run that is made of weights alone: no data, no split."""
+    import torch
+
+    from pocketseg.nets import parameter_count
+    from pocketseg.training.device import hardware
+
+    text = dump_recipe(recipe)
+    write_atomically(run.recipe_file, text)
+    (stage,) = recipe.stages
+    with run.manifest_changed() as manifest:
+        manifest |= {
+            **_written_with(),
+            IMPORTED: start.metadata(),
+            "data": {"path": None, "cases": 0, "sha256": None, "channels": model.pipeline.channels},
+            "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
+            "code": _code(recipe),
+            "seed": recipe.seed,
+            "hardware": hardware(torch.device("cpu")),
+            "started": _now(),
+            "wall_time_s": 0.0,
+            "stages": {
+                f"fold-0/{stage.name}": {
+                    "net": model.net_options,
+                    "parameters": parameter_count(model.net),
+                    "precision": "f32",
+                    "start": start.metadata(),
+                }
+            },
+            "finished": _now(),
+        }
+
+
+def _written_with() -> dict[str, Any]:
+    """Versions of what computes."""
+    return {
+        "pocketseg": VERSION,
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def _code(recipe: Recipe) -> dict[str, str]:
     """File name -> SHA-256 of what defines nets of the recipe that are not ours."""
     from pocketseg.nets import allowed_code
 
     digests = {Path(path).name: digest for path, digest in allowed_code().items()}
-    files = sorted(
-        {f"{file}.py" for stage in plan.recipe.stages for file, own, _ in [stage.net.arch.partition(":")] if own}
-    )
+    files = sorted({f"{file}.py" for stage in recipe.stages for file, own, _ in [stage.net.arch.partition(":")] if own})
     return {file: digests[file] for file in files}
 
 
@@ -210,7 +251,7 @@ def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
         # What was not written of a run is not held against it.
         known = {name: manifest["data"].get(name, found[name]) for name in found}
         changed.append(f"other data ({', '.join(changed_keys(known, found))})")
-    for file, digest in _code(plan).items():
+    for file, digest in _code(plan.recipe).items():
         before = manifest.get("code", {}).get(file)
         if before != digest:
             changed.append(f"other code in {file} (SHA-256 {str(before)[:12]}… → {digest[:12]}…)")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pocketseg.errors import ModelFileError, NotFiniteError
+from pocketseg.exporters.floats import float_graph
 from pocketseg.exporters.qdq import is_quantized, with_qdq
 from pocketseg.files import write_atomically
 from pocketseg.packages import require
@@ -40,18 +41,21 @@ def export_onnx(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], pa
     write_atomically(path, onnx_file(core, pipeline, card, path))
 
 
-def onnx_file(core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path: Path) -> bytes:
+def onnx_file(
+    core: nn.Module, pipeline: Pipeline, card: Mapping[str, Any], path: Path, *, floats: bool = False
+) -> bytes:
     """The net and its pipeline as ONNX; height and width are fixed, the number of images is free.
 
     Args:
         core: the net without its size wrapper, on the CPU, in f32; of a quantized model its integer net, which is
-            written with uint8 activations and int8 weights.
+            written with uint8 activations and int8 weights, or in floats.
         pipeline: goes into the metadata, so that prediction needs nothing else.
         card: metadata about the model for its reader; must hold no path, no case name, no patient's data.
         path: what errors call it.
+        floats: write a quantized net as a graph of floats, which every scheme can be.
     """
     require("export", "onnx", "onnxscript")
-    core = with_qdq(core) if is_quantized(core) else core.eval()
+    core = core.eval() if not is_quantized(core) else float_graph(core) if floats else with_qdq(core)
     height, width = pipeline.net_size
     example = torch.zeros(2, pipeline.channels, height, width)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):

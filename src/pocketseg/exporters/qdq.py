@@ -192,5 +192,6 @@ def _refused(name: str, what: str, spec: Spec | str) -> ModelFileError:
     return ModelFileError(
         f"export to onnx, layer {name}",
         f"ONNX has no integer convolution for its {what}: {spec}",
-        "use the run's packed.safetensors, or a scheme with 8-bit activations such as w8a8, w4a8 or w2a8",
+        "--to onnx-floats writes it as a graph of floats; or use the run's packed.safetensors, or a scheme with 8-bit "
+        "activations such as w8a8, w4a8 or w2a8",
     )

@@ -144,7 +144,7 @@ def evaluate(
     of_masks = _table_of_masks if model.suffix.lower() == TABLE else _folder_of_masks
     respond = of_masks(model, classes) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
-    if split is None and RunFolder(model).recipe_file.exists():
+    if split is None and RunFolder(model).split_file.exists():
         test = f"--split {model}/split.json --part test"
         log.warning("all cases are evaluated, the training cases of %s too; for the test cases alone: %s", model, test)
     folder = Path(out) if out is not None else _beside(model)

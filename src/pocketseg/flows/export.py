@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pocketseg import notebook
-from pocketseg.data import Cases, Split
+from pocketseg.data import Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
 from pocketseg.exporters.onnx import MAX_DIFFERENCE, MAX_SHARE
 from pocketseg.files import try_output, whole_file
 from pocketseg.packages import require_torch
+from pocketseg.pipeline.geometry import Spacing
 from pocketseg.predictors import load_onnx
 from pocketseg.runs.backends import origin
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
+from pocketseg.runs.packed import comparable_images, trained_on
 from pocketseg.runs.source import ModelSource
 from pocketseg.text import brief, bytes_text
 from pocketseg.version import VERSION
 
+if TYPE_CHECKING:
+    from pocketseg.training.model import Model
+
 log = logging.getLogger("pocketseg")
 
-FORMATS = ("onnx",)
+ONNX, FLOATS = "onnx", "onnx-floats"
+FORMATS = (ONNX, FLOATS)
 COMPARED_CASES = 32
 
 
@@ -54,15 +65,16 @@ def export(
 ) -> Export:
     """Export a stage's best model and compare it with torch on validation images.
 
-    A quantized model is written with uint8 activations and int8 weights, also where its weights have fewer bits.
+    A quantized model is written with uint8 activations and int8 weights, also where its weights have fewer bits; or, in
+    the format `onnx-floats`, as a graph of floats: every scheme has this form, which is as large and as slow as f32.
 
     Args:
         run: run folder.
-        to: format; `onnx`.
+        to: format; `onnx` or `onnx-floats`.
         out: the file; default `RUN/fold-N/model.onnx`, or `RUN/fold-N/STAGE.onnx` where a stage is named.
         fold: which fold's model.
         stage: which stage's; default the last.
-        data: where the run's data lies now, if it was moved.
+        data: where the run's data lies now, if it was moved; of imported weights images of their kind.
 
     Raises:
         ModelFileError: the exported net differs by more than 1e-4 in probability, or in a mask pixel that is no
@@ -82,7 +94,12 @@ def export(
     model = Model.load(checkpoint)
     path = Path(out) if out is not None else source.made(".onnx")
     try_output(path, checkpoint, ending=".onnx")
-    cases = open_cases(data or manifest["data"]["path"], recipe.data)
+    if data is None and folder.is_imported:
+        images = ((each.image, each.spacing_mm) for each in comparable_images(model.pipeline))
+    else:
+        cases = open_cases(data or manifest["data"]["path"], recipe.data)
+        chosen = list(cases) if folder.is_imported else cases.named(Split.read(folder.split_file).fold(fold).validation)
+        images = ((cases.image(case), case.spacing_mm) for case in chosen[:COMPARED_CASES])
     card = {
         **origin(checkpoint),
         "pocketseg": VERSION,
@@ -91,13 +108,15 @@ def export(
         "parameters": parameter_count(model.net),
         "precision": model.precision,
         **({} if model.quant is None else {"quant": model.quant}),
-        "trained_on_sha256": manifest["data"]["sha256"],
+        **trained_on(folder),
     }
-    content = onnx_file(model.integer_core(), model.pipeline, card, path)
+    content = onnx_file(model.integer_core(), model.pipeline, card, path, floats=to == FLOATS)
     with whole_file(path, len(content)) as temporary:
         temporary.write_bytes(content)
-        parity = _compared(model, temporary, path, cases, Split.read(folder.split_file), fold)
+        parity = _compared(model, temporary, path, images)
     log.info("%s: %s", path, _said(parity))
+    if to == FLOATS and model.quant is not None:
+        log.warning("%s: weights are f32 constants and all is computed in f32: no smaller and no faster than f32", path)
     return Export(path, path.stat().st_size, parity)
 
 
@@ -114,13 +133,10 @@ def _said(parity: Parity) -> str:
     )
 
 
-def _compared(model: object, file: Path, wanted: Path, cases: Cases, split: Split, fold: int) -> Parity:
-    from pocketseg.training.model import Model
-
-    assert isinstance(model, Model)
-    chosen = cases.named(split.fold(fold).validation)[:COMPARED_CASES]
+def _compared(
+    model: Model, file: Path, wanted: Path, images: Iterable[tuple[NDArray[np.generic], Spacing | None]]
+) -> Parity:
     exported = load_onnx(file)
-    images = ((cases.image(case), case.spacing_mm) for case in chosen)
     parity = compare(
         exported.pipeline, model.predictor().forward, exported.forward, images, quantized=model.quant is not None
     )

@@ -265,7 +265,11 @@ def _numbers(kernel: Tensor) -> NDArray[np.float32]:
 
 
 def _refused(where: str, what: str) -> ModelFileError:
-    return ModelFileError(where, f"{what}, which the engine has no operation for", "export it with --to onnx")
+    return ModelFileError(
+        where,
+        f"{what}, which the engine has no operation for",
+        "export it with --to onnx, if quantized --to onnx-floats",
+    )
 
 
 def _place(node: fx.Node) -> str:

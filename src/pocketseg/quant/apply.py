@@ -87,8 +87,9 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
     chosen = [(name, layer, pair) for name, layer, pair in found if pair.weights or pair.inputs]
     if not chosen:
         raise RecipeError("quant.keep", "leaves no layer to quantize", "keep fewer layers in f32")
+    quantized = partial(QuantConv2d, identity=scheme.gradient == "identity")
     for name, layer, pair in chosen:
-        core.set_submodule(name, QuantConv2d(layer, pair.weights, pair.inputs).train(layer.training))
+        core.set_submodule(name, quantized(layer, pair.weights, pair.inputs).train(layer.training))
     if scheme.activation == "ternary-tanh":
         _replace_relu(core, TernaryTanhActivation)
     elif any(is_bits(pair.inputs) for _, _, pair in chosen):

@@ -38,11 +38,13 @@ class State:
         scale: f32, what code 1 means; gammas of residual planes are (m,) or (m, c).
         zero_point: whole numbers held in f32, the code of 0; None where it is 0 by construction.
         threshold: f32, the largest magnitude that still becomes 0 (ternary).
+        span: f32 (2,), lowest value and width of a range whose ends are not whole multiples of the scale.
     """
 
     scale: Tensor
     zero_point: Tensor | None = None
     threshold: Tensor | None = None
+    span: Tensor | None = None
 
     @property
     def inverse_scale(self) -> Tensor:
@@ -131,9 +133,11 @@ class Spec(ABC):
         smallest_scale: of a learned scale.
         encoding: how its codes are stored. Where it is `signs`, all values are sums of signs.
         words: a scheme that asks for it, such as `fixed Q0.4/Q6.0`, for messages.
+        by_batch: in training, activations are on the grid of their own batch and not on the moving average.
     """
 
     axis: int | None
+    by_batch: ClassVar[bool] = False
     smallest_scale: ClassVar[float] = 0.0
     encoding: ClassVar[Encoding] = "integers"
     words: ClassVar[str] = ""
@@ -201,6 +205,10 @@ class Spec(ABC):
     def fake(self, x: Tensor, state: State) -> Tensor:
         """The values `encode` stands for, in the type of x, in as few passes over memory as a training step needs."""
         return self.encode(x.float(), state).values().to(x.dtype)
+
+    def exportable(self, x: Tensor, state: State) -> Tensor:
+        """The values of f32 numbers, by operations that ONNX has."""
+        return self.encode(x, state).values()
 
     def scale_slope(self, count: int) -> float:
         """A factor on the gradient of a learned scale that `count` values share."""

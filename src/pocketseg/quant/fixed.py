@@ -21,7 +21,7 @@ SQRT_HALF = math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
-class _Qif(Spec):
+class Qif(Spec):
     """What Qi.f grids share: their words, which begin with `name`, and the step 2^-f."""
 
     i: int
@@ -50,7 +50,7 @@ class _Qif(Spec):
 
 
 @dataclass(frozen=True)
-class Fixed(_Qif):
+class Fixed(Qif):
     """Fixed point Qi.f with the sign beside it: code = clip(rint(x · 2^f), ±(2^(i+f) − 1)), scale 2^-f.
 
     Saturates at ±(2^i − 2^-f). Gradient: 1 where |x| is less than half a step beyond that, else 0.
@@ -96,7 +96,7 @@ class Fixed(_Qif):
 
 
 @dataclass(frozen=True)
-class PowerOfTwo(_Qif):
+class PowerOfTwo(Qif):
     """Zero and ±2^k with k = −f … i − 1: sign(x) · 2^rint(log₂|x|), saturating at 2^(i−1), 0 below 2^(−f−½).
 
     These are points of the Qi.f grid: code = ±2^(k+f), scale 2^-f, so a product is a shift. Gradient: 1 where
@@ -137,6 +137,10 @@ class PowerOfTwo(_Qif):
     def gradient(self, grad: Tensor, x: Tensor, state: State) -> tuple[Tensor, None]:
         bound = 2.0 ** (self.i - 0.5)
         return inside(grad, x, -bound, bound), None
+
+    def exportable(self, x: Tensor, state: State) -> Tensor:
+        power = torch.round(torch.log2(x.abs()))
+        return torch.where(power < -self.f, 0.0, torch.sign(x) * torch.exp2(power.clamp(max=self.i - 1)))
 
 
 def exponents(codes: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pocketseg.quant.binary import Binary, ResidualBinary
 from pocketseg.quant.codes import Spec
 from pocketseg.quant.fixed import Fixed, PowerOfTwo
+from pocketseg.quant.published import PublishedFixed, PublishedInt, PublishedPowers, PublishedSign
 from pocketseg.quant.ternary import Ternary
 from pocketseg.quant.uniform import Int
 
@@ -15,4 +16,8 @@ QUANTIZERS: dict[str, type[Spec]] = {
     "ternary": Ternary,
     "binary": Binary,
     "residual_binary": ResidualBinary,
+    "compat_int": PublishedInt,
+    "compat_fixed": PublishedFixed,
+    "compat_powers": PublishedPowers,
+    "compat_bnn": PublishedSign,
 }

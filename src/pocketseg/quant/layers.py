@@ -26,16 +26,20 @@ class QuantConv2d(nn.Conv2d):
         like: the convolution to take over, with its parameters.
         weights: how weights are quantized; None leaves them in f32.
         inputs: how the input is; None leaves it as it comes.
+        identity: pass gradients on unchanged.
     """
 
-    def __init__(self, like: nn.Conv2d, weights: Spec | None, inputs: Spec | None) -> None:
+    def __init__(self, like: nn.Conv2d, weights: Spec | None, inputs: Spec | None, *, identity: bool = False) -> None:
         super().__init__(
             like.in_channels, like.out_channels, like.kernel_size, like.stride, like.padding, like.dilation,  # type: ignore[arg-type]
             like.groups, like.bias is not None, device="meta",
         )  # fmt: skip
         self.weight, self.bias = like.weight, like.bias
-        self.weights = None if weights is None else Quantizer(weights, of="weights", channels=like.out_channels)
-        self.inputs = None if inputs is None else Quantizer(inputs, of="activations", channels=like.in_channels)
+        self.weights = self.inputs = None
+        if weights is not None:
+            self.weights = Quantizer(weights, of="weights", channels=like.out_channels, identity=identity)
+        if inputs is not None:
+            self.inputs = Quantizer(inputs, of="activations", channels=like.in_channels, identity=identity)
 
     @property
     def pads_first(self) -> bool:
@@ -76,7 +80,7 @@ class IntegerConv2d(nn.Module):
         codes: int8 or int32 (weight planes, o, i, k, k); one plane unless the weights are residual.
         m: f32 (weight planes, input planes, o).
         b: f32 (o,).
-        scale, zero_point: the grid of the input; scale holds the gammas of input planes.
+        scale, zero_point, span: the grid of the input; scale holds the gammas of input planes.
     """
 
     codes: Tensor
@@ -84,6 +88,7 @@ class IntegerConv2d(nn.Module):
     b: Tensor
     scale: Tensor
     zero_point: Tensor
+    span: Tensor | None
 
     def __init__(self, layer: QuantConv2d, factor: Tensor | None = None, offset: Tensor | None = None) -> None:
         """From a trained layer, and the factor and offset (o,) in f64 of the norm behind it."""
@@ -111,6 +116,7 @@ class IntegerConv2d(nn.Module):
             self.register_buffer("b", (bias * factor + offset).float())
             self.register_buffer("scale", grid.scale.detach().clone())
             self.register_buffer("zero_point", zero_point.detach().clone())
+            self.register_buffer("span", None if grid.span is None else grid.span.detach().clone())
 
     @property
     def has_zero_point(self) -> bool:
@@ -120,7 +126,7 @@ class IntegerConv2d(nn.Module):
     @property
     def input_state(self) -> State:
         """The state of the input's quantizer."""
-        return State(self.scale, self.zero_point if self.has_zero_point else None)
+        return State(self.scale, self.zero_point if self.has_zero_point else None, span=self.span)
 
     def forward(self, x: Tensor) -> Tensor:
         padding: Any = self.padding

@@ -29,6 +29,7 @@ class Quantizer(nn.Module):
         spec: the kind and its numbers.
         of: what is quantized.
         channels: length of the spec's axis, needed where state is held for channels.
+        identity: pass the gradient of what is quantized on unchanged, whatever the spec says.
 
     Example:
         >>> from pocketseg.quant import Int
@@ -41,10 +42,18 @@ class Quantizer(nn.Module):
     measured: Tensor
     started: Tensor
 
-    def __init__(self, spec: Spec, *, of: Literal["weights", "activations"], channels: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        of: Literal["weights", "activations"],
+        channels: int | None = None,
+        identity: bool = False,
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.of = of
+        self.identity = identity
         self.observing = True
         self.held = spec.learned or (of == "activations" and spec.measures > 0)
         if not self.held:
@@ -66,7 +75,7 @@ class Quantizer(nn.Module):
             self.observe(x)
         state = self.state(x)
         out: Tensor = _FakeQuantize.apply(  # type: ignore[no-untyped-call]
-            x, state.scale, self.spec, _detached(state), self._scale_slope(x)
+            x, state.scale, self.spec, _detached(state), self._scale_slope(x), self.identity
         )
         return out
 
@@ -76,7 +85,7 @@ class Quantizer(nn.Module):
 
     def state(self, x: Tensor) -> State:
         """The grid that x would be quantized on."""
-        if not self.held:
+        if not self.held or (self.training and self.spec.by_batch):
             return self.spec.state(self.spec.measure(x))
         if not self.started:
             raise TrainingError(
@@ -120,24 +129,26 @@ class _FakeQuantize(torch.autograd.Function):
     """Values forward, the spec's stated gradient backward; it is computed from x, which saves the memory of masks."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, spec: Spec, state: State, scale_slope: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, spec: Spec, state: State, scale_slope: float, identity: bool
+    ) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.spec, ctx.state, ctx.scale_slope = spec, state, scale_slope
+        ctx.spec, ctx.state, ctx.scale_slope, ctx.identity = spec, state, scale_slope, identity
         out = torch.empty_like(x)
         for part, of_part in zip(_parts(x, spec), _parts(out, spec), strict=True):
             of_part.copy_(spec.fake(part, state))
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         (x,) = ctx.saved_tensors
         by_x, by_scale = torch.empty_like(x), None
         parts = (_parts(tensor, ctx.spec) for tensor in (x, grads[0], by_x))
         for part, grad, by_part in zip(*parts, strict=True):
             found, scale = ctx.spec.gradient(grad, part, ctx.state)
-            by_part.copy_(found)
+            by_part.copy_(grad if ctx.identity else found)
             by_scale = scale if by_scale is None else by_scale + scale
-        return by_x, None if by_scale is None else by_scale * ctx.scale_slope, None, None, None
+        return by_x, None if by_scale is None else by_scale * ctx.scale_slope, None, None, None, None
 
 
 def _parts(x: Tensor, spec: Spec) -> tuple[Tensor, ...]:

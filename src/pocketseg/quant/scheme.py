@@ -39,6 +39,7 @@ class Scheme:
             that runs on bits. Without it, what is between them stays real, as published.
         start: of residual gammas: `data`, or `source` as published.
         activation: `ternary-tanh` puts a smooth step to −1, 0 and 1 in the place of every ReLU.
+        gradient: of what is quantized: as its `kind` says, or the `identity`.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Scheme:
     binarize_depthwise: bool = False
     start: Literal["data", "source"] = "data"
     activation: Literal["relu", "ternary-tanh"] = "relu"
+    gradient: Literal["kind", "identity"] = "kind"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Scheme:

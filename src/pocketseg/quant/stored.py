@@ -61,6 +61,7 @@ def storage(core: nn.Module) -> list[Storage]:
         levels = 1 + int((ordered.diff(dim=1) != 0).sum(dim=1).max())
         zeros = (layer.codes == 0).all(dim=0).float().mean().item()
         grid = 0 if layer.input_spec is None else layer.scale.numel() * (2 if layer.has_zero_point else 1)
+        grid += 0 if layer.span is None else layer.span.numel()
         floats = _shared(layer.m).numel() + _shared(layer.b).numel() + grid
         bits = layer.weight_spec.bits
         rows.append(Storage(name, bits, levels, zeros, weights * bits, _codes(layer).numel(), floats))

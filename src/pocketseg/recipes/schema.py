@@ -579,6 +579,9 @@ class NetSection(BaseModel):
         return dict(self.model_extra or {})
 
 
+IMAGENET = "imagenet"
+
+
 class InitSection(Section):
     """Where the weights of a stage come from: one of `stage`, `run` (with `stage`) and `weights`."""
 
@@ -588,8 +591,9 @@ class InitSection(Section):
     """Another run folder: the best weights of its last stage, of the same fold."""
     weights: str | None = None
     """A file of weights (.safetensors, .pth or Keras .h5), or `imagenet` for nets with a published encoder."""
-    match: Literal["strict", "name"] = "strict"
-    """`strict`: every weight must fit; `name`: take what fits by name and shape and leave the rest random."""
+    match: Literal["strict", "name", "order"] = "strict"
+    """`strict`: every weight must fit; `name`: take what fits by name and shape and leave the rest random; `order`: for
+    weights of another program, which have other names: one layer after another, all must fit (Keras files always)."""
     allow_leak: bool = False
     """Allow a start from a run that was trained on this run's test cases."""
 
@@ -603,6 +607,8 @@ class InitSection(Section):
             raise ValueError("stage, run and weights cannot be empty; give a name or path, or write init: null")
         if self.allow_leak and self.run is None:
             raise ValueError("allow_leak is for run; remove it")
+        if self.match == "order" and self.weights in (None, IMAGENET):
+            raise ValueError("match: order is for a file of weights; give weights, or remove match")
         return self
 
 
@@ -613,7 +619,8 @@ class QuantSection(Section):
     """How the net of a stage is quantized; `docs/quantization.md` explains the schemes."""
 
     scheme: str
-    """Bits of weights and activations, such as w8a8, w4a8, w2a8 or `residual w3a3`."""
+    """Bits of weights and activations, such as w8a8, w4a8, w2a8 or `residual w3a3`; `compat …` are quantizers as the
+    fixed-point study published them."""
     keep: list[str] | None = None
     """Layers that stay in f32: first, last, depthwise, pointwise, conv, or patterns of names. null: first and last
     layer get 8 bits where the scheme has fewer."""
@@ -629,6 +636,9 @@ class QuantSection(Section):
     """First gammas of residual planes: found from the `data`, or as published (`source`)."""
     activation: Literal["relu", "ternary-tanh"] = "relu"
     """`ternary-tanh` replaces every ReLU by a smooth step to −1, 0 and 1."""
+    gradient: Literal["kind", "identity"] = "kind"
+    """The gradient of quantized values: what the `kind` of quantizer says (most pass nothing where values saturate), or
+    the `identity`, which passes everything on."""
     calibrate: Annotated[int, Field(ge=1, le=1000)] = 8
     """Number of training batches that set the ranges before the first step."""
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -761,7 +771,8 @@ class StageSection(Section):
     schedule: Schedule = CosineSchedule()
     """Learning rate over the training."""
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 60
-    """Passes over the training part. 0 only calibrates and evaluates (post-training quantization)."""
+    """Passes over the training part. 0, for a stage with `init`, only evaluates, and with `quant` calibrates before
+    (post-training quantization)."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     """Samples in a step."""
     sampling: Literal["uniform", "balanced"] | SamplingSection = "uniform"
@@ -783,8 +794,8 @@ class StageSection(Section):
 
     @model_validator(mode="after")
     def _trains_or_quantizes(self) -> StageSection:
-        if self.epochs == 0 and (self.quant is None or self.init is None):
-            raise ValueError("0 epochs are for a stage with quant that starts from a trained one (init); give epochs")
+        if self.epochs == 0 and self.init is None:
+            raise ValueError("0 epochs are for a stage that starts from trained weights (init); give epochs")
         if self.quant is not None and self.quant.max_drop is not None and self.epochs > 0:
             raise ValueError("quant.max_drop is for a stage of 0 epochs; remove it or set epochs: 0")
         return self

@@ -23,6 +23,8 @@ log = logging.getLogger("pocketseg")
 
 # Of a sweep: its run folders.
 TRIALS = "trials"
+# In the manifest of a run that is made of the weights of another program: where they came from.
+IMPORTED = "imported"
 # What a training has written before its manifest says that it has begun.
 FIRST = ("log.txt", "recipe.yaml", "split.json")
 
@@ -103,6 +105,11 @@ class RunFolder:
             what = f"does not say what it must ({', '.join(missing)})"
             raise RunError(str(self.manifest_file), what, "restore it from a copy")
         return content
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was made of weights alone, without any data: it has one fold, and no split."""
+        return IMPORTED in self.manifest()
 
     @contextmanager
     def manifest_changed(self) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,7 @@ from pocketseg.predictors import default_threads, read_pseg
 from pocketseg.predictors.onnx import open_onnx
 from pocketseg.predictors.onnx_file import read_onnx
 from pocketseg.runs.backends import origin
+from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.source import ModelSource
 from pocketseg.text import brief, bytes_text, counted
@@ -148,7 +149,7 @@ def pack_onnx(source: Path, out: Path | None = None, how: Packing = Packing()) -
     if model.pipeline.net_size != pipeline.net_size:
         what = f"takes images of {pipeline.net_size}, which are not multiples of its stride {model.net.stride}"
         raise ModelFileError(str(source), what, "wrap it with another --size")
-    images = _images(pipeline, how.calibrate or ())
+    images = comparable_images(pipeline, how.calibrate or ())
     pairs = [(each.image, each.spacing_mm) for each in images]
     parity = compare(pipeline, runtime.forward, model.predictor().forward, pairs, quantized=False)
     if not parity.holds:
@@ -188,7 +189,7 @@ def _packed(
         **({} if model.quant is None else {"quant": model.quant}),
     }
     session = Session(file_of(program, card), str(path), default_threads())
-    images = _validation_images(source) or _images(model.pipeline, how.calibrate or ())
+    images = _validation_images(source) or comparable_images(model.pipeline, how.calibrate or ())
     parity = _compared(images, model, session, rounds=bool(how.changes) or model.quant is not None)
     if not parity.holds:
         raise ModelFileError(
@@ -250,8 +251,14 @@ def _run_metadata(source: ModelSource) -> dict[str, Any]:
         return {}
     return {
         "description": source.run.recipe().description,
-        "trained_on_sha256": source.run.manifest()["data"]["sha256"],
+        **trained_on(source.run),
     }
+
+
+def trained_on(run: RunFolder) -> dict[str, str]:
+    """The digest of the data that a run was trained on, for the cards of files; nothing where nobody knows."""
+    digest = run.manifest()["data"]["sha256"]
+    return {} if digest is None else {"trained_on_sha256": digest}
 
 
 def _quantize(model: Model, images: Sequence[NDArray[np.generic]]) -> None:
@@ -269,7 +276,7 @@ def _quantize(model: Model, images: Sequence[NDArray[np.generic]]) -> None:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """An image to compare models on, and its mask where it is known."""
 
     image: NDArray[np.generic]
@@ -277,14 +284,14 @@ class _Seen:
     reference: NDArray[np.uint8] | None = None
 
 
-def _compared(images: Sequence[_Seen], model: Model, session: Session, rounds: bool) -> Parity:
+def _compared(images: Sequence[Seen], model: Model, session: Session, rounds: bool) -> Parity:
     from pocketseg.exporters import compare
 
     pairs = [(each.image, each.spacing_mm) for each in images]
     return compare(model.pipeline, model.predictor().forward, session, pairs, quantized=rounds)
 
 
-def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -> None:
+def _gate(path: Path, images: Sequence[Seen], exact: Model, session: Session) -> None:
     """Hold a model that `pack` rounded against the float net, before it is written.
 
     Raises:
@@ -303,7 +310,7 @@ def _gate(path: Path, images: Sequence[_Seen], exact: Model, session: Session) -
     log.info("%s: %s", path, described)
 
 
-def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[_Seen]) -> float:
+def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[Seen]) -> float:
     """Over images whose mask is known and classes; an empty mask left empty counts 1. nan where no mask is known."""
     found = [
         with_empty(overlap.dice)
@@ -316,24 +323,24 @@ def _mean_dice(pipeline: Pipeline, forward: Forward, images: Sequence[_Seen]) ->
     return float(np.mean(found)) if found else np.nan
 
 
-def _images(pipeline: Pipeline, pictures: Sequence[NDArray[np.generic]]) -> list[_Seen]:
+def comparable_images(pipeline: Pipeline, pictures: Sequence[NDArray[np.generic]] = ()) -> list[Seen]:
     """The given pictures, where there are some; else noise."""
     if len(pictures):
-        return [_Seen(each, None) for each in pictures[:COMPARED_CASES]]
+        return [Seen(each, None) for each in pictures[:COMPARED_CASES]]
     height, width = pipeline.size
     noise = [np.moveaxis(generated(pipeline.channels, height, width, seed), 0, -1) for seed in range(PROBES)]
-    return [_Seen(each if pipeline.channels > 1 else each[:, :, 0], pipeline.spacing_mm) for each in noise]
+    return [Seen(each if pipeline.channels > 1 else each[:, :, 0], pipeline.spacing_mm) for each in noise]
 
 
-def _validation_images(source: ModelSource | None) -> list[_Seen]:
-    """Some of a run's validation images; none where it is not a run, or its data are gone."""
-    if source is None or source.run is None:
+def _validation_images(source: ModelSource | None) -> list[Seen]:
+    """Some of a run's validation images; none where it is not a run, or its data are gone or were never known."""
+    if source is None or source.run is None or source.run.is_imported:
         return []
     run = source.run
     try:
         cases = open_cases(run.manifest()["data"]["path"], run.recipe().data)
         chosen = cases.named(Split.read(run.split_file).fold(source.fold).validation)[:COMPARED_CASES]
-        return [_Seen(cases.image(case), case.spacing_mm, cases.mask(case)) for case in chosen]
+        return [Seen(cases.image(case), case.spacing_mm, cases.mask(case)) for case in chosen]
     except PocketsegError as error:
         log.info("the run's data cannot be read (%s): the model is compared on other images", error.problems[0].what)
         return []

@@ -13,10 +13,14 @@ from pocketseg.files import open_regular
 from pocketseg.weights.download import fetch
 from pocketseg.weights.hdf5 import KerasLayer
 from pocketseg.weights.keras import put_keras, read_keras
+from pocketseg.weights.order import ends_of, take_in_order
 from pocketseg.weights.pth import read_pth
 from pocketseg.weights.take import Taken, take
 
-__all__ = ["KerasLayer", "Taken", "fetch", "put_keras", "read_keras", "read_pth", "read_weights", "take"]
+__all__ = [
+    "KerasLayer", "Taken", "ends_of", "fetch", "put_keras", "read_in_order", "read_keras", "read_pth", "read_weights",
+    "take", "take_in_order",
+]  # fmt: skip
 
 # In front of every name: of the net in a training state of ours, and of a net that was wrapped to train in parallel.
 OUR_STATE, WRAPPED = "net.", "module."
@@ -42,6 +46,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = _read_safetensors(path) if start[8:] == b"{" else read_pth(path)
     if tensors and all(name.startswith(WRAPPED) for name in tensors):
         return {name.removeprefix(WRAPPED): value for name, value in tensors.items()}
+    return tensors
+
+
+def read_in_order(path: Path) -> dict[str, Tensor]:
+    """The same in the order in which the net was built, which a file of PyTorch keeps.
+
+    Raises:
+        ModelFileError: as above, or a safetensors file, which sorts its tensors.
+    """
+    tensors = read_weights(path)
+    with open_regular(path) as file:
+        if file.read(9)[8:] == b"{":
+            what = "is a safetensors file, which does not keep the order of layers"
+            raise ModelFileError(str(path), what, "save it with torch.save, or match by name")
     return tensors
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from pocketseg.errors import ModelFileError, missing_package
 from pocketseg.files import open_regular
 from pocketseg.text import counted
 from pocketseg.weights.hdf5 import Array, KerasLayer, RefusedError, read_apart
+from pocketseg.weights.order import running_layers
 
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
@@ -111,25 +112,7 @@ def _in_running_order(net: nn.Module, channels: int) -> list[tuple[nn.Module, nn
         if isinstance(module, nn.Sequential) and len(module) == 2 and _is_pair(module[0], module[1]):
             pairs[module[0]] = module[1]
     halves = set(pairs.values())
-    ran: list[nn.Module] = []
-
-    def note(module: nn.Module, *_: Any) -> None:
-        if module not in ran and module not in halves:
-            ran.append(module)
-
-    leaves = [module for module in net.modules() if list(module.parameters(recurse=False))]
-    hooks = [module.register_forward_hook(note) for module in leaves]
-    training = net.training
-    net.eval()
-    try:
-        like = next(net.parameters())
-        side = int(net.stride)  # type: ignore[arg-type]
-        net(torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype))
-    finally:
-        net.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [(module, pairs.get(module)) for module in ran]
+    return [(module, pairs.get(module)) for module in running_layers(net, channels) if module not in halves]
 
 
 def _is_pair(first: nn.Module, second: nn.Module) -> bool:

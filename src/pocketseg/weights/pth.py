@@ -2,7 +2,9 @@
 
 Such a file holds a pickle, a little program that usually may call anything. Here a disassembler lists its
 instructions, and a small stack machine follows those that describe dictionaries of tensors. Any other is refused by
-name. Two containers are known: the zip of PyTorch 1.6 and newer, and the five pickles in a row from before.
+name. Objects are kept as their attributes and their class is never looked up, so that the state of a whole pickled
+module can be read. Two containers are known: the zip of PyTorch 1.6 and newer, and the five pickles in a row from
+before.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -30,6 +32,8 @@ LEGACY_PROTOCOL = 1001
 # Far above any net: DenseNet-121 has 727 tensors and 24 thousand instructions.
 MAX_INSTRUCTIONS = 2_000_000
 MAX_TENSORS = 50_000
+# Letters of a tensor's name.
+MAX_NAME = 10_000
 MAX_AXES = 16
 # Above every offset; sums of numbers of a million digits would take for ever.
 MAX_NUMBER = 2**128
@@ -51,7 +55,11 @@ STORAGES = {
 REBUILD = {"torch._utils._rebuild_tensor": 4, "torch._utils._rebuild_tensor_v2": 6}
 PARAMETER = "torch._utils._rebuild_parameter"
 ORDERED = "collections.OrderedDict"
-KNOWN = {*REBUILD, PARAMETER, ORDERED, *(f"torch.{name}" for name in STORAGES)}
+# Calls whose result no net needs; they are not made, and something empty stands for it.
+UNUSED = {
+    "torch.device", "torch.Size", "builtins.set", "__builtin__.set", "collections.defaultdict", "collections.Counter",
+    "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "_codecs.encode",
+}  # fmt: skip
 LITERALS = {
     "INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -63,6 +71,21 @@ class _Global:
     """A name that the pickle asks for; it is never looked up."""
 
     name: str
+
+
+@dataclass
+class _Object:
+    """An object of a class that is never looked up, with the attributes that the pickle gives it.
+
+    What the class inherits from dict or list is dropped.
+    """
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it has what every module of PyTorch has."""
+        return all(isinstance(self.attributes.get(key), dict) for key in ("_parameters", "_buffers", "_modules"))
 
 
 @dataclass(frozen=True)
@@ -109,7 +132,8 @@ class _Lazy:
 def read_pth(path: Path) -> dict[str, Tensor]:
     """Tensors of a state dict by name, in the order of the file; contiguous, and none shares memory with another.
 
-    A state dict may lie in an outer one, beside other entries: {"state_dict": {…}, "epoch": 3}.
+    A state dict may lie in an outer one, beside other entries: {"state_dict": {…}, "epoch": 3}; other entries may also
+    lie in it; and in its place there may be a whole module, whose state it would be.
 
     Raises:
         ModelFileError: missing, truncated, no state dict, or a pickle that asks for anything else than tensors.
@@ -246,15 +270,19 @@ class _Machine:
                 stack[-count:] = [tuple(stack[i] for i in range(-count, 0))]
             case "APPEND":
                 value = stack.pop()
-                self._top(list).append(value)
+                self._extend([value])
             case "APPENDS":
-                values = self._since_mark()
-                self._top(list).extend(values)
+                self._extend(self._since_mark())
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
                 self._fill([key, value])
             case "SETITEMS":
                 self._fill(self._since_mark())
+            case "NEWOBJ":
+                arguments, kind = stack.pop(), stack.pop()
+                if not isinstance(kind, _Global) or not isinstance(arguments, tuple):
+                    raise ValueError("an object without a class")
+                stack.append(_Object())
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -262,19 +290,17 @@ class _Machine:
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
             case "GLOBAL":
-                stack.append(self._global(argument.replace(" ", ".")))
+                stack.append(_Global(argument.replace(" ", ".")))
             case "STACK_GLOBAL":
                 last, module = stack.pop(), stack.pop()
-                stack.append(self._global(f"{module}.{last}"))
+                stack.append(_Global(f"{module}.{last}"))
             case "BINPERSID":
-                stack.append(self._storage(stack.pop()))
+                stack.append(self._persistent(stack.pop()))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(self._call(function, arguments))
             case "BUILD":
-                # An OrderedDict's attributes: the versions of the modules that wrote it.
-                stack.pop()
-                self._top(dict)
+                self._build(stack.pop())
             case _:
                 _refuse(self.path, f"has the instruction {name}, which no state dict needs; nothing was executed")
 
@@ -290,18 +316,27 @@ class _Machine:
             raise ValueError(f"a {kind.__name__} was expected")
         return self.stack[-1]
 
+    def _extend(self, values: list[Any]) -> None:
+        if not isinstance(self.stack[-1], _Object):
+            self._top(list).extend(values)
+
+    def _build(self, attributes: Any) -> None:
+        """Give attributes to an object; those of an OrderedDict, the versions of the modules that wrote it, are not."""
+        target = self.stack[-1]
+        if not isinstance(target, _Object):
+            self._top(dict)
+        elif type(attributes) is dict:
+            target.attributes |= attributes
+
     def _fill(self, items: list[Any]) -> None:
         """Set keys and values in turn. Keys are plain, so that hashing them is."""
+        if isinstance(self.stack[-1], _Object):
+            return
         target = self._top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int):
                 raise ValueError("a key that is neither a text nor a number")
             target[key] = value
-
-    def _global(self, name: str) -> _Global:
-        if name not in KNOWN:
-            _refuse(self.path, f"asks for {name[:200]}, which is not a tensor; nothing was executed")
-        return _Global(name)
 
     def _call(self, function: Any, arguments: Any) -> Any:
         """What a call of one of the known names would give."""
@@ -319,10 +354,19 @@ class _Machine:
             return arguments[0]
         if len(arguments) == REBUILD.get(name):
             return self._lazy(*arguments[:4])
-        _refuse(self.path, f"calls {name} in a way that no state dict does; nothing was executed")
+        if name in UNUSED:
+            return _Object()
+        if name in (ORDERED, PARAMETER, *REBUILD):
+            _refuse(self.path, f"calls {name} in a way that no state dict does; nothing was executed")
+        _refuse(self.path, f"asks for {name[:200]}, which is not a tensor; nothing was executed")
 
-    def _storage(self, given: Any) -> _Storage:
-        """A storage from its persistent id: ("storage", type, key, device, numel), and None in old files."""
+    def _persistent(self, given: Any) -> _Storage | _Global:
+        """What a persistent id names: a storage; or in old files the class of a module, with its source text.
+
+        A storage is ("storage", type, key, device, numel), with None behind it in old files.
+        """
+        if isinstance(given, tuple) and len(given) == 4 and given[0] == "module" and isinstance(given[1], _Global):
+            return given[1]
         word, kind, key, _, numel, *view = given
         if word != "storage" or not isinstance(kind, _Global) or not isinstance(key, str) or any(view):
             raise ValueError("a storage of an unknown form")
@@ -342,25 +386,47 @@ class _Machine:
         return _Lazy(storage, offset, shape, stride)
 
 
-def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(part, _Lazy) for part in value.values())
-
-
 def _state_dict(path: Path, value: Any) -> dict[str, _Lazy]:
     """The state dict itself, or the only one in an outer dict."""
-    if isinstance(value, dict) and not _is_state_dict(value):
-        inner = {key: part for key, part in value.items() if _is_state_dict(part)}
+    found = _state(path, value)
+    if isinstance(value, dict):
+        inner = {key: state for key, part in value.items() if (state := _state(path, part))}
         if len(inner) > 1:
             names = ", ".join(repr(key)[:40] for key in list(inner)[:8])
             _refuse(path, f"holds {len(inner)} state dicts ({names}), and which to take is not said")
-        value = next(iter(inner.values()), None)
-    if not _is_state_dict(value):
+        found = max([found, *inner.values()], key=len)
+    if not found:
         _refuse(path, "holds no state dict (names with a tensor each)")
-    if not all(isinstance(key, str) for key in value):
+    if not all(isinstance(key, str) for key in found):
         _refuse(path, "has tensors whose name is not text")
-    if len(value) > MAX_TENSORS:
-        _refuse(path, f"has {len(value):,} tensors, more than any net")
-    found: dict[str, _Lazy] = value
+    if len(found) > MAX_TENSORS:
+        _refuse(path, f"has {len(found):,} tensors, more than any net")
+    return found
+
+
+def _state(path: Path, value: Any) -> dict[str, _Lazy]:
+    """The tensors of a module, or of a dict most of whose entries are tensors; else none."""
+    if isinstance(value, _Object) and value.is_module:
+        return _of_module(path, value)
+    entries = value if isinstance(value, dict) else {}
+    found = {key: part for key, part in entries.items() if isinstance(part, _Lazy)}
+    return found if 2 * len(found) > len(entries) else {}
+
+
+def _of_module(path: Path, module: _Object) -> dict[str, _Lazy]:
+    """Names and tensors of a module's state dict, in its order. A pickle may tie modules into rings and knots."""
+    found: dict[str, _Lazy] = {}
+    waiting, seen = [("", module)], 1
+    while waiting:
+        prefix, part = waiting.pop()
+        own = part.attributes
+        tensors = (*own["_parameters"].items(), *own["_buffers"].items())
+        found |= {f"{prefix}{name}": tensor for name, tensor in tensors if isinstance(tensor, _Lazy)}
+        inner = [(f"{prefix}{name}.", each) for name, each in own["_modules"].items()]
+        seen += len(inner)
+        if seen > MAX_TENSORS or len(prefix) > MAX_NAME:
+            _refuse(path, f"has more than {MAX_TENSORS:,} modules, or one within itself")
+        waiting += [(name, each) for name, each in reversed(inner) if isinstance(each, _Object) and each.is_module]
     return found
 
 

@@ -23,12 +23,14 @@ class Taken:
         missing: the net has them, the file has not; they keep the values they had.
         left_over: the file has them, the net has not.
         other_shape: both have them: name, shape in the net, shape in the file. Not taken.
+        zeros: biases that the net has and a file matched by order has not; they are 0.
     """
 
     names: tuple[str, ...]
     missing: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
     other_shape: tuple[tuple[str, Shape, Shape], ...] = ()
+    zeros: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -83,7 +85,11 @@ def _differences(taken: Taken, where: str) -> list[Problem]:
     hint = "give the weights of the same net, or take what fits with init.match=name"
     shown = taken.other_shape[:SHOWN_NAMES]
     problems = [
-        Problem(where, f"{name} is {_shape(theirs)} in the file and {_shape(ours)} in the net", _reason(ours, theirs))
+        Problem(
+            where,
+            f"{name} is {shape_text(theirs)} in the file and {shape_text(ours)} in the net",
+            _reason(ours, theirs),
+        )
         for name, ours, theirs in shown
     ]
     if len(taken.other_shape) > len(shown):
@@ -106,7 +112,8 @@ def _reason(ours: Shape, theirs: Shape) -> str:
     return "another architecture; give both nets the same" if not same or len(ours) > 1 else "see the layer's kernel"
 
 
-def _shape(shape: Shape) -> str:
+def shape_text(shape: Shape) -> str:
+    """A shape for messages."""
     return "×".join(map(str, shape)) or "a single number"
 
 

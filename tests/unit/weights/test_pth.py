@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import pickle
 import random
 import struct
+import sys
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from helpers.foreign_nets import DoubleConvUNet
 from pocketseg.errors import ModelFileError
 from pocketseg.weights import pth, read_pth
 
@@ -120,12 +124,52 @@ def test_names_must_be_text(save):
     assert "name is not text" in refusal(save({1: torch.ones(2)}))
 
 
-@pytest.mark.parametrize(
-    "value", [nn.Linear(2, 2), {"a": torch.ones(2), "path": Path("x")}, {"a": torch.device("cpu")}]
-)
-def test_objects_are_refused_by_name(save, value):
-    text = refusal(save(value))
-    assert "which is not a tensor; nothing was executed" in text or "nothing was executed" in text
+@pytest.mark.parametrize("value", [{"a": torch.ones(2), "path": Path("x")}, {"a": torch.ones(2), "b": range(3)}])
+def test_calls_of_anything_else_are_refused_by_name(save, value):
+    assert "which is not a tensor; nothing was executed" in refusal(save(value))
+
+
+def whole_net() -> nn.Module:
+    net = DoubleConvUNet(2, 1)
+    net.device, net.shape, net.names = torch.device("cpu"), torch.Size([2, 3]), {"a", "b"}
+    net.register_buffer("scale", torch.tensor([0.5]))
+    net.register_parameter("none", None)
+    return net
+
+
+def test_a_whole_module_is_read_as_its_state(save):
+    net = whole_net()
+    equal(read_pth(save(net)), net.state_dict())
+    equal(read_pth(save({"epoch": 3, "model": net})), net.state_dict())
+    equal(read_pth(save(nn.DataParallel(net))), nn.DataParallel(net).state_dict())
+
+
+def test_the_class_of_a_module_is_not_imported(save, monkeypatch):
+    path = save(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    monkeypatch.setitem(sys.modules, "torch.nn.modules.conv", None)  # any import of it would fail
+    assert next(iter(read_pth(path))) == "0.weight"
+
+
+def test_what_training_scripts_put_beside_and_among_the_tensors(save):
+    tensors = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
+    equal(read_pth(save({**tensors, "mask_values": [0, 255]})), tensors)
+    beside = {
+        "args": argparse.Namespace(lr=0.1, sizes=[1, 2]), "best": np.float64(0.5), "device": torch.device("cpu"),
+        "logs": defaultdict(list, {"loss": [0.5]}), "loss": torch.tensor(0.25),
+    }  # fmt: skip
+    equal(read_pth(save({**beside, "net": {**tensors, "mask_values": [0, 1]}})), tensors)
+
+
+@pytest.mark.parametrize("knot", ["ring", "doubling"])
+def test_modules_tied_into_knots_end(save, knot):
+    net = nn.Module()
+    if knot == "ring":
+        net._modules["inner"] = net
+    for _ in range(64 if knot == "doubling" else 0):
+        outer = nn.Module()
+        outer._modules["a"] = outer._modules["b"] = net
+        net = outer
+    assert "modules, or one within itself" in refusal(save(net))
 
 
 def test_python_2_lists_the_pairs_of_an_ordered_dict(tmp_path):

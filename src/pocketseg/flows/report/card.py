@@ -260,7 +260,13 @@ def _about_data(models: Sequence[EvaluatedModel]) -> Iterator[str]:
 
 def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]:
     split = Split.read(model.run.split_file)
-    if len(model.folds) == 1:
+    init = model.stage.init
+    if model.stage.epochs == 0 and init is not None and init.weights is not None:
+        yield (
+            "its weights were trained elsewhere, no epoch was trained here: the images they were trained on are not "
+            "known, and those evaluated here may be among them."
+        )
+    elif len(model.folds) == 1:
         yield f"trained once, with seed {model.recipe.seed}: how much a seed or a split changes is not known."
     left = model.metadata.get("rules left", {})
     for why in dict.fromkeys(left.values()):

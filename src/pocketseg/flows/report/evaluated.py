@@ -123,7 +123,8 @@ def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> li
         folds = [number for number in folds if number == fold]
         if not folds:
             what = "has not been evaluated" if fold is None else f"fold {fold} has not been evaluated"
-            raise RunError(str(run.path), what, "finish the training with --resume")
+            again = "import it with --data" if run.is_imported else "finish the training with --resume"
+            raise RunError(str(run.path), what, again)
     part = "test" if run.scores_file(folds[0], "test").exists() else recipe.evaluate.parts[0]
     # Of other parts a case may lie in several folds.
     folds = folds if part == "test" else folds[:1]

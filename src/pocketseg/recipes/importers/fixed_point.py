@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pocketseg.errors import Problem, RecipeError, near
@@ -193,7 +194,7 @@ def from_fixed_point(values: Mapping[str, Any]) -> Converted:
     name = file.text("experiment_name") or "fixed-point"
     script = _script(file)
     mode = _mode(file)
-    scheme = _scheme(file)
+    scheme = _scheme(file, script)
     activation = _activation(file, scheme)
     rate, epochs = file.number("lr"), file.whole("num_epochs", lowest=1)
     weights = file.text("trained_model")
@@ -235,9 +236,8 @@ def to_train(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     found = from_fixed_point(values)
     if found.mode in ("inference", "visualize"):
-        verb = "evaluate MODEL DATA" if found.mode == "inference" else "inspect MODEL --weights OUT.pdf"
         what = f"operation_mode is {found.mode}, which trains nothing"
-        raise RecipeError(f"{where}: {SECTION}", what, f"use `pocketseg {verb}`, or set operation_mode: normal")
+        raise RecipeError(f"{where}: {SECTION}", what, "use `pocketseg run`, or set operation_mode: normal")
     for note in found.notes:
         log.warning("%s: %s", where, note)
     return found.values
@@ -361,28 +361,24 @@ def _init(file: _File, mode: str, weights: str | None) -> dict[str, Any] | None:
     if mode != "retrain":
         if weights and mode == "normal":
             file.note("trained_model", "is where the source saves; here the best weights lie in the run folder")
-        elif weights and weights.lower().endswith(FOREIGN_WEIGHTS):
-            file.note(
-                "trained_model", f"is {weights}, a state dict of the source, which is not a model of ours; train first"
-            )
         return None
     if weights is None:
         file.fault("trained_model", "is missing, and operation_mode retrain starts from it", "give a file of weights")
         return None
+    return start_from(weights)
+
+
+def start_from(weights: str) -> dict[str, Any]:
+    """The `init` of a stage that starts from the file's trained model: the source's, one of ours, or a run folder."""
     if weights.lower().endswith(FOREIGN_WEIGHTS):
-        file.note(
-            "trained_model",
-            f"is {weights}: a state dict of the source has other names than our net, so nothing of it fits, with "
-            "init.match=name neither; train the float net here and start from that run with "
-            '--set "stages.0.init={run: RUN}", or give its tensors the names of our net first',
-        )
-    return {"weights": weights}
+        return {"weights": weights, "match": "order"}
+    return {"run": weights} if Path(weights).is_dir() else {"weights": weights}
 
 
 # --- quantization -----------------------------------------------------------------------------------------
 
 
-def _scheme(file: _File) -> str | None:
+def _scheme(file: _File, script: Script | None) -> str | None:
     """The words of our scheme, None for f32."""
     quantization = file.word("quantization")
     if quantization is None and "quantization" not in file.values:
@@ -398,21 +394,28 @@ def _scheme(file: _File) -> str | None:
         file.note(", ".join(unused), f"{_have(unused)} no effect with quantization {quantization}; left out")
     if quantization == "fixed":
         weights, activations = _grid(file, "weight"), _grid(file, "activation")
+        powers = script is SCRIPTS["em"]
         file.note(
             "quantization",
             "is FIXED: our Qi.f saturates and has 2·2^(i+f) − 1 levels, sign included; the source's wraps (gm, nih) or "
-            "clamps powers of two (em; our power-of-two is nearer to it), and has more levels",
+            "clamps powers of two (em; our power-of-two is nearer to it), and has more levels; as published it is "
+            f'--set "stages.0.quant.scheme=compat {"powers" if powers else "fixed"} {weights}/{activations}"',
         )
         return f"fixed {weights}/{activations}"
     if quantization == "int":
         weights, activations = _bits(file, "weight_i_width"), _bits(file, "activation_i_width")
         file.note(
             "quantization",
-            "is INT: our integers have a scale and 2^n − 1 (weights) or 2^n levels; the source's have 2^n + 1",
+            "is INT: our integers have a scale and 2^n − 1 (weights) or 2^n levels; the source's have 2^n + 1, and are "
+            f'--set "stages.0.quant.scheme=compat int {weights}/{activations}"',
         )
         return f"w{'int' if weights == '2' else ''}{weights}a{activations}"
     if quantization == "bnn":
-        file.note("quantization", "is BNN: our weights have a scale for each channel, and sign(0) is +1, not 0")
+        file.note(
+            "quantization",
+            "is BNN: our weights have a scale for each channel, sign(0) is +1, not 0, and every ReLU becomes a clip to "
+            '[−1, 1]; as published it is --set "stages.0.quant.scheme=compat bnn"',
+        )
         return "w1a1"
     return TERNARY if quantization == "ternary" else None
 
