@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode
+from pocketseg.cli.options import AllowCode, FoldOrAll
 
 
 def command(
@@ -21,8 +21,14 @@ def command(
     ],
     data: Annotated[Path, typer.Argument(help="Folder (or .npz file) of images and masks.")],
     split: Annotated[Path | None, typer.Option(help="Evaluate a part of this split file only.")] = None,
-    part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
-    fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
+    part: Annotated[
+        str | None,
+        typer.Option(help="With --split: train, validation, test (default) or fixed_test (default with --fold all)."),
+    ] = None,
+    fold: FoldOrAll = 0,
+    also: Annotated[
+        list[Path], typer.Option("--with", help="A further model; the mean of all is evaluated; repeatable.")
+    ] = [],  # noqa: B006
     stage: Annotated[str | None, typer.Option(help="Stage of a run (default: the last).")] = None,
     backend: Annotated[
         str | None,
@@ -55,6 +61,8 @@ def command(
 
         pocketseg evaluate runs/first/fold-0/model.onnx scans --split runs/first/split.json --part test
 
+        pocketseg evaluate runs/cv scans --fold all --split runs/cv/split.json --part fixed_test
+
         pocketseg evaluate masks scans --out evaluated
 
         pocketseg evaluate model.onnx scans --metrics dice,hd95,surface_dice --tolerance 1.5 --against evaluated
@@ -76,6 +84,7 @@ def command(
         found = evaluate(
             model,
             data,
+            also=also,
             split=split,
             part=part,
             fold=fold,

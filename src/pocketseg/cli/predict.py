@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode
+from pocketseg.cli.options import AllowCode, FoldOrAll
 
 
 def command(
@@ -24,7 +24,10 @@ def command(
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Copy the patient's identity into DICOM segmentations.")
     ] = False,
-    fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
+    fold: FoldOrAll = 0,
+    also: Annotated[
+        list[Path], typer.Option("--with", help="A further model; the mean of all is taken (an ensemble); repeatable.")
+    ] = [],  # noqa: B006
     stage: Annotated[str | None, typer.Option(help="Stage of a run folder (default: the last).")] = None,
     backend: Annotated[
         str | None,
@@ -46,6 +49,8 @@ def command(
 
         pocketseg predict runs/first scans --out masks --backend torch
 
+        pocketseg predict runs/cv scans --out masks --fold all
+
         pocketseg predict model.onnx scan.nii.gz patient7/series3 --out masks
 
         pocketseg predict model.onnx patient7/series3 --out masks --to nifti
@@ -57,7 +62,7 @@ def command(
     console.log_to_terminal()
     with console.bars() as bars:
         done = predict(
-            model, inputs, out, to=cast(MaskFormat, to),
+            [model, *also], inputs, out, to=cast(MaskFormat, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
             stage=stage, backend=backend, progress=bars.of("predicting"),
         )  # fmt: skip

@@ -242,7 +242,7 @@ class _Planner:
         if not section.allow_leak:
             for run in runs_of(section):
                 self.refuse_leak(target.stage, "teacher", run, number, fold)
-            refuse_test_images(joining, cases.named(fold.test))
+            refuse_test_images(joining, cases.named(fold.unseen))
         with in_stage(at):
             source = self.teachers[at] or model_teacher(target, number, self.run, self.nets)
             source.check([*cases.named(fold.train), *joining])

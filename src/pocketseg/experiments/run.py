@@ -28,6 +28,7 @@ from pocketseg.evaluation import (
 )
 from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
 from pocketseg.experiments.distillation import Distillation, prepare_distillation
+from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.initialization import Start
 from pocketseg.experiments.listeners import Labelled, listeners
 from pocketseg.experiments.manifest import begin_run, check_out, finish_run, path_bytes, refuse_begun
@@ -167,6 +168,8 @@ def train_run(
         begun_with = run.manifest()["data"]["sha256"]
         training = RunTraining(run, plan, accelerator, stop, begun_with, resume, logs, listener, progress)
         result = training.all_folds()
+        if main and not trial:
+            evaluate_ensemble(run, opened.cases, device, training.progress_of("evaluating the ensemble"))
         if main:
             finish_run(run, opened)
         if listed:
@@ -245,7 +248,7 @@ class RunTraining:
             what, fix = "stopped; the state is saved", "go on with the same command and --resume"
             raise Interrupted(self.stop.signal_number, str(self.run.path), what, fix)
 
-    def _progress(self, what: str) -> Callable[[int, int], None]:
+    def progress_of(self, what: str) -> Callable[[int, int], None]:
         """Tells how far something is, and stops there where a signal asked to."""
 
         def tell(done: int, of: int) -> None:
@@ -468,7 +471,8 @@ class RunTraining:
 
         predictor = Model.load(self.run.stage(number, stage.name).best).predictor(self.accelerator.device)
         summaries = []
-        for part in self.recipe.evaluate.parts:
+        asked = self.recipe.evaluate.parts
+        for part in [*asked, *(["fixed_test"] if "test" in asked else [])]:
             chosen = self.cases.named(fold.part(part))
             if not chosen:
                 continue
@@ -477,7 +481,7 @@ class RunTraining:
                 chosen,
                 asking(predictor),
                 self.plan.pipeline.classes,
-                self._progress(f"evaluating {stage.name}, {part}"),
+                self.progress_of(f"evaluating {stage.name}, {part}"),
                 metric_config(self.recipe.evaluate),
             )
             write_scores(rows, self.run.scores_file(number, part, place))

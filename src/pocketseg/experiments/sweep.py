@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pocketseg.data import Split
 from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
+from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.listeners import Labelled
 from pocketseg.experiments.manifest import changed_since
 from pocketseg.experiments.plan import OpenedData, Progress, open_data, plan_run
@@ -39,10 +40,12 @@ SEED = "seed"
 
 @dataclass
 class _Trial:
-    """A variant, its run folder, its folds, and what went wrong in them."""
+    """A variant, its run folder, its data and split, its folds, and what went wrong in them."""
 
     variant: Variant
     run: RunFolder
+    data: OpenedData
+    split: Split
     folds: list[int]
     errors: dict[int, str] = field(default_factory=dict)
 
@@ -87,8 +90,7 @@ def train_many(
     _check_out(home, bool(sweep.keys), resume)
     from pocketseg.nets import allowed_code
 
-    prepared = _prepare(sweep, data, home, fold, split, allow_changed, progress)
-    trials = [trial for trial, _ in prepared]
+    trials = _prepare(sweep, data, home, fold, split, allow_changed, progress)
     tasks = [
         Task(
             str(resolved(trial.run.path)),
@@ -110,7 +112,7 @@ def train_many(
         _check_out(home, bool(sweep.keys), resume)  # another may have been here meanwhile
         stack.enter_context(home.logged())
         listed = not sweep.keys and can_list(home)
-        _begin(home, sweep, prepared)
+        _begin(home, sweep, trials)
         folds = sum(len(trial.folds) for trial in trials)
         log.info(
             "%d of %s to do, %s", len(tasks), counted(folds, "training"), workers.said if workers else "one by one"
@@ -120,6 +122,8 @@ def train_many(
             work.one_by_one(tasks, listener)
         else:
             do_all(tasks, workers, stack.enter_context(stop_on_signals()), work.ended, work.watch)
+        for trial in trials:
+            evaluate_ensemble(trial.run, trial.data.cases, device)
         return work.finish(listed)
 
 
@@ -147,7 +151,7 @@ def _prepare(
     split: str | Path | None,
     allow_changed: bool,
     progress: Progress | None,
-) -> list[tuple[_Trial, Split]]:
+) -> list[_Trial]:
     """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
     opened: dict[str, OpenedData] = {}
     trials = []
@@ -160,21 +164,20 @@ def _prepare(
         plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
         if run.manifest_file.exists():
             changed_since(run, plan, allow_changed)
-        trials.append(
-            (_Trial(replace(variant, recipe=plan.recipe), run, [each.number for each in plan.folds]), plan.split)
-        )
+        folds = [each.number for each in plan.folds]
+        trials.append(_Trial(replace(variant, recipe=plan.recipe), run, plan.data, plan.split, folds))
     return trials
 
 
-def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split]]) -> None:
+def _begin(home: RunFolder, sweep: Sweep, trials: Sequence[_Trial]) -> None:
     """Put recipe and split into every run folder, for the processes that train them."""
     if sweep.keys:
         write_atomically(home.recipe_file, sweep.text)
-        log.info("%s %s", counted(len(prepared), "trial[ varies|s vary]"), ", ".join(sweep.keys))
-    for trial, split in prepared:
+        log.info("%s %s", counted(len(trials), "trial[ varies|s vary]"), ", ".join(sweep.keys))
+    for trial in trials:
         if not trial.run.manifest_file.exists():
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
-            split.write(trial.run.split_file)
+            trial.split.write(trial.run.split_file)
 
 
 def _workers(cluster: str | None, jobs: int | None, device: str, tasks: int) -> Workers:
@@ -277,6 +280,7 @@ class SweepProgress:
             if listed:
                 list_run(self.home)
             return TrainResult(self.home.path, _summaries(trial))
+        self._write_table()
         self._draw()
         results = tuple(
             Trial(one.variant.name, one.variant.values, one.run.path, one.error, _summaries(one))

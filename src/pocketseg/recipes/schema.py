@@ -192,11 +192,15 @@ class SplitSection(Section):
     """`holdout`: one random split; `kfold`: every case is a test case once; `given`: the parts that the data's own
     folders say (train, val, test)."""
     test: Share = 0.2
-    """Fraction of the cases held out for the test, for `holdout`."""
+    """Fraction of the cases held out for the test, for `holdout`; `kfold` has `fixed_test`."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Fraction of the cases for validation."""
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     """Number of folds, for `kfold`."""
+    fixed_test: Share | Annotated[int, Field(strict=True, ge=0)] = 0
+    """For `kfold`: cases that are kept out of all folds, a share (0.2) or their number (10; whole groups come near to
+    it). The net of each fold is evaluated on them beside the cases that its fold holds out, and all nets together as an
+    ensemble."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Other seeds give other splits."""
     contiguous: bool = False
@@ -209,6 +213,8 @@ class SplitSection(Section):
     def _something_trains(self) -> SplitSection:
         if self.kind == "holdout" and self.test + self.validation >= 1:
             raise ValueError("test and validation together leave nothing to train on; make them smaller")
+        if self.fixed_test and self.kind != "kfold":
+            raise ValueError(f"fixed_test is for kind: kfold; with {self.kind} the test part is fixed already")
         return self
 
 
@@ -718,7 +724,7 @@ class EvaluateSection(Section):
     """What is evaluated at the end of a run."""
 
     parts: list[Literal["train", "validation", "test"]] = ["validation", "test"]
-    """Parts of the split."""
+    """Parts of the split. `test` includes the cases of `split.fixed_test`, where there are some."""
     metrics: Annotated[list[str], Field(min_length=1)] = ["dice", "iou", "precision", "recall", "hd95", "assd"]
     """Names of metrics; `docs/metrics.md` lists them."""
     tolerance: Annotated[float, Field(ge=0)] = 2.0

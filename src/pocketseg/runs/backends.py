@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pocketseg.data import Split
 from pocketseg.engine.session import MAX_THREADS
-from pocketseg.errors import DataError, ModelFileError, RecipeError, near
+from pocketseg.errors import DataError, ModelFileError, RecipeError, RunError, near
 from pocketseg.files import sha256_of
 from pocketseg.packages import require_torch
-from pocketseg.predictors import NetPredictor, load_onnx, load_openvino, load_pseg
+from pocketseg.predictors import Ensemble, NetPredictor, load_onnx, load_openvino, load_pseg
+from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.source import WANTED, ModelSource
+from pocketseg.text import bytes_text, counted
 
 log = logging.getLogger("pocketseg")
 
@@ -25,6 +28,9 @@ RUNS: dict[str, tuple[Backend, ...]] = {".pseg": ("pseg",), ".onnx": ("onnx", "o
 # How a run gets the file that a backend runs.
 MADE_BY = {".pseg": "pocketseg pack {}", ".onnx": "pocketseg export {} --to onnx"}
 DIGEST = "weights_sha256"
+# Instead of the number of a fold: the ensemble of all of them.
+ALL: Literal["all"] = "all"
+Fold = int | Literal["all"]
 
 
 def _warn(odd: str) -> None:
@@ -32,22 +38,22 @@ def _warn(odd: str) -> None:
 
 
 def load_predictor(
-    path: str | Path,
-    fold: int = 0,
+    path: str | Path | Sequence[str | Path],
+    fold: Fold = 0,
     stage: str | None = None,
     *,
     backend: str | None = None,
     threads: int = 0,
     warn: Callable[[str], None] = _warn,
-) -> NetPredictor:
+) -> NetPredictor | Ensemble:
     """A predictor from a run folder, a stage's, a checkpoint, a packed model, or an ONNX file.
 
     A run is predicted with by its packed model, where that was made of the weights the run has now and nothing was
     rounded on the way; else by torch. The log tells which. Only torch needs torch.
 
     Args:
-        path: of the model.
-        fold, stage: of a run folder; default the first fold's last stage.
+        path: of the model; of several they are an ensemble, which answers with the mean of their probabilities.
+        fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of all trained folds.
         backend: torch, onnx, openvino or pseg; default as above, and by the kind of a file.
         threads: at most; 0 lets the backend choose.
         warn: gets a line for an image whose intensities are very different from those of training.
@@ -58,9 +64,51 @@ def load_predictor(
         EnvironmentProblem: the backend is not installed.
         RunError: a stage that the run does not have, or of what is not a run.
     """
-    predictor, file = open_model(path, fold, stage, backend=backend, threads=threads)
-    log.info("%s: %s", file, predictor.runtime)
-    return replace(predictor, warn=warn)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if fold != ALL and len(paths) == 1:
+        predictor, file = open_model(paths[0], fold, stage, backend=backend, threads=threads)
+        log.info("%s: %s", file, predictor.runtime)
+        return replace(predictor, warn=warn)
+    return _ensemble(paths, fold, stage, backend, threads, warn)
+
+
+def _ensemble(
+    paths: Sequence[str | Path],
+    fold: Fold,
+    stage: str | None,
+    backend: str | None,
+    threads: int,
+    warn: Callable[[str], None],
+) -> Ensemble:
+    """The models of several paths, or folds, as one; of odd images the first one tells."""
+    places = [(path, number) for path in paths for number in ([fold] if fold != ALL else _folds(path))]
+    if len(places) < 2:
+        only = "no model" if not places else f"{places[0][0]} alone, with a single fold"
+        fix = "give several models, or a run of several folds (split.kind=kfold)"
+        raise ModelFileError("the ensemble", f"would be of {only}", fix)
+    opened = [open_model(path, number, stage, backend=backend, threads=threads) for path, number in places]
+    members = [predictor for predictor, _ in opened]
+    together = Ensemble.of([replace(members[0], warn=warn), *members[1:]], [str(file) for _, file in opened])
+    size = sum(file.stat().st_size for _, file in opened)
+    log.info(
+        "%s: %s; %s together, and %d times the time of one for an image",
+        ", ".join(map(str, paths)), together.runtime, bytes_text(size), len(members),
+    )  # fmt: skip
+    return together
+
+
+def _folds(path: str | Path) -> list[int]:
+    """The trained folds of a run.
+
+    Raises:
+        RunError: it is no run, or a fold of it is not trained to its end.
+    """
+    run = RunFolder.existing(path)
+    wanted, there = len(Split.read(run.split_file).folds), run.evaluated()
+    if len(there) < wanted:
+        what = f"{len(there)} of {counted(wanted, 'fold')} are trained to their end"
+        raise RunError(str(path), what, "finish the training with --resume, or choose a --fold")
+    return there
 
 
 def open_model(

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from pocketseg.errors import EnvironmentProblem
 
 Precision = Literal["f32", "bf16"]
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 def open_accelerator(device: str) -> Accelerator:
@@ -23,7 +24,29 @@ def open_accelerator(device: str) -> Accelerator:
     Raises:
         EnvironmentProblem: the device is not there.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+    kind, index = _there(device)
+    if kind == "cuda" and index:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    return Accelerator(cpu=kind == "cpu")
+
+
+def torch_device(device: str) -> torch.device:
+    """The device of `auto`, `cpu`, `cuda`, `cuda:N` or `mps` that runs a trained net; `auto` is a GPU where one is.
+
+    Raises:
+        EnvironmentProblem: the device is not there.
+    """
+    kind, _ = _there(device)
+    if kind != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _there(device: str) -> tuple[str, str]:
+    """Kind and index of a device, or `auto`, which this machine has."""
+    if not DEVICE.fullmatch(device):
         raise EnvironmentProblem(f"--device {device}", "is not a device", "use auto, cpu, cuda, cuda:N or mps")
     kind, _, index = device.partition(":")
     if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
@@ -31,9 +54,7 @@ def open_accelerator(device: str) -> Accelerator:
         raise EnvironmentProblem(f"--device {device}", f"this machine has {have}", "use --device auto")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise EnvironmentProblem("--device mps", "this machine has no MPS", "use --device auto")
-    if kind == "cuda" and index:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device
-    return Accelerator(cpu=kind == "cpu")
+    return kind, index
 
 
 def choose_precision(wanted: Literal["auto", "f32", "bf16"], device: torch.device) -> tuple[Precision, str]:

@@ -23,7 +23,7 @@ FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10
 MUCH_OF_ONE = 0.2
 # In Dice and in calibration error: what a reader should be informed of.
 GAP, UNSURE = 0.1, 0.05
-RULE = ("kind", "test", "validation", "folds", "seed", "contiguous")
+RULE = ("kind", "test", "fixed_test", "validation", "folds", "seed", "contiguous")
 BLANK = "not stated (recipe key card.{})"
 
 
@@ -114,7 +114,8 @@ def split_properties(model: EvaluatedModel) -> Properties:
     """How the data was dealt, and what of it was evaluated."""
     recipe, split = model.recipe, Split.read(model.run.split_file)
     fold = split.fold(model.folds[0])
-    sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in ("train", "validation", "test"))
+    parts = ["train", "validation", "test", *["fixed_test"] * bool(fold.fixed_test)]
+    sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in parts)
     # A split file that was given may say anything else.
     rule = {key: split.rule[key] for key in RULE if split.rule.get(key, False) is not False}
     return Properties(

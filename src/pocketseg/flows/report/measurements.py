@@ -17,7 +17,7 @@ from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
 from pocketseg.flows.report.evaluated import ONNX, PACKED, WEIGHTS, EvaluatedModel
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
-from pocketseg.predictors import NetPredictor
+from pocketseg.predictors import Segmenter
 from pocketseg.reporting import Panel
 from pocketseg.runs.backends import load_predictor
 from pocketseg.timing import in_turns
@@ -39,9 +39,9 @@ class LoadedModel:
 
     model: EvaluatedModel
     cases: Cases
-    predictors: dict[int, NetPredictor] = field(default_factory=dict)
+    predictors: dict[int, Segmenter] = field(default_factory=dict)
 
-    def predictor(self, fold: int) -> NetPredictor:
+    def predictor(self, fold: int) -> Segmenter:
         if fold not in self.predictors:
             # The last stage is the run: its packed model runs where it is up to date.
             last = self.model.place is None
@@ -139,7 +139,7 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
 
     A runtime that is not installed is left out.
     """
-    runs: dict[tuple[str, str], NetPredictor] = {}
+    runs: dict[tuple[str, str], Segmenter] = {}
     for one in models:
         fold = one.model.folds[0]
         for form, path in one.model.files(fold).items():
@@ -156,14 +156,14 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
     }
 
 
-def _load(path: Path) -> NetPredictor | None:
+def _load(path: Path) -> Segmenter | None:
     try:
         return load_predictor(path)
     except EnvironmentProblem:
         return None
 
 
-def _on_each(predictor: NetPredictor, images: Sequence[Image]) -> Callable[[], object]:
+def _on_each(predictor: Segmenter, images: Sequence[Image]) -> Callable[[], object]:
     """Segments the next image whenever it is called, the first one after the last."""
     following = cycle(images)
     return lambda: predictor.mask(*next(following))
