@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.doctor import doctor as doctor
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
+    from pocketseg.flows.history import history as history
     from pocketseg.flows.inspect import inspect as inspect
     from pocketseg.flows.pack import pack as pack
     from pocketseg.flows.phantom import phantom as phantom
@@ -43,6 +44,7 @@ VERBS = (
     "doctor",
     "evaluate",
     "export",
+    "history",
     "inspect",
     "pack",
     "phantom",
@@ -63,6 +65,7 @@ def load(
     *,
     backend: str | None = None,
     threads: int = 0,
+    device: str = "cpu",
 ) -> NetPredictor | Ensemble:
     """A model: `segment(image)` gives mask, probabilities and objects of a path, bytes, an array or a picture.
 
@@ -74,6 +77,7 @@ def load(
         fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         threads: at most, up to 256; 0 lets the backend choose.
+        device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
 
     Raises:
         PocketsegError: nothing that can predict is there, it is damaged, or the arguments make no sense.
@@ -92,7 +96,7 @@ def load(
         return load_packed(bytes(path), Path("the given bytes"), threads)
     from pocketseg.runs.backends import load_predictor
 
-    return load_predictor(path, fold, stage, backend=backend, threads=threads)
+    return load_predictor(path, fold, stage, backend=backend, threads=threads, device=device)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode, FoldOrAll
+from pocketseg.cli.options import AllowCode, Device, FoldOrAll
 
 
 def command(
@@ -53,6 +53,7 @@ def command(
         list[str],
         typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
     ] = [],  # noqa: B006
+    device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Evaluate a model, or masks that something else made, case by case.
@@ -90,6 +91,7 @@ def command(
             fold=fold,
             stage=stage,
             backend=backend,
+            device=device,
             out=out,
             against=against,
             margin=margin,

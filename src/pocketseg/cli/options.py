@@ -16,7 +16,8 @@ def _allowed(files: list[Path]) -> list[Path]:
     return files
 
 
-def _fold(text: str) -> int | str:
+def _fold(given: str | int) -> int | str:
+    text = str(given)  # a default comes as it is
     if text != "all" and not text.isdecimal():
         raise typer.BadParameter(f"{text!r} is neither the number of a fold nor all")
     return text if text == "all" else int(text)
@@ -28,6 +29,11 @@ FoldOrAll = Annotated[
     typer.Option(
         parser=_fold, metavar="INTEGER|all", help="Fold of a run folder; all: the mean of all folds (an ensemble)."
     ),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(help="cpu, cuda, cuda:N, mps, or auto: a GPU where there is one. A GPU needs torch, or an ONNX file."),
 ]
 
 AllowCode = Annotated[

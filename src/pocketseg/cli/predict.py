@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode, FoldOrAll
+from pocketseg.cli.options import AllowCode, Device, FoldOrAll
 
 
 def command(
@@ -33,6 +33,7 @@ def command(
         str | None,
         typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
     ] = None,
+    device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Segment images; masks have the size and name of their image.
@@ -64,7 +65,7 @@ def command(
         done = predict(
             [model, *also], inputs, out, to=cast(MaskFormat, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
-            stage=stage, backend=backend, progress=bars.of("predicting"),
+            stage=stage, backend=backend, device=device, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"masks:  {out}, {done.text}")
     if error := done.error():

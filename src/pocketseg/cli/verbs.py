@@ -12,6 +12,7 @@ from pocketseg.cli import (
     doctor,
     evaluate,
     export,
+    history,
     inspect,
     nets,
     overlay,
@@ -55,8 +56,8 @@ def common(
 
 
 VERBS = (
-    doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, nets, inspect, phantom,
-    demo,
+    doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, history, nets, inspect,
+    phantom, demo,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

@@ -32,6 +32,7 @@ from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.initialization import Start
 from pocketseg.experiments.listeners import Labelled, listeners
 from pocketseg.experiments.manifest import begin_run, check_out, finish_run, path_bytes, refuse_begun
+from pocketseg.experiments.measuring import Measuring
 from pocketseg.experiments.plan import FoldPlan, Progress, RunPlan, StagePlan, open_data, plan_run
 from pocketseg.experiments.stage_figures import draw_examples, draw_stage
 from pocketseg.experiments.stopping import stop_on_signals
@@ -283,6 +284,7 @@ class RunTraining:
         model = Model.fresh(plan.net, pipeline, self.recipe.seed)
         start = plan.initialization.fill(model.net.core) if plan.initialization else None
         precision, why = choose_precision(stage.precision, self.accelerator.device)
+        evaluated = self.recipe.evaluate
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
         seed = self.recipe.seed
         samples = Samples.of(self.cases, part, model.pipeline, seed)
@@ -303,13 +305,14 @@ class RunTraining:
             stop=self.stop,
             identity=self._identity(number, stage, precision, start, distillation),
             objective=distillation.objective if distillation else None,
+            measure=Measuring(evaluated.every, model.pipeline.classes, metric_config(evaluated)),
         )
         begun = self.resume and training.resume()
         if self.accelerator.is_main_process and not begun:
             self._announce(number, fold, stage, model, start, distillation, precision, why)
         if self.accelerator.is_main_process:
             inspected = inspect_model(model)
-            inspected.save(folder.path, ("json", "svg"))
+            inspected.save(folder.path)
             _warn_of_memory(stage, inspected)
         examples = partial(draw_examples, self.cases, validation, model, self.accelerator.device)
         listener = (
@@ -323,7 +326,7 @@ class RunTraining:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._choose(folder.best, training.position.best_epoch, stage, fold)
-            draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation)
+            draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation, stage.ignore_epochs)
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
 

@@ -98,6 +98,7 @@ def evaluate(
     fold: Fold = 0,
     stage: str | None = None,
     backend: str | None = None,
+    device: str = "cpu",
     out: str | Path | None = None,
     against: str | Path | None = None,
     margin: float | None = None,
@@ -117,6 +118,7 @@ def evaluate(
             that none of the folds has seen.
         stage: of a run; default the last.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
+        device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
         out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
@@ -136,7 +138,9 @@ def evaluate(
     if _holds_masks(model) and also:
         raise ModelFileError(str(model), "holds masks, which are no part of an ensemble", "give models alone")
     models = model if not also else [model, *also]
-    predictor = None if _holds_masks(model) else load_predictor(models, fold, stage, backend=backend, warn=odd.append)
+    predictor = None
+    if not _holds_masks(model):
+        predictor = load_predictor(models, fold, stage, backend=backend, device=device, warn=odd.append)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_config(recipe.evaluate)
     if predictor is None and choice.needs_probability:

@@ -129,6 +129,7 @@ def predict(
     fold: Fold = 0,
     stage: str | None = None,
     backend: str | None = None,
+    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Segment images.
@@ -150,6 +151,7 @@ def predict(
             needs; without it they are left empty.
         fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
+        device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
         progress: called with (done, of).
 
     Returns:
@@ -163,7 +165,7 @@ def predict(
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
-    predictor = load_predictor(model, fold, stage, backend=backend, warn=odd.append)
+    predictor = load_predictor(model, fold, stage, backend=backend, device=device, warn=odd.append)
     jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))

@@ -670,6 +670,8 @@ class StageSection(Section):
     """Weights that the stage leaves: those of the `best` epoch, or of the `last`."""
     average: AverageSection | None = None
     """Validate and keep averaged weights; `average: {}` takes the defaults. null: the weights as they are."""
+    ignore_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the beginning whose validation counts neither for the best epoch nor for `early_stop`."""
     validate_every: Annotated[int, Field(ge=1)] = 1
     """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations."""
     early_stop: EarlyStopSection | None = None
@@ -681,6 +683,10 @@ class StageSection(Section):
     def _trains_or_quantizes(self) -> StageSection:
         if self.epochs == 0 and (self.quant is None or self.init is None):
             raise ValueError("0 epochs are for a stage with quant that starts from a trained one (init); give epochs")
+        if self.ignore_epochs and self.ignore_epochs >= self.epochs:
+            raise ValueError(
+                f"ignore_epochs: {self.ignore_epochs} of {self.epochs} epochs leave none to keep; take fewer"
+            )
         if self.quant is not None and self.quant.max_drop is not None and self.epochs > 0:
             raise ValueError("quant.max_drop is for a stage of 0 epochs; remove it or set epochs: 0")
         return self
@@ -731,6 +737,10 @@ class EvaluateSection(Section):
     """Tolerance of `surface_dice` and `boundary_f1`, in mm where the pixel size is known, else in pixels."""
     lesion_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Intersection over union from which a lesion counts as found."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Epochs from one measurement of all `metrics` to the next while a stage is trained: on validation cases, at
+    threshold 0.5, without component rules; columns `val_NAME` of `history.csv`. A multiple of the stages'
+    `validate_every`. 0: only loss, Dice and IoU."""
 
 
 class CardSection(Section):
@@ -808,6 +818,11 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         several = len(self.data.classes) > 1
         for stage in self.stages:
+            if self.evaluate.every % stage.validate_every:
+                raise ValueError(
+                    f"evaluate.every: {self.evaluate.every} is no multiple of validate_every ({stage.validate_every}) "
+                    f"of stage {stage.name!r}; metrics are measured where a validation is"
+                )
             if stage.loss is None:
                 continue
             if several and stage.loss.bce:

@@ -39,13 +39,15 @@ class LoadedModel:
 
     model: EvaluatedModel
     cases: Cases
+    device: str = "cpu"
     predictors: dict[int, Segmenter] = field(default_factory=dict)
 
     def predictor(self, fold: int) -> Segmenter:
         if fold not in self.predictors:
             # The last stage is the run: its packed model runs where it is up to date.
             last = self.model.place is None
-            self.predictors[fold] = load_predictor(self.model.run.path if last else self.model.best(fold), fold)
+            path = self.model.run.path if last else self.model.best(fold)
+            self.predictors[fold] = load_predictor(path, fold, device=self.device)
         return self.predictors[fold]
 
     def image(self, case: Case) -> Image:
@@ -143,7 +145,8 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
     for one in models:
         fold = one.model.folds[0]
         for form, path in one.model.files(fold).items():
-            if form in RUNTIMES and (loaded := _load(path)):
+            # Packed and ONNX files are given to machines without a GPU; torch is timed where it is asked to run.
+            if form in RUNTIMES and (loaded := _load(path, one.device if form == WEIGHTS else "cpu")):
                 runs[one.model.name, RUNTIMES[form]] = loaded
     first = models[0]
     names = first.model.cases
@@ -156,9 +159,9 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
     }
 
 
-def _load(path: Path) -> Segmenter | None:
+def _load(path: Path, device: str) -> Segmenter | None:
     try:
-        return load_predictor(path)
+        return load_predictor(path, device=device)
     except EnvironmentProblem:
         return None
 
