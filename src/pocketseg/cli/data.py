@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 from pocketseg.text import counted
 
 app = typer.Typer(help="Convert data sets and masks.", no_args_is_help=True)
@@ -80,3 +81,34 @@ def convert(
     console.speak(f"{made}: {out}, {counted(done.written, 'case')}{left}")
     if done.groups is not None:
         console.advise(f"add --set data.group_csv={done.groups.name} --set data.group_column=group")
+
+
+@app.command()
+def augment(
+    source: Annotated[Path, typer.Argument(metavar="DATA", help="Folder (or .npz file) of images and masks.")],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe or a YAML file, whose augment is taken.")],
+    copies: Annotated[int, typer.Option(min=1, max=1000, help="Of each case, beside the case itself.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other copies.")] = 0,
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the recipe; may be repeated.")] = [],  # noqa: B006
+    allow_code: AllowCode = [],  # noqa: B006
+) -> None:
+    """Write augmented copies of a data set, masks moved with their images, with a table that keeps copies in one group.
+
+    Examples:
+
+        pocketseg data augment scans --recipe thin-unet --copies 7 --out more
+
+        pocketseg data augment scans --recipe thin-unet --out turned --set augment='{rotate90: true}'
+    """
+    from pocketseg.flows.augment import augment as write_copies
+
+    console.log_to_terminal()
+    with console.bars() as bars:
+        done = write_copies(
+            source, recipe, out, copies=copies, seed=seed, overrides=set_, progress=bars.of("augmenting")
+        )
+    console.speak(f"data set: {out}, {counted(done.written, 'case')}, copies included")
+    console.advise(
+        "add --set data.group_csv=groups.csv --set data.group_column=group, so that no copy leaves its group"
+    )

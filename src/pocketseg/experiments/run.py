@@ -46,6 +46,7 @@ from pocketseg.runs.packed import pack_model
 from pocketseg.runs.results import can_list, list_run
 from pocketseg.runs.source import ModelSource
 from pocketseg.text import brief, bytes_text, counted, number
+from pocketseg.training.own_augment import Function
 from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def train_run(
     resume: bool = False,
     allow_changed: bool = False,
     trial: bool = False,
+    augment: Function | None = None,
     logs: Sequence[str] = (),
     listener: Listener | None = None,
     progress: Progress | None = None,
@@ -142,6 +144,7 @@ def train_run(
     Args:
         trial: one of several trainings that something else started and lists: `fold` begins or resumes, as its folder
             is, and leaves the others to others.
+        augment: the user's function that changes training samples.
     """
     from pocketseg.training.device import open_accelerator
 
@@ -153,7 +156,7 @@ def train_run(
     accelerator = open_accelerator(device)
     opened = open_data(data, recipe.data, progress)
     begun = trial or (resume and run.manifest_file.exists())
-    plan = plan_run(recipe, opened, run, begun=begun, split=split, fold=fold)
+    plan = plan_run(recipe, opened, run, begun=begun, split=split, fold=fold, augment=augment)
     main = accelerator.is_main_process
     with (
         run.held(fold) if main else nullcontext(),
@@ -305,6 +308,7 @@ class RunTraining:
             stop=self.stop,
             identity=self._identity(number, stage, precision, start, distillation),
             objective=distillation.objective if distillation else None,
+            own=self.plan.augmentation,
             measure=Measuring(evaluated.every, model.pipeline.classes, metric_config(evaluated)),
         )
         begun = self.resume and training.resume()
@@ -385,6 +389,7 @@ class RunTraining:
             stage.name,
             precision,
             str(self.accelerator.num_processes),
+            *([self.plan.augmentation.name] if self.plan.augmentation else []),
             *(start.identity if start else []),
             *(distillation.identity if distillation else []),
         ):

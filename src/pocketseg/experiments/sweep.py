@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Split
-from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
+from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RecipeError, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
 from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.listeners import Labelled
@@ -28,6 +28,7 @@ from pocketseg.runs.history import read_history
 from pocketseg.runs.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
 from pocketseg.runs.tables import write_table
 from pocketseg.text import counted
+from pocketseg.training.own_augment import Function
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -76,6 +77,7 @@ def train_many(
     allow_changed: bool,
     jobs: int | None,
     cluster: str | None,
+    augment: Function | None,
     logs: Sequence[str],
     listener: Listener | None,
     progress: Progress | None,
@@ -86,11 +88,14 @@ def train_many(
         raise EnvironmentProblem("torchrun", "starts several processes, which cannot share a sweep", fix)
     if jobs is not None and jobs < 1:
         raise EnvironmentProblem(f"--jobs {jobs}", "is not a valid number of jobs", "use 1 or more")
+    if augment is not None and (cluster is not None or (jobs or 1) > 1):
+        fix = "leave out jobs and cluster, or put it into a file: augment.own=FILE:NAME with --allow-code FILE.py"
+        raise RecipeError("augment", "is a function of this process, which others that train do not have", fix)
     home = RunFolder(out)
     _check_out(home, bool(sweep.keys), resume)
     from pocketseg.nets import allowed_code
 
-    trials = _prepare(sweep, data, home, fold, split, allow_changed, progress)
+    trials = _prepare(sweep, data, home, fold, split, allow_changed, augment, progress)
     tasks = [
         Task(
             str(resolved(trial.run.path)),
@@ -119,7 +124,7 @@ def train_many(
         )
         work = SweepProgress(home, sweep, trials, len(tasks), progress)
         if workers is None:
-            work.one_by_one(tasks, listener)
+            work.one_by_one(tasks, listener, augment)
         else:
             do_all(tasks, workers, stack.enter_context(stop_on_signals()), work.ended, work.watch)
         for trial in trials:
@@ -150,6 +155,7 @@ def _prepare(
     fold: int | None,
     split: str | Path | None,
     allow_changed: bool,
+    augment: Function | None,
     progress: Progress | None,
 ) -> list[_Trial]:
     """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
@@ -161,7 +167,9 @@ def _prepare(
         if key not in opened:
             opened[key] = open_data(data, recipe.data, progress)
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
-        plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
+        plan = plan_run(
+            recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold, augment=augment
+        )
         if run.manifest_file.exists():
             changed_since(run, plan, allow_changed)
         folds = [each.number for each in plan.folds]
@@ -201,7 +209,7 @@ class SweepProgress:
         self.shown: set[Task] = set()
         self._write_table()
 
-    def one_by_one(self, tasks: Sequence[Task], listener: Listener | None) -> None:
+    def one_by_one(self, tasks: Sequence[Task], listener: Listener | None, augment: Function | None) -> None:
         """All trainings in this process."""
         for task in tasks:
             trial = self.trial_of[task.run]
@@ -209,7 +217,7 @@ class SweepProgress:
             try:
                 train_run(
                     trial.variant.recipe, task.data, trial.run.path, fold=task.fold, device=task.device, trial=True,
-                    allow_changed=task.allow_changed, logs=task.logs,
+                    allow_changed=task.allow_changed, augment=augment, logs=task.logs,
                     listener=None if listener is None else Labelled(self._label(task), listener),
                 )  # fmt: skip
             except Interrupted:

@@ -164,7 +164,7 @@ def _annotations(
     kept = [case for case in cases if case.name not in dropped]
     if not kept:
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
-    _tell_lost(kept, arrays=False)
+    tell_lost(kept, arrays=False)
     if out.suffix.lower() == JSON:
         base = base_of(cases.root)
         masks = (NamedMask(_relative(case.image.path, base), cases.mask(case)) for case in kept)
@@ -220,8 +220,8 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
     kept, pairs = [case for case, _ in made], [pair for _, pair in made]
     arrays = out.suffix == ".npz"
-    stems = {} if arrays else _stems(cases.root, kept)
-    _tell_lost(kept, arrays)
+    stems = {} if arrays else stems_of(cases.root, kept)
+    tell_lost(kept, arrays)
     if arrays:
         _write_arrays(cases.root, kept, pairs, out)
         table = None
@@ -229,16 +229,16 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
         with whole_folder(out) as temporary:
             for case, (image, mask) in zip(kept, pairs, strict=True):
                 name = f"{stems[case.name]}.png"
-                _write(inside(temporary, "images", name), image, case.image.where)
+                write_pixels(inside(temporary, "images", name), image, case.image.where)
                 shown = mask * np.uint8(255) if cases.classes == 1 else mask
-                _write(inside(temporary, "masks", name), shown, case.image.where)
+                write_pixels(inside(temporary, "masks", name), shown, case.image.where)
             rows = [("case", "group"), *((stems[case.name], case.group) for case in kept)]
             write_atomically(temporary / GROUPS, csv_text(rows))
         table = out / GROUPS if len({case.group for case in kept}) < len(kept) else None
     return Converted(len(kept), len(cases) - len(kept), table)
 
 
-def _stems(root: Path, cases: Sequence[Case]) -> dict[str, str]:
+def stems_of(root: Path, cases: Sequence[Case]) -> dict[str, str]:
     """The name of each case's files, without folders.
 
     Raises:
@@ -255,7 +255,7 @@ def _stems(root: Path, cases: Sequence[Case]) -> dict[str, str]:
     return {name: stem for stem, (name,) in names.items()}
 
 
-def _tell_lost(cases: Sequence[Case], arrays: bool) -> None:
+def tell_lost(cases: Sequence[Case], arrays: bool) -> None:
     """What is known of the cases, and has no place in what is written."""
     lost = {
         "pixel sizes": any(case.spacing_mm for case in cases) and not arrays,
@@ -337,7 +337,7 @@ def _files(
             if isinstance(result, list):
                 write_rois(inside(out, f"{name}.zip"), result)
             else:
-                _write(inside(out, f"{name}.png"), result, str(path))
+                write_pixels(inside(out, f"{name}.png"), result, str(path))
 
     _each(files, write, source, progress, [])
     return Converted(len(written))
@@ -430,7 +430,12 @@ def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_
     return Postprocess(min_pixels=options.min_pixels).clean(mask, mask.astype(np.float32))
 
 
-def _write(path: Path, pixels: NDArray[np.generic], source: str) -> None:
+def write_pixels(path: Path, pixels: NDArray[np.generic], source: str) -> None:
+    """A PNG of an image of `source`.
+
+    Raises:
+        DataError: no PNG holds it.
+    """
     kind = pixels.dtype.name, 1 if pixels.ndim == 2 else pixels.shape[2]
     if kind not in PNG_HOLDS:
         what = f"has {kind[1]} channels of {kind[0]}, which no PNG that can be read again holds"

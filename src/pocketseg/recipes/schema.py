@@ -289,6 +289,10 @@ class AugmentSection(Section):
     """Standard deviation of additive noise; drawn as `speckle` is."""
     blur: Blur = 0
     """Sigma of a Gaussian blur, in pixels; drawn as `speckle` is."""
+    own: Annotated[str, Field(min_length=1)] | None = None
+    """A function of your own, FILE:NAME of a Python file that is given with --allow-code: `name(image, mask, rng)` with
+    float32 (h, w, c) from 0 to 1, uint8 (h, w) of class indices and a NumPy generator gives a changed image and mask,
+    before all other changes."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
     """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
     above all with `data.fit: tile`, where a copy is one random window."""

@@ -50,6 +50,7 @@ from pocketseg.training.losses import segmentation_loss
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.objective import DistillationObjective, Inputs, labels_loss
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
+from pocketseg.training.own_augment import OwnAugmentation
 from pocketseg.training.samples import AUGMENT, Samples
 from pocketseg.training.stage_folder import StageFolder
 
@@ -58,7 +59,7 @@ log = logging.getLogger("pocketseg")
 # A long epoch is also saved in the middle.
 SECONDS_BETWEEN_SAVES = 600
 TIMINGS = "epoch,train_s,validation_s,images_per_s"
-DROPOUT = 4
+DROPOUT, OWN = 4, 6
 VALIDATION_BATCH = 16
 # Columns of history.csv; the parts of the loss stand between them, by name.
 FIRST, LAST = ("epoch", "lr", "loss"), ("val_loss", "val_dice", "val_iou", "val_hint")
@@ -149,6 +150,7 @@ class StageTraining:
         identity: what a checkpoint must agree with to be resumed from.
         objective: what it learns from a teacher, or None.
         measure: what is measured beside loss, Dice and IoU, or None.
+        own: the user's function that changes samples first, or None.
     """
 
     stage: StageSection
@@ -165,6 +167,7 @@ class StageTraining:
     identity: str = ""
     objective: DistillationObjective | None = None
     measure: Measure | None = None
+    own: OwnAugmentation | None = None
 
     def __post_init__(self) -> None:
         device = self.accelerator.device
@@ -309,7 +312,7 @@ class StageTraining:
         # Every process needs equally many samples; the first ones stand in for what is missing.
         whole += whole[: -len(whole) % world] if len(whole) >= world else whole[:1] * (world - len(whole))
         positions = range(rank, len(whole), world)
-        pairs = [self.train.batch([whole[index]], self.position.epoch, first + index) for index in positions]
+        pairs = [self._sample(whole[index], first + index) for index in positions]
         device = self.accelerator.device
         images = torch.cat([image for image, _ in pairs]).to(device)
         masks = torch.cat([mask for _, mask in pairs]).to(device)
@@ -335,6 +338,15 @@ class StageTraining:
         here, everywhere = len(labelled) / len(positions), sum(bool(case.masks) for case in whole) / len(whole)
         share = here / everywhere if everywhere else 1.0
         return Inputs(images.contiguous(memory_format=torch.channels_last), masks, labelled, share, given, weights)
+
+    def _sample(self, case: Case, position: int) -> tuple[Tensor, Tensor]:
+        """Image (1, c, h, w) and mask (1, h, w) of a case, changed by the user's function where there is one."""
+        images, masks = self.train.batch([case], self.position.epoch, position)
+        if self.own is None:
+            return images, masks
+        rng = sample_generator(OWN, self.seed, self.position.epoch, position)
+        image, mask = self.own(images[0].numpy(), masks[0].numpy(), rng, case.image.where)
+        return torch.from_numpy(image)[None], torch.from_numpy(mask)[None]
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)
