@@ -53,7 +53,7 @@ def test_a_function_cannot_go_to_other_processes(phantom_data, tmp_path):
 
 def test_maps_that_would_not_move_are_refused(phantom_data, tmp_path):
     weighted = [*ONE, "stages.0.loss.pixel_weights=borders"]
-    with pytest.raises(RecipeError, match="has weights of pixels, which .*:swap does not move"):
+    with pytest.raises(RecipeError, match=r"has weights of pixels, which .*:swap does not move"):
         pocketseg.train("demo", phantom_data, tmp_path / "r", overrides=weighted, augment=swap, report=False)
 
 

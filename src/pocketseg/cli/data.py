@@ -45,6 +45,13 @@ def convert(
     classes: Annotated[int, typer.Option(min=1, max=255, help="Number of foreground classes in the masks.")] = 1,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probabilities from here on are foreground.")] = 0.5,
     min_pixels: Annotated[int, typer.Option(min=0, help="Smaller objects are left out.")] = 0,
+    pixel_weights: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-weights",
+            help="Write NAME.png, NAME_mask.png and NAME_weights.npy (layout dic), for loss.pixel_weights: files.",
+        ),
+    ] = False,
     images: Annotated[Path | None, typer.Option(help="Images of ImageJ regions, for the size of masks.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="How masks are read: data.mask.threshold=128.")] = [],  # noqa: B006
 ) -> None:
@@ -60,6 +67,8 @@ def convert(
 
         pocketseg data convert coco scans plain
 
+        pocketseg data convert auto cells weighted --pixel-weights
+
         pocketseg data convert auto scans annotations.json
 
         pocketseg data convert rois-to-masks rois masks --images scans
@@ -73,7 +82,7 @@ def convert(
     from pocketseg.flows.convert import Options, convert
 
     console.log_to_terminal()
-    options = Options(size, drop_empty, classes, threshold, min_pixels, images)
+    options = Options(size, drop_empty, classes, threshold, min_pixels, images, pixel_weights=pixel_weights)
     with console.bars() as bars:
         done = convert(what, source, out, options, bars.of("reading"), set_)
     made = what.rpartition("-to-")[2] if "-to-" in what else "data set"
@@ -109,6 +118,4 @@ def augment(
             source, recipe, out, copies=copies, seed=seed, overrides=set_, progress=bars.of("augmenting")
         )
     console.speak(f"data set: {out}, {counted(done.written, 'case')}, copies included")
-    console.advise(
-        "add --set data.group_csv=groups.csv --set data.group_column=group, so that no copy leaves its group"
-    )
+    console.advise(f"pocketseg train {recipe} --data {out} --out RUN; its groups.csv keeps copies with their originals")

@@ -59,6 +59,7 @@ class Options:
         min_pixels: objects smaller than this become no outline and no region.
         images: folder of the images that ImageJ regions were drawn on, which says how large the masks are.
         coding: what is foreground in files of masks; None: all but 0.
+        pixel_weights: write a weight for every pixel beside each mask, made of it (`training.pixel_weights`).
     """
 
     size: tuple[int, int] | None = None
@@ -68,6 +69,7 @@ class Options:
     min_pixels: int = 0
     images: Path | None = None
     coding: MaskCoding | None = None
+    pixel_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,9 @@ def convert(
     known = ["auto", *LAYOUTS, *MASKS, TO_TABLE]
     if what not in known:
         raise DataError(f"data convert {what}", "is neither a layout nor a conversion", near(what, known))
+    if options.pixel_weights and (what in (*MASKS, TO_TABLE) or out.suffix.lower() in (".npz", JSON, CSV)):
+        what = "weights of pixels lie beside the images and masks of a folder"
+        raise DataError("--pixel-weights", what, "convert a data set, to a folder")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for the output")
     if what in (*MASKS, TO_TABLE):
@@ -221,21 +226,34 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
     kept, pairs = [case for case, _ in made], [pair for _, pair in made]
     arrays = out.suffix == ".npz"
     stems = {} if arrays else stems_of(cases.root, kept)
-    tell_lost(kept, arrays)
+    tell_lost(kept, arrays, options.pixel_weights)
     if arrays:
         _write_arrays(cases.root, kept, pairs, out)
         table = None
     else:
         with whole_folder(out) as temporary:
             for case, (image, mask) in zip(kept, pairs, strict=True):
-                name = f"{stems[case.name]}.png"
-                write_pixels(inside(temporary, "images", name), image, case.image.where)
+                stem, where = stems[case.name], case.image.where
                 shown = mask * np.uint8(255) if cases.classes == 1 else mask
-                write_pixels(inside(temporary, "masks", name), shown, case.image.where)
+                places = f"images/{stem}.png", f"masks/{stem}.png"
+                if options.pixel_weights:  # the layout `dic` has them
+                    places = f"{stem}.png", f"{stem}_mask.png"
+                    write_atomically(inside(temporary, f"{stem}_weights.npy"), _weights(mask))
+                for place, pixels in zip(places, (image, shown), strict=True):
+                    write_pixels(inside(temporary, place), pixels, where)
             rows = [("case", "group"), *((stems[case.name], case.group) for case in kept)]
             write_atomically(temporary / GROUPS, csv_text(rows))
         table = out / GROUPS if len({case.group for case in kept}) < len(kept) else None
     return Converted(len(kept), len(cases) - len(kept), table)
+
+
+def _weights(mask: Mask) -> bytes:
+    """The weights of a mask's pixels, f32 (h, w), as an .npy file."""
+    from pocketseg.training.pixel_weights import border_weights
+
+    content = io.BytesIO()
+    np.save(content, border_weights(mask))
+    return content.getvalue()
 
 
 def stems_of(root: Path, cases: Sequence[Case]) -> dict[str, str]:
@@ -255,13 +273,13 @@ def stems_of(root: Path, cases: Sequence[Case]) -> dict[str, str]:
     return {name: stem for stem, (name,) in names.items()}
 
 
-def tell_lost(cases: Sequence[Case], arrays: bool) -> None:
+def tell_lost(cases: Sequence[Case], arrays: bool, made_anew: bool = False) -> None:
     """What is known of the cases, and has no place in what is written."""
     lost = {
         "pixel sizes": any(case.spacing_mm for case in cases) and not arrays,
         "class folders": any(case.label for case in cases),
         "the split that the data came with": any(case.part for case in cases),
-        "weights of pixels": any(case.weights for case in cases),
+        "weights of pixels": any(case.weights for case in cases) and not made_anew,
     }
     if any(lost.values()):
         log.warning(

@@ -165,7 +165,7 @@ def test_curves_of_several_trainings_lie_in_one_picture_and_are_smoothed():
     dice, loss = curves_together({"a": rough, "b": flat})
     assert [one.name for one in dice.series] == ["a", "b"] and "3 epochs" in dice.note
     inner = [y for _, y in dice.series[0].points[1:-1]]
-    assert inner == pytest.approx([0.4 + 0.2 * (n % 2 == 1) for n in range(1, 59)])
+    assert inner == pytest.approx([0.4 + 0.2 * (n % 2 == 1) for n in range(2, 60)])
     assert dice.series[1].points == [(float(n), 0.25) for n in range(1, 31)]
     assert loss.series[0].points[7] == (8.0, 1.0) and not loss.series[1].points
     assert curves_together({"a": rough}) == []
