@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import pocketseg
 from helpers.commands import SMALL, read_csv, read_json, run_cli
@@ -82,3 +83,20 @@ def test_an_ensemble_needs_several_trained_models(run, trained_run, phantom_data
     assert not (half / "ensemble").exists()
     with pytest.raises(RunError, match="1 of 2 folds are trained"):
         pocketseg.load(half, fold="all")
+
+
+def test_the_card_says_what_calipers_mean_for_another_scanner(phantom_data, tmp_path):
+    """Two crosses in every image, as a person leaves them who measures; the same images without have no such line."""
+    data = tmp_path / "measured"
+    shutil.copytree(phantom_data, data)
+    for file in (data / "images").glob("*.png"):
+        picture = Image.open(file).convert("L")
+        pen = ImageDraw.Draw(picture)
+        for x, y in ((12, 14), (34, 30)):
+            pen.line((x - 4, y, x + 4, y), fill=255)
+            pen.line((x, y - 4, x, y + 4), fill=255)
+        picture.save(file)
+    for source, marked in ((data, True), (phantom_data, False)):
+        run = tmp_path / f"run-{marked}"
+        pocketseg.train("demo", source, run, overrides=[*SMALL, "stages.0.epochs=1"], device="cpu")
+        assert ("Calipers or colored marks seem to be drawn into" in (run / "report.html").read_text()) is marked

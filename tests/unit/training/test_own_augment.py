@@ -45,8 +45,8 @@ def raises(image, mask, rng):
         (lambda image, mask, rng: (image[:2], mask), r"gives an image float32 \(2, 4, 2\), not float32 \(3, 4, 2\)"),
         (lambda image, mask, rng: (image, mask[:, :2]), r"gives a mask uint8 \(3, 2\)"),
         (lambda image, mask, rng: (image, mask / 2), "gives a mask float64"),
-        (lambda image, mask, rng: (image * np.nan, mask), "NaN or infinite"),
-        (lambda image, mask, rng: (image, mask * 2), "values 0 to 4, not 0 to 2"),
+        (lambda image, mask, rng: (image * np.nan, mask), "gives an image with NaN or infinite"),
+        (lambda image, mask, rng: (image, mask * 2), "gives a mask with the values 0 to 4, not 0 to 2"),
     ],
 )
 def test_what_a_function_may_not_give(function, said):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
+from pocketseg.data.doctor.pictures import suspicions
 from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
 from pocketseg.flows.report.evaluated import ONNX, PACKED, WEIGHTS, EvaluatedModel
@@ -70,6 +71,7 @@ class Curves:
         calibration: of all their pixels and classes.
         dice: mean Dice of cases with foreground at each of `THRESHOLDS`, before component rules; empty with several
             classes, which no threshold decides.
+        marked: how many of them seem to have calipers, or colored marks, drawn in.
         shapes, spacings: (height, width) of the images, and their pixel sizes in mm where they are known.
     """
 
@@ -77,6 +79,7 @@ class Curves:
     cases: int
     calibration: Calibration
     dice: list[float]
+    marked: int
     shapes: list[tuple[int, int]]
     spacings: list[tuple[float, float]]
 
@@ -108,6 +111,7 @@ def curves(loaded: LoadedModel, part: str, names: Sequence[str], fold_of: Callab
         len(chosen),
         total,
         np.mean(dice, axis=0).tolist() if dice else [],
+        sum(bool({"calipers", "marks"} & set(suspicions(loaded.cases.image(case)))) for case in chosen),
         [(height, width) for height, width in shapes],
         [case.spacing_mm for case in chosen if case.spacing_mm],
     )
