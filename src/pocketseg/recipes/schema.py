@@ -124,6 +124,10 @@ class DataSection(Section):
     """`train` leaves blank images and empty masks out of the training part. They are evaluated all the same."""
     only: OnlySection = OnlySection()
     """Use only some subjects, sites or raters."""
+    paint_out_calipers: bool = False
+    """Fill the crosses and dotted lines of calipers, and colored marks, before the net sees an image, in training and
+    in prediction: each pixel becomes the mean of its known neighbors, from the rim inwards. For pictures of 8 bits;
+    what `pocketseg doctor` does not find stays."""
     raters: Literal["majority", "staple", "each"] = "majority"
     """What to do with masks of several raters: fuse them (`majority` vote or `staple`), or make a case of `each`."""
     classes: Annotated[list[Name], Field(min_length=1, max_length=255)] = ["lesion"]

@@ -214,7 +214,7 @@ def versions(model: EvaluatedModel) -> Properties:
 def limits(models: Sequence[EvaluatedModel], seen: Mapping[str, Sequence[Curves]], stated: Sequence[str]) -> Notes:
     """What these results do not tell, found in the results themselves; what the author says comes first."""
     looked_at = seen.get(models[-1].name, ())
-    lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models), *_about_marks(looked_at)]
+    lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models), *_about_marks(models[-1], looked_at)]
     described: dict[str, list[str]] = {}
     for model in models:
         for line in _about_model(model, seen.get(model.name, ())):
@@ -259,14 +259,18 @@ def _about_data(models: Sequence[EvaluatedModel]) -> Iterator[str]:
         yield "The pixel size is not known: distances are in pixels, and their meaning changes with the image."
 
 
-def _about_marks(seen: Sequence[Curves]) -> Iterator[str]:
+def _about_marks(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]:
     """What calipers in the images mean for another scanner."""
     marked, looked = sum(one.marked for one in seen), sum(one.cases for one in seen)
-    if marked:
-        yield (
-            f"Calipers or colored marks seem to be drawn into {marked} of {counted(looked, 'image')} looked at. A net may "
-            "have learned that they mark what it is to find, and find less in images without them, such as those of "
-            "another scanner, or before anything is measured. Evaluate it on such images."
+    if not marked:
+        return
+    found = f"Calipers or colored marks seem to be drawn into {marked} of {counted(looked, 'image')} looked at. "
+    if model.recipe.data.paint_out_calipers:
+        yield found + "They are painted out before the net sees an image, as far as they are found."
+    else:
+        yield found + (
+            "A net may have learned that they mark what it is to find, and find less in images without them, such as "
+            "those of another scanner, or before anything is measured. Evaluate it on such images."
         )
 
 
