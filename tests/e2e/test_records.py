@@ -159,7 +159,7 @@ def test_a_stage_leaves_the_drawing_of_its_net_as_pixels_too(measured):
     ("wrong", "said"),
     [
         ("stages.0.ignore_epochs=4", "4 of 4 epochs leave none"),
-        ("stages.0.validate_every=3", "no multiple of validate_every"),
+        ("stages.0.validate_every=3", "not a multiple of validate_every"),
     ],
 )
 def test_epochs_that_make_no_sense(phantom_data, tmp_path, wrong, said):

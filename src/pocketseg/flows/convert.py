@@ -273,13 +273,13 @@ def stems_of(root: Path, cases: Sequence[Case]) -> dict[str, str]:
     return {name: stem for stem, (name,) in names.items()}
 
 
-def tell_lost(cases: Sequence[Case], arrays: bool, made_anew: bool = False) -> None:
+def tell_lost(cases: Sequence[Case], arrays: bool, remade: bool = False) -> None:
     """What is known of the cases, and has no place in what is written."""
     lost = {
         "pixel sizes": any(case.spacing_mm for case in cases) and not arrays,
         "class folders": any(case.label for case in cases),
         "the split that the data came with": any(case.part for case in cases),
-        "weights of pixels": any(case.weights for case in cases) and not made_anew,
+        "weights of pixels": any(case.weights for case in cases) and not remade,
     }
     if any(lost.values()):
         log.warning(

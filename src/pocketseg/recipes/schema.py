@@ -828,8 +828,8 @@ class Recipe(Section):
         for stage in self.stages:
             if self.evaluate.every % stage.validate_every:
                 raise ValueError(
-                    f"evaluate.every: {self.evaluate.every} is no multiple of validate_every ({stage.validate_every}) "
-                    f"of stage {stage.name!r}; metrics are measured where a validation is"
+                    f"evaluate.every: {self.evaluate.every} is not a multiple of validate_every "
+                    f"({stage.validate_every}) of stage {stage.name!r}; metrics are measured where a validation is"
                 )
             if stage.loss is None:
                 continue
