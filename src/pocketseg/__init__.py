@@ -12,17 +12,19 @@ Example:
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pocketseg.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pocketseg.flows.benchmark import benchmark as benchmark
     from pocketseg.flows.doctor import doctor as doctor
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
+    from pocketseg.flows.history import history as history
     from pocketseg.flows.import_weights import import_weights as import_weights
     from pocketseg.flows.inspect import inspect as inspect
     from pocketseg.flows.pack import pack as pack
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.train import train as train
     from pocketseg.flows.verify import verify as verify
     from pocketseg.flows.wrap import wrap as wrap
-    from pocketseg.predictors import NetPredictor
+    from pocketseg.predictors import Ensemble, NetPredictor
     from pocketseg.predictors import Segmentation as Segmentation
     from pocketseg.predictors import SegmentedObject as SegmentedObject
     from pocketseg.predictors import show as show
@@ -44,6 +46,7 @@ VERBS = (
     "doctor",
     "evaluate",
     "export",
+    "history",
     "import_weights",
     "inspect",
     "pack",
@@ -60,18 +63,25 @@ __all__ = [*VERBS, *RESULTS, "__version__", "load"]
 
 
 def load(
-    path: str | Path | bytes, fold: int = 0, stage: str | None = None, *, backend: str | None = None, threads: int = 0
-) -> NetPredictor:
+    path: str | Path | bytes | Sequence[str | Path],
+    fold: int | Literal["all"] = 0,
+    stage: str | None = None,
+    *,
+    backend: str | None = None,
+    threads: int = 0,
+    device: str = "cpu",
+) -> NetPredictor | Ensemble:
     """A model: `segment(image)` gives mask, probabilities and objects of a path, bytes, an array or a picture.
 
     `predict(image)` gives the probabilities (h, w, k) of pixels alone, `mask(image)` their class indices (h, w).
 
     Args:
         path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder; or the
-            bytes of a packed model.
-        fold, stage: of a run folder; default the first fold's last stage.
+            bytes of a packed model. Several are an ensemble, which answers with the mean of their probabilities.
+        fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         threads: at most, up to 256; 0 lets the backend choose.
+        device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
 
     Raises:
         PocketsegError: nothing that can predict is there, it is damaged, or the arguments make no sense.
@@ -90,7 +100,7 @@ def load(
         return load_packed(bytes(path), Path("the given bytes"), threads)
     from pocketseg.runs.backends import load_predictor
 
-    return load_predictor(path, fold, stage, backend=backend, threads=threads)
+    return load_predictor(path, fold, stage, backend=backend, threads=threads, device=device)
 
 
 def __getattr__(name: str) -> Any:

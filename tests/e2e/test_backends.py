@@ -157,6 +157,18 @@ def test_backends_and_files_that_do_not_fit(trained_run, exported):
         pocketseg.load(trained_run / "fold-0/model.pseg", backend="onnx")
 
 
+def test_a_gpu_that_is_not_there_is_refused_and_auto_takes_what_is(run, exported, image, said):
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(EnvironmentProblem, match="this machine has no CUDA"):
+        pocketseg.load(run, device="cuda")
+    with pytest.raises(EnvironmentProblem, match="needs the provider CUDAExecutionProvider, and ONNX Runtime has"):
+        pocketseg.load(exported, device="cuda:0")
+    with pytest.raises(ModelFileError, match="on the CPU alone"):
+        pocketseg.load(run / "fold-0/model.pseg", device="mps")
+    assert pocketseg.load(run, device="auto").runtime.startswith("engine")
+
+
 def test_the_stage_folder_has_one_of_its_own(run, said):
     stage = run / "fold-0/float"
     assert pocketseg.load(stage).runtime.startswith("torch")

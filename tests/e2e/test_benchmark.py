@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +21,7 @@ from pocketseg.engine.container import Container, read_container
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 from pocketseg.flows import benchmark as flow
 from pocketseg.timing import in_turns
-from pocketseg.training.model import Model
+from pocketseg.training.model import Model, torch_forward
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"turns": 2, "turn_s": 0.01, "threads": 1}
@@ -153,3 +156,32 @@ def test_the_benchmark_of_the_engine_works(tmp_path, tool):
     assert sizes == [(64, 1), (64, 2), (128, 1), (128, 2)]
     (example,) = (each for each in lines if each["part"] == "example")
     assert 200 < example["peak_rss_kib"] < 8 * 1024 and example["ms"] > 0
+
+
+def test_a_net_of_the_catalog_has_random_weights(caplog):
+    found = pocketseg.benchmark(["thin_unet_w32_n4", "tiny_unet"], size=(48, 32), **QUICK)
+    assert [each.model for each in found.models] == ["thin_unet_w32_n4", "tiny_unet"]
+    assert all(each.input == (1, 48, 32) and each.net.median_ms > 0 for each in found.models)
+    assert all(each.runtime == "torch, f32, random weights" for each in found.models)
+    first = found.models[0]
+    assert first.size_bytes == 4 * pocketseg.inspect("thin_unet_w32_n4").totals["parameters"]
+    assert "thin_unet_w32_n4 has random weights" in caplog.text
+    with pytest.raises(ModelFileError, match="is a net without a file, which torch runs and pseg does not"):
+        pocketseg.benchmark("thin_unet_w32_n4", backends=["pseg"], **QUICK)
+
+
+def test_a_gpu_is_waited_for(monkeypatch):
+    """There is none here: a net that says it is on one is timed with its input in place, until the device is done."""
+    waited = []
+    monkeypatch.setattr("pocketseg.training.model.wait_for", waited.append)
+    net = torch.nn.Conv2d(1, 1, 1)
+    forward = torch_forward(net)
+    call = forward.call_on_device(np.zeros((1, 1, 8, 8), np.float32))
+    call()
+    assert waited == [torch.device("cpu")]
+    forward.device = torch.device("meta")  # of another kind than cpu
+    net.to("meta")
+    each = SimpleNamespace(predictor=SimpleNamespace(forward=forward), net_input=np.zeros((1, 1, 8, 8), np.float32))
+    monkeypatch.setattr("pocketseg.training.model.autocast", lambda *_: contextlib.nullcontext())
+    flow._net_alone(each)()
+    assert waited[1:] == [torch.device("meta")]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pocketseg
 from helpers.commands import run_cli
 from helpers.volume_files import write_nifti
 from pocketseg.data import Cases
@@ -15,6 +16,7 @@ from pocketseg.data.rois import read_rois
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.flows.convert import Options, convert
 from pocketseg.flows.overlay import overlay
+from pocketseg.training.pixel_weights import border_weights
 
 
 def save(path, pixels):
@@ -275,3 +277,20 @@ def test_masks_are_converted_by_the_rules_that_are_given(tmp_path):
         assert filled[10, 10] == (expected[10, 10] > 0)
     with pytest.raises(RecipeError, match="has no effect on rois-to-masks"):
         convert("rois-to-masks", tmp_path / "in", tmp_path / "no", overrides=["data.mask.invert=true"])
+
+
+def test_weights_of_pixels_are_written_and_read_back(tmp_path):
+    """What the loss makes of a mask by itself and what lies in the file are the same numbers."""
+    source = pocketseg.phantom(tmp_path / "cells", cases=4, size=48, kind="microscopy")
+    done = convert("auto", source, tmp_path / "weighted", Options(pixel_weights=True))
+    cases = Cases.open(tmp_path / "weighted", "auto")
+    assert cases.layout == "dic" and done.written == len(list(cases)) == 4
+    original = {case.name: case.group for case in Cases.open(source, "auto")}
+    assert any(cases.weights(case).std() > 0 for case in cases)
+    for case in cases:
+        weights, mask = cases.weights(case), cases.mask(case)
+        assert np.array_equal(weights, border_weights(mask))
+        assert case.group == original[case.name]
+    for what, out in (("auto", "w.npz"), ("masks-to-outlines", "w")):
+        with pytest.raises(DataError, match="lie beside the images and masks of a folder"):
+            convert(what, source, tmp_path / out, Options(pixel_weights=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 
@@ -12,7 +13,8 @@ from PIL import Image
 
 import pocketseg
 from helpers.commands import SMALL, overrides, read_csv, run_cli
-from pocketseg.errors import EnvironmentProblem
+from pocketseg.errors import EnvironmentProblem, RecipeError, RunError
+from pocketseg.evaluation import read_summaries
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,60 @@ def test_an_error_is_in_the_log(phantom_data, tmp_path):
                    *overrides(overflow))  # fmt: skip
     assert done.returncode == 2 and "not finite" in done.stderr
     assert done.stderr.strip().splitlines()[-1] in (tmp_path / "run/log.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def measured(phantom_data, tmp_path_factory):
+    """A run whose metrics were measured every second epoch, and whose last epoch is kept."""
+    out = tmp_path_factory.mktemp("measured") / "run"
+    plain = ("postprocess={}", "stages.0.keep=last", "evaluate.every=2", "evaluate.metrics=[dice, recall, hd95, brier]")
+    pocketseg.train("demo", phantom_data, out, overrides=[*SMALL, *plain], device="cpu", report=False)
+    return out
+
+
+def test_every_metric_each_n_epochs_is_what_the_evaluation_finds(measured):
+    history = read_csv(measured / "fold-0/float/history.csv")
+    names = ["val_hd95", "val_recall", "val_brier"]
+    assert [[bool(row[name]) for name in names] for row in history] == [[False] * 3, [True] * 3] * 2
+    assert list(history[0])[-4:] == ["val_brier", "val_hd95", "val_precision", "val_recall"]
+    (summary,) = [one for one in read_summaries(measured / "fold-0/summary.json") if one.part == "validation"]
+    for name in names:
+        mean = summary.metrics[name.removeprefix("val_")].mean
+        assert float(history[-1][name]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_range_of_epochs_in_numbers(measured):
+    dice = [float(row["val_dice"]) for row in read_csv(measured / "fold-0/float/history.csv")]
+    (row,) = pocketseg.history(measured, epochs=(2, 4), columns=["val_dice"]).rows
+    assert (row.epochs, row.mean, row.last) == (3, pytest.approx(np.mean(dice[1:])), dice[3])
+    assert row.standard_deviation == pytest.approx(np.std(dice[1:], ddof=1))
+    assert row.lowest == (min(dice[1:]), dice.index(min(dice[1:]), 1) + 1)
+    assert row.highest == (max(dice[1:]), dice.index(max(dice[1:]), 1) + 1)
+    (sparse,) = pocketseg.history(measured, columns=["val_hd95"]).rows
+    assert sparse.epochs == 2
+    done = run_cli("history", str(measured), "--epochs", "2", "4", "--column", "val_dice", "--json")
+    assert json.loads(done.stdout)[0]["mean"] == pytest.approx(row.mean)
+    for wrong, said in (
+        ({"epochs": (9, 12)}, "has no epoch from 9 to 12"),
+        ({"columns": ["val_dic"]}, "mean val_dice"),
+    ):
+        with pytest.raises(RunError, match=said):
+            pocketseg.history(measured, **wrong)
+
+
+def test_a_stage_leaves_the_drawing_of_its_net_as_pixels_too(measured):
+    with Image.open(measured / "fold-0/float/architecture.png") as picture:
+        assert picture.size[0] > 100
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("stages.0.ignore_epochs=4", "4 of 4 epochs leave none"),
+        ("stages.0.validate_every=3", "not a multiple of validate_every"),
+    ],
+)
+def test_epochs_that_make_no_sense(phantom_data, tmp_path, wrong, said):
+    with pytest.raises(RecipeError, match=said):
+        pocketseg.train("demo", phantom_data, tmp_path / "r", overrides=[*SMALL, "evaluate.every=2", wrong])

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode
+from pocketseg.cli.options import AllowCode, Device
 
 
 def command(
     models: Annotated[
         list[Path],
-        typer.Argument(help=".pseg or .onnx files, best or packed.safetensors, run or stage folders."),
+        typer.Argument(help=".pseg or .onnx files, best or packed.safetensors, run or stage folders, names of nets."),
     ],
     backend: Annotated[
         list[str],
@@ -33,6 +33,7 @@ def command(
     turns: Annotated[int, typer.Option(min=1, help="Of each model; they take turns.")] = 10,
     turn_seconds: Annotated[float, typer.Option(help="How long a turn goes on.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and milliseconds.")] = False,
+    device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Time models on this machine interleaved: the net alone, and from the image file to the mask.
@@ -45,13 +46,23 @@ def command(
 
         pocketseg benchmark runs/first --backend torch --backend pseg --threads 1
 
+        pocketseg benchmark thin_unet_w32_n4 unet --size 512 512
+
         pocketseg benchmark float.pseg int8.pseg model.onnx --image scan.png --json
     """
     from pocketseg.flows.benchmark import COLUMNS, benchmark
 
     console.log_to_terminal()
     found = benchmark(
-        models, backends=backend, size=size, image=image, threads=threads, fold=fold, turns=turns, turn_s=turn_seconds
+        models,
+        backends=backend,
+        size=size,
+        image=image,
+        threads=threads,
+        fold=fold,
+        device=device,
+        turns=turns,
+        turn_s=turn_seconds,
     )
     if as_json:
         print(found.json(), end="")

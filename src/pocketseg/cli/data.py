@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
+from pocketseg.cli.options import AllowCode
 from pocketseg.errors import lines
 from pocketseg.text import counted
 
@@ -79,6 +80,13 @@ def convert(
     classes: Annotated[int, typer.Option(min=1, max=255, help="Number of foreground classes in the masks.")] = 1,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probabilities from here on are foreground.")] = 0.5,
     min_pixels: Annotated[int, typer.Option(min=0, help="Smaller objects are left out.")] = 0,
+    pixel_weights: Annotated[
+        bool,
+        typer.Option(
+            "--pixel-weights",
+            help="Write NAME.png, NAME_mask.png and NAME_weights.npy (layout dic), for loss.pixel_weights: files.",
+        ),
+    ] = False,
     images: Annotated[Path | None, typer.Option(help="Images of ImageJ regions, for the size of masks.")] = None,
     set_: Annotated[list[str], typer.Option("--set", help="How masks are read: data.mask.threshold=128.")] = [],  # noqa: B006
 ) -> None:
@@ -94,6 +102,8 @@ def convert(
 
         pocketseg data convert coco scans plain
 
+        pocketseg data convert auto cells weighted --pixel-weights
+
         pocketseg data convert auto scans annotations.json
 
         pocketseg data convert rois-to-masks rois masks --images scans
@@ -107,7 +117,7 @@ def convert(
     from pocketseg.flows.convert import Options, convert
 
     console.log_to_terminal()
-    options = Options(size, drop_empty, classes, threshold, min_pixels, images)
+    options = Options(size, drop_empty, classes, threshold, min_pixels, images, pixel_weights=pixel_weights)
     with console.bars() as bars:
         done = convert(what, source, out, options, bars.of("reading"), set_)
     made = what.rpartition("-to-")[2] if "-to-" in what else "data set"
@@ -115,3 +125,32 @@ def convert(
     console.speak(f"{made}: {out}, {counted(done.written, 'case')}{left}")
     if done.groups is not None:
         console.advise(f"add --set data.group_csv={done.groups.name} --set data.group_column=group")
+
+
+@app.command()
+def augment(
+    source: Annotated[Path, typer.Argument(metavar="DATA", help="Folder (or .npz file) of images and masks.")],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe or a YAML file, whose augment is taken.")],
+    copies: Annotated[int, typer.Option(min=1, max=1000, help="Of each case, beside the case itself.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other copies.")] = 0,
+    set_: Annotated[list[str], typer.Option("--set", help="KEY=VALUE of the recipe; may be repeated.")] = [],  # noqa: B006
+    allow_code: AllowCode = [],  # noqa: B006
+) -> None:
+    """Write augmented copies of a data set, masks moved with their images, with a table that keeps copies in one group.
+
+    Examples:
+
+        pocketseg data augment scans --recipe thin-unet --copies 7 --out more
+
+        pocketseg data augment scans --recipe thin-unet --out turned --set augment='{rotate90: true}'
+    """
+    from pocketseg.flows.augment import augment as write_copies
+
+    console.log_to_terminal()
+    with console.bars() as bars:
+        done = write_copies(
+            source, recipe, out, copies=copies, seed=seed, overrides=set_, progress=bars.of("augmenting")
+        )
+    console.speak(f"data set: {out}, {counted(done.written, 'case')}, copies included")
+    console.advise(f"pocketseg train {recipe} --data {out} --out RUN; its groups.csv keeps copies with their originals")

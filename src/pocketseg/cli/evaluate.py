@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode
+from pocketseg.cli.options import AllowCode, Device, FoldOrAll
 
 
 def command(
@@ -21,8 +21,14 @@ def command(
     ],
     data: Annotated[Path, typer.Argument(help="Folder (or .npz file) of images and masks.")],
     split: Annotated[Path | None, typer.Option(help="Evaluate a part of this split file only.")] = None,
-    part: Annotated[str | None, typer.Option(help="train, validation or test (default: test, with --split).")] = None,
-    fold: Annotated[int, typer.Option(help="Fold of the split, and of a run.")] = 0,
+    part: Annotated[
+        str | None,
+        typer.Option(help="With --split: train, validation, test (default) or fixed_test (default with --fold all)."),
+    ] = None,
+    fold: FoldOrAll = 0,
+    also: Annotated[
+        list[Path], typer.Option("--with", help="A further model; the mean of all is evaluated; repeatable.")
+    ] = [],  # noqa: B006
     stage: Annotated[str | None, typer.Option(help="Stage of a run (default: the last).")] = None,
     backend: Annotated[
         str | None,
@@ -47,6 +53,7 @@ def command(
         list[str],
         typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
     ] = [],  # noqa: B006
+    device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Evaluate a model, or masks that something else made, case by case.
@@ -54,6 +61,8 @@ def command(
     Examples:
 
         pocketseg evaluate runs/first/fold-0/model.onnx scans --split runs/first/split.json --part test
+
+        pocketseg evaluate runs/cv scans --fold all --split runs/cv/split.json --part fixed_test
 
         pocketseg evaluate masks scans --out evaluated
 
@@ -76,11 +85,13 @@ def command(
         found = evaluate(
             model,
             data,
+            also=also,
             split=split,
             part=part,
             fold=fold,
             stage=stage,
             backend=backend,
+            device=device,
             out=out,
             against=against,
             margin=margin,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,26 @@ def _allowed(files: list[Path]) -> list[Path]:
         allow_user_code(files)
     return files
 
+
+def _fold(given: str | int) -> int | str:
+    text = str(given)  # a default comes as it is
+    if text != "all" and not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither the number of a fold nor all")
+    return text if text == "all" else int(text)
+
+
+# The number of a fold, or the word for all of them.
+FoldOrAll = Annotated[
+    Any,
+    typer.Option(
+        parser=_fold, metavar="INTEGER|all", help="Fold of a run folder; all: the mean of all folds (an ensemble)."
+    ),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(help="cpu, cuda, cuda:N, mps, or auto: a GPU where there is one. A GPU needs torch, or an ONNX file."),
+]
 
 AllowCode = Annotated[
     list[Path],

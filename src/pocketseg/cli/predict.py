@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode
+from pocketseg.cli.options import AllowCode, Device, FoldOrAll
 
 
 def command(
@@ -24,12 +24,16 @@ def command(
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Copy the patient's identity into DICOM segmentations.")
     ] = False,
-    fold: Annotated[int, typer.Option(help="Fold of a run folder.")] = 0,
+    fold: FoldOrAll = 0,
+    also: Annotated[
+        list[Path], typer.Option("--with", help="A further model; the mean of all is taken (an ensemble); repeatable.")
+    ] = [],  # noqa: B006
     stage: Annotated[str | None, typer.Option(help="Stage of a run folder (default: the last).")] = None,
     backend: Annotated[
         str | None,
         typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
     ] = None,
+    device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Segment images; masks have the size and name of their image.
@@ -47,6 +51,8 @@ def command(
 
         pocketseg predict runs/first scans --out masks --backend torch
 
+        pocketseg predict runs/cv scans --out masks --fold all
+
         pocketseg predict model.onnx scan.nii.gz patient7/series3 --out masks
 
         pocketseg predict model.onnx patient7/series3 --out masks --to nifti
@@ -58,9 +64,9 @@ def command(
     console.log_to_terminal()
     with console.bars() as bars:
         done = predict(
-            model, inputs, out, to=cast(MaskFormat, to),
+            [model, *also], inputs, out, to=cast(MaskFormat, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
-            stage=stage, backend=backend, progress=bars.of("predicting"),
+            stage=stage, backend=backend, device=device, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"masks:  {out}, {done.text}")
     if error := done.error():

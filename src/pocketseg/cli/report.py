@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode
+from pocketseg.cli.options import AllowCode, Device
 from pocketseg.errors import RunError
 
 
@@ -29,6 +29,7 @@ def command(
         list[str],
         typer.Option("--set", help="card.KEY=VALUE: intended_use, not_intended_use, limits, contact, folders."),
     ] = [],  # noqa: B006
+    device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Write the report of a run, of each run of a sweep, or of several side by side.
@@ -67,6 +68,7 @@ def command(
                 data=data,
                 baseline=compare_to,
                 pictures=pictures,
+                device=device,
                 overrides=set_,
                 progress=bars.of("report"),
             )

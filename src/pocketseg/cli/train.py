@@ -104,10 +104,11 @@ def command(
 def _tell_run(result: TrainResult) -> None:
     from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
     from pocketseg.runs.folder import RunFolder
-    from pocketseg.runs.results import stage_summaries
+    from pocketseg.runs.results import ensemble_summaries, stage_summaries
 
     found = [row for row in stage_summaries(RunFolder(result.run)) if row[0] in result.summaries]
     rows = [[str(number), stage, *short_row(summary)] for number, stage, summary in found]
+    rows += [["all", stage, *short_row(summary)] for stage, summary in ensemble_summaries(RunFolder(result.run))]
     console.table("Results", ["fold", "stage", *SHORT_COLUMNS], rows, keys=4)
     console.speak(f"report: {result.report}")
     console.advise(f"pocketseg predict {result.run} IMAGES --out masks --overlay")

@@ -12,6 +12,7 @@ from pocketseg.cli import (
     doctor,
     evaluate,
     export,
+    history,
     import_weights,
     inspect,
     nets,
@@ -57,8 +58,8 @@ def common(
 
 
 VERBS = (
-    doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, nets, inspect, phantom,
-    demo, run,
+    doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, history, nets, inspect,
+    phantom, demo, run,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

@@ -16,16 +16,30 @@ from pocketseg.errors import DataError, Problem
 from pocketseg.files import read_text, write_json
 from pocketseg.text import counted
 
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "test", "fixed_test")
+# Where a split has none of these, its file does not name them.
+OPTIONAL = ("fixed_test",)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Case names of one fold's parts."""
+    """Case names of one fold's parts.
+
+    Attributes:
+        train, validation: what learns, and what chooses.
+        test: what is held out of this fold; of k folds each holds out others.
+        fixed_test: what no fold sees, the same in all of them.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    fixed_test: tuple[str, ...] = ()
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Cases that nothing of this fold learns from, neither weights nor rules."""
+        return self.test + self.fixed_test
 
     def part(self, name: str) -> tuple[str, ...]:
         if name not in PARTS:
@@ -47,6 +61,11 @@ class Split:
     groups: Mapping[str, str]
     rule: Mapping[str, Any]
 
+    @property
+    def fixed_test(self) -> tuple[str, ...]:
+        """Cases that no fold sees."""
+        return self.folds[0].fixed_test
+
     def fold(self, number: int) -> Fold:
         """One fold by its number.
 
@@ -58,7 +77,10 @@ class Split:
         return self.folds[number]
 
     def write(self, path: Path) -> None:
-        folds = [{part: list(fold.part(part)) for part in PARTS} for fold in self.folds]
+        folds = [
+            {part: list(fold.part(part)) for part in PARTS if fold.part(part) or part not in OPTIONAL}
+            for fold in self.folds
+        ]
         content = {"rule": dict(self.rule), "folds": folds, "groups": dict(self.groups)}
         write_json(path, content)
 
@@ -97,6 +119,9 @@ class Split:
         groups = {case.name: case.group for case in cases} if cases is not None else dict(self.groups)
         for number, fold in enumerate(self.folds):
             problems += self._fold_problems(f"{where}, fold {number}", fold, groups, cases is not None)
+        if len({frozenset(fold.fixed_test) for fold in self.folds}) > 1:
+            what = "the fixed test cases differ between the folds, so that some fold may learn from them"
+            problems.append(Problem(where, what, "give every fold the same fixed_test"))
         return problems
 
     def _fold_problems(self, where: str, fold: Fold, groups: Mapping[str, str], strict: bool) -> list[Problem]:
@@ -136,18 +161,49 @@ def holdout(cases: Sequence[Case], *, test: float, validation: float, seed: int,
     return _checked(Split((_fold(cases, parts),), _groups(cases), rule), cases)
 
 
-def kfold(cases: Sequence[Case], *, folds: int, validation: float, seed: int, contiguous: bool = False) -> Split:
-    """Every case is tested once; in each fold a share of the rest is validation."""
+def kfold(
+    cases: Sequence[Case],
+    *,
+    folds: int,
+    validation: float,
+    seed: int,
+    contiguous: bool = False,
+    fixed_test: float = 0,
+) -> Split:
+    """Every case is tested once; in each fold a share of the rest is validation.
+
+    Args:
+        cases: the data.
+        folds, validation, seed, contiguous: see `SplitSection` of recipes.
+        fixed_test: taken from the cases first, and tested by every fold: a share, or from 1 on their number, to which
+            whole groups come near.
+    """
+    apart = _fixed(cases, fixed_test, seed, contiguous)
+    dealing = [case for case in cases if case.name not in apart]
     # What is left of two folds is the other one, and that has to give a train and a validation part.
     least = 2 if folds == 2 else 1
-    dealt = _deal(cases, {str(number): 1 / folds for number in range(folds)}, seed, contiguous, least)
+    dealt = _deal(dealing, {str(number): 1 / folds for number in range(folds)}, seed, contiguous, least)
     result = []
     for number in range(folds):
-        rest = [case for case in cases if dealt[case.name] != str(number)]
+        rest = [case for case in dealing if dealt[case.name] != str(number)]
         parts = _deal(rest, {"train": 1 - validation, "validation": validation}, seed, contiguous)
-        result.append(_fold(cases, parts | {case.name: "test" for case in cases if dealt[case.name] == str(number)}))
+        parts |= {case.name: "test" for case in dealing if dealt[case.name] == str(number)}
+        result.append(_fold(cases, parts | dict.fromkeys(apart, "fixed_test")))
     rule = {"kind": "kfold", "folds": folds, "validation": validation, "seed": seed, "contiguous": contiguous}
+    rule |= {"fixed_test": fixed_test} if fixed_test else {}
     return _checked(Split(tuple(result), _groups(cases), rule), cases)
+
+
+def _fixed(cases: Sequence[Case], wanted: float, seed: int, contiguous: bool) -> frozenset[str]:
+    """Names of the cases that are kept out of all folds."""
+    if not wanted:
+        return frozenset()
+    if wanted >= len(cases):
+        what = f"{wanted:g} cases are to be kept out of the folds, and the data has {counted(len(cases), 'case')}"
+        raise DataError("split.fixed_test", what, "take fewer, or a share such as 0.2")
+    share = wanted / len(cases) if wanted >= 1 else wanted
+    dealt = _deal(cases, {"folds": 1 - share, "fixed_test": share}, seed, contiguous)
+    return frozenset(name for name, part in dealt.items() if part == "fixed_test")
 
 
 def has_parts(cases: Sequence[Case]) -> bool:
@@ -180,7 +236,7 @@ def given(cases: Sequence[Case], *, validation: float = 0.15, seed: int = 0, con
 
 def given_text(split: Split) -> str:
     """What is said of the parts that the data came with."""
-    sizes = ", ".join(f"{len(split.folds[0].part(part))} {part}" for part in PARTS)
+    sizes = ", ".join(f"{len(split.folds[0].part(part))} {part}" for part in PARTS if part not in OPTIONAL)
     dealt = "; validation is taken from train" if "validation" in split.rule else ""
     fix = "--set split.ignore_parts=true divides the cases by the recipe"
     return f"the parts are those that the data came with ({sizes}{dealt}); {fix}"
@@ -199,6 +255,8 @@ def _checked(split: Split, cases: Sequence[Case]) -> Split:
     wants_test = split.rule.get("test", 1) != 0 and split.rule["kind"] != "given"
     if wants_test and any(not fold.test for fold in split.folds):
         problems.append(Problem("split", "the test part is empty", "give more cases, or a larger share"))
+    if split.rule.get("fixed_test") and not split.fixed_test:
+        problems.append(Problem("split", "the fixed test part is empty", "give more cases, or a larger share"))
     if problems:
         groups = len(set(split.groups.values()))
         hint = (

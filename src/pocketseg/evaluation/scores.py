@@ -216,8 +216,7 @@ def score_cases(
                 sizes = [f"{shape[0]}×{shape[1]}" for shape in (prediction.mask.shape, reference.shape)]
                 what = f"the predicted mask is {sizes[0]}, the reference {sizes[1]}"
                 raise DataError(case.name, what, "predict at the image's own size")
-            for index, name in enumerate(classes, start=1):
-                rows.append(_score(case, reference, prediction, index, name, config or MetricConfig()))
+            rows += score_case(case, reference, prediction, classes, config or MetricConfig())
         except DataError as error:
             problems += error.about(case.image.where).problems
         if progress:
@@ -225,6 +224,13 @@ def score_cases(
     if problems:
         raise DataError.of(problems)
     return rows
+
+
+def score_case(
+    case: Case, reference: NDArray[np.uint8], prediction: Prediction, classes: Sequence[str], config: MetricConfig
+) -> list[CaseScore]:
+    """A row for each class of a case; masks are class indices (h, w) of one size."""
+    return [_score(case, reference, prediction, index, name, config) for index, name in enumerate(classes, start=1)]
 
 
 def _score(
@@ -319,14 +325,31 @@ def _rules_off(rows: Sequence[CaseScore]) -> RulesOff | None:
 
 
 def _metric_summary(rows: Sequence[CaseScore], name: str) -> MetricSummary:
-    wanted = metric(name)
-    units = {row.unit for row in rows} if wanted.kind == "distance" else {""}
-    rows = [row for row in rows if wanted.over == "all" or row.outcome in ("scored", "miss")]
-    values = [row.values[name] for row in rows] if len(units) == 1 else []
-    groups = [row.group for row in rows][: len(values)]
-    found = [value for row, value in zip(rows, values, strict=False) if row.outcome == "scored"]
+    units = {row.unit for row in rows} if metric(name).kind == "distance" else {""}
+    chosen = _measured(rows, name)
+    values = [row.values[name] for row in chosen] if len(units) == 1 else []
+    groups = [row.group for row in chosen][: len(values)]
+    found = [value for row, value in zip(chosen, values, strict=False) if row.outcome == "scored"]
     described = asdict(describe(values, groups))
     return MetricSummary(**described, unit=units.pop() if len(units) == 1 else MIXED, mean_found=_mean(found))
+
+
+def _measured(rows: Sequence[CaseScore], name: str) -> list[CaseScore]:
+    """The rows that a metric's mean is over."""
+    over = metric(name).over
+    return [row for row in rows if over == "all" or row.outcome in ("scored", "miss")]
+
+
+def _values(rows: Sequence[CaseScore], name: str) -> list[float]:
+    """A metric of the rows that its mean is over; none where they are distances of different units."""
+    mixed = metric(name).kind == "distance" and len({row.unit for row in rows}) > 1
+    return [] if mixed else [row.values[name] for row in _measured(rows, name)]
+
+
+def metric_means(rows: Sequence[CaseScore]) -> dict[str, float]:
+    """The mean of each metric over the rows of one class, as a summary has it; what has no mean is left out."""
+    means = {name: _mean(_values(rows, name)) for name in (rows[0].values if rows else ())}
+    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 def _mean(values: Sequence[float]) -> float:

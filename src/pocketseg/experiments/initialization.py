@@ -280,14 +280,14 @@ def refuse_leak(
         raise RunError(run, f"has no fold {number}", "take a run with the same split")
     seen = set(plan.fold(number).train)
     seen_groups = {groups[name] for name in seen if name in groups}
-    leaked = [name for name in fold.test if name in seen or groups.get(name) in seen_groups]
+    leaked = [name for name in fold.unseen if name in seen or groups.get(name) in seen_groups]
     if not leaked:
         return
     same = other.manifest().get("data", {}).get("sha256") == data_digest
     raise RunError(
         f"stage {stage.name!r}",
         f"{'starts' if key == 'init' else 'learns'} from {run}, which was trained on {len(leaked)} of the "
-        f"{len(fold.test)} test cases of fold {number}, "
+        f"{len(fold.unseen)} test cases of fold {number}, "
         f"or on others of their groups{'' if same else '; its data differ, but not these names'} (first: {leaked[0]})",
         f"train with --split {other.split_file}, or set {key}.allow_leak=true where names mean other images",
     )

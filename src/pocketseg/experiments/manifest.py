@@ -87,6 +87,7 @@ def begin_run(run: RunFolder, plan: RunPlan, accelerator: Accelerator, resume: b
             "doctor": _findings(checked),
             "recipe_sha256": hashlib.sha256(path_bytes(text)).hexdigest(),
             "code": _code(plan.recipe),
+            **({"augmentation": plan.augmentation.name} if plan.augmentation else {}),
             "seed": plan.recipe.seed,
             "processes": accelerator.num_processes,
             "hardware": hardware(accelerator.device),
@@ -149,11 +150,12 @@ def _written_with() -> dict[str, Any]:
 
 
 def _code(recipe: Recipe) -> dict[str, str]:
-    """File name -> SHA-256 of what defines nets of the recipe that are not ours."""
+    """File name -> SHA-256 of what defines nets and augmentation of the recipe that are not ours."""
     from pocketseg.nets import allowed_code
 
     digests = {Path(path).name: digest for path, digest in allowed_code().items()}
-    files = sorted({f"{file}.py" for stage in recipe.stages for file, own, _ in [stage.net.arch.partition(":")] if own})
+    names = [*(stage.net.arch for stage in recipe.stages), recipe.augment.own or ""]
+    files = sorted({f"{file}.py" for name in names for file, own, _ in [name.partition(":")] if own})
     return {file: digests[file] for file in files}
 
 
@@ -243,6 +245,11 @@ def changed_since(run: RunFolder, plan: RunPlan, allowed: bool) -> list[str]:
     """
     longer_stages(run, plan.recipe)
     manifest = run.manifest()
+    before, given_now = manifest.get("augmentation"), plan.augmentation and plan.augmentation.name
+    if before != given_now:
+        what = f"was begun with the augmentation {before or 'of the recipe alone'}, not {given_now or 'without one'}"
+        fix = "give it again, as pocketseg.train(…, augment=FUNCTION, resume=True)" if before else "leave it out"
+        raise RunError(str(run.path), what, fix)
     then = {"pocketseg": manifest["pocketseg"], **{name: manifest["libraries"].get(name) for name in COMPUTE}}
     now = {"pocketseg": VERSION, **{name: metadata.version(name) for name in COMPUTE}}
     changed = [f"{name} {then[name]} → {now[name]}" for name in then if then[name] != now[name]]

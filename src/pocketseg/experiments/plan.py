@@ -31,6 +31,7 @@ from pocketseg.recipes import Recipe, StageSection
 from pocketseg.recipes.schema import DataSection, PostprocessSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import make_split, open_cases, reading_of
+from pocketseg.training.own_augment import Function, OwnAugmentation, own_augmentation
 
 # Called with (what, done, of) while something long goes on that is not a training.
 Progress = Callable[[str, int, int], None]
@@ -88,6 +89,7 @@ class RunPlan:
         split: of all folds.
         pipeline: of all stages, but for what the training images teach.
         folds: those to be trained.
+        augmentation: the user's function, or None.
     """
 
     recipe: Recipe
@@ -95,6 +97,7 @@ class RunPlan:
     split: Split
     pipeline: Pipeline
     folds: tuple[FoldPlan, ...]
+    augmentation: OwnAugmentation | None = None
 
 
 def open_data(path: str | Path, section: DataSection, progress: Progress | None = None) -> OpenedData:
@@ -127,6 +130,7 @@ def plan_run(
     begun: bool = False,
     split: str | Path | None = None,
     fold: int | None = None,
+    augment: Function | None = None,
 ) -> RunPlan:
     """Decide what is trained, and check all that can be before training.
 
@@ -137,6 +141,7 @@ def plan_run(
         begun: whether the run has begun, so that its split holds.
         split: a split file instead of the recipe's rule.
         fold: only this one.
+        augment: the user's function that changes training samples.
 
     Raises:
         PocketsegError: a split, channels, weights, starts or teachers that do not fit.
@@ -152,12 +157,15 @@ def plan_run(
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe.data, checked)
     _check_pixel_weights(recipe, data, folds)
+    augmentation = own_augmentation(recipe.augment.own, augment, len(recipe.data.classes))
+    if augmentation is not None:
+        _check_maps(recipe, augmentation)
     pipeline = pipeline_of(recipe, _numbers(recipe.data, checked))
     pipeline = replace(pipeline, reading=replace(pipeline.reading, channel_files=_channel_files(cases)))
     _check_fit(data, folds, pipeline)
     planner = _Planner(recipe, data, run, whole, pipeline)
     plans = tuple(planner.fold(number, found) for number, found in folds.items())
-    return RunPlan(recipe, data, whole, planner.pipeline, plans)
+    return RunPlan(recipe, data, whole, planner.pipeline, plans, augmentation)
 
 
 def with_channels(recipe: Recipe, checked: CheckedData) -> Recipe:
@@ -178,6 +186,7 @@ def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
         fit=data.fit,
         intensity_range=data.range,
         spacing_mm=data.spacing_mm,
+        paint_out_calipers=data.paint_out_calipers,
         reading=reading_of(data),
         normalization=Normalization(normalize.kind, normalize.clip),
         postprocess=mildest_rules(recipe.postprocess),
@@ -242,7 +251,7 @@ class _Planner:
         if not section.allow_leak:
             for run in runs_of(section):
                 self.refuse_leak(target.stage, "teacher", run, number, fold)
-            refuse_test_images(joining, cases.named(fold.test))
+            refuse_test_images(joining, cases.named(fold.unseen))
         with in_stage(at):
             source = self.teachers[at] or model_teacher(target, number, self.run, self.nets)
             source.check([*cases.named(fold.train), *joining])
@@ -298,6 +307,21 @@ def _check_pixel_weights(recipe: Recipe, data: OpenedData, folds: Mapping[int, F
         problems = [problem for case in train if case.weights is None for problem in no_weights(case).problems]
         if problems:
             raise DataError.of(problems)
+
+
+def _check_maps(recipe: Recipe, augmentation: OwnAugmentation) -> None:
+    """Refuse maps that lie on images and would not move with them: nobody knows what the function does."""
+    for stage in recipe.stages:
+        where = f"stage {stage.name!r}"
+        if stage.loss is not None and stage.loss.pixel_weights is not None:
+            what = f"has weights of pixels, which {augmentation.name} does not move with the image"
+            raise RecipeError(where, what, "set loss.pixel_weights=null, or leave out the function")
+        if stage.soft_masks:
+            what = f"has soft masks, which {augmentation.name} does not move with the image"
+            raise RecipeError(where, what, "set soft_masks=false, or leave out the function")
+        if stage.distil is not None and stage.teacher is not None and stage.teacher.outputs != "live":
+            what = f"may learn from stored answers, which {augmentation.name} does not move with the image"
+            raise RecipeError(where, what, "set teacher.outputs=live, or leave out the function")
 
 
 def _without_empty(fold: Fold, checked: CheckedData) -> Fold:

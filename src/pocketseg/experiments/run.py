@@ -28,9 +28,11 @@ from pocketseg.evaluation import (
 )
 from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
 from pocketseg.experiments.distillation import Distillation, prepare_distillation
+from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.initialization import Start
 from pocketseg.experiments.listeners import Labelled, listeners
 from pocketseg.experiments.manifest import begin_run, check_out, finish_run, path_bytes, refuse_begun
+from pocketseg.experiments.measuring import Measuring
 from pocketseg.experiments.plan import FoldPlan, Progress, RunPlan, StagePlan, open_data, plan_run
 from pocketseg.experiments.stage_figures import draw_examples, draw_stage
 from pocketseg.experiments.stopping import stop_on_signals
@@ -45,6 +47,7 @@ from pocketseg.runs.packed import pack_model
 from pocketseg.runs.results import can_list, list_run
 from pocketseg.runs.source import ModelSource
 from pocketseg.text import brief, bytes_text, counted, number
+from pocketseg.training.own_augment import Function
 from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
@@ -132,6 +135,7 @@ def train_run(
     resume: bool = False,
     allow_changed: bool = False,
     trial: bool = False,
+    augment: Function | None = None,
     logs: Sequence[str] = (),
     listener: Listener | None = None,
     progress: Progress | None = None,
@@ -141,6 +145,7 @@ def train_run(
     Args:
         trial: one of several trainings that something else started and lists: `fold` begins or resumes, as its folder
             is, and leaves the others to others.
+        augment: the user's function that changes training samples.
     """
     from pocketseg.training.device import open_accelerator
 
@@ -152,7 +157,7 @@ def train_run(
     accelerator = open_accelerator(device)
     opened = open_data(data, recipe.data, progress)
     begun = trial or (resume and run.manifest_file.exists())
-    plan = plan_run(recipe, opened, run, begun=begun, split=split, fold=fold)
+    plan = plan_run(recipe, opened, run, begun=begun, split=split, fold=fold, augment=augment)
     main = accelerator.is_main_process
     with (
         run.held(fold) if main else nullcontext(),
@@ -168,6 +173,8 @@ def train_run(
         begun_with = run.manifest()["data"]["sha256"]
         training = RunTraining(run, plan, accelerator, stop, begun_with, resume, logs, listener, progress)
         result = training.all_folds()
+        if main and not trial:
+            evaluate_ensemble(run, opened.cases, device, training.progress_of("evaluating the ensemble"))
         if main:
             finish_run(run, opened)
         if listed:
@@ -246,7 +253,7 @@ class RunTraining:
             what, fix = "stopped; the state is saved", "go on with the same command and --resume"
             raise Interrupted(self.stop.signal_number, str(self.run.path), what, fix)
 
-    def _progress(self, what: str) -> Callable[[int, int], None]:
+    def progress_of(self, what: str) -> Callable[[int, int], None]:
         """Tells how far something is, and stops there where a signal asked to."""
 
         def tell(done: int, of: int) -> None:
@@ -281,6 +288,7 @@ class RunTraining:
         model = Model.fresh(plan.net, pipeline, self.recipe.seed)
         start = plan.initialization.fill(model.net.core) if plan.initialization else None
         precision, why = choose_precision(stage.precision, self.accelerator.device)
+        evaluated = self.recipe.evaluate
         part, validation = self.cases.named(fold.train), self.cases.named(fold.validation)
         seed = self.recipe.seed
         samples = Samples.of(self.cases, part, model.pipeline, seed)
@@ -303,13 +311,15 @@ class RunTraining:
             stop=self.stop,
             identity=self._identity(number, stage, precision, start, distillation),
             objective=distillation.objective if distillation else None,
+            own=self.plan.augmentation,
+            measure=Measuring(evaluated.every, model.pipeline.classes, metric_config(evaluated)),
         )
         begun = self.resume and training.resume()
         if self.accelerator.is_main_process and not begun:
             self._announce(number, fold, stage, model, start, distillation, precision, why)
         if self.accelerator.is_main_process:
             inspected = inspect_model(model)
-            inspected.save(folder.path, ("json", "svg"))
+            inspected.save(folder.path)
             _warn_of_memory(stage, inspected)
         examples = partial(draw_examples, self.cases, validation, model, self.accelerator.device)
         listener = (
@@ -323,7 +333,7 @@ class RunTraining:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._choose(number, folder.best, training.position.best_epoch, stage, fold)
-            draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation)
+            draw_stage(folder, f"{stage.name}, fold {number}", self.cases, validation, stage.ignore_epochs)
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
 
@@ -386,6 +396,7 @@ class RunTraining:
             stage.name,
             precision,
             str(self.accelerator.num_processes),
+            *([self.plan.augmentation.name] if self.plan.augmentation else []),
             *(start.identity if start else []),
             *(distillation.identity if distillation else []),
         ):
@@ -491,7 +502,8 @@ class RunTraining:
 
         predictor = Model.load(self.run.stage(number, stage.name).best).predictor(self.accelerator.device)
         summaries = []
-        for part in self.recipe.evaluate.parts:
+        asked = self.recipe.evaluate.parts
+        for part in [*asked, *(["fixed_test"] if "test" in asked else [])]:
             chosen = self.cases.named(fold.part(part))
             if not chosen:
                 continue
@@ -500,7 +512,7 @@ class RunTraining:
                 chosen,
                 asking(predictor),
                 self.plan.pipeline.classes,
-                self._progress(f"evaluating {stage.name}, {part}"),
+                self.progress_of(f"evaluating {stage.name}, {part}"),
                 metric_config(self.recipe.evaluate),
             )
             write_scores(rows, self.run.scores_file(number, part, place))

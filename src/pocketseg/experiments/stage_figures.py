@@ -32,11 +32,11 @@ def panel(cases: Cases, case: Case, predictor: Predictor) -> Panel:
     return Panel(case.name, caption, image, reference, prediction)
 
 
-def draw_stage(folder: StageFolder, title: str, cases: Cases, validation: Sequence[Case]) -> None:
-    """Write curves.png and examples.png of a stage that has been trained."""
+def draw_stage(folder: StageFolder, title: str, cases: Cases, validation: Sequence[Case], ignored: int = 0) -> None:
+    """Write curves.png and examples.png of a stage that has been trained; its first epochs are not its best."""
     from pocketseg.training.model import Model
 
-    save_curves(StageCurves(title, read_history(folder.history)), folder.curves)
+    save_curves(StageCurves(title, read_history(folder.history), ignored), folder.curves)
     predictor = Model.load(folder.best).predictor()
     panels = [panel(cases, case, predictor) for case in _shown(validation)]
     save_examples(panels, folder.examples, predictor.pipeline.classes)

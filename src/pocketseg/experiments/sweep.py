@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketseg.data import Split
-from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RunError, TrainingError
+from pocketseg.errors import EnvironmentProblem, Interrupted, Problem, RecipeError, RunError, TrainingError
 from pocketseg.evaluation import read_summaries
+from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.listeners import Labelled
 from pocketseg.experiments.manifest import changed_since, lengthen, longer_stages
 from pocketseg.experiments.plan import OpenedData, Progress, open_data, plan_run
@@ -27,6 +28,7 @@ from pocketseg.runs.history import read_history
 from pocketseg.runs.results import FAILED, FINISHED, UNFINISHED, can_list, fold_scores, list_run, result_row
 from pocketseg.runs.tables import write_table
 from pocketseg.text import counted
+from pocketseg.training.own_augment import Function
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -39,10 +41,12 @@ SEED = "seed"
 
 @dataclass
 class _Trial:
-    """A variant, its run folder, its folds, whether it is to get more epochs, and what went wrong in the folds."""
+    """A variant, its run folder, data, split and folds, whether it gets more epochs, and what went wrong in folds."""
 
     variant: Variant
     run: RunFolder
+    data: OpenedData
+    split: Split
     folds: list[int]
     longer: bool
     errors: dict[int, str] = field(default_factory=dict)
@@ -74,6 +78,7 @@ def train_many(
     allow_changed: bool,
     jobs: int | None,
     cluster: str | None,
+    augment: Function | None,
     logs: Sequence[str],
     listener: Listener | None,
     progress: Progress | None,
@@ -84,12 +89,14 @@ def train_many(
         raise EnvironmentProblem("torchrun", "starts several processes, which cannot share a sweep", fix)
     if jobs is not None and jobs < 1:
         raise EnvironmentProblem(f"--jobs {jobs}", "is not a valid number of jobs", "use 1 or more")
+    if augment is not None and (cluster is not None or (jobs or 1) > 1):
+        fix = "leave out jobs and cluster, or put it into a file: augment.own=FILE:NAME with --allow-code FILE.py"
+        raise RecipeError("augment", "is a function of this process, which others that train do not have", fix)
     home = RunFolder(out)
     _check_out(home, bool(sweep.keys), resume)
     from pocketseg.nets import allowed_code
 
-    prepared = _prepare(sweep, data, home, fold, split, allow_changed, progress)
-    trials = [trial for trial, _ in prepared]
+    trials = _prepare(sweep, data, home, fold, split, allow_changed, augment, progress)
     tasks = [
         Task(
             str(resolved(trial.run.path)),
@@ -111,16 +118,18 @@ def train_many(
         _check_out(home, bool(sweep.keys), resume)  # another may have been here meanwhile
         stack.enter_context(home.logged())
         listed = not sweep.keys and can_list(home)
-        _begin(home, sweep, prepared)
+        _begin(home, sweep, trials)
         folds = sum(len(trial.folds) for trial in trials)
         log.info(
             "%d of %s to do, %s", len(tasks), counted(folds, "training"), workers.said if workers else "one by one"
         )
         work = SweepProgress(home, sweep, trials, len(tasks), progress)
         if workers is None:
-            work.one_by_one(tasks, listener)
+            work.one_by_one(tasks, listener, augment)
         else:
             do_all(tasks, workers, stack.enter_context(stop_on_signals()), work.ended, work.watch)
+        for trial in trials:
+            evaluate_ensemble(trial.run, trial.data.cases, device)
         return work.finish(listed)
 
 
@@ -147,8 +156,9 @@ def _prepare(
     fold: int | None,
     split: str | Path | None,
     allow_changed: bool,
+    augment: Function | None,
     progress: Progress | None,
-) -> list[tuple[_Trial, Split]]:
+) -> list[_Trial]:
     """All trials, checked as far as can be before training; nothing is written. What they share is looked at once."""
     opened: dict[str, OpenedData] = {}
     trials = []
@@ -158,25 +168,27 @@ def _prepare(
         if key not in opened:
             opened[key] = open_data(data, recipe.data, progress)
         run = RunFolder(home.path / TRIALS / variant.name) if sweep.keys else home
-        plan = plan_run(recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold)
+        plan = plan_run(
+            recipe, opened[key], run, begun=run.manifest_file.exists(), split=split, fold=fold, augment=augment
+        )
         longer = False
         if run.manifest_file.exists():
             longer = bool(longer_stages(run, plan.recipe))
             changed_since(run, plan, allow_changed)
         folds = [each.number for each in plan.folds]
-        trials.append((_Trial(replace(variant, recipe=plan.recipe), run, folds, longer), plan.split))
+        trials.append(_Trial(replace(variant, recipe=plan.recipe), run, plan.data, plan.split, folds, longer))
     return trials
 
 
-def _begin(home: RunFolder, sweep: Sweep, prepared: Sequence[tuple[_Trial, Split]]) -> None:
+def _begin(home: RunFolder, sweep: Sweep, trials: Sequence[_Trial]) -> None:
     """Put recipe and split into every run folder, for the processes that train them."""
     if sweep.keys:
         write_atomically(home.recipe_file, sweep.text)
-        log.info("%s %s", counted(len(prepared), "trial[ varies|s vary]"), ", ".join(sweep.keys))
-    for trial, split in prepared:
+        log.info("%s %s", counted(len(trials), "trial[ varies|s vary]"), ", ".join(sweep.keys))
+    for trial in trials:
         if not trial.run.manifest_file.exists():
             write_atomically(trial.run.recipe_file, dump_recipe(trial.variant.recipe))
-            split.write(trial.run.split_file)
+            trial.split.write(trial.run.split_file)
         elif trial.longer:
             with trial.run.manifest_changed() as manifest:
                 lengthen(trial.run, trial.variant.recipe, manifest)
@@ -204,7 +216,7 @@ class SweepProgress:
         self.shown: set[Task] = set()
         self._write_table()
 
-    def one_by_one(self, tasks: Sequence[Task], listener: Listener | None) -> None:
+    def one_by_one(self, tasks: Sequence[Task], listener: Listener | None, augment: Function | None) -> None:
         """All trainings in this process."""
         for task in tasks:
             trial = self.trial_of[task.run]
@@ -212,7 +224,7 @@ class SweepProgress:
             try:
                 train_run(
                     trial.variant.recipe, task.data, trial.run.path, fold=task.fold, device=task.device, trial=True,
-                    allow_changed=task.allow_changed, logs=task.logs,
+                    allow_changed=task.allow_changed, augment=augment, logs=task.logs,
                     listener=None if listener is None else Labelled(self._label(task), listener),
                 )  # fmt: skip
             except Interrupted:
@@ -283,6 +295,7 @@ class SweepProgress:
             if listed:
                 list_run(self.home)
             return TrainResult(self.home.path, _summaries(trial))
+        self._write_table()
         self._draw()
         results = tuple(
             Trial(one.variant.name, one.variant.values, one.run.path, one.error, _summaries(one))

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pocketseg import notebook
 from pocketseg.data.phantom import phantom_case
 from pocketseg.data.readers import read_image
-from pocketseg.errors import DataError
+from pocketseg.errors import DataError, ModelFileError
+from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.png import write_png
 from pocketseg.predictors import NetPredictor, default_threads
 from pocketseg.runs.backends import DIGEST, open_model, origin
@@ -60,7 +61,7 @@ class Measured:
         file: what runs.
         runtime: what runs it.
         precision: as the file says; of torch, what it computes in.
-        size_bytes: of the file.
+        size_bytes: of the file; of a net by name its weights in f32.
         input: channels, height and width that the net is called with.
         load_ms: from the file to a model that is ready.
         first_ms: from there to the first logits: preprocessing and a call that sets things up.
@@ -189,6 +190,7 @@ def benchmark(
     image: str | Path | None = None,
     threads: int = 0,
     fold: int = 0,
+    device: str = "cpu",
     turns: int = 10,
     turn_s: float = 0.2,
 ) -> Benchmark:
@@ -198,12 +200,15 @@ def benchmark(
     Before, all answer for the same image; models made of the same weights are compared.
 
     Args:
-        models: packed models, ONNX files, checkpoints, run or stage folders.
+        models: packed models, ONNX files, checkpoints, run or stage folders; or names of nets of the catalog, which get
+            random weights and images of that size. A folder that is called like a net needs a path: ./unet.
         backends: torch, onnx, openvino, pseg: each model is timed with each of them; default: its own.
         size: height and width of a synthetic ultrasound image.
         image: an image file to take instead.
         threads: that each may use; 0 is one for each core, at most 8.
         fold: of run folders.
+        device: cpu; cuda, cuda:N or mps, for torch and ONNX; auto: a GPU where there is one. The time of a net of torch
+            on a GPU is that of the net alone, waited for; from file to mask includes the way to the GPU and back.
         turns: of each model.
         turn_s: how long a turn goes on.
 
@@ -221,11 +226,13 @@ def benchmark(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(image) if image is not None else _phantom_file(Path(folder), size)
         pixels = read_image(file)
-        ready = [_ready(path, backend, fold, threads, pixels) for path in paths for backend in (backends or (None,))]
+        ready = [
+            _ready(path, backend, fold, threads, device, pixels) for path in paths for backend in (backends or (None,))
+        ]
         agreements = [_agreement(index, ready) for index in range(len(ready))]
         calls: dict[str, Callable[[], object]] = {}
         for index, each in enumerate(ready):
-            calls[f"{index} net"] = partial(each.predictor.forward, each.net_input)
+            calls[f"{index} net"] = _net_alone(each)
             calls[f"{index} whole"] = partial(_file_to_mask, each.predictor, file)
         times = in_turns(calls, turns=turns, turn_s=turn_s)
     measured = [
@@ -240,6 +247,7 @@ class _Ready:
     """A model that has answered for the image.
 
     Attributes:
+        size_bytes: of the file, or of the weights of a net by name.
         weights: digest of those it was made of; where that is not known, its own name.
         net_input: f32 (1, c, h, w) that its net was given.
     """
@@ -247,6 +255,7 @@ class _Ready:
     model: str
     file: Path
     predictor: NetPredictor
+    size_bytes: int
     weights: str
     load_ms: float
     first_ms: float
@@ -265,7 +274,7 @@ class _Ready:
             file=str(self.file),
             runtime=self.predictor.runtime,
             precision=self.precision,
-            size_bytes=self.file.stat().st_size,
+            size_bytes=self.size_bytes,
             input=(channels, height, width),
             load_ms=self.load_ms,
             first_ms=self.first_ms,
@@ -275,9 +284,11 @@ class _Ready:
         )
 
 
-def _ready(path: str | Path, backend: str | None, fold: int, threads: int, pixels: NDArray[np.generic]) -> _Ready:
+def _ready(
+    path: str | Path, backend: str | None, fold: int, threads: int, device: str, pixels: NDArray[np.generic]
+) -> _Ready:
     began = time.perf_counter()
-    predictor, file = open_model(path, fold, backend=backend, threads=threads)
+    predictor, file, size = _opened(path, backend, fold, threads, device, pixels)
     loaded = time.perf_counter()
     seen: list[NDArray[np.float32]] = []
     ended: list[float] = []
@@ -294,6 +305,7 @@ def _ready(path: str | Path, backend: str | None, fold: int, threads: int, pixel
         model=str(path),
         file=file,
         predictor=predictor,
+        size_bytes=size,
         weights=str(known.get(DIGEST, path)),
         load_ms=1000 * (loaded - began),
         first_ms=1000 * (ended[0] - loaded),
@@ -301,6 +313,58 @@ def _ready(path: str | Path, backend: str | None, fold: int, threads: int, pixel
         probability=probability,
         mask=predictor.pipeline.mask(probability),
     )
+
+
+def _opened(
+    path: str | Path, backend: str | None, fold: int, threads: int, device: str, pixels: NDArray[np.generic]
+) -> tuple[NetPredictor, Path, int]:
+    """What predicts, its file, and bytes: of a model, or of a net of the catalog with random weights."""
+    if _is_net(path):
+        predictor, size = _random(str(path), backend, threads, device, pixels)
+        return predictor, Path(path), size
+    predictor, file = open_model(path, fold, backend=backend, threads=threads, device=device)
+    return predictor, file, file.stat().st_size
+
+
+def _is_net(path: str | Path) -> bool:
+    """Whether it is the name of a net; without torch there is none."""
+    try:
+        from pocketseg.nets import NETS
+    except ImportError:
+        return False
+    return str(path) in NETS
+
+
+def _random(
+    arch: str, backend: str | None, threads: int, device: str, pixels: NDArray[np.generic]
+) -> tuple[NetPredictor, int]:
+    """A net of the catalog for images such as this one, and the bytes of its weights."""
+    import torch
+
+    from pocketseg.training.device import torch_device
+    from pocketseg.training.model import Model
+
+    if backend not in (None, "torch"):
+        fix = "leave out --backend, or train and pack it"
+        raise ModelFileError(arch, f"is a net without a file, which torch runs and {backend} does not", fix)
+    torch.set_num_threads(threads)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    pipeline = Pipeline((pixels.shape[0], pixels.shape[1]), channels, normalization=Normalization("unit-range"))
+    model = Model.fresh({"arch": arch}, pipeline, seed=0)
+    count = sum(parameter.numel() for parameter in model.net.parameters())
+    log.warning("%s has random weights: its times are right, its masks mean nothing", arch)
+    found = model.predictor(torch_device(device))
+    return replace(found, runtime=f"{found.runtime}, random weights"), 4 * count
+
+
+def _net_alone(each: _Ready) -> Callable[[], object]:
+    """A call of the net; of torch on a GPU without the way there and back."""
+    forward = each.predictor.forward
+    on_device = getattr(forward, "call_on_device", None)
+    if on_device is None or forward.device.type == "cpu":  # type: ignore[attr-defined]
+        return partial(forward, each.net_input)
+    call: Callable[[], object] = on_device(each.net_input)
+    return call
 
 
 def _agreement(index: int, ready: Sequence[_Ready]) -> Agreement | None:

@@ -59,6 +59,7 @@ class Options:
         min_pixels: objects smaller than this become no outline and no region.
         images: folder of the images that ImageJ regions were drawn on, which says how large the masks are.
         coding: what is foreground in files of masks; None: all but 0.
+        pixel_weights: write a weight for every pixel beside each mask, made of it (`training.pixel_weights`).
     """
 
     size: tuple[int, int] | None = None
@@ -68,6 +69,7 @@ class Options:
     min_pixels: int = 0
     images: Path | None = None
     coding: MaskCoding | None = None
+    pixel_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,9 @@ def convert(
     known = ["auto", *LAYOUTS, *MASKS, TO_TABLE]
     if what not in known:
         raise DataError(f"data convert {what}", "is neither a layout nor a conversion", near(what, known))
+    if options.pixel_weights and (what in (*MASKS, TO_TABLE) or out.suffix.lower() in (".npz", JSON, CSV)):
+        what = "weights of pixels lie beside the images and masks of a folder"
+        raise DataError("--pixel-weights", what, "convert a data set, to a folder")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(str(out), "already exists", "choose another name for the output")
     if what in (*MASKS, TO_TABLE):
@@ -164,7 +169,7 @@ def _annotations(
     kept = [case for case in cases if case.name not in dropped]
     if not kept:
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
-    _tell_lost(kept, arrays=False)
+    tell_lost(kept, arrays=False)
     if out.suffix.lower() == JSON:
         base = base_of(cases.root)
         masks = (NamedMask(_relative(case.image.path, base), cases.mask(case)) for case in kept)
@@ -220,25 +225,38 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
         raise DataError(str(cases.root), "every case is blank or has an empty mask", "leave out --drop-empty")
     kept, pairs = [case for case, _ in made], [pair for _, pair in made]
     arrays = out.suffix == ".npz"
-    stems = {} if arrays else _stems(cases.root, kept)
-    _tell_lost(kept, arrays)
+    stems = {} if arrays else stems_of(cases.root, kept)
+    tell_lost(kept, arrays, options.pixel_weights)
     if arrays:
         _write_arrays(cases.root, kept, pairs, out)
         table = None
     else:
         with whole_folder(out) as temporary:
             for case, (image, mask) in zip(kept, pairs, strict=True):
-                name = f"{stems[case.name]}.png"
-                _write(inside(temporary, "images", name), image, case.image.where)
+                stem, where = stems[case.name], case.image.where
                 shown = mask * np.uint8(255) if cases.classes == 1 else mask
-                _write(inside(temporary, "masks", name), shown, case.image.where)
+                places = f"images/{stem}.png", f"masks/{stem}.png"
+                if options.pixel_weights:  # the layout `dic` has them
+                    places = f"{stem}.png", f"{stem}_mask.png"
+                    write_atomically(inside(temporary, f"{stem}_weights.npy"), _weights(mask))
+                for place, pixels in zip(places, (image, shown), strict=True):
+                    write_pixels(inside(temporary, place), pixels, where)
             rows = [("case", "group"), *((stems[case.name], case.group) for case in kept)]
             write_atomically(temporary / GROUPS, csv_text(rows))
         table = out / GROUPS if len({case.group for case in kept}) < len(kept) else None
     return Converted(len(kept), len(cases) - len(kept), table)
 
 
-def _stems(root: Path, cases: Sequence[Case]) -> dict[str, str]:
+def _weights(mask: Mask) -> bytes:
+    """The weights of a mask's pixels, f32 (h, w), as an .npy file."""
+    from pocketseg.training.pixel_weights import border_weights
+
+    content = io.BytesIO()
+    np.save(content, border_weights(mask))
+    return content.getvalue()
+
+
+def stems_of(root: Path, cases: Sequence[Case]) -> dict[str, str]:
     """The name of each case's files, without folders.
 
     Raises:
@@ -255,13 +273,13 @@ def _stems(root: Path, cases: Sequence[Case]) -> dict[str, str]:
     return {name: stem for stem, (name,) in names.items()}
 
 
-def _tell_lost(cases: Sequence[Case], arrays: bool) -> None:
+def tell_lost(cases: Sequence[Case], arrays: bool, remade: bool = False) -> None:
     """What is known of the cases, and has no place in what is written."""
     lost = {
         "pixel sizes": any(case.spacing_mm for case in cases) and not arrays,
         "class folders": any(case.label for case in cases),
         "the split that the data came with": any(case.part for case in cases),
-        "weights of pixels": any(case.weights for case in cases),
+        "weights of pixels": any(case.weights for case in cases) and not remade,
     }
     if any(lost.values()):
         log.warning(
@@ -337,7 +355,7 @@ def _files(
             if isinstance(result, list):
                 write_rois(inside(out, f"{name}.zip"), result)
             else:
-                _write(inside(out, f"{name}.png"), result, str(path))
+                write_pixels(inside(out, f"{name}.png"), result, str(path))
 
     _each(files, write, source, progress, [])
     return Converted(len(written))
@@ -430,7 +448,12 @@ def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_
     return Postprocess(min_pixels=options.min_pixels).clean(mask, mask.astype(np.float32))
 
 
-def _write(path: Path, pixels: NDArray[np.generic], source: str) -> None:
+def write_pixels(path: Path, pixels: NDArray[np.generic], source: str) -> None:
+    """A PNG of an image of `source`.
+
+    Raises:
+        DataError: no PNG holds it.
+    """
     kind = pixels.dtype.name, 1 if pixels.ndim == 2 else pixels.shape[2]
     if kind not in PNG_HOLDS:
         what = f"has {kind[1]} channels of {kind[0]}, which no PNG that can be read again holds"

@@ -19,7 +19,7 @@ from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.layouts.rle_csv import drawings_in
 from pocketseg.data.readers import read_mask, stem_of
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
-from pocketseg.errors import DataError, Problem, RecipeError
+from pocketseg.errors import DataError, ModelFileError, Problem, RecipeError
 from pocketseg.evaluation import (
     CaseScore,
     Comparison,
@@ -51,7 +51,7 @@ from pocketseg.evaluation.cells import (
 from pocketseg.files import remove, try_folder
 from pocketseg.pipeline import OF_COLOR, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
-from pocketseg.runs.backends import load_predictor
+from pocketseg.runs.backends import ALL, Fold, load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config, open_cases, run_around
 from pocketseg.text import brief, counted, number
@@ -93,11 +93,13 @@ def evaluate(
     model: str | Path,
     data: str | Path,
     *,
+    also: Sequence[str | Path] = (),
     split: str | Path | None = None,
     part: str | None = None,
-    fold: int = 0,
+    fold: Fold = 0,
     stage: str | None = None,
     backend: str | None = None,
+    device: str = "cpu",
     out: str | Path | None = None,
     against: str | Path | None = None,
     margin: float | None = None,
@@ -110,11 +112,14 @@ def evaluate(
         model: what predicts; in a folder of masks, or a table of run lengths (`image_id,rle`, Kaggle's), each mask has
             the name of its case.
         data: images and masks.
+        also: further models, which are an ensemble with the first: the mean of their probabilities is evaluated.
         split: evaluate only a part of this split file; groups are taken from it too.
-        part: train, validation or test; default test where a split is given.
-        fold: of the split, and of a run.
+        part: train, validation, test or fixed_test; default test where a split is given, of `all` folds fixed_test.
+        fold: of the split, and of a run. `all` is the ensemble of the run's folds; of a split it takes only the cases
+            that none of the folds has seen.
         stage: of a run; default the last.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
+        device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
         out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
@@ -131,7 +136,12 @@ def evaluate(
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     odd: list[str] = []
-    predictor = None if _holds_masks(model) else load_predictor(model, fold, stage, backend=backend, warn=odd.append)
+    if _holds_masks(model) and also:
+        raise ModelFileError(str(model), "holds masks, which are no part of an ensemble", "give models alone")
+    models = model if not also else [model, *also]
+    predictor = None
+    if not _holds_masks(model):
+        predictor = load_predictor(models, fold, stage, backend=backend, device=device, warn=odd.append)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_config(recipe.evaluate)
     if predictor is None and choice.needs_probability:
@@ -145,7 +155,7 @@ def evaluate(
     respond = of_masks(model, classes) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).split_file.exists():
-        test = f"--split {model}/split.json --part test"
+        test = f"--split {model}/split.json --part {'fixed_test' if fold == ALL else 'test'}"
         log.warning("all cases are evaluated, the training cases of %s too; for the test cases alone: %s", model, test)
     folder = Path(out) if out is not None else _beside(model)
     try_folder(folder)
@@ -156,7 +166,7 @@ def evaluate(
     for warn, how in ((others, "are unlike"), (colors, "differ in color from")):
         if warn:
             log.warning("%s %s those of training; of the first, %s", counted(len(warn), "image"), how, warn[0])
-    summaries = summarize(rows, part or ("test" if split else "all"))
+    summaries = summarize(rows, part or (_usual_part(fold) if split else "all"))
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against), margin)
     found = Evaluation(rows, summaries, folder, comparisons)
     _write(found)
@@ -324,10 +334,25 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) ->
     return load_data_recipe(start, overrides)
 
 
-def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: int) -> list[Case]:
-    """The cases to evaluate, with the groups of the split file where there is one."""
+def _usual_part(fold: Fold) -> str:
+    return "fixed_test" if fold == ALL else "test"
+
+
+def _chosen(cases: Cases, split: str | Path | None, part: str | None, fold: Fold) -> list[Case]:
+    """The cases to evaluate, with the groups of the split file where there is one.
+
+    Raises:
+        DataError: an ensemble is to be evaluated on cases that some of its folds learned from.
+    """
     if split is None:
         return list(cases)
     plan = Split.read(Path(split))
-    chosen = cases.named(plan.fold(fold).part(part or "test"))
+    part = part or _usual_part(fold)
+    if fold == ALL and part != "fixed_test" and len(plan.folds) > 1:
+        what = f"the cases of {part} of a fold are training cases of others, which are in the ensemble"
+        raise DataError(f"--part {part}", what, "give --part fixed_test, or one --fold")
+    names = plan.fold(0 if fold == ALL else fold).part(part)
+    if not names:
+        raise DataError(str(split), f"has no case in its part {part}", "choose another --part, or leave out --split")
+    chosen = cases.named(names)
     return [replace(case, group=plan.groups.get(case.name, case.group)) for case in chosen]

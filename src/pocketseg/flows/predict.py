@@ -47,7 +47,7 @@ from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
 from pocketseg.reporting.overlay import overlay
-from pocketseg.runs.backends import load_predictor
+from pocketseg.runs.backends import Fold, load_predictor
 from pocketseg.text import brief, counted
 
 log = logging.getLogger("pocketseg")
@@ -126,7 +126,7 @@ class Predictions:
 
 
 def predict(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
@@ -134,15 +134,17 @@ def predict(
     probabilities: bool = False,
     to: MaskFormat = "same",
     keep_identity: bool = False,
-    fold: int = 0,
+    fold: Fold = 0,
     stage: str | None = None,
     backend: str | None = None,
+    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Segment images.
 
     Args:
-        model: packed model, ONNX file, checkpoint, or run folder.
+        model: packed model, ONNX file, checkpoint, or run folder; several are an ensemble, which answers with the mean
+            of their probabilities.
         inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`. A folder
             of DICOM files is one series, or several by their SeriesInstanceUID, each called after its first file. For a
             model that was trained on one file a channel (NAME_0000, NAME_0001), such files are one image.
@@ -155,8 +157,9 @@ def predict(
             classes), `mha`, `dicom-seg` (for DICOM), `tiff`, or `png`, a folder of slices.
         keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
             needs; without it they are left empty.
-        fold, stage: of a run folder; default the first fold's last stage.
+        fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
+        device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
         progress: called with (done, of).
 
     Returns:
@@ -170,7 +173,7 @@ def predict(
     wanted = Wanted(with_overlay, probabilities, to, keep_identity)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
-    predictor = load_predictor(model, fold, stage, backend=backend, warn=odd.append)
+    predictor = load_predictor(model, fold, stage, backend=backend, device=device, warn=odd.append)
     jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))

@@ -19,6 +19,7 @@ from pocketseg.packages import require_report, require_torch
 from pocketseg.recipes import load_sweep
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config
+from pocketseg.training.own_augment import Function
 
 if TYPE_CHECKING:
     from pocketseg.training.loop import Listener
@@ -39,6 +40,7 @@ def train(
     allow_changed: bool = False,
     jobs: int | None = None,
     cluster: str | None = None,
+    augment: Function | None = None,
     logs: Sequence[str] = (),
     report: bool = True,
     quiet: bool = False,
@@ -65,6 +67,10 @@ def train(
             was begun with; the manifest lists what changed.
         jobs: trials and folds that run side by side, each in a process of its own; default 1, on a cluster all.
         cluster: `local` or `ray://HOST:PORT`; its machines must see data and out under the same paths.
+        augment: a function (image, mask, generator) that gives a changed image and mask, before the augmentation of the
+            recipe: float32 (h, w, c) from 0 to 1 and uint8 (h, w) of class indices on the net's grid, and a NumPy
+            generator, the only source of chance for a training that can be repeated. The manifest has its name; a
+            training that goes on (`resume`) needs it again.
         logs: further records of the training: `tensorboard`.
         report: write `report.html` at the end; a sweep has none, and `pocketseg.report` writes it at any time.
         quiet: show nothing.
@@ -90,13 +96,13 @@ def train(
         if sweep.keys or cluster is not None or (jobs or 1) > 1:
             result = train_many(
                 sweep, data, Path(out), fold=fold, split=split, device=device, resume=resume,
-                allow_changed=allow_changed, jobs=jobs, cluster=cluster, logs=logs, listener=listener,
+                allow_changed=allow_changed, jobs=jobs, cluster=cluster, augment=augment, logs=logs, listener=listener,
                 progress=progress,
             )  # fmt: skip
         else:
             result = train_run(
                 sweep.variants[0].recipe, data, Path(out), fold=fold, split=split, device=device, resume=resume,
-                allow_changed=allow_changed, logs=logs, listener=listener, progress=progress,
+                allow_changed=allow_changed, augment=augment, logs=logs, listener=listener, progress=progress,
             )  # fmt: skip
         # A sweep has no scores of its own, and of several processes only the first one has any.
         return _reported(result, progress) if report and any(result.summaries.values()) else result

@@ -1,4 +1,4 @@
-"""Nets that a Python file of the user defines.
+"""Nets, and augmentation of training samples, that a Python file of the user defines.
 
 Only a file that the user names is executed, never one that a recipe, a model or a data set names.
 """
@@ -9,32 +9,39 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pocketseg.errors import RecipeError
+from pocketseg.errors import RecipeError, near
 from pocketseg.files import read_file, resolved
 from pocketseg.nets.catalog import Entry, add_own_nets, own_nets
 
 FIRST = ["in_channels", "out_channels"]
+AUGMENTS = ["image", "mask", "rng"]
 MAX_BYTES = 10 * 2**20
 # What was executed, for the processes that train beside this one: path -> SHA-256.
 _allowed: dict[str, str] = {}
+# FILE:NAME -> function (image, mask, rng) that gives a changed image and mask.
+_augmentations: dict[str, Callable[..., Any]] = {}
 
 
 def allow_code(path: str | Path) -> list[str]:
-    """Execute a Python file, and put the nets that it defines into the catalog as `FILE:NAME`.
+    """Execute a Python file, and offer the nets and augmentations that it defines as `FILE:NAME`.
 
     A net is a public function or class of the file with the arguments `in_channels, out_channels` and options behind
     them, each with a type and a default. It gives a module of images (n, in_channels, h, w) to logits
     (n, out_channels, h, w); out_channels is 1 for one class, classes + 1 for several.
 
+    An augmentation is a public function with the arguments `image, mask, rng`, such as `augment.own` of a recipe names:
+    float32 (h, w, c) from 0 to 1, uint8 (h, w) of class indices, and a NumPy generator; it gives image and mask.
+
     Returns:
-        The names, for `net.arch` of a recipe.
+        The names of nets, for `net.arch` of a recipe.
 
     Raises:
-        RecipeError: the file is missing or raises, or no net is found in it.
+        RecipeError: the file is missing or raises, or nothing is found in it.
     """
     path = resolved(Path(path))
     where = str(path)
@@ -53,14 +60,43 @@ def allow_code(path: str | Path) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and _is_net(value)
     }
-    if not nets:
+    functions = {
+        f"{path.stem}:{name}": value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+        and _is_augmentation(value)
+    }
+    if not nets and not functions:
         fix = "define a function `name(in_channels, out_channels, *, width: int = 16)` that gives a torch.nn.Module"
-        raise RecipeError(where, "defines no net", fix)
+        raise RecipeError(where, "defines no net", f"{fix}, or an augmentation `name(image, mask, rng)`")
     for name, entry in nets.items():
         _check_options(name, entry)
     add_own_nets(path.stem, nets)
+    for name in [name for name in _augmentations if name.startswith(f"{path.stem}:")]:
+        del _augmentations[name]
+    _augmentations.update(functions)
     _allowed[where] = digest
     return list(nets)
+
+
+def own_function(name: str) -> Callable[..., Any]:
+    """The augmentation `FILE:NAME`.
+
+    Raises:
+        RecipeError: no file that was executed defines it.
+    """
+    if name in _augmentations:
+        return _augmentations[name]
+    file, colon, _ = name.partition(":")
+    known = [each for each in _augmentations if each.startswith(f"{file}:")]
+    if not colon or known:
+        raise RecipeError("augment.own", f"there is no augmentation {name!r}", near(name, known or _augmentations))
+    what, fix = (
+        f"{name!r} is a function of a Python file",
+        f"give the file with --allow-code {file}.py, if you trust it",
+    )
+    raise RecipeError("augment.own", what, fix)
 
 
 def allowed_code() -> dict[str, str]:
@@ -95,6 +131,10 @@ def _is_net(value: Any) -> bool:
         return list(inspect.signature(value).parameters)[:2] == FIRST
     except (TypeError, ValueError):  # of what is written in C
         return False
+
+
+def _is_augmentation(value: Any) -> bool:
+    return inspect.isfunction(value) and list(inspect.signature(value).parameters) == AUGMENTS
 
 
 def _check_options(name: str, entry: Entry) -> None:

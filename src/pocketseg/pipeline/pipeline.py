@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pocketseg.errors import DataError, ModelFileError, NotFiniteError
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
-from pocketseg.pipeline.fields import Channels, Number, Positive, Side
+from pocketseg.pipeline.drawn import paint_out
+from pocketseg.pipeline.fields import Channels, Flag, Number, Positive, Side
 from pocketseg.pipeline.given import as_image, as_spacing
 from pocketseg.pipeline.intensity import Normalization, TrainedOn, is_colored, to_planes
 from pocketseg.pipeline.postprocess import Postprocess
@@ -55,6 +56,8 @@ class Pipeline:
         spacing_mm: pixel size (row, column) that images are resampled to first, for `pad`, `crop` and `tile`.
         reading: how volumes are cut into images.
         intensity_range: the stored values that become 0 and 1; None: by dtype (see `intensity.unit_range`).
+        paint_out_calipers: fill crosses, dotted lines and colored marks that are drawn into images of 8 bits
+            (`drawn.paint_out`) before anything else.
         trained_on: what training images held; None in files of before, which say nothing of it: then floats run over
             their own range, integers that are neither uint8 nor uint16 are refused, and no image is called unlike.
     """
@@ -72,6 +75,7 @@ class Pipeline:
     spacing_mm: tuple[Positive, Positive] | None = None
     reading: Reading = field(default_factory=Reading)
     trained_on: TrainedOn | None = None
+    paint_out_calipers: Flag = False
 
     def placement(self, shape: geometry.Shape, spacing_mm: geometry.Spacing | None = None) -> geometry.Placement:
         """How an image of this (height, width) and pixel size comes to the net's grid.
@@ -107,6 +111,8 @@ class Pipeline:
         """Unit-range planes (c, h, w) of what the net sees of an image, not yet normalized and without surroundings."""
         image = as_image(image)
         numbers = None if self.trained_on is None else self.trained_on.numbers
+        if self.paint_out_calipers:
+            image = _without_calipers(image)
         try:
             planes = to_planes(image, self.channels, self.intensity_range, numbers)
         except ValueError as error:
@@ -246,6 +252,8 @@ class Pipeline:
     def to_dict(self) -> dict[str, Any]:
         """What model files hold of it."""
         content = {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
+        if not self.paint_out_calipers:  # as in files of before it was known, here and below
+            del content["paint_out_calipers"]
         if not self.reading.channel_files:  # as in files of before it was known
             del content["reading"]["channel_files"]
         if self.trained_on is not None and self.trained_on.colors is None:
@@ -269,6 +277,13 @@ class Pipeline:
             where = ".".join(str(part) for part in first["loc"]) or "together"
             what = f"its pipeline is not valid ({where}: {first['msg'].removeprefix('Value error, ')})"
             raise ModelFileError(file, what, "export the model again") from error
+
+
+def _without_calipers(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    if image.dtype != np.uint8 or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+        what = f"holds {image.dtype} {image.shape}, and calipers are painted out of pictures of 8 bits alone"
+        raise DataError("image", what, "give such pictures, or train with data.paint_out_calipers=false")
+    return paint_out(image.astype(np.uint8, copy=False))
 
 
 def _consistent(pipeline: Pipeline) -> Pipeline:

@@ -38,27 +38,20 @@ class Predictor(Protocol):
         """Class indices (h, w), post-processed."""
 
 
-@dataclass(repr=False)
-class NetPredictor:
-    """A pipeline around any function that runs the net: torch, ONNX Runtime, or the engine.
-
-    What an image may be, and what is refused, is the pipeline's rule and the same for all of them (see `Predictor`).
+class Segmenter:
+    """What every predictor offers beside its probabilities.
 
     Attributes:
-        pipeline: everything but the net.
-        forward: net input (n, c, h, w) to logits.
+        pipeline: whose rules make masks, and which says what an image may be.
         name: how tables call it.
         runtime: what runs the net, with what decides its speed or its numbers.
         card: what its file says of the model; empty for torch.
-        warn: gets a line for an image whose intensities are very different from those of training; None: nobody.
     """
 
     pipeline: Pipeline
-    forward: Forward
-    name: str = "net"
-    runtime: str = "torch"
-    card: Mapping[str, Any] = field(default_factory=dict)
-    warn: Callable[[str], None] | None = None
+    name: str
+    runtime: str
+    card: Mapping[str, Any]
 
     @property
     def precision(self) -> str:
@@ -70,7 +63,7 @@ class NetPredictor:
 
         Args and errors: as `segment`, but for paths and bytes, which are not read.
         """
-        return self.pipeline.predict(image, self.forward, spacing_mm, self.warn)
+        raise NotImplementedError
 
     def mask(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         """Class indices on the grid of an image: uint8 (h, w), post-processed; 0 is background.
@@ -123,3 +116,29 @@ class NetPredictor:
             "parameters": f"{self.card['parameters']:,}" if isinstance(self.card.get("parameters"), int) else "",
             "runs on": self.runtime,
         })  # fmt: skip
+
+
+@dataclass(repr=False)
+class NetPredictor(Segmenter):
+    """A pipeline around any function that runs the net: torch, ONNX Runtime, or the engine.
+
+    What an image may be, and what is refused, is the pipeline's rule and the same for all of them (see `Predictor`).
+
+    Attributes:
+        pipeline: everything but the net.
+        forward: net input (n, c, h, w) to logits.
+        name: how tables call it.
+        runtime: what runs the net, with what decides its speed or its numbers.
+        card: what its file says of the model; empty for torch.
+        warn: gets a line for an image whose intensities are very different from those of training; None: nobody.
+    """
+
+    pipeline: Pipeline
+    forward: Forward
+    name: str = "net"
+    runtime: str = "torch"
+    card: Mapping[str, Any] = field(default_factory=dict)
+    warn: Callable[[str], None] | None = None
+
+    def predict(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
+        return self.pipeline.predict(image, self.forward, spacing_mm, self.warn)

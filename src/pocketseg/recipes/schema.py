@@ -142,6 +142,10 @@ class DataSection(Section):
     """`train` leaves blank images and empty masks out of the training part. They are evaluated all the same."""
     only: OnlySection = OnlySection()
     """Use only some subjects, sites or raters."""
+    paint_out_calipers: bool = False
+    """Fill the crosses and dotted lines of calipers, and colored marks, before the net sees an image, in training and
+    in prediction: each pixel becomes the mean of its known neighbors, from the rim inwards. For pictures of 8 bits;
+    what `pocketseg doctor` does not find stays."""
     raters: Literal["majority", "staple", "each"] = "majority"
     """What to do with masks of several raters: fuse them (`majority` vote or `staple`), or make a case of `each`."""
     classes: Annotated[list[Name], Field(min_length=1, max_length=255)] = ["lesion"]
@@ -210,11 +214,15 @@ class SplitSection(Section):
     """`holdout`: one random split; `kfold`: every case is a test case once; `given`: the parts that the data's own
     folders say (train, val, test)."""
     test: Share = 0.2
-    """Fraction of the cases held out for the test, for `holdout`."""
+    """Fraction of the cases held out for the test, for `holdout`; `kfold` has `fixed_test`."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Fraction of the cases for validation."""
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     """Number of folds, for `kfold`."""
+    fixed_test: Share | Annotated[int, Field(strict=True, ge=0)] = 0
+    """For `kfold`: cases that are kept out of all folds, a share (0.2) or their number (10; whole groups come near to
+    it). The net of each fold is evaluated on them beside the cases that its fold holds out, and all nets together as an
+    ensemble."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Other seeds give other splits."""
     contiguous: bool = False
@@ -227,6 +235,8 @@ class SplitSection(Section):
     def _something_trains(self) -> SplitSection:
         if self.kind == "holdout" and self.test + self.validation >= 1:
             raise ValueError("test and validation together leave nothing to train on; make them smaller")
+        if self.fixed_test and self.kind != "kfold":
+            raise ValueError(f"fixed_test is for kind: kfold; with {self.kind} the test part is fixed already")
         return self
 
 
@@ -343,6 +353,10 @@ class AugmentSection(Section):
     """Probability that a rectangle of a sample comes from another training case, mask included (Yun et al. 2019)."""
     paste: Probability = 0
     """Probability that a sample without foreground gets the objects of another training case, their rims blended in."""
+    own: Annotated[str, Field(min_length=1)] | None = None
+    """A function of your own, FILE:NAME of a Python file that is given with --allow-code: `name(image, mask, rng)` with
+    float32 (h, w, c) from 0 to 1, uint8 (h, w) of class indices and a NumPy generator gives a changed image and mask,
+    before all other changes."""
     copies: Annotated[int, Field(ge=1, le=1000)] = 1
     """How often an epoch goes through every case, with new random changes each time. Raise it for few or large images,
     above all with `data.fit: tile`, where a copy is one random window."""
@@ -784,6 +798,8 @@ class StageSection(Section):
     """Weights that the stage leaves: those of the `best` epoch, or of the `last`."""
     average: AverageSection | None = None
     """Validate and keep averaged weights; `average: {}` takes the defaults. null: the weights as they are."""
+    ignore_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the beginning whose validation counts neither for the best epoch nor for `early_stop`."""
     validate_every: Annotated[int, Field(ge=1)] | Auto = 1
     """Epochs from one validation to the next; the last epoch always has one. `patience` counts validations. `auto`: so
     many that validation does not take more work than training."""
@@ -796,6 +812,10 @@ class StageSection(Section):
     def _trains_or_quantizes(self) -> StageSection:
         if self.epochs == 0 and self.init is None:
             raise ValueError("0 epochs are for a stage that starts from trained weights (init); give epochs")
+        if self.ignore_epochs and self.ignore_epochs >= self.epochs:
+            raise ValueError(
+                f"ignore_epochs: {self.ignore_epochs} of {self.epochs} epochs leave none to keep; take fewer"
+            )
         if self.quant is not None and self.quant.max_drop is not None and self.epochs > 0:
             raise ValueError("quant.max_drop is for a stage of 0 epochs; remove it or set epochs: 0")
         return self
@@ -842,13 +862,17 @@ class EvaluateSection(Section):
     """What is evaluated at the end of a run."""
 
     parts: list[Literal["train", "validation", "test"]] = ["validation", "test"]
-    """Parts of the split."""
+    """Parts of the split. `test` includes the cases of `split.fixed_test`, where there are some."""
     metrics: Annotated[list[str], Field(min_length=1)] = ["dice", "iou", "precision", "recall", "hd95", "assd"]
     """Names of metrics; `docs/metrics.md` lists them."""
     tolerance: Annotated[float, Field(ge=0)] = 2.0
     """Tolerance of `surface_dice` and `boundary_f1`, in mm where the pixel size is known, else in pixels."""
     lesion_iou: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Intersection over union from which a lesion counts as found."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Epochs from one measurement of all `metrics` to the next while a stage is trained: on validation cases, at
+    threshold 0.5, without component rules; columns `val_NAME` of `history.csv`. A multiple of the stages'
+    `validate_every`. 0: only loss, Dice and IoU."""
 
 
 class CardSection(Section):
@@ -926,6 +950,12 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         several = len(self.data.classes) > 1
         for stage in self.stages:
+            apart = stage.validate_every
+            if self.evaluate.every and (apart == "auto" or self.evaluate.every % apart):
+                raise ValueError(
+                    f"evaluate.every: {self.evaluate.every} is not a multiple of validate_every "
+                    f"({apart}) of stage {stage.name!r}; metrics are measured where a validation is"
+                )
             if stage.loss is None:
                 continue
             if several and stage.loss.bce:

@@ -4,6 +4,7 @@ from pocketseg.reporting.architecture import draw_architecture
 from pocketseg.reporting.charts import (
     Rated,
     StageCurves,
+    curves_together,
     histogram,
     reliability,
     trade_off,
@@ -59,6 +60,7 @@ __all__ = [
     "SweepPoint",
     "Table",
     "WeightPages",
+    "curves_together",
     "draw_architecture",
     "draw_weights",
     "enlarge",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from pocketseg.reporting.document import Axis, Chart, Column, Interval, Series, 
 from pocketseg.text import counted
 
 BINS = 20
+# A curve of several trainings in one picture is smoothed over this share of its epochs.
+SMOOTHED = 20
 SCORES = ("val_dice", "val_iou")
 NAMES = {
     "loss": "training",
@@ -26,14 +28,21 @@ DICE = Column("Dice")
 
 @dataclass(frozen=True)
 class StageCurves:
-    """The rows of `history.csv`: epoch, lr, loss, the parts of the loss, val_loss, val_dice, val_iou."""
+    """The rows of `history.csv`: epoch, lr, loss, the parts of the loss, val_loss, val_dice, val_iou.
+
+    Attributes:
+        title: what was trained.
+        history: the rows.
+        ignored: epochs at the beginning that are not the best one, whatever they score.
+    """
 
     title: str
     history: list[dict[str, float]]
+    ignored: int = 0
 
 
-def training_charts(history: Sequence[dict[str, float]]) -> list[Chart]:
-    """Loss with its parts, scores on the validation part, learning rate; the best epoch is marked."""
+def training_charts(history: Sequence[dict[str, float]], ignored: int = 0) -> list[Chart]:
+    """Loss with its parts, scores on the validation part, learning rate; the best epoch behind `ignored` is marked."""
     keys = list(dict.fromkeys(key for row in history for key in row))
     parts = [key for key in keys if key not in ("epoch", "lr", "loss", "time") and not key.startswith("val_")]
     wanted = {
@@ -41,7 +50,7 @@ def training_charts(history: Sequence[dict[str, float]]) -> list[Chart]:
         "Validation scores": ([key for key in keys if key.startswith(SCORES)], 1.0),
         "Learning rate": (["lr"], None),
     }
-    best = best_epoch(history)
+    best = best_epoch(history[ignored:])
     mark = None if best is None else (best[0], f"best epoch {best[0]:g}")
     charts = []
     for title, (names, ceiling) in wanted.items():
@@ -53,6 +62,34 @@ def training_charts(history: Sequence[dict[str, float]]) -> list[Chart]:
             low = min(0.0, *values)
             charts.append(Chart(title, said, Axis("epoch", whole=True), Axis("", low, ceiling), series, mark))
     return charts
+
+
+def curves_together(histories: Mapping[str, Sequence[dict[str, float]]]) -> list[Chart]:
+    """Validation Dice and training loss of several trainings over one another, smoothed; none of a single one.
+
+    A point is the mean over as many epochs as a `SMOOTHED`-th of the longest training, half before and half behind.
+    """
+    if len(histories) < 2:
+        return []
+    width = 1 + 2 * (max(map(len, histories.values())) // (2 * SMOOTHED))
+    charts = []
+    for key, title, ceiling in (
+        ("val_dice", "Validation Dice, all trainings", 1.0),
+        ("loss", "Loss, all trainings", None),
+    ):
+        series = [Series(name, _smoothed(_column(key, rows).points, width)) for name, rows in histories.items()]
+        if any(one.points for one in series):
+            ends = ", ".join(f"{one.name} ends at {_last(one)}" for one in series)
+            note = f"Means over {counted(width, 'epoch')} around each one." if width > 1 else ""
+            said = f"{title}, over the epochs: {ends}. {note}".strip()
+            charts.append(Chart(title, said, Axis("epoch", whole=True), Axis("", 0.0, ceiling), series, note=note))
+    return charts
+
+
+def _smoothed(points: Sequence[tuple[float, float]], width: int) -> list[tuple[float, float]]:
+    """Points with a value, each the mean of those that lie at most half the width of epochs away."""
+    known = [(x, y) for x, y in points if math.isfinite(y)]
+    return [(x, float(np.mean([v for at, v in known if abs(at - x) <= width // 2]))) for x, _ in known]
 
 
 def _column(key: str, history: Sequence[dict[str, float]]) -> Series:

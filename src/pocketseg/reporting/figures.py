@@ -57,7 +57,7 @@ CELL_INCHES = 2.6
 
 def save_curves(curves: StageCurves, path: Path) -> None:
     """Write a PNG of a stage's loss, validation scores and learning rate over the epochs."""
-    drawn = training_charts(curves.history)
+    drawn = training_charts(curves.history, curves.ignored)
     with looks():
         figure = figure_of(3.6 * max(1, len(drawn)), 3.4)
         for axes, chart in zip(_row(figure, len(drawn)), drawn, strict=True):

@@ -61,6 +61,20 @@ class RunFolder:
         """Of the last stage, or of an earlier one."""
         return self.fold(fold) / (stage or "") / "summary.json"
 
+    @property
+    def ensemble(self) -> Path:
+        """What all folds make together."""
+        return self.path / "ensemble"
+
+    @property
+    def ensemble_scores_file(self) -> Path:
+        """Of the cases that no fold has seen."""
+        return self.ensemble / "cases-fixed_test.csv"
+
+    @property
+    def ensemble_summary_file(self) -> Path:
+        return self.ensemble / "summary.json"
+
     def packed_file(self, fold: int, stage: str | None = None) -> Path:
         """Of the last stage, or of an earlier one."""
         return self.fold(fold) / f"{stage or 'model'}.pseg"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from pocketseg.files import resolved
 from pocketseg.pipeline import Pipeline, Reading
 from pocketseg.recipes.schema import DataSection, EvaluateSection, SplitSection
 from pocketseg.runs.folder import RunFolder
+
+log = logging.getLogger("pocketseg")
 
 
 def open_cases(path: str | Path, section: DataSection) -> Cases:
@@ -91,6 +94,9 @@ def make_split(
         return found
     if file is not None:
         return Split.read(Path(file), cases)
+    if rule.kind == "kfold" and rule.test != SplitSection().test:
+        what = f"is {rule.test:g} and for holdout; the folds of kfold hold out all cases, one after the other"
+        log.warning("split.test: %s; --set split.fixed_test=%g keeps cases out of all folds", what, rule.test)
     if rule.kind == "given" or (has_parts(cases) and not rule.ignore_parts):
         return given(cases, validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     if len(cases) > 1 and len({case.group for case in cases}) == 1:
@@ -99,7 +105,11 @@ def make_split(
         raise DataError.of(
             said or [Problem("split", f"all {len(cases)} cases are one group, which no rule divides", fix)]
         )
-    deal = partial(kfold, folds=rule.folds) if rule.kind == "kfold" else partial(holdout, test=rule.test)
+    deal = (
+        partial(kfold, folds=rule.folds, fixed_test=rule.fixed_test)
+        if rule.kind == "kfold"
+        else partial(holdout, test=rule.test)
+    )
     try:
         return deal(tied(cases, duplicates), validation=rule.validation, seed=rule.seed, contiguous=rule.contiguous)
     except DataError as error:

@@ -13,6 +13,7 @@ from pocketseg.errors import PocketsegError, RunError
 from pocketseg.evaluation import Summary, read_scores, read_summaries, summarize
 from pocketseg.evaluation.cells import metric_cells
 from pocketseg.files import locked, resolved
+from pocketseg.metrics import SeedSpread, seed_spread
 from pocketseg.recipes import Recipe, StageSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.history import read_history
@@ -89,6 +90,12 @@ def stage_summaries(run: RunFolder) -> list[tuple[int, str, Summary]]:
     ]
 
 
+def ensemble_summaries(run: RunFolder) -> list[tuple[str, Summary]]:
+    """Stage and summary of all folds together on the cases that no fold has seen; none before all are trained."""
+    file = run.ensemble_summary_file
+    return [(run.recipe().stages[-1].name, one) for one in read_summaries(file)] if file.exists() else []
+
+
 def result_row(
     run: RunFolder,
     recipe: Recipe,
@@ -101,9 +108,11 @@ def result_row(
     """A run as a row of `results.csv`; what is not known so far is empty.
 
     `fold-N` is the Dice of a fold's test part (of its first evaluated part where there is no test part), the mean over
-    classes; `mean` and `std` are over folds. `test` is the Dice over the test cases of all folds together. These are
-    means over cases with foreground; `with empty`, `misses` and `false alarms` tell the rest. `rules off` is `test` at
-    a threshold of 0.5 without component rules. The other metrics stand last.
+    classes; `mean` and `std` are over folds. `test` is the Dice over the test cases of all folds together. `fixed test`
+    is the mean of the folds on the cases that no fold has seen, with its `std`, and `ensemble` that of all of them
+    together; they are there where such cases are. These are means over cases with foreground; `with empty`, `misses`
+    and `false alarms` tell the rest. `rules off` is `test` at a threshold of 0.5 without component rules. The other
+    metrics stand last.
 
     Args:
         run: which may not be begun.
@@ -126,6 +135,7 @@ def result_row(
         "test": _shown(_mean([one.dice for one in tested])),
         "mean": _shown(_mean(scores)),
         "std": _shown(statistics.stdev(scores) if len(scores) > 1 else math.nan),
+        **_fixed_test(run, stage),
         "with empty": _shown(_mean([one.dice_all for one in tested])),
         "misses": sum(one.misses for one in tested) if tested else "",
         "false alarms": sum(one.false_alarms for one in tested) if tested else "",
@@ -154,6 +164,32 @@ def fold_scores(run: RunFolder, recipe: Recipe, stage: str | None = None) -> dic
         parts = [part for part in ("test", *recipe.evaluate.parts) if any(one.part == part for one in summaries)]
         scores[fold] = _mean([one.dice for one in summaries if one.part == parts[0]]) if parts else math.nan
     return scores
+
+
+def fixed_test_spread(run: RunFolder, class_name: str | None = None, stage: str | None = None) -> SeedSpread | None:
+    """The Dice of the folds' nets on the cases that no fold has seen, of one class or the mean of all; None of none."""
+    found = []
+    for fold in run.evaluated():
+        file = run.summary_file(fold, stage)
+        known = read_summaries(file) if file.exists() else []
+        found.append(
+            _mean([one.dice for one in known if one.part == "fixed_test" and class_name in (None, one.class_name)])
+        )
+    scores = [score for score in found if math.isfinite(score)]
+    return seed_spread(scores) if scores else None
+
+
+def _fixed_test(run: RunFolder, stage: str | None) -> dict[str, str]:
+    """Mean and spread of the folds on the cases that no fold has seen, and their ensemble; none without such cases."""
+    found = fixed_test_spread(run, None, stage)
+    if found is None:
+        return {}
+    together = ensemble_summaries(run) if stage is None else []
+    return {
+        "fixed test": _shown(found.mean),
+        "fixed test std": _shown(found.standard_deviation),
+        "ensemble": _shown(_mean([one.dice for _, one in together])),
+    }
 
 
 def _tested(run: RunFolder, evaluated: Sequence[int], stage: str | None) -> list[Summary]:

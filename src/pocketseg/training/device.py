@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 
 from pocketseg.errors import EnvironmentProblem
+from pocketseg.predictors.device import parts_of
 
 Precision = Literal["f32", "bf16"]
 
@@ -23,17 +23,43 @@ def open_accelerator(device: str) -> Accelerator:
     Raises:
         EnvironmentProblem: the device is not there.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise EnvironmentProblem(f"--device {device}", "is not a device", "use auto, cpu, cuda, cuda:N or mps")
-    kind, _, index = device.partition(":")
-    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+    kind, _ = _there(device)
+    if ":" in device:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    return Accelerator(cpu=kind == "cpu")
+
+
+def torch_device(device: str) -> torch.device:
+    """The device of `auto`, `cpu`, `cuda`, `cuda:N` or `mps` that runs a trained net; `auto` is a GPU where one is.
+
+    Raises:
+        EnvironmentProblem: the device is not there.
+    """
+    kind, _ = _there(device)
+    if kind != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _there(device: str) -> tuple[str, int]:
+    """Kind and index of a device, or `auto`, which this machine has."""
+    kind, index = parts_of(device)
+    if kind == "cuda" and (not torch.cuda.is_available() or index >= torch.cuda.device_count()):
         have = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA"
         raise EnvironmentProblem(f"--device {device}", f"this machine has {have}", "use --device auto")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise EnvironmentProblem("--device mps", "this machine has no MPS", "use --device auto")
-    if kind == "cuda" and index:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device
-    return Accelerator(cpu=kind == "cpu")
+    return kind, index
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when all that was given to a GPU is done; a CPU has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def choose_precision(wanted: Literal["auto", "f32", "bf16"], device: torch.device) -> tuple[Precision, str]:

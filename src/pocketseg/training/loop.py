@@ -53,6 +53,7 @@ from pocketseg.training.mixing import Gift, blend, draw_gift, opacity, replace
 from pocketseg.training.model import Model, torch_forward
 from pocketseg.training.objective import DistillationObjective, Inputs, labels_loss
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
+from pocketseg.training.own_augment import OwnAugmentation
 from pocketseg.training.parts import freeze, hold, rate_scales
 from pocketseg.training.samples import AUGMENT, MIX, Samples
 from pocketseg.training.stage_folder import StageFolder
@@ -62,7 +63,7 @@ log = logging.getLogger("pocketseg")
 # A long epoch is also saved in the middle.
 SECONDS_BETWEEN_SAVES = 600
 TIMINGS = "epoch,train_s,validation_s,images_per_s"
-DROPOUT = 4
+DROPOUT, OWN = 4, 7
 # Added to the position of a sample: that of the sample it takes a part of, which no sample of an epoch has.
 GIVER = 2**40
 VALIDATION_BATCH = 16
@@ -82,6 +83,17 @@ class Listener(Protocol):
         self, epoch: int, step: int, images: int, loss: float, parts: Mapping[str, float], rate: float
     ) -> None: ...
     def epoch_ends(self, row: Mapping[str, float]) -> None: ...
+
+
+class Measure(Protocol):
+    """What else is measured on validation cases each `every` epochs (0: never)."""
+
+    @property
+    def every(self) -> int: ...
+    def of_case(
+        self, case: Case, reference: NDArray[np.uint8], mask: NDArray[np.uint8], probability: NDArray[np.float32]
+    ) -> list[Any]: ...
+    def means(self, rows: Sequence[Any]) -> dict[str, float]: ...
 
 
 @dataclass
@@ -123,10 +135,10 @@ class TrainingState:
     best_epoch: int = -1
     best_score: float = -math.inf
 
-    def scores(self, best_by: str) -> list[float]:
-        """The validation score of each epoch that has one, higher is better."""
+    def scores(self, best_by: str, after: int = 0) -> list[float]:
+        """The validation score of each epoch behind the first `after` that has one, higher is better."""
         sign = -1 if best_by in ("loss", "hint") else 1
-        return [sign * row[f"val_{best_by}"] for row in self.history if f"val_{best_by}" in row]
+        return [sign * row[f"val_{best_by}"] for row in self.history[after:] if f"val_{best_by}" in row]
 
 
 @dataclass
@@ -181,6 +193,8 @@ class StageTraining:
         stop: asked after each step.
         identity: what a checkpoint must agree with to be resumed from.
         objective: what it learns from a teacher, or None.
+        measure: what is measured beside loss, Dice and IoU, or None.
+        own: the user's function that changes samples first, or None.
     """
 
     stage: StageSection
@@ -196,6 +210,8 @@ class StageTraining:
     listener: Listener | None = None
     identity: str = ""
     objective: DistillationObjective | None = None
+    measure: Measure | None = None
+    own: OwnAugmentation | None = None
 
     def __post_init__(self) -> None:
         device = self.accelerator.device
@@ -275,7 +291,7 @@ class StageTraining:
             )  # fmt: skip
 
     def _finished(self) -> bool:
-        scores = self.position.scores(self.stage.best_by)
+        scores = self.position.scores(self.stage.best_by, self.stage.ignore_epochs)
         return self.position.epoch >= self.stage.epochs or should_stop(scores, self.stage.early_stop)
 
     def _epoch(self, steps: int) -> None:
@@ -375,7 +391,7 @@ class StageTraining:
         """Cases as samples at their positions of the epoch, augmented."""
         epoch, device = self.position.epoch, self.accelerator.device
         each = list(zip(cases, positions, strict=True))
-        pairs = [self.train.batch([case], epoch, position) for case, position in each]
+        pairs = [self._sample(case, position) for case, position in each]
         images = torch.cat([image for image, _ in pairs]).to(device)
         masks = torch.cat([mask for _, mask in pairs]).to(device)
         height, width = images.shape[2:]
@@ -413,6 +429,15 @@ class StageTraining:
             givers = [gift.giver for _, gift, _ in taken]
             others = self._views(givers, [position + GIVER for *_, position in taken])
             views.take(others, [row for row, *_ in taken], [gift for _, gift, _ in taken])
+
+    def _sample(self, case: Case, position: int) -> tuple[Tensor, Tensor]:
+        """Image (1, c, h, w) and mask (1, h, w) of a case, changed by the user's function where there is one."""
+        images, masks = self.train.batch([case], self.position.epoch, position)
+        if self.own is None:
+            return images, masks
+        rng = sample_generator(OWN, self.seed, self.position.epoch, position)
+        image, mask = self.own(images[0].numpy(), masks[0].numpy(), rng, case.image.where)
+        return torch.from_numpy(image)[None], torch.from_numpy(mask)[None]
 
     def _seed_dropout(self, first: int) -> None:
         key = (DROPOUT, self.seed, self.position.epoch, first, self.accelerator.process_index)
@@ -457,7 +482,7 @@ class StageTraining:
         epoch = position.epoch + 1
         try:
             if epoch % self.validate_every == 0 or epoch == self.stage.epochs:
-                row |= self.validate()
+                row |= self.validate(measured=self._measures(epoch))
         except NotFiniteError:
             raise self._not_finite("a validation image gives NaN, after the last step of the epoch") from None
         for name in ("val_loss", "val_hint"):
@@ -471,7 +496,8 @@ class StageTraining:
         """Keep an epoch: in the history, as the stage's model where it is to be kept, and in the checkpoint."""
         position = self.position
         position.history.append(row)
-        validated = f"val_{self.stage.best_by}" in row
+        early = 0 < row["epoch"] <= self.stage.ignore_epochs
+        validated = f"val_{self.stage.best_by}" in row and not early
         score = position.scores(self.stage.best_by)[-1] if validated else -math.inf
         kept = self.stage.keep == "last" or (validated and (score > position.best_score or position.best_epoch < 0))
         position.best_score = max(position.best_score, score)
@@ -506,11 +532,19 @@ class StageTraining:
         """The net has its averaged weights within the block, where the stage averages."""
         return self.average.in_place() if self.average else nullcontext()
 
-    def validate(self) -> dict[str, float]:
+    def _measures(self, epoch: int) -> bool:
+        """Whether all metrics are measured after this epoch, counted from 1."""
+        every = 0 if self.measure is None else self.measure.every
+        return every > 0 and (epoch % every == 0 or epoch == self.stage.epochs)
+
+    def validate(self, *, measured: bool = False) -> dict[str, float]:
         """Mean loss, Dice and IoU over the validation cases on their own grids, at threshold 0.5, no component rules.
 
         An empty mask that stays empty counts 1, a false alarm and a miss count 0. Processes share the cases. With hints
         their loss on the images as the net sees them comes along; without labels' loss it stands in for that.
+
+        Args:
+            measured: whether `measure` is asked too.
         """
         forward = torch_forward(self.model.net, self.accelerator.device, self.precision)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -519,17 +553,21 @@ class StageTraining:
             rows = [
                 row
                 for first in range(0, len(cases), VALIDATION_BATCH)
-                for row in self._evaluate(cases[first : first + VALIDATION_BATCH], forward)
+                for row in self._evaluate(cases[first : first + VALIDATION_BATCH], forward, measured)
             ]
         if world > 1:
             rows = gather_object(rows)
             # Gathered process by process: back to the order of the cases.
-            rows.sort()
-        means = np.array([values for _, values in rows], np.float64).mean(axis=0).tolist()
-        return dict(zip(LAST[: len(means)], means, strict=True))
+            rows.sort(key=lambda row: row[0])
+        means = np.array([values for _, values, _ in rows], np.float64).mean(axis=0).tolist()
+        found = dict(zip(LAST[: len(means)], means, strict=True))
+        more = [each for *_, measures in rows for each in measures]
+        return found | (self.measure.means(more) if self.measure is not None and more else {})
 
-    def _evaluate(self, cases: Sequence[Case], forward: Forward) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Name and (loss, Dice, IoU) of each case, and its hint loss where there are hints."""
+    def _evaluate(
+        self, cases: Sequence[Case], forward: Forward, measured: bool
+    ) -> Iterator[tuple[str, tuple[float, ...], list[Any]]]:
+        """Name and (loss, Dice, IoU) of each case, its hint loss where there are hints, and what else is measured."""
         references = [self.train.cases.mask(case) for case in cases]
         prepared = [self.train.prepared(case)[0] for case in cases]
         pipeline = self.model.pipeline
@@ -545,7 +583,8 @@ class StageTraining:
             dice = float(np.mean([with_empty(each.dice) for each in overlaps]))
             iou = float(np.mean([with_empty(each.iou) for each in overlaps]))
             loss = hint[0] if self.stage.loss is None else self._loss(probability, reference, self.stage.loss)
-            yield case.name, (loss, dice, iou, *hint)
+            more = self.measure.of_case(case, reference, mask, probability) if self.measure and measured else []
+            yield case.name, (loss, dice, iou, *hint), more
 
     def _hint_losses(self, prepared: Sequence[NDArray[np.float32]]) -> list[tuple[float, ...]]:
         """The hint loss of each image, in inference; nothing for each where there are no hints."""
@@ -630,7 +669,10 @@ class StageTraining:
         rows = self.position.history
         # Not the order of the rows' keys: those that come back from a checkpoint are sorted.
         found = {key for row in rows for key in row}
-        columns = [*FIRST, *sorted(found - {*FIRST, *LAST}), *(name for name in LAST if name in found)]
+        more = sorted(found - {*FIRST, *LAST})
+        measured = [name for name in more if name.startswith("val_")]
+        parts = [name for name in more if name not in measured]
+        columns = [*FIRST, *parts, *(name for name in LAST if name in found), *measured]
         cells = ([{**row, "epoch": int(row["epoch"])}.get(column, "") for column in columns] for row in rows)
         write_atomically(StageFolder(self.folder).history, csv_text([columns, *cells]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pocketseg import memory
 from pocketseg.errors import ModelFileError, RecipeError, named
 from pocketseg.nets import AnySize, build, own_net, skeleton
-from pocketseg.pipeline import Forward, Pipeline
+from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.pipeline import logit_count as logit_count
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.quant import (
@@ -30,7 +30,7 @@ from pocketseg.quant import (
     unpack_net,
 )
 from pocketseg.training.checkpoint import read_checkpoint, write_checkpoint
-from pocketseg.training.device import Precision, autocast
+from pocketseg.training.device import Precision, autocast, wait_for
 
 # Threads of OpenMP belong to the process that started them: a forked child would wait for them for ever, and takes one.
 PROCESS = os.getpid()
@@ -161,7 +161,7 @@ class Model:
             self.pipeline,
             torch_forward(net, device, precision),
             "torch",
-            f"torch, {precision}",
+            f"torch, {precision}" + ("" if device is None or device.type == "cpu" else f" on {device}"),
             {"precision": self.precision},
         )
 
@@ -175,14 +175,16 @@ def _check_size(options: Mapping[str, Any], pipeline: Pipeline, tensors: Mapping
         raise ModelFileError(where, f"describes a net of {needed:,} weights, more than it holds", "use another file")
 
 
-def torch_forward(net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32") -> Forward:
+def torch_forward(
+    net: torch.nn.Module, device: torch.device | None = None, precision: Precision = "f32"
+) -> TorchForward:
     """NumPy in, NumPy out, in inference mode; the net's own mode comes back after each call."""
     device = device or torch.device("cpu")
-    return _TorchForward(net.to(device), device, precision)
+    return TorchForward(net.to(device), device, precision)
 
 
 @dataclass
-class _TorchForward:
+class TorchForward:
     """A function that can be pickled."""
 
     net: torch.nn.Module
@@ -195,9 +197,26 @@ class _TorchForward:
         training = self.net.training
         self.net.eval()
         try:
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                images = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
-                logits: NDArray[np.float32] = self.net(images).float().cpu().contiguous().numpy()
+            logits: NDArray[np.float32] = self._run(self._there(batch)).float().cpu().contiguous().numpy()
         finally:
             self.net.train(training)
+        return logits
+
+    def call_on_device(self, batch: NDArray[np.float32]) -> Callable[[], None]:
+        """A call of the net alone, for clocks: its input lies on the device, and it returns when the net is done."""
+        self.net.eval()
+        images = self._there(batch)
+
+        def call() -> None:
+            self._run(images)
+            wait_for(self.device)
+
+        return call
+
+    def _there(self, batch: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+
+    def _run(self, images: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            logits: Tensor = self.net(images)
         return logits

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pocketseg.data import Cases
-from pocketseg.data.doctor import drawn as drawn_in
 from pocketseg.data.doctor import pictures, references
 from pocketseg.data.doctor.finding import CODES
 from pocketseg.data.doctor.likeness import near_pairs, thumbnail
@@ -19,6 +18,7 @@ from pocketseg.data.doctor.sets import split_findings
 from pocketseg.data.groups import joined
 from pocketseg.errors import DataError
 from pocketseg.flows.doctor import doctor
+from pocketseg.pipeline import drawn as drawn_in
 from pocketseg.recipes import load_recipe
 from pocketseg.runs.opening import make_split
 

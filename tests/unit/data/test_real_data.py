@@ -4,9 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from pocketseg.data import Cases, Grouping, MaskCoding, holdout
+from pocketseg.data.doctor.pictures import suspicions
 from pocketseg.errors import DataError
+from pocketseg.pipeline.drawn import paint_out
 
 pytestmark = pytest.mark.real_data
 
@@ -77,3 +80,75 @@ def test_hc18_gray256(real_data):
     cases.check()
     cover = [cases.mask(case).mean() for case in cases]
     assert min(cover) > 0.02 and 0.15 < np.mean(cover) < 0.5
+
+
+# --- calipers ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clean(real_data) -> list[np.ndarray]:
+    """200 images in which next to nothing was measured: fetal heads, and breasts of the class normal."""
+    heads = sorted((real_data / "hc18_gray256/training_set").glob("*_HC.png"))[::3][:100]
+    breasts = sorted((real_data / "busi_gray256/Dataset_BUSI_with_GT/normal").glob("normal (*).png"))
+    breasts = [path for path in breasts if "_mask" not in path.name][: 200 - len(heads)]
+    images = [np.asarray(Image.open(path).convert("L")) for path in (*heads, *breasts)]
+    assert len(images) == 200
+    return images
+
+
+def measured(image: np.ndarray, kind: str, size: int, random: np.random.Generator) -> np.ndarray:
+    """An image in which one distance was measured: two crosses of a size in pixels, or a dotted line."""
+    pixels = Image.fromarray(image).convert("RGB" if kind == "colored" else "L")
+    pen, arm = ImageDraw.Draw(pixels), size // 2
+    fill = (240, 220, 0) if kind == "colored" else int(random.integers(200, 256))
+    for _ in range(2):
+        y, x = (int(random.integers(30, side - 80)) for side in image.shape)
+        slant = arm if kind == "x" else 0
+        if kind == "dotted":
+            pen.point([(x + (3 + size // 3) * step, y + step) for step in range(8)], fill=fill)
+        else:
+            pen.line((x - arm, y - slant, x + arm, y + slant), fill=fill)
+            pen.line((x - slant, y + arm, x + slant, y - arm), fill=fill)
+    return np.asarray(pixels)
+
+
+def is_marked(image: np.ndarray) -> bool:
+    return bool({"calipers", "marks"} & set(suspicions(image)))
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", ["plus", "x", "dotted", "colored"])
+def test_calipers_drawn_into_real_images_are_found(clean, kind):
+    """At every size of 5 to 15 pixels, in at least 80 % of the images."""
+    random = np.random.default_rng(15)
+    for size in (5, 7, 9, 11, 13, 15):
+        images = clean[size % 8 :: 8]
+        found = sum(is_marked(measured(image, kind, size, random)) for image in images)
+        assert found >= 0.8 * len(images), (kind, size, found)
+
+
+def test_clean_images_have_no_calipers(clean):
+    assert sum(map(is_marked, clean)) < 0.05 * len(clean)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", ["plus", "x", "dotted", "colored"])
+def test_calipers_are_painted_out_of_real_images(clean, kind):
+    """Four of five images have none left, and where they were the gray values are nearly those of before."""
+    random = np.random.default_rng(7)
+    left, images, errors = 0, clean[::5], []
+    for image in images:
+        marked = measured(image, kind, 9, random)
+        painted = paint_out(marked)
+        left += is_marked(painted)
+        gray = [each.max(axis=2) if each.ndim == 3 else each for each in (marked, painted)]
+        drawn = gray[0] != image
+        before, after = (np.abs(each.astype(int) - image)[drawn].mean() for each in gray)
+        errors.append(after / before)
+    assert left <= 0.2 * len(images)
+    assert np.median(errors) < 0.2
+
+
+def test_painting_out_hardly_touches_clean_images(clean):
+    changed = [float((paint_out(image) != image).mean()) for image in clean[::4]]
+    assert sum(share > 0 for share in changed) <= 0.05 * len(changed) and max(changed) < 0.02

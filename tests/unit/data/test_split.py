@@ -130,6 +130,56 @@ def test_contiguous_folds_are_slices():
     assert [name for fold in split.folds for name in fold.test] == [case.name for case in cases]
 
 
+# --- a fixed test beside the folds ------------------------------------------------------------------------
+
+
+@given(group_lists, seeds, st.sampled_from([0.1, 0.2, 3, 10]), st.booleans())
+def test_no_fold_sees_the_fixed_test(groups, seed, wanted, contiguous):
+    cases = some_cases(groups)
+    split = kfold(cases, folds=3, validation=0.2, seed=seed, contiguous=contiguous, fixed_test=wanted)
+    assert_sound(split, cases)
+    assert {fold.fixed_test for fold in split.folds} == {split.fixed_test} and split.fixed_test
+    tested = [name for fold in split.folds for name in fold.test]
+    assert sorted([*tested, *split.fixed_test]) == [case.name for case in cases]
+    count = wanted if wanted >= 1 else wanted * len(cases)
+    assert abs(len(split.fixed_test) - count) <= 2 * max(Counter(groups).values()) + 1
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(30, 10), (47, 10), (35, 1), (50, 0.2)])
+@pytest.mark.parametrize("contiguous", [False, True])
+def test_a_number_of_single_cases_is_exact(count, wanted, contiguous):
+    cases = some_cases([f"g{n}" for n in range(count)])
+    split = kfold(cases, folds=5, validation=0.2, seed=1, contiguous=contiguous, fixed_test=wanted)
+    assert len(split.fixed_test) == (wanted if wanted >= 1 else wanted * count)
+    if contiguous:  # as in a study whose test is the last fifth
+        assert list(split.fixed_test) == [case.name for case in cases][-len(split.fixed_test) :]
+
+
+def test_without_a_fixed_test_folds_and_file_are_as_before(tmp_path):
+    cases = some_cases([f"g{n}" for n in range(30)])
+    split = kfold(cases, folds=3, validation=0.2, seed=0)
+    assert split == kfold(cases, folds=3, validation=0.2, seed=0, fixed_test=0)
+    split.write(tmp_path / "s.json")
+    assert "fixed_test" not in (tmp_path / "s.json").read_text()
+
+
+def test_a_fixed_test_needs_cases():
+    cases = some_cases([f"g{n}" for n in range(12)])
+    with pytest.raises(DataError, match="12 cases are to be kept out of the folds, and the data has 12"):
+        kfold(cases, folds=2, validation=0.2, seed=0, fixed_test=12)
+
+
+def test_a_fixed_test_that_some_fold_learns_from_is_refused(tmp_path):
+    folds = [
+        {"train": ["a"], "validation": ["b"], "test": ["c"], "fixed_test": ["d"]},
+        {"train": ["d"], "validation": ["a"], "test": ["b"], "fixed_test": ["c"]},
+    ]
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps({"folds": folds}))
+    (problem,) = problems_of(path)
+    assert "the fixed test cases differ between the folds" in problem
+
+
 # --- too few ----------------------------------------------------------------------------------------------
 
 
@@ -154,7 +204,7 @@ def test_too_few_groups_for_folds():
 @pytest.mark.parametrize("make", [holdout, kfold])
 def test_round_trip(tmp_path, make):
     cases = some_cases([f"病-{n // 2}" for n in range(40)])
-    options = {"test": 0.2} if make is holdout else {"folds": 4}
+    options = {"test": 0.2} if make is holdout else {"folds": 4, "fixed_test": 4}
     split = make(cases, validation=0.2, seed=1, **options)
     split.write(tmp_path / "split.json")
     assert Split.read(tmp_path / "split.json") == split

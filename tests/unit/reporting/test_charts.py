@@ -9,7 +9,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pocketseg.reporting import Axis, Chart, Interval, Rated, Series, histogram, trade_off, training_charts
+from pocketseg.reporting import (
+    Axis,
+    Chart,
+    Interval,
+    Rated,
+    Series,
+    curves_together,
+    histogram,
+    trade_off,
+    training_charts,
+)
 from pocketseg.reporting.charts import best_epoch, front
 from pocketseg.reporting.document import numbers
 from pocketseg.reporting.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, decades, draw, legend, ticks
@@ -146,3 +156,22 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
 def test_logarithmic_ticks_lie_inside(low: float, high: float) -> None:
     found = decades(low, high)
     assert 2 <= len(found) <= 9 and all(low <= value <= high for value in found)
+
+
+def test_curves_of_several_trainings_lie_in_one_picture_and_are_smoothed():
+    """Of 60 epochs, each point is the mean of 3: the one before, itself, the one behind."""
+    rough = [{"epoch": float(n), "val_dice": 0.5 + 0.3 * (-1) ** n, "loss": 1.0} for n in range(1, 61)]
+    flat = [{"epoch": float(n), "val_dice": 0.25} for n in range(1, 31)]
+    dice, loss = curves_together({"a": rough, "b": flat})
+    assert [one.name for one in dice.series] == ["a", "b"] and "3 epochs" in dice.note
+    inner = [y for _, y in dice.series[0].points[1:-1]]
+    assert inner == pytest.approx([0.4 + 0.2 * (n % 2 == 1) for n in range(2, 60)])
+    assert dice.series[1].points == [(float(n), 0.25) for n in range(1, 31)]
+    assert loss.series[0].points[7] == (8.0, 1.0) and not loss.series[1].points
+    assert curves_together({"a": rough}) == []
+
+
+def test_an_ignored_epoch_is_not_marked_as_the_best():
+    rows = [{"epoch": float(n), "val_dice": value} for n, value in enumerate([0.9, 0.2, 0.5, 0.4], start=1)]
+    (chart,) = training_charts(rows, ignored=1)
+    assert chart.mark == (3.0, "best epoch 3")

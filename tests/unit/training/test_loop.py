@@ -188,7 +188,7 @@ def scripted(monkeypatch, **columns: list[float]) -> None:
     length = max(map(len, columns.values()))
     table = {name: columns.get(name, [0.5] * length) for name in names}
     monkeypatch.setattr(
-        StageTraining, "validate", lambda self: {name: table[name][self.position.epoch] for name in names}
+        StageTraining, "validate", lambda self, **_: {name: table[name][self.position.epoch] for name in names}
     )
 
 
@@ -469,6 +469,18 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(start, monkeypatch):
     folder = run(training := start(epochs=3, keep="last"))
     assert torch.equal(weights(folder / "best.safetensors"), weights(folder / "last.safetensors"))
     assert (training.position.best_epoch, training.position.best_score) == (3, 0.9)
+
+
+def test_ignored_epochs_are_neither_the_best_nor_a_reason_to_stop(start, monkeypatch):
+    scripted(monkeypatch, val_dice=[0.9, 0.8, 0.1, 0.4, 0.3, 0.2, 0.2])
+    training = start(epochs=7, ignore_epochs=2, early_stop={"patience": 3})
+    rows = history(run(training))
+    assert (training.position.best_epoch, training.position.best_score) == (4, 0.4)
+    assert len(rows) == 7  # without them epoch 1 were the best, and 4 the last
+    assert Model.load(training.folder / "best.safetensors").metadata["epoch"] == 4
+    again = start("again", epochs=7, ignore_epochs=6)
+    run(again)
+    assert again.position.best_epoch == 7
 
 
 def test_what_is_kept_and_validated_is_the_average(start):

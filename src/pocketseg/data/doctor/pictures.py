@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketseg.data.doctor import drawn
+from pocketseg.pipeline import drawn
 
 Pixels = NDArray[np.generic]
 
-# An image is a gray one with marks where the channels of nearly all pixels agree, and those of a few differ much.
-GRAY, COLORED = 12, 80
-MIN_MARKED, MAX_MARKED = 8, 0.05
 SATURATED = 0.1
 
 
@@ -38,8 +35,4 @@ def is_saturated(gray: Pixels) -> bool:
 
 def has_color_marks(image: Pixels) -> bool:
     """Whether a few pixels of a gray picture are strongly colored: calipers, arrows, labels."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        return False
-    spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
-    marked = int((spread > COLORED).sum())
-    return bool((spread <= GRAY).mean() > 0.9 and MIN_MARKED <= marked <= MAX_MARKED * spread.size)
+    return image.dtype == np.uint8 and bool(drawn.colored_marks(image.astype(np.uint8, copy=False)).any())

@@ -23,7 +23,7 @@ FEW_CASES, FEW_GROUPS, FEW_PER_CLASS = 30, 10, 10
 MUCH_OF_ONE = 0.2
 # In Dice and in calibration error: what a reader should be informed of.
 GAP, UNSURE = 0.1, 0.05
-RULE = ("kind", "test", "validation", "folds", "seed", "contiguous")
+RULE = ("kind", "test", "fixed_test", "validation", "folds", "seed", "contiguous")
 BLANK = "not stated (recipe key card.{})"
 
 
@@ -114,7 +114,8 @@ def split_properties(model: EvaluatedModel) -> Properties:
     """How the data was dealt, and what of it was evaluated."""
     recipe, split = model.recipe, Split.read(model.run.split_file)
     fold = split.fold(model.folds[0])
-    sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in ("train", "validation", "test"))
+    parts = ["train", "validation", "test", *["fixed_test"] * bool(fold.fixed_test)]
+    sizes = ", ".join(f"{len(fold.part(part)):,} {part}" for part in parts)
     # A split file that was given may say anything else.
     rule = {key: split.rule[key] for key in RULE if split.rule.get(key, False) is not False}
     return Properties(
@@ -213,7 +214,8 @@ def versions(model: EvaluatedModel) -> Properties:
 
 def limits(models: Sequence[EvaluatedModel], seen: Mapping[str, Sequence[Curves]], stated: Sequence[str]) -> Notes:
     """What these results do not tell, found in the results themselves; what the author says comes first."""
-    lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models)]
+    looked_at = seen.get(models[-1].name, ())
+    lines = [*models[-1].recipe.card.limits, *stated, *_about_data(models), *_about_marks(models[-1], looked_at)]
     described: dict[str, list[str]] = {}
     for model in models:
         for line in _about_model(model, seen.get(model.name, ())):
@@ -256,6 +258,21 @@ def _about_data(models: Sequence[EvaluatedModel]) -> Iterator[str]:
         yield "Every evaluated case has foreground: false alarms on images without any were not measured."
     if all(row.unit == "px" for row in rows):
         yield "The pixel size is not known: distances are in pixels, and their meaning changes with the image."
+
+
+def _about_marks(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]:
+    """What calipers in the images mean for another scanner."""
+    marked, looked = sum(one.marked for one in seen), sum(one.cases for one in seen)
+    if not marked:
+        return
+    found = f"Calipers or colored marks seem to be drawn into {marked} of {counted(looked, 'image')} looked at. "
+    if model.recipe.data.paint_out_calipers:
+        yield found + "They are painted out before the net sees an image, as far as they are found."
+    else:
+        yield found + (
+            "A net may have learned that they mark what it is to find, and find less in images without them, such as "
+            "those of another scanner, or before anything is measured. Evaluate it on such images."
+        )
 
 
 def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
+from pocketseg.data.doctor.pictures import suspicions
 from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
 from pocketseg.flows.report.evaluated import ONNX, PACKED, WEIGHTS, EvaluatedModel
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
-from pocketseg.predictors import NetPredictor
+from pocketseg.predictors import Segmenter
 from pocketseg.reporting import Panel
 from pocketseg.runs.backends import open_model
 from pocketseg.timing import in_turns
@@ -39,13 +40,15 @@ class LoadedModel:
 
     model: EvaluatedModel
     cases: Cases
-    predictors: dict[int, NetPredictor] = field(default_factory=dict)
+    device: str = "cpu"
+    predictors: dict[int, Segmenter] = field(default_factory=dict)
 
-    def predictor(self, fold: int) -> NetPredictor:
+    def predictor(self, fold: int) -> Segmenter:
         if fold not in self.predictors:
             # The last stage is the run: its packed model runs where it is up to date.
             last = self.model.place is None
-            self.predictors[fold], _ = open_model(self.model.run.path if last else self.model.best(fold), fold)
+            path = self.model.run.path if last else self.model.best(fold)
+            self.predictors[fold], _ = open_model(path, fold, device=self.device)
         return self.predictors[fold]
 
     def image(self, case: Case) -> Image:
@@ -68,6 +71,7 @@ class Curves:
         calibration: of all their pixels and classes.
         dice: mean Dice of cases with foreground at each of `THRESHOLDS`, before component rules; empty with several
             classes, which no threshold decides.
+        marked: how many of them seem to have calipers, or colored marks, drawn in.
         shapes, spacings: (height, width) of the images, and their pixel sizes in mm where they are known.
     """
 
@@ -75,6 +79,7 @@ class Curves:
     cases: int
     calibration: Calibration
     dice: list[float]
+    marked: int
     shapes: list[tuple[int, int]]
     spacings: list[tuple[float, float]]
 
@@ -106,6 +111,7 @@ def curves(loaded: LoadedModel, part: str, names: Sequence[str], fold_of: Callab
         len(chosen),
         total,
         np.mean(dice, axis=0).tolist() if dice else [],
+        sum(bool({"calipers", "marks"} & set(suspicions(loaded.cases.image(case)))) for case in chosen),
         [(height, width) for height, width in shapes],
         [case.spacing_mm for case in chosen if case.spacing_mm],
     )
@@ -139,11 +145,12 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
 
     A runtime that is not installed is left out.
     """
-    runs: dict[tuple[str, str], NetPredictor] = {}
+    runs: dict[tuple[str, str], Segmenter] = {}
     for one in models:
         fold = one.model.folds[0]
         for form, path in one.model.files(fold).items():
-            if form in RUNTIMES and (loaded := _load(path)):
+            # Packed and ONNX files are given to machines without a GPU; torch is timed where it is asked to run.
+            if form in RUNTIMES and (loaded := _load(path, one.device if form == WEIGHTS else "cpu")):
                 runs[one.model.name, RUNTIMES[form]] = loaded
     first = models[0]
     names = first.model.cases
@@ -156,14 +163,14 @@ def speeds(models: Sequence[LoadedModel]) -> dict[tuple[str, str], Speed]:
     }
 
 
-def _load(path: Path) -> NetPredictor | None:
+def _load(path: Path, device: str) -> Segmenter | None:
     try:
-        return open_model(path)[0]
+        return open_model(path, device=device)[0]
     except EnvironmentProblem:
         return None
 
 
-def _on_each(predictor: NetPredictor, images: Sequence[Image]) -> Callable[[], object]:
+def _on_each(predictor: Segmenter, images: Sequence[Image]) -> Callable[[], object]:
     """Segments the next image whenever it is called, the first one after the last."""
     following = cycle(images)
     return lambda: predictor.mask(*next(following))

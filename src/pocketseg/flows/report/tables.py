@@ -14,8 +14,8 @@ from pocketseg.flows.report.measurements import Speed
 from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.metrics import seed_spread
 from pocketseg.reporting import Cell, Chart, Column, Interval, Rated, Table, trade_off
-from pocketseg.runs.results import stage_summaries
-from pocketseg.text import counted
+from pocketseg.runs.results import ensemble_summaries, fixed_test_spread, stage_summaries
+from pocketseg.text import counted, number
 
 DIFFERENCE = "difference to {}"
 
@@ -205,15 +205,28 @@ def part_table(model: EvaluatedModel) -> Table:
         Column("Dice with empty"), Column("95 % interval of it"), Column("Dice, rules off"),
         Column("misses, rules off"), Column("false alarms, rules off"),
     ]  # fmt: skip
+    together: list[tuple[Cell, str, Summary]] = [("all", *each) for each in ensemble_summaries(model.run)]
     rows: list[list[Cell]] = [
         [
             stage, fold, s.part, s.class_name, s.cases, s.groups, s.dice, Interval(s.dice_low, s.dice_high),
             s.dice_median, s.iou, s.precision, s.recall, s.misses, s.positive, s.false_alarms, s.negative, s.dice_all,
             Interval(s.dice_all_low, s.dice_all_high), *_rules_off(s),
         ]
-        for fold, stage, s in stage_summaries(model.run)
+        for fold, stage, s in [*stage_summaries(model.run), *together]
     ]  # fmt: skip
-    return Table("Every stage, fold and part", columns, rows, _spread(model))
+    return Table("Every stage, fold and part", columns, rows, " ".join([_spread(model), *_fixed_test(model)]))
+
+
+def _fixed_test(model: EvaluatedModel) -> list[str]:
+    """What the folds reach on the cases that none of them has seen, each for itself and all together."""
+    return [
+        f"Fixed test, {one.class_name}, {counted(one.cases, 'case')} that no fold has seen: mean Dice of the nets of "
+        f"{counted(found.seeds, 'fold')} {number(found.mean)}, standard deviation "
+        f"{number(found.standard_deviation)}; of their ensemble (fold “all”, the mean of their "
+        f"probabilities) {number(one.dice)}."
+        for _, one in ensemble_summaries(model.run)
+        if (found := fixed_test_spread(model.run, one.class_name))
+    ]
 
 
 def _spread(model: EvaluatedModel) -> str:

@@ -38,6 +38,7 @@ from pocketseg.reporting import (
     Report,
     Section,
     StageCurves,
+    curves_together,
     training_charts,
     write_report,
 )
@@ -70,6 +71,7 @@ def report(
     data: str | Path | None = None,
     baseline: str | None = None,
     pictures: bool = True,
+    device: str = "cpu",
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -87,6 +89,7 @@ def report(
         data: where the runs' data lies now, if it was moved.
         baseline: the model that others are held against; default the first.
         pictures: show cases; False leaves every picture of a patient out.
+        device: cpu, cuda, cuda:N, mps, or auto: where torch runs the nets, and is timed.
         overrides: `card.KEY=VALUE`, what the model card says of intended use and limits.
         progress: called with (done, of).
 
@@ -106,7 +109,7 @@ def report(
     path = Path(out) if out is not None else _place(about[-1] if len(found) == 1 else models[0], form, len(found) > 1)
     try_folder(path) if form == "csv" else try_output(path, ending=SUFFIXES[form])
     names = _names(models)
-    loaded = _load(models, data)
+    loaded = _load(models, data, device)
     steps = _Steps(progress, 2 + 2 * len(about))
     speed = speeds(list(loaded.values()))
     steps.next()
@@ -115,7 +118,7 @@ def report(
     measured = tables.measure(models, first, {model.name: speed[model.name, runtime] for model in models})
     described = (
         f"median time from a decoded image to its mask in {runtime} on this machine "
-        f"(threads: {threads()}), one image at a time"
+        f"(threads: {threads()}{'' if device == 'cpu' else f'; PyTorch on {device}'}), one image at a time"
     )
     order = ranked([row for model in about for row in model.rows])
     subject = about[-1]
@@ -188,7 +191,7 @@ def _names(models: Sequence[EvaluatedModel]) -> Pseudonyms:
     return names
 
 
-def _load(models: Sequence[EvaluatedModel], data: str | Path | None) -> dict[str, LoadedModel]:
+def _load(models: Sequence[EvaluatedModel], data: str | Path | None, device: str) -> dict[str, LoadedModel]:
     """The models with their data, which is opened once where it is the same."""
     opened: dict[tuple[str, Any], Cases] = {}
     loaded = {}
@@ -197,7 +200,7 @@ def _load(models: Sequence[EvaluatedModel], data: str | Path | None) -> dict[str
         key = (place, model.recipe.data.model_dump_json())
         if key not in opened:
             opened[key] = open_cases(place, model.recipe.data)
-        loaded[model.name] = LoadedModel(model, opened[key])
+        loaded[model.name] = LoadedModel(model, opened[key], device)
     return loaded
 
 
@@ -366,11 +369,25 @@ def _training(about: Sequence[EvaluatedModel], *, one_run: bool) -> Section:
                 history = read_history(model.run.stage(fold, stage.name).history)
                 where = stage.name if one_run else f"{model.name}, {stage.name}"
                 where += f", fold {fold}" if len(model.folds) > 1 else ""
-                curve = StageCurves(where, history)
+                curve = StageCurves(where, history, stage.ignore_epochs)
                 if stage.loss is not None and (found := collapse(history, ended=True)):
                     warnings.append(f"{where}: {found}; {CAUSES}.")
-                items += [replace(chart, title=f"{where}: {chart.title}") for chart in training_charts(curve.history)]
-    return Section("training", "Training", [*([Notes("Warnings", warnings)] if warnings else []), *items])
+                items += [
+                    replace(chart, title=f"{where}: {chart.title}")
+                    for chart in training_charts(curve.history, curve.ignored)
+                ]
+    together = _curves_together(about)
+    return Section("training", "Training", [*together, *([Notes("Warnings", warnings)] if warnings else []), *items])
+
+
+def _curves_together(about: Sequence[EvaluatedModel]) -> list[Item]:
+    """The last stage of each model, or the folds of one, over one another."""
+    found = {}
+    for model in about:
+        for fold in model.folds:
+            name = [model.name] * (len(about) > 1) + [f"fold {fold}"] * (len(model.folds) > 1)
+            found[", ".join(name)] = read_history(model.run.stage(fold, model.stage.name).history)
+    return [*curves_together(found)]
 
 
 def data_check(model: EvaluatedModel) -> Section:

@@ -1,10 +1,13 @@
 """What a scanner or a person drew into an image: rows of letters, crosses of calipers, dotted lines.
 
-All of them are bright strokes that are thin and rise steeply from what is around them. docs/doctor.md has what is found
-and missed of real and of drawn ones; the bounds below were chosen there.
+All of them are bright strokes that are thin and rise steeply from what is around them, or colored in a gray picture.
+docs/doctor.md has what is found and missed of real and of drawn ones; the bounds below were chosen there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,9 @@ DIAGONAL: Directions = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 # Dots: pixels of a side; a line has so many, so far apart.
 DOT, LINE_DOTS, DOT_STEP = 3, 5, (3, 12)
 MAX_DOTS = 1000
+# A picture is a gray one with marks where the channels of nearly all pixels agree, and those of a few differ much.
+GRAY, COLORED = 12, 80
+MIN_MARKED, MAX_MARKED = 8, 0.05
 
 
 def has_text(gray: Bytes) -> bool:
@@ -58,6 +64,57 @@ def has_calipers(gray: Bytes) -> bool:
     return min(gray.shape) >= SMALLEST_SIDE and (_has_cross(gray) or _has_dotted_line(gray))
 
 
+def colored_marks(image: Bytes) -> Bits:
+    """The few strongly colored pixels of a gray picture (h, w, 3): calipers, arrows, labels; none of another image."""
+    none = np.zeros(image.shape[:2], bool)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        return none
+    spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
+    marked: Bits = spread > COLORED
+    is_gray = (spread <= GRAY).mean() > 0.9 and MIN_MARKED <= marked.sum() <= MAX_MARKED * spread.size
+    return marked if is_gray else none
+
+
+def paint_out(image: Bytes) -> Bytes:
+    """An image (h, w) or (h, w, c) of 8 bits without the crosses, dotted lines and colored marks that are found in it.
+
+    They and a pixel around them are filled from their rim inwards: what touches a known pixel becomes the mean of the
+    known ones among its eight neighbors, again and again. What is not found stays.
+    """
+    gray = image if image.ndim == 2 else image.max(axis=2)
+    if min(gray.shape) < SMALLEST_SIDE:
+        return image
+    small = _fitted(gray)
+    times = -(-max(gray.shape) // LONGEST_SIDE)
+    drawn = (_cross_pixels(small) | _dot_pixels(small)).repeat(times, axis=0).repeat(times, axis=1)
+    marks = _grown(drawn[: gray.shape[0], : gray.shape[1]] | colored_marks(image))
+    return _filled(image, marks) if marks.any() and not marks.all() else image
+
+
+def _filled(image: Bytes, marks: Bits) -> Bytes:
+    planes = image.reshape(*image.shape[:2], -1).astype(np.float64)
+    known = ~marks
+    while not known.all():
+        count = np.zeros(known.shape)
+        total = np.zeros(planes.shape)
+        padded, around = np.pad(known, 1), np.pad(planes * known[:, :, None], ((1, 1), (1, 1), (0, 0)))
+        for down, right in (*STRAIGHT, *DIAGONAL):
+            count += _moved(padded, down, right, 1)
+            total += _moved(around, down, right, 1)
+        rim = ~known & (count > 0)
+        planes[rim] = total[rim] / count[rim][:, None]
+        known |= rim
+    filled: Bytes = np.rint(planes).astype(np.uint8).reshape(image.shape)
+    return filled
+
+
+def _grown(marks: Bits) -> Bits:
+    """Marks and the pixels that touch them."""
+    padded = np.pad(marks, 1)
+    found: Bits = np.logical_or.reduce([marks, *(_moved(padded, a, b, 1) for a, b in (*STRAIGHT, *DIAGONAL))])
+    return found
+
+
 def _fitted(gray: Bytes) -> Bytes:
     """The image, reduced by a whole number where it is large."""
     times = -(-max(gray.shape) // LONGEST_SIDE)
@@ -72,7 +129,7 @@ def _unlikely(least: int, beginnings: float, next_ones: float) -> int:
     return length if next_ones < 1 else MAX_DOTS
 
 
-def _moved(padded: Numbers, down: int, right: int, margin: int) -> Numbers:
+def _moved(padded: NDArray[Any], down: int, right: int, margin: int) -> NDArray[Any]:
     rows, columns = padded.shape[0] - 2 * margin, padded.shape[1] - 2 * margin
     return padded[margin + down : margin + down + rows, margin + right : margin + right + columns]
 
@@ -118,6 +175,21 @@ def _longest_row(letters: NDArray[np.int64]) -> int:
 
 
 def _has_cross(gray: Bytes) -> bool:
+    return next(_crosses(gray), None) is not None
+
+
+def _cross_pixels(gray: Bytes) -> Bits:
+    found = np.zeros(gray.shape, bool)
+    last = gray.shape[0] - 1, gray.shape[1] - 1
+    for (rows, columns), arms, length in _crosses(gray):
+        for down, right in arms:
+            for step in range(length + 2):
+                found[(rows + step * down).clip(0, last[0]), (columns + step * right).clip(0, last[1])] = True
+    return found
+
+
+def _crosses(gray: Bytes) -> Iterator[tuple[Places, Directions, int]]:
+    """Rows and columns of the middles of crosses, the directions of their arms and how long these are, by length."""
     margin = max(ARMS) + 1
     padded, values = np.pad(gray, margin, mode="edge").astype(np.int16), gray.astype(np.int16)
     for arms, between, first in ((STRAIGHT, DIAGONAL, 2), (DIAGONAL, STRAIGHT, 3)):
@@ -127,9 +199,10 @@ def _has_cross(gray: Bytes) -> bool:
         border = np.minimum.reduce([rows, columns, gray.shape[0] - 1 - rows, gray.shape[1] - 1 - columns])
         for length in ARMS:
             middles = rows[border > length] + margin, columns[border > length] + margin
-            if len(middles[0]) and _rise(padded, middles, arms, between, first, length).max() >= CROSS_RISE:
-                return True
-    return False
+            if len(middles[0]):
+                is_cross = _rise(padded, middles, arms, between, first, length) >= CROSS_RISE
+                if is_cross.any():
+                    yield (middles[0][is_cross] - margin, middles[1][is_cross] - margin), arms, length
 
 
 def _rise(
@@ -163,7 +236,19 @@ def _rise(
 
 
 def _has_dotted_line(gray: Bytes) -> bool:
-    """Whether dots follow each other at equal steps on a straight line."""
+    return len(_dots_in_lines(gray)) > 0
+
+
+def _dot_pixels(gray: Bytes) -> Bits:
+    found = np.zeros(gray.shape, bool)
+    for row, column in _dots_in_lines(gray):
+        found[int(row - 0.5) : int(row + 1.5), int(column - 0.5) : int(column + 1.5)] = True
+    return found
+
+
+def _dots_in_lines(gray: Bytes) -> NDArray[np.float64]:
+    """Middles (n, 2) of dots that follow each other at equal steps on a straight line."""
+    none = np.zeros((0, 2))
     margin = max(AWAY)
     padded, values = np.pad(gray, margin, mode="edge").astype(np.int16), gray.astype(np.int16)
     around = [_moved(padded, 2 * a, 2 * b, margin) for a, b in (*STRAIGHT, *DIAGONAL)]
@@ -171,12 +256,12 @@ def _has_dotted_line(gray: Bytes) -> bool:
     small = np.maximum(boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]) <= DOT
     dots = (boxes[small][:, (0, 2)] + boxes[small][:, (1, 3)] - 1) / 2
     if not LINE_DOTS <= len(dots) <= MAX_DOTS:
-        return False
+        return none
     steps = dots[None, :] - dots[:, None]
     length = np.abs(steps).max(axis=2)
     one, other = np.nonzero((length >= DOT_STEP[0]) & (length <= DOT_STEP[1]))
     if not len(one):
-        return False
+        return none
     place = np.full((len(dots), len(dots)), -1)
     place[one, other] = np.arange(len(one))
     # The pair of dots that goes on where a pair ends, by its number.
@@ -184,8 +269,16 @@ def _has_dotted_line(gray: Bytes) -> bool:
     nearest = ahead.argmin(axis=1)
     goes_on = np.where(ahead[np.arange(len(one)), nearest] <= 1, place[other, nearest], -1)
     needed = _unlikely(LINE_DOTS - 1, len(one), len(dots) * 9 / gray.size) + 1
-    chain = np.arange(len(one))
-    for _ in range(min(needed, len(dots)) - 2):
+    if needed > len(dots):
+        return none
+    begins = chain = np.arange(len(one))
+    for _ in range(needed - 2):
         chain = goes_on[chain]
-        chain = chain[chain >= 0]
-    return len(chain) > 0 and needed <= len(dots)
+        begins, chain = begins[chain >= 0], chain[chain >= 0]
+    chosen = np.zeros(len(dots), bool)
+    for _ in range(len(dots)):
+        chosen[one[begins]] = chosen[other[begins]] = True
+        begins = goes_on[begins]
+        begins = begins[begins >= 0]
+    found: NDArray[np.float64] = dots[chosen]
+    return found
