@@ -24,6 +24,10 @@ def command(
     keep_identity: Annotated[
         bool, typer.Option("--keep-identity", help="Copy the patient's identity into DICOM segmentations.")
     ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Also write measurements.csv: area, objects, highest probability.")
+    ] = False,
+    tint: Annotated[float, typer.Option(help="How strongly overlays color regions, 0 to 1.")] = 0.0,
     fold: FoldOrAll = 0,
     also: Annotated[
         list[Path], typer.Option("--with", help="A further model; the mean of all is taken (an ensemble); repeatable.")
@@ -57,7 +61,7 @@ def command(
 
         pocketseg predict model.onnx patient7/series3 --out masks --to nifti
 
-        pocketseg predict model.onnx one.png two.tif "more/*.png" --out masks --overlay --probabilities
+        pocketseg predict model.onnx one.png two.tif "more/*.png" --out masks --overlay --tint 0.3 --table
     """
     from pocketseg.flows.predict import MaskFormat, predict
 
@@ -65,8 +69,8 @@ def command(
     with console.bars() as bars:
         done = predict(
             [model, *also], inputs, out, to=cast(MaskFormat, to),
-            with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, fold=fold,
-            stage=stage, backend=backend, device=device, progress=bars.of("predicting"),
+            with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, table=table, tint=tint,
+            fold=fold, stage=stage, backend=backend, device=device, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"masks:  {out}, {done.text}")
     if error := done.error():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,19 +42,25 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
-from pocketseg.files import inside, resolved, try_folder
+from pocketseg.files import inside, resolved, try_folder, write_atomically
 from pocketseg.pipeline import OF_COLOR, Reading
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
-from pocketseg.reporting.overlay import overlay
+from pocketseg.predictors.segmentation import Segmentation
+from pocketseg.reporting.overlay import enlarge, overlay
 from pocketseg.runs.backends import Fold, load_predictor
+from pocketseg.tables import csv_text
 from pocketseg.text import brief, counted
 
 log = logging.getLogger("pocketseg")
 
 # What a gray picture of one class takes at most, for each of its pixels: itself, probabilities, and components.
 BYTES_A_PIXEL = 16
+MEASUREMENTS = "measurements.csv"
+COLUMNS = (
+    "image", "slice", "class", "area_px", "area_mm2", "volume_mm3", "objects", "largest_px", "highest_probability",
+)  # fmt: skip
 # What masks are written as, for the check that none replaces an image.
 ENDINGS = (".png", ".nii", ".nii.gz", ".seg.nrrd", ".mha", ".dcm", ".tif")
 # What 3D Slicer saves beside an image, whose name a mask of it has too.
@@ -70,6 +77,8 @@ class Wanted:
     probabilities: bool = False
     to: MaskFormat = "same"
     keep_identity: bool = False
+    table: bool = False
+    tint: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,9 +104,17 @@ class Job:
 
 @dataclass(repr=False)
 class Predictions:
-    """What was written for how many images, and what could not be done."""
+    """What was written for how many images, and what could not be done.
+
+    Attributes:
+        written: all files.
+        rows: of `measurements.csv`, where it was asked for, under `COLUMNS`.
+        problems: one for each image that could not be done.
+        images: how many were done.
+    """
 
     written: list[Path] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     images: int = 0
 
@@ -134,6 +151,8 @@ def predict(
     probabilities: bool = False,
     to: MaskFormat = "same",
     keep_identity: bool = False,
+    table: bool = False,
+    tint: float = 0.0,
     fold: Fold = 0,
     stage: str | None = None,
     backend: str | None = None,
@@ -150,13 +169,17 @@ def predict(
             model that was trained on one file a channel (NAME_0000, NAME_0001), such files are one image.
         out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI, NRRD,
             MetaImage and DICOM always hold class indices.
-        with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name.
+        with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name. Small
+            images are enlarged.
         probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes floats in NIfTI,
             NRRD or MetaImage as the mask, or, beside TIFF, TIFF.
         to: the format of volumes' masks: `same` as the volume, `nifti`, `nrrd` (NAME.seg.nrrd, whose segments are the
             classes), `mha`, `dicom-seg` (for DICOM), `tiff`, or `png`, a folder of slices.
         keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
             needs; without it they are left empty.
+        table: also write `measurements.csv` into the folder: of each image and class the area, the number of objects,
+            the largest, and the highest probability; of volumes for each slice, and of the whole with its volume.
+        tint: 0 to 1, how strongly the overlay colors regions inside of their contours.
         fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
@@ -170,7 +193,9 @@ def predict(
     """
     if to not in get_args(MaskFormat):
         raise DataError(f"--to {to}", "is not a format of masks", near(to, get_args(MaskFormat)))
-    wanted = Wanted(with_overlay, probabilities, to, keep_identity)
+    if not 0 <= tint <= 1:
+        raise DataError(f"--tint {tint:g}", "is not from 0 to 1", "0 shows contours alone, 1 covers the image")
+    wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
     predictor = load_predictor(model, fold, stage, backend=backend, device=device, warn=odd.append)
@@ -183,7 +208,9 @@ def predict(
         source = job.source
         try:
             make = _volume if job.volume else _picture
-            done.written += make(predictor, job, wanted)
+            rows: list[tuple[Any, ...]] = []
+            done.written += make(predictor, job, wanted, rows)
+            done.rows += rows
             done.images += 1
         except DataError as error:
             done.problems += error.about(str(source)).problems
@@ -199,6 +226,11 @@ def predict(
             log.warning("%s: %s", source, others[0] if len(others) == 1 else several)
         if progress:
             progress(number, len(jobs))
+    if table:
+        text = csv_text([COLUMNS, *done.rows])
+        file = inside(Path(out), MEASUREMENTS)
+        write_atomically(file, text)
+        done.written.append(file)
     if colors:
         log.warning(
             "%d of %s differ in color from those of training; of the first, %s",
@@ -338,7 +370,7 @@ def _under_pages(jobs: Sequence[Job], wanted: Wanted) -> Iterator[Problem]:
                 yield Problem(str(job.source), what, "choose another --out for it")
 
 
-def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
+def _picture(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any, ...]]) -> list[Path]:
     source, target = job.source, job.target
     if wanted.to not in ("same", "png"):
         raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
@@ -349,11 +381,35 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
     classes = predictor.pipeline.classes
     files = {"": _shown(mask, classes)}
     if wanted.with_overlay:
-        files["_overlay"] = overlay(image, mask, classes=len(classes))
+        files["_overlay"] = _overlay(image, mask, len(classes), wanted.tint)
     if wanted.probabilities:
         for index, name in enumerate(_probability_names(classes)):
             files[name] = _sixteen_bits(probability[:, :, index])
+    if wanted.table:
+        rows += _measured(Segmentation(mask, probability, tuple(classes), image), str(source), "")
     return [write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()]
+
+
+def _measured(found: Segmentation, image: str, place: int | str) -> list[tuple[Any, ...]]:
+    """Rows of the table: an image, or a slice of it, and a class each."""
+    return [
+        (image, place, each.class_name, each.area_px, each.area_mm2, None, each.objects, each.largest_px, each.peak)
+        for each in found.measures
+    ]
+
+
+def _of_whole(
+    slices: Sequence[tuple[Any, ...]], classes: Sequence[str], voxel: Sequence[float] | None
+) -> list[tuple[Any, ...]]:
+    """Rows of a whole volume, from those of its slices; a slice without a place has no thickness."""
+    voxel_mm3 = None if voxel is None or not np.isfinite(voxel).all() else math.prod(voxel)
+    rows = []
+    for name in classes:
+        mine = [row for row in slices if row[2] == name]
+        voxels = sum(row[3] for row in mine)
+        volume = None if voxel_mm3 is None else voxels * voxel_mm3
+        rows.append((mine[0][0], "all", name, voxels, None, volume, None, None, max(row[-1] for row in mine)))
+    return rows
 
 
 def _needed(source: Path) -> str:
@@ -377,7 +433,7 @@ def _slices(job: Job, reading: Reading) -> tuple[VolumeFile, int, Sequence[Sourc
     return volumes[0], axis, [ChannelSource(parts) for parts in zip(*slices, strict=True)]
 
 
-def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
+def _volume(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any, ...]]) -> list[Path]:
     """Segment slice by slice, and put the slices together on the volume's own grid."""
     source, target = job.source, job.target
     volume, axis, slices = _slices(job, predictor.pipeline.reading)
@@ -386,11 +442,16 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
     classes = predictor.pipeline.classes
     masks: list[NDArray[np.uint8]] = []
     per_slice: list[NDArray[np.float32]] = []
-    for each in slices:
-        probability = predictor.predict(each.image(), spacing)
+    for number, each in enumerate(slices):
+        image = each.image()
+        probability = predictor.predict(image, spacing)
         masks.append(predictor.pipeline.mask(probability))
         if wanted.probabilities:
             per_slice.append(probability)
+        if wanted.table:
+            rows += _measured(Segmentation(masks[-1], probability, tuple(classes), image, spacing), str(source), number)
+    if wanted.table:
+        rows += _of_whole(rows, classes, volume.grid.spacing_mm)
     format_ = _own_format(volume) if wanted.to == "same" else wanted.to
     ending = ".nii" if source.name.lower().endswith(".nii") else ".nii.gz"
     written = []
@@ -421,7 +482,7 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> list[Path]:
         else:
             written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
     if wanted.with_overlay:
-        written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes)))
+        written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes), wanted.tint))
     return written
 
 
@@ -433,10 +494,14 @@ def _own_format(volume: VolumeFile) -> MaskFormat:
 
 
 def _overlays(
-    slices: Sequence[Source], masks: Sequence[NDArray[np.uint8]], classes: int
+    slices: Sequence[Source], masks: Sequence[NDArray[np.uint8]], classes: int, tint: float
 ) -> Iterator[NDArray[np.uint8]]:
     for each, mask in zip(slices, masks, strict=True):
-        yield overlay(each.image(), mask, classes=classes)
+        yield _overlay(each.image(), mask, classes, tint)
+
+
+def _overlay(image: NDArray[Any], mask: NDArray[np.uint8], classes: int, tint: float) -> NDArray[np.uint8]:
+    return overlay(enlarge(image), enlarge(mask), classes=classes, alpha=tint)
 
 
 def _write_pages(target: Path, pages: Sequence[NDArray[np.uint8]] | Iterator[NDArray[np.uint8]]) -> list[Path]:

@@ -61,6 +61,27 @@ class SegmentedObject:
         return brief(self, f"{self.class_name} at ({row:.1f}, {column:.1f}), {_size(self)}, peak {self.peak:.2f}")
 
 
+@dataclass(frozen=True)
+class ClassMeasures:
+    """What an image shows of one class.
+
+    Attributes:
+        class_name: of it.
+        area_px: number of pixels of all objects.
+        area_mm2: in square millimeters; None where the pixel size is not known.
+        objects: how many there are.
+        largest_px: pixels of the largest; 0 where there is none.
+        peak: the highest probability of the class in the image, 0 to 1, whether there are objects or not.
+    """
+
+    class_name: str
+    area_px: int
+    area_mm2: float | None
+    objects: int
+    largest_px: int
+    peak: float
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """What a model finds in one image.
@@ -117,6 +138,19 @@ class Segmentation:
                 (int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1),
                 float(self.probabilities[y, x, index - 1].max()),
             )
+
+    @property
+    def measures(self) -> tuple[ClassMeasures, ...]:
+        """One for each class, in their order."""
+        pixel_mm2 = None if self.spacing_mm is None else self.spacing_mm[0] * self.spacing_mm[1]
+        found = []
+        for index, name in enumerate(self.classes):
+            areas = [each.area_px for each in self.objects if each.class_name == name]
+            whole = sum(areas)
+            peak = float(self.probabilities[:, :, index].max())
+            area_mm2 = None if pixel_mm2 is None else whole * pixel_mm2
+            found.append(ClassMeasures(name, whole, area_mm2, len(areas), max(areas, default=0), peak))
+        return tuple(found)
 
     def overlay(self, alpha: float = 0.0) -> NDArray[np.uint8]:
         """The image with the contours of the mask, uint8 (h, w, 3).

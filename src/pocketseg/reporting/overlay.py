@@ -18,6 +18,8 @@ DASH_PIXELS = 4
 # Reference only, prediction only, both.
 COMPARED = (PALETTE[1], PALETTE[0], PALETTE[4])
 GAP, TITLE_PIXELS = 8, 16
+# Of an image's longer side to the width of its contours.
+SIDE_TO_WIDTH = 400
 
 
 def overlay(
@@ -30,9 +32,9 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """The image with the contours of a mask, and of the reference where there is one.
 
-    A contour is one pixel wide and lies inside its region. One class: the mask is orange, the reference blue, and
-    where both run along the same pixels the colors alternate. Several classes: every class has its color, the
-    reference is dashed.
+    A contour lies inside its region, and is one pixel wide for each 400 of the image's longer side. One class: the mask
+    is orange, the reference blue, and where both run along the same pixels the colors alternate. Several classes: every
+    class has its color, the reference is dashed.
 
     Args:
         image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
@@ -55,16 +57,17 @@ def overlay(
         tinted = mask > 0
         mixed = (1 - alpha) * picture[tinted] + alpha * class_colors(mask[tinted])
         picture[tinted] = np.rint(mixed).astype(np.uint8)
-    edge = contour_pixels(mask)
+    width = max(1, round(max(mask.shape) / SIDE_TO_WIDTH))
+    edge = contour_pixels(mask, width)
     picture[edge] = class_colors(mask[edge])
     if reference is None:
         return picture
-    dash = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // DASH_PIXELS % 2 == 0
+    dash = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // (DASH_PIXELS * width) % 2 == 0
     if (count_classes(mask, reference) if classes is None else classes) > 1:
-        shown = contour_pixels(reference) & dash
+        shown = contour_pixels(reference, width) & dash
         picture[shown] = class_colors(reference[shown])
     else:
-        picture[contour_pixels(reference) & (dash | ~edge)] = rgb(REFERENCE_COLOR)
+        picture[contour_pixels(reference, width) & (dash | ~edge)] = rgb(REFERENCE_COLOR)
     return picture
 
 
@@ -166,8 +169,17 @@ def enlarge(pixels: NDArray[Any], longest: int = 512) -> NDArray[Any]:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def contour_pixels(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Bool (h, w): the foreground pixels that have a neighbor (of four) of another class; outside is background."""
+def contour_pixels(mask: NDArray[np.uint8], width: int = 1) -> NDArray[np.bool_]:
+    """Bool (h, w): the outermost pixels of every region, so many from its rim inward; outside is background."""
+    edge, left = _rim(mask), mask
+    for _ in range(width - 1):
+        left = np.where(edge, np.uint8(0), left)
+        edge |= _rim(left)
+    return edge
+
+
+def _rim(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The foreground pixels that have a neighbor (of four) of another class."""
     around = np.pad(mask, 1)
     neighbors = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
     edge = np.zeros(mask.shape, bool)

@@ -32,6 +32,7 @@ from pocketseg.evaluation import (
 from pocketseg.evaluation.measures import DEFAULT, OTHER_NAMES, known
 from pocketseg.metrics import (
     calibration,
+    circumference_error,
     compat,
     detect,
     diagonal,
@@ -49,6 +50,7 @@ PREDICTION[0, 1:4, 2:5] = PREDICTION[2, 3, 3:5] = 1
 PROBABILITY = np.where(PREDICTION > 0, 0.8, 0.1).astype(np.float32)[..., None]
 EVERYTHING = MetricConfig(tuple(known()), tolerance=1.0, lesion_iou=0.2)
 SPACING = (0.5, 0.25)
+DISTANCES = ("hd", "hd95", "asd", "assd", "circumference_error")
 
 
 def stored(found):
@@ -86,7 +88,8 @@ def wanted(index: int, spacing) -> dict[str, float]:
     shares = ("dice", "iou", "precision", "recall", "specificity", "accuracy", "volume_similarity")
     return (
         {name: getattr(counts, name) for name in shares}
-        | {name: getattr(surfaces, name) for name in ("hd", "hd95", "asd", "assd")}
+        | {name: getattr(surfaces, name) for name in DISTANCES[:4]}
+        | {"circumference_error": circumference_error(p, r, spacing)}
         | {"surface_dice": surfaces.surface_dice(1.0), "boundary_f1": surfaces.boundary_f1(1.0)}
         | {f"lesion_{name}": getattr(lesions, name) for name in ("recall", "precision", "f1")}
         | {"lesion_false_positives": lesions.false_positive, "rand": cells.index, "vrand": cells.f_score}
@@ -103,9 +106,9 @@ def test_every_name_is_the_metric_it_says(cases, spacing):
         expected = wanted(index, spacing)
         assert row.values.keys() == expected.keys() == set(known())
         if row.outcome == "miss":
-            expected |= dict.fromkeys(("hd", "hd95", "asd", "assd"), diagonal((8, 10), spacing))
+            expected |= dict.fromkeys(DISTANCES, diagonal((8, 10), spacing))
         elif row.outcome != "scored":
-            expected |= dict.fromkeys(("hd", "hd95", "asd", "assd"), math.nan)
+            expected |= dict.fromkeys(DISTANCES, math.nan)
         assert row.values == pytest.approx(expected, nan_ok=True), row.outcome
     found = wanted(0, spacing)
     assert len({round(value, 6) for name, value in found.items() if name in METRICS}) > 14, (
