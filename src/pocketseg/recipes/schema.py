@@ -405,8 +405,8 @@ class LossSection(Section):
     boundary: Annotated[float, Field(ge=0)] = 0
     """Weight of the boundary loss (Vaze et al. 2020), which favors sharp edges of objects."""
     dice_smoothing: Positive = 1.0
-    """Pixels added to numerator and denominator of the Dice ratio. With 1, a false alarm on an empty mask costs the same
-    whether it has ten pixels or a thousand, so nothing makes it smaller; with about the area of a small object (300), it
+    """Pixels added to numerator and denominator of the Dice ratio. With 1, a false alarm on an empty mask costs as much
+    with ten pixels as with a thousand, so nothing makes it smaller; with about the area of a small object (300), it
     costs by its area."""
     class_weights: list[Positive] | None = None
     """Weights of background and each class in the cross-entropy, in the order of the class indices."""
