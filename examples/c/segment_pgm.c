@@ -82,7 +82,7 @@ static int read_card(const unsigned char *bytes, struct pipeline *out) {
     out->min_pixels = number(pipeline, "min_pixels", 0);
     out->min_peak = number(pipeline, "min_peak", 0);
     out->plain = is_null(pipeline, "intensity_range") && is_null(pipeline, "spacing_mm") &&
-                 !after(pipeline, "paint_out_calipers");
+                 !after(pipeline, "paint_out_calipers") && !after(pipeline, "tta");
     out->height = out->width = 0;
     if (after(pipeline, "size")) sscanf(after(pipeline, "size"), "%u, %u", &out->height, &out->width);
     free(card);

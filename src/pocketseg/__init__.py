@@ -70,6 +70,7 @@ def load(
     backend: str | None = None,
     threads: int = 0,
     device: str = "cpu",
+    tta: Sequence[Literal["horizontal", "vertical"]] | None = None,
 ) -> NetPredictor | Ensemble:
     """A model: `segment(image)` gives mask, probabilities and objects of a path, bytes, an array or a picture.
 
@@ -82,6 +83,7 @@ def load(
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         threads: at most, up to 256; 0 lets the backend choose.
         device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
+        tta: directions of test-time mirroring (horizontal, vertical); each doubles the time. Default: the model's own.
 
     Raises:
         PocketsegError: nothing that can predict is there, it is damaged, or the arguments make no sense.
@@ -96,11 +98,12 @@ def load(
         from pathlib import Path
 
         from pocketseg.predictors import load_packed
+        from pocketseg.runs.backends import mirrored
 
-        return load_packed(bytes(path), Path("the given bytes"), threads)
+        return mirrored(load_packed(bytes(path), Path("the given bytes"), threads), tta)
     from pocketseg.runs.backends import load_predictor
 
-    return load_predictor(path, fold, stage, backend=backend, threads=threads, device=device)
+    return load_predictor(path, fold, stage, backend=backend, threads=threads, device=device, tta=tta)
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ ALLOWED = {
     "training/loop.py: self.model.save": "ours, writes atomically",
     "training/loop.py: self.save": "ours, writes atomically",
     "experiments/run.py: model.save": "ours, writes atomically",
+    "experiments/imported.py: model.save": "ours, writes atomically",
+    "experiments/imported.py: inspected.save": "ours, writes atomically",
     "experiments/run.py: inspected.save": "ours, writes atomically",
     "flows/report/write.py: names.save": "ours, writes atomically",
     "cli/inspect.py: found.save": "ours, writes atomically",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode, Device, FoldOrAll
+from pocketseg.cli.options import AllowCode, Device, FoldOrAll, Tta
 
 
 def command(
@@ -54,6 +54,7 @@ def command(
         typer.Option("--set", help="data.KEY=VALUE, how to read the data; evaluate.KEY=VALUE, what to measure."),
     ] = [],  # noqa: B006
     device: Device = "cpu",
+    tta: Tta = None,
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Evaluate a model, or masks that something else made, case by case.
@@ -92,6 +93,7 @@ def command(
             stage=stage,
             backend=backend,
             device=device,
+            tta=tta,
             out=out,
             against=against,
             margin=margin,

@@ -31,6 +31,20 @@ FoldOrAll = Annotated[
     ),
 ]
 
+
+def _directions(given: str) -> list[str]:
+    return [] if given == "none" else given.split(",")
+
+
+Tta = Annotated[
+    Any,
+    typer.Option(
+        parser=_directions,
+        metavar="none|horizontal|vertical|horizontal,vertical",
+        help="Mean over mirror images (test-time augmentation); each direction doubles the time. Default: the model's.",
+    ),
+]
+
 Device = Annotated[
     str,
     typer.Option(help="cpu, cuda, cuda:N, mps, or auto: a GPU where there is one. A GPU needs torch, or an ONNX file."),

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from pocketseg.cli import console
-from pocketseg.cli.options import AllowCode, Device, FoldOrAll
+from pocketseg.cli.options import AllowCode, Device, FoldOrAll, Tta
 
 
 def command(
@@ -38,6 +38,7 @@ def command(
         typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
     ] = None,
     device: Device = "cpu",
+    tta: Tta = None,
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Segment images; masks have the size and name of their image.
@@ -70,7 +71,7 @@ def command(
         done = predict(
             [model, *also], inputs, out, to=cast(MaskFormat, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, table=table, tint=tint,
-            fold=fold, stage=stage, backend=backend, device=device, progress=bars.of("predicting"),
+            fold=fold, stage=stage, backend=backend, device=device, tta=tta, progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"masks:  {out}, {done.text}")
     if error := done.error():

@@ -150,10 +150,11 @@ def make_imported(
     model.net.eval()
     folder = run.stage(0, stage.name)
     make_folder(folder.path)
+    inspected = inspect_model(model)
     with run.held(), run.logged():
         started.tell()
         model.save(folder.best, {"stage": stage.name, "epoch": 0})
-        inspect_model(model).save(folder.path, ("json", "svg"))
+        inspected.save(folder.path, ("json", "svg"))
         begin_imported(run, recipe, model, started)
         try:
             pack_model(ModelSource.of_run(run))

@@ -14,7 +14,7 @@ from pocketseg.data import CheckedData, Split
 from pocketseg.data.split import given_text
 from pocketseg.errors import RunError, named
 from pocketseg.experiments.plan import OpenedData, RunPlan, file_stamps
-from pocketseg.files import resolved, write_atomically
+from pocketseg.files import remove, resolved, write_atomically
 from pocketseg.recipes import Recipe, changed_keys, dump_recipe, parse_yaml
 from pocketseg.runs.folder import IMPORTED, RunFolder
 from pocketseg.text import counted
@@ -227,7 +227,7 @@ def lengthen(run: RunFolder, recipe: Recipe, manifest: dict[str, Any]) -> None:
     # Before the recipe: a run with all its epochs and a summary counts as finished.
     for fold in run.folds():
         for place in (None, *(stage.name for stage in recipe.stages)):
-            run.summary_file(fold, place).unlink(missing_ok=True)
+            remove(run.summary_file(fold, place))
     text = dump_recipe(recipe)
     write_atomically(run.recipe_file, text)
     changes = [f"stages.{name}.epochs {before} → {now}" for name, (before, now) in longer.items()]

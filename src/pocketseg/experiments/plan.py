@@ -187,6 +187,7 @@ def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
         intensity_range=data.range,
         spacing_mm=data.spacing_mm,
         paint_out_calipers=data.paint_out_calipers,
+        tta=tuple(recipe.tta),
         reading=reading_of(data),
         normalization=Normalization(normalize.kind, normalize.clip),
         postprocess=mildest_rules(recipe.postprocess),

@@ -49,7 +49,7 @@ from pocketseg.evaluation.cells import (
     short_row,
 )
 from pocketseg.files import remove, try_folder
-from pocketseg.pipeline import OF_COLOR, Pipeline
+from pocketseg.pipeline import OF_COLOR, Mirror, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import ALL, Fold, load_predictor
 from pocketseg.runs.folder import RunFolder
@@ -100,6 +100,7 @@ def evaluate(
     stage: str | None = None,
     backend: str | None = None,
     device: str = "cpu",
+    tta: Sequence[Mirror] | None = None,
     out: str | Path | None = None,
     against: str | Path | None = None,
     margin: float | None = None,
@@ -120,6 +121,7 @@ def evaluate(
         stage: of a run; default the last.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
+        tta: directions of test-time mirroring (horizontal, vertical); each doubles the time. Default: the model's own.
         out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
             beside the model.
@@ -141,7 +143,7 @@ def evaluate(
     models = model if not also else [model, *also]
     predictor = None
     if not _holds_masks(model):
-        predictor = load_predictor(models, fold, stage, backend=backend, device=device, warn=odd.append)
+        predictor = load_predictor(models, fold, stage, backend=backend, device=device, tta=tta, warn=odd.append)
     recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
     choice = metric_config(recipe.evaluate)
     if predictor is None and choice.needs_probability:

@@ -43,7 +43,7 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import inside, resolved, try_folder, write_atomically
-from pocketseg.pipeline import OF_COLOR, Reading
+from pocketseg.pipeline import OF_COLOR, Mirror, Reading
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
@@ -157,6 +157,7 @@ def predict(
     stage: str | None = None,
     backend: str | None = None,
     device: str = "cpu",
+    tta: Sequence[Mirror] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Segment images.
@@ -183,6 +184,7 @@ def predict(
         fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
+        tta: directions of test-time mirroring (horizontal, vertical); each doubles the time. Default: the model's own.
         progress: called with (done, of).
 
     Returns:
@@ -198,7 +200,7 @@ def predict(
     wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []
-    predictor = load_predictor(model, fold, stage, backend=backend, device=device, warn=odd.append)
+    predictor = load_predictor(model, fold, stage, backend=backend, device=device, tta=tta, warn=odd.append)
     jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
     try_folder(Path(out))

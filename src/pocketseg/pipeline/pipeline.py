@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from itertools import combinations
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from pocketseg.pipeline.reading import Reading
 Array = NDArray[np.float32]
 # (n, c, h, w) float32 to logits (n, k', h, w) float32, h and w multiples of the net's stride.
 Forward = Callable[[Array], Array]
+Mirror = Literal["horizontal", "vertical"]
 
 TILES_AT_ONCE = 8
 # How what `warn` gets of colors begins.
@@ -33,6 +35,7 @@ ODD_COLOR = OF_COLOR + "it is {}, those of training were {}, and the net takes {
 MIN_TILE = 8
 # Pixels of an image on the net's grid: as many as a file may have.
 MAX_PIXELS = 144_000_000
+AXIS_OF = {"horizontal": -1, "vertical": -2}
 # Masks hold a byte a pixel.
 MAX_CLASSES = 255
 
@@ -58,6 +61,8 @@ class Pipeline:
         intensity_range: the stored values that become 0 and 1; None: by dtype (see `intensity.unit_range`).
         paint_out_calipers: fill crosses, dotted lines and colored marks that are drawn into images of 8 bits
             (`drawn.paint_out`) before anything else.
+        tta: directions of test-time mirroring: probabilities are the mean over the image and its mirror images, which
+            are mirrored back; two directions make four images, each a run of the net.
         trained_on: what training images held; None in files of before, which say nothing of it: then floats run over
             their own range, integers that are neither uint8 nor uint16 are refused, and no image is called unlike.
     """
@@ -76,6 +81,7 @@ class Pipeline:
     reading: Reading = field(default_factory=Reading)
     trained_on: TrainedOn | None = None
     paint_out_calipers: Flag = False
+    tta: tuple[Mirror, ...] = ()
 
     def placement(self, shape: geometry.Shape, spacing_mm: geometry.Spacing | None = None) -> geometry.Placement:
         """How an image of this (height, width) and pixel size comes to the net's grid.
@@ -195,6 +201,24 @@ class Pipeline:
         return total
 
     def _probabilities(self, inputs: list[Array], forward: Forward) -> Array:
+        """Probabilities (n, k, h, w) of planes (c, h, w) of one size, over all mirror images of them."""
+        total = self._of_view(inputs, forward)
+        for axes in self._views():
+            mirrored = self._of_view([np.flip(planes, axes) for planes in inputs], forward)
+            total = total + np.flip(mirrored, axes)
+        return total / np.float32(self.runs) if self.tta else total
+
+    def _views(self) -> list[tuple[int, ...]]:
+        """Axes of each mirroring, from the last."""
+        axes = [AXIS_OF[direction] for direction in self.tta]
+        return [tuple(some) for count in range(1, len(axes) + 1) for some in combinations(axes, count)]
+
+    @property
+    def runs(self) -> int:
+        """How often the net runs for an image, or a tile of it."""
+        return int(2 ** len(self.tta))
+
+    def _of_view(self, inputs: list[Array], forward: Forward) -> Array:
         height, width = inputs[0].shape[1:]
         padded = np.stack([self._pad(planes) for planes in inputs])
         # The one place where what goes into a net and what it gives is looked at, whatever runs it: nan is below every
@@ -254,6 +278,8 @@ class Pipeline:
         content = {key: value for key, value in asdict(self).items() if (key, value) != ("trained_on", None)}
         if not self.paint_out_calipers:  # as in files of before it was known, here and below
             del content["paint_out_calipers"]
+        if not self.tta:
+            del content["tta"]
         if not self.reading.channel_files:  # as in files of before it was known
             del content["reading"]["channel_files"]
         if self.trained_on is not None and self.trained_on.colors is None:
@@ -291,6 +317,8 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
     normalization, channels = pipeline.normalization, pipeline.channels
     if len(set(pipeline.classes)) < len(pipeline.classes):
         raise ValueError("a class appears twice")
+    if len(set(pipeline.tta)) < len(pipeline.tta):
+        raise ValueError("tta: a direction appears twice")
     if pipeline.intensity_range is not None and pipeline.intensity_range[0] >= pipeline.intensity_range[1]:
         raise ValueError("intensity_range does not rise")
     if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:

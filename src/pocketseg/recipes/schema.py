@@ -918,6 +918,9 @@ class Recipe(Section):
     """The trainings, in order."""
     postprocess: PostprocessSection = PostprocessSection()
     """Rules from probabilities to a mask."""
+    tta: Annotated[list[Literal["horizontal", "vertical"]], Field(max_length=2)] = []
+    """Test-time mirroring: probabilities are the mean over an image and its mirror images. Each direction doubles the
+    time of an image. The model file carries it; `predict --tta none` leaves it out."""
     evaluate: EvaluateSection = EvaluateSection()
     """What is evaluated at the end."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0

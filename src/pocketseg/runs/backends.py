@@ -13,6 +13,7 @@ from pocketseg.engine.session import MAX_THREADS
 from pocketseg.errors import DataError, ModelFileError, RecipeError, RunError, near
 from pocketseg.files import sha256_of
 from pocketseg.packages import require_torch
+from pocketseg.pipeline import Mirror, Pipeline
 from pocketseg.predictors import Ensemble, NetPredictor, load_onnx, load_openvino, load_pseg
 from pocketseg.predictors.device import on_cpu_alone, parts_of
 from pocketseg.runs.folder import RunFolder
@@ -46,6 +47,7 @@ def load_predictor(
     backend: str | None = None,
     threads: int = 0,
     device: str = "cpu",
+    tta: Sequence[Mirror] | None = None,
     warn: Callable[[str], None] = _warn,
 ) -> NetPredictor | Ensemble:
     """A predictor from a run folder, a stage's, a checkpoint, a packed model, or an ONNX file.
@@ -59,6 +61,7 @@ def load_predictor(
         backend: torch, onnx, openvino or pseg; default as above, and by the kind of a file.
         threads: at most; 0 lets the backend choose.
         device: cpu; cuda, cuda:N or mps, for which a run is predicted with by torch; auto: a GPU where there is one.
+        tta: directions of test-time mirroring (horizontal, vertical); each doubles the time. Default: the model's own.
         warn: gets a line for an image whose intensities are very different from those of training.
 
     Raises:
@@ -70,9 +73,30 @@ def load_predictor(
     paths = [path] if isinstance(path, str | Path) else list(path)
     if fold != ALL and len(paths) == 1:
         predictor, file = open_model(paths[0], fold, stage, backend=backend, threads=threads, device=device)
-        log.info("predicting with %s (%s)", file, predictor.runtime)
+        predictor = mirrored(predictor, tta)
+        log.info("predicting with %s (%s%s)", file, predictor.runtime, _price(predictor.pipeline))
         return replace(predictor, warn=warn)
-    return _ensemble(paths, fold, stage, backend, threads, device, warn)
+    return _ensemble(paths, fold, stage, backend, threads, device, tta, warn)
+
+
+def mirrored(predictor: NetPredictor, tta: Sequence[Mirror] | None) -> NetPredictor:
+    """The predictor with other directions of test-time mirroring than its model's; None leaves those.
+
+    Raises:
+        RecipeError: a direction that does not exist, or stands there more than once.
+    """
+    if tta is None:
+        return predictor
+    known = get_args(Mirror)
+    wrong = [name for name in tta if name not in known]
+    if wrong or len(set(tta)) < len(tta):
+        what = f"{wrong[0]!r} is not a direction" if wrong else "a direction appears twice"
+        raise RecipeError("--tta", what, f"give none, or one or both of {', '.join(known)}")
+    return replace(predictor, pipeline=replace(predictor.pipeline, tta=tuple(tta)))
+
+
+def _price(pipeline: Pipeline) -> str:
+    return f", {pipeline.runs} mirror images of each" if pipeline.tta else ""
 
 
 def _ensemble(
@@ -82,6 +106,7 @@ def _ensemble(
     backend: str | None,
     threads: int,
     device: str,
+    tta: Sequence[Mirror] | None,
     warn: Callable[[str], None],
 ) -> Ensemble:
     """The models of several paths, or folds, as one; of odd images the first one tells."""
@@ -93,12 +118,12 @@ def _ensemble(
     opened = [
         open_model(path, number, stage, backend=backend, threads=threads, device=device) for path, number in places
     ]
-    members = [predictor for predictor, _ in opened]
+    members = [mirrored(predictor, tta) for predictor, _ in opened]
     together = Ensemble.of([replace(members[0], warn=warn), *members[1:]], [str(file) for _, file in opened])
     size = sum(file.stat().st_size for _, file in opened)
     log.info(
-        "%s: %s; %s together, and %d times the time of one for an image",
-        ", ".join(map(str, paths)), together.runtime, bytes_text(size), len(members),
+        "%s: %s%s; %s together, and %d times the time of one for an image",
+        ", ".join(map(str, paths)), together.runtime, _price(together.pipeline), bytes_text(size), len(members),
     )  # fmt: skip
     return together
 
