@@ -107,7 +107,7 @@ def test_it_measures_and_encodes():
 def test_a_scheme_asks_for_it(listed):
     assert Scheme("shift 4/8").parsed("shift 4/8") == Pair(Shift(4), Shift(8))
     assert check_quant({"scheme": "w8a8", "layers": {"pointwise": "shift 4/8"}}, "here") == []
-    with pytest.raises(RecipeError, match="residual w3a3, shift 4/8"):
+    with pytest.raises(RecipeError, match="compat bnn, shift 4/8"):
         Scheme.of({"scheme": "shift"})
 
 

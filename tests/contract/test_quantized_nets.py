@@ -219,7 +219,8 @@ def test_what_is_counted(text):
     layer = whole.get_submodule("decoder.0.0")
     bits = {"w8a8": 8, "w2a8": 2, "wint2a8": 2, "w1a8": 1, "w2a1": 2, "w1a1": 1, "fixed Q0.4/Q6.0": 5,
             "fixed Q8.8/Q8.8": 17, "power-of-two Q0.4/Q6.0": 4,
-            "power-of-two Q1.8/Q4.4": 5, "residual w2a2": 2, "residual w3a3": 3}  # fmt: skip
+            "power-of-two Q1.8/Q4.4": 5, "residual w2a2": 2, "residual w3a3": 3,
+            "compat int 4/6": 5, "compat fixed Q0.4/Q6.0": 6, "compat powers Q0.4/Q6.0": 16, "compat bnn": 2}  # fmt: skip
     weights = 12 * 6 * 9
     assert row.bits == bits.get(text, 4) == layer.weight_spec.bits
     assert row.nominal_bits == weights * row.bits
@@ -227,4 +228,5 @@ def test_what_is_counted(text):
     assert weights % 8 == 0 and row.packed_bytes == weights * row.bits // 8
     assert 1 < row.levels <= 2**row.bits
     assert row.zeros == pytest.approx((layer.codes == 0).all(0).float().mean().item())
-    assert (row.zeros > 0) == (text not in ("w1a8", "w1a1", "residual w2a2", "residual w3a3"))
+    without = ("w1a8", "w1a1", "residual w2a2", "residual w3a3", "compat powers Q0.4/Q6.0", "compat bnn")
+    assert (row.zeros > 0) == (text not in without)
