@@ -219,8 +219,8 @@ def test_what_is_counted(text):
     layer = whole.get_submodule("decoder.0.0")
     bits = {"w8a8": 8, "w2a8": 2, "wint2a8": 2, "w1a8": 1, "w2a1": 2, "w1a1": 1, "fixed Q0.4/Q6.0": 5,
             "fixed Q8.8/Q8.8": 17, "power-of-two Q0.4/Q6.0": 4,
-            "power-of-two Q1.8/Q4.4": 5, "residual w2a2": 2, "residual w3a3": 3,
-            "compat int 4/6": 5, "compat fixed Q0.4/Q6.0": 6, "compat powers Q0.4/Q6.0": 16, "compat bnn": 2}  # fmt: skip
+            "power-of-two Q1.8/Q4.4": 5, "residual w2a2": 2, "residual w3a3": 3, "compat int 4/6": 5,
+            "compat fixed Q0.4/Q6.0": 6, "compat powers Q0.4/Q6.0": 16, "compat bnn": 2}  # fmt: skip
     weights = 12 * 6 * 9
     assert row.bits == bits.get(text, 4) == layer.weight_spec.bits
     assert row.nominal_bits == weights * row.bits
