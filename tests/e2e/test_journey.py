@@ -12,6 +12,7 @@ from PIL import Image
 import pocketseg
 from helpers.commands import overrides, read_csv, read_json, run_cli
 from pocketseg.errors import DataError, RunError
+from pocketseg.evaluation import read_scores
 from pocketseg.recipes import load_recipe
 
 
@@ -98,6 +99,21 @@ def test_predictions_are_evaluated_like_the_model(exported, trained_run, phantom
     masks = pocketseg.evaluate(tmp_path / "masks", phantom_data, split=split, part="test", out=tmp_path / "a")
     model = pocketseg.evaluate(exported, phantom_data, split=split, part="test", out=tmp_path / "b")
     assert [row.dice for row in masks.rows] == pytest.approx([row.dice for row in model.rows], nan_ok=True)
+
+
+def test_evaluate_of_other_data_needs_no_table_of_the_training(trained_run, phantom_data, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(phantom_data, other, ignore=shutil.ignore_patterns("patients.csv"))
+    done = run_cli("evaluate", trained_run, other, "--out", tmp_path / "without")
+    assert done.returncode == 0, done.stderr
+    assert "has no patients.csv, by which the training's data was grouped" in done.stderr + done.stdout
+    whole = run_cli("evaluate", trained_run, phantom_data, "--out", tmp_path / "with")
+    assert whole.returncode == 0 and "was grouped" not in whole.stderr + whole.stdout
+    without, with_groups = (read_scores(tmp_path / name / "cases.csv") for name in ("without", "with"))
+    assert [row.dice for row in without] == pytest.approx([row.dice for row in with_groups], nan_ok=True)
+    assert len({row.group for row in without}) > len({row.group for row in with_groups})
+    asked = run_cli("evaluate", trained_run, other, "--out", tmp_path / "asked", "--set", "data.group_csv=no.csv")
+    assert asked.returncode == 2 and "no.csv" in asked.stderr + asked.stdout
 
 
 def test_evaluate_measures_what_it_is_asked_for(exported, trained_run, phantom_data, tmp_path):

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +145,7 @@ def evaluate(
     predictor = None
     if not _holds_masks(model):
         predictor = load_predictor(models, fold, stage, backend=backend, device=device, tta=tta, warn=odd.append)
-    recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides)
+    recipe = _recipe(model, None if predictor is None else predictor.pipeline, overrides, Path(data))
     choice = metric_config(recipe.evaluate)
     if predictor is None and choice.needs_probability:
         names = ", ".join(choice.needs_probability)
@@ -315,8 +316,11 @@ def _folders(folder: Path) -> list[Path]:
     return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
 
 
-def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) -> DataRecipe:
-    """How to read the data and what to measure: as run or model did, changed by --set."""
+def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str], data: Path) -> DataRecipe:
+    """How to read the data and what to measure: as run or model did, changed by --set.
+
+    The table of groups belongs to the data of the training: other data that lacks it is read without.
+    """
     foreign = [text for text in overrides if not text.startswith(("data.", "evaluate."))]
     if foreign:
         raise RecipeError(
@@ -324,11 +328,20 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str]) ->
             "evaluate only reads data and measures",
             "set keys that begin with data. or evaluate.",
         )
-    start: dict[str, object] = {}
+    start: dict[str, dict[str, Any]] = {}
     run = None if pipeline is None else run_around(model)
     if run is not None:
         recipe = run.recipe()
         start = {name: getattr(recipe, name).model_dump(mode="json") for name in ("data", "evaluate")}
+        table = recipe.data.group_csv
+        given = any(text.startswith("data.group_") for text in overrides)
+        if table is not None and not given and not (data / table).exists():
+            log.warning(
+                "%s has no %s, by which the training's data was grouped: without groups intervals are too narrow where "
+                "several images show one patient; --set data.group_csv=TABLE names another table",
+                data, table,
+            )  # fmt: skip
+            start["data"] |= {"group_csv": None, "group_column": None}
     elif pipeline is not None:
         window, values = pipeline.reading.window, pipeline.intensity_range
         cut = {"axis": pipeline.reading.axis, "window": window, "range": values}
