@@ -17,15 +17,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from folds import RULES_OFF, Folds, presence
 from tables import append_line, difference, points, put_table, read_lines
 
-import pocketseg
-from pocketseg.cli.console import bars, log_to_terminal
+from pocketseg.cli.console import log_to_terminal
 from pocketseg.data import Split, kfold
 from pocketseg.evaluation import read_scores
 from pocketseg.recipes import load_recipe
-from pocketseg.runs.backends import load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
 
@@ -34,7 +32,7 @@ FOLDS, VALIDATION = 4, 0.1
 SET = "busi_gray256"
 COMMON = [
     "data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster",
-    "postprocess={threshold: 0.5, min_peak: 0, min_pixels: 0}", "evaluate.parts=[validation, test]",
+    RULES_OFF, "evaluate.parts=[validation, test]",
 ]  # fmt: skip
 
 LONGER = ["stages.0.epochs=110", "stages.0.batch=8", "stages.0.keep=last", "stages.0.validate_every=10"]
@@ -56,18 +54,14 @@ ARMS: dict[str, tuple[str | None, list[str]]] = {
 }
 
 
-class Runs:
-    """Where the runs lie, and what was evaluated of them."""
+class Arms:
+    """The arms on the folds, and where their runs lie."""
 
-    def __init__(self, asked: argparse.Namespace) -> None:
-        self.data: Path = asked.data / SET
-        self.out: Path = asked.out
+    def __init__(self, data: Path, out: Path) -> None:
+        self.data, self.out = data / SET, out
 
-    def run(self, arm: str) -> Path:
-        return self.out / arm
-
-    def evaluated(self, arm: str, fold: int) -> Path:
-        return self.out / f"{arm}.evaluated" / f"fold-{fold}"
+    def folds(self, arm: str) -> Folds:
+        return Folds("thin-unet", [*COMMON, *ARMS[arm][1]], self.data, self.out / arm, self.split())
 
     def split(self) -> Path:
         """The file of the folds, which hold no case of the committed test part."""
@@ -81,19 +75,9 @@ class Runs:
         return file
 
     def train(self, arm: str, fold: int) -> dict[str, Any]:
-        """Train (or take up, or only read) a fold of an arm, evaluate it, and keep its maps of probabilities."""
-        run, out, split = self.run(arm), self.evaluated(arm, fold), self.split()
-        if not (run / f"fold-{fold}/summary.json").exists():
-            with bars() as progress:
-                pocketseg.train(
-                    "thin-unet", self.data, run, overrides=[*COMMON, *ARMS[arm][1]], split=split, fold=fold,
-                    resume=run.exists(), listener=progress, progress=progress, report=False,
-                )  # fmt: skip
-        if not (out / "summary.json").exists():
-            pocketseg.evaluate(run, self.data, split=split, part="test", fold=fold, out=out)
-            self.keep_maps(run, fold, out / "maps.npz")
-        (summary,) = pocketseg.evaluation.read_summaries(out / "summary.json")
-        manifest = RunFolder(run).manifest()
+        """What became of one fold of an arm."""
+        (summary,) = self.folds(arm).train(fold)
+        manifest = RunFolder(self.out / arm).manifest()
         return {
             "benchmark": "ablations", "arm": arm, "fold": fold, "dice": round(summary.dice, 4),
             "misses": summary.misses, "positive": summary.positive,
@@ -102,52 +86,21 @@ class Runs:
             "torch": manifest["libraries"]["torch"], "pocketseg": manifest["pocketseg"],
         }  # fmt: skip
 
-    def keep_maps(self, run: Path, fold: int, file: Path) -> None:
-        """The probabilities of every test case (h, w) in 16 bits: rules can be tried on them without a net."""
-        predictor = load_predictor(run, fold)
-        cases = open_cases(self.data, RunFolder(run).recipe().data)
-        test = set(Split.read(self.split()).folds[fold].test)
-        maps = {
-            case.name: predictor.predict(cases.image(case), case.spacing_mm)[..., 0].astype(np.float16)
-            for case in cases
-            if case.name in test
-        }
-        np.savez_compressed(file, **maps)
-
     def together(self, arm: str, folds: list[int]) -> dict[str, Any]:
         """All folds of an arm, and its difference case by case to the arm it is compared with."""
-        tables = [self.evaluated(arm, fold) / "cases.csv" for fold in folds]
-        rows = [row for table in tables for row in read_scores(table)]
+        mine, (beside, _) = self.folds(arm), ARMS[arm]
+        rows = [row for table in mine.cases(folds) for row in read_scores(table)]
         lesions = [row for row in rows if row.reference_pixels]
-        maps = [self.evaluated(arm, fold) / "maps.npz" for fold in folds]
         line: dict[str, Any] = {
-            "benchmark": "ablations", "arm": arm, "folds": folds, "to": ARMS[arm][0],
+            "benchmark": "ablations", "arm": arm, "folds": folds, "to": beside,
             "dice": round(statistics.fmean(row.dice for row in lesions), 4),
             "misses": sum(row.outcome == "miss" for row in rows), "positive": len(lesions),
             "false_alarms": sum(row.outcome == "false alarm" for row in rows), "negative": len(rows) - len(lesions),
-            "presence": presence(maps, {row.case for row in lesions}),
+            "presence": presence(mine.maps(folds), {row.case for row in lesions}),
         }  # fmt: skip
-        if ARMS[arm][0] is not None:
-            others = [self.evaluated(str(ARMS[arm][0]), fold) / "cases.csv" for fold in folds]
-            line["difference"] = difference(others, tables)
+        if beside is not None and all(table.exists() for table in self.folds(beside).cases(folds)):
+            line["difference"] = difference(self.folds(beside).cases(folds), mine.cases(folds))
         return line
-
-
-def presence(files: list[Path], lesions: set[str]) -> dict[str, float]:
-    """How well the highest hundredth of a map tells lesions from normals: area under the curve, and misses at 90 %.
-
-    Ties count half. The threshold keeps nine of ten normals clean in the same cases, so it is the same for every arm.
-    """
-    scores: dict[bool, list[float]] = {True: [], False: []}
-    for file in files:
-        with np.load(file) as maps:
-            for name in maps:
-                values = np.sort(maps[name].astype(np.float64), axis=None)
-                scores[name in lesions].append(float(values[-max(1, values.size // 100) :].mean()))
-    with_lesion, without = np.array(scores[True]), np.array(scores[False])
-    above = (with_lesion[:, None] > without).mean() + (with_lesion[:, None] == without).mean() / 2
-    threshold = np.quantile(without, 0.9, method="higher")
-    return {"auc": round(float(above), 4), "missed_at_90": int((with_lesion <= threshold).sum())}
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -173,9 +126,9 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table of that file between its two marks in this page")
     asked = parser.parse_args()
     log_to_terminal()
-    runs = Runs(asked)
-    lines = [runs.train(arm, fold) for fold in asked.folds for arm in asked.arms]
-    lines += [runs.together(arm, asked.folds) for arm in asked.arms]
+    arms = Arms(asked.data, asked.out)
+    lines = [arms.train(arm, fold) for fold in asked.folds for arm in asked.arms]
+    lines += [arms.together(arm, asked.folds) for arm in asked.arms]
     for line in lines:
         print(json.dumps(line), flush=True)
         if asked.json:
