@@ -51,7 +51,7 @@ SETS = {
         "data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster", "data.classes=[lesion]",
     )),
     "hc18": Set("hc18_gray256", (
-        "data.classes=[head]", "augment.flip=[horizontal, vertical]",
+        r"data.group_regex=^(\d+)_", "data.classes=[head]", "augment.flip=[horizontal, vertical]",
     )),
     "nuclei": Set("dsb2018_96", (
         "data.mask.threshold=128", "data.channels=3", "data.size=[96, 96]", "data.classes=[nucleus]",
