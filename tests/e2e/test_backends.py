@@ -57,9 +57,9 @@ def repacked(run, **changes):
 def test_training_packs_and_the_run_is_predicted_with_that(trained_run, image, said):
     found = pocketseg.load(trained_run)
     assert found.runtime.startswith("engine") and found.card["precision"] == "f32"
-    assert "fold-0/model.pseg: engine" in said.text
+    assert "fold-0/model.pseg (engine" in said.text
     net = pocketseg.load(trained_run, backend="torch")
-    assert net.runtime == "torch, f32" and "best.safetensors: torch, f32" in said.text
+    assert net.runtime == "torch, f32" and "best.safetensors (torch, f32" in said.text
     assert 0 < np.abs(found.predict(image) - net.predict(image)).max() < 1e-4
     assert found.pipeline == net.pipeline
 
@@ -192,7 +192,7 @@ def test_a_net_that_cannot_be_packed_is_reported_and_the_training_ends_well(phan
 
 def test_the_command_line_chooses(trained_run, phantom_data, tmp_path):
     picture = sorted((phantom_data / "images").iterdir())[0]
-    for backend, words in ((None, "model.pseg: engine"), ("torch", "best.safetensors: torch")):
+    for backend, words in ((None, "model.pseg (engine"), ("torch", "best.safetensors (torch")):
         chosen = [] if backend is None else ["--backend", backend]
         out = tmp_path / str(backend)
         done = run_cli("predict", trained_run, picture, "--out", out, *chosen)

@@ -46,7 +46,7 @@ def test_missing_masks_are_all_named(tmp_path):
         save(tmp_path / f"images/{name}.png", np.zeros((16, 16), np.uint8))
     save(tmp_path / "masks/a.png", np.zeros((16, 16), np.uint8))
     done = run_cli("train", "thin-unet", "--data", tmp_path, "--out", tmp_path / "run")
-    refused(done, "images/b.png", "images/c.png", "has no mask")
+    refused(done, "images/b.png", "images/c.png", "2 of 3 images have no mask")
 
 
 def test_all_faults_of_a_recipe_at_once(phantom_data, tmp_path):

@@ -121,7 +121,7 @@ def test_predict_works_where_torch_is_not_installed(exported, trained_run, phant
     assert done.returncode == 3 and "pocketseg[report]" in done.stderr, done.stderr
     subprocess.run([str(python), *pip, "install", f"{built}[report]"], **run)
     done = pocket(*evaluate)
-    assert done.returncode == 0 and "model.pseg: engine" in done.stderr, done.stderr
+    assert done.returncode == 0 and "model.pseg (engine" in done.stderr, done.stderr
     assert (tmp_path / "evaluated/cases.csv").read_text() == (trained_run / "fold-0/cases-test.csv").read_text()
     done = pocket("report", copy, "--out", "page.html")
     assert done.returncode == 0, done.stderr
