@@ -197,6 +197,8 @@ def predict(
         raise DataError(f"--to {to}", "is not a format of masks", near(to, get_args(MaskFormat)))
     if not 0 <= tint <= 1:
         raise DataError(f"--tint {tint:g}", "is not from 0 to 1", "0 shows contours alone, 1 covers the image")
+    if tint and not with_overlay:
+        raise DataError(f"--tint {tint:g}", "colors overlays, and none is asked for", "add --overlay")
     wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint)
     jobs = _jobs([str(path) for path in inputs], Path(out))
     odd: list[str] = []

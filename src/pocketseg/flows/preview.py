@@ -179,7 +179,7 @@ def _decided(
         "Images": _files(source for case in cases for source in case.image.files),
         "Masks": _files(path for case in cases for source in case.masks for path in source.files),
         "Channels": _channels(looked, section),
-        "Stored as": _stored(looked),
+        "Read as": _stored(looked),
         "Sizes": _sizes(looked),
         "Pixel size": _spacing(cases.cases),
         "Classes": _classes(looked, section.classes),
@@ -268,7 +268,7 @@ def _values(looked: Sequence[CaseStatistics], mask: MaskSection) -> str:
 
 def _raters(cases: Sequence[Case], section: DataSection) -> str:
     raters = sorted({rater for case in cases for rater in case.raters})
-    how = "a case each" if section.raters == "each" else f"fused by {section.raters}"
+    how = {"each": "a case each", "staple": "fused by STAPLE", "majority": "what more than half drew"}[section.raters]
     return f"{', '.join(raters)}: {how}" if raters else ""
 
 

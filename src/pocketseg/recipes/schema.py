@@ -147,7 +147,8 @@ class DataSection(Section):
     in prediction: each pixel becomes the mean of its known neighbors, from the rim inwards. For pictures of 8 bits;
     what `pocketseg doctor` does not find stays."""
     raters: Literal["majority", "staple", "each"] = "majority"
-    """What to do with masks of several raters: fuse them (`majority` vote or `staple`), or make a case of `each`."""
+    """What to do with masks of several raters: fuse them (`majority` vote, of two raters what both drew, or `staple`),
+    or make a case of `each`."""
     classes: Annotated[list[Name], Field(min_length=1, max_length=255)] = ["lesion"]
     """Names of the foreground classes, in the order of their indices, which start at 1."""
     mask: MaskSection = MaskSection()

@@ -96,6 +96,8 @@ def test_overlays_of_small_images_are_enlarged_and_tinted(bright, tmp_path):
     assert len(set(plain[inside])) == 1 and len(set(tinted[inside])) == 3
     with pytest.raises(DataError, match="--tint 2: is not from 0 to 1"):
         pocketseg.predict("model", [tmp_path / "a.png"], tmp_path / "out", tint=2)
+    with pytest.raises(DataError, match="none is asked for → add --overlay"):
+        pocketseg.predict("model", [tmp_path / "a.png"], tmp_path / "out", tint=0.5)
 
 
 def test_contours_grow_with_the_image():
