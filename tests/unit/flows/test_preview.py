@@ -67,7 +67,8 @@ def test_volumes_classes_and_raters(tmp_path):
         for number in range(3):
             save(tmp_path / f"r/c{number}.png", picture(number))
             save(tmp_path / f"r/c{number}{kind}.png", reference(number))
-    assert facts(preview(tmp_path / "r", tmp_path / "r.html").page)["Raters"] == "1stHO, 2ndHO: what more than half drew"
+    found = facts(preview(tmp_path / "r", tmp_path / "r.html").page)
+    assert found["Raters"] == "1stHO, 2ndHO: what more than half drew"
 
 
 def test_what_is_wrong_stands_beside_what_can_be_shown(tmp_path):
