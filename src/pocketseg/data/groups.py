@@ -12,7 +12,7 @@ from pocketseg.data.case import Case
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import MAX_TEXT, read_file
-from pocketseg.tables import csv_rows
+from pocketseg.tables import csv_rows, separator
 
 # Tables that conversions, the doctor and `phantom` write, and their column: found where nothing else says the groups.
 TABLES = {"groups.csv": "group", "patients.csv": "patient", "slides.csv": "slide"}
@@ -106,7 +106,8 @@ def _row_of(case: Case, table: dict[str, str]) -> str | None:
 def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     """The name of the first column, and groups by the entry in it."""
     try:
-        rows = csv_rows(read_file(path, MAX_TEXT).decode("utf-8-sig", "surrogateescape"))
+        text = read_file(path, MAX_TEXT).decode("utf-8-sig", "surrogateescape")
+        rows = csv_rows(text, separator(text))
     except FileNotFoundError:
         raise DataError(
             str(path), "does not exist", "data.group_csv is relative to the data folder, or absolute"

@@ -40,9 +40,12 @@ class Nifti(VolumeFile):
     def voxels(self) -> Pixels:
         _, header = _header(self.path)
         shape = (*self.grid.shape, self.contrasts) if self.contrasts else self.grid.shape
-        proxy = _nibabel().arrayproxy.ArrayProxy(str(self.path), header)
         try:
-            values = proxy.get_unscaled()
+            with _unpacked(self.path) as file:
+                plain = not isinstance(file, gzip.GzipFile)
+                proxy = _nibabel().arrayproxy.ArrayProxy(file, header, mmap=plain)
+                values = proxy.get_unscaled()
+                file.read(1)  # behind the last voxel gzip holds its check sum against all that it unpacked
         except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error) as error:
             what = f"the volume is damaged or cut off ({error})"
             raise memory.explained(error, DataError(str(self.path), what, "copy it again from its source")) from error
