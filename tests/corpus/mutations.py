@@ -122,7 +122,7 @@ class Place:
         for case in self.state:
             if path in (*case.files, *case.masks):
                 told |= {stem_of(file) for file in (*case.files, *case.masks)}
-                told |= {str(file.parent) for file in case.files if self.kind == "dicom"}
+                told |= {str(file.parent.relative_to(self.folder)) for file in case.files if self.kind == "dicom"}
         return tuple(told)
 
 
@@ -177,14 +177,15 @@ def verdict(mutation: Mutation, place: Place, options: dict[str, Any], before: S
         state, findings = read(root, options)
     except PocketsegError as error:
         text = "\n".join(str(each) for problem in error.problems for each in (*problem.files, problem))
+        text = text.replace(str(place.folder), "")
         assert error.exit_code == 2, text
         assert mutation.refused, f"refused: {text}"
         assert any(name in text for name in mutation.names), f"the error names none of {mutation.names}: {text}"
         return "refused"
-    new = [finding for finding in findings if finding not in before]
+    new = [finding.replace(str(place.folder), "") for finding in findings if finding not in before]
     told = any(name in finding for finding in new for name in mutation.names)
     if not told and (mutation.right is None or mutation.told):
-        new = diagnosed(root, options)
+        new = [finding.replace(str(place.folder), "") for finding in diagnosed(root, options)]
         told = any(name in finding for finding in new for name in mutation.names)
     if mutation.right is None:
         assert told, f"no finding names one of {mutation.names}: {new}; {difference(place.state, state)}"
@@ -1033,8 +1034,10 @@ def array_changed(place: Place) -> Mutation | None:
         made = {name: held[name] for name in held.files}
     images, masks = made["images"], made["masks"]
     how = place.pick(
-        "float images", "16 bits", "float masks", "bool masks", "255", "one 255", "one fewer", "turned masks", "names twice",
-        "fewer names", "no groups", "other groups", "channels first", "fourth axis", "renamed", "nan", "objects", "negative",
+        "float images", "16 bits", "float masks", "bool masks", "255", "one 255", "one fewer", "turned masks",
+        "names twice",
+        "fewer names", "no groups", "other groups", "channels first", "fourth axis", "renamed", "nan", "objects",
+        "negative",
         "packed", "color", "stray", "int64",
     )  # fmt: skip
     right: Callable[[State], State] | None = None
@@ -1104,7 +1107,8 @@ def groups_changed(place: Place) -> Mutation | None:
     rows = list(csv.reader(path.open(encoding="utf-8")))
     row = int(place.random.integers(1, len(rows)))
     how = place.pick(
-        "row gone", "row twice", "two groups", "header", "semicolons", "bom", "with endings", "stranger", "no group", "no header",
+        "row gone", "row twice", "two groups", "header", "semicolons", "bom", "with endings", "stranger", "no group",
+        "no header",
         "blank line", "table gone", "upper case", "spaces",
     )  # fmt: skip
     right: Callable[[State], State] | None = None
@@ -1154,8 +1158,10 @@ def paths_changed(place: Place) -> Mutation | None:
     rows = list(csv.reader(path.open(encoding="utf-8")))
     row, other = (int(each) for each in place.random.choice(np.arange(1, len(rows)), 2, replace=False))
     how = place.pick(
-        "row gone", "row twice", "path wrong", "exchanged", "part unknown", "no group", "semicolons", "bom", "header", "quotes",
-        "backslashes", "cell more", "cell fewer", "absolute", "mask of another", "no part", "crlf", "upper case", "blank line",
+        "row gone", "row twice", "path wrong", "exchanged", "part unknown", "no group", "semicolons", "bom", "header",
+        "quotes",
+        "backslashes", "cell more", "cell fewer", "absolute", "mask of another", "no part", "crlf", "upper case",
+        "blank line",
     )  # fmt: skip
     right: Callable[[State], State] | None = None
     cells, sign, before, end = rows[row], ",", "", "\n"
@@ -1223,7 +1229,8 @@ def annotations_changed(place: Place) -> Mutation | None:
     file = place.folder / "images" / image["file_name"]
     how = place.pick(
         "note gone", "note twice", "image gone", "name wrong", "category renamed", "category gone", "second category",
-        "id as text", "size wrong", "folder in name", "empty shape", "out of the image", "image twice", "other image", "crowd",
+        "id as text", "size wrong", "folder in name", "empty shape", "out of the image", "image twice", "other image",
+        "crowd",
         "turned", "text", "bom", "odd numbers", "extra keys", "case of name",
     )  # fmt: skip
     right: Callable[[State], State] | None = None

@@ -24,11 +24,12 @@ def run(name: str, count: int, seed: int, folder: Path) -> tuple[Counter[str], l
     outcomes: Counter[str] = Counter()
     failures = []
     place_at = folder / "set"
+    root = place_at / valid.relative_to(folder / "valid")
+    shutil.copytree(folder / "valid", place_at)
+    state, before = read(root, chosen.options)
     for number in range(count):
-        shutil.rmtree(place_at, ignore_errors=True)
+        shutil.rmtree(place_at)
         shutil.copytree(folder / "valid", place_at)
-        root = place_at / valid.relative_to(folder / "valid")
-        state, before = read(root, chosen.options)
         place = Place(root, chosen.kind, state, np.random.default_rng((seed, number, *name.encode())))
         mutation = happens(place)
         try:

@@ -83,7 +83,7 @@ def two_folders(folder: Path) -> Path:
 
 def suffixes(folder: Path) -> Path:
     """Color JPEG beside masks of 0 and 1; one name is not ASCII."""
-    for number, name in enumerate(("Zähne", "b", "c", "d", "e", "f")):
+    for number, name in enumerate(("Zähne", "leber", "niere", "milz", "lunge", "herz")):
         save(folder / f"{name}.jpg", color(number), quality=95)
         save(folder / f"{name}_mask.png", mask(number) // 255)
     return folder

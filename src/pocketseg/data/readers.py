@@ -47,6 +47,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WEBP = re.compile(rb"RIFF(....)WEBP", re.DOTALL)
 SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", *TIFF_SIGNATURES, b"BM", b"GIF8", jpeg2000.START)
+SIGNATURE_BYTES = 12
 IMAGEJ = re.compile(r"ImageJ=.*?^images=(\d+)", re.DOTALL | re.MULTILINE)
 TIFF_DESCRIPTION = 270
 # What a picture's `info` tells of its format where that may change values.
@@ -75,6 +76,16 @@ def stem_of(path: Path) -> str:
     """
     double = next((each for each in DOUBLE_SUFFIXES if path.name.lower().endswith(each)), "")
     return path.name[: -len(double)] if double else path.stem
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as one of the allowed formats, whatever it is called."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(SIGNATURE_BYTES)
+    except (OSError, ValueError):
+        return False
+    return start.startswith(SIGNATURES) or WEBP.match(start) is not None
 
 
 def read_image(path: Path) -> NDArray[np.generic]:

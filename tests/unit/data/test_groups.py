@@ -252,6 +252,16 @@ def test_formats_that_are_not_read_are_counted(tmp_path):
     assert "left-out" not in told(cases) and "unread-format" in {finding.code for finding in cases.check().findings}
 
 
+def test_images_without_an_ending_are_seen(tmp_path):
+    """Found by mutations: one mask of two lost its ending, and was missing without a word."""
+    make_folders_dataset(tmp_path, ["a", "b"])
+    (tmp_path / "masks/c").write_bytes((tmp_path / "masks/b.png").read_bytes())
+    (tmp_path / "masks/LICENSE").write_text("no image")
+    found = next(each for each in Cases.open(tmp_path).said if each.code == "unread-format")
+    assert found.what.endswith("are left out: 1 image file without an ending")
+    assert "give files without an ending theirs" in found.fix
+
+
 def test_images_that_belong_to_no_case_are_counted(tmp_path):
     make_folders_dataset(tmp_path, ["a", "b"])
     for number in range(3):
