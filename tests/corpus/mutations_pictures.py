@@ -155,7 +155,22 @@ def orientation(place: Place) -> Mutation | None:
     stored = np.asarray(Image.open(path))
     # Whoever drew the mask saw the image turned, or not: a mask of the same size is taken as upright.
     right = with_images(path, lambda image: TURNS[turn](stored))
-    return Mutation(f"{path.name} is to be turned ({turn})", place.names(path), right)
+    return Mutation(f"{path.name} is to be turned ({turn})", place.names(path), right, told=True)
+
+
+@operator()
+def orientation_of_mask(place: Place) -> Mutation | None:
+    """The same note in a mask, which is turned then."""
+    found = picture_of(place, place.masks())
+    if found is None or found[0].suffix != ".png":
+        return None
+    path, picture = found
+    if any(path in case.masks and len(case.masks) > 1 for case in place.state):
+        return None
+    exif = Image.Exif()
+    exif[274] = turn = place.pick(*TURNS)
+    picture.save(path, exif=exif)
+    return Mutation(f"{path.name} is to be turned ({turn})", place.names(path), with_masks(path, TURNS[turn]))
 
 
 @operator(3)

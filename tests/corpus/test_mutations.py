@@ -67,7 +67,7 @@ def test_mutations(name, count, seed, tmp_path, record_property):
 
 def test_2000_of_them():
     assert len(SETS) * MANY >= 2000 and len(SETS) * FEW >= 60
-    assert len(OPERATORS) == 32
+    assert len(OPERATORS) == 33
 
 
 @pytest.mark.whole

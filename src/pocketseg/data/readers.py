@@ -112,7 +112,7 @@ def decode_image(content: bytes, path: Path) -> NDArray[np.generic]:
 
 
 def read_mask(path: Path, *, gray: bool = False, colors: ColorRule = "look") -> NDArray[np.generic]:
-    """Decode a mask to (h, w) of stored values; color whose channels are equal is collapsed.
+    """Decode a mask to (h, w) of stored values, turned as its own EXIF says; equal color channels are collapsed.
 
     Args:
         path: the file.
@@ -133,6 +133,7 @@ def read_mask(path: Path, *, gray: bool = False, colors: ColorRule = "look") -> 
         if _white_is_zero(picture):
             what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
             raise DataError(str(path), what, "save the mask as PNG")
+        ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode == "P":
             return index_values(_pixels(picture).astype(np.uint8), _palette(picture), str(path), colors, gray=gray)
         values = _as_array(picture, keep_alpha=True)
@@ -176,12 +177,13 @@ def exif_turn(path: Path) -> Image.Transpose | None:
 
 
 def stored_pixels(path: Path) -> NDArray[np.generic]:
-    """(h, w) or (h, w, c) as it is stored, with an alpha channel where there is one.
+    """(h, w) or (h, w, c), turned as EXIF says, with an alpha channel where there is one.
 
     Raises:
         DataError: as `read_image`.
     """
     with memory.named(str(path)), _opened(path) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
         return _as_array(picture, keep_alpha=True)
 
 
