@@ -10,6 +10,7 @@ import errno
 import io
 import re
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,7 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata that is not used here
             picture: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             _refuse_unusual(picture, content, path, pages)
+            _refuse_damaged_png(content, path)
             picture.load()
             picture = _as_stored(picture, content)
     except UnidentifiedImageError:
@@ -331,6 +333,18 @@ def _unpacks_to_much(path: Path) -> DataError:
 def _decoded_bytes(picture: Image.Image) -> int:
     """What a page takes in the memory."""
     return picture.width * picture.height * (4 if picture.mode in ("I", "F") else len(picture.getbands()))
+
+
+def _refuse_damaged_png(content: bytes, path: Path) -> None:
+    """Raises: DataError: pixels of a PNG do not fit their check sums, which Pillow holds for all other parts only."""
+    at = len(PNG_SIGNATURE)
+    while content.startswith(PNG_SIGNATURE) and at < len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4])
+        kind, stated = content[at + 4 : at + 8], int.from_bytes(content[end : end + 4])
+        if kind == b"IDAT" and zlib.crc32(memoryview(content)[at + 4 : end]) != stated:
+            what = "the image is damaged or cut off: its pixels do not fit their check sum"
+            raise DataError(str(path), what, "copy it again from its source")
+        at = end + 4
 
 
 def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: bool) -> None:

@@ -30,7 +30,7 @@ MESSAGES = {
         "save them without alpha",
     ),
     "turned": (
-        "image[ is|s are] turned or mirrored by what a camera stored beside the pixels (EXIF), and [its mask|their masks] "
+        "image[ is|s are] turned or mirrored by what a camera stored beside them (EXIF), and [its mask|their masks] "
         "would fit either way; masks are taken as drawn on the turned image",
         "look at them: pocketseg data preview DATA --out page.html",
     ),
