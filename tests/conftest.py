@@ -61,6 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     _count_corpus(terminalreporter)
+    _count_mutations(terminalreporter)
     skipped = terminalreporter.stats.get("skipped", [])
     missing = [report for report in skipped if MISSING_TOOL in str(report.longrepr)]
     if missing and os.environ.get("POCKETSEG_NO_SKIPS"):
@@ -78,6 +79,15 @@ def _count_corpus(reporter: pytest.TerminalReporter) -> None:
     total = sum(map(len, done.values()))
     if total:
         reporter.write_line(f"corpus of bad and odd inputs: {len(done['passed'])}/{total} rows")
+
+
+def _count_mutations(reporter: pytest.TerminalReporter) -> None:
+    """How many random changes of valid data sets came out right."""
+    reports = [report for outcome in ("passed", "failed") for report in reporter.stats.get(outcome, [])]
+    counts = [dict(report.user_properties).get("mutations") for report in reports if report.when == "call"]
+    right, total = (sum(count[place] for count in counts if count) for place in (0, 1))
+    if total:
+        reporter.write_line(f"random mutations of valid data sets: {right:,}/{total:,} as they should be")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -32,13 +32,23 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def csv_rows(text: str) -> list[list[str]]:
-    """The rows of a CSV text, as they were before `csv_text` guarded them.
+def csv_rows(text: str, sign: str = ",") -> list[list[str]]:
+    """The rows of a CSV text, as they were before `csv_text` guarded them; `sign` stands between cells.
 
     Raises:
         csv.Error: it is none.
     """
-    return [[from_cell(value) for value in row] for row in csv.reader(io.StringIO(text, newline=""))]
+    return [[from_cell(value) for value in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=sign)]
+
+
+def separator(text: str) -> str:
+    """What stands between the cells of a table that a spreadsheet wrote: what its first line has most of.
+
+    Example:
+        >>> separator("case;group\\n1,5;a")
+        ';'
+    """
+    return max(",;\t", key=text.split("\n", 1)[0].count)
 
 
 def cell(text: str) -> str:

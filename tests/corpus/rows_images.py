@@ -172,6 +172,14 @@ def mask_of_a_turned_image(folder: Path) -> Iterator[Try]:
     exif[274] = 6
     data = with_image(folder, "odd.png", encoded(GRAY, "PNG", exif=exif))
     yield Try(data, "error", "transposed", ("odd.png", "transposed?", "--fix"))
+    # By 180° the mask fits either way: it is told which.
+    exif[274] = 3
+    data = with_image(folder / "half", "odd.png", encoded(GRAY, "PNG", exif=exif))
+    yield Try(data, "warning", "turned", ("odd.png", "either way"), check=reads("odd", GRAY[::-1, ::-1]))
+    # What the mask says of itself holds for it.
+    mask = reference(99)
+    save(data / "masks/odd.png", mask, exif=exif)
+    yield Try(data, "works", check=reads("odd", GRAY[::-1, ::-1], mask[::-1, ::-1] > 0))
 
 
 @row("C16")

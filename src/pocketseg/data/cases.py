@@ -177,10 +177,10 @@ class Cases(Sequence[Case]):
         grouping = options.get("grouping") or Grouping()
         base, said = base_of(root), list[Finding]()
         try:
-            found, table, beside = (None, "", "") if grouping else table_beside(ordered, base)
+            found, table, beside = (None, base, "") if grouping else table_beside(ordered, [base, base_of(folder)])
             if beside:
                 fix = "data.group_csv or data.group_regex says otherwise" if found else "correct it, or move it away"
-                said.append(Finding("groups-table", (str(base / table),), beside, fix))
+                said.append(Finding("groups-table", (str(table),), beside, fix))
             ordered = found or grouping.assign(ordered, base)
         except DataError as error:
             problems += error.coded("groups").problems

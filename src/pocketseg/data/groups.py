@@ -12,7 +12,7 @@ from pocketseg.data.case import Case
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import MAX_TEXT, read_file
-from pocketseg.tables import csv_rows
+from pocketseg.tables import csv_rows, separator
 
 # Tables that conversions, the doctor and `phantom` write, and their column: found where nothing else says the groups.
 TABLES = {"groups.csv": "group", "patients.csv": "patient", "slides.csv": "slide"}
@@ -79,23 +79,24 @@ class Grouping:
         return {case.name: _row_of(case, table) or "" for case in cases}
 
 
-def table_beside(cases: Sequence[Case], root: Path) -> tuple[list[Case] | None, str, str]:
-    """The cases with the groups of a table in the data set's folder, the table's name, and what is said of it.
+def table_beside(cases: Sequence[Case], folders: Sequence[Path]) -> tuple[list[Case] | None, Path, str]:
+    """The cases with the groups of the first table in the data set's folders, its path, and what is said of it.
 
     No cases where there is no such table, or it is not about these. What lay in one group before stays in one.
     """
-    name = next((name for name in TABLES if (root / name).is_file()), "")
-    if not name:
-        return None, "", ""
+    places = (folder / name for folder in folders for name in TABLES)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return None, Path(), ""
     try:
-        found = Grouping(csv=name, column=TABLES[name]).assign(cases, root)
+        found = Grouping(csv=path.name, column=TABLES[path.name]).assign(cases, path.parent)
     except DataError as error:
-        return None, name, f"is not used: {error.problems[0].what}"
+        return None, path, f"is not used: {error.problems[0].what}"
     before: dict[str, list[str]] = {}
     for case in cases:
         before.setdefault(case.group or case.name, []).append(case.name)
     whole = tied(found, [names for names in before.values() if len(names) > 1])
-    return whole, name, f"says the groups: {len({case.group for case in whole})} for {len(whole)} cases"
+    return whole, path, f"says the groups: {len({case.group for case in whole})} for {len(whole)} cases"
 
 
 def _row_of(case: Case, table: dict[str, str]) -> str | None:
@@ -106,7 +107,8 @@ def _row_of(case: Case, table: dict[str, str]) -> str | None:
 def _read_table(path: Path, column: str | None) -> tuple[str, dict[str, str]]:
     """The name of the first column, and groups by the entry in it."""
     try:
-        rows = csv_rows(read_file(path, MAX_TEXT).decode("utf-8-sig", "surrogateescape"))
+        text = read_file(path, MAX_TEXT).decode("utf-8-sig", "surrogateescape")
+        rows = csv_rows(text, separator(text))
     except FileNotFoundError:
         raise DataError(
             str(path), "does not exist", "data.group_csv is relative to the data folder, or absolute"

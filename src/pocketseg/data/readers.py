@@ -10,6 +10,7 @@ import errno
 import io
 import re
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WEBP = re.compile(rb"RIFF(....)WEBP", re.DOTALL)
 SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", *TIFF_SIGNATURES, b"BM", b"GIF8", jpeg2000.START)
+SIGNATURE_BYTES = 12
 IMAGEJ = re.compile(r"ImageJ=.*?^images=(\d+)", re.DOTALL | re.MULTILINE)
 TIFF_DESCRIPTION = 270
 # What a picture's `info` tells of its format where that may change values.
@@ -77,6 +79,16 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(double)] if double else path.stem
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as one of the allowed formats, whatever it is called."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(SIGNATURE_BYTES)
+    except (OSError, ValueError):
+        return False
+    return start.startswith(SIGNATURES) or WEBP.match(start) is not None
+
+
 def read_image(path: Path) -> NDArray[np.generic]:
     """Decode an image: (h, w) for gray, (h, w, 3) for color; uint8, uint16, int32, float32 or bool.
 
@@ -101,7 +113,7 @@ def decode_image(content: bytes, path: Path) -> NDArray[np.generic]:
 
 
 def read_mask(path: Path, *, gray: bool = False, colors: ColorRule = "look") -> NDArray[np.generic]:
-    """Decode a mask to (h, w) of stored values; color whose channels are equal is collapsed.
+    """Decode a mask to (h, w) of stored values, turned as its own EXIF says; equal color channels are collapsed.
 
     Args:
         path: the file.
@@ -122,6 +134,7 @@ def read_mask(path: Path, *, gray: bool = False, colors: ColorRule = "look") -> 
         if _white_is_zero(picture):
             what = "the TIFF stores white as 0, so programs differ in which value they show as foreground"
             raise DataError(str(path), what, "save the mask as PNG")
+        ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode == "P":
             return index_values(_pixels(picture).astype(np.uint8), _palette(picture), str(path), colors, gray=gray)
         values = _as_array(picture, keep_alpha=True)
@@ -165,12 +178,13 @@ def exif_turn(path: Path) -> Image.Transpose | None:
 
 
 def stored_pixels(path: Path) -> NDArray[np.generic]:
-    """(h, w) or (h, w, c) as it is stored, with an alpha channel where there is one.
+    """(h, w) or (h, w, c), turned as EXIF says, with an alpha channel where there is one.
 
     Raises:
         DataError: as `read_image`.
     """
     with memory.named(str(path)), _opened(path) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
         return _as_array(picture, keep_alpha=True)
 
 
@@ -254,6 +268,7 @@ def decode(content: bytes, path: Path, pages: bool = False) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata that is not used here
             picture: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             _refuse_unusual(picture, content, path, pages)
+            _refuse_damaged_png(content, path)
             picture.load()
             picture = _as_stored(picture, content)
     except UnidentifiedImageError:
@@ -318,6 +333,18 @@ def _unpacks_to_much(path: Path) -> DataError:
 def _decoded_bytes(picture: Image.Image) -> int:
     """What a page takes in the memory."""
     return picture.width * picture.height * (4 if picture.mode in ("I", "F") else len(picture.getbands()))
+
+
+def _refuse_damaged_png(content: bytes, path: Path) -> None:
+    """Raises: DataError: pixels of a PNG do not fit their check sums, which Pillow holds for all other parts only."""
+    at = len(PNG_SIGNATURE)
+    while content.startswith(PNG_SIGNATURE) and at < len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4])
+        kind, stated = content[at + 4 : at + 8], int.from_bytes(content[end : end + 4])
+        if kind == b"IDAT" and zlib.crc32(memoryview(content)[at + 4 : end]) != stated:
+            what = "the image is damaged or cut off: its pixels do not fit their check sum"
+            raise DataError(str(path), what, "copy it again from its source")
+        at = end + 4
 
 
 def _refuse_unusual(picture: Image.Image, content: bytes, path: Path, pages: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pocketseg.errors import DataError
 
+NO_ENDING = "give files without an ending theirs, such as .png"
 USUAL = "convert them to PNG, TIFF or NIfTI, or move them away"
 
 
@@ -94,8 +95,10 @@ def refuse(path: Path) -> None:
         raise DataError(str(path), f"is {kind.what}, which is not read", kind.fix)
 
 
-def ways_out(files: Iterable[Path]) -> str:
+def ways_out(files: Sequence[Path]) -> str:
     """What to do about files of several kinds."""
-    first = {kind_of(file): file.suffix.lower() for file in reversed(list(files))}
+    named = [file for file in files if file.suffix]
+    first = {kind_of(file): file.suffix.lower() for file in reversed(named)}
     fixes = [f"{ending}: {kind.fix}" for kind, ending in reversed(first.items()) if kind is not None]
+    fixes += [NO_ENDING] if len(named) < len(files) else []
     return "; ".join([*fixes, *([USUAL] if None in first or not fixes else [])])

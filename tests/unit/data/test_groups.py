@@ -152,6 +152,27 @@ def test_a_table_of_groups_beside_the_data_is_used_and_said(tmp_path):
     assert [case.group for case in cases] == ["a", "b", "c"] and "groups-table" not in told(cases)
 
 
+def test_a_table_beside_data_that_lie_one_folder_down(tmp_path):
+    """Found by mutations: the data were found in their folder, and the table beside them was not."""
+    make_folders_dataset(tmp_path / "unpacked", ["a", "b", "c"])
+    (tmp_path / "unpacked/groups.csv").write_text("case,group\na,p\nb,p\nc,q\n")
+    cases = Cases.open(tmp_path)
+    assert [case.group for case in cases] == ["p", "p", "q"] and "groups-table" in told(cases)
+    # One in the folder that was given goes before it.
+    (tmp_path / "groups.csv").write_text("case,group\na,p\nb,q\nc,q\n")
+    assert [case.group for case in Cases.open(tmp_path)] == ["p", "q", "q"]
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_a_table_as_spreadsheets_of_other_countries_write_it(tmp_path, sign):
+    """Found by mutations: with a semicolon between its cells it was left aside."""
+    make_folders_dataset(tmp_path, ["a", "b", "c"])
+    (tmp_path / "groups.csv").write_text(
+        "\ufeffcase,group\na,p, 1\nb,p, 1\nc,q\n".replace(",", sign).replace(f"{sign} ", ", ")
+    )
+    assert [case.group for case in Cases.open(tmp_path)] == ["p, 1", "p, 1", "q"]
+
+
 @pytest.mark.parametrize(
     ("table", "why"),
     [("case,group\na,p\n", "no row for the case 'b'"), ("case,clinic\na,p\nb,p\n", "no column 'group'")],
@@ -229,6 +250,16 @@ def test_formats_that_are_not_read_are_counted(tmp_path):
     cases = Cases.open(tmp_path)
     assert told(cases)["unread-format"] == "formats that are not read are left out: 2 .czi files, 1 .foo file"
     assert "left-out" not in told(cases) and "unread-format" in {finding.code for finding in cases.check().findings}
+
+
+def test_images_without_an_ending_are_seen(tmp_path):
+    """Found by mutations: one mask of two lost its ending, and was missing without a word."""
+    make_folders_dataset(tmp_path, ["a", "b"])
+    (tmp_path / "masks/c").write_bytes((tmp_path / "masks/b.png").read_bytes())
+    (tmp_path / "masks/LICENSE").write_text("no image")
+    found = next(each for each in Cases.open(tmp_path).said if each.code == "unread-format")
+    assert found.what.endswith("are left out: 1 image file without an ending")
+    assert "give files without an ending theirs" in found.fix
 
 
 def test_images_that_belong_to_no_case_are_counted(tmp_path):

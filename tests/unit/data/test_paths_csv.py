@@ -60,6 +60,18 @@ def test_groups_parts_and_names(tmp_path):
     assert cases.grouped
 
 
+@pytest.mark.row("M03")
+def test_a_line_without_a_part_among_others_is_reported(tmp_path):
+    """Found by mutations: one such line, and the parts of all others were left aside without a word."""
+    parts = [",train", ",val", ","]
+    lines = ["image,mask,split", *(row + part for row, part in zip(rows(), parts, strict=True))]
+    (told,) = problem(table(pairs(tmp_path), "\n".join(lines)))
+    assert "line 4 (c.png): has no part, others have" in told and "write train, val or test" in told
+    # Where no line has one, there is no split.
+    lines = ["image,mask,split", *(f"{row}," for row in rows())]
+    assert [case.part for case in Cases.open(table(tmp_path, "\n".join(lines)))] == [None] * 3
+
+
 def test_absolute_paths_and_those_that_lead_out(tmp_path):
     pairs(tmp_path / "data")
     inside = [",".join(f"{tmp_path}/data/{cell}" for cell in row.split(",")) for row in rows()]

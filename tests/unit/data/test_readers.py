@@ -600,3 +600,23 @@ def test_a_tiff_of_deep_channels_says_how_to_save_it(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(tiff(np.zeros((4, 4, 2), np.uint16)))
     assert "bits" in refusal(read_image, path) and "channel" in refusal(read_image, path)
+
+
+@pytest.mark.row("M04")
+@pytest.mark.parametrize("highest", [1, 255])
+def test_a_bit_of_a_png_never_changes_pixels_in_silence(tmp_path, highest):
+    """Found by mutations: Pillow holds the check sums of all parts but the pixels."""
+    values = (blob(16, 24) > 0).astype(np.uint8) * highest
+    path = write_image(tmp_path / "a.png", values)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(8, len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            np.testing.assert_array_equal(read_mask(path), values)
+        except DataError:
+            refused += 1
+    # The rest are bits of the mark behind the pixels.
+    assert refused > 0.7 * (len(content) - 8)

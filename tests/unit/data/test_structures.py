@@ -213,6 +213,18 @@ def test_a_folder_a_patient_as_planning_exports_it(tmp_path):
         Cases.open(tmp_path)
 
 
+@pytest.mark.parametrize("length", [0, 100, 350, 500, 700, 1000])
+def test_a_damaged_slice_at_the_end_of_a_patients_series(tmp_path, length):
+    """Found by mutations: the last slice could not be read, and the patient had one case less."""
+    _, images = series(tmp_path / "P1")
+    write_structures(tmp_path / "P1/rs.dcm", {"a": [contour(in_mm(images[1], SQUARE))]}, images[0].FrameOfReferenceUID)
+    last = tmp_path / "P1/3.dcm"
+    last.write_bytes(last.read_bytes()[:length])
+    with pytest.raises(DataError) as caught:
+        Cases.open(tmp_path).check()
+    assert "3.dcm" in str(caught.value)
+
+
 def test_frames_of_one_file_have_contours_too(tmp_path):
     folder = write_series(tmp_path / "one", [noise(12, 14, dtype=np.int16, seed=at) for at in range(3)])
     images = headers(folder)

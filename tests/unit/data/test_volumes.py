@@ -282,6 +282,18 @@ def test_what_is_no_label_is_not_rounded(tmp_path, values):
         MaskCoding(classes=2).decode(mask, "m")
 
 
+@pytest.mark.row("M02")
+@pytest.mark.parametrize("at", [-1, -6, -40, 600])
+def test_the_check_sum_of_compressed_voxels_is_held(tmp_path, at):
+    """Found by mutations: voxels were read up to the last one, and never what gzip says of them behind it."""
+    path = write_nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 900, (20, 16, 8)).astype(np.int16))
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged or cut off"):
+        open_volume(path).voxels()
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_a_volume_cut_anywhere_is_refused(tmp_path, name):
     content = write_nifti(tmp_path / name, np.random.default_rng(0).normal(size=(8, 8, 8))).read_bytes()

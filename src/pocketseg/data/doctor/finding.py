@@ -65,6 +65,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "annotated": ("warning", "the file says so itself; such text may name a person"),
     "size-outlier": ("warning", "it may be a crop or an export of another kind"),
     "mixed-spacing": ("warning", "things of one size look different in size"),
+    "turned": ("warning", "a mask that was drawn on the pixels as they are stored would lie elsewhere"),
     "no-geometry": ("warning", "directions are unknown and the pixel size may be a default"),
     "imbalance": ("warning", "the smallest class has few examples to learn and to test"),
     "empty-masks": ("note", "cases without foreground are counted apart in results"),

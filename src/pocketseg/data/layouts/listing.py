@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pocketseg.data.case import Case, FileSource
 from pocketseg.data.layouts.naming import STEM, Match, Naming, hint, match
-from pocketseg.data.readers import SUFFIXES, stem_of
+from pocketseg.data.readers import SUFFIXES, is_picture, stem_of
 from pocketseg.data.volumes import DETACHED, detached_files, dicom_files, is_dicom
 from pocketseg.data.volumes import SUFFIXES as VOLUMES
 from pocketseg.errors import DataError, Problem
@@ -113,7 +113,8 @@ def unread_files(root: Path, *, below: bool = True) -> list[Path]:
         found += [Path(place, name) for name in sorted(folders) if _is_array(name)]
         folders[:] = sorted(name for name in folders if below and not name.startswith(".") and not _is_array(name))
         for name in sorted(names):
-            bare = "." not in name or name.lower() in IGNORED_NAMES or name.upper() == "DICOMDIR"
+            litter = name.lower() in IGNORED_NAMES or name.upper() == "DICOMDIR"
+            bare = litter or ("." not in name and not is_picture(Path(place, name)))
             if not name.startswith(".") and not name.lower().endswith(NO_IMAGES):
                 path = Path(place, name)
                 if not bare or is_dicom(path):
@@ -140,8 +141,15 @@ def kinds_text(files: Sequence[Path]) -> str:
         >>> kinds_text([Path("a.czi"), Path("b.foo"), Path("c.czi")])
         '2 .czi files, 1 .foo file'
     """
-    kinds = Counter("".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix for path in files)
-    return ", ".join(counted(count, f"{kind.lower() or 'DICOM'} file") for kind, count in kinds.most_common())
+    kinds = Counter(map(_kind, files))
+    return ", ".join(counted(count, kind) for kind, count in kinds.most_common())
+
+
+def _kind(path: Path) -> str:
+    ending = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".gz") else path.suffix
+    if ending or is_dicom(path):
+        return f"{ending.lower() or 'DICOM'} file"
+    return "image file[|s] without an ending"
 
 
 def subfolders(folder: Path) -> list[Path]:

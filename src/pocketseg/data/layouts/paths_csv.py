@@ -24,7 +24,7 @@ from pocketseg.data.readers import stem_of
 from pocketseg.data.volumes import dicom_files
 from pocketseg.errors import DataError, Problem, named, near
 from pocketseg.files import MAX_TEXT, read_file
-from pocketseg.tables import from_cell
+from pocketseg.tables import from_cell, separator
 
 NAME = "paths-csv"
 COLUMNS = "with the columns image,mask[,group,split]"
@@ -91,11 +91,8 @@ def is_there(path: Path) -> bool:
 
 def _rows(text: str) -> list[list[str]]:
     """Cells without blanks around them; the sign between them is the one that the header has most of."""
-    header = text.split("\n", 1)[0]
-    sign = max(",;\t", key=header.count)
-    return [
-        [from_cell(cell.strip()) for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=sign)
-    ]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator(text))
+    return [[from_cell(cell.strip()) for cell in row] for row in reader]
 
 
 def _columns(header: Sequence[str]) -> Columns:
@@ -169,6 +166,10 @@ class _Table:
 
     def listing(self, rows: Sequence[tuple[int, list[str]]]) -> Listing:
         cases = [case for number, row in rows for case in self._case(number, row)]
+        parts = {case.part for _, case in cases}
+        for number, case in cases:
+            if case.part is None and len(parts) > 1:
+                self._fault(number, case.image.path.name, "has no part, others have", "write train, val or test")
         for number, name in self._twice(cases):
             self._fault(number, name, "the same image or name as a line before", "keep one of them")
         names = _names([case for _, case in cases], self.path.parent, given=self.columns.name is not None)

@@ -1,7 +1,7 @@
 """Volumes: NIfTI, NRRD, MetaImage, DICOM and TIFF stacks, read as slices and written back on their own grid."""
 
 from pocketseg.data.volumes.base import VolumeFile
-from pocketseg.data.volumes.dicom import Dicom, is_dicom, mask_references, series_in
+from pocketseg.data.volumes.dicom import Dicom, header_text, is_dicom, mask_references, series_in
 from pocketseg.data.volumes.grid import Grid, difference
 from pocketseg.data.volumes.metaimage import MetaImage, write_metaimage
 from pocketseg.data.volumes.nifti import Nifti, write_nifti
@@ -35,6 +35,7 @@ __all__ = [
     "detached_files",
     "dicom_files",
     "difference",
+    "header_text",
     "is_dicom",
     "is_volume",
     "mask_references",

@@ -24,6 +24,7 @@ from pocketseg.memory import MAX_VOLUME
 
 SUFFIXES = (".nii", ".nii.gz")
 HEADER_BYTES = 540
+CHUNK = 2**20
 # Of what `xyzt_units` says, in millimeters; where it says nothing, millimeters are meant.
 UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNITS = 0b111
@@ -40,9 +41,12 @@ class Nifti(VolumeFile):
     def voxels(self) -> Pixels:
         _, header = _header(self.path)
         shape = (*self.grid.shape, self.contrasts) if self.contrasts else self.grid.shape
-        proxy = _nibabel().arrayproxy.ArrayProxy(str(self.path), header)
         try:
-            values = proxy.get_unscaled()
+            with _unpacked(self.path) as file:
+                plain = not isinstance(file, gzip.GzipFile)
+                proxy = _nibabel().arrayproxy.ArrayProxy(file, header, mmap=plain)
+                values = proxy.get_unscaled()
+                _to_the_end(file, memory.max_decoded(size_of(self.path)))
         except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error) as error:
             what = f"the volume is damaged or cut off ({error})"
             raise memory.explained(error, DataError(str(self.path), what, "copy it again from its source")) from error
@@ -71,6 +75,12 @@ def _nibabel() -> Any:
     except Exception as error:
         raise missing_package("nibabel", "medical", error) from error
     return nibabel
+
+
+def _to_the_end(file: io.BufferedIOBase, most: int) -> None:
+    """Read what is behind the voxels of a compressed file: at its end gzip holds its check sum against all of it."""
+    while most > 0 and isinstance(file, gzip.GzipFile) and (block := file.read(CHUNK)):
+        most -= len(block)
 
 
 @contextmanager
