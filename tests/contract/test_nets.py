@@ -64,6 +64,9 @@ PARAMETERS: dict[str, dict[tuple[int, int], int]] = {
     "mk_unet_tiny": {(1, 1): 41_469},
     "tiny_unet": {(3, 1): 484_105},
     "cmunext": {(3, 1): 3_149_185},
+    # The source's code, whose head has a norm in place of a bias: 16,234.
+    "simple_unet": {(3, 1): 16_233, (1, 1): 15_945},
+    "xtiny_unet": {(1, 1): 20_145, (3, 1): 20_289},
 }  # fmt: skip
 FAMILIES = {entry.function.__name__: name for name, entry in reversed(NETS.items())}
 ODD_SIZES = [(1, 1), (3, 5), (15, 17), (97, 130)]
@@ -85,6 +88,12 @@ def test_parameters(name):
 
 def test_the_source_forgets_the_multiplier_after_a_concatenation():
     assert parameter_count(skeleton("separable_unet", 1, 1, multiplier=2, source_multiplier=True)) == 7_109_313
+
+
+@pytest.mark.parametrize(("channels", "published"), [(1, 20_244), (3, 20_388)])
+def test_capped_at_eight_it_is_the_published_net(channels, published):
+    """Which has background as a second logit, and a head of its own on each of five more levels of the decoder."""
+    assert parameter_count(skeleton("xtiny_unet", channels, 2)) + 5 * (8 + 1) * 2 == published
 
 
 @every_net

@@ -20,9 +20,11 @@ from pocketseg.nets.fixed_point_unet import fixed_point_unet
 from pocketseg.nets.light_unet import light_unet, light_unet_baseline, lighter_unet
 from pocketseg.nets.mk_unet import mk_unet
 from pocketseg.nets.own import with_stride
+from pocketseg.nets.simple_unet import simple_unet
 from pocketseg.nets.thin_unet import thin_unet
 from pocketseg.nets.tiny_unet import tiny_unet
 from pocketseg.nets.unet import separable_unet, unet
+from pocketseg.nets.xtiny_unet import xtiny_unet
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ NETS: dict[str, Entry] = {
     "mk_unet_tiny": Entry(mk_unet, {"width": 4}),
     "tiny_unet": Entry(tiny_unet),
     "cmunext": Entry(cmunext),
+    "simple_unet": Entry(simple_unet),
+    "xtiny_unet": Entry(xtiny_unet),
 }
 
 # What the numbers of any net may be; a net with 4096 channels or 12 poolings is a slip of the pen.
