@@ -116,3 +116,53 @@ def test_signs_of_activations_still_differ():
     calibrate(net.core, [picture(2, 1, 32, 32)])
     logits = integer_net(net.core)(picture(1, 1, 32, 32, seed=3))
     assert logits.isfinite().all() and logits.std() > 0
+
+
+def published(body: nn.Module) -> dict[str, torch.Tensor]:
+    """A whole encoder's tensors as the package names them, with a classifier."""
+    names = {}
+    for name, value in body.state_dict().items():
+        # A line before the module's own name, and before each layer of a block: _blocks.3._bn1.weight.
+        *modules, role = name.split(".")
+        names[".".join([part if part.isdigit() else f"_{part}" for part in modules] + [role])] = value
+    head = {
+        "_conv_head.weight": torch.ones(1280, 320, 1, 1),
+        "_bn1.weight": torch.ones(1280),
+        "_fc.bias": torch.ones(9),
+    }
+    return names | head
+
+
+def test_names_of_the_published_lite0():
+    names = published(mobile_encoder("efficientnet_lite0", 3))
+    for name, shape in {
+        "_conv_stem.weight": (32, 3, 3, 3), "_bn0.running_var": (32,),
+        "_blocks.0._depthwise_conv.weight": (32, 1, 3, 3),
+        "_blocks.0._project_conv.weight": (16, 32, 1, 1), "_blocks.1._expand_conv.weight": (96, 16, 1, 1),
+        "_blocks.2._bn0.bias": (144,), "_blocks.15._bn2.running_mean": (320,),
+    }.items():  # fmt: skip
+        assert tuple(names[name].shape) == shape
+    assert "_blocks.0._expand_conv.weight" not in names
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("levels", [2, 5])
+def test_published_lite0_takes_standardized_images(channels, levels):
+    """What a photograph of these numbers gives in the published net, away from the border."""
+    whole = mobile_encoder("efficientnet_lite0", 3).double()
+    whole(picture(4, 3, 64, 64).double())  # norms that have seen something
+    body = mobile_encoder("efficientnet_lite0", channels, levels).double().eval()
+    body.load_state_dict(body.translate(published(whole)))
+    u = picture(1, channels, 64, 64, seed=1).double()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = 255 * (std[:, None, None] * u + mean[:, None, None])
+    with torch.inference_mode():
+        found, expected = body(u)[0], whole.eval()((pixels - 127) / 128)[0]
+    inside = (..., slice(2, -2), slice(2, -2))
+    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.01
+
+
+def test_what_is_ours_already_is_taken_as_it_is():
+    body = mobile_encoder("efficientnet_lite0", 3)
+    assert all(torch.equal(value, body.state_dict()[name]) for name, value in body.translate(body.state_dict()).items())
