@@ -88,7 +88,7 @@ def encoder_unet(
     Args:
         in_channels: image channels.
         out_channels: logits.
-        encoder_name: resnet18, resnet34, resnet50, densenet121; others need the extra `encoders`.
+        encoder_name: resnet18, resnet34, resnet50, densenet121, or of `mobile_unet`; others need the extra `encoders`.
         levels: how many times the encoder halves the image, 1 to 5.
         width: channels of the last decoder block.
         style: of the decoder; the encoder is as published. The head starts Glorot-uniform unless `init` is torch.

@@ -81,7 +81,7 @@ def test_gray_images_and_what_the_files_net_takes(names, factor, offset, relu6):
     given = layers(names=names)
     body = mobile_encoder("mobilenet_v1_025", 1, 4, blocks=7, relu6=relu6).eval()
     taken = take(body, body.translate(mobilenet_of_keras(given, "here")), strict=True, where="here")
-    assert len(taken.names) == 15 * 5
+    assert len(taken.names) == 15 * 6  # a kernel, and five of a norm with its counter
     u = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     photo = torch.cat([std * u + mean for mean, std in zip(PHOTO_MEAN, PHOTO_STD, strict=True)], 1)
     with torch.inference_mode():
