@@ -133,7 +133,8 @@ class WeightFile:
         from pocketseg.weights.keras import KERAS_SUFFIXES
 
         if self.of_mobilenet:
-            return sha256_of(self.file), _mobilenet(self.file)
+            tensors = _mobilenet(self.file)
+            return sha256_of(self.file), tensors
         if self.file.suffix == TFLITE_SUFFIX:
             what = "is a TensorFlow Lite file, which is read for encoders of MobileNetV1"
             raise RecipeError(f"{self.target.where}: init.weights", what, "take net.arch=mobilenet_v1_025_unet")
