@@ -47,6 +47,7 @@ EXTRAS = {
     "openvino": "run ONNX files with OpenVINO",
     "export": "write ONNX files",
     "keras-weights": "start from Keras weights",
+    "lite0-weights": "the published weights of EfficientNet-Lite0",
     "encoders": "encoders of segmentation-models-pytorch",
     "tensorboard": "watch a training in TensorBoard",
     "cluster": "train on a Ray cluster",

@@ -59,11 +59,18 @@ PARAMETERS: dict[str, dict[tuple[int, int], int]] = {
     "resnet34_unet": {(3, 1): 24_436_369},
     "resnet50_unet": {(3, 1): 32_521_105},
     "densenet121_unet": {(3, 1): 13_607_633},
+    # tests/unit/nets/test_mobile_encoders.py has the sums.
+    "efficientnet_lite0_unet": {(1, 1): 718_305, (3, 1): 718_881},
+    "mobilenet_v1_025_unet": {(1, 1): 46_513, (3, 1): 46_657},
+    "mobilenet_v1_050_unet": {(1, 1): 154_465},
     # Ours beside the published figure: 0.316 M with attention gates and added skips; 0.027 M; 0.48 M; 3.14 M.
     "mk_unet": {(1, 1): 436_593},
     "mk_unet_tiny": {(1, 1): 41_469},
     "tiny_unet": {(3, 1): 484_105},
     "cmunext": {(3, 1): 3_149_185},
+    # The source's code, whose head has a norm in place of a bias: 16,234.
+    "simple_unet": {(3, 1): 16_233, (1, 1): 15_945},
+    "xtiny_unet": {(1, 1): 20_145, (3, 1): 20_289},
 }  # fmt: skip
 FAMILIES = {entry.function.__name__: name for name, entry in reversed(NETS.items())}
 ODD_SIZES = [(1, 1), (3, 5), (15, 17), (97, 130)]
@@ -85,6 +92,12 @@ def test_parameters(name):
 
 def test_the_source_forgets_the_multiplier_after_a_concatenation():
     assert parameter_count(skeleton("separable_unet", 1, 1, multiplier=2, source_multiplier=True)) == 7_109_313
+
+
+@pytest.mark.parametrize(("channels", "published"), [(1, 20_244), (3, 20_388)])
+def test_capped_at_eight_it_is_the_published_net(channels, published):
+    """Which has background as a second logit, and a head of its own on each of five more levels of the decoder."""
+    assert parameter_count(skeleton("xtiny_unet", channels, 2)) + 5 * (8 + 1) * 2 == published
 
 
 @every_net
@@ -193,7 +206,7 @@ def test_building_leaves_the_gpu_generators_alone(name, monkeypatch):
     assert seeded == []
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "encoder_unet"])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("encoder_unet", "mobile_unet")])
 @pytest.mark.parametrize(
     ("init", "spread"),
     [
@@ -305,12 +318,9 @@ def of_family(family: str, **options: Any) -> AnySize:
     """A net of the family without dropout, with norms, so that each option has something to change."""
     name = FAMILIES[family]
     still = {"input_dropout": 0.0, "block_dropout": 0.0, "deepest_dropout": 0.0, "norm": "conv"}
-    return build(
-        name,
-        1,
-        1,
-        **{**narrow(name), "levels" if "levels" in default_options(name) else "blocks": 2, **still, **options},
-    )
+    depth = {"levels" if "levels" in default_options(name) else "blocks": 2}
+    cut = {"encoder_blocks": None} if "encoder_blocks" in default_options(name) else {}
+    return build(name, 1, 1, **{**narrow(name), **depth, **cut, **still, **options})
 
 
 def signature(net: AnySize) -> tuple[Any, ...]:

@@ -73,17 +73,18 @@ def codes_of(layer: IntegerConv2d, x: NDArray[np.float32]) -> list[NDArray[np.in
     return planes
 
 
-def convolved(numbers: NDArray[np.int64], kernel: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+def convolved(numbers: NDArray[np.int64], kernel: NDArray[np.int64], groups: int, stride: int) -> NDArray[np.int64]:
     """Sums of products over a padded input (n, i, h, w) with kernels (o, i/groups, k, k)."""
     count, _, height, width = numbers.shape
     out_channels, inside, k, _ = kernel.shape
-    out = np.zeros((count, out_channels, height - k + 1, width - k + 1), np.int64)
+    rows, columns = height - k + 1, width - k + 1
+    out = np.zeros((count, out_channels, -(-rows // stride), -(-columns // stride)), np.int64)
     for o in range(out_channels):
         first = o // (out_channels // groups) * inside
         for i in range(inside):
             for row in range(k):
                 for column in range(k):
-                    window = numbers[:, first + i, row : row + out.shape[2], column : column + out.shape[3]]
+                    window = numbers[:, first + i, row : row + rows : stride, column : column + columns : stride]
                     out[:, o] += window * kernel[o, i, row, column]
     return out
 
@@ -101,7 +102,7 @@ def reference(layer: IntegerConv2d, x: NDArray[np.float32]) -> NDArray[np.float3
         inputs = [np.pad(numbers, around) for numbers in codes_of(layer, x)]
     for p, kernel in enumerate(layer.codes.numpy().astype(np.int64)):
         for q, numbers in enumerate(inputs):
-            acc = convolved(numbers, kernel, layer.groups).astype(np.float32)
+            acc = convolved(numbers, kernel, layer.groups, layer.stride[0]).astype(np.float32)
             part = acc * m[p, q][:, None, None]
             total = part if total is None else total + part
     return total + b[:, None, None]

@@ -11,7 +11,10 @@ from torch import Tensor
 from pocketseg.nets import NETS, AnySize, build
 
 # Widths at which the exam takes a second; the encoders have theirs.
-NARROW = {"thin_unet": 4, "unet": 4, "separable_unet": 4, "fixed_point_unet": 4, "encoder_unet": 4, "tiny_unet": 32}
+NARROW = {
+    "thin_unet": 4, "unet": 4, "separable_unet": 4, "fixed_point_unet": 4, "encoder_unet": 4, "mobile_unet": 4,
+    "tiny_unet": 32,
+}  # fmt: skip
 
 every_net = pytest.mark.parametrize("name", NETS)
 

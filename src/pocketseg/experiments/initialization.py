@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pocketseg")
 
+TFLITE_SUFFIX = ".tflite"
 # The section of a stage that names another run.
 Key = Literal["init", "teacher"]
 
@@ -131,6 +132,12 @@ class WeightFile:
         from pocketseg.weights import read_in_order, read_keras, read_weights
         from pocketseg.weights.keras import KERAS_SUFFIXES
 
+        if self.of_mobilenet:
+            tensors = _mobilenet(self.file)
+            return sha256_of(self.file), tensors
+        if self.file.suffix == TFLITE_SUFFIX:
+            what = "is a TensorFlow Lite file, which is read for encoders of MobileNetV1"
+            raise RecipeError(f"{self.target.where}: init.weights", what, "take net.arch=mobilenet_v1_025_unet")
         if self.file.suffix not in KERAS_SUFFIXES:
             weights = (read_in_order if self.target.init.match == "order" else read_weights)(self.file)
             return sha256_of(self.file), weights
@@ -139,6 +146,16 @@ class WeightFile:
             raise RecipeError(f"{self.target.where}: init.match", what, "remove it")
         layers = read_keras(self.file)
         return sha256_of(self.file), layers
+
+    @cached_property
+    def of_mobilenet(self) -> bool:
+        """Whether the file is a classifier of Keras or TensorFlow Lite, and the net has such an encoder."""
+        from pocketseg.nets.mobile_encoders import MobileNetV1
+        from pocketseg.weights.keras import KERAS_SUFFIXES
+
+        if self.file.suffix not in (*KERAS_SUFFIXES, TFLITE_SUFFIX):
+            return False
+        return isinstance(getattr(self.target.skeleton(), "encoder", None), MobileNetV1)
 
     def check(self) -> None:
         self._put(self.target.skeleton())
@@ -153,7 +170,7 @@ class WeightFile:
         (_, weights), channels, where = self.content, self.target.pipeline.channels, str(self.file)
         if not isinstance(weights, Mapping):
             return Taken(names=put_keras(core, weights, channels=channels, where=where))
-        if self.target.init.match == "order":
+        if self.target.init.match == "order" and not self.of_mobilenet:
             return take_in_order(core, weights, channels=channels, where=where)
         part, tensors = _part(core, dict(weights))
         return self.target.take(part, tensors, where)
@@ -241,16 +258,30 @@ def _model_tensors(target: Target, path: Path) -> Mapping[str, Tensor]:
 
 
 def _published(target: Target) -> Path:
-    from pocketseg.weights import fetch
+    from pocketseg.weights import fetch, packaged
 
-    name = getattr(getattr(target.skeleton(), "encoder", None), "published", None)
+    encoder: Any = getattr(target.skeleton(), "encoder", None)
+    name: str | None = getattr(encoder, "published", None)
     if name is None:
         raise RecipeError(
             f"{target.where}: init.weights",
             f"is imagenet, for which {target.net['arch']} with these options has no published encoder",
-            "take a net with one (encoder_unet with resnet18, resnet34, resnet50 or densenet121), or init: null",
+            "take a net with one (efficientnet_lite0_unet, or encoder_unet with resnet18, resnet34, resnet50 or "
+            "densenet121), give a file, or init: null",
         )
-    return fetch(name)
+    if encoder.package is None:
+        return fetch(name)
+    package, extra = encoder.package
+    return packaged(package, name, extra)
+
+
+def _mobilenet(file: Path) -> Mapping[str, Tensor]:
+    """The tensors of a classifier under the names of our encoder."""
+    from pocketseg.weights import mobilenet_of_keras, mobilenet_of_tflite, read_keras, read_tflite
+
+    if file.suffix == TFLITE_SUFFIX:
+        return mobilenet_of_tflite(read_tflite(file), str(file))
+    return mobilenet_of_keras(read_keras(file), str(file))
 
 
 def _part(core: nn.Module, tensors: dict[str, Tensor]) -> tuple[nn.Module, Mapping[str, Tensor]]:

@@ -54,11 +54,11 @@ class BlockOptions:
         return self.up not in ("nearest-conv", "transposed")
 
 
-def plain(kernel: int, *, bias: bool = True) -> Conv:
+def plain(kernel: int, *, stride: int = 1, bias: bool = True) -> Conv:
     """Ordinary convolutions. An even kernel needs one more row and column of zeros below and to the right."""
 
     def make(channels_in: int, channels_out: int) -> nn.Module:
-        return nn.Conv2d(channels_in, channels_out, kernel, padding=(kernel - 1) // 2, bias=bias)
+        return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=(kernel - 1) // 2, bias=bias)
 
     return make
 
@@ -157,12 +157,14 @@ class UNet(nn.Module):
     Height and width must be multiples of `stride`.
 
     Args:
-        encoder: blocks, each followed by 2×2 max pooling; its output before pooling is the skip.
+        encoder: blocks, each followed by 2×2 max pooling (see `pools`); its output before pooling is the skip.
         deepest: the block between encoder and decoder.
         ups: one ×2 upsampling for each decoder block.
         decoder: blocks that take skip and upsampled, in the style's order.
         head: the last layer; emits logits.
         style: dropout, place of the skip, and initializer.
+        bridges: what the skip of each encoder block goes through; none leaves it as it is.
+        pools: False where the blocks halve by their own strides: each but the first, and the deepest.
     """
 
     def __init__(
@@ -173,6 +175,9 @@ class UNet(nn.Module):
         decoder: Sequence[nn.Module],
         head: nn.Module,
         style: BlockOptions,
+        *,
+        bridges: Sequence[nn.Module] = (),
+        pools: bool = True,
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(encoder)
@@ -180,13 +185,15 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(ups)
         self.decoder = nn.ModuleList(decoder)
         self.head = head
+        self.bridges = nn.ModuleList(bridges)
+        self.pools = pools
         self.stride = 2 ** len(encoder)
         self.style = style
         self.input_dropout = dropout(style.input_dropout)
         self.block_dropout = dropout(style.block_dropout)
         self.deepest_dropout = dropout(style.deepest_dropout)
         spared = {id(part) for part in (self.encoder[0], head)} if style.init == "uniform" else set()
-        for part in [*self.encoder, deepest, *self.ups, *self.decoder, head]:
+        for part in [*self.encoder, deepest, *self.ups, *self.decoder, head, *self.bridges]:
             if id(part) not in spared:
                 initialize(part, style)
 
@@ -196,7 +203,8 @@ class UNet(nn.Module):
         for block in self.encoder:
             x = applied(self.block_dropout, block(x))
             skips.append(x)
-            x = F.max_pool2d(x, 2)
+            x = F.max_pool2d(x, 2) if self.pools else x
+        skips = [bridge(skip) for bridge, skip in zip(self.bridges, skips, strict=True)] if self.bridges else skips
         x = applied(self.block_dropout, self.deepest(x))
         x = applied(self.deepest_dropout, x)
         for up, block in zip(self.ups, self.decoder, strict=True):

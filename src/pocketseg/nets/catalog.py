@@ -15,14 +15,16 @@ from torch import nn
 from pocketseg.errors import ModelFileError, Problem, RecipeError, near
 from pocketseg.nets.blocks import AnySize, BlockOptions
 from pocketseg.nets.cmunext import cmunext
-from pocketseg.nets.encoder_unet import encoder_unet
+from pocketseg.nets.encoder_unet import encoder_unet, mobile_unet
 from pocketseg.nets.fixed_point_unet import fixed_point_unet
 from pocketseg.nets.light_unet import light_unet, light_unet_baseline, lighter_unet
 from pocketseg.nets.mk_unet import mk_unet
 from pocketseg.nets.own import with_stride
+from pocketseg.nets.simple_unet import simple_unet
 from pocketseg.nets.thin_unet import thin_unet
 from pocketseg.nets.tiny_unet import tiny_unet
 from pocketseg.nets.unet import separable_unet, unet
+from pocketseg.nets.xtiny_unet import xtiny_unet
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,15 @@ NETS: dict[str, Entry] = {
     "resnet34_unet": Entry(encoder_unet, {"encoder_name": "resnet34"}),
     "resnet50_unet": Entry(encoder_unet, {"encoder_name": "resnet50"}),
     "densenet121_unet": Entry(encoder_unet, {"encoder_name": "densenet121"}),
+    "efficientnet_lite0_unet": Entry(mobile_unet, {"encoder_name": "efficientnet_lite0", "width": 32}),
+    "mobilenet_v1_025_unet": Entry(mobile_unet, {"encoder_blocks": 7}),
+    "mobilenet_v1_050_unet": Entry(mobile_unet, {"encoder_name": "mobilenet_v1_050", "encoder_blocks": 7}),
     "mk_unet": Entry(mk_unet),
     "mk_unet_tiny": Entry(mk_unet, {"width": 4}),
     "tiny_unet": Entry(tiny_unet),
     "cmunext": Entry(cmunext),
+    "simple_unet": Entry(simple_unet),
+    "xtiny_unet": Entry(xtiny_unet),
 }
 
 # What the numbers of any net may be; a net with 4096 channels or 12 poolings is a slip of the pen.
@@ -92,6 +99,7 @@ LIMITS = {
     "blocks": (1, 10),
     "levels": (1, 10),
     "extra_convs": (0, 8),
+    "encoder_blocks": (1, 16),
     "multiplier": (1, 8),
     "group_channels": (1, 4096),
     "norm_eps": (1e-8, 0.1),
@@ -101,7 +109,7 @@ LIMITS = {
     "deepest_dropout": (0.0, 0.9),
 }
 # Nets whose layout ends sooner.
-LEVELS = {encoder_unet: 5, mk_unet: 4, cmunext: 4}
+LEVELS = {encoder_unet: 5, mobile_unet: 5, mk_unet: 4, cmunext: 4}
 
 
 def own_nets(file: str) -> list[str]:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from pocketseg.errors import PocketsegError, RecipeError
-from pocketseg.nets.encoders import Encoder, Foreign
+from pocketseg.nets.encoder_base import Encoder
+from pocketseg.nets.encoders import Foreign
 from pocketseg.nets.operations import Operation, no_macs, operation
 from pocketseg.nets.rows import Array, same
 

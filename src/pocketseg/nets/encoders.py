@@ -1,14 +1,11 @@
 """Encoders that were trained on ImageNet elsewhere: layouts and names of torchvision, so that its files load.
 
-An encoder publishes what a decoder needs: `out_channels`, the channels of its feature maps from half the image's size
-down, one for every halving. ResNet: He et al. 2016. DenseNet: Huang et al. 2017.
+ResNet: He et al. 2016. DenseNet: Huang et al. 2017.
 """
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketseg.errors import RecipeError, missing_package, near
+from pocketseg.nets.encoder_base import Encoder, init_he_fan_out
+from pocketseg.nets.mobile_encoders import MOBILE, mobile_encoder
 
 # What torchvision publishes; the digits are the first of the file's SHA-256.
 PUBLISHED = {
@@ -26,56 +25,6 @@ PUBLISHED = {
 }
 RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 DENSE_BLOCKS, GROWTH = (6, 12, 24, 16), 32
-
-
-class Encoder(nn.Module):
-    """Base of the encoders.
-
-    Attributes:
-        in_channels: of the image.
-        levels: how many times the image is halved.
-        out_channels: of the feature maps, from half the image's size down.
-        published: name of the published weight file, or None.
-        first: name of the first convolution's kernel, which depends on the image's channels.
-    """
-
-    in_channels: int
-    levels: int
-    out_channels: tuple[int, ...]
-    published: str | None = None
-    first: str = ""
-
-    def translate(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published tensors under this encoder's names: no classifier, today's spelling, this many input channels.
-
-        A shallow encoder takes what it has a place for; a whole one keeps unknown names, so that they are reported.
-        """
-        own = self.state_dict()
-        # Files of 2017 write norm.1 for DenseNet's norm1, and are older than the norms' counters.
-        found = {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): value for name, value in tensors.items()}
-        counters = {name: torch.zeros_like(own[name]) for name in own if name.endswith("num_batches_tracked")}
-        found = {
-            name: value
-            for name, value in (counters | found).items()
-            if name in own or (self.levels == 5 and not name.startswith(("fc.", "classifier.")))
-        }
-        if self.first in found and found[self.first].ndim == 4:
-            found[self.first] = adapt_input_channels(found[self.first], self.in_channels)
-        return found
-
-
-def adapt_input_channels(kernel: Tensor, channels: int) -> Tensor:
-    """RGB filters (o, 3, k, k) for images of another number of channels.
-
-    One channel: their sum; two: red and green times 1.5; more than three: repeated in turn, times 3 / channels. So a
-    gray image in every channel gives the same response each time.
-    """
-    if kernel.shape[1] != 3 or channels == 3:
-        return kernel
-    if channels == 1:
-        return kernel.sum(1, keepdim=True)
-    turns = [channel % 3 for channel in range(channels)]
-    return kernel[:, turns] * (3 / channels)
 
 
 def encoder(name: str, in_channels: int, levels: int = 5) -> Encoder:
@@ -94,6 +43,8 @@ def encoder(name: str, in_channels: int, levels: int = 5) -> Encoder:
         return ResNet(name, in_channels, levels)
     if name == "densenet121":
         return DenseNet(in_channels, levels)
+    if name in MOBILE:
+        return mobile_encoder(name, in_channels, levels)
     return Foreign(name, in_channels, levels)
 
 
@@ -181,7 +132,7 @@ class ResNet(Encoder):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
             widths.append(channels)
         self.out_channels = (64, *widths)
-        _init_he_fan_out(self)
+        init_he_fan_out(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.relu(self.bn1(self.conv1(x)))
@@ -239,7 +190,7 @@ class DenseNet(Encoder):
         self.features = nn.ModuleDict(parts)
         self.relu = nn.ReLU(inplace=True)
         self.out_channels = tuple(out)
-        _init_he_fan_out(self)
+        init_he_fan_out(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         parts: Any = self.features
@@ -266,7 +217,7 @@ class Foreign(Encoder):
             from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
         except Exception as error:  # broken installations raise more than ImportError
             raise missing_package("segmentation-models-pytorch", "encoders", error) from error
-        known = {*PUBLISHED, *get_encoder_names()}
+        known = {*PUBLISHED, *MOBILE, *get_encoder_names()}
         # tu-NAME is any net of timm.
         if name not in known and not name.startswith("tu-"):
             raise RecipeError("net.encoder_name", f"there is no encoder {name!r}", near(name, sorted(known)))
@@ -280,9 +231,3 @@ class Foreign(Encoder):
     def forward(self, x: Tensor) -> list[Tensor]:
         features: list[Tensor] = list(self.net(x))[1:]
         return features
-
-
-def _init_he_fan_out(net: nn.Module) -> None:
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pocketseg.nets.encoders import Encoder
+from pocketseg.nets.encoder_base import Encoder
 
 Part = Literal["encoder", "decoder"]
 At = Literal["before-norm", "after-norm"]

@@ -71,7 +71,7 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
 def quantize_net(core: nn.Module, scheme: Scheme) -> None:
     """Put the scheme's quantizers into a net, in place; its weights stay.
 
-    Where activations are signs, every ReLU becomes a clip to [−1, 1], whose sign is that of its input.
+    Where activations are signs, every ReLU and ReLU6 becomes a clip to [−1, 1], whose sign is that of its input.
 
     Raises:
         RecipeError: a pattern of `keep` or `layers` fits no layer, or nothing is left to quantize.
@@ -98,7 +98,7 @@ def quantize_net(core: nn.Module, scheme: Scheme) -> None:
 
 def _replace_relu(core: nn.Module, make: Callable[[], nn.Module]) -> None:
     for name, module in list(core.named_modules()):
-        if isinstance(module, nn.ReLU):
+        if isinstance(module, nn.ReLU | nn.ReLU6):
             core.set_submodule(name, make())
 
 

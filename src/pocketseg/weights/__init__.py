@@ -13,13 +13,16 @@ from pocketseg.files import open_regular
 from pocketseg.weights.download import fetch
 from pocketseg.weights.hdf5 import KerasLayer
 from pocketseg.weights.keras import put_keras, read_keras
+from pocketseg.weights.mobilenet import mobilenet_of_keras, mobilenet_of_tflite
 from pocketseg.weights.order import ends_of, take_in_order
+from pocketseg.weights.packaged import packaged
 from pocketseg.weights.pth import read_pth
 from pocketseg.weights.take import Taken, take
+from pocketseg.weights.tflite import MAGIC, read_tflite
 
 __all__ = [
-    "KerasLayer", "Taken", "ends_of", "fetch", "put_keras", "read_in_order", "read_keras", "read_pth", "read_weights",
-    "take", "take_in_order",
+    "KerasLayer", "Taken", "ends_of", "fetch", "mobilenet_of_keras", "mobilenet_of_tflite", "packaged", "put_keras",
+    "read_in_order", "read_keras", "read_pth", "read_tflite", "read_weights", "take", "take_in_order",
 ]  # fmt: skip
 
 # In front of every name: of the net in a training state of ours, and of a net that was wrapped to train in parallel.
@@ -43,6 +46,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelFileError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from None
     if start.startswith(b"\x89HDF"):
         raise ModelFileError(str(path), "is an HDF5 file", "name a Keras file .h5 or .hdf5")
+    if start[4:8] == MAGIC:
+        raise ModelFileError(str(path), "is a TensorFlow Lite file", "name it .tflite")
     tensors = _read_safetensors(path) if start[8:] == b"{" else read_pth(path)
     if tensors and all(name.startswith(WRAPPED) for name in tensors):
         return {name.removeprefix(WRAPPED): value for name, value in tensors.items()}

@@ -52,10 +52,10 @@ def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | N
         EnvironmentProblem: no network, refused, not there, or no space.
         ModelFileError: the digest is wrong.
     """
-    digits = sha256_prefix or _digits_in(file_name)
+    digits = sha256_prefix or digits_in(file_name)
     path = cache_folder() / file_name
     if path.exists():
-        _check(path, sha256_of(path), digits, "remove it, and it is downloaded again")
+        check_digest(path, sha256_of(path), digits, "remove it, and it is downloaded again")
         return path
     base = os.environ.get("POCKETSEG_WEIGHTS_URL") or base_url
     url = f"{base.rstrip('/')}/{file_name}"
@@ -66,12 +66,12 @@ def fetch(file_name: str, *, base_url: str = TORCHVISION, sha256_prefix: str | N
     with whole_file(path) as temporary:
         with temporary.open("wb") as file:
             digest = _download(url, file, path)
-        _check(Path(url), digest, digits, _advice(path), shown=url)
+        check_digest(Path(url), digest, digits, _advice(path), shown=url)
     return path
 
 
-def _digits_in(file_name: str) -> str:
-    found = re.fullmatch(r"[A-Za-z0-9_.]+-([0-9a-f]{8,64})\.[a-z]+", file_name)
+def digits_in(file_name: str) -> str:
+    found = re.fullmatch(r"[A-Za-z0-9_.-]+-([0-9a-f]{8,64})\.[a-z]+", file_name)
     if not found:
         raise ModelFileError(file_name, "has no digest in its name", "the form is NAME-DIGITS.pth")
     return found[1]
@@ -139,7 +139,7 @@ def _open(url: str) -> Any:
     return response
 
 
-def _check(path: Path, digest: str, digits: str, fix: str, shown: str | None = None) -> None:
+def check_digest(path: Path, digest: str, digits: str, fix: str, shown: str | None = None) -> None:
     if not digest.startswith(digits):
         what = f"is not the published file: its SHA-256 begins with {digest[: len(digits)]}, not {digits}"
         raise ModelFileError(shown or str(path), what, fix)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,9 +18,10 @@ from pocketseg.experiments.plan import open_data, plan_run
 from pocketseg.nets import build
 from pocketseg.recipes import Recipe
 from pocketseg.runs.folder import RunFolder
-from pocketseg.weights import read_weights
+from pocketseg.weights import KerasLayer, read_weights
 
 NET = {"arch": "thin_unet", "width": 4, "blocks": 2}
+MOBILE = {"arch": "mobilenet_v1_025_unet", "width": 4}
 PAD = {"data": {"size": [32, 32], "fit": "pad"}}
 FLOAT = {"name": "float", "net": NET, "epochs": 1}
 
@@ -86,6 +89,41 @@ def test_a_weight_file_is_read_once(plan, tmp_path, monkeypatch):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in core.state_dict().items())
 
 
+@pytest.mark.parametrize("match", ["strict", "order", "name"])
+def test_an_encoder_starts_from_a_classifiers_file(plan, tmp_path, monkeypatch, match):
+    """Its layers have no names of ours, and find their places in any case."""
+    layers = read_keras_layers()
+    monkeypatch.setattr("pocketseg.weights.read_keras", lambda path: layers)
+    (tmp_path / "mobilenet.h5").write_bytes(b"read by another test")
+    stage = {
+        **FLOAT,
+        "net": {**MOBILE, "relu6": False},
+        "init": {"weights": str(tmp_path / "mobilenet.h5"), "match": match},
+    }
+    (found,) = plan(stage).folds[0].stages
+    core = build("mobilenet_v1_025_unet", 1, 1, width=4, relu6=False).core
+    head = core.head.weight.clone()
+    taken = found.initialization.fill(core).taken
+    assert len(taken.names) == 90 and taken.complete and torch.equal(core.head.weight, head)
+    assert torch.equal(core.encoder.bn0.bias, torch.full((8,), 0.5))
+
+
+def read_keras_layers() -> list[KerasLayer]:
+    """A quarter of MobileNetV1, all of whose numbers are a half."""
+    widths, shapes = [8, 16, 32, 32, 64, 64, *[128] * 6, 256, 256], [(3, 3, 3, 8)]
+    for before, after in pairwise(widths):
+        shapes += [(3, 3, before, 1), (1, 1, before, after)]
+    found = []
+    for index, shape in enumerate(shapes):
+        role, out = ("depthwise_kernel", shape[2]) if index % 2 else ("kernel", shape[3])
+        half = np.full(out, 0.5, np.float32)
+        found.append(KerasLayer(f"conv{index}", {role: np.full(shape, 0.5, np.float32)}))
+        found.append(
+            KerasLayer(f"norm{index}", dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), half))
+        )
+    return [KerasLayer("first", found[0].weights), *found[1:]]
+
+
 def test_an_earlier_stage_teaches_by_its_file(plan, tmp_path, no_nets):
     student = {**FLOAT, "name": "student", "teacher": {"stage": "float"}, "distil": {}}
     teacher = plan(FLOAT, student).folds[0].stages[1].distillation.source
@@ -99,6 +137,9 @@ def test_an_earlier_stage_teaches_by_its_file(plan, tmp_path, no_nets):
         ({"init": {"weights": "gone.pth"}}, {}, ModelFileError, "gone.pth.*does not exist"),
         ({"init": {"run": "gone"}}, {}, PocketsegError, "gone.*run folder"),
         ({"init": {"weights": "imagenet"}}, {}, RecipeError, "no published encoder"),
+        ({"init": {"weights": "x.tflite"}}, {}, RecipeError, "read for encoders of MobileNetV1"),
+        ({"init": {"weights": "x.tflite"}, "net": MOBILE}, {}, ModelFileError, "x.tflite: does not exist"),
+        ({"init": {"weights": "imagenet"}, "net": MOBILE}, {}, RecipeError, "no published encoder.* give a file"),
         ({"teacher": {"run": "gone"}, "distil": {}}, {}, PocketsegError, "gone.*run folder"),
         ({"teacher": {"onnx": "gone.onnx"}, "distil": {}}, {}, ModelFileError, "gone.onnx"),
         ({"teacher": {"maps": "gone"}, "distil": {}}, {}, DataError, "gone"),

@@ -20,8 +20,8 @@ def test_defaults_are_good(arch):
 @pytest.mark.parametrize("arch", NETS)
 def test_every_number_has_limits(arch):
     numbers = {name for name, value in default_options(arch).items() if value is None or isinstance(value, int | float)}
-    # A flag is an int to Python; the kernel is a choice.
-    assert numbers and numbers - {"source_multiplier", "kernel"} <= set(LIMITS)
+    # Flags are ints to Python; the kernel is a choice.
+    assert numbers and numbers - {"source_multiplier", "relu6", "kernel"} <= set(LIMITS)
 
 
 @pytest.mark.parametrize("arch", ["thin_unet", "unet", "separable_unet_m2", "lighter_unet", "encoder_unet", "cmunext"])

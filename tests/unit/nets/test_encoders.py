@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from pocketseg.nets import parameter_count, skeleton
-from pocketseg.nets.encoders import adapt_input_channels, encoder
+from pocketseg.nets.encoder_base import adapt_input_channels
+from pocketseg.nets.encoders import encoder
 
 OWN = ["resnet18", "resnet34", "resnet50", "densenet121"]
 # Parameters of torchvision's classifiers (its documentation), and channels of their last layer.
