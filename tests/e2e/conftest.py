@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pocketseg
-from helpers.commands import SMALL
+from helpers.commands import TRAINED
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +29,8 @@ def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(phantom_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A net that learned for a few steps; the probabilities of such a net crowd around a half, and less around 0.6."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    rules = "postprocess.threshold=0.6"
-    pocketseg.train("demo", phantom_data, out, overrides=[*SMALL, rules], device="cpu", report=False)
+    pocketseg.train("demo", phantom_data, out, overrides=TRAINED, device="cpu", report=False)
     return out
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import pocketseg
-from helpers.commands import SMALL, overrides, read_csv, run_cli
+from helpers.commands import SMALL, TRAINED, overrides, read_csv, run_cli
 from pocketseg.errors import EnvironmentProblem, RecipeError, RunError
 from pocketseg.evaluation import read_summaries
 
@@ -23,7 +23,7 @@ def events(trained_run, phantom_data, tmp_path_factory):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path_factory.mktemp("tensorboard") / "run"
-    pocketseg.train("demo", phantom_data, out, overrides=SMALL, device="cpu", logs=["tensorboard"], report=False)
+    pocketseg.train("demo", phantom_data, out, overrides=TRAINED, device="cpu", logs=["tensorboard"], report=False)
     found = EventAccumulator(str(out / "fold-0/float/tensorboard"), size_guidance={"images": 0, "scalars": 0})
     found.Reload()
     return out, found

@@ -18,6 +18,8 @@ SMALL = (
     "stages.0.precision=f32",
     "split.validation=0.2",
 )
+# Of `trained_run`, a net that learned for a few steps: its probabilities crowd around a half, and less around 0.6.
+TRAINED = (*SMALL, "postprocess.threshold=0.6")
 
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None):
