@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,8 +90,9 @@ def test_the_example_in_c(shipped, sanitized, tmp_path):
     Image.fromarray(image).save(tmp_path / "image.pgm")
     plain = read_container(packed("thin_unet", "w8a8"), "here")
 
-    def run(program, **normalization):
-        fields = asdict(Pipeline((24, 16), 1, normalization=Normalization(**normalization))) if normalization else {}
+    def run(program, more=(), **normalization):
+        pipeline = replace(Pipeline((24, 16), 1, normalization=Normalization(**normalization)), **dict(more))
+        fields = pipeline.to_dict() if normalization else {}
         fields = fields and {**fields, "postprocess": {**fields["postprocess"], "threshold": 0.6}}
         card = {"pipeline": fields} if fields else {}
         (tmp_path / "model.pseg").write_bytes(replace(plain, card=card).to_bytes())
@@ -111,8 +112,13 @@ def test_the_example_in_c(shipped, sanitized, tmp_path):
             mask = np.asarray(Image.open(tmp_path / "mask.pgm"))
             assert np.array_equal(mask, np.where(logits[0, 0] >= least, 255, 0))
         assert 0 < mask.mean() < 255
-    refused = run(shipped / "segment_pgm", kind="z-score")
-    assert refused.returncode == 1 and "model.pseg: prepares images in a way" in refused.stderr
+    for more, kind in (
+        ((), {"kind": "z-score"}),
+        ({"tta": ("horizontal",)}, learned),
+        ({"paint_out_calipers": True}, learned),
+    ):
+        refused = run(shipped / "segment_pgm", more, **kind)
+        assert refused.returncode == 1 and "model.pseg: prepares images in a way" in refused.stderr
     Image.fromarray(image.T.copy()).save(tmp_path / "image.pgm")
     refused = run(shipped / "segment_pgm", **learned)
     assert refused.returncode == 1 and "image.pgm: has 16x24 pixels, the model is made for 24x16" in refused.stderr
