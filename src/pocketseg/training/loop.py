@@ -55,7 +55,7 @@ from pocketseg.training.objective import DistillationObjective, Inputs, labels_l
 from pocketseg.training.optim import add_kernel_l2, make_optimizer, rate_factor, should_stop
 from pocketseg.training.own_augment import OwnAugmentation
 from pocketseg.training.parts import freeze, hold, rate_scales
-from pocketseg.training.samples import AUGMENT, MIX, Samples
+from pocketseg.training.samples import AUGMENT, DROPOUT, MIX, OWN, Samples
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
@@ -63,7 +63,6 @@ log = logging.getLogger("pocketseg")
 # A long epoch is also saved in the middle.
 SECONDS_BETWEEN_SAVES = 600
 TIMINGS = "epoch,train_s,validation_s,images_per_s"
-DROPOUT, OWN = 4, 7
 # Added to the position of a sample: that of the sample it takes a part of, which no sample of an epoch has.
 GIVER = 2**40
 VALIDATION_BATCH = 16

@@ -24,8 +24,7 @@ from pocketseg.training.augment import sample_generator
 from pocketseg.training.pixel_weights import border_weights
 
 # First numbers of the generators' keys, so that order and augmentation never share a stream.
-ORDER, CROP, AUGMENT = 1, 2, 3
-UNLABELLED, MIX = 5, 6
+ORDER, CROP, AUGMENT, DROPOUT, UNLABELLED, MIX, OWN = range(1, 8)
 
 UNIFORM = SamplingSection()
 
