@@ -50,7 +50,7 @@ class Place:
 
 
 def seen(root: Path) -> str:
-    """Formats and counts by folder; formats that are not read are called so."""
+    """Formats, counts and the name of a file, by folder; formats that are not read are called so."""
     places = _places(root)
     described = [
         ("" if place.folder == root else f"{_name(place.folder, root)}: ") + _kinds(place.files)
@@ -115,7 +115,7 @@ def _name(folder: Path, root: Path) -> str:
 
 
 def _kinds(files: Sequence[Path]) -> str:
+    """Formats and counts, with the name of one file, by which people know which folder it is."""
     read, strange = [file for file in files if has_pixels(file)], of_other_formats(files)
-    return ", ".join(
-        [*([kinds_text(read)] if read else []), *([f"{kinds_text(strange)} (not read)"] if strange else [])]
-    )
+    kinds = [*([kinds_text(read)] if read else []), *([f"{kinds_text(strange)} (not read)"] if strange else [])]
+    return f"{', '.join(kinds)}, {'such as ' if len(files) > 1 else ''}{min(files).name}"
