@@ -1,4 +1,4 @@
-"""What each part of the training craft gives: `thin-unet` with and without it, on breast ultrasound.
+"""What each part of the training craft gives: `thin-unet` at half its width with and without it, on breast ultrasound.
 
 The cases are those that train and validate in the committed split: its test part is seen by no choice. They are dealt
 into folds by near-duplicate cluster, and every fold's net is evaluated on the cases it did not see, at a threshold of
@@ -17,7 +17,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from folds import RULES_OFF, Folds, presence
+from folds import RULES_OFF, Folds, evidence, presence
 from tables import append_line, difference, points, put_table, read_lines
 
 from pocketseg.cli.console import log_to_terminal
@@ -32,7 +32,7 @@ FOLDS, VALIDATION = 4, 0.1
 SET = "busi_gray256"
 COMMON = [
     "data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster",
-    RULES_OFF, "evaluate.parts=[validation, test]",
+    RULES_OFF, "evaluate.parts=[validation, test]", "stages.0.net.width=16",
 ]  # fmt: skip
 
 LONGER = ["stages.0.epochs=110", "stages.0.batch=8", "stages.0.keep=last", "stages.0.validate_every=10"]
@@ -91,12 +91,13 @@ class Arms:
         mine, (beside, _) = self.folds(arm), ARMS[arm]
         rows = [row for table in mine.cases(folds) for row in read_scores(table)]
         lesions = [row for row in rows if row.reference_pixels]
+        scores = {name: score for file in mine.maps(folds) for name, score in evidence(file).items()}
         line: dict[str, Any] = {
             "benchmark": "ablations", "arm": arm, "folds": folds, "to": beside,
             "dice": round(statistics.fmean(row.dice for row in lesions), 4),
             "misses": sum(row.outcome == "miss" for row in rows), "positive": len(lesions),
             "false_alarms": sum(row.outcome == "false alarm" for row in rows), "negative": len(rows) - len(lesions),
-            "presence": presence(mine.maps(folds), {row.case for row in lesions}),
+            "presence": presence(scores, {row.case for row in lesions}),
         }  # fmt: skip
         if beside is not None and all(table.exists() for table in self.folds(beside).cases(folds)):
             line["difference"] = difference(self.folds(beside).cases(folds), mine.cases(folds))

@@ -1,10 +1,11 @@
 """Small nets beside large ones on several data sets: folds by group, all trained alike, without rules behind the net.
 
-One row a net and set, each of its folds a training; every fold that is finished is only read again, so the script can
-be stopped at any time, and the most telling rows stand first. What is not trained is "not run" in the table.
+One training for each set, net and fold. What became of it is one line of the JSON file, with the scores of every test
+case: the table is made of these lines alone, so that trainings can be spread over days and machines. A fold that has
+its line is not trained again. The most telling rows stand first; what is not trained is "not run" in the table.
 
     python benchmarks/leaderboard.py --data ../shared/data --out runs/leaderboard --sets busi --rows thin-unet unet-w32
-    python benchmarks/leaderboard.py --out runs/leaderboard --sets --json LINES --markdown docs/leaderboard.md
+    python benchmarks/leaderboard.py --sets --markdown docs/leaderboard.md
 """
 
 from __future__ import annotations
@@ -17,168 +18,207 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folds import RULES_OFF, Folds, presence
-from tables import append_line, put_table, read_lines
+from folds import RULES_OFF, Folds, evidence, presence
+from tables import append_line, points, put_table, read_lines
 
 from pocketseg.cli.console import log_to_terminal
 from pocketseg.evaluation import CaseScore, read_scores
-from pocketseg.metrics import bootstrap_interval
+from pocketseg.metrics import bootstrap_interval, paired_difference
 from pocketseg.runs.folder import RunFolder
 
-METRICS = "evaluate.metrics=[dice, iou, hd95, lesion_f1]"
+LINES = Path(__file__).parent / "results/leaderboard.jsonl"
+# The row that every other one is compared with.
+LARGE = "unet-w32"
+# Outcomes of cases that have something to find.
+FOUND = ("scored", "miss")
 
 
 @dataclass(frozen=True)
 class Set:
-    """A data set: its folder, and how it is read, divided and augmented."""
+    """A data set: its folder, how it is read, divided and augmented, how long nets train on it, what is measured."""
 
     folder: str
+    epochs: int
     settings: tuple[str, ...]
+    more: tuple[str, ...] = ()
     folds: int = 5
 
 
 @dataclass(frozen=True)
 class Row:
-    """A net and its training; `once` is for nets that are too slow for all folds."""
+    """A net and its training; `length` is the share of a set's epochs that it trains for."""
 
     recipe: str
     settings: tuple[str, ...] = ()
-    once: bool = False
+    length: float = 1
 
 
 SETS = {
-    "busi": Set("busi_gray256", (
+    "busi": Set("busi_gray256", 110, (
         "data.group_csv=near_duplicate_clusters.csv", "data.group_column=cluster", "data.classes=[lesion]",
     )),
-    "hc18": Set("hc18_gray256", (
-        r"data.group_regex=^(\d+)_", "data.classes=[head]", "augment.flip=[horizontal, vertical]",
-    )),
-    "nuclei": Set("dsb2018_96", (
+    "nuclei": Set("dsb2018_96", 60, (
         "data.mask.threshold=128", "data.channels=3", "data.size=[96, 96]", "data.classes=[nucleus]",
         "augment.flip=[horizontal, vertical]",
+    ), ("lesion_f1",)),
+    "hc18": Set("hc18_gray256", 60, (
+        r"data.group_regex=^(\d+)_", "data.classes=[head]", "augment.flip=[horizontal, vertical]",
     )),
 }  # fmt: skip
 # What all rows are trained with: what the ablations of docs/training.md chose, on cases that are no test cases there.
 CRAFT = (
-    "stages.*.batch=8", "stages.*.keep=last", "stages.*.validate_every=10", "stages.*.average={}",
-    "stages.*.loss={bce: 1, dice: 1, dice_smoothing: 300}",
+    "stages.0.batch=8", "stages.0.keep=last", "stages.0.validate_every=10", "stages.0.average={}",
+    "stages.0.loss={bce: 1, dice: 1, dice_smoothing: 300}",
 )  # fmt: skip
-FLOAT = ("stages.0.epochs=110",)
 ROWS = {
-    "thin-unet": Row("thin-unet", FLOAT),
-    "unet-w32": Row("thin-unet", ("stages.0.net={arch: unet, width: 32}", "stages.0.optimizer.lr=1e-3", *FLOAT)),
-    "unet-31m": Row("thin-unet", ("stages.0.net={arch: unet}", "stages.0.optimizer.lr=5e-4", *FLOAT), once=True),
-}
+    "thin-w16": Row("thin-unet", (*CRAFT, "stages.0.net.width=16")),
+    "thin-unet": Row("thin-unet", CRAFT),
+    # Wide nets learn in fewer steps; half of the epochs take them three times as long as all of them take thin-unet.
+    LARGE: Row("thin-unet", (*CRAFT, "stages.0.net={arch: unet, width: 32}", "stages.0.optimizer.lr=1e-3"), 0.5),
+    "lite0": Row("thin-unet", (
+        *CRAFT, "stages.0.net={arch: efficientnet_lite0_unet}", "stages.0.init={weights: imagenet}",
+        "stages.0.optimizer={kind: adamw, lr: 1e-3, weight_decay: 1e-2, lr_scale: {encoder: 0.1}}",
+    ), 0.5),
+}  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Board:
-    """The rows on the sets, and where their runs lie."""
+    """Where the data are, and where runs lie."""
 
-    def __init__(self, data: Path, out: Path) -> None:
-        self.data, self.out = data, out
+    data: Path
+    out: Path
 
-    def folds(self, name: str, row: str) -> Folds:
+    def measure(self, name: str, row: str, fold: int) -> dict[str, Any]:
+        """Train a fold, or take it up, and say what became of it."""
         of, net = SETS[name], ROWS[row]
+        epochs = round(of.epochs * net.length)
         settings = [
-            *of.settings, f"split={{kind: kfold, folds: {of.folds}, validation: 0.1, seed: 0}}", RULES_OFF, METRICS,
-            "evaluate.parts=[test]", *CRAFT, *net.settings,
+            *of.settings, f"split={{kind: kfold, folds: {of.folds}, validation: 0.1, seed: 0}}", RULES_OFF,
+            f"evaluate.metrics=[{', '.join(('dice', 'hd95', *of.more))}]", "evaluate.parts=[test]",
+            *net.settings, f"stages.0.epochs={epochs}",
         ]  # fmt: skip
-        return Folds(net.recipe, settings, self.data / of.folder, self.out / name / row)
-
-    def numbers(self, name: str, row: str) -> list[int]:
-        return [0] if ROWS[row].once else list(range(SETS[name].folds))
-
-    def line(self, name: str, row: str) -> dict[str, Any] | None:
-        """What became of a row on a set, over the folds that are trained; None where there are none."""
-        mine = self.folds(name, row)
-        done = [fold for fold in self.numbers(name, row) if mine.cases([fold])[0].exists()]
-        if not done:
-            return None
-        scores = [score for table in mine.cases(done) for score in read_scores(table)]
+        mine = Folds(net.recipe, settings, self.data / of.folder, self.out / name / row)
+        mine.train(fold)
         run = RunFolder(mine.run)
         manifest = run.manifest()
-        found = [score for score in scores if score.reference_pixels]
-        packed = [run.packed_file(fold).stat().st_size for fold in done if run.packed_file(fold).exists()]
+        scores = read_scores(mine.cases([fold])[0])
+        found = evidence(mine.maps([fold])[0])
         return {
-            "benchmark": "leaderboard", "set": name, "row": row, "folds": done, "of": SETS[name].folds,
-            "cases": len(scores), "parameters": list(manifest["stages"].values())[-1]["parameters"],
-            "bytes": round(statistics.fmean(packed)) if packed else None,
-            "dice": _mean(found, "dice"), "dice_interval": _interval(found, "dice"),
-            "hd95": _mean(found, "hd95"), "lesion_f1": _mean(found, "lesion_f1"),
-            "misses": sum(score.outcome == "miss" for score in scores), "positive": len(found),
-            "false_alarms": sum(score.outcome == "false alarm" for score in scores),
-            "negative": len(scores) - len(found),
-            "presence": presence(mine.maps(done), {score.case for score in found}),
-            "minutes": round(manifest["wall_time_s"] / 60 / len(done), 1), "hardware": manifest["hardware"],
-            "torch": manifest["libraries"]["torch"], "pocketseg": manifest["pocketseg"],
+            "benchmark": "leaderboard", "set": name, "row": row, "fold": fold, "of": of.folds, "epochs": epochs,
+            "parameters": list(manifest["stages"].values())[-1]["parameters"],
+            "bytes": run.packed_file(fold).stat().st_size,
+            "hardware": manifest["hardware"], "torch": manifest["libraries"]["torch"],
+            "pocketseg": manifest["pocketseg"],
+            "cases": {
+                "case": [score.case for score in scores], "group": [score.group for score in scores],
+                "outcome": [score.outcome for score in scores],
+                **{each: [_number(score, each) for score in scores] for each in ("dice", "hd95", *of.more)},
+                "evidence": [round(found[score.case], 5) for score in scores],
+            },
         }  # fmt: skip
 
 
-def _values(scores: list[CaseScore], name: str) -> list[float]:
-    return [score.values.get(name, math.nan) for score in scores]
+def _number(score: CaseScore, name: str) -> float | None:
+    value = score.values[name]
+    return None if math.isnan(value) else round(value, 5)
 
 
-def _mean(scores: list[CaseScore], name: str) -> float | None:
-    known = [value for value in _values(scores, name) if not math.isnan(value)]
-    return round(statistics.fmean(known), 4) if known else None
+@dataclass(frozen=True)
+class Result:
+    """The folds of a row that are trained, their test cases together."""
 
+    lines: list[dict[str, Any]]
 
-def _interval(scores: list[CaseScore], name: str) -> list[float]:
-    return [round(end, 4) for end in bootstrap_interval(_values(scores, name), [score.group for score in scores])]
+    def column(self, name: str) -> list[Any]:
+        return [value for line in self.lines for value in line["cases"].get(name, [])]
+
+    def numbers(self, name: str) -> list[float]:
+        return [math.nan if value is None else value for value in self.column(name)]
+
+    def mean(self, name: str) -> float | None:
+        """Over the cases that have something to find; None where it is not measured."""
+        values = [value for value in self.where_found(name) if not math.isnan(value)]
+        return statistics.fmean(values) if values else None
+
+    def count(self, *outcomes: str) -> int:
+        return sum(each in outcomes for each in self.column("outcome"))
+
+    def where_found(self, name: str) -> list[float]:
+        """Numbers of the cases that have something to find, nan for the others."""
+        pairs = zip(self.numbers(name), self.column("outcome"), strict=False)
+        return [value if outcome in FOUND else math.nan for value, outcome in pairs]
+
+    def row(self, large: Result | None) -> list[str]:
+        line = self.lines[-1]
+        low, high = bootstrap_interval(self.where_found("dice"), self.column("group"))
+        dice, hd95, objects = (self.mean(name) for name in ("dice", "hd95", "lesion_f1"))
+        pairs = zip(self.column("case"), self.column("outcome"), strict=True)
+        lesions = {case for case, outcome in pairs if outcome in FOUND}
+        found = presence(dict(zip(self.column("case"), self.column("evidence"), strict=True)), lesions)
+        return [
+            f"{line['parameters']:,}", f"{line['bytes'] / 1024:,.0f}", f"{len(self.lines)} of {line['of']}",
+            f"{dice:.3f} ({low:.3f} to {high:.3f})", "" if large is None else points(self.difference(large)),
+            f"{hd95:.1f}", "" if objects is None else f"{objects:.3f}",
+            f"{self.count('miss')} of {self.count(*FOUND)}",
+            f"{self.count('false alarm')} of {self.count('false alarm', 'true negative')}",
+            str(found.get("missed_at_90", "")), str(line["epochs"]),
+        ]  # fmt: skip
+
+    def difference(self, large: Result) -> list[float] | None:
+        """Mean of the Dice differences to a large net over the folds that both have, with its 95 % interval."""
+        both = {line["fold"] for line in self.lines} & {line["fold"] for line in large.lines}
+        if not both:
+            return None
+        mine, other = (Result([line for line in each.lines if line["fold"] in both]) for each in (self, large))
+        if mine.column("case") != other.column("case"):
+            raise SystemExit("folds of two rows have other cases")
+        found = paired_difference(other.where_found("dice"), mine.where_found("dice"), mine.column("group"))
+        return [found.mean, found.low, found.high]
 
 
 HEAD = (
-    "set", "net", "parameters", "KiB", "folds", "Dice, rules off", "HD95", "missed", "false alarms",
-    "missed at 90 % specificity", "minutes a fold",
+    "set", "net", "parameters", "KiB", "folds", "Dice, rules off", f"to {LARGE}, points", "HD95", "object F1",
+    "missed", "false alarms", "missed at 90 % specificity", "epochs",
 )  # fmt: skip
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """A row a set and net, the last line of each; sets in the order above."""
-    latest = {(line["set"], line["row"]): line for line in lines}
+    """A row a set and net, of its folds that are trained."""
     rows = [list(HEAD), ["---", "---", *["---:"] * (len(HEAD) - 2)]]
     for name in SETS:
-        for row in ROWS:
-            line = latest.get((name, row))
-            if line is None:
-                rows.append([name, row, *["not run"] * (len(HEAD) - 2)])
-                continue
-            low, high = line["dice_interval"]
-            rows.append([
-                name, row, f"{line['parameters']:,}", "" if line["bytes"] is None else f"{line['bytes'] / 1024:,.0f}",
-                f"{len(line['folds'])} of {line['of']}", f"{line['dice']:.3f} ({low:.3f} to {high:.3f})",
-                "" if line["hd95"] is None else f"{line['hd95']:.1f}", f"{line['misses']} of {line['positive']}",
-                f"{line['false_alarms']} of {line['negative']}", str(line["presence"].get("missed_at_90", "")),
-                f"{line['minutes']:.0f}",
-            ])  # fmt: skip
+        results = {row: Result([line for line in lines if (line["set"], line["row"]) == (name, row)]) for row in ROWS}
+        for row, result in results.items():
+            large = results[LARGE] if row != LARGE else None
+            said = result.row(large) if result.lines else ["not run"] * (len(HEAD) - 2)
+            rows.append([name, row, *said])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/leaderboard"))
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--json", type=Path, help="append a line a row and set to this file")
+    parser.add_argument("--folds", nargs="*", type=int, help="all of them where not given")
+    parser.add_argument("--json", type=Path, default=LINES, help="a line a training, read and appended to")
     parser.add_argument("--markdown", type=Path, help="write the table of that file between its two marks in this page")
     asked = parser.parse_args()
     log_to_terminal()
     board = Board(asked.data, asked.out)
-    for fold in range(max(each.folds for each in SETS.values())):
+    lines = read_lines(asked.json) if asked.json.exists() else []
+    known = {(line["set"], line["row"], line["fold"]) for line in lines}
+    for fold in range(max(each.folds for each in SETS.values())) if asked.folds is None else asked.folds:
         for name in asked.sets:
             for row in asked.rows:
-                if fold in board.numbers(name, row):
-                    board.folds(name, row).train(fold)
-    for name in asked.sets:
-        for row in asked.rows:
-            line = board.line(name, row)
-            if line is not None:
-                print(json.dumps(line), flush=True)
-                if asked.json:
-                    append_line(asked.json, line)
-    if asked.json and asked.markdown:
-        put_table(asked.markdown, table(read_lines(asked.json)), "leaderboard")
+                if fold < SETS[name].folds and (name, row, fold) not in known:
+                    append_line(asked.json, board.measure(name, row, fold))
+    if asked.markdown:
+        put_table(asked.markdown, table(sorted(read_lines(asked.json), key=lambda line: line["fold"])), "leaderboard")
+    else:
+        for line in read_lines(asked.json):
+            print(json.dumps({key: value for key, value in line.items() if key != "cases"}))
 
 
 if __name__ == "__main__":
