@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from pocketseg import memory, notebook
 from pocketseg.data.case import ChannelSource, FileSource, Source
 from pocketseg.data.layouts.expand import check_grid
-from pocketseg.data.layouts.listing import has_pixels, image_files, kinds_text, of_other_formats, unread_files
+from pocketseg.data.layouts.listing import (
+    NO_IMAGES,
+    has_pixels,
+    image_files,
+    kinds_text,
+    of_other_formats,
+    unread_files,
+)
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.unread import ways_out
 from pocketseg.data.volumes import (
@@ -272,6 +279,8 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
         if (path / "images").is_dir() and (path / "masks").is_dir():
             log.warning("%s: its masks are segmented too; to leave them out, give %s", path, path / "images")
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
+    if path.is_file() and path.name.lower().endswith(NO_IMAGES):
+        raise DataError(text, "is not an image", "give the images themselves, their folder, or a quoted pattern")
     if path.exists() or not glob.has_magic(text):
         return [Job(path, out / stem_of(path))]
     found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
