@@ -15,8 +15,8 @@ from pocketseg.names import printable
 
 SHOWN_PROBLEMS = 50
 NAMED = 3
-# What differs between problems of one kind: numbers, paths, names in quotes.
-VARYING = re.compile(r"'[^']*'|\S*/\S+|\d+")
+# What differs between problems of one kind: lists of colors, numbers, paths, names in quotes.
+VARYING = re.compile(r"'[^']*'|#[0-9a-f]{6}[^;]*|\S*/\S+|\d+")
 # Where a problem is that an image has which came without a name.
 IMAGE = "image"
 

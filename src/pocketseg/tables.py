@@ -32,13 +32,19 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def csv_rows(text: str, sign: str = ",") -> list[list[str]]:
-    """The rows of a CSV text, as they were before `csv_text` guarded them; `sign` stands between cells.
+def csv_rows(text: str, sign: str = ",", *, strip: bool = False) -> list[list[str]]:
+    """The rows of a CSV text, as they were before `csv_text` guarded them.
+
+    Args:
+        text: of the file.
+        sign: what stands between cells.
+        strip: take blanks around cells away.
 
     Raises:
         csv.Error: it is none.
     """
-    return [[from_cell(value) for value in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=sign)]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+    return [[from_cell(value.strip() if strip else value) for value in row] for row in rows]
 
 
 def separator(text: str) -> str:

@@ -35,7 +35,16 @@ if os.environ.get("TRY_CLOCK"):  # before the package is imported, which is done
     datetime.datetime = Clock  # type: ignore[misc]
 
 # They tell when and where a run was made and how long it took; ids of cases are drawn for each report.
-OF_THE_RUN = ("manifest.json", "log.txt", "timings.csv", "results.csv", ".lock", "report.html", "case-ids.csv")
+OF_THE_RUN = (
+    "manifest.json",
+    "log.txt",
+    "timings.csv",
+    "results.csv",
+    ".lock",
+    "report.html",
+    "case-ids.csv",
+    "options.json",
+)
 
 
 def main(data: Path, out: Path) -> None:

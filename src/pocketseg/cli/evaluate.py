@@ -34,7 +34,10 @@ def command(
         str | None,
         typer.Option(help="torch, onnx, openvino or pseg (default: a run's packed model if it is up to date)."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables (default: MODEL.evaluation).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the tables (default: MODEL.evaluation, or MODEL.evaluation-2 … for others.)"),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(help="Names with commas between, such as dice,hd95,lesion_f1; docs/metrics.md has all."),

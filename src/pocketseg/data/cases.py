@@ -164,7 +164,7 @@ class Cases(Sequence[Case]):
             reading=options.get("reading"), each_rater=raters == "each", naming=options.get("naming", ()),
         )  # fmt: skip
         if not listing.cases and not listing.problems:
-            raise DataError(str(folder), "holds no images", "check the path given as --data").coded("layout")
+            raise DataError(str(folder), "holds no images", "check the path of the data set").coded("layout")
         coding = replace(options.get("coding") or MaskCoding(), named=listing.classes)
         listing = with_classes(listing, options.get("names", ()), coding)
         problems = [*listing.problems, *same_names(listing.cases)]

@@ -19,6 +19,8 @@ from pocketseg.errors import DataError
 # Of how stored colors become values: by what they look like, the palette's indices as they are, or "#RRGGBB" a class.
 ColorRule = Literal["look", "index"] | tuple[str, ...]
 SHOWN, MAX_COLORS = 8, 256
+# With more colors than these a mask is rather a picture.
+PICTURE = 32
 OPAQUE = 255
 
 
@@ -89,10 +91,9 @@ def color_values(pixels: NDArray[np.uint8], where: str, rule: ColorRule = "look"
         pixels = np.dstack([pixels, np.full(pixels.shape[:2], OPAQUE, np.uint8)])
     packed = np.ascontiguousarray(pixels).view(np.uint32)[:, :, 0]
     found, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    if len(found) > MAX_COLORS:
-        what = f"the mask is colored, with {len(found)} colors, so it does not say which class is which"
-        raise DataError(where, what, "save class indices as gray PNG, without smoothing")
     used = _Used(found.view(np.uint8).reshape(-1, 4), counts, places.reshape(packed.shape))
+    if len(found) > MAX_COLORS:
+        raise _ambiguous(used, where, "")
     if isinstance(rule, tuple):
         return _classes(used, rule, where)
     _refuse_half_transparent(used, where)
@@ -135,9 +136,20 @@ def _refuse_half_transparent(used: _Used, where: str) -> None:
 
 def _ambiguous(used: _Used, where: str, why: str) -> DataError:
     alpha = (used.colors[:, 3] == 0).any()
-    what = f"the mask is colored{', with a transparent alpha channel' if alpha else ''}: {used.text()}; {why}"
-    names = [_named(color)[:7] for color in used.colors[np.argsort(-used.counts, kind="stable")] if color[3]]
-    example = next((name for name in names[1:]), names[0] if names else "#ffffff")
+    what = f"the mask is colored{', with a transparent alpha channel' if alpha else ''}: {used.text()}"
+    if len(used.colors) > PICTURE:
+        what = f"{what}; {len(used.colors)} colors are those of a picture, not of a mask"
+        fix = (
+            "give the masks themselves, as gray PNG without smoothing: a picture with outlines drawn on it (overlay) "
+            "does not say what lies inside of them"
+        )
+        return DataError(where, what, fix)
+    what = f"{what}; {why}"
+    order = np.argsort(-used.counts, kind="stable")
+    names = [_named(color)[:7] for color in used.colors[order][~used.background[order]]]
+    if not used.background.any():
+        names = names[1:] + names[:1]  # the most frequent one is rather the background
+    example = names[0] if names else "#ffffff"
     fix = (
         f"name the color of each class: --set data.mask.colors=['{example}']; where a palette's indices are the "
         "classes, --set data.mask.values=[1] takes them as they are"

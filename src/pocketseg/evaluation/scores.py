@@ -325,30 +325,30 @@ def _rules_off(rows: Sequence[CaseScore]) -> RulesOff | None:
 
 
 def _metric_summary(rows: Sequence[CaseScore], name: str) -> MetricSummary:
-    units = {row.unit for row in rows} if metric(name).kind == "distance" else {""}
     chosen = _measured(rows, name)
-    values = [row.values[name] for row in chosen] if len(units) == 1 else []
-    groups = [row.group for row in chosen][: len(values)]
-    found = [value for row, value in zip(chosen, values, strict=False) if row.outcome == "scored"]
-    described = asdict(describe(values, groups))
-    return MetricSummary(**described, unit=units.pop() if len(units) == 1 else MIXED, mean_found=_mean(found))
+    described = asdict(describe([row.values[name] for row in chosen], [row.group for row in chosen]))
+    found = [row.values[name] for row in chosen if row.outcome == "scored"]
+    return MetricSummary(**described, unit=_unit(rows, name), mean_found=_mean(found))
+
+
+def _unit(rows: Sequence[CaseScore], name: str) -> str:
+    """The unit of a metric, which only distances have; `MIXED` where they are of different ones."""
+    units = {row.unit for row in rows} if metric(name).kind == "distance" else {""}
+    return units.pop() if len(units) == 1 else MIXED
 
 
 def _measured(rows: Sequence[CaseScore], name: str) -> list[CaseScore]:
-    """The rows that a metric's mean is over."""
+    """The rows that a metric's mean is over; none where they are distances of different units."""
     over = metric(name).over
-    return [row for row in rows if over == "all" or row.outcome in ("scored", "miss")]
-
-
-def _values(rows: Sequence[CaseScore], name: str) -> list[float]:
-    """A metric of the rows that its mean is over; none where they are distances of different units."""
-    mixed = metric(name).kind == "distance" and len({row.unit for row in rows}) > 1
-    return [] if mixed else [row.values[name] for row in _measured(rows, name)]
+    mixed = _unit(rows, name) == MIXED
+    return [row for row in rows if not mixed and (over == "all" or row.outcome in ("scored", "miss"))]
 
 
 def metric_means(rows: Sequence[CaseScore]) -> dict[str, float]:
     """The mean of each metric over the rows of one class, as a summary has it; what has no mean is left out."""
-    means = {name: _mean(_values(rows, name)) for name in (rows[0].values if rows else ())}
+    means = {
+        name: _mean([row.values[name] for row in _measured(rows, name)]) for name in (rows[0].values if rows else ())
+    }
     return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 

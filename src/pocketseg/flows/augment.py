@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
+from pocketseg.data.writing import GROUPS, Converted, stems_of, tell_lost, write_pixels
 from pocketseg.errors import DataError
 from pocketseg.files import inside, whole_folder, write_atomically
-from pocketseg.flows.convert import GROUPS, Converted, stems_of, tell_lost, write_pixels
 from pocketseg.packages import require_torch
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.schema import AugmentSection

@@ -341,6 +341,7 @@ def _random(
     """A net of the catalog for images such as this one, and the bytes of its weights."""
     import torch
 
+    from pocketseg.nets import parameter_count
     from pocketseg.training.device import torch_device
     from pocketseg.training.model import Model
 
@@ -351,7 +352,7 @@ def _random(
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     pipeline = Pipeline((pixels.shape[0], pixels.shape[1]), channels, normalization=Normalization("unit-range"))
     model = Model.fresh({"arch": arch}, pipeline, seed=0)
-    count = sum(parameter.numel() for parameter in model.net.parameters())
+    count = parameter_count(model.net)
     log.warning("%s has random weights: its times are right, its masks mean nothing", arch)
     found = model.predictor(torch_device(device))
     return replace(found, runtime=f"{found.runtime}, random weights"), 4 * count

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,13 +23,13 @@ from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.polygons import fill_all
 from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import read_rois, roi_bytes, write_rois
+from pocketseg.data.writing import GROUPS, Converted, stems_of, tell_lost, write_pixels
 from pocketseg.errors import DataError, Problem, RecipeError, named, near
 from pocketseg.files import inside, whole_folder, write_atomically, write_json
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.intensity import stored_fractions
 from pocketseg.pipeline.postprocess import Postprocess
-from pocketseg.png import write_png
 from pocketseg.recipes import load_data_recipe
 from pocketseg.reporting.outlines import trace
 from pocketseg.reporting.overlay import contour_pixels
@@ -41,9 +40,7 @@ from pocketseg.text import counted
 log = logging.getLogger("pocketseg")
 
 Mask = NDArray[np.uint8]
-GROUPS = "groups.csv"
 JSON, CSV, TO_TABLE = ".json", ".csv", "masks-to-rle"
-PNG_HOLDS = {("bool", 1), ("uint8", 1), ("uint8", 3), ("uint16", 1)}
 PROBABILITY = re.compile(r"_probability(?=_|$)")
 
 
@@ -70,21 +67,6 @@ class Options:
     images: Path | None = None
     coding: MaskCoding | None = None
     pixel_weights: bool = False
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What was written.
-
-    Attributes:
-        written: number of cases or files.
-        left_out: number of cases that were left out as empty.
-        groups: the table of groups beside the folders, where cases share one.
-    """
-
-    written: int
-    left_out: int = 0
-    groups: Path | None = None
 
 
 def known_layouts() -> list[tuple[str, str]]:
@@ -256,37 +238,6 @@ def _weights(mask: Mask) -> bytes:
     return content.getvalue()
 
 
-def stems_of(root: Path, cases: Sequence[Case]) -> dict[str, str]:
-    """The name of each case's files, without folders.
-
-    Raises:
-        DataError: two cases would get one.
-    """
-    names: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        names[case.name.replace("/", "_")].append(case.name)
-    twice = [same for same in names.values() if len(same) > 1]
-    if twice:
-        fix = "rename one of them, or convert to an .npz file, which keeps names as they are"
-        whats = (f"the cases {' and '.join(map(repr, same))} would be written to one file" for same in twice)
-        raise DataError.of([Problem(str(root), what, fix) for what in whats])
-    return {name: stem for stem, (name,) in names.items()}
-
-
-def tell_lost(cases: Sequence[Case], arrays: bool, remade: bool = False) -> None:
-    """What is known of the cases, and has no place in what is written."""
-    lost = {
-        "pixel sizes": any(case.spacing_mm for case in cases) and not arrays,
-        "class folders": any(case.label for case in cases),
-        "the split that the data came with": any(case.part for case in cases),
-        "weights of pixels": any(case.weights for case in cases) and not remade,
-    }
-    if any(lost.values()):
-        log.warning(
-            "not kept, since there is no place for it: %s", ", ".join(name for name, is_lost in lost.items() if is_lost)
-        )
-
-
 def _write_arrays(
     root: Path, cases: Sequence[Case], pairs: Sequence[tuple[NDArray[np.generic], Mask]], out: Path
 ) -> None:
@@ -446,19 +397,6 @@ def _foreground(path: Path, options: Options) -> NDArray[np.bool_]:
 
 def _large_enough(mask: NDArray[np.bool_], options: Options) -> NDArray[np.bool_]:
     return Postprocess(min_pixels=options.min_pixels).clean(mask, mask.astype(np.float32))
-
-
-def write_pixels(path: Path, pixels: NDArray[np.generic], source: str) -> None:
-    """A PNG of an image of `source`.
-
-    Raises:
-        DataError: no PNG holds it.
-    """
-    kind = pixels.dtype.name, 1 if pixels.ndim == 2 else pixels.shape[2]
-    if kind not in PNG_HOLDS:
-        what = f"has {kind[1]} channels of {kind[0]}, which no PNG that can be read again holds"
-        raise DataError(source, what, "write an .npz file instead")
-    write_png(path, pixels)
 
 
 FROM_MASKS = (_from_outlines, _to_outlines, _to_regions)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg import notebook
+from pocketseg.cards import json_object
 from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.annotations.classes import classed
 from pocketseg.data.case import ChannelSource
@@ -49,18 +51,19 @@ from pocketseg.evaluation.cells import (
     metric_rows,
     short_row,
 )
-from pocketseg.files import remove, try_folder
+from pocketseg.files import MAX_TEXT, read_file, remove, resolved, try_folder, write_json
 from pocketseg.pipeline import OF_COLOR, Mirror, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import ALL, Fold, load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config, open_cases, run_around
+from pocketseg.runs.source import WANTED
 from pocketseg.text import brief, counted, number
 from pocketseg.training.stage_folder import StageFolder
 
 log = logging.getLogger("pocketseg")
 
-CASES, SUMMARY = "cases.csv", "summary.json"
+CASES, SUMMARY, OPTIONS = "cases.csv", "summary.json", "options.json"
 TABLE = ".csv"
 # What stands beside them, where there is anything to say.
 TABLES = ("class_means", "by_size", "by_group", "objects", "free_response", "comparison")
@@ -124,8 +127,9 @@ def evaluate(
         device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
         tta: directions of test-time mirroring (horizontal, vertical); each doubles the time. Default: the model's own.
         out: folder for `cases.csv`, `summary.json`, `by_size.csv` and `by_group.csv`, with several classes also
-            `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`; default `MODEL.evaluation`
-            beside the model.
+            `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`, and `options.json`; default
+            `MODEL.evaluation` beside the model, or `MODEL.evaluation-2` and so on where that was made with other data
+            or options.
         against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
         margin: of the Dice, stated before: `comparison.csv` says whether the model is worse than the other by less.
         overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; the settings of
@@ -139,6 +143,8 @@ def evaluate(
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     odd: list[str] = []
+    if not model.exists():
+        raise ModelFileError(str(model), "does not exist", f"{WANTED}, a folder of masks, or a .csv of run lengths")
     if _holds_masks(model) and also:
         raise ModelFileError(str(model), "holds masks, which are no part of an ensemble", "give models alone")
     models = model if not also else [model, *also]
@@ -160,7 +166,13 @@ def evaluate(
     if split is None and RunFolder(model).split_file.exists():
         test = f"--split {model}/split.json --part {'fixed_test' if fold == ALL else 'test'}"
         log.warning("all cases are evaluated, the training cases of %s too; for the test cases alone: %s", model, test)
-    folder = Path(out) if out is not None else _beside(model)
+    options = {
+        "data": str(resolved(Path(data))), "also": [str(each) for each in also],
+        "split": None if split is None else str(split), "part": part, "fold": fold, "stage": stage, "backend": backend,
+        "device": device, "tta": None if tta is None else list(tta),
+        "against": None if against is None else str(against), "margin": margin, "overrides": list(overrides),
+    }  # fmt: skip
+    folder = Path(out) if out is not None else _beside(model, options)
     try_folder(folder)
     _refuse_foreign(folder)
     rows = score_cases(cases, _chosen(cases, split, part, fold), respond, classes, progress, choice)
@@ -173,11 +185,26 @@ def evaluate(
     comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against), margin)
     found = Evaluation(rows, summaries, folder, comparisons)
     _write(found)
+    write_json(folder / OPTIONS, options)
     return found
 
 
-def _beside(model: Path) -> Path:
-    return model.with_name(f"{model.name}.evaluation")
+def _beside(model: Path, options: Mapping[str, Any]) -> Path:
+    """The folder of an evaluation with these options, or the first that is not there yet."""
+    usual = model.with_name(f"{model.name}.evaluation")
+    folders = (usual if number == 1 else usual.with_name(f"{usual.name}-{number}") for number in count(1))
+    folder = next(each for each in folders if not each.exists() or _options_of(each) == options)
+    if folder != usual:
+        log.info("%s holds an evaluation with other data or options, and stays", usual)
+    return folder
+
+
+def _options_of(folder: Path) -> dict[str, Any] | None:
+    """What an evaluation was made with; None where its folder does not say."""
+    try:
+        return json_object(read_file(folder / OPTIONS, MAX_TEXT))
+    except (OSError, ValueError):
+        return None
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -77,11 +77,12 @@ def import_weights(
     """
     require_torch()
     from pocketseg.experiments.imported import import_recipe, make_imported
+    from pocketseg.nets import parameter_count
 
     found = import_recipe(Path(weights), net, recipe, overrides)
     if data is None:
         run, model = make_imported(found, Path(out), mean, std)
-        return Imported(run.path, sum(each.numel() for each in model.net.parameters()), {})
+        return Imported(run.path, parameter_count(model.net), {})
     if mean or std:
         raise RecipeError("--mean and --std", "are learned from --data", "leave out the one or the other")
     result = train(parse_yaml(dump_recipe(found), "recipe"), data, out, device=device)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from pocketseg import memory, notebook
 from pocketseg.data.case import ChannelSource, FileSource, Source
 from pocketseg.data.layouts.expand import check_grid
-from pocketseg.data.layouts.listing import has_pixels, image_files, kinds_text, of_other_formats, unread_files
+from pocketseg.data.layouts.listing import (
+    NO_IMAGES,
+    has_pixels,
+    image_files,
+    kinds_text,
+    of_other_formats,
+    unread_files,
+)
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.unread import ways_out
 from pocketseg.data.volumes import (
@@ -58,15 +65,29 @@ log = logging.getLogger("pocketseg")
 # What a gray picture of one class takes at most, for each of its pixels: itself, probabilities, and components.
 BYTES_A_PIXEL = 16
 MEASUREMENTS = "measurements.csv"
-COLUMNS = (
-    "image", "slice", "class", "area_px", "area_mm2", "volume_mm3", "objects", "largest_px", "highest_probability",
-)  # fmt: skip
 # What masks are written as, for the check that none replaces an image.
 ENDINGS = (".png", ".nii", ".nii.gz", ".seg.nrrd", ".mha", ".dcm", ".tif")
 # What 3D Slicer saves beside an image, whose name a mask of it has too.
 SEGMENTATION = ".seg.nrrd"
 PAGE = re.compile(r"[0-9]{3,}(\.png)?")
 MaskFormat = Literal["same", "nifti", "nrrd", "mha", "dicom-seg", "tiff", "png"]
+
+
+class Measurement(NamedTuple):
+    """A row of `measurements.csv`: an image, a slice of a volume or all of it (`all`), and a class."""
+
+    image: str
+    slice: int | str
+    class_name: str
+    area_px: int
+    area_mm2: float | None
+    volume_mm3: float | None
+    objects: int | None
+    largest_px: int | None
+    highest_probability: float
+
+
+COLUMNS = ["class" if name == "class_name" else name for name in Measurement._fields]
 
 
 @dataclass(frozen=True)
@@ -108,13 +129,13 @@ class Predictions:
 
     Attributes:
         written: all files.
-        rows: of `measurements.csv`, where it was asked for, under `COLUMNS`.
+        rows: of `measurements.csv`, where it was asked for.
         problems: one for each image that could not be done.
         images: how many were done.
     """
 
     written: list[Path] = field(default_factory=list)
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: list[Measurement] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     images: int = 0
 
@@ -212,8 +233,8 @@ def predict(
         source = job.source
         try:
             make = _volume if job.volume else _picture
-            rows: list[tuple[Any, ...]] = []
-            done.written += make(predictor, job, wanted, rows)
+            written, rows = make(predictor, job, wanted)
+            done.written += written
             done.rows += rows
             done.images += 1
         except DataError as error:
@@ -272,6 +293,8 @@ def _jobs_of(text: str, out: Path) -> list[Job]:
         if (path / "images").is_dir() and (path / "masks").is_dir():
             log.warning("%s: its masks are segmented too; to leave them out, give %s", path, path / "images")
         return [job for folder in (path, *_below(path, out)) for job in _in_folder(folder, path, out)]
+    if path.is_file() and path.name.lower().endswith(NO_IMAGES):
+        raise DataError(text, "is not an image", "give the images themselves, their folder, or a quoted pattern")
     if path.exists() or not glob.has_magic(text):
         return [Job(path, out / stem_of(path))]
     found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
@@ -374,7 +397,8 @@ def _under_pages(jobs: Sequence[Job], wanted: Wanted) -> Iterator[Problem]:
                 yield Problem(str(job.source), what, "choose another --out for it")
 
 
-def _picture(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any, ...]]) -> list[Path]:
+def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path], list[Measurement]]:
+    """Segment one image; what was written, and the rows of the table."""
     source, target = job.source, job.target
     if wanted.to not in ("same", "png"):
         raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
@@ -389,30 +413,33 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[An
     if wanted.probabilities:
         for index, name in enumerate(_probability_names(classes)):
             files[name] = _sixteen_bits(probability[:, :, index])
-    if wanted.table:
-        rows += _measured(Segmentation(mask, probability, tuple(classes), image), str(source), "")
-    return [write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()]
+    found = Segmentation(mask, probability, tuple(classes), image)
+    rows = _measured(found, str(source), "") if wanted.table else []
+    return [write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()], rows
 
 
-def _measured(found: Segmentation, image: str, place: int | str) -> list[tuple[Any, ...]]:
+def _measured(found: Segmentation, image: str, place: int | str) -> list[Measurement]:
     """Rows of the table: an image, or a slice of it, and a class each."""
     return [
-        (image, place, each.class_name, each.area_px, each.area_mm2, None, each.objects, each.largest_px, each.peak)
+        Measurement(
+            image, place, each.class_name, each.area_px, each.area_mm2, None, each.objects, each.largest_px, each.peak
+        )
         for each in found.measures
     ]
 
 
 def _of_whole(
-    slices: Sequence[tuple[Any, ...]], classes: Sequence[str], voxel: Sequence[float] | None
-) -> list[tuple[Any, ...]]:
+    slices: Sequence[Measurement], classes: Sequence[str], voxel: Sequence[float] | None
+) -> list[Measurement]:
     """Rows of a whole volume, from those of its slices; a slice without a place has no thickness."""
     voxel_mm3 = None if voxel is None or not np.isfinite(voxel).all() else math.prod(voxel)
     rows = []
     for name in classes:
-        mine = [row for row in slices if row[2] == name]
-        voxels = sum(row[3] for row in mine)
+        mine = [row for row in slices if row.class_name == name]
+        voxels = sum(row.area_px for row in mine)
         volume = None if voxel_mm3 is None else voxels * voxel_mm3
-        rows.append((mine[0][0], "all", name, voxels, None, volume, None, None, max(row[-1] for row in mine)))
+        peak = max(row.highest_probability for row in mine)
+        rows.append(Measurement(mine[0].image, "all", name, voxels, None, volume, None, None, peak))
     return rows
 
 
@@ -437,8 +464,8 @@ def _slices(job: Job, reading: Reading) -> tuple[VolumeFile, int, Sequence[Sourc
     return volumes[0], axis, [ChannelSource(parts) for parts in zip(*slices, strict=True)]
 
 
-def _volume(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any, ...]]) -> list[Path]:
-    """Segment slice by slice, and put the slices together on the volume's own grid."""
+def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path], list[Measurement]]:
+    """Segment slice by slice, and put the slices together on the volume's own grid; files and rows as of a picture."""
     source, target = job.source, job.target
     volume, axis, slices = _slices(job, predictor.pipeline.reading)
     check_contrasts(volume.contrasts, predictor.pipeline.channels, str(source))
@@ -446,6 +473,7 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any
     classes = predictor.pipeline.classes
     masks: list[NDArray[np.uint8]] = []
     per_slice: list[NDArray[np.float32]] = []
+    rows: list[Measurement] = []
     for number, each in enumerate(slices):
         image = each.image()
         probability = predictor.predict(image, spacing)
@@ -487,7 +515,7 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any
             written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
     if wanted.with_overlay:
         written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes), wanted.tint))
-    return written
+    return written, rows
 
 
 def _own_format(volume: VolumeFile) -> MaskFormat:

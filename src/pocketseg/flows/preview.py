@@ -33,6 +33,8 @@ CACHE_BYTES = 64 * 2**20
 # One part of the pictures shows each of these kinds: no foreground, least, most.
 SHARE, FEWEST = 6, 3
 SHOWN = 24
+# Cases that cannot be read, where others can.
+FAULTY = 6
 NOTES = 20
 RULE = (
     "Empty masks, the smallest and the largest masks by their share of the image (a sixth of the pictures each, where "
@@ -81,7 +83,7 @@ def preview(
 
     Raises:
         RecipeError: a recipe or an override that makes no sense.
-        DataError: there are no cases that can be shown, or `out` cannot be written.
+        DataError: no image or mask can be shown, or `out` cannot be written.
     """
     section = load_data_recipe(recipe, overrides).data
     out = Path(out)
@@ -91,15 +93,19 @@ def preview(
     found.cache = BoundedCache(CACHE_BYTES)
     try_output(out, *found.files()[:1], ending=out.suffix.lower())
     looked, faults = _look(found, progress)
-    problems = [*problems, *faults]
-    if not looked:
-        raise DataError.of(problems)
+    problems = [*problems, *(problem for some in faults.values() for problem in some)]
     chosen = sample(looked, cases)
     galleries = [
         Gallery(title, [_panel(found, each) for each in some], section.classes) for title, some in chosen.items()
     ]
+    faulty = [case for case in found if case.name in faults][: min(cases, FAULTY) if looked else cases]
+    stored = [panel for case in faulty for panel in _stored_panels(case)]
+    if not looked and not stored:
+        raise DataError.of(problems)
+    if stored:
+        galleries.insert(0, Gallery("Cases with errors: image and mask as they are stored", stored, section.classes))
     findings = list(quick_findings(found.cases, looked, found))
-    shown = sum(map(len, chosen.values()))
+    shown = sum(map(len, chosen.values())) + len({panel.title for panel in stored})
     subtitle = f"{counted(len(found), 'case')}, {shown} of them shown; names of files stand in this page"
     sections = [
         Section("decided", "How it is read", [_highlights(found, looked), _decided(found, looked, section, overrides)]),
@@ -110,18 +116,33 @@ def preview(
     return Previewed(out, len(found), shown, tuple(problems))
 
 
-def _look(cases: Cases, progress: Callable[[int, int], None] | None) -> tuple[list[CaseStatistics], list[Problem]]:
-    """What all cases tell that can be read, and the faults of the others."""
+def _look(
+    cases: Cases, progress: Callable[[int, int], None] | None
+) -> tuple[list[CaseStatistics], dict[str, list[Problem]]]:
+    """What all cases tell that can be read, and the faults of the others by their names."""
     looked: list[CaseStatistics] = []
-    problems: list[Problem] = []
+    faults: dict[str, list[Problem]] = {}
     for done, case in enumerate(cases, start=1):
         try:
             looked.append(cases.look(case).statistics)
         except DataError as error:
-            problems += error.problems
+            faults[case.name] = error.problems
         if progress:
             progress(done, len(cases))
-    return looked, problems
+    return looked, faults
+
+
+def _stored_panels(case: Case) -> list[Panel]:
+    """The image of a case that cannot be read whole, and its masks as pictures, as far as there are any."""
+    panels = []
+    for what, source in [("image", case.image), *(("mask", mask) for mask in case.masks)]:
+        try:
+            pixels = source.image()
+        except DataError:
+            continue
+        said = f"{what}, {pixels.shape[0]}×{pixels.shape[1]}"
+        panels.append(Panel(printable(case.name), said, pixels, None))
+    return panels
 
 
 def sample(looked: Sequence[CaseStatistics], count: int) -> dict[str, list[CaseStatistics]]:
@@ -160,12 +181,13 @@ def _panel(cases: Cases, each: CaseStatistics) -> Panel:
 def _highlights(cases: Cases, looked: Sequence[CaseStatistics]) -> Highlights:
     groups = len({case.group for case in cases})
     empty = sum(not each.foreground for each in looked)
-    mean = sum(each.foreground for each in looked) / len(looked)
+    mean = sum(each.foreground for each in looked) / max(1, len(looked))
+    average = (f"{100 * mean:.1f} %", f"of an image on average; {counted(empty, 'mask')} empty")
     return Highlights(
         [
             ("Cases", f"{len(cases):,}", f"layout {cases.layout}"),
             ("Groups", f"{groups:,}", "one a case" if groups == len(cases) else "kept together by a split"),
-            ("Foreground", f"{100 * mean:.1f} %", f"of an image on average; {counted(empty, 'mask')} empty"),
+            ("Foreground", *(average if looked else ("unknown", "no mask can be read"))),
         ]
     )
 
@@ -178,12 +200,12 @@ def _decided(
         "Masks are called": "as their images" if cases.rule == STEM else cases.rule,
         "Images": _files(source for case in cases for source in case.image.files),
         "Masks": _files(path for case in cases for source in case.masks for path in source.files),
-        "Channels": _channels(looked, section),
+        "Channels": _channels(looked, section) if looked else "",
         "Read as": _stored(looked),
-        "Sizes": _sizes(looked),
+        "Sizes": _sizes(looked) if looked else "",
         "Pixel size": _spacing(cases.cases),
-        "Classes": _classes(looked, section.classes),
-        "Foreground is": _drawn(cases.cases) or _values(looked, section.mask),
+        "Classes": _classes(looked, section.classes) if looked else ", ".join(section.classes),
+        "Foreground is": _drawn(cases.cases) or (_values(looked, section.mask) if looked else ""),
         "Raters": _raters(cases.cases, section),
         "Groups": _groups(cases, section),
         "Parts": _counts(case.part for case in cases) or "none given; the recipe's rule divides the cases",

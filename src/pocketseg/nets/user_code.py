@@ -55,18 +55,13 @@ def allow_code(path: str | Path) -> list[str]:
     if _allowed.get(where) == digest:
         return own_nets(path.stem)
     module = _executed(path)
-    nets = {
-        f"{path.stem}:{name}": Entry(value, own=True)
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and _is_net(value)
-    }
-    functions = {
+    public = {
         f"{path.stem}:{name}": value
         for name, value in vars(module).items()
-        if not name.startswith("_")
-        and getattr(value, "__module__", None) == module.__name__
-        and _is_augmentation(value)
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     }
+    nets = {name: Entry(value, own=True) for name, value in public.items() if _is_net(value)}
+    functions = {name: value for name, value in public.items() if _is_augmentation(value)}
     if not nets and not functions:
         fix = "define a function `name(in_channels, out_channels, *, width: int = 16)` that gives a torch.nn.Module"
         raise RecipeError(where, "defines no net", f"{fix}, or an augmentation `name(image, mask, rng)`")
@@ -91,7 +86,7 @@ def own_function(name: str) -> Callable[..., Any]:
     file, colon, _ = name.partition(":")
     known = [each for each in _augmentations if each.startswith(f"{file}:")]
     if not colon or known:
-        raise RecipeError("augment.own", f"there is no augmentation {name!r}", near(name, known or _augmentations))
+        raise RecipeError("augment.own", f"{name!r} is not an augmentation", near(name, known or _augmentations))
     what, fix = (
         f"{name!r} is a function of a Python file",
         f"give the file with --allow-code {file}.py, if you trust it",

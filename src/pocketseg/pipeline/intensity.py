@@ -27,6 +27,8 @@ FULL_SCALE = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}
 BRIGHTEST, SAMPLED = 99.5, 4096
 # An image is unlike those of training where its range of intensities is so many times smaller or larger.
 FAR = 4
+# Channels that are apart by no more than this share of an image's range show gray.
+CAST = 1 / 20
 
 Colors = Literal["gray", "colored", "mixed"]
 Numbers = Literal["uint8", "uint16", "float"]
@@ -217,10 +219,24 @@ class TrainedOn:
 
 
 def is_colored(image: NDArray[np.generic]) -> bool:
-    """Whether an image (h, w[, c]) has three channels that are not all equal; RGB that shows gray is not colored."""
+    """Whether an image (h, w[, c]) is in color: three channels that differ in some pixel by more than a faint cast.
+
+    RGB that shows gray is not, nor what a scanner or a lossy format tinted by at most `CAST` of the image's range.
+    """
     if image.ndim != 3 or image.shape[2] != 3:
         return False
-    return any(bool((image[rows] != image[rows][:, :, :1]).any()) for rows in bands(image.shape))
+    parts = [image[rows] for rows in bands(image.shape)]
+    if not any(bool((part != part[:, :, :1]).any()) for part in parts):
+        return False
+    limit = CAST * (float(image.max()) - float(image.min()))
+    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite, which is refused elsewhere
+        return any(bool((_spread(part) > limit).any()) for part in parts)
+
+
+def _spread(image: NDArray[np.generic]) -> Array:
+    """How far the channels of each pixel (h, w) are apart."""
+    spread: Array = image.max(axis=2).astype(np.float32) - image.min(axis=2).astype(np.float32)
+    return spread
 
 
 def converts(have: int, wanted: int, contrasts: bool = False) -> bool:

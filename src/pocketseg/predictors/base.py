@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,7 +39,7 @@ class Predictor(Protocol):
         """Class indices (h, w), post-processed."""
 
 
-class Segmenter:
+class Segmenter(ABC):
     """What every predictor offers beside its probabilities.
 
     Attributes:
@@ -58,12 +59,12 @@ class Segmenter:
         """What the net computes in: f32, or a scheme such as w8a8."""
         return str(self.card.get("precision", "unknown"))
 
+    @abstractmethod
     def predict(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
         """Probabilities of the k classes on the grid of an image: float32 (h, w, k), 0 to 1.
 
         Args and errors: as `segment`, but for paths and bytes, which are not read.
         """
-        raise NotImplementedError
 
     def mask(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         """Class indices on the grid of an image: uint8 (h, w), post-processed; 0 is background.

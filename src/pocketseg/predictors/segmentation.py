@@ -117,8 +117,11 @@ class Segmentation:
         found = sorted(self._objects(), key=lambda each: (self.classes.index(each.class_name), -each.area_px))
         return tuple(found)
 
+    def _area_mm2(self, pixels: int) -> float | None:
+        """What so many pixels cover, where their size is known."""
+        return None if self.spacing_mm is None else pixels * (self.spacing_mm[0] * self.spacing_mm[1])
+
     def _objects(self) -> Iterator[SegmentedObject]:
-        pixel_mm2 = None if self.spacing_mm is None else self.spacing_mm[0] * self.spacing_mm[1]
         rows, columns = np.nonzero(self.labels)
         numbers = self.labels[rows, columns]
         order = np.argsort(numbers, kind="stable")
@@ -126,7 +129,7 @@ class Segmentation:
         for label, part in enumerate(np.split(order, ends[:-1]) if len(numbers) else [], start=1):
             y, x = rows[part], columns[part]
             index = int(self.mask[y[0], x[0]])
-            area_mm2 = None if pixel_mm2 is None else len(part) * pixel_mm2
+            area_mm2 = self._area_mm2(len(part))
             yield SegmentedObject(
                 self.classes[index - 1],
                 label,
@@ -142,14 +145,12 @@ class Segmentation:
     @property
     def measures(self) -> tuple[ClassMeasures, ...]:
         """One for each class, in their order."""
-        pixel_mm2 = None if self.spacing_mm is None else self.spacing_mm[0] * self.spacing_mm[1]
         found = []
         for index, name in enumerate(self.classes):
             areas = [each.area_px for each in self.objects if each.class_name == name]
             whole = sum(areas)
             peak = float(self.probabilities[:, :, index].max())
-            area_mm2 = None if pixel_mm2 is None else whole * pixel_mm2
-            found.append(ClassMeasures(name, whole, area_mm2, len(areas), max(areas, default=0), peak))
+            found.append(ClassMeasures(name, whole, self._area_mm2(whole), len(areas), max(areas, default=0), peak))
         return tuple(found)
 
     def overlay(self, alpha: float = 0.0) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketseg.data.split import Split
 from pocketseg.errors import RunError, near
 from pocketseg.runs.folder import RunFolder
 from pocketseg.training.stage_folder import BEST, StageFolder
@@ -55,8 +56,9 @@ class ModelSource:
         """The best model of a fold, of the named stage or the last.
 
         Raises:
-            RunError: the run has no such stage.
+            RunError: the run has no such fold or stage.
         """
+        check_fold(run, fold)
         names = [section.name for section in run.recipe().stages]
         if stage is not None and stage not in names:
             raise RunError(str(run.path), f"has no stage {stage!r}", near(stage, names))
@@ -77,3 +79,13 @@ class ModelSource:
             what = f"does not exist (folds begun: {folds})"
             raise RunError(str(self.weights), what, "finish the training with --resume")
         return self.weights
+
+
+def check_fold(run: RunFolder, fold: int) -> None:
+    """Raises: RunError: the run's split has no such fold."""
+    if run.fold(fold).exists() or not run.split_file.exists():
+        return
+    folds = len(Split.read(run.split_file).folds)
+    if not 0 <= fold < folds:
+        have = f"folds 0 to {folds - 1}" if folds > 1 else "one fold, 0"
+        raise RunError(str(run.path), f"has {have}, and no fold {fold}", "choose another --fold, or leave it out")

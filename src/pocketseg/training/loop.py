@@ -274,6 +274,7 @@ class StageTraining:
         steps = steps_of_epoch(images, self.stage.batch)
         if self.listener and self.accelerator.is_main_process:
             self.listener.stage_begins(self.stage.name, self.position.epoch, self.stage.epochs, steps)
+        resumed_at = self.position.epoch
         if self.stage.epochs == 0 and not self.position.history:
             found = self.validate()
             self._record({"epoch": 0.0, "lr": 0.0, "loss": found["val_loss"], **found})
@@ -288,6 +289,17 @@ class StageTraining:
                 "stage %s was stopped after epoch %d of %d, since validation no longer improves (early_stop)",
                 self.stage.name, self.position.epoch, self.stage.epochs,
             )  # fmt: skip
+        if 0 < self.position.best_epoch <= resumed_at < self.position.epoch and self.accelerator.is_main_process:
+            self._say_best_is_old(resumed_at)
+
+    def _say_best_is_old(self, resumed_at: int) -> None:
+        """A training that went on, or for longer, and found nothing better, has the model that it had."""
+        first, last = resumed_at + 1, self.position.epoch
+        since = f"epoch {last} is" if first == last else f"epochs {first} to {last} are"
+        log.info(
+            "stage %s: %s not better on validation (%s) than epoch %d, whose net remains the stage's model",
+            self.stage.name, since, self.stage.best_by, self.position.best_epoch,
+        )  # fmt: skip
 
     def _finished(self) -> bool:
         scores = self.position.scores(self.stage.best_by, self.stage.ignore_epochs)

@@ -510,3 +510,45 @@ def test_no_near_duplicates_among_images_of_one_kind(real_data):
     ):
         clusters = doctor(real_data / folder, overrides=options).found.clusters
         assert [len(names) for names in clusters] == [2] * pairs, folder
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_one_mask_for_two_images(tmp_path, linked):
+    """By a table, or by a link beside the other masks."""
+    good(tmp_path)
+    used = 2
+    if linked:
+        (tmp_path / "masks/c3.png").unlink()
+        (tmp_path / "masks/c3.png").symlink_to(tmp_path / "masks/c2.png")
+        data = tmp_path
+    else:
+        rows = [f"images/c{n}.png,masks/c{used if n == 3 else n}.png" for n in range(8)]
+        data = tmp_path / "cases.csv"
+        data.write_text("\n".join(["image,mask", *rows]))
+    [told] = [each for each in doctor(data).found.findings if each.code == "shared-mask"]
+    assert told.what == "2 images have one mask, c2.png"
+    assert [name.rpartition("/")[2] for name in told.files] == ["c2.png", "c3.png"]
+    assert "2 images have one mask, c2.png" in "\n".join(Cases.open(data).check().notes)
+
+
+def test_a_copied_mask_is_reported_between_groups_alone(tmp_path):
+    good(tmp_path)
+    save(tmp_path / "masks/c5.png", blob(4))
+    for number in (6, 7):
+        save(tmp_path / f"masks/c{number}.png", np.zeros((96, 120), np.uint8))
+    [told] = [each for each in doctor(tmp_path).found.findings if each.code == "shared-mask"]
+    assert told.what == "2 images have masks that are the same in every pixel"
+    assert [name.rpartition("/")[2] for name in told.files] == ["c4.png", "c5.png"]
+    (tmp_path / "groups.csv").write_text("case,group\n" + "\n".join(f"c{n},{min(n, 4)}" for n in range(8)))
+    assert "shared-mask" not in codes(tmp_path)
+
+
+def test_annotations_of_images_in_one_file_are_not_shared_masks(tmp_path):
+    coco = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "lesion"}]}
+    for number in range(4):
+        save(tmp_path / f"{number}/scan.png", smooth(number))
+        coco["images"].append({"id": number, "file_name": f"{number}/scan.png", "width": 120, "height": 96})
+        box = [8 + number, 8, 40, 8, 40, 40 + number]
+        coco["annotations"].append({"id": number, "image_id": number, "category_id": 1, "segmentation": [box]})
+    (tmp_path / "annotations.json").write_text(json.dumps(coco))
+    assert "shared-mask" not in codes(tmp_path)

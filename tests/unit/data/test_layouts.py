@@ -218,7 +218,7 @@ def test_where_nothing_is_found_the_usual_layouts_are_reported(tmp_path):
 def test_a_folder_that_does_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (problem,) = refusal("gone")
-    assert problem == f"gone: does not exist (looked at {tmp_path / 'gone'}) → check the path given as --data"
+    assert problem == f"gone: does not exist (looked at {tmp_path / 'gone'}) → check the path of the data set"
 
 
 @pytest.mark.parametrize("layout", ["auto", *sorted(set(LAYOUTS) - {"npz"})])
@@ -409,3 +409,38 @@ def test_arrays_that_make_no_sense(tmp_path, arrays, message):
 def test_missing_npy_files_are_reported_together(tmp_path):
     problems = refusal(tmp_path, layout="npz")
     assert len(problems) == 2 and all("the file does not exist" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("names", "proposed"),
+    [
+        ({"a": "a{}", "b": "b{}q"}, None),
+        ({"first": "{}", "second": "{}"}, ("first", "second")),
+        ({"pics": "x{}", "hand labels": "y{}z{}"}, ("pics", "hand labels")),
+    ],
+    ids=["by chance", "names pair", "called so"],
+)
+def test_only_what_may_be_images_and_masks_is_proposed(tmp_path, names, proposed):
+    """Two folders of the same number of files say nothing."""
+    for folder, stem in {**names, "more things": "{}-{}-p"}.items():
+        for number in range(5 if folder == "more things" else 6):
+            write_image(tmp_path / folder / f"{stem.format(number, 7 * number)}.png", noise())
+    [told] = refusal(tmp_path)
+    assert ("closest are two folders" in told) is (proposed is not None)
+    if proposed is not None:
+        assert f"--set 'data.images={proposed[0]}' --set 'data.masks={proposed[1]}'" in told
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "cases.CSV"])
+def test_a_table_with_other_headers_says_which_it_has_and_needs(tmp_path, name):
+    (tmp_path / name).write_text("picture;truth;pat\na.png;b.png;1\n")
+    [told] = refusal(tmp_path / name)
+    assert "has the columns picture, truth, pat; a table of paths has image and mask" in told and "image_id" in told
+    [told] = refusal(tmp_path)
+    if name.endswith("csv"):
+        assert "cases.csv has the columns picture, truth, pat, a table of paths has image and mask" in told
+
+
+def test_other_files_are_no_data_set(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    assert "is a file of no data set that is known" in refusal(tmp_path / "a.txt")[0]

@@ -460,7 +460,7 @@ def test_a_colored_mask_is_refused_where_it_has_more_than_one_color(tmp_path):
         pixels[2, 2], pixels[3, 3] = GREEN, other
         told = refusal(read_mask, write_image(tmp_path / "b.png", pixels))
         assert "the mask is colored" in told and "#008000 in 1 pixels" in told
-    assert "with 729 colors" in refusal(read_mask, write_image(tmp_path / "c.png", noise(27, 27, 3)))
+    assert "729 colors" in refusal(read_mask, write_image(tmp_path / "c.png", noise(27, 27, 3)))
 
 
 def test_opaque_colors_on_transparent_ground(tmp_path):
@@ -620,3 +620,24 @@ def test_a_bit_of_a_png_never_changes_pixels_in_silence(tmp_path, highest):
             refused += 1
     # The rest are bits of the mark behind the pixels.
     assert refused > 0.7 * (len(content) - 8)
+
+
+def test_masks_that_are_pictures_are_one_error_and_few_colors_list_theirs(tmp_path):
+    """Twenty colored overlays are told in a line, not with twenty different colors to name."""
+    random = np.random.default_rng(0)
+    for number in range(12):
+        gray = random.integers(0, 255, (20, 30), np.uint8)
+        drawn = np.dstack([gray] * 3)
+        drawn[4:9, 4] = 255, 0, 0
+        few = np.zeros((20, 30, 3), np.uint8)
+        few[: 5 + number, 3:9], few[15:, 2 + number :] = (0, 255, 0), (255, 0, 0)
+        Image.fromarray(few if number % 2 else drawn).save(tmp_path / f"{number}.png")
+    problems = []
+    for number in range(12):
+        with pytest.raises(DataError) as caught:
+            read_mask(tmp_path / f"{number}.png")
+        problems += caught.value.problems
+    told = str(DataError.of(problems)).splitlines()
+    assert len(told) == 2, told
+    assert "colors are those of a picture, not of a mask (the first; 6 of the kind)" in told[0]
+    assert "#00ff00 in" in told[1] and "data.mask.colors=['#" in told[1] and "colors=['#000000']" not in told[1]

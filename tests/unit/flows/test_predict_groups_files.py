@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -150,3 +151,29 @@ def test_masks_of_channel_files_are_evaluated_by_the_name_of_their_image(tmp_pat
     rows = evaluate(tmp_path / "found", tmp_path / "data", out=tmp_path / "out").rows
     positive = [row for row in rows if row.reference_pixels]
     assert {row.case[0]: row.dice for row in positive} == {"A": 1.0, "B": 0.0}
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "labels.json", "notes.txt", "data.npz"])
+def test_what_is_no_image_is_refused_before_anything_is_loaded(tmp_path, name):
+    (tmp_path / name).write_text("image,mask\n")
+    with pytest.raises(DataError, match=f"{name}: is not an image → give the images themselves"):
+        flow.predict("no model", [tmp_path / name], tmp_path / "out")
+
+
+def test_evaluations_with_other_options_have_folders_of_their_own(tmp_path):
+    for number in range(3):
+        mask = np.zeros(SIZE, np.uint8)
+        mask[2:4, 2 : 4 + number] = 255
+        for folder in ("data/images", "data/masks", "found"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(tmp_path / folder / f"{number}.png")
+    first = evaluate(tmp_path / "found", tmp_path / "data")
+    other = evaluate(tmp_path / "found", tmp_path / "data", overrides=["data.mask.invert=true"])
+    again = evaluate(tmp_path / "found", tmp_path / "data")
+    third = evaluate(tmp_path / "found", tmp_path / "data", against=other.out, overrides=["data.mask.invert=true"])
+    names = [each.out.name for each in (first, other, again, third)]
+    assert names == ["found.evaluation", "found.evaluation-2", "found.evaluation", "found.evaluation-3"]
+    assert json.loads((other.out / "options.json").read_text())["overrides"] == ["data.mask.invert=true"]
+    assert {row.dice for row in first.rows} == {1.0} and {row.dice for row in other.rows} != {1.0}
+    (first.out / "options.json").unlink()
+    assert evaluate(tmp_path / "found", tmp_path / "data").out.name == "found.evaluation-4"

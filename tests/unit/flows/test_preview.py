@@ -76,7 +76,7 @@ def test_what_is_wrong_stands_beside_what_can_be_shown(tmp_path):
     (data / "masks/c3.png").unlink()
     (data / "images/c4.png").write_bytes(b"damaged")
     done = preview(data, tmp_path / "page.html")
-    assert done.shown == 6 and len(done.problems) == 2
+    assert done.shown == 6 + 1 and len(done.problems) == 2, "of the damaged image its mask"
     assert "has no mask in" in done.page.read_text() and "c4.png" in done.page.read_text()
 
 
@@ -118,3 +118,40 @@ def test_the_sample_follows_its_rule(tmp_path, count):
     if count >= 6:
         assert "c20" in names, "the one case of the second class"
     assert chosen == sample(looked, count)
+
+
+def overlays(root, count=6):
+    """Images whose masks are the images with an outline drawn on them."""
+    for number in range(count):
+        save(root / f"images/k{number}.png", picture(number))
+        drawn = np.dstack([picture(number)] * 3)
+        drawn[5:20, 5] = 255, 0, 0
+        save(root / f"masks/k{number}.png", drawn)
+    return root
+
+
+def test_masks_that_cannot_be_read_are_shown_as_they_are_stored(tmp_path):
+    done = preview(overlays(tmp_path / "data"), tmp_path / "page.html")
+    text = done.page.read_text()
+    assert (done.cases, done.shown) == (6, 6) and "no mask can be read" in text and "<nan" not in text
+    assert text.count("image, 32×40<") == text.count("mask, 32×40<") == 6
+    assert "Cases with errors: image and mask as they are stored" in text and "those of a picture" in text
+
+
+def test_some_masks_that_cannot_be_read_stand_before_those_that_can(tmp_path):
+    for number in range(10):
+        save(tmp_path / f"data/images/g{number}.png", picture(20 + number))
+        save(tmp_path / f"data/masks/g{number}.png", reference(number))
+    done = preview(overlays(tmp_path / "data", 8), tmp_path / "page.html")
+    text = done.page.read_text()
+    assert text.count("mask, 32×40<") == 6 and done.shown == 6 + 10
+    assert text.index("Cases with errors") < text.index("Smallest masks")
+
+
+def test_where_nothing_can_be_shown_there_is_no_page(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"a\.png"):
+        preview(tmp_path, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

@@ -53,7 +53,7 @@ def test_pixels_of_two_sizes():
 
 
 def test_cut_by_the_rim_of_the_image():
-    """The rim is no outline: a third of the head lies outside, and its size is found all the same."""
+    """The rim is not an outline: a third of the head lies outside, and its size is found all the same."""
     mask = drawn((200, 200), (100, 170), (60, 45), 0)
     assert mask[:, -1].any()
     assert fit_ellipse(mask).circumference == pytest.approx(Ellipse((0, 0), (60, 45), 0).circumference, rel=0.01)

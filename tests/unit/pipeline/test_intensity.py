@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pocketseg.errors import DataError
-from pocketseg.pipeline.intensity import Normalization, TrainedOn, numbers_of, to_channels, unit_range
+from pocketseg.pipeline.intensity import Normalization, TrainedOn, is_colored, numbers_of, to_channels, unit_range
 
 
 def planes(*shape: int) -> np.ndarray:
@@ -236,3 +236,30 @@ def test_an_image_of_another_range_is_reported(low, high, unlike):
     warn = SEEN.unlike(planes)
     assert bool(warn) == unlike
     assert not warn or "those of training from 0 to 0.9" in warn
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize(
+    ("lift", "colored"),
+    [(0, False), (6, False), (12, False), (13, True), (100, True)],
+    ids=["equal", "cast", "faintest", "least", "strong"],
+)
+def test_a_faint_cast_is_gray_and_one_pixel_of_color_is_color(dtype, lift, colored):
+    """Of 255: a scanned gray picture is tinted by a few levels everywhere; color may be in few pixels."""
+    gray = np.random.default_rng(0).integers(13, 243, (40, 50))
+    gray[0, 0], gray[0, 1] = 0, 255
+    image = np.dstack([gray] * 3)
+    image[3:9, 4:10, 1] += lift
+    image[20, 20, 2] -= min(lift, 13)
+    scale = {np.uint8: 1, np.uint16: 257, np.int32: 1000, np.float32: 1 / 255}[dtype]
+    assert is_colored((image * scale).astype(dtype)) is colored
+
+
+def test_dark_colors_and_an_image_of_one_color_are_colored_and_masks_of_bits_are_not_an_error():
+    dark = np.zeros((20, 20, 3), np.uint8)
+    dark[5:8, 5:8, 1] = 9
+    assert is_colored(dark)
+    assert is_colored(np.full((4, 4, 3), (200, 0, 0), np.uint8))
+    assert is_colored(dark > 0)
+    assert not is_colored(np.full((4, 4, 3), 7, np.uint8))
+    assert not is_colored(np.full((4, 4, 3), np.inf, np.float32))

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from pocketseg.cli.recipes import listed
+from pocketseg.experiments.plan import channels_of
 from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.nets import parameter_count, skeleton
 from pocketseg.recipes import dump_recipe, load_sweep, preset_names, shipped_names, shipped_text
@@ -71,7 +72,7 @@ def rates(stage, scores=()) -> list[float]:
 def test_the_nets_of_published_projects_have_their_parameters(name):
     for variant, published in zip(load_sweep(name).variants, PARAMETERS[name], strict=True):
         recipe = variant.recipe
-        nets = [skeleton(stage.net.arch, recipe.data.channels, 1, **stage.net.options) for stage in recipe.stages]
+        nets = [skeleton(stage.net.arch, channels_of(recipe.data), 1, **stage.net.options) for stage in recipe.stages]
         assert published in (None, [parameter_count(net) for net in nets])
 
 
@@ -81,10 +82,17 @@ def test_every_form_is_good_and_differs_from_the_recipe(name):
     for variant in whole.variants:
         classes = len(variant.recipe.data.classes)
         for stage in variant.recipe.stages:
-            skeleton(stage.net.arch, variant.recipe.data.channels, classes + (classes > 1), **stage.net.options)
+            skeleton(stage.net.arch, channels_of(variant.recipe.data), classes + (classes > 1), **stage.net.options)
     shipped, _, preset = name.partition(":")
     texts = [[dump_recipe(v.recipe) for v in load_sweep(n, (), check_stage).variants] for n in (shipped, name)]
     assert not preset or texts[0] != texts[1]
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_recipes_of_one_s_own_data_leave_the_channels_to_it_and_published_ones_keep_theirs(name):
+    found = {variant.recipe.data.channels for variant in load_sweep(name).variants}
+    published = {3} if name == "light-unet-table" else {1}
+    assert found == ({"auto"} if name in ("thin-unet", "pocket") else published)
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -66,3 +66,12 @@ def test_what_is_not_trained_or_not_there_is_an_error(run, tmp_path):
         ModelSource.resolve(tmp_path)
     with pytest.raises(RunError, match="not a run folder"):
         ModelSource.resolve(run.stage(0, "teacher").best, stage="teacher")
+
+
+@pytest.mark.parametrize(("folds", "have"), [(1, "one fold, 0"), (3, "folds 0 to 2")])
+def test_a_fold_that_the_split_does_not_have(run, folds, have):
+    names = [{"train": [f"a{n}"], "validation": [f"b{n}"], "test": [f"c{n}"]} for n in range(folds)]
+    run.split_file.write_text(json.dumps({"folds": names}))
+    with pytest.raises(RunError, match=f"has {have}, and no fold 5 → choose another --fold"):
+        ModelSource.resolve(run.path, fold=5)
+    assert ModelSource.resolve(run.path, fold=folds - 1).fold == folds - 1

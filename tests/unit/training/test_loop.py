@@ -652,6 +652,20 @@ def test_a_part_of_the_rate(start):
     assert witness.steps == []
 
 
+@pytest.mark.parametrize(("later", "told"), [([0.4, 0.3], True), ([0.4, 0.6], False)], ids=["worse", "better"])
+def test_a_longer_training_that_finds_nothing_better_says_so(start, monkeypatch, caplog, later, told):
+    scripted(monkeypatch, val_dice=[0.5, 0.4])
+    run(start(epochs=2))
+    scripted(monkeypatch, val_dice=[0.5, 0.4, *later])
+    longer = start(epochs=4)
+    assert longer.resume()
+    with caplog.at_level("INFO"):
+        run(longer)
+    said = "stage float: epochs 3 to 4 are not better on validation (dice) than epoch 1, whose net remains"
+    assert (said in caplog.text) is told
+    assert longer.position.best_epoch == (1 if told else 4)
+
+
 def test_an_early_stop_is_reported(start, monkeypatch, caplog):
     scripted(monkeypatch, val_dice=[0.5, 0.4, 0.3, 0.2])
     with caplog.at_level("INFO"):

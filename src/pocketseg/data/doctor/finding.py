@@ -32,6 +32,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "near-duplicate": ("warning", "a split that tears them apart makes the result too optimistic"),
     "split-leak": ("warning", "test images nearly duplicate training images"),
     "contradictory-mask": ("warning", "the same picture with two references cannot be learned"),
+    "shared-mask": ("warning", "the mask of another image teaches nonsense"),
     "contradictory-class": ("warning", "the same picture in two classes cannot be learned"),
     "mostly-empty": ("warning", "a net may learn to find nothing"),
     "inverted": ("warning", "the net would learn the background"),

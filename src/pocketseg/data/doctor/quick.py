@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from pocketseg.data.case import Case
+from pocketseg.data.annotations.drawing import AnnotationSource
+from pocketseg.data.case import ArraySource, Case
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.shapes import shape_findings
 from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.masks import MaskCoding
+from pocketseg.files import resolved
 from pocketseg.text import counted
 
 Key = TypeVar("Key")
@@ -62,6 +65,7 @@ def quick_findings(cases: Sequence[Case], statistics: Sequence[CaseStatistics], 
         yield from _values(statistics)
         yield from _colors(statistics, rules.channels)
     yield from _duplicates(cases, statistics)
+    yield from _shared_masks(cases, statistics)
     yield from shape_findings(cases)
 
 
@@ -187,6 +191,27 @@ def _duplicates(cases: Sequence[Case], statistics: Sequence[CaseStatistics]) -> 
             f"{counted(len(same), 'image[ is|s are]')} the same in every pixel, {where}",
             fix,
         )
+
+
+def _shared_masks(cases: Sequence[Case], statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
+    """Images that have one mask: of one file, or, between groups, equal in every pixel though something is drawn."""
+    fix = "give each image its own mask"
+    users: dict[tuple[Path, ...], dict[tuple[Path, ...], str]] = defaultdict(dict)
+    for case in cases:
+        for source in case.masks:
+            if not isinstance(source, AnnotationSource | ArraySource):  # one file for many
+                users[tuple(map(resolved, source.files))][case.image.files] = case.image.where
+    for files, images in users.items():
+        if len(images) > 1:
+            what = f"{len(images)} images have one mask, {files[0].name}"
+            yield Finding("shared-mask", tuple(images.values()), what, fix)
+    groups = {case.name: case.group for case in cases}
+    drawn = [each for each in statistics if 0 < each.foreground < 1]
+    for same in _by(drawn, lambda each: (each.shape, each.mask_digest)).values():
+        apart = {groups[each.name]: each for each in same}.values()
+        if len({each.digest for each in apart}) > 1 and len({resolved(Path(each.mask)) for each in apart}) > 1:
+            what = f"{len(same)} images have masks that are the same in every pixel"
+            yield Finding("shared-mask", tuple(each.mask for each in same), what, fix)
 
 
 def _by(statistics: Sequence[CaseStatistics], key: Callable[[CaseStatistics], Key]) -> dict[Key, list[CaseStatistics]]:

@@ -33,6 +33,7 @@ class CaseStatistics:
         classes: class indices in the mask, without the background.
         values: stored values that stand for foreground.
         copied: whether the mask is the image itself.
+        mask_digest: of the mask's classes.
     """
 
     name: str
@@ -50,6 +51,7 @@ class CaseStatistics:
     classes: tuple[int, ...]
     values: tuple[float, ...]
     copied: bool
+    mask_digest: bytes
 
     @property
     def constant(self) -> bool:
@@ -85,6 +87,7 @@ def statistics_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Case
         tuple(index for index in classes if np.any(mask == index)),
         tuple(values.tolist()),
         _copied(image, mask, values, high),
+        _digest(mask),
     )
 
 

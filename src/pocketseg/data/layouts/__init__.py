@@ -86,7 +86,7 @@ def find_cases(
     """
     given = tuple(map(Naming.of, naming))
     if not _exists(root):
-        raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path given as --data")
+        raise DataError(str(root), f"does not exist (looked at {root.absolute()})", "check the path of the data set")
     if not root.is_dir():
         refuse(root)
     if layout != "auto" and layout not in LAYOUTS:
@@ -112,7 +112,7 @@ def _exists(root: Path) -> bool:
     try:
         return root.exists()
     except OSError as error:  # a name too long for the file system, a loop of links
-        raise DataError(str(root), f"cannot be read ({error.strerror})", "check the path given as --data") from None
+        raise DataError(str(root), f"cannot be read ({error.strerror})", "check the path of the data set") from None
 
 
 def _named(
@@ -141,6 +141,8 @@ def _detect(root: Path, naming: Sequence[Naming]) -> tuple[str, Path]:
             fix = f"give one of them as --data, or a table of all: --data cases.csv, {paths_csv.COLUMNS}"
             raise DataError(str(root), f"holds several data sets ({places})", fix)
         level = [inside for folder in level if folder.is_dir() for inside in subfolders(folder)]
+    if root.is_file() and root.suffix.lower() == ".csv":
+        return paths_csv.NAME, root  # which says what it lacks
     if not root.is_dir():
         raise DataError(str(root), f"is a file of no data set that is known ({_of_files()})", "give a folder")
     held = seen(root)
@@ -160,5 +162,5 @@ def _of_files() -> str:
 def _matching(folder: Path, naming: Sequence[Naming]) -> list[str]:
     if naming:
         return next(([name] for name, layout in NAMED.items() if layout.matches(folder, naming)), [])
-    layouts = [] if folder.is_dir() else [layout for layout in OF_FILES if layout.matches(folder)]
-    return next(([layout.NAME] for layout in [*layouts, *LAYOUTS.values()] if layout.matches(folder)), [])
+    layouts = LAYOUTS.values() if folder.is_dir() else OF_FILES
+    return next(([layout.NAME] for layout in layouts if layout.matches(folder)), [])

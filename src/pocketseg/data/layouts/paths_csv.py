@@ -7,7 +7,6 @@ masks of raters.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from pocketseg.data.readers import stem_of
 from pocketseg.data.volumes import dicom_files
 from pocketseg.errors import DataError, Problem, named, near
 from pocketseg.files import MAX_TEXT, read_file
-from pocketseg.tables import from_cell, separator
+from pocketseg.tables import csv_rows, separator
 
 NAME = "paths-csv"
 COLUMNS = "with the columns image,mask[,group,split]"
@@ -91,8 +90,15 @@ def is_there(path: Path) -> bool:
 
 def _rows(text: str) -> list[list[str]]:
     """Cells without blanks around them; the sign between them is the one that the header has most of."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator(text))
-    return [[from_cell(cell.strip()) for cell in row] for row in reader]
+    return csv_rows(text, separator(text), strip=True)
+
+
+def header(path: Path) -> list[str]:
+    """The cells of a table's first line; none where it cannot be read."""
+    try:
+        return next(iter(_rows(head_of(path).decode("utf-8-sig", "surrogateescape"))), [])
+    except csv.Error:
+        return []
 
 
 def _columns(header: Sequence[str]) -> Columns:
@@ -132,9 +138,8 @@ def find(root: Path) -> Listing:
     columns = _columns(rows[0][1]) if rows else Columns()
     if not columns.images or not columns.masks:
         have = ", ".join(rows[0][1][:10]) if rows else "(none)"
-        raise DataError(
-            str(path), f"has the columns {have}; needed are image and mask", "name them so in the first line"
-        )
+        what = f"has the columns {have}; a table of paths has image and mask, one of run lengths image_id and rle"
+        raise DataError(str(path), what, "name the columns so in the first line")
     return _Table(path, columns).listing(rows[1:])
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from pocketseg.data.layouts.listing import NO_IMAGES, has_pixels, kinds_text, of_other_formats, subfolders, unread_files
 from pocketseg.data.layouts.naming import closest as of_one_folder
 from pocketseg.data.layouts.naming import hint, match
+from pocketseg.data.layouts.paths_csv import header
 from pocketseg.data.layouts.usual import IMAGES, MASKS, words_of
 from pocketseg.data.readers import stem_of
 from pocketseg.data.unread import ways_out
 
 # Folders that are named, and levels that are looked into.
 NAMED, DEPTH = 8, 4
+# What folders' names say: that one holds masks, and that the other holds images too.
+MASKS_NAMED, BOTH_NAMED = 2, 3
 TABLE = "give a table: --data cases.csv with the columns image,mask"
 
 
@@ -58,9 +61,15 @@ def seen(root: Path) -> str:
     ]
     if len(places) > NAMED:
         described.append(f"and {len(places) - NAMED:,} folders more")
-    tables = Counter(path.suffix.lower() for path in root.iterdir() if path.name.lower().endswith(NO_IMAGES))
-    if tables:
-        described.append("beside them " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(tables.items())))
+    others = [path for path in sorted(root.iterdir()) if path.name.lower().endswith(NO_IMAGES)]
+    if others:
+        kinds = sorted(Counter(path.suffix.lower() for path in others).items())
+        beside = ("beside them " if described else "") + ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+        described.append(beside)
+    described += [
+        f"{path.name} has the columns {', '.join(header(path)[:NAMED])}, a table of paths has image and mask"
+        for path in [each for each in others if each.suffix.lower() == ".csv"][:1]
+    ]
     return "; ".join(described)
 
 
@@ -75,7 +84,7 @@ def closest(root: Path) -> str:
 
 def _closest(root: Path, places: Sequence[Place]) -> str:
     best = max(permutations(places, 2), key=lambda both: _likeness(*both), default=None)
-    if best is not None and any(_likeness(*best)[:3]):
+    if best is not None and _plausible(*best):
         images, masks = (_name(place.folder, root) for place in best)
         ours, theirs = (place.stems for place in best)
         found = match(ours, theirs)
@@ -90,9 +99,15 @@ def _closest(root: Path, places: Sequence[Place]) -> str:
     return ""
 
 
+def _plausible(images: Place, masks: Place) -> bool:
+    """Whether that may be images and masks: most names pair, or the folders are called so; not equal counts alone."""
+    pairs, named, alike, *_ = _likeness(images, masks)
+    return 2 * pairs >= len(images.stems) or named == BOTH_NAMED or (named >= MASKS_NAMED and alike)
+
+
 def _likeness(images: Place, masks: Place) -> tuple[int, int, bool, bool, int]:
     """How much two places look like images and masks: by names of files and folders, counts, formats, and sizes."""
-    named = bool(images.words & set(IMAGES)) + 2 * bool(masks.words & set(MASKS))
+    named = bool(images.words & set(IMAGES)) + MASKS_NAMED * bool(masks.words & set(MASKS))
     no_jpeg = all(path.suffix.lower() not in (".jpg", ".jpeg") for path in masks.images)
     alike = len(images.stems) == len(masks.stems)
     return len(match(images.stems, masks.stems).masks), named, alike, no_jpeg, -masks.bytes

@@ -14,6 +14,7 @@ from pocketseg.recipes import Recipe, StageSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.inspection import Inspection, read_inspection
 from pocketseg.runs.results import evaluated_stages
+from pocketseg.runs.source import check_fold
 from pocketseg.text import counted
 from pocketseg.training.stage_folder import StageFolder
 
@@ -120,6 +121,7 @@ def read_models(source: str | Path, fold: int | None, card: Sequence[str]) -> li
     recipe, manifest = load_recipe(run.recipe_file, card), run.manifest()
     folds = run.evaluated()
     if fold is not None or not folds:
+        check_fold(run, fold or 0)
         folds = [number for number in folds if number == fold]
         if not folds:
             what = "has not been evaluated" if fold is None else f"fold {fold} has not been evaluated"
