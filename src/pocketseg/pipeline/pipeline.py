@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pocketseg.errors import DataError, ModelFileError, NotFiniteError
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
+from pocketseg.pipeline.arithmetic import added, exponential
 from pocketseg.pipeline.drawn import paint_out
 from pocketseg.pipeline.fields import Channels, Flag, Number, Positive, Side
 from pocketseg.pipeline.given import as_image, as_spacing
@@ -342,8 +343,8 @@ def to_probabilities(logits: Array) -> Array:
     """Foreground probabilities (n, k, h, w): sigmoid of a single logit, else softmax without the background."""
     if logits.shape[1] == 1:
         # exp of a non-positive number never overflows.
-        small = np.exp(-np.abs(logits))
+        small = exponential(-np.abs(logits))
         return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    out: Array = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
+    powers = exponential(logits - logits.max(axis=1, keepdims=True))
+    out: Array = (powers / added(np.moveaxis(powers, 1, 0))[:, None])[:, 1:]
     return out
