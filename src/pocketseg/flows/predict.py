@@ -380,8 +380,7 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[An
         raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
     channels = ChannelSource(tuple(FileSource(path) for path in job.channels))
     image = channels.image() if job.channels else read_image(source)
-    probability = predictor.predict(image)
-    mask = predictor.pipeline.mask(probability)
+    mask, probability = predictor.both(image)
     classes = predictor.pipeline.classes
     files = {"": _shown(mask, classes)}
     if wanted.with_overlay:
@@ -448,8 +447,8 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted, rows: list[tuple[Any
     per_slice: list[NDArray[np.float32]] = []
     for number, each in enumerate(slices):
         image = each.image()
-        probability = predictor.predict(image, spacing)
-        masks.append(predictor.pipeline.mask(probability))
+        mask, probability = predictor.both(image, spacing)
+        masks.append(mask)
         if wanted.probabilities:
             per_slice.append(probability)
         if wanted.table:

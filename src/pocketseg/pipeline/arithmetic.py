@@ -30,9 +30,9 @@ def exponential(x: Array) -> Array:
         [1.0, 0.3679000020027161, 0.0]
     """
     inside = np.maximum(x, np.float32(LOWEST_POWER))
-    whole = np.rint(inside * np.float32(LOG2_E))
+    whole: Array = np.rint(inside * np.float32(LOG2_E))
     rest = (inside - whole * np.float32(LN2_HIGH)) - whole * np.float32(LN2_LOW)
-    series = np.full_like(rest, COEFFICIENTS[0])
+    series: Array = np.full_like(rest, COEFFICIENTS[0])
     for coefficient in COEFFICIENTS[1:]:
         series *= rest
         series += np.float32(coefficient)

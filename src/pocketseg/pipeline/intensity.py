@@ -207,9 +207,8 @@ class TrainedOn:
     widest: Width = 1.0
     colors: Colors | None = None
 
-    def unlike(self, planes: Array) -> str:
-        """How the intensities of unit-range planes differ from those of training; empty where they do not much."""
-        low, high = bounds(planes)
+    def unlike(self, low: float, high: float) -> str:
+        """How an image of such `bounds` differs from those of training; empty where it does not much."""
         width = high - low
         slack = self.widest / FAR
         apart = low > self.high + slack or high < self.low - slack
