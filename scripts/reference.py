@@ -409,7 +409,7 @@ def c_page(header: str) -> str:
     """The comment and declaration of each type and function of the header."""
     head = comment_text(re.search(r"/\*.*?\*/", header, re.DOTALL)[0])  # type: ignore[index]
     text = ["# C interface\n", "From `native/include/pocketseg.h`; `examples/c/segment_pgm.c` uses it.\n", head + "\n"]
-    pattern = r"^(?:(/\*(?:(?!\*/).)*\*/)\n)?((?:enum|typedef struct|PSEG_API) [^;{]*(?:\{.*?\}[^;]*)?;)"
+    pattern = r"^(?:(/\*(?:(?!\*/).)*\*/)\n)?((?:enum|typedef struct|typedef int|PSEG_API) [^;{]*(?:\{.*?\}[^;]*)?;)"
     for comment, declaration in re.findall(pattern, header, re.DOTALL | re.MULTILINE):
         name = re.search(r"(pseg_\w+)\(|(pseg_\w+)", declaration)
         text += [f"## {next(filter(None, name.groups()))}\n", f"```c\n{declaration.replace('PSEG_API ', '')}\n```\n"]  # type: ignore[union-attr]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import struct
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -89,3 +92,43 @@ def some_image(random: Random, pipeline: Pipeline, dtype: str, most: int = 64) -
     most_stored = {"uint8": 255, "uint16": 65535, "int16": 3000, "float32": one_of(random, 1, 255, 1e4)}[dtype]
     stored = (image * most_stored - (one_of(random, 0, 1024) if dtype == "int16" else 0)).astype(dtype)
     return stored[:, :, 0] if channels == 1 and random.random() < 0.8 else stored
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """What native/tests/segment_bytes.h reads: an image for a net that gives its image back, with its pipeline."""
+
+    pipeline: Pipeline
+    image: NDArray[np.generic]
+    planar: bool = False
+    spacing_mm: tuple[float, float] = (0.0, 0.0)
+    threads: int = 1
+    cancel_after: int = 0
+
+    def to_bytes(self) -> bytes:
+        height, width, channels = (*self.image.shape, 1)[:3]
+        kind = ("uint8", "uint16", "int16", "float32").index(self.image.dtype.name)
+        card = json.dumps({"pipeline": self.pipeline.to_dict()}).encode()
+        tenths = (round(10 * side) for side in self.spacing_mm)
+        head = bytes(
+            [self.pipeline.channels - 1, kind, channels, self.planar, *tenths, self.threads, self.cancel_after]
+        )
+        pixels = np.moveaxis(self.image, -1, 0) if self.planar and self.image.ndim == 3 else self.image
+        return head + struct.pack("<3H", height, width, len(card)) + card + pixels.tobytes()
+
+    def mask(self) -> NDArray[np.uint8]:
+        """NumPy's."""
+        spacing = self.spacing_mm if self.spacing_mm != (0, 0) else None
+        return self.pipeline.mask(self.pipeline.predict(self.image, lambda batch: batch, spacing))
+
+
+def some_segment_file(random: Random) -> SegmentFile:
+    pipeline = some_pipeline(random)
+    channels = one_of(random, 1, 3, 4)
+    classes = pipeline.classes[:1] if channels == 1 else tuple("abc"[: channels - 1])
+    normalization = some_normalization(random, channels)
+    pipeline = replace(pipeline, channels=channels, classes=classes, normalization=normalization)
+    image = some_image(random, pipeline, one_of(random, "uint8", "uint16", "int16", "float32"))
+    return SegmentFile(
+        pipeline, image, bool(random.integers(2)), (round(0.2 + random.random(), 1), 0.7), int(random.integers(1, 4))
+    )

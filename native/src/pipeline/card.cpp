@@ -157,6 +157,7 @@ private:
 
     Pipeline pipeline() {
         Pipeline to;
+        to.classes = {"foreground"};
         in_.object([&](const std::string& key) {
             if (key == "size")
                 pair("size", [&](int i) { (i ? to.width : to.height) = whole("size", 1, MAX_PIPELINE_SIDE); });

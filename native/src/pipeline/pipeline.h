@@ -23,7 +23,7 @@ struct Mirror {
 
 struct Pipeline {
     uint32_t height = 0, width = 0, channels = 1, multiple = 1;
-    std::vector<std::string> classes{"foreground"};
+    std::vector<std::string> classes;  // their names
     Fit fit = Fit::resize;
     bool has_range = false, has_spacing = false;
     double range[2] = {}, spacing[2] = {};
