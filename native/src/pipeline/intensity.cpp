@@ -10,7 +10,6 @@ namespace pseg {
 namespace {
 
 constexpr double MIN_STD = 1e-6;
-constexpr size_t SAMPLED = 4096;
 
 template <class T>
 struct Ends {
@@ -198,22 +197,27 @@ void normalize(const Pipeline& pipeline, float* planes, uint32_t height, uint32_
     }
 }
 
-void find_bounds(const Pipeline& pipeline, const float* planes, uint32_t height, uint32_t width, size_t row,
-                 size_t plane, float bounds[2]) {
-    float some[2 * SAMPLED];
-    const size_t all = size_t(pipeline.channels) * height * width, step = std::max<size_t>(1, all / SAMPLED);
-    size_t count = 0;
-    for (size_t at = 0; at < all; at += step) {
-        const size_t line = at / width;
-        some[count++] = planes[line / height * plane + line % height * row + at % width];
-    }
+Sample::Sample(uint32_t channels, uint32_t height, uint32_t width, float* some)
+    : height_(height), width_(width), some_(some) {
+    const size_t all = size_t(channels) * height * width;
+    step_ = std::max<size_t>(1, all / ENOUGH);
+    count_ = (all + step_ - 1) / step_;
+}
+
+void Sample::add(uint32_t channel, uint32_t y, const float* row) {
+    const size_t first = (size_t(channel) * height_ + y) * width_;
+    for (size_t i = (first + step_ - 1) / step_; i * step_ < first + width_; ++i) some_[i] = row[i * step_ - first];
+}
+
+void Sample::bounds(float found[2]) {
     // Between two of them in proportion.
-    const double places[2] = {0.005 * double(count - 1), 0.995 * double(count - 1)};
+    const double places[2] = {0.005 * double(count_ - 1), 0.995 * double(count_ - 1)};
     for (int i = 0; i < 2; ++i) {
         const size_t below = size_t(places[i]);
-        std::nth_element(some, some + below, some + count);
-        const float low = some[below], high = below + 1 < count ? *std::min_element(some + below + 1, some + count) : low;
-        bounds[i] = float(double(low) + (double(high) - double(low)) * (places[i] - double(below)));
+        float* end = some_ + count_;
+        std::nth_element(some_, some_ + below, end);
+        const float low = some_[below], high = below + 1 < count_ ? *std::min_element(some_ + below + 1, end) : low;
+        found[i] = float(double(low) + (double(high) - double(low)) * (places[i] - double(below)));
     }
 }
 

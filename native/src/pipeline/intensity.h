@@ -27,9 +27,23 @@ void unit_row(const pseg_image& image, const Scale& scale, uint32_t channels, ui
 void normalize(const Pipeline& pipeline, float* planes, uint32_t height, uint32_t width, size_t row, size_t plane,
                double* sums);
 
-// The 0.5th and the 99.5th percentile of a part of the same window.
-void find_bounds(const Pipeline& pipeline, const float* planes, uint32_t height, uint32_t width, size_t row,
-                 size_t plane, float bounds[2]);
+// Numbers of planes (channels, rows, columns), evenly spread, for the 0.5th and the 99.5th percentile.
+class Sample {
+public:
+    static constexpr size_t ENOUGH = 4096, MOST = 2 * ENOUGH;
+
+    // `some` has room for MOST numbers.
+    Sample(uint32_t channels, uint32_t height, uint32_t width, float* some);
+    // Row y of a channel; rows may come in any order.
+    void add(uint32_t channel, uint32_t y, const float* row);
+    // Once all rows were added.
+    void bounds(float found[2]);
+
+private:
+    uint32_t height_, width_;
+    size_t step_, count_;
+    float* some_;
+};
 
 // Whether three channels differ anywhere.
 bool is_colored(const pseg_image& image);

@@ -30,45 +30,58 @@ private:
 
 // Resamples planes (channels, rows, columns), of which only rows of a window of the result are made.
 class Resampler {
-public:
-    Resampler() = default;
-    Resampler(Shape source, Shape target, uint32_t channels) : Resampler(source, target, channels, {0, target.height}, {0, target.width}) {}
-    Resampler(Shape source, Shape target, uint32_t channels, Span rows, Span columns);
-
-    // Bytes that run needs, and lays its tables out in.
-    uint64_t scratch() const;
-
-    // give(y, row) writes row y of all channels of the source, channel by channel; it is asked for rows in ascending
-    // order, each at most once. take(y, row) gets row y of the result, counted from the window's first.
-    template <class Give, class Take>
-    void run(uint8_t* scratch, Give give, Take take) const {
-        const Tables tables = lay_out(scratch);
-        uint32_t next = 0;
-        for (uint32_t y = rows_.first; y < rows_.last; ++y) {
-            const uint32_t first = down_.first(y);
-            if (next < first) next = first;
-            for (; next < first + down_.count(); ++next) {
-                float* slot = tables.ring + size_t(next % down_.count()) * between_ * channels_;
-                if (rows_first_) {
-                    give(next, slot);
-                } else {
-                    give(next, tables.row);
-                    across(tables, tables.row, slot);
-                }
-            }
-            down(tables, y, first, rows_first_ ? tables.row : tables.result);
-            if (rows_first_) across(tables, tables.row, tables.result);
-            take(y - rows_.first, tables.result);
-        }
-    }
-
-private:
     struct Tables {
         uint32_t* first;              // pixel of each column of the window
         float *across, *down;         // weights of all columns, and of one row
         float *ring, *row, *result;  // rows that the filter reads, one between the filters, one of the result
     };
 
+public:
+    Resampler() = default;
+    Resampler(Shape source, Shape target, uint32_t channels) : Resampler(source, target, channels, {0, target.height}, {0, target.width}) {}
+    Resampler(Shape source, Shape target, uint32_t channels, Span rows, Span columns);
+
+    // Bytes that rows need for themselves.
+    uint64_t scratch() const;
+
+    // Rows of the result, one after the other. give(y, row) writes row y of all channels of the source, channel by channel;
+    // it is asked for rows in ascending order, each at most once.
+    template <class Give>
+    class Rows {
+    public:
+        Rows(const Resampler& of, uint8_t* scratch, Give give) : of_(of), tables_(of.lay_out(scratch)), give_(give) {}
+
+        // The next row of the window, all channels; it stays until the one after it is asked for.
+        const float* next() {
+            const uint32_t y = of_.rows_.first + done_++, first = of_.down_.first(y), taps = of_.down_.count();
+            if (given_ < first) given_ = first;
+            for (; given_ < first + taps; ++given_) {
+                float* slot = tables_.ring + size_t(given_ % taps) * of_.between_ * of_.channels_;
+                if (of_.rows_first_) {
+                    give_(given_, slot);
+                } else {
+                    give_(given_, tables_.row);
+                    of_.across(tables_, tables_.row, slot);
+                }
+            }
+            of_.down(tables_, y, first, of_.rows_first_ ? tables_.row : tables_.result);
+            if (of_.rows_first_) of_.across(tables_, tables_.row, tables_.result);
+            return tables_.result;
+        }
+
+    private:
+        const Resampler& of_;
+        const Tables tables_;
+        Give give_;
+        uint32_t done_ = 0, given_ = 0;
+    };
+
+    template <class Give>
+    Rows<Give> rows(uint8_t* scratch, Give give) const {
+        return Rows<Give>(*this, scratch, give);
+    }
+
+private:
     Tables tables(uint8_t* scratch, uint64_t* bytes) const;
     Tables lay_out(uint8_t* scratch) const;
     void across(const Tables& tables, const float* from, float* to) const;

@@ -112,79 +112,64 @@ public:
          const SegmentMemory& memory)
         : pipeline_(pipeline), plan_(plan), image_(image), outside_(outside), memory_(memory) {}
 
-    Seen prepare() {
+    // The class of each pixel of the image, and probabilities where there is a place for them. Rows are pulled: those of
+    // the image by tiles, those of tiles by the image's grid.
+    Seen run(uint8_t* winner, float* probabilities) {
         const Placement& place = plan_.place;
-        const Shape grid = place.grid;
-        const size_t width = grid.width, plane = size_t(pixels_of(grid));
-        const uint32_t rows = place.rows.last - place.rows.first, columns = place.columns.last - place.columns.first;
+        const uint32_t height = place.rows.last - place.rows.first, columns = place.columns.last - place.columns.first;
         const Scale scale = scale_of(pipeline_, image_);
-        if (rows != grid.height || columns != grid.width)
-            std::memset(memory_.planes, 0, sizeof(float) * plane * pipeline_.channels);
-        float* window = memory_.planes + place.top * width + place.left;
-        Pieces pieces(memory_.scratch);
-        float* converted = pieces.take<float>(uint64_t(image_.width) * image_.channels);
-        plan_.prepare.run(
-            pieces.take<uint8_t>(plan_.prepare.scratch()),
-            [&](uint32_t y, float* to) { unit_row(image_, scale, pipeline_.channels, y, converted, to); },
-            [&](uint32_t y, const float* row) {
-                for (uint32_t c = 0; c < pipeline_.channels; ++c)
-                    std::memcpy(window + c * plane + y * width, row + size_t(c) * columns, sizeof(float) * columns);
-            });
+        Sample sample(pipeline_.channels, height, columns, memory_.sample);
+        uint32_t prepared = 0, tiles = 0, complete = 0;  // rows, rows of tiles, rows that no further tile adds to
+        auto source = plan_.prepare.rows(memory_.prepare, [&](uint32_t y, float* to) {
+            unit_row(image_, scale, pipeline_.channels, y, memory_.converted, to);
+        });
+        const auto prepare = [&](uint32_t end) {
+            for (; prepared < end; ++prepared) {
+                const float* row = source.next();
+                for (uint32_t c = 0; c < pipeline_.channels; ++c, row += columns) {
+                    sample.add(c, prepared, row);
+                    std::memcpy(planes(c, place.top + prepared) + place.left, row, sizeof(float) * columns);
+                }
+                if (streams()) normalize_window(prepared, 1);
+            }
+        };
+        if (!streams()) {
+            if (height != place.grid.height || columns != place.grid.width)
+                std::memset(memory_.planes, 0, sizeof(float) * size_t(pixels_of(place.grid)) * pipeline_.channels);
+            prepare(height);
+            normalize_window(0, height);
+        }
+        const auto look_at_tiles = [&] {
+            const uint32_t top = tile_start(tiles++, plan_.down, place.grid.height, plan_.tile.height);
+            if (streams()) prepare(top + plan_.tile.height);
+            blend(top);
+            complete = tiles < plan_.down ? tile_start(tiles, plan_.down, place.grid.height, plan_.tile.height)
+                                          : place.grid.height;
+        };
+        const size_t width = image_.width, inner = place.inner.width, count = classes();
+        auto restored = plan_.restore.rows(memory_.restore, [&](uint32_t y, float* to) {
+            const bool inside = y >= place.rows.first && y < place.rows.last;
+            const uint32_t at = place.top + y - place.rows.first;
+            while (inside && at >= complete) look_at_tiles();
+            for (size_t k = 0; k < count; ++k, to += inner) {
+                if (!inside || columns != inner) std::memset(to, 0, sizeof(float) * inner);
+                if (inside) found(uint32_t(k), at, to + place.columns.first, columns);
+            }
+        });
+        for (uint32_t y = 0; y < image_.height; ++y) {
+            const float* rows = restored.next();
+            choose(rows, winner + y * width);
+            if (!probabilities) continue;
+            float* to = probabilities + y * width * count;
+            for (size_t k = 0; k < count; ++k)
+                for (size_t x = 0; x < width; ++x) to[x * count + k] = rows[k * width + x];
+        }
+        while (tiles < plan_.down) look_at_tiles();
+        progress();
         Seen seen;
         seen.colored = is_colored(image_);
-        find_bounds(pipeline_, window, rows, columns, width, plane, seen.bounds);
-        normalize(pipeline_, window, rows, columns, width, plane, reinterpret_cast<double*>(memory_.scratch));
+        sample.bounds(seen.bounds);
         return seen;
-    }
-
-    // Probabilities on the net's grid, from overlapping tiles where one does not cover it.
-    void blend() {
-        const Shape grid = plan_.place.grid, tile = plan_.tile;
-        const size_t plane = size_t(pixels_of(grid));
-        const uint32_t tiles = plan_.down * plan_.across;
-        if (tiles == 1) {
-            look(0, 0);
-            std::memcpy(memory_.found, memory_.view, sizeof(float) * plane * classes());
-            return progress();
-        }
-        std::memset(memory_.found, 0, sizeof(float) * plane * classes());
-        std::memset(memory_.weight, 0, sizeof(float) * plane);
-        for (uint32_t i = 0; i < tiles; ++i) {
-            const uint32_t top = tile_start(i / plan_.across, plan_.down, grid.height, tile.height);
-            const uint32_t left = tile_start(i % plan_.across, plan_.across, grid.width, tile.width);
-            look(top, left);
-            add(top, left);
-        }
-        for (size_t k = 0; k < classes(); ++k)
-            for (size_t at = 0; at < plane; ++at) memory_.found[k * plane + at] /= memory_.weight[at];
-        progress();
-    }
-
-    // The class of each pixel of the image, and probabilities where there is a place for them.
-    void restore(uint8_t* winner, float* probabilities) {
-        const Placement& place = plan_.place;
-        const uint32_t width = image_.width;
-        const size_t plane = size_t(pixels_of(place.grid)), inner = place.inner.width, count = classes();
-        plan_.restore.run(
-            memory_.scratch,
-            [&](uint32_t y, float* to) {
-                const bool inside = y >= place.rows.first && y < place.rows.last;
-                const size_t columns = place.columns.last - place.columns.first;
-                for (size_t k = 0; k < count; ++k, to += inner) {
-                    if (!inside || columns != inner) std::memset(to, 0, sizeof(float) * inner);
-                    if (!inside) continue;
-                    const float* row = memory_.found + k * plane +
-                                       size_t(place.top + y - place.rows.first) * place.grid.width + place.left;
-                    std::memcpy(to + place.columns.first, row, sizeof(float) * columns);
-                }
-            },
-            [&](uint32_t y, const float* rows) {
-                choose(rows, winner + size_t(y) * width);
-                if (!probabilities) return;
-                float* to = probabilities + size_t(y) * width * count;
-                for (size_t k = 0; k < count; ++k)
-                    for (size_t x = 0; x < width; ++x) to[x * count + k] = rows[k * width + x];
-            });
     }
 
 private:
@@ -195,26 +180,74 @@ private:
         ++done_;
     }
 
+    // Whether rows are normalized one by one; else all of them have to be there.
+    bool streams() const { return plan_.held != plan_.place.grid.height; }
+
+    // A row of the net's grid.
+    float* planes(uint32_t channel, uint32_t y) const {
+        return memory_.planes + (size_t(channel) * plan_.held + y % plan_.held) * plan_.place.grid.width;
+    }
+
+    // Row y of a class, and of the weights behind the last one.
+    float* sums(size_t k, uint32_t y) const {
+        const size_t held = plan_.tile.height, at = y % held;
+        return (k < classes() ? memory_.found + k * held * plan_.place.grid.width : memory_.weight) +
+               at * plan_.place.grid.width;
+    }
+
+    void normalize_window(uint32_t first, uint32_t rows) const {
+        const Placement& place = plan_.place;
+        const size_t width = place.grid.width;
+        normalize(pipeline_, planes(0, place.top + first) + place.left, rows, place.columns.last - place.columns.first,
+                  width, plan_.held * width, reinterpret_cast<double*>(memory_.scratch));
+    }
+
+    bool is_one_tile() const { return plan_.down * plan_.across == 1; }
+
+    // Row y of a class, once all tiles are in it.
+    void found(uint32_t k, uint32_t y, float* to, size_t count) const {
+        const size_t left = plan_.place.left;
+        if (is_one_tile()) {
+            const float* row = memory_.view + (size_t(k) * plan_.tile.height + y) * plan_.tile.width + left;
+            std::memcpy(to, row, sizeof(float) * count);
+            return;
+        }
+        const float *row = sums(k, y) + left, *weights = sums(classes(), y) + left;
+        for (size_t x = 0; x < count; ++x) to[x] = row[x] / weights[x];
+    }
+
+    // A row of tiles.
+    void blend(uint32_t top) {
+        if (is_one_tile()) return look(0, 0);
+        const Shape grid = plan_.place.grid, tile = plan_.tile;
+        for (uint32_t y = begun_; y < top + tile.height; ++y)
+            for (size_t k = 0; k <= classes(); ++k) std::memset(sums(k, y), 0, sizeof(float) * grid.width);
+        begun_ = top + tile.height;
+        for (uint32_t i = 0; i < plan_.across; ++i) {
+            const uint32_t left = tile_start(i, plan_.across, grid.width, tile.width);
+            look(top, left);
+            add(top, left);
+        }
+    }
+
     // The mean of a tile's mirror images, in memory_.view.
     void look(uint32_t top, uint32_t left) {
-        run(top, left, {});
-        for (const Mirror& mirror : pipeline_.mirrors) run(top, left, mirror);
+        see(top, left, {});
+        for (const Mirror& mirror : pipeline_.mirrors) see(top, left, mirror);
         if (pipeline_.mirrors.empty()) return;
         const float runs = float(pipeline_.runs());
         for (size_t i = 0; i < pixels_of(plan_.tile) * classes(); ++i) memory_.view[i] /= runs;
     }
 
-    void run(uint32_t top, uint32_t left, Mirror mirror) {
+    void see(uint32_t top, uint32_t left, Mirror mirror) {
         const Shape net = plan_.net, tile = plan_.tile;
-        const size_t grid = plan_.place.grid.width, plane = size_t(pixels_of(plan_.place.grid));
         progress();
         for (uint32_t c = 0; c < pipeline_.channels; ++c) {
-            const float* from = memory_.planes + c * plane + top * grid + left;
             float* to = memory_.input + c * size_t(pixels_of(net));
             for (uint32_t y = 0; y < net.height; ++y, to += net.width) {
                 // Past its end, a tile's last row and column are repeated.
                 const uint32_t inside = std::min(y, tile.height - 1);
-                const float* row = from + (mirror.vertical ? tile.height - 1 - inside : inside) * grid;
+                const float* row = planes(c, top + (mirror.vertical ? tile.height - 1 - inside : inside)) + left;
                 if (mirror.horizontal)
                     std::reverse_copy(row, row + tile.width, to);
                 else
@@ -282,18 +315,18 @@ private:
     // A tile, with weights that fall to its border.
     void add(uint32_t top, uint32_t left) {
         const Shape tile = plan_.tile;
-        const size_t grid = plan_.place.grid.width, plane = size_t(pixels_of(plan_.place.grid));
         float* across = reinterpret_cast<float*>(memory_.scratch);
         for (uint32_t x = 0; x < tile.width; ++x) across[x] = blending_ramp(x, tile.width);
         for (uint32_t y = 0; y < tile.height; ++y) {
             const float down = blending_ramp(y, tile.height);
-            const size_t at = (top + y) * grid + left;
-            for (size_t k = 0; k < classes(); ++k) {
+            for (size_t k = 0; k <= classes(); ++k) {
+                float* to = sums(k, top + y) + left;
                 const float* from = memory_.view + k * size_t(pixels_of(tile)) + size_t(y) * tile.width;
-                float* to = memory_.found + k * plane + at;
-                for (uint32_t x = 0; x < tile.width; ++x) to[x] += from[x] * std::min(down, across[x]);
+                if (k == classes())
+                    for (uint32_t x = 0; x < tile.width; ++x) to[x] += std::min(down, across[x]);
+                else
+                    for (uint32_t x = 0; x < tile.width; ++x) to[x] += from[x] * std::min(down, across[x]);
             }
-            for (uint32_t x = 0; x < tile.width; ++x) memory_.weight[at + x] += std::min(down, across[x]);
         }
     }
 
@@ -319,31 +352,33 @@ private:
     const pseg_image& image_;
     const Outside& outside_;
     const SegmentMemory& memory_;
-    uint32_t done_ = 0;
+    uint32_t done_ = 0, begun_ = 0;  // runs of the net; rows that tiles were added to
 };
 
 }  // namespace
 
 SegmentMemory SegmentPlan::memory(const Pipeline& pipeline, uint8_t* arena, uint64_t* bytes) const {
     const uint64_t classes = pipeline.classes.size(), pixels = uint64_t(image.height) * image.width;
-    const uint64_t grid = pixels_of(place.grid), window = uint64_t(place.rows.last - place.rows.first) *
-                                                          (place.columns.last - place.columns.first);
+    const uint64_t window = uint64_t(place.rows.last - place.rows.first) * (place.columns.last - place.columns.first);
+    const uint64_t passing = down * across > 1 ? uint64_t(tile.height) * place.grid.width : 0;
     Pieces pieces(arena);
     SegmentMemory memory;
-    memory.planes = pieces.take<float>(grid * pipeline.channels);
-    memory.found = pieces.take<float>(grid * classes);
-    memory.weight = pieces.take<float>(down * across > 1 ? grid : 0);
+    memory.planes = pieces.take<float>(uint64_t(held) * place.grid.width * pipeline.channels);
+    memory.found = pieces.take<float>(passing * classes);
+    memory.weight = pieces.take<float>(passing);
     memory.probabilities = pieces.take<float>(pipeline.min_peak > 0 ? pixels * classes : 0);
     memory.winner = pieces.take<uint8_t>(pipeline.has_rules() ? pixels : 0);
     memory.input = pieces.take<float>(pixels_of(net) * pipeline.channels);
     memory.logits = pieces.take<float>(pixels_of(net) * (classes + 1));
     memory.view = pieces.take<float>(pixels_of(tile) * classes);
+    memory.sample = pieces.take<float>(Sample::MOST);
+    memory.converted = pieces.take<float>(uint64_t(image.width) * image.channels);
+    memory.prepare = pieces.take<uint8_t>(prepare.scratch());
+    memory.restore = pieces.take<uint8_t>(restore.scratch());
     const uint64_t steps[] = {
-        align_up(4 * uint64_t(image.width) * image.channels) + prepare.scratch(),
         pipeline.normalize == Normalize::z_score ? 8 * window * pipeline.channels : 0,
         net_bytes,
         4 * uint64_t(tile.width) * (classes + 3),
-        restore.scratch(),
         pipeline.has_rules() ? rules_scratch(image.height, image.width) : 0,
     };
     memory.scratch = pieces.take<uint8_t>(*std::max_element(std::begin(steps), std::end(steps)));
@@ -361,6 +396,8 @@ SegmentPlan plan_segment(const Pipeline& pipeline, const pseg_image& image, uint
     plan.tile = {std::min(pipeline.height, place.grid.height), std::min(pipeline.width, place.grid.width)};
     plan.down = tiles_along(place.grid.height, pipeline.height);
     plan.across = tiles_along(place.grid.width, pipeline.width);
+    const bool by_image = pipeline.normalize == Normalize::min_max || pipeline.normalize == Normalize::z_score;
+    plan.held = pipeline.fit == Fit::tile && !by_image ? plan.tile.height : place.grid.height;
     plan.prepare = Resampler(place.source, place.inner, pipeline.channels, place.rows, place.columns);
     plan.restore = Resampler(place.inner, place.source, uint32_t(pipeline.classes.size()));
     plan.net_bytes = net_bytes;
@@ -378,10 +415,8 @@ Seen segment(const Pipeline& pipeline, const SegmentPlan& plan, const pseg_image
              float* probabilities, const Outside& outside, uint8_t* arena) {
     const SegmentMemory memory = plan.memory(pipeline, arena, nullptr);
     Work work(pipeline, plan, image, outside, memory);
-    const Seen seen = work.prepare();
-    work.blend();
     if (!probabilities) probabilities = pipeline.min_peak > 0 ? memory.probabilities : nullptr;
-    work.restore(pipeline.has_rules() ? memory.winner : mask, probabilities);
+    const Seen seen = work.run(pipeline.has_rules() ? memory.winner : mask, probabilities);
     if (pipeline.has_rules())
         apply_rules(pipeline, memory.winner, probabilities, image.height, image.width, memory.scratch, mask);
     return seen;

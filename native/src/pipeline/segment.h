@@ -18,13 +18,15 @@ struct Placement {
     uint32_t top = 0, left = 0;
 };
 
-// Where results lie between the steps, in the arena; what only one step needs shares `scratch`.
+// Where results lie between the steps, in the arena. What the net sees and finds on its grid passes by: of rows there are
+// as many as a tile has, each in the place of one before it. What only one step needs shares `scratch`.
 struct SegmentMemory {
-    float *planes, *found, *weight;  // on the net's grid: what the net sees, probabilities, and what tiles weigh
-    float* probabilities;            // on the image's, where rules look at them
+    float *planes, *found, *weight;  // what the net sees, probabilities, and what tiles weigh
+    float* probabilities;            // on the image's grid, where rules look at them
     uint8_t* winner;                 // the class of each pixel before the rules
     float *input, *logits, *view;    // of one run of the net, and the mean of its views
-    uint8_t* scratch;
+    float *converted, *sample;       // a row of the image, and numbers of all rows
+    uint8_t *prepare, *restore, *scratch;
 };
 
 struct SegmentPlan {
@@ -32,6 +34,7 @@ struct SegmentPlan {
     Placement place;
     Shape net, tile;
     uint32_t down = 0, across = 0;  // tiles
+    uint32_t held = 0;              // rows of planes
     Resampler prepare, restore;
     uint64_t net_bytes = 0, arena_bytes = 0;  // arena_bytes 0: nothing is planned
 

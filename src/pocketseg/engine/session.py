@@ -17,6 +17,8 @@ from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, Pock
 from pocketseg.text import counted
 
 MAX_THREADS = 256
+# Of an arena, from one image to the next.
+MAX_KEPT = 256 * 2**20
 
 
 class Session:
@@ -145,14 +147,16 @@ class Session:
         of = native.ImageOf(pixels.ctypes.data, kind, *sides, 0, (ctypes.c_double * 2)(*(spacing_mm or (0, 0))))
         with self._lock:
             needed, classes = self._plan_segment(of, pipeline)
-            if self._arena is None or self._arena.size < needed:
-                self._arena = np.empty(needed, np.uint8)
+            arena = self._arena
+            if arena is None or arena.size < needed:
+                arena = np.empty(needed, np.uint8)
+                self._arena = arena if needed <= MAX_KEPT else self._arena
             mask = np.empty((height, width), np.uint8)
             found = np.empty((height, width, classes), np.float32) if probabilities else None
             self._check(
                 self._library.pseg_segment(
                     self._model, ctypes.byref(of), mask.ctypes.data, None if found is None else found.ctypes.data,
-                    None, None, self._arena.ctypes.data, self._arena.size,
+                    None, None, arena.ctypes.data, arena.size,
                 )
             )  # fmt: skip
             seen, colored = (ctypes.c_float * 2)(), ctypes.c_uint32()
