@@ -62,6 +62,8 @@ ENVIRONMENT = {
     "POCKETSEG_DEBUG": "Any text: show the traceback of an error, as `--debug` does.",
     "POCKETSEG_ISA": "Kernels that the engine uses: `scalar`, `avx2`, `avx512`, `amx` or `neon`; without it the best "
     "that the processor has.",
+    "POCKETSEG_PIPELINE": "What runs the pipeline around the net of a packed model: `native` (default) or `numpy`; results "
+    "are the same.",
     "POCKETSEG_WEIGHTS_URL": "Address of a mirror of the published starting weights.",
 }
 
@@ -409,7 +411,7 @@ def c_page(header: str) -> str:
     """The comment and declaration of each type and function of the header."""
     head = comment_text(re.search(r"/\*.*?\*/", header, re.DOTALL)[0])  # type: ignore[index]
     text = ["# C interface\n", "From `native/include/pocketseg.h`; `examples/c/segment_pgm.c` uses it.\n", head + "\n"]
-    pattern = r"^(?:(/\*(?:(?!\*/).)*\*/)\n)?((?:enum|typedef struct|PSEG_API) [^;{]*(?:\{.*?\}[^;]*)?;)"
+    pattern = r"^(?:(/\*(?:(?!\*/).)*\*/)\n)?((?:enum|typedef struct|typedef int|PSEG_API) [^;{]*(?:\{.*?\}[^;]*)?;)"
     for comment, declaration in re.findall(pattern, header, re.DOTALL | re.MULTILINE):
         name = re.search(r"(pseg_\w+)\(|(pseg_\w+)", declaration)
         text += [f"## {next(filter(None, name.groups()))}\n", f"```c\n{declaration.replace('PSEG_API ', '')}\n```\n"]  # type: ignore[union-attr]

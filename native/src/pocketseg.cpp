@@ -2,75 +2,13 @@
 #include "pocketseg.h"
 
 #include <atomic>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 #include <new>
-#include <system_error>
 
-#include "fault.h"
-#include "kernels.h"
-#include "reader.h"
-#if defined(POCKETSEG_THREADS)
-#include "pool.h"
-#endif
-
-struct pseg_model {
-    ~pseg_model() { leave_pool(); }
-
-    // The threads of another process are not there to be waited for: the few hundred bytes that were theirs are left
-    // behind.
-    void leave_pool() {
-#if defined(POCKETSEG_THREADS)
-        if (pool && !pool->is_of_this_process()) (void)pool.release();
-        pool.reset();
-#endif
-    }
-
-    pseg::Program program;      // what the file says
-    pseg::Operators operators;  // what this machine chose for it
-    pseg::Plan plan;
-    pseg::Isa isa = pseg::Isa::scalar;
-    bool open = false;
-#if defined(POCKETSEG_THREADS)
-    std::unique_ptr<pseg::Pool> pool;
-    uint32_t pool_parts = 1;
-#endif
-    char error[sizeof(pseg::Fault::text)] = "";
-};
+#include "model.h"
 
 namespace {
 
 using namespace pseg;
-
-int report(pseg_model* model, int status, const char* text) {
-    std::snprintf(model->error, sizeof model->error, "%s", text);
-    return status;
-}
-
-// Runs a piece of work; what it throws becomes a code and a message.
-template <class Work>
-int guarded(pseg_model* model, Work work) {
-    try {
-        model->error[0] = 0;
-        work();
-        return PSEG_OK;
-    } catch (const Fault& fault) {
-        return report(model, fault.status, fault.text);
-    } catch (const std::bad_alloc&) {
-        return report(model, PSEG_NO_MEMORY, "there is not enough memory");
-    } catch (const std::system_error&) {
-        return report(model, PSEG_NO_MEMORY, "the threads cannot be started");
-    } catch (const std::length_error&) {
-        return report(model, PSEG_NO_MEMORY, "there is not enough memory");
-    } catch (...) {
-        return report(model, PSEG_DAMAGED, "an unknown fault");
-    }
-}
-
-void check(bool good, const char* what) {
-    if (!good) throw Fault(PSEG_BAD_ARGUMENT, "%s", what);
-}
 
 // One group, in parts of the rows of its last result.
 struct Work {
@@ -108,7 +46,9 @@ void do_part(void* context, uint32_t part) {
         do_rows(work, frame, op, {done[op], plan.shapes.results[group.ops[op]].height});
 }
 
-void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
+}  // namespace
+
+void pseg::run_net(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     const Frame frame{model.program, model.plan, arena, nullptr, image, logits};
     for (const FusionGroup& group : model.plan.fusion.groups) {
         Work work{frame, model.operators, group, {UINT32_MAX}};
@@ -125,8 +65,7 @@ void run(pseg_model& model, const float* image, float* logits, uint8_t* arena) {
     }
 }
 
-// The threads that a plan needs; those that are there stay where their number does, and their process.
-void make_pool(pseg_model& model, uint32_t threads) {
+void pseg::make_pool(pseg_model& model, uint32_t threads) {
 #if defined(POCKETSEG_THREADS)
     if (model.pool && model.pool_parts == threads && model.pool->is_of_this_process()) return;
     model.leave_pool();
@@ -136,8 +75,6 @@ void make_pool(pseg_model& model, uint32_t threads) {
     (void)model, (void)threads;
 #endif
 }
-
-}  // namespace
 
 extern "C" {
 
@@ -153,6 +90,7 @@ int pseg_open(const void* bytes, size_t length, pseg_model** model) {
         ModelFile file = read_model(static_cast<const uint8_t*>(bytes), length);
         (*model)->program = std::move(file.program);
         (*model)->operators = choose_kernels((*model)->program, file.hints, (*model)->isa);
+        read_pipeline_of(**model, file.card);
         (*model)->open = true;
     });
 }
@@ -182,7 +120,7 @@ int pseg_plan(pseg_model* model, uint32_t height, uint32_t width, uint32_t threa
     return guarded(model, [&] {
         check(model->open, "the model was not opened");
         check(arena_bytes != nullptr, "there is no place for the number of bytes");
-        model->plan = {};
+        model->plan = {}, model->segment_plan = {};
         Plan plan = make_plan(model->program, model->operators, height, width, threads);
         make_pool(*model, threads);
         model->plan = std::move(plan);
@@ -197,8 +135,7 @@ int pseg_run(pseg_model* model, const float* image, float* logits, void* arena, 
         check(image && logits && arena, "there is no image, no place for logits, or no arena");
         check(arena_bytes >= model->plan.arena_bytes, "the arena is smaller than pseg_plan said");
         make_pool(*model, model->plan.threads);
-        const size_t skip = (ALIGNMENT - reinterpret_cast<uintptr_t>(arena) % ALIGNMENT) % ALIGNMENT;
-        run(*model, image, logits, static_cast<uint8_t*>(arena) + skip);
+        run_net(*model, image, logits, aligned(arena));
     });
 }
 

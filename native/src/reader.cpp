@@ -116,7 +116,7 @@ public:
         for (size_t i = 0; i < instructions; ++i) instruction(i, instructions);
         require(in_.left() == 0 && data_.left() == 0, "bytes are left over");
         require(instructions > 0 && program_.instructions.back().kind == Kind::output, "a net without an end");
-        return {std::move(program_), std::move(hints_)};
+        return {std::move(program_), std::move(hints_), {}};
     }
 
 private:
@@ -495,7 +495,10 @@ ModelFile read_model(const uint8_t* bytes, size_t length) {
     const auto found = digest.digest();
     require(std::memcmp(found.data(), bytes + DIGEST_AT, found.size()) == 0, "its digest is wrong");
     const uint8_t* program = bytes + HEADER_BYTES + sizes[1];
-    return Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version).read();
+    ModelFile file =
+        Reader(Cursor(program, size_t(sizes[2])), Cursor(program + sizes[2], size_t(sizes[3])), version).read();
+    file.card = {reinterpret_cast<const char*>(bytes) + HEADER_BYTES, size_t(sizes[1])};
+    return file;
 }
 
 }  // namespace pseg

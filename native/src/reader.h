@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "program.h"
 
@@ -12,7 +13,8 @@ constexpr uint32_t FORMAT_VERSION = 2;
 // What a file says. It is the same on every machine.
 struct ModelFile {
     Program program;
-    KernelHints hints;  // as long as the bytes are there
+    KernelHints hints;      // as long as the bytes are there
+    std::string_view card;  // the same
 };
 
 // Throws Fault; reads nothing outside of the bytes and allocates nothing above the limits.

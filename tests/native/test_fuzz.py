@@ -1,4 +1,5 @@
-"""libFuzzer feeds the reader and what runs behind it: no report of a sanitizer, no large allocation, no second lost.
+"""libFuzzer feeds the reader, and the pipeline with images and cards: no report of a sanitizer, no large allocation, no
+second lost.
 
 What a run finds interesting lies in build/fuzz-corpus, so that the next one goes on there. To keep it for all, with the
 program that the test builds: `fuzz -merge=1 -set_cover_merge=1 -use_counters=0 tests/native/corpus build/fuzz-corpus`.
@@ -11,11 +12,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builds import ROOT, built
 from models import MODELS
 
 from helpers.packed_models import packed
+from helpers.random_pipelines import some_segment_file
 
 CORPUS = Path(__file__).with_name("corpus")
 FOUND = ROOT / "build/fuzz-corpus"
@@ -36,11 +39,14 @@ def test_fuzz(tmp_path):
     folder = built(
         tmp_path / "build", "-DCMAKE_CXX_COMPILER=clang++", "-DPOCKETSEG_TOOLS=OFF", "-DPOCKETSEG_FUZZ=ON", sanitizers
     )
-    seeds = tmp_path / "seeds"
-    for place in (FOUND, seeds):
+    seeds, images = tmp_path / "seeds", tmp_path / "images"
+    for place in (FOUND, seeds, images):
         place.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(1)
     for index, model in enumerate(MODELS):
         (seeds / str(index)).write_bytes(packed(*model))
+        for number in range(4):
+            (images / f"{index}-{number}").write_bytes(some_segment_file(random).to_bytes())
     options = [
         f"-max_total_time={SECONDS}",
         f"-malloc_limit_mb={MAX_MIB}",
@@ -49,10 +55,11 @@ def test_fuzz(tmp_path):
         "-max_len=20000",
         "-print_final_stats=1",
     ]
-    done = subprocess.run(
-        [folder / "fuzz", *options, FOUND, CORPUS, seeds], capture_output=True, text=True, cwd=tmp_path,
-        timeout=SECONDS + 300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    runs = next(line for line in done.stderr.splitlines() if "number_of_executed_units" in line)
-    assert int(runs.split()[-1]) > 500, runs
+    for target, corpora in (("fuzz", [FOUND, CORPUS, seeds]), ("fuzz_segment", [images])):
+        done = subprocess.run(
+            [folder / target, *options, *corpora], capture_output=True, text=True, cwd=tmp_path,
+            timeout=SECONDS + 300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        runs = next(line for line in done.stderr.splitlines() if "number_of_executed_units" in line)
+        assert int(runs.split()[-1]) > 500, runs

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +14,20 @@ from builds import built
 from models import MODELS
 
 from helpers.packed_models import changed, packed
+from helpers.random_pipelines import some_segment_file
 from pocketseg.engine.container import read_container
-from pocketseg.engine.session import Session
-from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.errors import DataError
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 
 pytestmark = pytest.mark.slow("builds the library once more, with sanitizers")
 EACH = 150
 
 
-def replayed(folder: Path, files: list[Path], side: int = 8, threads: int = 1) -> dict[str, list[str]]:
-    done = subprocess.run(
-        [folder / "replay", str(side), str(threads), *map(str, files)], capture_output=True, text=True
-    )
+def replayed(
+    folder: Path, files: list[Path], side: int = 8, threads: int = 1, program: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    name, *options = program or ("replay", str(side), str(threads))
+    done = subprocess.run([folder / name, *options, *map(str, files)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
 
@@ -81,49 +85,86 @@ def test_damaged_programs_with_a_right_digest(sanitized, tmp_path, model):
     assert sum(status == "3" for status, *_ in found.values()) > EACH / 3
 
 
+def test_images_and_cards(sanitized, shipped, tmp_path):
+    """Random ones through the whole pipeline: NumPy's masks; and what damaged cards get is a code that says why."""
+    import numpy as np
+
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    draw = np.random.default_rng(seed)
+    wanted, files = {}, []
+    for index in range(EACH):
+        made = some_segment_file(draw)
+        files.append(tmp_path / str(index))
+        files[-1].write_bytes(made.to_bytes())
+        try:
+            wanted[str(files[-1])] = ["0", hashlib.sha256(made.mask().tobytes()).hexdigest()]
+        except DataError:
+            wanted[str(files[-1])] = ["9"]
+    found = replayed(sanitized, files, program=("segment",))
+    assert found == replayed(shipped, files, program=("segment",))
+    assert {name: line[: len(wanted[name])] for name, line in found.items()} == wanted
+    damaged = []
+    for file in files:
+        content = bytearray(file.read_bytes())
+        for _ in range(draw.choice([1, 1, 3, 20])):
+            content[draw.integers(min(len(content), 700))] = draw.choice([0, 34, 44, 45, 48, 57, 91, 101, 125, 255])
+        damaged.append(tmp_path / f"damaged-{file.name}")
+        damaged[-1].write_bytes(bytes(content))
+    found = replayed(sanitized, damaged, program=("segment",))
+    assert len(found) == EACH and {line[0] for line in found.values()} >= {"0", "3", "8"}
+
+
 def test_the_example_in_c(shipped, sanitized, tmp_path):
-    """The session's mask: normalized as the card says, cut at its threshold; what it cannot do is refused."""
+    """Masks of `pocketseg.load`, of pictures of several sizes and kinds; what the model cannot do is refused."""
     import numpy as np
     from PIL import Image
 
-    image = np.random.default_rng(3).integers(0, 256, (24, 16)).astype(np.uint8)
-    Image.fromarray(image).save(tmp_path / "image.pgm")
+    import pocketseg
+
     plain = read_container(packed("thin_unet", "w8a8"), "here")
+    draw = np.random.default_rng(3)
 
-    def run(program, more=(), **normalization):
-        pipeline = replace(Pipeline((24, 16), 1, normalization=Normalization(**normalization)), **dict(more))
-        fields = pipeline.to_dict() if normalization else {}
-        fields = fields and {**fields, "postprocess": {**fields["postprocess"], "threshold": 0.6}}
-        card = {"pipeline": fields} if fields else {}
-        (tmp_path / "model.pseg").write_bytes(replace(plain, card=card).to_bytes())
+    def run(program, *spacing, **fields):
+        rules = Postprocess(threshold=0.51, fill_holes=True, min_pixels=3)
+        pipeline = replace(Pipeline((24, 16), 1, multiple=4, postprocess=rules), **fields)
+        (tmp_path / "model.pseg").write_bytes(replace(plain, card={"pipeline": pipeline.to_dict()}).to_bytes())
         return subprocess.run(
-            [program, "model.pseg", "image.pgm", "mask.pgm"], capture_output=True, text=True, cwd=tmp_path
-        )
+            [program, "model.pseg", "image", "mask.pgm", *map(str, spacing)], capture_output=True, text=True,
+            cwd=tmp_path,
+        )  # fmt: skip
 
-    session = Session(plain.to_bytes(), "here")
-    learned = {"kind": "train-mean-std", "mean": (0.4,), "std": (0.25,)}
-    for normalization, mean, std, least in (({}, 0, 1, 0), (learned, 0.4, 0.25, np.log(0.6 / 0.4))):
-        logits = session(
-            (((image / np.float32(255)) - np.float32(mean)) / np.float32(std))[None, None].astype(np.float32)
-        )
+    def write(pixels):
+        kind, most = (b"P6" if pixels.ndim == 3 else b"P5"), 65535 if pixels.dtype == np.uint16 else 255
+        head = kind + b"\n# made by a test\n%d %d\n%d\n" % (pixels.shape[1], pixels.shape[0], most)
+        (tmp_path / "image").write_bytes(head + pixels.astype(pixels.dtype.newbyteorder(">")).tobytes())
+
+    images = [
+        draw.integers(0, 256, (24, 16)).astype(np.uint8),
+        draw.integers(0, 65536, (61, 83)).astype(np.uint16),
+        draw.integers(0, 256, (100, 31, 3)).astype(np.uint8),
+    ]
+    ways = [{}, {"fit": "tile", "normalization": Normalization("z-score")}, {"fit": "crop", "tta": ("vertical",)}]
+    for image, fields in zip(images, ways, strict=True):
+        write(image)
         for folder in (shipped, sanitized):
-            done = run(folder / "segment_pgm", **normalization)
+            done = run(folder / "segment_pgm", **fields)
             assert done.returncode == 0, done.stderr
             mask = np.asarray(Image.open(tmp_path / "mask.pgm"))
-            assert np.array_equal(mask, np.where(logits[0, 0] >= least, 255, 0))
-        assert 0 < mask.mean() < 255
-    for more, kind in (
-        ((), {"kind": "z-score"}),
-        ({"tta": ("horizontal",)}, learned),
-        ({"paint_out_calipers": True}, learned),
-    ):
-        refused = run(shipped / "segment_pgm", more, **kind)
-        assert refused.returncode == 1 and "model.pseg: prepares images in a way" in refused.stderr
-    Image.fromarray(image.T.copy()).save(tmp_path / "image.pgm")
-    refused = run(shipped / "segment_pgm", **learned)
-    assert refused.returncode == 1 and "image.pgm: has 16x24 pixels, the model is made for 24x16" in refused.stderr
+            wanted = pocketseg.load(tmp_path / "model.pseg").mask(image)
+            assert np.array_equal(mask, wanted * 255) and 0 < mask.mean() < 255
+    refused = run(shipped / "segment_pgm", paint_out_calipers=True)
+    assert refused.returncode == 1 and "model.pseg: the card's pipeline asks for paint_out_calipers" in refused.stderr
+    refused = run(shipped / "segment_pgm", spacing_mm=(0.5, 0.5))
+    assert refused.returncode == 1 and "image: the image's pixel size is not known" in refused.stderr
+    assert run(shipped / "segment_pgm", 0.4, 0.4, spacing_mm=(0.5, 0.5)).returncode == 0
+    for content in (b"hello", b"P5 0 0 255 ", b"P5 4 4 255\nabc", b"P5 4 4 100\n" + bytes(16), b"P2 1 1 255 1"):
+        (tmp_path / "image").write_bytes(content)
+        refused = run(sanitized / "segment_pgm")
+        assert refused.returncode == 1 and "image: cannot be read as a P5 or P6 file" in refused.stderr
     (tmp_path / "text").write_text("hello")
+    write(images[0])
     refused = subprocess.run(
-        [shipped / "segment_pgm", "text", "image.pgm", "x"], cwd=tmp_path, capture_output=True, text=True
+        [shipped / "segment_pgm", "text", "image", "x"], cwd=tmp_path, capture_output=True, text=True
     )
     assert refused.returncode == 1 and "text: the bytes are not a packed model" in refused.stderr

@@ -16,12 +16,25 @@ REBUILD = "install pocketseg again; from a checkout: pip install -e ."
 
 # Codes of pocketseg.h.
 NOT_A_MODEL, TOO_NEW, DAMAGED, TOO_LARGE, BAD_ARGUMENT, NO_MEMORY, NOT_FINITE = range(1, 8)
+UNSUPPORTED, BAD_IMAGE, CANCELLED = range(8, 11)
+# pseg_type, by NumPy's names.
+TYPES = {"uint8": 0, "uint16": 1, "int16": 2, "float32": 3}
 
 
 class Description(ctypes.Structure):
     """pseg_facts."""
 
     _fields_ = [(name, ctypes.c_uint32) for name in ("in_channels", "out_channels", "multiple", "instructions")]
+
+
+class ImageOf(ctypes.Structure):
+    """pseg_image."""
+
+    _fields_ = [
+        ("pixels", ctypes.c_void_p),
+        *((name, ctypes.c_uint32) for name in ("type", "height", "width", "channels", "planar")),
+        ("spacing_mm", ctypes.c_double * 2),
+    ]
 
 
 def library_file() -> Path:
@@ -50,6 +63,11 @@ def library() -> ctypes.CDLL:
     found.pseg_kernel_name.argtypes, found.pseg_kernel_name.restype = [ctypes.c_uint32], ctypes.c_char_p
     found.pseg_plan.argtypes = [model, *[ctypes.c_uint32] * 3, ctypes.POINTER(size)]
     found.pseg_run.argtypes = [model, floats, floats, ctypes.c_void_p, size]
+    image = ctypes.POINTER(ImageOf)
+    found.pseg_use_pipeline.argtypes = [model, ctypes.c_char_p, size]
+    found.pseg_plan_segment.argtypes = [model, image, ctypes.c_uint32, ctypes.POINTER(size)]
+    found.pseg_segment.argtypes = [model, image, *[ctypes.c_void_p] * 5, size]
+    found.pseg_seen.argtypes = [model, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_uint32)]
     found.pseg_error.argtypes, found.pseg_error.restype = [model], ctypes.c_char_p
     found.pseg_close.argtypes, found.pseg_close.restype = [model], None
     if found.pseg_version() != VERSION:

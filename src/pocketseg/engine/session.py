@@ -17,6 +17,8 @@ from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, Pock
 from pocketseg.text import counted
 
 MAX_THREADS = 256
+# Of an arena, from one image to the next.
+MAX_KEPT = 256 * 2**20
 
 
 class Session:
@@ -47,6 +49,8 @@ class Session:
     _lock: threading.Lock
     _closing: weakref.finalize[[ctypes.c_void_p], Session]
     _shape: tuple[int, int] | None
+    _pipeline: str | None
+    _planned: tuple[float, ...] | None
     _arena: NDArray[np.uint8] | None
 
     def __init__(self, content: bytes, where: str, threads: int = 1) -> None:
@@ -116,9 +120,68 @@ class Session:
                 )
         return logits
 
+    def segment(
+        self, image: NDArray[np.generic], pipeline: str, spacing_mm: tuple[float, float] | None, probabilities: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, tuple[float, float]]:
+        """The whole pipeline (`pipeline.pipeline`), without NumPy.
+
+        Args:
+            image: (h, w) or (h, w, c), uint8, uint16, int16 or float32.
+            pipeline: as JSON.
+            spacing_mm: pixel size (row, column), if it is known.
+            probabilities: whether they are wanted.
+
+        Returns:
+            The mask (h, w), the probabilities f32 (h, w, k), and between which intensities nearly all of it lies
+            (`intensity.bounds`).
+
+        Raises:
+            DataError: an image or a pipeline that the library does not take.
+        """
+        kind = native.TYPES.get(image.dtype.name)
+        if kind is None or not image.dtype.isnative or image.ndim not in (2, 3):
+            raise DataError("image", f"is {image.dtype} {image.shape}", "give uint8, uint16, int16 or float32")
+        pixels = np.ascontiguousarray(image)
+        height, width, channels = (*pixels.shape, 1)[:3]
+        sides = [min(side, 2**32 - 1) for side in (height, width, channels)]
+        of = native.ImageOf(pixels.ctypes.data, kind, *sides, 0, (ctypes.c_double * 2)(*(spacing_mm or (0, 0))))
+        with self._lock:
+            needed, classes = self._plan_segment(of, pipeline)
+            arena = self._arena
+            if arena is None or arena.size < needed:
+                arena = np.empty(needed, np.uint8)
+                self._arena = arena if needed <= MAX_KEPT else self._arena
+            mask = np.empty((height, width), np.uint8)
+            found = np.empty((height, width, classes), np.float32) if probabilities else None
+            self._check(
+                self._library.pseg_segment(
+                    self._model, ctypes.byref(of), mask.ctypes.data, None if found is None else found.ctypes.data,
+                    None, None, arena.ctypes.data, arena.size,
+                )
+            )  # fmt: skip
+            seen, colored = (ctypes.c_float * 2)(), ctypes.c_uint32()
+            self._check(self._library.pseg_seen(self._model, seen, ctypes.byref(colored)))
+        return mask, found, (seen[0], seen[1])
+
+    def _plan_segment(self, image: native.ImageOf, pipeline: str) -> tuple[int, int]:
+        """Bytes that it needs, and the number of classes."""
+        if pipeline != self._pipeline:
+            self._pipeline, self._planned, text = None, None, pipeline.encode()
+            self._check(self._library.pseg_use_pipeline(self._model, text, len(text)))
+            self._pipeline = pipeline
+        key = image.type, image.height, image.width, image.channels, *image.spacing_mm
+        if key != self._planned:
+            self._shape, self._planned, size = None, None, ctypes.c_size_t()
+            self._check(
+                self._library.pseg_plan_segment(self._model, ctypes.byref(image), self.threads, ctypes.byref(size))
+            )
+            self._planned, self._needed = key, int(size.value)
+        return self._needed, max(1, self.out_channels - 1)
+
     def _open(self) -> None:
         self._lock = threading.Lock()
         self._shape, self._arena = None, None
+        self._pipeline, self._planned = None, None
         self._model = ctypes.c_void_p()
         status = self._library.pseg_open(self._content, len(self._content), ctypes.byref(self._model))
         self._closing = weakref.finalize(self, self._library.pseg_close, self._model)
@@ -129,7 +192,7 @@ class Session:
     def _plan(self, height: int, width: int) -> int:
         if self._shape != (height, width):
             size = ctypes.c_size_t()
-            self._shape = None
+            self._shape = self._planned = None
             arguments = [min(max(side, 0), 2**32 - 1) for side in (height, width)]
             self._check(self._library.pseg_plan(self._model, *arguments, self.threads, ctypes.byref(size)))
             self._shape, self._needed = (height, width), int(size.value)
@@ -151,6 +214,10 @@ class Session:
                 return ModelFileError(self.where, what, "take a smaller image, or a smaller net")
             case native.NOT_FINITE:
                 return DataError(self.where, what, "look for nan and inf in the image")
+            case native.UNSUPPORTED:
+                return ModelFileError(self.where, what, "run it with POCKETSEG_PIPELINE=numpy")
+            case native.BAD_IMAGE:
+                return DataError("image", what, "give images of the kind that the model was trained on")
             case _ if "POCKETSEG_ISA" in what:
                 return EnvironmentProblem(self.where, what, "unset POCKETSEG_ISA")
         return DataError(self.where, what, "give an image of another size")

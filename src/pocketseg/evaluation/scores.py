@@ -65,8 +65,7 @@ def asking(predictor: Predictor) -> Respond:
     def respond(case: Case, image: NDArray[np.generic]) -> Prediction:
         if case.image.contrasts:
             check_contrasts(image.shape[-1], predictor.pipeline.channels, case.image.where)
-        probability = predictor.predict(image, case.spacing_mm)
-        mask = predictor.pipeline.mask(probability)
+        mask, probability = predictor.both(image, case.spacing_mm)
         plain = mask if predictor.pipeline.postprocess == RULES_OFF else RULES_OFF(probability)
         return Prediction(mask, probability, plain)
 

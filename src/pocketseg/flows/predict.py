@@ -404,8 +404,7 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path]
         raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
     channels = ChannelSource(tuple(FileSource(path) for path in job.channels))
     image = channels.image() if job.channels else read_image(source)
-    probability = predictor.predict(image)
-    mask = predictor.pipeline.mask(probability)
+    mask, probability = predictor.both(image)
     classes = predictor.pipeline.classes
     files = {"": _shown(mask, classes)}
     if wanted.with_overlay:
@@ -476,8 +475,8 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path],
     rows: list[Measurement] = []
     for number, each in enumerate(slices):
         image = each.image()
-        probability = predictor.predict(image, spacing)
-        masks.append(predictor.pipeline.mask(probability))
+        mask, probability = predictor.both(image, spacing)
+        masks.append(mask)
         if wanted.probabilities:
             per_slice.append(probability)
         if wanted.table:

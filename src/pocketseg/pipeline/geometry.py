@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -11,31 +12,63 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-# Of the weights of a filter: how many are made at once, and how many there may be.
-WEIGHTS_AT_ONCE, MAX_WEIGHTS = 2**20, 2**29
+# Of the weights of a filter, as a matrix of all pixels by all pixels: how many there may be.
+MAX_WEIGHTS = 2**29
+# Numbers that are filtered at once: they stay in a cache.
+FILTERED_AT_ONCE = 2**17
 
 
 @lru_cache(maxsize=256)
-def _resampling_matrix(source: int, target: int) -> Array:
-    """Rows of triangle-filter weights, (target, source), each summing to one.
+def _taps(source: int, target: int) -> tuple[NDArray[np.intp], Array]:
+    """A triangle filter: the first pixel that each result is made of, (target,), and the weights, (taps, target).
 
     Pixel centers lie at i + 1/2. Enlarging is plain bilinear interpolation with the border repeated; reducing widens
-    the triangle by the scale, so that nothing is skipped (the antialiased bilinear filter of image libraries).
+    the triangle by the scale, so that nothing is skipped (the antialiased bilinear filter of image libraries). Weights
+    are computed in f64 and sum to one.
     """
     scale = source / target
     support = max(scale, 1.0)
-    pixels, matrix = np.arange(source) + 0.5, np.empty((target, source), np.float32)
-    step = max(1, WEIGHTS_AT_ONCE // source)
-    for first in range(0, target, step):  # in f64, of which all rows at once would take several times the matrix
-        center = (np.arange(first, min(first + step, target)) + 0.5) * scale
-        weights = np.maximum(0.0, 1.0 - np.abs(pixels - center[:, None]) / support)
-        matrix[first : first + step] = weights / weights.sum(axis=1, keepdims=True)
-    matrix.setflags(write=False)
-    return matrix
+    taps = min(source, math.ceil(2 * support))
+    center = (np.arange(target) + 0.5) * scale
+    first = np.clip(np.floor(center - support + 0.5).astype(np.intp), 0, source - taps)
+    weights = np.maximum(0.0, 1.0 - np.abs(first + np.arange(taps)[:, None] + 0.5 - center) / support)
+    weights = (weights / np.add.accumulate(weights)[-1]).astype(np.float32)
+    first.setflags(write=False)
+    weights.setflags(write=False)
+    return first, weights
+
+
+def _filtered_rows(planes: Array, target: int) -> Array:
+    """Planes (c, h, w) with another number of rows; products are added in f32, from the first tap to the last.
+
+    This order, and that of `resize`, is what the native library does too (docs/decisions/0024): no sum is left to a
+    library that adds on each machine in another way.
+    """
+    channels, height, width = planes.shape
+    if height == target:
+        return planes
+    first, weights = _taps(height, target)
+    out = np.empty((channels, target, width), np.float32)
+    step = max(1, FILTERED_AT_ONCE // max(1, width * channels))
+    for top in range(0, target, step):
+        part = slice(top, top + step)
+        sums = out[:, part]
+        np.multiply(planes[:, first[part]], weights[0, part, None], out=sums)
+        for tap in range(1, len(weights)):
+            products = planes[:, first[part] + tap]
+            products *= weights[tap, part, None]
+            sums += products
+    return out
+
+
+def _filtered_columns(planes: Array, target: int) -> Array:
+    if planes.shape[2] == target:
+        return planes
+    return _filtered_rows(np.ascontiguousarray(planes.swapaxes(1, 2)), target).swapaxes(1, 2)
 
 
 def resize(planes: Array, size: tuple[int, int]) -> Array:
-    """Resize planes with the antialiased bilinear filter.
+    """Resize planes with the antialiased bilinear filter: rows first where they become fewer, else columns first.
 
     Args:
         planes: float32 (c, h, w).
@@ -51,9 +84,11 @@ def resize(planes: Array, size: tuple[int, int]) -> Array:
     height, width = planes.shape[1:]
     if (height, width) == tuple(size):
         return planes
-    rows, columns = _resampling_matrix(height, size[0]), _resampling_matrix(width, size[1])
-    out: Array = rows @ (planes @ columns.T)
-    return out
+    if size[0] <= height:
+        out = _filtered_columns(_filtered_rows(planes, size[0]), size[1])
+    else:
+        out = _filtered_rows(_filtered_columns(planes, size[1]), size[0])
+    return np.ascontiguousarray(out)
 
 
 def resize_labels(mask: NDArray[np.uint8], size: tuple[int, int], classes: int) -> NDArray[np.uint8]:

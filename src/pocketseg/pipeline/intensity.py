@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import DataError
 from pocketseg.memory import bands
+from pocketseg.pipeline.arithmetic import added, total
 from pocketseg.pipeline.fields import Number, Positive, Width
 from pocketseg.text import counted
 
@@ -61,7 +63,8 @@ class Normalization:
             low, high = float(planes.min()), float(planes.max())
             return (planes - low) / max(high - low, MIN_STD)
         if self.kind == "z-score":
-            out = (planes - planes.mean(dtype=np.float64)) / max(planes.std(dtype=np.float64), MIN_STD)
+            out = planes.astype(np.float64) - total(planes) / planes.size
+            out /= max(math.sqrt(total(out * out) / out.size), MIN_STD)
             return np.asarray(out if self.clip is None else np.clip(out, -self.clip, self.clip), np.float32)
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         std = np.asarray(self.std, np.float32)[:, None, None]
@@ -206,9 +209,8 @@ class TrainedOn:
     widest: Width = 1.0
     colors: Colors | None = None
 
-    def unlike(self, planes: Array) -> str:
-        """How the intensities of unit-range planes differ from those of training; empty where they do not much."""
-        low, high = bounds(planes)
+    def unlike(self, low: float, high: float) -> str:
+        """How an image of such `bounds` differs from those of training; empty where it does not much."""
         width = high - low
         slack = self.widest / FAR
         apart = low > self.high + slack or high < self.low - slack
@@ -289,4 +291,4 @@ def to_channels(image: Array, channels: int) -> Array:
         return np.ascontiguousarray(planes)
     if have == 1:
         return np.repeat(planes, channels, axis=0)
-    return np.tensordot(LUMA, planes, axes=1)[None].astype(np.float32)
+    return added(weight * plane for weight, plane in zip(LUMA, planes, strict=True))[None]

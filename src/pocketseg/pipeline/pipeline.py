@@ -15,10 +15,11 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pocketseg.errors import DataError, ModelFileError, NotFiniteError
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
+from pocketseg.pipeline.arithmetic import added, exponential
 from pocketseg.pipeline.drawn import paint_out
 from pocketseg.pipeline.fields import Channels, Flag, Number, Positive, Side
 from pocketseg.pipeline.given import as_image, as_spacing
-from pocketseg.pipeline.intensity import Normalization, TrainedOn, is_colored, to_planes
+from pocketseg.pipeline.intensity import Normalization, TrainedOn, bounds, is_colored, to_planes
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.pipeline.reading import Reading
 
@@ -157,8 +158,8 @@ class Pipeline:
         image = as_image(image)
         place = self.placement((image.shape[0], image.shape[1]), spacing_mm)
         planes = self.fitted(image, spacing_mm)
-        for odd in (self._odd(planes), self._odd_color(image)) if warn else ():
-            if warn and odd:
+        if warn:
+            for odd in self.oddities(image, bounds(planes)):
                 warn(odd)
         return self.predict_prepared(place.surround(self.normalization(planes)), place, forward)
 
@@ -258,13 +259,14 @@ class Pipeline:
         """uint8 (h, w) of class indices, post-processed."""
         return self.postprocess(probabilities)
 
-    def _odd(self, planes: Array) -> str:
-        """How the intensities of unit-range planes differ from those of training; empty where they do not much.
+    def oddities(self, image: NDArray[np.generic], seen: tuple[float, float]) -> list[str]:
+        """How an image differs from those of training: in the bounds of its intensities, and in colors.
 
-        Normalization by an image's own numbers makes all alike.
+        Normalization by an image's own numbers makes all bounds alike.
         """
         by_image = self.normalization.kind in ("min-max", "z-score")
-        return "" if self.trained_on is None or by_image else self.trained_on.unlike(planes)
+        far = "" if self.trained_on is None or by_image else self.trained_on.unlike(*seen)
+        return [odd for odd in (far, self._odd_color(image)) if odd]
 
     def _odd_color(self, image: NDArray[np.generic]) -> str:
         """Whether an image is colored where those of training were gray, or the reverse; empty where it is as they."""
@@ -342,8 +344,8 @@ def to_probabilities(logits: Array) -> Array:
     """Foreground probabilities (n, k, h, w): sigmoid of a single logit, else softmax without the background."""
     if logits.shape[1] == 1:
         # exp of a non-positive number never overflows.
-        small = np.exp(-np.abs(logits))
+        small = exponential(-np.abs(logits))
         return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    out: Array = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
+    powers = exponential(logits - logits.max(axis=1, keepdims=True))
+    out: Array = (powers / added(np.moveaxis(powers, 1, 0))[:, None])[:, 1:]
     return out

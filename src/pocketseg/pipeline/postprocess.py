@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.memory import bands
+from pocketseg.pipeline.arithmetic import added
 from pocketseg.pipeline.components import fill_holes, label_components
 from pocketseg.pipeline.fields import Count, Flag, Share
 
@@ -74,7 +75,7 @@ def threshold_or_argmax(probabilities: NDArray[np.float32], threshold: float) ->
         return (probabilities[:, :, 0] >= np.float32(threshold)).astype(np.uint8)
     out = np.empty(probabilities.shape[:2], np.uint8)
     for band in bands(out.shape):
-        background = 1 - probabilities[band].sum(axis=2, keepdims=True)
+        background = 1 - added(np.moveaxis(probabilities[band], 2, 0))[:, :, None]
         out[band] = np.concatenate([background, probabilities[band]], 2).argmax(2)
     return out
 

@@ -38,6 +38,11 @@ class Predictor(Protocol):
     def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         """Class indices (h, w), post-processed."""
 
+    def both(
+        self, image: NDArray[np.generic], spacing_mm: Spacing | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """`mask` and `predict` of an image that the net sees once."""
+
 
 class Segmenter(ABC):
     """What every predictor offers beside its probabilities.
@@ -71,7 +76,15 @@ class Segmenter(ABC):
 
         Args and errors: as `predict`.
         """
-        return self.pipeline.mask(self.predict(image, spacing_mm))
+        return self.both(image, spacing_mm)[0]
+
+    def both(self, image: Any, spacing_mm: Spacing | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """`mask` and `predict` of an image; the net runs once.
+
+        Args and errors: as `predict`.
+        """
+        probabilities = self.predict(image, spacing_mm)
+        return self.pipeline.mask(probabilities), probabilities
 
     def segment(self, image: Any, spacing_mm: Spacing | None = None) -> Segmentation:
         """Segment one image; the net runs once.
@@ -96,9 +109,8 @@ class Segmenter(ABC):
         """
         size = None if spacing_mm is None else as_spacing(spacing_mm)
         pixels, known = read_given(image, size, self.pipeline.reading, self.pipeline.channels)
-        probabilities = self.predict(pixels, known)
-        classes = tuple(self.pipeline.classes)
-        return Segmentation(self.pipeline.mask(probabilities), probabilities, classes, pixels, known)
+        mask, probabilities = self.both(pixels, known)
+        return Segmentation(mask, probabilities, tuple(self.pipeline.classes), pixels, known)
 
     def __repr__(self) -> str:
         height, width = self.pipeline.size

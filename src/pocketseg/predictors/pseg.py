@@ -4,20 +4,86 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pocketseg.engine.container import MAGIC, read_container
+from pocketseg.engine.library import TYPES
 from pocketseg.engine.session import Session
-from pocketseg.errors import ModelFileError
+from pocketseg.errors import EnvironmentProblem, ModelFileError, PocketsegError
+from pocketseg.memory import ended
 from pocketseg.pipeline import Pipeline
+from pocketseg.pipeline.geometry import Spacing
+from pocketseg.pipeline.given import as_image, as_spacing
 from pocketseg.predictors.base import NetPredictor
 from pocketseg.predictors.reading import read_model
 
+# What runs the pipeline around the net: the native library (default), or NumPy. Both give the same bytes.
+PIPELINE, NATIVE, NUMPY = "POCKETSEG_PIPELINE", "native", "numpy"
 # More do not pay for one image of a small net.
 MAX_THREADS = 8
 # docs/format.md, as in native/src/program.h.
 MAX_FILE_BYTES = 2**31
+
+
+@dataclass(repr=False)
+class PackedPredictor(NetPredictor):
+    """A packed model. Its pipeline runs in the native library.
+
+    NumPy runs it where the library does not take the type of an image (other than uint8, uint16, int16 and float32) or
+    what the pipeline asks for (calipers painted out), and what the library refuses, so that errors are the same. With
+    POCKETSEG_PIPELINE=numpy NumPy runs everything. Results do not depend on it.
+    """
+
+    def predict(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.float32]:
+        return self.both(image, spacing_mm)[1]
+
+    def mask(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
+        found = self._native(image, spacing_mm, False)
+        return self.pipeline.mask(super().predict(image, spacing_mm)) if found is None else found[0]
+
+    def both(self, image: Any, spacing_mm: Spacing | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        found = self._native(image, spacing_mm, True)
+        if found is not None and found[1] is not None:
+            return found[0], found[1]
+        probabilities = super().predict(image, spacing_mm)
+        return self.pipeline.mask(probabilities), probabilities
+
+    def _native(
+        self, image: Any, spacing_mm: Spacing | None, probabilities: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None:
+        """Mask and, where they are asked for, probabilities; None where NumPy has to look at the image."""
+        session = self.forward
+        if not isinstance(session, Session) or os.environ.get(PIPELINE) == NUMPY:
+            return None
+        pixels, spacing = as_image(image), as_spacing(spacing_mm)
+        if pixels.dtype.name not in TYPES:
+            return None
+        try:
+            mask, found, seen = session.segment(pixels, self.pipeline.to_json(), spacing, probabilities)
+        except PocketsegError as error:
+            if ended(error):
+                raise
+            return None
+        if self.warn:
+            for odd in self.pipeline.oddities(pixels, seen):
+                self.warn(odd)
+        return mask, found
+
+
+def check_choice() -> None:
+    """Refuse a name of what runs the pipeline that there is not.
+
+    Raises:
+        EnvironmentProblem: POCKETSEG_PIPELINE is set to one.
+    """
+    chosen = os.environ.get(PIPELINE) or NATIVE
+    if chosen not in (NATIVE, NUMPY):
+        raise EnvironmentProblem(f"{PIPELINE}={chosen}", "is not known", f"set it to {NATIVE} or {NUMPY}, or unset it")
 
 
 def load_pseg(path: Path, threads: int = 0) -> NetPredictor:
@@ -39,8 +105,9 @@ def load_packed(content: bytes, path: Path, threads: int = 0) -> NetPredictor:
     if not content.startswith(MAGIC):
         raise ModelFileError(str(path), "is not a packed model", "make one with `pocketseg pack`")
     card = read_container(content, str(path)).card
+    check_choice()
     session = Session(content, str(path), threads or default_threads())
-    return NetPredictor(pipeline_of(card, session), session, path.name, f"engine, {session.isa} kernels", card)
+    return PackedPredictor(pipeline_of(card, session), session, path.name, f"engine, {session.isa} kernels", card)
 
 
 def pipeline_of(card: Mapping[str, Any], session: Session) -> Pipeline:

@@ -13,11 +13,12 @@ from pocketseg.data.volumes import open_volume
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as module
 from pocketseg.pipeline import Pipeline, Postprocess
+from pocketseg.predictors.base import Segmenter
 from pocketseg.predictors.segmentation import Segmentation
 from pocketseg.reporting.overlay import contour_pixels, overlay
 
 
-class Bright:
+class Bright(Segmenter):
     """Probability is brightness."""
 
     pipeline = Pipeline((8, 8), classes=("spot",), postprocess=Postprocess(threshold=0.5))

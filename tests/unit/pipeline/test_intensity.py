@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from pocketseg.errors import DataError
-from pocketseg.pipeline.intensity import Normalization, TrainedOn, is_colored, numbers_of, to_channels, unit_range
+from pocketseg.pipeline.intensity import (
+    Normalization,
+    TrainedOn,
+    bounds,
+    is_colored,
+    numbers_of,
+    to_channels,
+    unit_range,
+)
 
 
 def planes(*shape: int) -> np.ndarray:
@@ -233,7 +241,7 @@ SEEN = TrainedOn("uint8", 0.0, 0.9, 0.4, 0.8)
 )
 def test_an_image_of_another_range_is_reported(low, high, unlike):
     planes = np.linspace(low, high, 400, dtype=np.float32).reshape(1, 20, 20)
-    warn = SEEN.unlike(planes)
+    warn = SEEN.unlike(*bounds(planes))
     assert bool(warn) == unlike
     assert not warn or "those of training from 0 to 0.9" in warn
 
