@@ -49,7 +49,7 @@ from pocketseg.evaluation.cells import (
     metric_rows,
     short_row,
 )
-from pocketseg.files import remove, try_folder
+from pocketseg.files import by_parts, remove, try_folder
 from pocketseg.pipeline import OF_COLOR, Mirror, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import ALL, Fold, load_predictor
@@ -313,7 +313,7 @@ def _slice_of(masks: VolumeFile, image: SliceSource) -> tuple[NDArray[np.generic
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    return [folder, *by_parts(path for path in folder.rglob("*") if path.is_dir())]
 
 
 def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str], data: Path) -> DataRecipe:
