@@ -12,17 +12,15 @@ import secrets
 import shutil
 import socket
 import stat
-import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
-
-if sys.platform != "win32":
-    import fcntl
+from pocketseg.locks import POSIX, lock, unlock
 
 # Recipes, tables, split files: what people write, and lists of cases.
 MAX_TEXT = 64 * 2**20
@@ -34,6 +32,10 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
 # no holder was left by one that was killed, and is removed by the next that writes there.
 PART = ".pocketseg-part"
+# Of Windows, where no folder can be locked, and nothing be renamed that is open: a file beside a part, locked for it.
+HELD = ".held" + PART
+# Windows refuses to replace or remove what somebody has open: a virus scanner, say, which looks at each new file.
+SECONDS_IN_USE = 2.0
 
 _tidied: set[tuple[int, str]] = set()
 
@@ -55,6 +57,16 @@ def inside(folder: Path, *names: str | Path) -> Path:
     if below or not resolved(path).is_relative_to(resolved(folder)):
         raise DataError(str(Path(*names)), f"would be written outside of {folder}", "choose another name or folder")
     return path
+
+
+def by_parts(paths: Iterable[Path]) -> list[Path]:
+    """Paths in the order of their parts, which is the same on every system: Windows compares paths without case.
+
+    Example:
+        >>> [path.as_posix() for path in by_parts([Path("b"), Path("a.b"), Path("a/c"), Path("C")])]
+        ['C', 'a/c', 'a.b', 'b']
+    """
+    return sorted(paths, key=lambda path: path.parts)
 
 
 class RegularFile(io.BufferedReader):
@@ -153,7 +165,7 @@ def whole_file(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
         with _part(path, lambda part: part.touch(exist_ok=False)) as temporary:
             yield temporary
             _sync(temporary)
-            temporary.replace(path)
+            _when_free(lambda: temporary.replace(path))
             _sync(path.parent)
     except OSError as error:
         raise disk_problem(path, error, needed_bytes) from error
@@ -178,9 +190,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
         out = resolved(out)  # a link to an empty folder stays one
         with _part(out, Path.mkdir) as temporary:
             yield temporary
-            if os.name != "posix" and out.exists():  # elsewhere a folder takes the place of an empty one
+            if not POSIX and out.exists():  # elsewhere a folder takes the place of an empty one
                 out.rmdir()
-            temporary.replace(out)
+            _when_free(lambda: temporary.replace(out))
             _sync(out.parent)
     except OSError as error:
         raise disk_problem(out, error) from error
@@ -243,7 +255,7 @@ def rename_file(path: Path, target: Path) -> None:
         EnvironmentProblem: it cannot be renamed.
     """
     try:
-        path.replace(target)
+        _when_free(lambda: path.replace(target))
         _sync(target.parent)
     except OSError as error:
         raise disk_problem(path, error) from error
@@ -256,10 +268,7 @@ def remove(path: Path) -> None:
         EnvironmentProblem: it cannot be removed.
     """
     try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _when_free(lambda: _take_away(path))
     except OSError as error:
         raise disk_problem(path, error) from error
 
@@ -312,8 +321,8 @@ def _part(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
             make(temporary)
         except FileExistsError:
             continue
-        lock = _hold(temporary)
-        if lock is not None:
+        held = _hold(temporary)
+        if held is not None:
             break
     try:
         yield temporary
@@ -325,32 +334,39 @@ def _part(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
             _remove(temporary)
             raise
         finally:
-            if lock >= 0:
-                os.close(lock)
+            _let_go(temporary, held)
 
 
 def _hold(part: Path) -> int | None:
-    """A lock on a part; None where it is gone or another has it, -1 where the system has no such locks.
-
-    On Windows a file that is open cannot be removed, which is lock enough.
-    """
-    if sys.platform == "win32":
-        return -1
+    """A lock on a part; None where it is gone or another has it, -1 where the system has no such locks."""
     try:
-        handle = os.open(part, os.O_RDONLY | NO_LINK)
+        handle = os.open(part, os.O_RDONLY | NO_LINK) if POSIX else open_own(_holder(part), os.O_RDWR)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink > 0:
+        if not lock(handle):
+            os.close(handle)
+            return None
+        if os.fstat(handle).st_nlink > 0 and os.path.lexists(part):
             return handle
-    except BlockingIOError:
-        pass
     except OSError:
         os.close(handle)
         return -1
-    os.close(handle)
+    _let_go(part, handle)
     return None
+
+
+def _let_go(part: Path, held: int) -> None:
+    """Leave the lock of a part that is not there any more."""
+    if held >= 0:
+        unlock(held)
+    if not POSIX:
+        _remove(_holder(part))
+
+
+def _holder(part: Path) -> Path:
+    """What is locked for a part on Windows."""
+    return part.with_name(part.name.removesuffix(PART) + HELD)
 
 
 def _tidy(folder: Path) -> None:
@@ -359,18 +375,17 @@ def _tidy(folder: Path) -> None:
     if key in _tidied:
         return
     _tidied.add(key)
-    parts: list[Path] = []
+    parts: set[Path] = set()
     with suppress(OSError), os.scandir(folder) as entries:
-        parts = [Path(entry.path) for entry in entries if entry.name.startswith(".") and entry.name.endswith(PART)]
-    for part in parts:
-        lock = None
+        names = [entry.name for entry in entries if entry.name.startswith(".") and entry.name.endswith(PART)]
+        parts = {folder / (name.removesuffix(HELD) + PART if name.endswith(HELD) else name) for name in names}
+    for part in by_parts(parts):
+        held = None
         with suppress(OSError):
-            lock = _hold(part)
-        if lock is None or (lock < 0 and sys.platform != "win32"):
-            continue
-        _remove(part)
-        if lock >= 0:
-            os.close(lock)
+            held = _hold(part)
+        if held is not None and held >= 0:
+            _remove(part)
+            _let_go(part, held)
 
 
 @contextmanager
@@ -398,25 +413,42 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
         try:
             os.ftruncate(handle, 0)
             started = datetime.now(UTC).isoformat(timespec="seconds")
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode(), 0)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode())
         except OSError as error:
             raise disk_problem(path, error) from error
         yield
     finally:
-        os.close(handle)
+        unlock(handle)
 
 
 def _lock(handle: int, path: Path, *, wait: bool, shared: bool) -> bool:
     """Whether the lock is ours now."""
-    if sys.platform == "win32":  # the place for msvcrt.locking, once training runs there
-        raise EnvironmentProblem(str(path), "cannot be locked on Windows so far", "train on Linux or macOS")
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
+        return lock(handle, shared=shared, wait=wait)
     except OSError as error:
         log.warning("%s: this disk has no locks (%s); start nothing else in that folder", path, error.strerror)
     return True
+
+
+def _when_free(change: Callable[[], object]) -> None:
+    """Rename or remove something; on Windows what somebody has open is tried again for a moment."""
+    until = time.monotonic() + SECONDS_IN_USE
+    while True:
+        try:
+            change()
+            return
+        except PermissionError:
+            if POSIX or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _take_away(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove(part: Path) -> None:
@@ -434,7 +466,8 @@ def disk_problem(path: Path, error: OSError, needed_bytes: int = 0) -> Environme
         needed = f"; needed are {needed_bytes:,} bytes{_free(path)}" if needed_bytes else ""
         return EnvironmentProblem(str(path), f"{what}{needed}", "free some space, then resume")
     if isinstance(error, PermissionError):
-        return EnvironmentProblem(str(path), what, "choose a folder that this user may write to")
+        close = "" if POSIX else "close what has it open, or "
+        return EnvironmentProblem(str(path), what, f"{close}choose a folder that this user may write to")
     return EnvironmentProblem(str(path), what, "check the disk and the path")
 
 
@@ -447,9 +480,9 @@ def _free(path: Path) -> str:
 
 def _sync(path: Path) -> None:
     """Make the content of a file, or the names in a folder, durable; Windows has no such thing for folders."""
-    if os.name != "posix" and path.is_dir():
+    if not POSIX and path.is_dir():
         return
-    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if POSIX else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -118,7 +118,7 @@ def free_bytes() -> int | None:
 def _numbers(file: Path, pattern: str = r"(\d+)") -> list[int]:
     """The number that a file of the system tells, if it does."""
     try:
-        found = re.search(pattern, file.read_text())
+        found = re.search(pattern, file.read_text(encoding="utf-8"))
     except OSError:
         return []
     return [int(found[1])] if found else []

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
-    "archives", "cards", "errors", "files", "grids", "live", "memory", "names", "notebook", "packages", "png", "tables",
-    "terminal", "text", "timing", "version",
+    "archives", "cards", "errors", "files", "grids", "live", "locks", "memory", "names", "notebook", "packages", "png",
+    "signals", "tables", "terminal", "text", "timing", "version",
 }  # fmt: skip
 MAY_USE = {
     "pipeline": set(),
@@ -149,7 +149,8 @@ ONLY = {
     "urllib": {"weights/download.py"},  # the one download, of published weights
     "http": {"weights/download.py"},
     "socket": {"files.py"},  # the name of this machine, for locks
-    "subprocess": {"experiments/workers.py", "weights/hdf5.py"},  # our own: trials of a sweep, the reader of HDF5
+    # our own: trials of a sweep, the reader of HDF5, how both are ended
+    "subprocess": {"experiments/workers.py", "weights/hdf5.py", "signals.py"},
     "xml": {"data/annotations/reading.py"},  # CVAT's files; a document type, and so every entity, is refused
     "zipfile": {"archives.py", "data/case.py", "data/rois.py", "weights/pth.py"},  # members are read, none is extracted
 }

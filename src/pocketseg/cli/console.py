@@ -13,6 +13,7 @@ from io import StringIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from rich.box import ASCII, HEAVY_HEAD, Box
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
@@ -126,7 +127,7 @@ def _grid(
     caps: Mapping[int, int] = MappingProxyType({}),
 ) -> Table:
     """Some columns of a table; texts that are longer than the cap of their column take several lines."""
-    grid = Table(title=shown(title) or None, title_justify="left")
+    grid = Table(title=shown(title) or None, title_justify="left", box=_lines())
     for at in chosen:
         justify: JustifyMethod = "left" if at < keys else "right"
         cap = caps.get(at)
@@ -135,6 +136,15 @@ def _grid(
     for row in rows:
         grid.add_row(*(shown(row[at]) for at in chosen))
     return grid
+
+
+def _lines() -> Box:
+    """Lines of tables that the output has: a file or a pipe of Windows knows few characters."""
+    try:
+        str(HEAVY_HEAD).encode(out.encoding)
+    except UnicodeEncodeError:
+        return ASCII
+    return HEAVY_HEAD
 
 
 def _blocks(first: Sequence[int], rest: Sequence[int], needed: Mapping[int, int], most: int) -> Iterator[list[int]]:

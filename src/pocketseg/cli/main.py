@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from pocketseg import memory
+from pocketseg import memory, signals
 from pocketseg.cli.console import any_encoding
 from pocketseg.cli.verbs import app
 from pocketseg.errors import EnvironmentProblem, PocketsegError, Problem
@@ -20,8 +20,6 @@ from pocketseg.names import printable
 
 BUG = 4
 DEBUG = "POCKETSEG_DEBUG"
-# What ends a verb from outside: a polite kill, a lost terminal, Slurm's warning. A training hears them itself.
-ENDS = ("SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 def main() -> None:
@@ -36,11 +34,9 @@ def main() -> None:
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
-    """Signals that are ignored (under nohup, say) stay so."""
-    for name in ENDS if handler is _unwind else (*ENDS, "SIGINT"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
+    """What ends a verb from outside is unwound or left; a training hears it itself."""
+    for number in signals.heard(*signals.ENDS, *(() if handler is _unwind else (signals.INTERRUPT,))):
+        signal.signal(number, handler)
 
 
 def _unwind(number: int, _: FrameType | None) -> None:

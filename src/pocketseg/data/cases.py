@@ -28,7 +28,7 @@ from pocketseg.data.masks import MaskCoding
 from pocketseg.data.raters import Fusion, Raters, fuse
 from pocketseg.data.readers import unreadable
 from pocketseg.errors import SHOWN_PROBLEMS, DataError, EnvironmentProblem, Problem, lines
-from pocketseg.files import open_regular
+from pocketseg.files import by_parts, open_regular
 from pocketseg.pipeline.reading import Reading
 
 CACHE = "POCKETSEG_CACHE_MIB"
@@ -336,16 +336,16 @@ class Cases(Sequence[Case]):
         return statistics, problems
 
     def files(self) -> list[Path]:
-        """Every file of every case, in order."""
+        """Every file of every case, in an order that is the same on every system."""
         paths = {file for case in self.cases for source in (case.image, *case.masks) for file in source.files}
-        return sorted(paths | {case.weights for case in self.cases if case.weights})
+        return by_parts(paths | {case.weights for case in self.cases if case.weights})
 
     def digest(self) -> str:
         """SHA-256 over all files' names and contents, as they are now."""
         whole = hashlib.sha256()
         base = base_of(self.root)
         for path in self.files():
-            name = path.relative_to(base) if path.is_relative_to(base) else path
+            name = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
             try:
                 with open_regular(path) as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()

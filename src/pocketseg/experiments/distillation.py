@@ -22,7 +22,7 @@ from pocketseg.data.layouts.listing import image_files
 from pocketseg.errors import DataError, Problem, RecipeError
 from pocketseg.experiments.initialization import best_of
 from pocketseg.experiments.target import Target
-from pocketseg.files import sha256_of, write_atomically
+from pocketseg.files import by_parts, sha256_of, write_atomically
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import place
 from pocketseg.pipeline.intensity import converts
@@ -254,7 +254,7 @@ def unlabelled_cases(section: TeacherSection, channels: int) -> list[Case]:
         return []
     root = Path(section.unlabelled)
     files = image_files(root) + [
-        file for folder in sorted(root.rglob("*")) if folder.is_dir() for file in image_files(folder)
+        file for folder in by_parts(root.rglob("*")) if folder.is_dir() for file in image_files(folder)
     ]
     problems: list[Problem] = []
     found: dict[str, Case] = {}
@@ -363,7 +363,7 @@ def prepare_distillation(
             planes = _cached(teacher, samples, taught, folder, device).planes
             teacher = None
     metadata = {
-        "files": [str(path) for path in source.files],
+        "files": [path.as_posix() for path in source.files],
         "sha256": digests or [sha256_of(path) for path in source.files],
         "outputs": chosen,
         "unlabelled": len(joining),

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pocketseg import signals
+
 if TYPE_CHECKING:
     from pocketseg.training.loop import StopRequest
 
-# What asks a training to save and stop: Ctrl-C, a polite kill, a lost terminal, Slurm's warning.
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+# What asks a training to save and stop: Ctrl-C, and what ends any command.
+SIGNALS = (signals.INTERRUPT, *signals.ENDS)
 
 
 @contextmanager
@@ -28,12 +30,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     def ask(number: int, _: FrameType | None) -> None:
         stop.signal_number = number
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, before[number])
 
-    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    # What is ignored (under nohup, in the background of a script) stays so.
-    heard = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, ask) for number in heard}
+    before = {number: signal.signal(number, ask) for number in signals.heard(*SIGNALS)}
     try:
         yield stop
     finally:

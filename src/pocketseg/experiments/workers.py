@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from pocketseg import signals
 from pocketseg.errors import EnvironmentProblem, Interrupted, PocketsegError, missing_package
 from pocketseg.experiments.run import train_run
 from pocketseg.runs.folder import RunFolder
@@ -174,7 +174,7 @@ class LocalWorkers:
             stdout=output,
             stderr=trace,
             env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
-            start_new_session=True,
+            **signals.own_group(),
         )
         self.running[task] = _Process(child, output, trace, slot, starts)
 
@@ -184,7 +184,7 @@ class LocalWorkers:
             if code is None:
                 continue
             del self.running[task]
-            if code < 0 and process.starts <= RETRIES:
+            if signals.killer(code) and process.starts <= RETRIES:
                 self._close(process)
                 self._start(task, process.slot, process.starts + 1)
                 continue
@@ -193,8 +193,8 @@ class LocalWorkers:
 
     def _fate(self, process: _Process, code: int) -> str:
         """What a child that failed says of it."""
-        if code < 0:
-            return f"killed by {signal.Signals(-code).name} {process.starts} times (out of memory?)"
+        if killer := signals.killer(code):
+            return f"killed by {killer} {process.starts} times (out of memory?)"
         for file in (process.output, process.trace):
             file.seek(0)
             lines = file.read().decode(errors="replace").strip().splitlines()
@@ -209,7 +209,7 @@ class LocalWorkers:
 
     def stop(self) -> None:
         for process in self.running.values():
-            process.child.send_signal(signal.SIGINT)
+            signals.ask_to_stop(process.child)
         until = time.monotonic() + SECONDS_TO_STOP
         for process in self.running.values():
             try:
@@ -238,7 +238,7 @@ def main() -> None:
 def _stop_with_the_parent() -> None:
     """Standard input ends when the parent does, whatever ended it."""
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    signals.end_this_process()
 
 
 # --- Ray ----------------------------------------------------------------------------------------------------------

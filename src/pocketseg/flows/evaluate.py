@@ -51,7 +51,7 @@ from pocketseg.evaluation.cells import (
     metric_rows,
     short_row,
 )
-from pocketseg.files import MAX_TEXT, read_file, remove, resolved, try_folder, write_json
+from pocketseg.files import MAX_TEXT, by_parts, read_file, remove, resolved, try_folder, write_json
 from pocketseg.pipeline import OF_COLOR, Mirror, Pipeline
 from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import ALL, Fold, load_predictor
@@ -340,7 +340,7 @@ def _slice_of(masks: VolumeFile, image: SliceSource) -> tuple[NDArray[np.generic
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    return [folder, *by_parts(path for path in folder.rglob("*") if path.is_dir())]
 
 
 def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str], data: Path) -> DataRecipe:

@@ -49,7 +49,7 @@ from pocketseg.data.volumes import (
     write_stack,
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
-from pocketseg.files import inside, resolved, try_folder, write_atomically
+from pocketseg.files import by_parts, inside, resolved, try_folder, write_atomically
 from pocketseg.pipeline import OF_COLOR, Mirror, Reading
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
@@ -357,7 +357,7 @@ def _with_channels(jobs: Sequence[Job], endings: Sequence[str]) -> list[Job]:
 
 def _below(folder: Path, out: Path) -> list[Path]:
     """Folders below one, without the output, which may lie inside."""
-    inside = sorted(path for path in folder.rglob("*") if path.is_dir())
+    inside = by_parts(path for path in folder.rglob("*") if path.is_dir())
     return [path for path in inside if not resolved(path).is_relative_to(resolved(out))]
 
 
@@ -413,7 +413,7 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path]
         for index, name in enumerate(_probability_names(classes)):
             files[name] = _sixteen_bits(probability[:, :, index])
     found = Segmentation(mask, probability, tuple(classes), image)
-    rows = _measured(found, str(source), "") if wanted.table else []
+    rows = _measured(found, source.as_posix(), "") if wanted.table else []
     return [write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()], rows
 
 
@@ -480,7 +480,9 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path],
         if wanted.probabilities:
             per_slice.append(probability)
         if wanted.table:
-            rows += _measured(Segmentation(masks[-1], probability, tuple(classes), image, spacing), str(source), number)
+            rows += _measured(
+                Segmentation(masks[-1], probability, tuple(classes), image, spacing), source.as_posix(), number
+            )
     if wanted.table:
         rows += _of_whole(rows, classes, volume.grid.spacing_mm)
     format_ = _own_format(volume) if wanted.to == "same" else wanted.to

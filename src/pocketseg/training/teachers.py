@@ -20,7 +20,7 @@ from pocketseg.data import Case
 from pocketseg.data.case import array_names, open_array
 from pocketseg.data.readers import SUFFIXES, read_image
 from pocketseg.errors import DataError, Problem, RecipeError
-from pocketseg.files import inside, sha256_of, write_atomically
+from pocketseg.files import by_parts, inside, sha256_of, write_atomically
 from pocketseg.nets.taps import tapped
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import pad_to_multiple, pad_to_size, resize
@@ -247,7 +247,7 @@ class MapFolder:
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise DataError(str(self.folder), "is not a folder of probability maps", "check teacher.maps")
-        paths = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in {*SUFFIXES, *ARRAYS})
+        paths = by_parts(path for path in self.folder.rglob("*") if path.suffix.lower() in {*SUFFIXES, *ARRAYS})
         self.files = {path.relative_to(self.folder).with_suffix("").as_posix(): path for path in paths}
         times = Counter(path.stem for path in paths)
         self.stems = {path.stem: path for path in paths if times[path.stem] == 1}

@@ -54,7 +54,7 @@ def files_of(root: Path, suffix: str) -> list[Path]:
     folders = [root, *subfolders(root)]
     found = [path for folder in folders for path in folder.iterdir() if path.suffix.lower() == suffix]
     kept = [path for path in found if not path.name.startswith(".") and path.is_file()]
-    return sorted(kept, key=lambda path: natural_key(str(path)))
+    return sorted(kept, key=lambda path: natural_key(path.as_posix()))
 
 
 def first_matching(root: Path, suffix: str, fits: Callable[[Path], bool]) -> bool:

@@ -11,6 +11,7 @@ from pocketseg.data.case import Case, FileSource, SeriesSource
 from pocketseg.data.layouts.listing import Listing, subfolders
 from pocketseg.data.volumes import dicom_files, header_text, mask_references, series_in
 from pocketseg.errors import DataError, Problem
+from pocketseg.files import by_parts
 from pocketseg.text import counted
 
 NAME = "dicom-patients"
@@ -49,7 +50,7 @@ def find(root: Path) -> Listing:
 
 
 def _files(folder: Path) -> list[Path]:
-    below = sorted(inside for inside in folder.rglob("*") if inside.is_dir() and not inside.name.startswith("."))
+    below = by_parts(inside for inside in folder.rglob("*") if inside.is_dir() and not inside.name.startswith("."))
     return [file for place in (folder, *below) for file in dicom_files(place)]
 
 

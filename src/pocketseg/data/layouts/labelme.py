@@ -14,6 +14,7 @@ from pocketseg.data.layouts.listing import Listing, image_files
 from pocketseg.data.polygons import ellipse
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import Problem, named
+from pocketseg.files import by_parts
 from pocketseg.text import counted
 
 NAME = "labelme"
@@ -39,7 +40,7 @@ def _left_over(root: Path, files: list[Path], listing: Listing) -> list[Problem]
         return []
     known = {case.image.path for case in listing.cases}
     stems = {stem_of(file) for file in files}
-    folders = sorted({path.parent for path in known})
+    folders = by_parts({path.parent for path in known})
     bare = [path for folder in folders for path in image_files(folder) if path not in known]
     names = [str(path) for path in bare if stem_of(path) not in stems]
     if not names:

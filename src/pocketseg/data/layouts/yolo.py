@@ -18,7 +18,7 @@ from pocketseg.data.case import Case, FileSource
 from pocketseg.data.layouts.listing import Listing, image_files, subfolders
 from pocketseg.data.readers import stem_of
 from pocketseg.errors import DataError, Problem
-from pocketseg.files import read_text
+from pocketseg.files import by_parts, read_text
 
 NAME = "yolo"
 LOOKS_LIKE = "images/NAME.png + labels/NAME.txt, names in data.yaml (YOLO segmentation)"
@@ -140,4 +140,4 @@ def _pairs(root: Path) -> list[tuple[Path, Path]]:
 
 
 def _texts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix == ".txt" and not path.name.startswith("."))
+    return by_parts(path for path in folder.iterdir() if path.suffix == ".txt" and not path.name.startswith("."))

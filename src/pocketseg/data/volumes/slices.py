@@ -22,6 +22,7 @@ from pocketseg.data.volumes.stack import SUFFIXES as TIFF
 from pocketseg.data.volumes.stack import open_stack, page_count
 from pocketseg.data.volumes.structures import open_structures
 from pocketseg.errors import DataError
+from pocketseg.files import by_parts
 from pocketseg.pipeline.reading import Reading
 
 # Files that are volumes whatever is in them.
@@ -78,7 +79,7 @@ def is_volume(path: Path) -> bool:
 def dicom_files(folder: Path) -> list[Path]:
     """DICOM files directly in a folder; DICOMDIR, which only points to others, is none of them."""
     files = (path for path in folder.iterdir() if not path.name.startswith(".") and path.name.upper() != "DICOMDIR")
-    return sorted(path for path in files if path.is_file() and is_dicom(path))
+    return by_parts(path for path in files if path.is_file() and is_dicom(path))
 
 
 def open_volume(path: Path, images: VolumeFile | None = None, files: Sequence[Path] = ()) -> VolumeFile:
