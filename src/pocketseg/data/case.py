@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -50,14 +50,18 @@ class Source(Protocol):
     def image(self) -> Pixels: ...
 
     def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
-        """Stored mask values; `gray` allows files that can hold no exact values (JPEG), `colors` is for pictures."""
+        """Stored mask values (h, w), or planes (k, h, w) of a source that is to give them.
+
+        `gray` allows files that can hold no exact values (JPEG), `colors` is for pictures.
+        """
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """One image file."""
+    """One image file; `planes` tells a mask to give all pages of a TIFF file."""
 
     path: Path
+    planes: bool = field(default=False, kw_only=True)
     contrasts: ClassVar[bool] = False
 
     @property
@@ -72,7 +76,16 @@ class FileSource:
         return readers.read_image(self.path)
 
     def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        if self.planes and readers.has_pages(self.path):
+            return self._pages()
         return readers.read_mask(self.path, gray=gray, colors=colors)
+
+    def _pages(self) -> Pixels:
+        pages = readers.read_pages(self.path)
+        if len({page.shape for page in pages}) > 1 or pages[0].ndim != 2:
+            what = "has pages of several sizes, or in color"
+            raise DataError(self.where, what, "save a gray page of one size for each class")
+        return np.stack(pages)
 
 
 @dataclass(frozen=True)
@@ -132,12 +145,58 @@ class ChannelSource:
 
 
 @dataclass(frozen=True)
+class LayeredSource:
+    """Masks of single classes as the planes of one mask; None for a class whose plane is empty."""
+
+    parts: tuple[Source | None, ...]
+    contrasts: ClassVar[bool] = False
+
+    @property
+    def known(self) -> list[Source]:
+        """The masks of single classes that there are."""
+        return [part for part in self.parts if part is not None]
+
+    @property
+    def where(self) -> str:
+        return self.known[0].where
+
+    @property
+    def path(self) -> Path:
+        return self.known[0].path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(file for part in self.known for file in part.files)
+
+    def image(self) -> Pixels:
+        raise DataError(self.where, "is the mask of a class, not an image", "give it as a mask, with its image")
+
+    def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
+        found = [None if part is None else part.mask(gray=gray, colors=colors) for part in self.parts]
+        shape = next(mask.shape for mask in found if mask is not None)
+        for part, mask in zip(self.parts, found, strict=True):
+            if part is not None and mask is not None and mask.shape != shape:
+                what = f"is {mask.shape}, the mask of another class {shape}"
+                raise DataError(part.where, what, "export the masks of all classes at the size of the image")
+        return np.stack([np.zeros(shape, bool) if mask is None else mask for mask in found])
+
+
+def single(sources: Iterable[Any]) -> list[Any]:
+    """Some sources, those of single classes one by one."""
+    return [part for source in sources for part in (source.known if isinstance(source, LayeredSource) else [source])]
+
+
+@dataclass(frozen=True)
 class ArraySource:
-    """One row of an array (B, H, W, C) in a `.npy` file, or in a member of an `.npz` file."""
+    """One row of an array (B, H, W, C) in a `.npy` file, or in a member of an `.npz` file.
+
+    `planes` tells a mask to give its channels.
+    """
 
     path: Path
     member: str | None
     row: int
+    planes: bool = False
     contrasts: ClassVar[bool] = False
 
     @property
@@ -160,6 +219,8 @@ class ArraySource:
     def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
         refuse_colors(colors, self.where)
         values = self.image()
+        if self.planes and values.ndim > 2:
+            return np.moveaxis(values, -1, 0)
         if values.ndim != 2:
             raise DataError(
                 self.where, f"the mask has {counted(values.shape[2], 'channel')}", "store class indices, one channel"

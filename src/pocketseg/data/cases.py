@@ -25,10 +25,12 @@ from pocketseg.data.filters import Only
 from pocketseg.data.groups import Grouping, table_beside
 from pocketseg.data.layouts import find_cases, natural_key, paths_csv
 from pocketseg.data.masks import MaskCoding
+from pocketseg.data.planes import find_by_class, is_by_class, of_classes, with_planes
 from pocketseg.data.raters import Fusion, Raters, fuse
 from pocketseg.data.readers import unreadable
 from pocketseg.errors import SHOWN_PROBLEMS, DataError, EnvironmentProblem, Problem, lines
 from pocketseg.files import by_parts, open_regular
+from pocketseg.layers import grid_of
 from pocketseg.pipeline.reading import Reading
 
 CACHE = "POCKETSEG_CACHE_MIB"
@@ -51,7 +53,8 @@ class CasesOptions(TypedDict, total=False):
         follow_links: read what links point to outside of the data set.
         channels: that the net takes, where it is known.
         naming: how masks are called after their images: texts such as `_seg` or `mask_{stem}`, one for each rater;
-            empty: what all masks have in common is found.
+            empty: what all masks have in common is found. Here and in `masks` `{class}` stands for the name of a class,
+            where classes may overlap and each has files of its own.
     """
 
     images: str | None
@@ -159,14 +162,17 @@ class Cases(Sequence[Case]):
             DataError: nothing was found.
         """
         root, raters = Path(path), options.get("raters", "majority")
-        name, folder, listing = find_cases(
-            root, layout, options.get("images"), options.get("masks"),
-            reading=options.get("reading"), each_rater=raters == "each", naming=options.get("naming", ()),
-        )  # fmt: skip
+        places, naming = (options.get("images"), options.get("masks")), tuple(options.get("naming", ()))
+        coding, names = options.get("coding") or MaskCoding(), options.get("names", ())
+        how: dict[str, Any] = {"reading": options.get("reading"), "each_rater": raters == "each"}
+        if is_by_class(places[1], naming):
+            name, folder, listing = find_by_class(root, layout, *places, naming, names, coding, **how)
+        else:
+            name, folder, listing = find_cases(root, layout, *places, naming=naming, **how)
+            coding = replace(coding, named=listing.classes)
+            listing = with_planes(with_classes(listing, names, coding), coding)
         if not listing.cases and not listing.problems:
             raise DataError(str(folder), "holds no images", "check the path of the data set").coded("layout")
-        coding = replace(options.get("coding") or MaskCoding(), named=listing.classes)
-        listing = with_classes(listing, options.get("names", ()), coding)
         problems = [*listing.problems, *same_names(listing.cases)]
         if not options.get("follow_links"):
             of_paths = name == paths_csv.NAME
@@ -187,9 +193,9 @@ class Cases(Sequence[Case]):
         if not grouping:
             said += one_patient(ordered)
             said += folder_findings(ordered)
-        places = [Path(root, place) for place in (options.get("images"), options.get("masks")) if place]
+        given = [Path(root, each) for place in places if place for each in of_classes(place, names)]
         reported = {place for problem in problems for place in problem.places}
-        said += left_out(places or [root], listing.cases, reported)
+        said += left_out(given or [root], listing.cases, reported)
         grouped = bool(grouping) or any(case.group not in ("", case.name) for case in ordered)
         fusion: Fusion = "staple" if raters == "staple" else "majority"
         opened = cls(
@@ -230,9 +236,9 @@ class Cases(Sequence[Case]):
         return self.cache.get(("image", case.name), lambda: (case.image.image(),))[0]
 
     def mask(self, case: Case) -> NDArray[np.uint8]:
-        """Class indices, uint8 (h, w).
+        """Class indices, uint8 (h, w); planes (k, h, w) of 0 and 1 where classes may overlap.
 
-        Several masks of a case are united (the highest index wins), those of several raters fused.
+        Several masks of a case are united (the highest index wins), those of several raters fused; planes one by one.
         """
         return self._mask_and_values(case)[0]
 
@@ -259,8 +265,8 @@ class Cases(Sequence[Case]):
             [_coded("image", partial(self.image, case)), _coded("mask", partial(self._mask_and_values, case))]
         )
         _coded("weights", partial(self.weights, case))()
-        if image.shape[:2] != mask.shape:
-            raise _size_mismatch(case.masks[0].where, mask.shape, case.image.where, image.shape[:2])
+        if image.shape[:2] != grid_of(mask):
+            raise _size_mismatch(case.masks[0].where, grid_of(mask), case.image.where, image.shape[:2])
         return Look(image, mask, statistics_of(case, image, mask, values))
 
     def _mask_and_values(self, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
@@ -274,7 +280,7 @@ class Cases(Sequence[Case]):
         values = np.unique(np.concatenate([found for _, found in decoded])) if len(decoded) > 1 else decoded[0][1]
         for source, layer in zip(case.masks, layers, strict=True):
             if layer.shape != layers[0].shape:
-                raise _size_mismatch(source.where, layer.shape, case.masks[0].where, layers[0].shape)
+                raise _size_mismatch(source.where, grid_of(layer), case.masks[0].where, grid_of(layers[0]))
         several = len(case.raters) > 1
         mask = fuse(np.stack(layers), self.coding.classes, self.fusion) if several else np.maximum.reduce(layers)
         return self._of_its_folder(case, mask), values

@@ -1,4 +1,4 @@
-"""From stored mask values to class indices."""
+"""From stored mask values to class indices, or to planes of classes that may overlap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pocketseg.data.mask_colors import ColorRule
 from pocketseg.errors import DataError
+from pocketseg.layers import PLANES
 from pocketseg.text import counted
 
 # With more stored values than these a mask is not a map of classes but gray levels; 0, 1, 2, … without a gap may be.
@@ -28,6 +29,9 @@ class MaskCoding:
         threshold: one class only, and only where the user asked for it: stored values from here on are
             foreground. It makes masks of gray levels (resized ones, JPEG) usable.
         colors: "#rrggbb" of each foreground class, for pictures.
+        multilabel: classes may overlap: a mask is stored as a plane for each, each as the mask of a single class; or by
+            `layers`.
+        layers: for classes that may overlap: the stored values that each is in.
         named: names of classes that the data set gives, for what is advised.
     """
 
@@ -36,15 +40,26 @@ class MaskCoding:
     invert: bool = False
     threshold: float | None = None
     colors: tuple[str, ...] | None = None
+    multilabel: bool = False
+    layers: tuple[tuple[int, ...], ...] | None = None
     named: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def by_value(self) -> bool:
+        """Whether the user says which stored values the classes are."""
+        return self.values is not None or self.layers is not None
 
     @property
     def color_rule(self) -> ColorRule:
         """What colors and palettes of pictures mean: `values` are those of a palette's indices."""
-        return self.colors or ("look" if self.values is None else "index")
+        return self.colors or ("index" if self.by_value else "look")
 
     def decode(self, stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
-        """uint8 (h, w) of class indices.
+        """uint8 (h, w) of class indices; planes (k, h, w) of 0 and 1 where classes may overlap.
+
+        Args:
+            stored: (h, w), or planes (k, h, w).
+            where: the mask, for errors.
 
         Raises:
             DataError: the values are not class values, for example the gray levels of a photograph.
@@ -55,17 +70,50 @@ class MaskCoding:
         self, stored: NDArray[np.generic], where: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
         """As `decode`, and the stored values but 0; none of a mask of true and false, or under a threshold."""
+        if self.multilabel and self.layers is None:
+            return self._planes(stored, where)
+        if stored.ndim != 2:
+            what = f"holds {counted(len(stored), 'plane')}, and one is needed"
+            fix = "leave out data.mask.layers, or data.multilabel says that classes may overlap"
+            raise DataError(where, what, fix)
         found = np.unique(stored)
         if np.issubdtype(stored.dtype, np.floating) and not np.isfinite(found).all():
             raise DataError(where, "the mask holds NaN or infinite values", "store class indices")
         if self.threshold is not None:
             cut: NDArray[np.uint8] = (np.greater_equal(stored, self.threshold) != self.invert).astype(np.uint8)
             return cut, found[:0]
+        if self.layers is not None:
+            return self._layers(self.layers, stored, where), found[found != 0]
         mapping = self._mapping(found, where)
         out = np.zeros(stored.shape, np.uint8)
         for value, index in mapping.items():
             out[stored == value] = index
         return out, found[:0] if stored.dtype == bool else found[found != 0]
+
+    def _planes(self, stored: NDArray[np.generic], where: str) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        """Planes from a stored plane for each class, every one read as the mask of a single class."""
+        planes = stored if stored.ndim == PLANES else stored[None]
+        if len(planes) != self.classes:
+            what = f"holds {counted(len(planes), 'plane')} for {counted(self.classes, 'class[|es]')} that may overlap"
+            fix = (
+                "store a channel or page for each; or a file for each, and --set 'data.mask.suffix=_{class}'; or say "
+                "which classes a stored value stands for with data.mask.layers"
+            )
+            raise DataError(where, what, fix)
+        single = MaskCoding(threshold=self.threshold)
+        each = [single.decode_with_values(plane, f"{where}, plane {at}") for at, plane in enumerate(planes, start=1)]
+        return np.stack([mask for mask, _ in each]), np.unique(np.concatenate([values for _, values in each]))
+
+    def _layers(self, layers: Sequence[Sequence[int]], stored: NDArray[np.generic], where: str) -> NDArray[np.uint8]:
+        """Planes from values that stand for several classes."""
+        known = {value for values in layers for value in values}
+        found = np.unique(stored).tolist()
+        unknown = [value for value in found if value != 0 and value not in known]
+        if unknown:
+            what, fix = self._not_a_mask(found, unknown)
+            in_layers = "name each value in data.mask.layers, for every class that it is in"
+            raise DataError(where, what, in_layers if "none of the" in what else fix)
+        return np.stack([np.isin(stored, list(values)) for values in layers]).astype(np.uint8)
 
     def _mapping(self, found: NDArray[np.generic], where: str) -> dict[float, int]:
         foreground = [value for value in found.tolist() if value != 0]

@@ -14,10 +14,13 @@ STEPS = 100
 # The EM ends when no probability moves by more than this.
 SETTLED = 1e-6
 FIRST_AGREEMENT = 0.99
+RATERS_AND_PLANES = 4
 
 
 def fuse(masks: NDArray[np.uint8], classes: int, fusion: Fusion) -> NDArray[np.uint8]:
-    """Class indices (h, w) from those of several raters (r, h, w)."""
+    """A mask from those of several raters: class indices (r, h, w), or planes (r, k, h, w), fused one by one."""
+    if masks.ndim == RATERS_AND_PLANES:
+        return np.stack([fuse(plane, 1, fusion) for plane in masks.swapaxes(0, 1)])
     return majority(masks, classes) if fusion == "majority" else staple(masks, classes)
 
 

@@ -306,6 +306,17 @@ def _too_large(path: Path, what: str) -> DataError:
     return DataError(str(path), f"{what} is above the limit of {MAX_PIXELS:,} pixels", "cut it into parts")
 
 
+def has_pages(path: Path) -> bool:
+    """Whether a file is a TIFF of several pages; one that cannot be read is none, and its fault is told when it is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_regular(path) as file, Image.open(file, formats=["TIFF"]) as picture:
+                return page_count(picture) > 1
+    except Exception:  # Pillow raises many kinds of errors on what is no TIFF
+        return False
+
+
 def page_count(picture: Image.Image) -> int:
     """Pages of a TIFF file, or frames, counted no further than a file may have.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocketseg.data.case import Case
 from pocketseg.errors import DataError, Problem
+from pocketseg.layers import overlaps
 from pocketseg.png import write_png
 
 log = logging.getLogger("pocketseg")
@@ -65,6 +66,18 @@ def tell_lost(cases: Sequence[Case], arrays: bool, remade: bool = False) -> None
         log.warning(
             "not kept, since there is no place for it: %s", ", ".join(name for name, is_lost in lost.items() if is_lost)
         )
+
+
+def shown_mask(mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+    """A mask (h, w) as pictures store it: one class as 255, several as their indices."""
+    return mask * np.uint8(255) if classes == 1 else mask
+
+
+def mask_files(stem: str, mask: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """The files of a mask in a folder of a data set; of classes that may overlap each has a folder."""
+    if overlaps(mask):
+        return {f"masks/{name}/{stem}.png": shown_mask(plane, 1) for name, plane in zip(names, mask, strict=True)}
+    return {f"masks/{stem}.png": shown_mask(mask, len(names))}
 
 
 def write_pixels(path: Path, pixels: NDArray[np.generic], source: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.layers import grid_of, layer, overlaps
 from pocketseg.pipeline.components import fill_holes, label_components
 from pocketseg.pipeline.postprocess import Postprocess, component_sizes_and_peaks, threshold_or_argmax
 from pocketseg.text import counted
@@ -32,7 +33,7 @@ FEWEST_GROUPS = 40
 MAY_COST = 0.05
 
 Probability = NDArray[np.float32]
-# Group, probabilities (h, w, k) and class indices (h, w).
+# Group, probabilities (h, w, k) and mask (`layers`).
 Example = tuple[str, Probability, NDArray[np.uint8]]
 
 
@@ -99,7 +100,14 @@ class _Candidate:
     cost: tuple[int, int]
 
 
-def choose_rules(rules: Postprocess, auto: Sequence[str], cases: Iterable[Example], classes: Sequence[str]) -> Choice:
+def choose_rules(
+    rules: Postprocess,
+    auto: Sequence[str],
+    cases: Iterable[Example],
+    classes: Sequence[str],
+    *,
+    multilabel: bool = False,
+) -> Choice:
     """The mildest rules that validation cannot tell from those with the highest mean Dice.
 
     - A rule is chosen only on enough groups (patients): `FEWEST_GROUPS` with each class, and for component rules as
@@ -109,12 +117,18 @@ def choose_rules(rules: Postprocess, auto: Sequence[str], cases: Iterable[Exampl
     - Of the rest, those whose mean Dice is within one standard error of the best (of the paired difference, over
       groups) are alike, and the one that interferes least is taken (Breiman et al. 1984).
 
+    Of classes that may overlap each gets a threshold of its own first, as if it were the only one; then component rules
+    are chosen for all of them together.
+
     Args:
         rules: fixed values, and the start for what is chosen.
         auto: names among `threshold`, `min_peak`, `min_pixels` that are to be chosen.
-        cases: the validation cases, taken one by one.
+        cases: the validation cases, taken one by one; of classes that may overlap kept all at once.
         classes: names of the foreground classes.
+        multilabel: whether they may overlap.
     """
+    if multilabel and "threshold" in auto:
+        return _class_by_class(rules, auto, list(cases), classes)
     several, entries, area = _measure_all(rules, auto, cases)
     left = _too_few(auto, entries, classes)
     free = [name for name in auto if name not in left]
@@ -134,6 +148,24 @@ def choose_rules(rules: Postprocess, auto: Sequence[str], cases: Iterable[Exampl
     return Choice(chosen.rules, float(chosen.dice.mean()), float(mildest.dice.mean()), left)
 
 
+def _class_by_class(
+    rules: Postprocess, auto: Sequence[str], cases: Sequence[Example], classes: Sequence[str]
+) -> Choice:
+    """A threshold for each class, then the component rules of all."""
+    left: dict[str, str] = {}
+    limits = []
+    for index, name in enumerate(classes, start=1):
+        alone = ((group, p[:, :, index - 1 : index], layer(mask, index).astype(np.uint8)) for group, p, mask in cases)
+        found = choose_rules(replace(rules, thresholds=()), ["threshold"], alone, [name])
+        limits.append(found.rules.threshold)
+        left |= {f"threshold of {name}": why for why in found.left.values()}
+    chosen = replace(rules, thresholds=() if set(limits) == {rules.threshold} else tuple(limits))
+    others = [name for name in auto if name != "threshold"]
+    mildest = choose_rules(rules, [], cases, classes, multilabel=True)
+    choice = choose_rules(chosen, others, cases, classes, multilabel=True)
+    return replace(choice, mildest_dice=mildest.dice, left=left | dict(choice.left))
+
+
 def _measure_all(
     rules: Postprocess, auto: Sequence[str], cases: Iterable[Example]
 ) -> tuple[dict[float, list[_Measured]], _Entries, float]:
@@ -143,10 +175,11 @@ def _measure_all(
     groups: list[str] = []
     kinds: list[int] = []
     for group, probability, reference in cases:
-        areas.append(reference.size)
+        areas.append(math.prod(grid_of(reference)))
         thresholds = THRESHOLDS if "threshold" in auto and probability.shape[2] == 1 else (rules.threshold,)
         for threshold in thresholds:
-            several.setdefault(threshold, []).extend(_measure(probability, reference, threshold, rules.fill_holes))
+            limits = rules.limits(probability.shape[2]) if overlaps(reference) else threshold
+            several.setdefault(threshold, []).extend(_measure(probability, reference, limits, rules.fill_holes))
         groups += [group] * probability.shape[2]
         kinds += range(probability.shape[2])
     first = next(iter(several.values()))
@@ -224,14 +257,14 @@ def _behind(candidate: _Candidate, best: _Candidate, entries: _Entries) -> float
 
 
 def _measure(
-    probability: Probability, reference: NDArray[np.uint8], threshold: float, fill: bool
+    probability: Probability, reference: NDArray[np.uint8], threshold: float | Sequence[float], fill: bool
 ) -> Iterable[_Measured]:
-    winner = threshold_or_argmax(probability, threshold)
+    winner = threshold_or_argmax(probability, threshold, multilabel=overlaps(reference))
     for index in range(1, probability.shape[2] + 1):
-        mask, own = winner == index, reference == index
+        mask, own = layer(winner, index), layer(reference, index)
         labels, count = label_components(fill_holes(mask) if fill else mask)
         sizes, peaks = component_sizes_and_peaks(labels, count, probability[:, :, index - 1])
         right = np.bincount(labels[own], minlength=count + 1)[1:]
         both = own & (labels > 0)
         pairs: NDArray[Any] = np.stack([labels[both] - 1, label_components(own)[0][both]], 1)
-        yield _Measured(sizes, peaks, right, np.unique(pairs, axis=0), int(own.sum()), reference.size)
+        yield _Measured(sizes, peaks, right, np.unique(pairs, axis=0), int(own.sum()), own.size)

@@ -22,6 +22,7 @@ from pocketseg.data import Case, Cases
 from pocketseg.errors import DataError, Problem, RunError
 from pocketseg.evaluation.measures import MetricConfig, Pair, metric
 from pocketseg.files import write_atomically, write_json
+from pocketseg.layers import grid_of, layer, overlaps
 from pocketseg.metrics import (
     Description,
     Detection,
@@ -45,7 +46,7 @@ RULES_OFF = Postprocess()
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image: class indices (h, w), and where it has them probabilities (h, w, k).
+    """What a model says of an image: a mask (`layers`), and where it has them probabilities (h, w, k).
 
     `plain` is the mask of the probabilities alone, at a threshold of 0.5 and without component rules.
     """
@@ -66,7 +67,8 @@ def asking(predictor: Predictor) -> Respond:
         if case.image.contrasts:
             check_contrasts(image.shape[-1], predictor.pipeline.channels, case.image.where)
         mask, probability = predictor.both(image, case.spacing_mm)
-        plain = mask if predictor.pipeline.postprocess == RULES_OFF else RULES_OFF(probability)
+        off = predictor.pipeline.postprocess == RULES_OFF
+        plain = mask if off else RULES_OFF(probability, multilabel=predictor.pipeline.multilabel)
         return Prediction(mask, probability, plain)
 
     return respond
@@ -211,10 +213,7 @@ def score_cases(
         try:
             reference = cases.mask(case)
             prediction = respond(case, cases.image(case))
-            if prediction.mask.shape != reference.shape:
-                sizes = [f"{shape[0]}×{shape[1]}" for shape in (prediction.mask.shape, reference.shape)]
-                what = f"the predicted mask is {sizes[0]}, the reference {sizes[1]}"
-                raise DataError(case.name, what, "predict at the image's own size")
+            _check_shapes(case, reference, prediction.mask)
             rows += score_case(case, reference, prediction, classes, config or MetricConfig())
         except DataError as error:
             problems += error.about(case.image.where).problems
@@ -225,10 +224,25 @@ def score_cases(
     return rows
 
 
+def _check_shapes(case: Case, reference: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Raises: DataError: two masks that are not on one grid, or of which one alone has classes that may overlap."""
+    if grid_of(mask) != grid_of(reference):
+        sizes = ["{}×{}".format(*grid_of(each)) for each in (mask, reference)]
+        what = f"the predicted mask is {sizes[0]}, the reference {sizes[1]}"
+        raise DataError(case.name, what, "predict at the image's own size")
+    if mask.shape != reference.shape:
+        kinds = [
+            f"of {counted(len(each), 'class[|es]')} that may overlap" if overlaps(each) else "of classes that exclude"
+            for each in (mask, reference)
+        ]
+        what = f"the predicted mask is {kinds[0]}, the reference {kinds[1]}"
+        raise DataError(case.name, what, "set data.multilabel and data.classes as for the prediction")
+
+
 def score_case(
     case: Case, reference: NDArray[np.uint8], prediction: Prediction, classes: Sequence[str], config: MetricConfig
 ) -> list[CaseScore]:
-    """A row for each class of a case; masks are class indices (h, w) of one size."""
+    """A row for each class of a case; masks are of one kind and size."""
     return [_score(case, reference, prediction, index, name, config) for index, name in enumerate(classes, start=1)]
 
 
@@ -236,9 +250,10 @@ def _score(
     case: Case, reference: NDArray[np.uint8], prediction: Prediction, index: int, name: str, config: MetricConfig
 ) -> CaseScore:
     probability = None if prediction.probability is None else prediction.probability[:, :, index - 1]
-    pair = Pair(prediction.mask == index, reference == index, probability, case.spacing_mm, config)
+    own = layer(reference, index)
+    pair = Pair(layer(prediction.mask, index), own, probability, case.spacing_mm, config)
     found = pair.overlap
-    off = None if prediction.plain is None else overlap(prediction.plain == index, reference == index)
+    off = None if prediction.plain is None else overlap(layer(prediction.plain, index), own)
     return CaseScore(
         case=case.name,
         group=case.group,

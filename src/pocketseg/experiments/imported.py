@@ -73,9 +73,10 @@ def import_recipe(
     data = wanted["data"] = dict(values.get("data", {}))
     if ends is not None and said.get("data", {}).get("channels", "auto") == "auto":
         data["channels"] = ends[0]
+    multilabel = said.get("data", {}).get("multilabel") is True
     if ends is not None and "classes" not in said.get("data", {}):
-        data["classes"] = _class_names(ends[1])
-    if len(said.get("data", {}).get("classes", data.get("classes", []))) > 1:
+        data["classes"] = _class_names(ends[1] + multilabel)
+    if len(said.get("data", {}).get("classes", data.get("classes", []))) > 1 and not multilabel:
         stage["loss"] = {"ce": 1, "dice": 1}
     found = load_recipe(wanted, changes, check_stage)
     _tell(found, {text.partition("=")[0] for text in overrides}, recipe, None if ends is None else ends[1])
@@ -115,7 +116,7 @@ def _tell(recipe: Recipe, given: set[str], source: object, outputs: int | None) 
         "data.size": f"the net sees images of {size}, {recipe.data.fit} ({by})",
         "data.channels": f"images of {counted(channels_of(recipe.data), 'channel')}, as its first layer takes",
         "data.classes": f"classes {', '.join(recipe.data.classes)}, as its last layer gives"
-        + (", whose two logits are background and foreground" if outputs == 2 else ""),
+        + (", whose two logits are background and foreground" if outputs == 2 and not recipe.data.multilabel else ""),
         "normalize.kind": f"values are scaled to 0 … 1, then {recipe.normalize.kind} ({by})",
         "postprocess.threshold": f"foreground where the probability is {threshold} or more ({by})",
     }

@@ -246,6 +246,7 @@ def _model_tensors(target: Target, path: Path) -> Mapping[str, Tensor]:
         for what, there, here in (
             ("classes", len(theirs.classes), len(ours.classes)),
             ("image channels", theirs.channels, ours.channels),
+            ("logits (data.multilabel)", theirs.logits, ours.logits),
         ):
             if there != here:
                 raise RunError(

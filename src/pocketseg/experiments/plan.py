@@ -183,6 +183,7 @@ def pipeline_of(recipe: Recipe, numbers: Numbers | None = None) -> Pipeline:
         size=data.size,
         channels=channels_of(data),
         classes=tuple(data.classes),
+        multilabel=data.multilabel,
         fit=data.fit,
         intensity_range=data.range,
         spacing_mm=data.spacing_mm,
@@ -203,7 +204,8 @@ def channels_of(section: DataSection) -> int:
 def mildest_rules(rules: PostprocessSection) -> Postprocess:
     """The recipe's rules, with the mildest where it leaves the choice to validation."""
     return Postprocess(
-        threshold=0.5 if rules.threshold == "auto" else rules.threshold,
+        threshold=rules.threshold if isinstance(rules.threshold, float) else 0.5,
+        thresholds=tuple(rules.threshold) if isinstance(rules.threshold, list) else (),
         fill_holes=rules.fill_holes,
         min_peak=0.0 if rules.min_peak == "auto" else rules.min_peak,
         min_pixels=0 if rules.min_pixels == "auto" else rules.min_pixels,

@@ -37,7 +37,7 @@ from pocketseg.experiments.plan import FoldPlan, Progress, RunPlan, StagePlan, o
 from pocketseg.experiments.stage_figures import draw_examples, draw_stage
 from pocketseg.experiments.stopping import stop_on_signals
 from pocketseg.files import make_folder, write_atomically
-from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 from pocketseg.recipes import Recipe, StageSection, dump_recipe
 from pocketseg.recipes.schema import SamplingSection
 from pocketseg.runs.folder import RunFolder
@@ -459,12 +459,14 @@ class RunTraining:
             (case.group, predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case))
             for case in validation
         )
-        choice = choose_rules(start, auto, examples, model.pipeline.classes)
+        pipeline = model.pipeline
+        choice = choose_rules(start, auto, examples, pipeline.classes, multilabel=pipeline.multilabel)
         model.pipeline = replace(model.pipeline, postprocess=choice.rules)
         model.net.cpu()
         model.save(best, model.metadata)
         self._pack(model, best)
-        chosen = [f"{name} {getattr(choice.rules, name):g}" for name in auto if name not in choice.left]
+        values = _values(choice.rules, auto, pipeline.classes if pipeline.multilabel else ())
+        chosen = [f"{name} {value:g}" for name, value in values.items() if name not in choice.left]
         if chosen:
             log.info(
                 "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks, "
@@ -472,7 +474,7 @@ class RunTraining:
                 stage.name, epoch, choice.dice, choice.mildest_dice, ", ".join(chosen),
             )  # fmt: skip
         for why in dict.fromkeys(choice.left.values()):
-            stay = [f"{name} {getattr(choice.rules, name):g}" for name in auto if choice.left.get(name) == why]
+            stay = [f"{name} {value:g}" for name, value in values.items() if choice.left.get(name) == why]
             log.warning(
                 "stage %s: rules that stay mild, since validation cannot carry their choice: %s (%s)",
                 stage.name, ", ".join(stay), why,
@@ -519,3 +521,15 @@ class RunTraining:
             summaries += summarize(rows, part)
         write_summaries(summaries, self.run.summary_file(number, place))
         return summaries
+
+
+def _values(rules: Postprocess, names: Sequence[str], overlapping: Sequence[str]) -> dict[str, float]:
+    """Rules by name; of classes that overlap each has a threshold."""
+    found: dict[str, float] = {}
+    for name in names:
+        if name == "threshold" and overlapping:
+            limits = zip(overlapping, rules.limits(len(overlapping)), strict=True)
+            found |= {f"threshold of {each}": limit for each, limit in limits}
+        else:
+            found[name] = getattr(rules, name)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,9 @@ def compare(
     count, largest, ties, wrong, pixels = 0, 0.0, 0, 0, 0
     foreground, varies = np.zeros(2, int), np.zeros(2, bool)
     before: list[NDArray[np.float32]] = []
-    threshold = pipeline.postprocess.threshold
+    threshold = (
+        pipeline.postprocess.limits(len(pipeline.classes)) if pipeline.multilabel else pipeline.postprocess.threshold
+    )
     for image, spacing_mm in images:
         count += 1
         try:
@@ -187,7 +189,7 @@ def compare(
         except NotFiniteError:
             largest = np.nan
             continue
-        masks = [threshold_or_argmax(each, threshold) for each in (a, b)]
+        masks = [threshold_or_argmax(each, threshold, multilabel=pipeline.multilabel) for each in (a, b)]
         differs = masks[0] != masks[1]
         foreground += [np.count_nonzero(mask) for mask in masks]
         # Of one value within an image and over all of them.
@@ -203,8 +205,11 @@ def compare(
     return Parity(count, largest, ties, wrong, pixels, quantized, (first_pixels, second_pixels), constant)
 
 
-def _margin(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """How far each pixel is from another decision, (h, w)."""
+def _margin(probabilities: NDArray[np.float32], threshold: float | Sequence[float]) -> NDArray[np.float32]:
+    """How far each pixel is from another decision, (h, w); (k, h, w) where each class has its threshold."""
+    if isinstance(threshold, Sequence):
+        apart: NDArray[np.float32] = np.abs(np.moveaxis(probabilities - np.array(threshold, np.float32), 2, 0))
+        return apart
     if probabilities.shape[2] == 1:
         distance: NDArray[np.float32] = np.abs(probabilities[:, :, 0] - np.float32(threshold))
         return distance

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases
-from pocketseg.data.writing import GROUPS, Converted, stems_of, tell_lost, write_pixels
+from pocketseg.data.writing import GROUPS, Converted, mask_files, stems_of, tell_lost, write_pixels
 from pocketseg.errors import DataError
 from pocketseg.files import inside, whole_folder, write_atomically
+from pocketseg.layers import grid_of
 from pocketseg.packages import require_torch
 from pocketseg.recipes import load_recipe
 from pocketseg.recipes.schema import AugmentSection
@@ -41,7 +42,8 @@ def augment(
     Args:
         data: folder or file of images and masks.
         recipe: whose `augment` says what is changed, and `data` how the data is read: shipped name, file, mapping.
-        out: a new folder, which gets `images/` (PNG), `masks/` and `groups.csv`.
+        out: a new folder, which gets `images/` (PNG), `masks/`, of classes that may overlap `masks/CLASS/`, and
+            `groups.csv`.
         copies: of each case, beside the case itself; they are called NAME_copy1 and so on.
         seed: other seeds give other copies.
         overrides: `key=value`, as --set on the command line.
@@ -65,7 +67,7 @@ def augment(
         raise DataError("augment", "changes nothing in this recipe", "set some of its keys, such as augment.flip")
     cases = open_cases(data, read.data)
     cases.check()
-    kept = list(cases)
+    kept, of_masks = list(cases), read.data.classes
     stems = stems_of(cases.root, kept)
     names = {stem: [f"{stem}_copy{number}" for number in range(1, copies + 1)] for stem in stems.values()}
     taken = set(names) & {copy for made in names.values() for copy in made}
@@ -80,8 +82,8 @@ def augment(
             made = _made(cases, case, read.augment, own, copies, (seed, number))
             for name, (image, mask) in zip([stem, *names[stem]], made, strict=True):
                 write_pixels(inside(temporary, "images", f"{name}.png"), image, case.image.where)
-                shown = mask * np.uint8(255) if cases.classes == 1 else mask
-                write_pixels(inside(temporary, "masks", f"{name}.png"), shown, case.image.where)
+                for place, pixels in mask_files(name, mask, of_masks).items():
+                    write_pixels(inside(temporary, place), pixels, case.image.where)
                 rows.append((name, case.group))
             if progress:
                 progress(number + 1, len(kept))
@@ -94,8 +96,9 @@ def _made(
 ) -> Iterator[Pair]:
     """The case, and changed copies of it."""
     image, mask = cases.image(case), cases.mask(case)
-    if options.rotate90 and mask.shape[0] != mask.shape[1]:
-        what = "is {}×{}, and augment.rotate90 turns squares alone".format(*mask.shape)
+    height, width = grid_of(mask)
+    if options.rotate90 and height != width:
+        what = f"is {height}×{width}, and augment.rotate90 turns squares alone"
         raise DataError(case.image.where, what, "set augment.rotate90=false, or convert the data with --size first")
     yield image, mask
     for copy in range(copies):
@@ -120,7 +123,7 @@ def _changed(
     pixels, labels = np.ascontiguousarray(planes, np.float32), mask
     if own is not None:
         pixels, labels = own(pixels, labels, sample_generator(1, *key), where)
-    drawn = [draw(sample_generator(0, *key), options, *mask.shape)]
+    drawn = [draw(sample_generator(0, *key), options, *grid_of(mask))]
     images, masks = applied(torch.from_numpy(pixels)[None], torch.from_numpy(labels.copy())[None], drawn, options)
     found = images[0].numpy()
     if image.dtype.kind in "ui":

@@ -23,9 +23,10 @@ from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.polygons import fill_all
 from pocketseg.data.readers import read_image, read_mask, stem_of
 from pocketseg.data.rois import read_rois, roi_bytes, write_rois
-from pocketseg.data.writing import GROUPS, Converted, stems_of, tell_lost, write_pixels
+from pocketseg.data.writing import GROUPS, Converted, mask_files, shown_mask, stems_of, tell_lost, write_pixels
 from pocketseg.errors import DataError, Problem, RecipeError, named, near
 from pocketseg.files import inside, whole_folder, write_atomically, write_json
+from pocketseg.layers import overlaps
 from pocketseg.pipeline.components import fill_outline, label_components
 from pocketseg.pipeline.geometry import resize, resize_labels
 from pocketseg.pipeline.intensity import stored_fractions
@@ -88,7 +89,8 @@ def convert(
         what: a layout (`auto`, `kaggle-nerve`, …), for cases; or one of `MASKS`, for files of masks.
         source: the data set, or a folder (or file) of masks.
         out: for cases `FILE.npz`, `FILE.json` (COCO), `FILE.csv` (Kaggle's run lengths), or a folder that gets
-            `images/` and `masks/`; for masks a folder, and for `masks-to-rle` `FILE.csv`. New, or empty.
+            `images/` and `masks/`, of classes that may overlap `masks/CLASS/`; for masks a folder, and for
+            `masks-to-rle` `FILE.csv`. New, or empty.
         options: see `Options`.
         progress: called with (done, of).
         overrides: `data.KEY=VALUE`, how the cases of a layout, or files of masks, are read.
@@ -120,14 +122,20 @@ def convert(
             return _files(MASKS[what], source, temporary, options, progress)
     section = load_data_recipe("thin-unet", overrides).data
     reading, names = cases_options(section), tuple(section.classes)
-    if options.classes > 1:
+    if section.multilabel and options.classes not in (1, len(names)):
+        raise DataError(f"--classes {options.classes}", "is another number than that of data.classes", "leave it out")
+    if options.classes > 1 and not section.multilabel:
         reading["coding"] = MaskCoding(classes=options.classes)
     if options.classes not in (1, len(names)):
         reading["names"], names = (), _numbered(options.classes)
     cases = Cases.open(source, what, **reading)
     if out.suffix.lower() in (JSON, CSV):
         return _annotations(cases, names, out, options, progress)
-    return _cases(cases, out, options, progress)
+    if section.multilabel and options.pixel_weights:
+        raise DataError(
+            "--pixel-weights", "objects of classes that overlap have no borders between them", "leave it out"
+        )
+    return _cases(cases, names, out, options, progress)
 
 
 def _numbered(classes: int) -> tuple[str, ...]:
@@ -191,7 +199,9 @@ def _table(source: Path, out: Path, options: Options, progress: Callable[[int, i
     return Converted(len(masks))
 
 
-def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, int], None] | None) -> Converted:
+def _cases(
+    cases: Cases, names: Sequence[str], out: Path, options: Options, progress: Callable[[int, int], None] | None
+) -> Converted:
     checked = cases.check(progress)
     _tell_annotated(checked.findings)
     dropped = checked.empty | checked.blank if options.drop_empty else frozenset()
@@ -216,12 +226,11 @@ def _cases(cases: Cases, out: Path, options: Options, progress: Callable[[int, i
         with whole_folder(out) as temporary:
             for case, (image, mask) in zip(kept, pairs, strict=True):
                 stem, where = stems[case.name], case.image.where
-                shown = mask * np.uint8(255) if cases.classes == 1 else mask
-                places = f"images/{stem}.png", f"masks/{stem}.png"
+                files = {f"images/{stem}.png": image} | mask_files(stem, mask, names)
                 if options.pixel_weights:  # the layout `dic` has them
-                    places = f"{stem}.png", f"{stem}_mask.png"
+                    files = {f"{stem}.png": image, f"{stem}_mask.png": shown_mask(mask, cases.classes)}
                     write_atomically(inside(temporary, f"{stem}_weights.npy"), _weights(mask))
-                for place, pixels in zip(places, (image, shown), strict=True):
+                for place, pixels in files.items():
                     write_pixels(inside(temporary, place), pixels, where)
             rows = [("case", "group"), *((stems[case.name], case.group) for case in kept)]
             write_atomically(temporary / GROUPS, csv_text(rows))
@@ -247,6 +256,7 @@ def _write_arrays(
         what = f"has images of {len(kinds)} sizes or types ({found}), and an array holds one"
         raise DataError(str(root), what, "give --size HEIGHT WIDTH, or a folder as output")
     images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    masks = np.moveaxis(masks, 1, -1) if overlaps(pairs[0][1]) else masks  # of planes channels, as images have them
     content = io.BytesIO()
     facts: dict[str, Any] = {
         "names": np.array([case.name for case in cases]),

@@ -17,10 +17,10 @@ from pocketseg import notebook
 from pocketseg.cards import json_object
 from pocketseg.data import Case, Cases, MaskCoding, Split
 from pocketseg.data.annotations.classes import classed
-from pocketseg.data.case import ChannelSource
+from pocketseg.data.case import ChannelSource, FileSource, Source
 from pocketseg.data.layouts.listing import by_stem, image_files
 from pocketseg.data.layouts.rle_csv import drawings_in
-from pocketseg.data.readers import read_mask, stem_of
+from pocketseg.data.readers import stem_of
 from pocketseg.data.volumes import SliceSource, VolumeFile, difference, is_volume, open_volume
 from pocketseg.errors import DataError, ModelFileError, Problem, RecipeError
 from pocketseg.evaluation import (
@@ -160,8 +160,12 @@ def evaluate(
         )
     earlier = None if against is None else _read_earlier(Path(against))
     classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
+    multilabel = recipe.data.multilabel if predictor is None else predictor.pipeline.multilabel
+    if multilabel != recipe.data.multilabel:
+        may, data = ("may overlap", "true") if multilabel else ("exclude each other", "false")
+        raise RecipeError("data.multilabel", f"classes of the model {may}", f"--set data.multilabel={data}")
     of_masks = _table_of_masks if model.suffix.lower() == TABLE else _folder_of_masks
-    respond = of_masks(model, classes) if predictor is None else asking(predictor)
+    respond = of_masks(model, classes, multilabel=multilabel) if predictor is None else asking(predictor)
     cases = open_cases(data, recipe.data)
     if split is None and RunFolder(model).split_file.exists():
         test = f"--split {model}/split.json --part {'fixed_test' if fold == ALL else 'test'}"
@@ -273,8 +277,11 @@ def _holds_masks(model: Path) -> bool:
     return model.is_dir() and not RunFolder(model).recipe_file.exists() and not StageFolder(model).exists()
 
 
-def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
-    """Masks by the name of their case, stored as masks of data are: 0 is background, one class has one other value."""
+def _folder_of_masks(folder: Path, classes: Sequence[str], *, multilabel: bool) -> Respond:
+    """Masks by the name of their case, stored as masks of data are: 0 is background, one class has one other value.
+
+    Of classes that may overlap a file each, NAME_CLASS, or one file with all of them.
+    """
     problems: list[Problem] = []
     files = by_stem([path for inside in _folders(folder) for path in image_files(inside)], problems)
     if problems:
@@ -284,25 +291,38 @@ def _folder_of_masks(folder: Path, classes: Sequence[str]) -> Respond:
             str(folder), "holds no masks and is not a run folder", "give a model, a run, or a folder of masks"
         )
 
-    coding = MaskCoding(classes=len(classes))
+    coding = MaskCoding(classes=len(classes), multilabel=multilabel)
+    single = MaskCoding()
     volumes: dict[str, VolumeFile] = {}
+
+    def mask_of(stem: str, image: Source, names: Sequence[str], how: MaskCoding) -> NDArray[np.uint8]:
+        if isinstance(image, SliceSource) and is_volume(files[stem]):
+            if stem not in volumes:
+                volumes[stem] = classed(open_volume(files[stem], image.volume), names, how)
+            return how.decode(*_slice_of(volumes[stem], image, planes=how.multilabel))
+        source = FileSource(files[stem], planes=how.multilabel)
+        return how.decode(source.mask(gray=False), source.where)
 
     def respond(case: Case, _: NDArray[np.generic]) -> Prediction:
         image = case.image.parts[0] if isinstance(case.image, ChannelSource) else case.image
         stem = stem_of(image.path) if isinstance(image, SliceSource) else Path(case.name).name
-        stem = stem if stem in files else case.name.split("#")[0]  # where several files are one image
-        if stem not in files:
-            raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {stem}.png")
-        if isinstance(image, SliceSource) and is_volume(files[stem]):
-            if stem not in volumes:
-                volumes[stem] = classed(open_volume(files[stem], image.volume), classes, coding)
-            return Prediction(coding.decode(*_slice_of(volumes[stem], image)))
-        return Prediction(coding.decode(read_mask(files[stem]), str(files[stem])))
+        known = {stem, f"{stem}_{classes[0]}"} if multilabel else {stem}
+        stem = stem if known & files.keys() else case.name.split("#")[0]  # where several files are one image
+        missing = [f"{stem}_{name}" for name in classes if f"{stem}_{name}" not in files]
+        if missing or not multilabel:
+            if stem in files:
+                return Prediction(mask_of(stem, image, classes, coding))
+            wanted = f"{', '.join(missing)}, a file for each class" if multilabel else f"{stem}.png"
+            raise DataError(str(folder), f"has no mask for the case {case.name!r}", f"add {wanted}")
+        planes = [mask_of(f"{stem}_{name}", image, [name], single) for name in classes]
+        if len({plane.shape for plane in planes}) > 1:
+            raise DataError(str(folder), f"has masks of several sizes for {case.name!r}", "predict them again")
+        return Prediction(np.stack(planes))
 
     return respond
 
 
-def _table_of_masks(file: Path, classes: Sequence[str]) -> Respond:
+def _table_of_masks(file: Path, classes: Sequence[str], *, multilabel: bool) -> Respond:
     """Masks as run lengths by the name of their case, or of its image; categories are the classes of the same name."""
     drawings = drawings_in(file)
     known = {name: index for index, name in enumerate(classes, start=1)}
@@ -323,6 +343,9 @@ def _table_of_masks(file: Path, classes: Sequence[str]) -> Respond:
             shown = what.format(*(drawing.size or ()), case.name, height, width)
             raise DataError(str(file), shown, "write them at the size of the images")
         try:
+            if multilabel:
+                planes = drawing.paint_planes(tuple(known.items()), (height, width), len(classes))
+                return Prediction(planes.astype(np.uint8))
             return Prediction(drawing.paint(tuple(known.items()), (height, width)))
         except ValueError as error:
             raise DataError(f"{file} ({case.name})", f"cannot be painted ({error})", "write the table again") from None
@@ -330,12 +353,12 @@ def _table_of_masks(file: Path, classes: Sequence[str]) -> Respond:
     return respond
 
 
-def _slice_of(masks: VolumeFile, image: SliceSource) -> tuple[NDArray[np.generic], str]:
+def _slice_of(masks: VolumeFile, image: SliceSource, *, planes: bool) -> tuple[NDArray[np.generic], str]:
     """The slice of a volume of masks that lies where that of an image does, and how an error names it."""
     apart = difference(image.volume.grid, masks.grid)
     if apart:
         raise DataError(str(masks.path), apart, "predict on the grid of the image")
-    source = replace(image, volume=masks)
+    source = replace(image, volume=masks, planes=planes)
     return source.mask(gray=False), source.where
 
 
@@ -372,7 +395,7 @@ def _recipe(model: Path, pipeline: Pipeline | None, overrides: Sequence[str], da
     elif pipeline is not None:
         window, values = pipeline.reading.window, pipeline.intensity_range
         cut = {"axis": pipeline.reading.axis, "window": window, "range": values}
-        start = {"data": {"classes": list(pipeline.classes), **cut}}
+        start = {"data": {"classes": list(pipeline.classes), "multilabel": pipeline.multilabel, **cut}}
     return load_data_recipe(start, overrides)
 
 

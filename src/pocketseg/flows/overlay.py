@@ -139,7 +139,11 @@ def _section(run: str | Path | None, overrides: Sequence[str]) -> DataSection:
     if run is not None and found is None:
         raise DataError(str(run), "is not a run and lies in none", "give a run folder, or leave out --run")
     start = {} if found is None else {"data": found.recipe().data.model_dump(mode="json")}
-    return load_data_recipe(start, overrides).data
+    section = load_data_recipe(start, overrides).data
+    if section.multilabel:
+        fix = "give the file of one class as reference, one as prediction, and neither --run nor --set"
+        raise DataError("data.multilabel", "overlay compares masks of classes that exclude each other", fix)
+    return section
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ from pocketseg.data.layouts.listing import (
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.unread import ways_out
 from pocketseg.data.volumes import (
+    MAX_CONTRASTS,
     Dicom,
+    Grid,
     MetaImage,
     Nifti,
     Nrrd,
@@ -50,12 +52,13 @@ from pocketseg.data.volumes import (
 )
 from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, near
 from pocketseg.files import by_parts, inside, resolved, try_folder, write_atomically
-from pocketseg.pipeline import OF_COLOR, Mirror, Reading
+from pocketseg.layers import overlaps
+from pocketseg.pipeline import OF_COLOR, Mirror, Pipeline, Reading
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
 from pocketseg.predictors.segmentation import Segmentation
-from pocketseg.reporting.overlay import enlarge, overlay
+from pocketseg.reporting.overlay import enlarge, enlarge_mask, overlay
 from pocketseg.runs.backends import Fold, load_predictor
 from pocketseg.tables import csv_text
 from pocketseg.text import brief, counted
@@ -190,7 +193,8 @@ def predict(
             of DICOM files is one series, or several by their SeriesInstanceUID, each called after its first file. For a
             model that was trained on one file a channel (NAME_0000, NAME_0001), such files are one image.
         out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI, NRRD,
-            MetaImage and DICOM always hold class indices.
+            MetaImage and DICOM always hold class indices. Classes that may overlap have a file each, `NAME_CLASS`; in
+            NIfTI they are the fourth dimension of one file, in DICOM segments that overlap.
         with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name. Small
             images are enlarged.
         probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes floats in NIfTI,
@@ -225,7 +229,7 @@ def predict(
     odd: list[str] = []
     predictor = load_predictor(model, fold, stage, backend=backend, device=device, tta=tta, warn=odd.append)
     jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
-    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline.classes), wanted)
+    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline), wanted)
     try_folder(Path(out))
     done = Predictions()
     colors: list[str] = []
@@ -361,9 +365,14 @@ def _below(folder: Path, out: Path) -> list[Path]:
     return [path for path in inside if not resolved(path).is_relative_to(resolved(out))]
 
 
-def _additions(wanted: Wanted, classes: Sequence[str]) -> list[str]:
-    """What is added to an image's name in the names of what is written for it."""
-    return ["", *["_overlay"] * wanted.with_overlay, *(_probability_names(classes) if wanted.probabilities else [])]
+def _additions(wanted: Wanted, pipeline: Pipeline) -> list[str]:
+    """What is added to an image's name in the names of what is written for it.
+
+    Volumes of classes that may overlap have one file of the bare name, or one for each class.
+    """
+    masks = ["", *(_mask_names(pipeline.classes) if pipeline.multilabel else [])]
+    probabilities = _probability_names(pipeline.classes) if wanted.probabilities else []
+    return [*masks, *["_overlay"] * wanted.with_overlay, *probabilities]
 
 
 def _refuse_collisions(jobs: Sequence[Job], additions: Sequence[str], wanted: Wanted) -> None:
@@ -406,7 +415,8 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path]
     image = channels.image() if job.channels else read_image(source)
     mask, probability = predictor.both(image)
     classes = predictor.pipeline.classes
-    files = {"": _shown(mask, classes)}
+    planes = zip(_mask_names(classes), mask, strict=True) if overlaps(mask) else [("", mask)]
+    files = {name: _shown(pixels, classes, planes=overlaps(mask)) for name, pixels in planes}
     if wanted.with_overlay:
         files["_overlay"] = _overlay(image, mask, len(classes), wanted.tint)
     if wanted.probabilities:
@@ -488,22 +498,9 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path],
     format_ = _own_format(volume) if wanted.to == "same" else wanted.to
     ending = ".nii" if source.name.lower().endswith(".nii") else ".nii.gz"
     written = []
-    if format_ == "png":
-        written += _write_pages(target, [_shown(mask, classes) for mask in masks])
-    elif format_ == "tiff":
-        written.append(write_stack(_beside(target, ".tif"), _shown(volume.grid.rebuild(masks, axis), classes)))
-    elif format_ == "dicom-seg":
-        whole = volume.grid.rebuild(masks, axis)
-        written.append(
-            write_segmentation(_beside(target, ".dcm"), whole, volume, classes, keep_identity=wanted.keep_identity)
-        )
-    elif format_ == "nrrd":
-        whole = volume.grid.rebuild(masks, axis)
-        written.append(write_nrrd(_beside(target, SEGMENTATION), whole, volume.grid, classes))
-    elif format_ == "mha":
-        written.append(write_metaimage(_beside(target, ".mha"), volume.grid.rebuild(masks, axis), volume.grid))
-    else:
-        written.append(write_nifti(_beside(target, ending), volume.grid.rebuild(masks, axis), volume))
+    for part in _wholes(masks, classes, format_):
+        place = _beside(target, part.addition)
+        written += _write_whole(part, place, volume, axis, format_, ending, keep_identity=wanted.keep_identity)
     for index, name in enumerate(_probability_names(classes) if per_slice else []):
         whole = volume.grid.rebuild([each[:, :, index] for each in per_slice], axis)
         if format_ in ("tiff", "png"):
@@ -517,6 +514,58 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path],
     if wanted.with_overlay:
         written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes), wanted.tint))
     return written, rows
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What a file holds of a volume's masks, slice by slice.
+
+    Attributes:
+        addition: to the name of the file.
+        slices: (h, w), class indices; or several of 0 and 1, one a class.
+        classes: names of those in it.
+        planes: whether it is a class, or classes, that may overlap with others.
+    """
+
+    addition: str
+    slices: tuple[Sequence[NDArray[np.uint8]], ...]
+    classes: Sequence[str]
+    planes: bool
+
+    def rebuilt(self, grid: Grid, axis: int) -> NDArray[Any]:
+        """Voxels (i, j, k), or (i, j, k, classes) of several layers."""
+        layers = [grid.rebuild(each, axis) for each in self.slices]
+        return layers[0] if len(layers) == 1 else np.stack(layers, axis=-1)
+
+
+def _wholes(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], format_: MaskFormat) -> list[_Whole]:
+    """One file of all classes, or one for each of those that may overlap, where a file cannot hold them."""
+    if not overlaps(masks[0]):
+        return [_Whole("", (masks,), classes, planes=False)]
+    layers = [[mask[index] for mask in masks] for index in range(len(classes))]
+    if format_ == "dicom-seg" or (format_ == "nifti" and len(classes) <= MAX_CONTRASTS):
+        return [_Whole("", tuple(layers), classes, planes=True)]
+    each = zip(_mask_names(classes), layers, classes, strict=True)
+    return [_Whole(addition, (slices,), [name], planes=True) for addition, slices, name in each]
+
+
+def _write_whole(
+    whole: _Whole, place: Path, volume: VolumeFile, axis: int, format_: MaskFormat, ending: str, *, keep_identity: bool
+) -> list[Path]:
+    """Write a mask of a volume on its own grid, beside `place`."""
+    if format_ == "png":
+        return _write_pages(place, [_shown(mask, whole.classes, planes=whole.planes) for mask in whole.slices[0]])
+    voxels = whole.rebuilt(volume.grid, axis)
+    if format_ == "tiff":
+        return [write_stack(_beside(place, ".tif"), _shown(voxels, whole.classes, planes=whole.planes))]
+    if format_ == "dicom-seg":
+        file = _beside(place, ".dcm")
+        return [write_segmentation(file, voxels, volume, whole.classes, keep_identity=keep_identity)]
+    if format_ == "nrrd":
+        return [write_nrrd(_beside(place, SEGMENTATION), voxels, volume.grid, whole.classes)]
+    if format_ == "mha":
+        return [write_metaimage(_beside(place, ".mha"), voxels, volume.grid)]
+    return [write_nifti(_beside(place, ending), voxels, volume)]
 
 
 def _own_format(volume: VolumeFile) -> MaskFormat:
@@ -534,7 +583,7 @@ def _overlays(
 
 
 def _overlay(image: NDArray[Any], mask: NDArray[np.uint8], classes: int, tint: float) -> NDArray[np.uint8]:
-    return overlay(enlarge(image), enlarge(mask), classes=classes, alpha=tint)
+    return overlay(enlarge(image), enlarge_mask(mask), classes=classes, alpha=tint)
 
 
 def _write_pages(target: Path, pages: Sequence[NDArray[np.uint8]] | Iterator[NDArray[np.uint8]]) -> list[Path]:
@@ -551,8 +600,12 @@ def _beside(target: Path, ending: str) -> Path:
     return inside(target.parent, f"{target.name}{ending}")
 
 
-def _shown(mask: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
-    return mask * np.uint8(255) if len(classes) == 1 else mask
+def _shown(mask: NDArray[Any], classes: Sequence[str], *, planes: bool) -> NDArray[Any]:
+    return mask * np.uint8(255) if len(classes) == 1 or planes else mask
+
+
+def _mask_names(classes: Sequence[str]) -> list[str]:
+    return [f"_{name}" for name in classes]
 
 
 def _sixteen_bits(probability: NDArray[Any]) -> NDArray[np.uint16]:

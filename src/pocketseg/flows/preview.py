@@ -11,7 +11,7 @@ from pathlib import Path
 from pocketseg.data import BoundedCache, Case, Cases
 from pocketseg.data.annotations.drawing import AnnotationSource
 from pocketseg.data.annotations.images import base_of
-from pocketseg.data.case import OutlineSource
+from pocketseg.data.case import OutlineSource, single
 from pocketseg.data.cases import CheckedData
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.doctor.quick import quick_findings
@@ -204,7 +204,8 @@ def _decided(
         "Read as": _stored(looked),
         "Sizes": _sizes(looked) if looked else "",
         "Pixel size": _spacing(cases.cases),
-        "Classes": _classes(looked, section.classes) if looked else ", ".join(section.classes),
+        "Classes": (_classes(looked, section.classes) if looked else ", ".join(section.classes))
+        + "; they may overlap" * section.multilabel,
         "Foreground is": _drawn(cases.cases) or (_values(looked, section.mask) if looked else ""),
         "Raters": _raters(cases.cases, section),
         "Groups": _groups(cases, section),
@@ -269,7 +270,7 @@ def _classes(looked: Sequence[CaseStatistics], names: Sequence[str]) -> str:
 
 def _drawn(cases: Sequence[Case]) -> str:
     """What masks are made of that are not stored as such."""
-    kinds = {type(source) for case in cases for source in case.masks}
+    kinds = {type(source) for case in cases for source in single(case.masks)}
     if OutlineSource in kinds:
         return "what outlines enclose"
     return "what annotations draw" if AnnotationSource in kinds else ""
@@ -277,7 +278,8 @@ def _drawn(cases: Sequence[Case]) -> str:
 
 def _values(looked: Sequence[CaseStatistics], mask: MaskSection) -> str:
     """Which stored values are foreground, and by which rule."""
-    rule = "data.mask.colors" if mask.colors else "data.mask.values" if mask.values else ""
+    rules = {"data.mask.colors": mask.colors, "data.mask.values": mask.values, "data.mask.layers": mask.layers}
+    rule = next((key for key, given in rules.items() if given), "")
     if mask.threshold is not None:
         return f"everything {'below' if mask.invert else 'from'} {mask.threshold:g} (data.mask.threshold)"
     seen = sorted({value for each in looked for value in each.values})

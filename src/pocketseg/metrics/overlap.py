@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.layers import layer
+
 Outcome = Literal["scored", "miss", "false alarm", "true negative"]
 
 
@@ -96,8 +98,8 @@ def with_empty(ratio: float) -> float:
 
 
 def class_overlaps(mask: NDArray[np.uint8], reference: NDArray[np.uint8], classes: int) -> list[Overlap]:
-    """The overlap of every foreground class, 1 to `classes`, of two masks of class indices."""
-    return [overlap(mask == index, reference == index) for index in range(1, classes + 1)]
+    """The overlap of every foreground class, 1 to `classes`, of two masks."""
+    return [overlap(layer(mask, index), layer(reference, index)) for index in range(1, classes + 1)]
 
 
 def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:

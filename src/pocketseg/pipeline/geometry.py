@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.layers import grid_of, layer, overlaps
+
 Array = NDArray[np.float32]
 
 # Of the weights of a filter, as a matrix of all pixels by all pixels: how many there may be.
@@ -97,20 +99,22 @@ def resize_labels(mask: NDArray[np.uint8], size: tuple[int, int], classes: int) 
     Coverage is measured by the same filter that resizes the image, so both shift alike.
 
     Args:
-        mask: uint8 (h, w) with values 0..classes.
+        mask: uint8 (h, w) with values 0..classes; or planes (k, h, w), of which each is resized by itself.
         size: target (height, width).
         classes: number of foreground classes.
     """
-    if mask.shape == tuple(size):
+    if grid_of(mask) == tuple(size):
         return mask
+    if overlaps(mask):
+        return np.stack([resize_labels(plane, size, 1) for plane in mask])
     cover = resize(_one_hot(mask, range(classes + 1)), size)
     out: NDArray[np.uint8] = cover.argmax(axis=0).astype(np.uint8)
     return out
 
 
 def _one_hot(mask: NDArray[np.uint8], indices: range) -> Array:
-    """1 where a mask (h, w) has a class, (classes, h, w)."""
-    return np.stack([mask == index for index in indices]).astype(np.float32)
+    """1 where a mask has a class, (classes, h, w)."""
+    return np.stack([layer(mask, index) for index in indices]).astype(np.float32)
 
 
 def pad_to_multiple(planes: Array, multiple: int) -> Array:
@@ -157,8 +161,8 @@ class Placement:
         return resize(planes, self.inner)[(slice(None), *self.window)]
 
     def cut_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-        """A mask (h, w) on the net's grid; the surroundings are background."""
-        return self._surround(resize_labels(mask, self.inner, classes)[self.window])
+        """A mask on the net's grid; the surroundings are background."""
+        return self._surround(resize_labels(mask, self.inner, classes)[(..., *self.window)])
 
     def cut_shares(self, mask: NDArray[np.uint8], classes: int) -> Array:
         """The share of each pixel of the net's grid that each foreground class covers, (classes, height, width).

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pocketseg.errors import DataError, ModelFileError, NotFiniteError
+from pocketseg.layers import grid_of
 from pocketseg.names import check_name
 from pocketseg.pipeline import geometry
 from pocketseg.pipeline.arithmetic import added, exponential
@@ -64,6 +65,8 @@ class Pipeline:
             (`drawn.paint_out`) before anything else.
         tta: directions of test-time mirroring: probabilities are the mean over the image and its mirror images, which
             are mirrored back; two directions make four images, each a run of the net.
+        multilabel: whether classes may overlap: the net gives a logit for each, whose sigmoid is its probability, and
+            masks are planes (k, h, w) of 0 and 1.
         trained_on: what training images held; None in files of before, which say nothing of it: then floats run over
             their own range, integers that are neither uint8 nor uint16 are refused, and no image is called unlike.
     """
@@ -83,6 +86,7 @@ class Pipeline:
     trained_on: TrainedOn | None = None
     paint_out_calipers: Flag = False
     tta: tuple[Mirror, ...] = ()
+    multilabel: Flag = False
 
     def placement(self, shape: geometry.Shape, spacing_mm: geometry.Spacing | None = None) -> geometry.Placement:
         """How an image of this (height, width) and pixel size comes to the net's grid.
@@ -134,12 +138,16 @@ class Pipeline:
         return place.surround(self.normalization(self.fitted(image, spacing_mm)))
 
     def fit_mask(self, mask: NDArray[np.uint8], spacing_mm: geometry.Spacing | None = None) -> NDArray[np.uint8]:
-        """A mask of class indices on the net's grid."""
-        return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_labels(mask, len(self.classes))
+        """A mask, class indices or planes, on the net's grid."""
+        return self.placement(grid_of(mask), spacing_mm).cut_labels(mask, len(self.classes))
 
     def mask_shares(self, mask: NDArray[np.uint8], spacing_mm: geometry.Spacing | None = None) -> Array:
         """The share of each pixel of the net's grid that each class of a mask covers, (classes, height, width)."""
-        return self.placement((mask.shape[0], mask.shape[1]), spacing_mm).cut_shares(mask, len(self.classes))
+        return self.placement(grid_of(mask), spacing_mm).cut_shares(mask, len(self.classes))
+
+    def empty_mask(self, shape: geometry.Shape) -> NDArray[np.uint8]:
+        """A mask (height, width) of background alone."""
+        return np.zeros((len(self.classes), *shape) if self.multilabel else shape, np.uint8)
 
     def predict(
         self,
@@ -234,7 +242,7 @@ class Pipeline:
             raise ModelFileError("the net", what, "export it again")
         if not np.isfinite(logits).all():
             raise self._not_finite()
-        return to_probabilities(logits[:, :, :height, :width])
+        return to_probabilities(logits[:, :, :height, :width], multilabel=self.multilabel)
 
     @staticmethod
     def _not_finite() -> NotFiniteError:
@@ -252,12 +260,12 @@ class Pipeline:
 
     @property
     def logits(self) -> int:
-        """How many the net gives for a pixel: one for one class; background and classes for several."""
-        return logit_count(len(self.classes))
+        """How many the net gives for a pixel, see `logit_count`."""
+        return logit_count(len(self.classes), multilabel=self.multilabel)
 
     def mask(self, probabilities: Array) -> NDArray[np.uint8]:
-        """uint8 (h, w) of class indices, post-processed."""
-        return self.postprocess(probabilities)
+        """uint8 (h, w) of class indices, or planes (k, h, w) where classes may overlap, post-processed."""
+        return self.postprocess(probabilities, multilabel=self.multilabel)
 
     def oddities(self, image: NDArray[np.generic], seen: tuple[float, float]) -> list[str]:
         """How an image differs from those of training: in the bounds of its intensities, and in colors.
@@ -282,6 +290,10 @@ class Pipeline:
             del content["paint_out_calipers"]
         if not self.tta:
             del content["tta"]
+        if not self.multilabel:
+            del content["multilabel"]
+        if not self.postprocess.thresholds:
+            del content["postprocess"]["thresholds"]
         if not self.reading.channel_files:  # as in files of before it was known
             del content["reading"]["channel_files"]
         if self.trained_on is not None and self.trained_on.colors is None:
@@ -327,6 +339,12 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
         raise ValueError(f"mean and std are not of {channels} channels")
     if pipeline.reading.channel_files and len(pipeline.reading.channel_files) != channels:
         raise ValueError(f"{len(pipeline.reading.channel_files)} files hold the {channels} channels of an image")
+    if pipeline.multilabel and len(pipeline.classes) == 1:
+        raise ValueError("multilabel: one class overlaps with none")
+    if pipeline.postprocess.thresholds and not pipeline.multilabel:
+        raise ValueError("thresholds of classes that do not overlap")
+    if len(pipeline.postprocess.thresholds) not in (0, len(pipeline.classes)):
+        raise ValueError(f"{len(pipeline.postprocess.thresholds)} thresholds of {len(pipeline.classes)} classes")
     if pipeline.fit == "tile" and min(pipeline.size) < MIN_TILE:
         raise ValueError(f"tiles of {pipeline.size[0]}×{pipeline.size[1]} pixels; {MIN_TILE} a side are needed")
     return pipeline
@@ -335,14 +353,15 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
 _STORED: TypeAdapter[Pipeline] = TypeAdapter(Annotated[Pipeline, AfterValidator(_consistent)])
 
 
-def logit_count(classes: int) -> int:
-    """One logit for one class; background and classes for several."""
-    return 1 if classes == 1 else classes + 1
+def logit_count(classes: int, *, multilabel: bool = False) -> int:
+    """One logit for one class, and for each that may overlap; background and classes for several that exclude."""
+    return classes if classes == 1 or multilabel else classes + 1
 
 
-def to_probabilities(logits: Array) -> Array:
-    """Foreground probabilities (n, k, h, w): sigmoid of a single logit, else softmax without the background."""
-    if logits.shape[1] == 1:
+def to_probabilities(logits: Array, *, multilabel: bool = False) -> Array:
+    """Foreground probabilities (n, k, h, w): sigmoids of a single logit or of classes that may overlap, else softmax
+    without the background."""
+    if logits.shape[1] == 1 or multilabel:
         # exp of a non-positive number never overflows.
         small = exponential(-np.abs(logits))
         return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)

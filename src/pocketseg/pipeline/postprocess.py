@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +20,14 @@ class Postprocess:
     """The rules that turn probabilities into a mask, applied to each class by itself, in this order.
 
     Attributes:
-        threshold: one foreground class: foreground where p >= threshold. Several classes: the most probable wins
-            (background included, the first index in a tie) and the threshold is not used.
+        threshold: one foreground class, and classes that may overlap: foreground where p >= threshold. Several classes
+            that exclude each other: the most probable wins (background included, the first index in a tie) and the
+            threshold is not used.
         fill_holes: fill background enclosed by a component.
         min_peak: drop components whose highest probability is below it (a faint smear is not an object).
         min_pixels: drop components smaller than this number of pixels of the image's own grid.
         keep: `all` components or only the `largest` (the first one in a tie).
+        thresholds: of each class that may overlap with others, where they are not all `threshold`.
     """
 
     threshold: Share = 0.5
@@ -32,10 +35,20 @@ class Postprocess:
     min_peak: Share = 0.0
     min_pixels: Count = 0
     keep: Literal["all", "largest"] = "all"
+    thresholds: tuple[Share, ...] = ()
 
-    def __call__(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """uint8 (h, w) of class indices from float32 (h, w, k) foreground probabilities."""
+    def __call__(self, probabilities: NDArray[np.float32], *, multilabel: bool = False) -> NDArray[np.uint8]:
+        """uint8 (h, w) of class indices from float32 (h, w, k) foreground probabilities.
+
+        Planes (k, h, w) of 0 and 1 where classes may overlap: each class has its own threshold and components, and its
+        holes are filled whatever other classes are there.
+        """
         classes = probabilities.shape[2]
+        if multilabel:
+            planes = threshold_or_argmax(probabilities, self.limits(classes), multilabel=True)
+            for index, plane in enumerate(planes):
+                plane[...] = self.clean(plane > 0, probabilities[:, :, index])
+            return planes
         winner = threshold_or_argmax(probabilities, self.threshold)
         mask = np.zeros_like(winner)
         for index in range(1, classes + 1):
@@ -43,6 +56,10 @@ class Postprocess:
             # Holes are filled where there is background; another class inside keeps its pixels.
             mask[self.clean(own, probabilities[:, :, index - 1]) & (own | (winner == 0))] = index
         return mask
+
+    def limits(self, classes: int) -> tuple[float, ...]:
+        """The threshold of each class."""
+        return self.thresholds or (self.threshold,) * classes
 
     def clean(self, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Apply the component rules to one class's mask."""
@@ -69,10 +86,16 @@ class Postprocess:
         return kept
 
 
-def threshold_or_argmax(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Class index of each pixel before any component rule, uint8 (h, w)."""
+def threshold_or_argmax(
+    probabilities: NDArray[np.float32], threshold: float | Sequence[float], *, multilabel: bool = False
+) -> NDArray[np.uint8]:
+    """Class index of each pixel before any component rule, uint8 (h, w); planes (k, h, w) where classes may overlap."""
+    if multilabel:
+        limits = np.broadcast_to(np.asarray(threshold, np.float32), probabilities.shape[2])
+        each = zip(np.moveaxis(probabilities, 2, 0), limits, strict=True)
+        return np.stack([plane >= limit for plane, limit in each]).astype(np.uint8)
     if probabilities.shape[2] == 1:
-        return (probabilities[:, :, 0] >= np.float32(threshold)).astype(np.uint8)
+        return (probabilities[:, :, 0] >= np.asarray(threshold, np.float32)).astype(np.uint8)
     out = np.empty(probabilities.shape[:2], np.uint8)
     for band in bands(out.shape):
         background = 1 - added(np.moveaxis(probabilities[band], 2, 0))[:, :, None]

@@ -36,7 +36,7 @@ class Predictor(Protocol):
         """
 
     def mask(self, image: NDArray[np.generic], spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
-        """Class indices (h, w), post-processed."""
+        """Class indices (h, w), post-processed; planes (k, h, w) where classes may overlap."""
 
     def both(
         self, image: NDArray[np.generic], spacing_mm: Spacing | None = None
@@ -73,6 +73,8 @@ class Segmenter(ABC):
 
     def mask(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.uint8]:
         """Class indices on the grid of an image: uint8 (h, w), post-processed; 0 is background.
+
+        Of a model whose classes may overlap planes (k, h, w) of 0 and 1, one a class.
 
         Args and errors: as `predict`.
         """

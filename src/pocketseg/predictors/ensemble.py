@@ -17,7 +17,7 @@ from pocketseg.predictors.base import NetPredictor, Segmenter
 from pocketseg.text import counted
 
 # What an image is and what comes out has to be the same for all. Each brings the image to its own grid and back.
-SHARED = ("classes", "channels", "reading", "intensity_range")
+SHARED = ("classes", "multilabel", "channels", "reading", "intensity_range")
 RULES = ("keep", "fill_holes")
 
 
@@ -46,7 +46,10 @@ class Ensemble(Segmenter):
         self.runtime = f"{counted(count, 'net')}, one after the other, {first.runtime}"
         self.card = _together([each.card for each in self.members])
         self.pipeline = replace(
-            first.pipeline, postprocess=_common_rules([each.pipeline.postprocess for each in self.members])
+            first.pipeline,
+            postprocess=_common_rules(
+                [each.pipeline.postprocess for each in self.members], len(first.pipeline.classes)
+            ),
         )
 
     @classmethod
@@ -88,10 +91,13 @@ def _differences(ours: Pipeline, theirs: Pipeline) -> list[tuple[str, Any, Any]]
     return [(key, theirs, ours) for key, theirs, ours in found if theirs != ours]
 
 
-def _common_rules(rules: Sequence[Postprocess]) -> Postprocess:
+def _common_rules(rules: Sequence[Postprocess], classes: int) -> Postprocess:
+    limits = [each.limits(classes) for each in rules]
+    apart = any(each.thresholds for each in rules)
     return replace(
         rules[0],
         threshold=statistics.fmean(each.threshold for each in rules),
         min_peak=statistics.fmean(each.min_peak for each in rules),
         min_pixels=int(statistics.median(each.min_pixels for each in rules)),
+        thresholds=tuple(map(statistics.fmean, zip(*limits, strict=True))) if apart else (),
     )

@@ -20,6 +20,7 @@ from pocketseg.data.masks import class_indices
 from pocketseg.data.readers import decode_image, read_image, read_mask
 from pocketseg.data.volumes import is_volume, open_volume, slices_of
 from pocketseg.errors import DataError
+from pocketseg.layers import grid_of, layer, overlaps
 from pocketseg.pipeline.components import label_components
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.pipeline.given import as_image
@@ -87,7 +88,8 @@ class Segmentation:
     """What a model finds in one image.
 
     Attributes:
-        mask: uint8 (h, w), class indices: 0 is background, 1 the first class.
+        mask: uint8 (h, w), class indices: 0 is background, 1 the first class. Of a model whose classes may overlap
+            planes (k, h, w) of 0 and 1, one a class.
         probabilities: float32 (h, w, k), one plane a class, 0 to 1.
         classes: names of the k classes.
         image: the pixels, (h, w) or (h, w, c).
@@ -102,14 +104,15 @@ class Segmentation:
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
-        """int32 (h, w): the number of the object that a pixel belongs to, 0 for background."""
-        whole = np.zeros(self.mask.shape, np.int32)
+        """int32 (h, w): the number of the object that a pixel belongs to, 0 for background; of planes (k, h, w)."""
+        layers = []
         count = 0
         for index in range(1, len(self.classes) + 1):
-            labels, found = label_components(self.mask == index)
-            whole = np.where(labels > 0, labels + np.int32(count), whole)
+            labels, found = label_components(layer(self.mask, index))
+            layers.append(np.where(labels > 0, labels + np.int32(count), np.int32(0)))
             count += found
-        return whole
+        # Of classes that exclude each other a pixel has one number at most.
+        return np.stack(layers) if overlaps(self.mask) else np.maximum.reduce(layers)
 
     @cached_property
     def objects(self) -> tuple[SegmentedObject, ...]:
@@ -122,13 +125,14 @@ class Segmentation:
         return None if self.spacing_mm is None else pixels * (self.spacing_mm[0] * self.spacing_mm[1])
 
     def _objects(self) -> Iterator[SegmentedObject]:
-        rows, columns = np.nonzero(self.labels)
-        numbers = self.labels[rows, columns]
+        layers = self.labels if overlaps(self.mask) else self.labels[None]
+        planes, rows, columns = np.nonzero(layers)
+        numbers = layers[planes, rows, columns]
         order = np.argsort(numbers, kind="stable")
         ends = np.cumsum(np.bincount(numbers)[1:])
         for label, part in enumerate(np.split(order, ends[:-1]) if len(numbers) else [], start=1):
             y, x = rows[part], columns[part]
-            index = int(self.mask[y[0], x[0]])
+            index = int(planes[part[0]]) + 1 if overlaps(self.mask) else int(self.mask[y[0], x[0]])
             area_mm2 = self._area_mm2(len(part))
             yield SegmentedObject(
                 self.classes[index - 1],
@@ -164,9 +168,14 @@ class Segmentation:
     def save(self, path: str | Path, *, overlay: str | Path | None = None) -> Path:
         """Write the mask as PNG, as `pocketseg predict` does: one class as 0 and 255, several as class indices.
 
+        Of classes that may overlap each has a file as 0 and 255, NAME_CLASS.png for NAME.png.
+
         Args:
             path: of the mask, which ends in .png.
             overlay: of the picture with contours, which ends in .png too.
+
+        Returns:
+            The file of the mask, the first of several.
 
         Raises:
             DataError: another ending.
@@ -175,14 +184,18 @@ class Segmentation:
         for each in (path, *([] if overlay is None else [overlay])):
             if Path(each).suffix.lower() != ".png":
                 raise DataError(str(each), "is written as PNG", "give a name that ends in .png")
-        scale = np.uint8(255 if len(self.classes) == 1 else 1)
-        write_png(Path(path), self.mask * scale)
+        files = {Path(path): self.mask * np.uint8(255 if len(self.classes) == 1 else 1)}
+        if overlaps(self.mask):
+            planes = zip(self.classes, self.mask, strict=True)
+            files = {Path(path).with_stem(f"{Path(path).stem}_{name}"): plane * np.uint8(255) for name, plane in planes}
+        for file, pixels in files.items():
+            write_png(file, pixels)
         if overlay is not None:
             write_png(Path(overlay), self.overlay())
-        return Path(path)
+        return next(iter(files))
 
     def __repr__(self) -> str:
-        height, width = self.mask.shape
+        height, width = grid_of(self.mask)
         counts = [(name, sum(each.class_name == name for each in self.objects)) for name in self.classes]
         found = ", ".join(f"{count} × {name}" for name, count in counts if count) or "nothing found"
         return brief(self, f"{height}×{width}, {found}")
@@ -245,7 +258,7 @@ def show(image: Any, mask: Any = None, *, alpha: float = 0.25) -> Image.Image:
 
     Args:
         image: path, bytes, array (h, w) or (h, w, c), or a Pillow picture.
-        mask: the same; class indices (h, w), or one foreground value.
+        mask: the same; class indices (h, w), or one foreground value; or an array of planes (k, h, w) of 0 and 1.
         alpha: 0 to 1, how strongly regions are tinted.
 
     Raises:
@@ -253,14 +266,16 @@ def show(image: Any, mask: Any = None, *, alpha: float = 0.25) -> Image.Image:
     """
     pixels, _ = read_given(image, None, Reading())
     drawn = np.zeros(pixels.shape[:2], np.uint8) if mask is None else _drawn(mask)
-    if drawn.shape != pixels.shape[:2]:
-        sizes = "is {}×{}, its image {}×{}".format(*drawn.shape, *pixels.shape[:2])
+    if grid_of(drawn) != pixels.shape[:2]:
+        sizes = "is {}×{}, its image {}×{}".format(*grid_of(drawn), *pixels.shape[:2])
         raise DataError("mask", sizes, "give the mask of this image")
     return Image.fromarray(enlarge(overlay(pixels, drawn, alpha=alpha)))
 
 
 def _drawn(given: Any) -> NDArray[np.uint8]:
-    """A mask as class indices; a single foreground value is class 1."""
+    """A mask as class indices, a single foreground value is class 1; or planes as they are given."""
+    if isinstance(given, np.ndarray) and overlaps(given) and np.isin(given, (0, 1)).all():
+        return given.astype(np.uint8)
     if isinstance(given, str | os.PathLike) and not is_volume(Path(os.fsdecode(given))):
         return class_indices(read_mask(Path(os.fsdecode(given))), "mask")
     stored, _ = read_given(given, None, Reading())

@@ -29,6 +29,9 @@ def _color(text: str) -> str:
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Threshold = Annotated[float, Field(gt=0, lt=1)]
+# Stands for the name of a class in folders and names of masks.
+CLASS = "{class}"
 
 
 def _ordered(values: tuple[float, float]) -> tuple[float, float]:
@@ -85,9 +88,13 @@ class MaskSection(Section):
     is the class; otherwise a single other color is the foreground."""
     threshold: Positive | None = None
     """For one class: stored values of at least this are foreground. For gray, blurred or JPEG masks."""
+    layers: list[Annotated[list[int], Field(min_length=1)]] | None = None
+    """For `multilabel`: the stored values that each class is in, in the order of `classes`, such as
+    [[1, 2, 4], [1, 4], [4]], where a value stands for several classes. null: masks store a plane for each class."""
     suffix: str | Annotated[list[str], Field(min_length=1)] | None = None
     """What a mask's name has after that of its image, such as `_segmentation`, or a pattern such as `mask_{stem}`; a
-    list names the masks of several raters. null: the text that all masks have in common is found."""
+    list names the masks of several raters. null: the text that all masks have in common is found. For `multilabel`
+    `{class}` stands for the name of a class, as in `_{class}`, where each has a file of its own."""
     by_folder: bool = False
     """The masks hold one foreground, and the class folder that a case lies in (benign, malignant) says which class it
     is."""
@@ -151,6 +158,9 @@ class DataSection(Section):
     or make a case of `each`."""
     classes: Annotated[list[Name], Field(min_length=1, max_length=255)] = ["lesion"]
     """Names of the foreground classes, in the order of their indices, which start at 1."""
+    multilabel: bool = False
+    """Classes may overlap, as a tumor in an organ: each has a probability of its own (a sigmoid), a threshold and a
+    plane of the mask. false: they exclude each other."""
     mask: MaskSection = MaskSection()
     """How the mask files store classes."""
     range: tuple[float, float] | None = None
@@ -161,7 +171,8 @@ class DataSection(Section):
     images: str | None = None
     """Folder of images inside of the data folder, of any name; needs `masks`."""
     masks: str | None = None
-    """Folder of masks inside of the data folder, of any name; needs `images`."""
+    """Folder of masks inside of the data folder, of any name; needs `images`. For `multilabel` `{class}` stands for the
+    name of a class, as in `masks/{class}`, where each has a folder of its own."""
     follow_links: bool = False
     """Also read what symbolic links point to outside of the data folder."""
     group_csv: str | None = None
@@ -192,7 +203,8 @@ class DataSection(Section):
             raise ValueError("mask.colors: a color appears twice; give every class a color of its own")
         if self.mask.values is not None and self.mask.by_folder:
             raise ValueError("mask: values and by_folder both say which class a mask shows; give one of them")
-        stored_apart = len(self.classes) > 1 and not self.mask.by_folder
+        self._check_multilabel()
+        stored_apart = len(self.classes) > 1 and not (self.mask.by_folder or self.multilabel)
         if stored_apart and (self.mask.invert or self.mask.threshold is not None):
             raise ValueError("mask: invert and threshold make sense for one class only; remove them")
         if sum([self.group_csv is not None, self.group_regex is not None, self.group_folder]) > 1:
@@ -206,6 +218,30 @@ class DataSection(Section):
         if self.spacing_mm is not None and self.fit in ("resize", "letterbox"):
             raise ValueError(f"spacing_mm has no effect with fit: {self.fit}; use fit: pad, crop or tile")
         return self
+
+    def _check_multilabel(self) -> None:
+        """Raises: ValueError: keys that contradict what is said of overlapping classes."""
+        layers, by_class = self.mask.layers, [text for text in (self.masks or "", *self.mask.naming) if CLASS in text]
+        if not self.multilabel:
+            if layers is not None or by_class:
+                key = "mask.layers" if layers is not None else f"{CLASS} in masks and mask.suffix"
+                raise ValueError(f"{key}: is for classes that may overlap; set multilabel: true, or remove it")
+            return
+        if len(self.classes) == 1:
+            raise ValueError("multilabel: one class overlaps with none; name several classes, or remove it")
+        keys: dict[str, Any] = {"invert": self.mask.invert, "values": self.mask.values, "colors": self.mask.colors}
+        keys |= {"by_folder": self.mask.by_folder, "threshold": layers is not None and self.mask.threshold}
+        vain = ", ".join(f"mask.{key}" for key, value in keys.items() if value)
+        if vain:
+            raise ValueError(f"{vain}: does not say which classes overlap; remove it (mask.layers names stored values)")
+        if layers is not None and by_class:
+            raise ValueError(f"mask.layers and {CLASS} both say how classes are stored; give one of them")
+        if by_class and len(self.mask.naming) > 1:
+            raise ValueError(f"mask.suffix: a list names raters, and {CLASS} files of classes; give one pattern")
+        if layers is not None and len(layers) != len(self.classes):
+            raise ValueError(f"mask.layers: needs a list of values for each of the {len(self.classes)} classes")
+        if layers is not None and any(0 in values or len(set(values)) < len(values) for values in layers):
+            raise ValueError("mask.layers: 0 is background, and a class has each value once; correct the lists")
 
 
 class SplitSection(Section):
@@ -394,9 +430,9 @@ class LossSection(Section):
     """The loss: a weighted sum of parts. At least one of `bce`, `ce`, `dice` and `batch_dice` needs a weight."""
 
     bce: Annotated[float, Field(ge=0)] = 0
-    """Weight of the binary cross-entropy; for one class."""
+    """Weight of the binary cross-entropy; for one class, and for those of `data.multilabel` the mean of theirs."""
     ce: Annotated[float, Field(ge=0)] = 0
-    """Weight of the categorical cross-entropy; for several classes."""
+    """Weight of the categorical cross-entropy; for several classes that exclude each other."""
     dice: Annotated[float, Field(ge=0)] = 0
     """Weight of the soft Dice loss, computed for each image."""
     batch_dice: Annotated[float, Field(ge=0)] = 0
@@ -849,8 +885,9 @@ class PostprocessSection(Section):
     """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice, where that
     has enough groups to tell; else it stays mild."""
 
-    threshold: Annotated[float, Field(gt=0, lt=1)] | Auto = 0.5
-    """For one class: pixels of at least this probability are foreground."""
+    threshold: Threshold | Auto | Annotated[list[Threshold], Field(min_length=1)] = 0.5
+    """For one class, and for those of `data.multilabel`: pixels of at least this probability are foreground. A list has
+    one for each class of `data.multilabel`; `auto` chooses one for each."""
     min_pixels: Annotated[int, Field(ge=0)] | Auto = 0
     """Components with fewer pixels are removed."""
     min_peak: Annotated[float, Field(ge=0, lt=1)] | Auto = 0.0
@@ -954,7 +991,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        several = len(self.data.classes) > 1
+        self._check_multilabel()
+        several = len(self.data.classes) > 1 and not self.data.multilabel
         for stage in self.stages:
             apart = stage.validate_every
             if self.evaluate.every and (apart == "auto" or self.evaluate.every % apart):
@@ -967,7 +1005,8 @@ class Recipe(Section):
             if several and stage.loss.bce:
                 raise ValueError(f"stage {stage.name!r}: bce is for one class; use ce with {len(self.data.classes)}")
             if not several and stage.loss.ce:
-                raise ValueError(f"stage {stage.name!r}: ce is for several classes; use bce with one")
+                which = "data.multilabel" if self.data.multilabel else "one"
+                raise ValueError(f"stage {stage.name!r}: ce is for several classes; use bce with {which}")
             weights = stage.loss.class_weights
             if weights is not None and len(weights) != len(self.data.classes) + 1:
                 raise ValueError(
@@ -981,3 +1020,24 @@ class Recipe(Section):
         if self.augment.rotate90 and self.data.size[0] != self.data.size[1]:
             raise ValueError(f"augment.rotate90 needs a square data.size, not {self.data.size[0]}×{self.data.size[1]}")
         return self
+
+    def _check_multilabel(self) -> None:
+        """Raises: ValueError: what classes that may overlap have not, or alone have."""
+        threshold = self.postprocess.threshold
+        if isinstance(threshold, list) and len(threshold) != len(self.data.classes) * self.data.multilabel:
+            raise ValueError("postprocess.threshold: a list needs data.multilabel, and one number for each class")
+        for stage in self.stages if self.data.multilabel else ():
+            if stage.teacher is not None:
+                raise ValueError(
+                    f"stage {stage.name!r}: nets of data.multilabel learn from masks alone; remove teacher, distil and "
+                    "hints, or start from a net with init"
+                )
+            if stage.loss is not None and stage.loss.class_weights is not None:
+                raise ValueError(
+                    f"stage {stage.name!r}: class_weights are of classes that exclude each other; remove it"
+                )
+            if stage.loss is not None and stage.loss.pixel_weights == "borders":
+                raise ValueError(
+                    f"stage {stage.name!r}: pixel_weights: borders are between objects that do not overlap; remove it, "
+                    "or give files"
+                )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pocketseg.errors import missing_package
 from pocketseg.files import write_atomically
+from pocketseg.layers import layer
 from pocketseg.reporting.charts import StageCurves, training_charts
 from pocketseg.reporting.document import Chart, Panel, class_name
 from pocketseg.reporting.outlines import trace
@@ -154,9 +155,9 @@ def _draw_panel(axes: Any, panel: Panel, classes: int) -> None:
     for index in range(1, classes + 1):
         if panel.reference is not None:
             color, dashes = reference_look(index, classes)
-            _draw_outline(axes, panel.reference == index, color, 2.4, dashes)
+            _draw_outline(axes, layer(panel.reference, index), color, 2.4, dashes)
         if panel.prediction is not None:
-            _draw_outline(axes, panel.prediction == index, class_color(index), 1.2, None)
+            _draw_outline(axes, layer(panel.prediction, index), class_color(index), 1.2, None)
     axes.set_axis_off()
     axes.set_title(f"{_short(panel.title)}\n{_short(panel.caption)}", fontsize=8.5)
 

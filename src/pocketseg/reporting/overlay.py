@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pocketseg.layers import grid_of, overlaps
 from pocketseg.memory import bands
 
 # Okabe and Ito (2008), distinguishable with any kind of color vision; in the order in which classes use them.
@@ -34,12 +35,13 @@ def overlay(
 
     A contour lies inside its region, and is one pixel wide for each 400 of the image's longer side. One class: the mask
     is orange, the reference blue, and where both run along the same pixels the colors alternate. Several classes: every
-    class has its color, the reference is dashed.
+    class has its color, the reference is dashed. Classes that may overlap are drawn in their order, each over those
+    before it.
 
     Args:
         image: (h, w) or (h, w, c), any dtype; stretched to 0..255.
-        mask: (h, w) class indices, 0 is background.
-        reference: (h, w) class indices.
+        mask: (h, w) class indices, 0 is background; or planes (k, h, w).
+        reference: of the same kind.
         alpha: 0 to 1, how strongly the regions of the mask are tinted.
         classes: foreground classes there are in the data; by default those seen in the two masks.
 
@@ -53,6 +55,8 @@ def overlay(
     """
     check_shapes(image, mask, reference)
     picture = as_rgb(stretch(image))
+    if overlaps(mask):
+        return _planes(picture, mask, reference, alpha)
     if alpha > 0:
         tinted = mask > 0
         mixed = (1 - alpha) * picture[tinted] + alpha * class_colors(mask[tinted])
@@ -68,6 +72,24 @@ def overlay(
         picture[shown] = class_colors(reference[shown])
     else:
         picture[contour_pixels(reference, width) & (dash | ~edge)] = rgb(REFERENCE_COLOR)
+    return picture
+
+
+def _planes(
+    picture: NDArray[np.uint8], mask: NDArray[np.uint8], reference: NDArray[np.uint8] | None, alpha: float
+) -> NDArray[np.uint8]:
+    """A picture (h, w, 3) with the contours of planes (k, h, w), and those of the reference dashed."""
+    height, width = grid_of(mask)
+    broad = max(1, round(max(height, width) / SIDE_TO_WIDTH))
+    dash = np.add.outer(np.arange(height), np.arange(width)) // (DASH_PIXELS * broad) % 2 == 0
+    colors = [np.array(rgb(class_color(index)), np.uint8) for index in range(1, len(mask) + 1)]
+    for plane, color in zip(mask, colors, strict=True) if alpha > 0 else ():
+        mixed = (1 - alpha) * picture[plane > 0] + alpha * color
+        picture[plane > 0] = np.rint(mixed).astype(np.uint8)
+    for plane, color in zip(mask, colors, strict=True):
+        picture[contour_pixels(plane, broad)] = color
+    for plane, color in zip(reference if reference is not None else (), colors, strict=False):
+        picture[contour_pixels(plane, broad) & dash] = color
     return picture
 
 
@@ -125,7 +147,7 @@ def side_by_side(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -
 def check_shapes(image: NDArray[Any], mask: NDArray[np.uint8] | None, reference: NDArray[np.uint8] | None) -> None:
     """Refuse masks that lie on another grid than their image."""
     for name, array in (("mask", mask), ("reference", reference)):
-        if array is not None and array.shape != image.shape[:2]:
+        if array is not None and grid_of(array) != image.shape[:2]:
             raise ValueError(f"the {name} is {array.shape}, its image {image.shape[:2]}; needed is one grid")
 
 
@@ -169,6 +191,11 @@ def enlarge(pixels: NDArray[Any], longest: int = 512) -> NDArray[Any]:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def enlarge_mask(mask: NDArray[Any]) -> NDArray[Any]:
+    """A mask as `enlarge` makes its image, each plane by itself."""
+    return np.stack([enlarge(plane) for plane in mask]) if overlaps(mask) else enlarge(mask)
+
+
 def contour_pixels(mask: NDArray[np.uint8], width: int = 1) -> NDArray[np.bool_]:
     """Bool (h, w): the outermost pixels of every region, so many from its rim inward; outside is background."""
     edge, left = _rim(mask), mask
@@ -189,8 +216,9 @@ def _rim(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def count_classes(*masks: NDArray[np.uint8] | None) -> int:
-    """The highest class index in some masks."""
-    return max((int(mask.max(initial=0)) for mask in masks if mask is not None), default=0)
+    """The highest class index in some masks; of planes how many there are."""
+    known = [mask for mask in masks if mask is not None]
+    return max((len(mask) if overlaps(mask) else int(mask.max(initial=0)) for mask in known), default=0)
 
 
 def class_color(index: int) -> str:

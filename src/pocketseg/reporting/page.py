@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pocketseg.errors import missing_package
+from pocketseg.layers import covered, layer
 from pocketseg.reporting import document, svg
 from pocketseg.reporting.document import Chart, Gallery, Panel, Report, Table, class_name, numbers, numeric, shown
 from pocketseg.reporting.outlines import svg_path
@@ -130,7 +131,7 @@ def picture(panel: Panel, classes: int, longest: int = LONGEST_SIDE) -> Picture:
     first = "mask" if panel.prediction is None else "reference"
     for role, mask in ((first, panel.reference), ("prediction", panel.prediction)):
         if mask is not None:
-            outlines += _outlines(role, mask[::stride, ::stride], classes)
+            outlines += _outlines(role, mask[..., ::stride, ::stride], classes)
     height, width = panel.image[::stride, ::stride].shape[:2]
     source = data_uri(stretch(panel.image), stride)
     return Picture(panel.title, panel.caption, describe(panel), source, width, height, outlines)
@@ -141,7 +142,7 @@ def _outlines(role: str, mask: NDArray[np.uint8], classes: int) -> list[Outline]
     for index in range(1, classes + 1):
         color, dashes = (class_color(index), None) if role == "prediction" else reference_look(index, classes)
         dashes = None if role == "mask" else dashes
-        if path := svg_path(mask == index):
+        if path := svg_path(layer(mask, index)):
             found.append(Outline(path, color, role, dashes is not None))
     return found
 
@@ -156,7 +157,8 @@ def describe(panel: Panel) -> str:
 
 
 def _percent(mask: NDArray[np.uint8]) -> str:
-    return f"{100 * np.count_nonzero(mask) / max(1, mask.size):.1f} %"
+    inside = covered(mask)
+    return f"{100 * np.count_nonzero(inside) / max(1, inside.size):.1f} %"
 
 
 def data_uri(pixels: NDArray[np.uint8], stride: int = 1) -> str:

@@ -82,12 +82,11 @@ def inspect_model(model: Model, size: tuple[int, int] | None = None) -> Inspecti
     """
     from pocketseg.nets import default_options, skeleton
     from pocketseg.quant import storage, stored_bytes
-    from pocketseg.training.model import logit_count
 
     name = model.net_options["arch"]
     options = {"arch": name, **default_options(name), **model.net_options}
-    channels, classes = model.pipeline.channels, len(model.pipeline.classes)
-    core = skeleton(in_channels=channels, out_channels=logit_count(classes), **model.net_options)
+    channels = model.pipeline.channels
+    core = skeleton(in_channels=channels, out_channels=model.pipeline.logits, **model.net_options)
     found = inspect_core(core, name, options, (channels, *(size or model.pipeline.net_size)))
     if model.quant is None:
         return found

@@ -63,6 +63,8 @@ def mask_coding(section: DataSection) -> MaskCoding:
         invert=section.mask.invert,
         threshold=section.mask.threshold,
         colors=None if colors is None else tuple(colors),
+        multilabel=section.multilabel,
+        layers=None if section.mask.layers is None else tuple(map(tuple, section.mask.layers)),
     )
 
 

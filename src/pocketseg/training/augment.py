@@ -139,7 +139,7 @@ def augment(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: Augm
 
     Args:
         images: (n, c, h, w) float32, normalized.
-        masks: (n, h, w) uint8 class indices.
+        masks: (n, h, w) uint8 class indices, or planes (n, k, h, w).
         drawn: one a sample.
         options: the recipe's.
 
@@ -186,9 +186,9 @@ def _warp(images: Tensor, masks: Tensor, drawn: Sequence[Drawn], options: Augmen
     grid = _grid(images, drawn, options)
     border = PADDING[options.border]
     warped = F.grid_sample(images, grid, mode="bilinear", padding_mode=border, align_corners=False)
-    labels = masks.unsqueeze(1).to(images.dtype)
+    labels = (masks if masks.ndim == images.ndim else masks.unsqueeze(1)).to(images.dtype)
     moved = F.grid_sample(labels, grid, mode="nearest", padding_mode=border, align_corners=False)
-    return warped, moved.squeeze(1).to(masks.dtype)
+    return warped, moved.reshape(masks.shape).to(masks.dtype)
 
 
 def _shade(images: Tensor, drawn: Sequence[Drawn], options: AugmentSection) -> Tensor:

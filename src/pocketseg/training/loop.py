@@ -27,6 +27,7 @@ from torch import Tensor
 from pocketseg.data import Case
 from pocketseg.errors import Interrupted, ModelFileError, NotFiniteError, RunError, TrainingError
 from pocketseg.files import rename_file, write_atomically
+from pocketseg.layers import grid_of, overlaps
 from pocketseg.metrics import class_overlaps, with_empty
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
@@ -146,7 +147,7 @@ class Views:
 
     Attributes:
         images: (n, c, h, w).
-        masks: class indices (n, h, w).
+        masks: class indices (n, h, w), or planes (n, k, h, w).
         empty: which samples had no foreground before they were augmented; asked for `paste` alone.
         maps: the teacher's probabilities (n, k, h, w), where they come from files.
         weights: of pixels (n, 1, h, w), where the loss has some.
@@ -415,7 +416,7 @@ class StageTraining:
             found = [planes([case], epoch, position) for case, position in each]
             return move_maps(torch.cat(found).to(device), drawn, self.augment)
 
-        empty = (masks == 0).all(dim=(1, 2)).tolist() if self.augment.paste else [False] * len(masks)
+        empty = (masks == 0).flatten(1).all(1).tolist() if self.augment.paste else [False] * len(masks)
         images, masks = augment(images, masks, drawn, self.augment)
         return Views(
             images, masks, empty,
@@ -426,7 +427,7 @@ class StageTraining:
 
     def _mix(self, views: Views, cases: Sequence[Case], positions: Sequence[int]) -> None:
         """Let samples take parts of others, in place; what has no mask neither takes nor gives."""
-        size = (views.masks.shape[1], views.masks.shape[2])
+        size = (views.masks.shape[-2], views.masks.shape[-1])
         taken = []
         for row, (case, position) in enumerate(zip(cases, positions, strict=True)):
             if case.masks:
@@ -442,7 +443,7 @@ class StageTraining:
             views.take(others, [row for row, *_ in taken], [gift for _, gift, _ in taken])
 
     def _sample(self, case: Case, position: int) -> tuple[Tensor, Tensor]:
-        """Image (1, c, h, w) and mask (1, h, w) of a case, changed by the user's function where there is one."""
+        """Image (1, c, h, w) and mask (1, [k, ]h, w) of a case, changed by the user's function where there is one."""
         images, masks = self.train.batch([case], self.position.epoch, position)
         if self.own is None:
             return images, masks
@@ -583,13 +584,13 @@ class StageTraining:
         prepared = [self.train.prepared(case)[0] for case in cases]
         pipeline = self.model.pipeline
         places = [
-            pipeline.placement((reference.shape[0], reference.shape[1]), case.spacing_mm)
+            pipeline.placement(grid_of(reference), case.spacing_mm)
             for reference, case in zip(references, cases, strict=True)
         ]
         found = pipeline.predict_batch(prepared, places, forward)
         hints = self._hint_losses(prepared)
         for case, reference, probability, hint in zip(cases, references, found, hints, strict=True):
-            mask = threshold_or_argmax(probability, 0.5)
+            mask = threshold_or_argmax(probability, 0.5, multilabel=pipeline.multilabel)
             overlaps = class_overlaps(mask, reference, probability.shape[2])
             dice = float(np.mean([with_empty(each.dice) for each in overlaps]))
             iou = float(np.mean([with_empty(each.iou) for each in overlaps]))
@@ -612,9 +613,10 @@ class StageTraining:
     def _loss(probability: NDArray[np.float32], reference: NDArray[np.uint8], weights: LossSection) -> float:
         """The recipe's loss from probabilities on the image's grid."""
         p = torch.from_numpy(probability).movedim(-1, 0).unsqueeze(0).clamp(1e-6, 1 - 1e-6)
-        if p.shape[1] > 1:
+        exclusive = p.shape[1] > 1 and not overlaps(reference)
+        if exclusive:
             p = torch.cat([(1 - p.sum(1, keepdim=True)).clamp_min(1e-6), p], 1)
-        logits = torch.logit(p) if p.shape[1] == 1 else torch.log(p)
+        logits = torch.log(p) if exclusive else torch.logit(p)
         loss, _ = segmentation_loss(logits, torch.from_numpy(reference).unsqueeze(0), **weights.arguments())
         return float(loss)
 

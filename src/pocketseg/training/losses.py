@@ -41,9 +41,10 @@ def segmentation_loss(
     """A weighted sum of parts, as the `loss` of a recipe.
 
     Args:
-        logits: (n, 1, h, w) for one class, (n, classes + 1, h, w) for several; computed with in f32.
-        target: class indices (n, h, w), any integer dtype.
-        bce, ce: weight of the cross-entropy, whose kind the number of logits decides; one of them.
+        logits: (n, 1, h, w) for one class, (n, classes + 1, h, w) for several, (n, classes, h, w) for several that may
+            overlap; computed with in f32.
+        target: class indices (n, h, w), any integer dtype; planes (n, classes, h, w) where classes may overlap.
+        bce, ce: weight of the cross-entropy, whose kind logits and target decide; one of them.
         dice, batch_dice: weight of the soft Dice loss of each image, and of the whole batch.
         tv, boundary: weight of the total variation, and of the boundary loss.
         dice_smoothing: pixels that both Dice losses add to numerator and denominator.
@@ -87,7 +88,13 @@ def segmentation_loss(
 def cross_entropy(
     logits: Tensor, target: Tensor, class_weights: Sequence[float] | None = None, pixel_weights: Tensor | None = None
 ) -> Tensor:
-    """Binary (one logit) or categorical cross-entropy: mean over pixels, each times its own and its class's weight."""
+    """Binary (one logit) or categorical cross-entropy: mean over pixels, each times its own and its class's weight.
+
+    Of classes that may overlap (a target of planes) the mean of their binary ones; those have no weights of classes.
+    """
+    if target.ndim == logits.ndim:
+        pixels = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none").mean(1)
+        return (pixels if pixel_weights is None else pixels * pixel_weights).mean()
     if logits.shape[1] == 1:
         pixels = F.binary_cross_entropy_with_logits(logits[:, 0], target.float(), reduction="none")
     else:
@@ -103,11 +110,14 @@ def soft_cross_entropy(
     """−Σ w_k t_k log p_k over background and classes, the mean over pixels; with shares of 0 and 1 `cross_entropy`.
 
     Args:
-        logits: (n, 1, h, w) for one class, (n, classes + 1, h, w) for several.
+        logits: as for `segmentation_loss`; of classes that may overlap the mean of their binary cross-entropies.
         shares: t of the foreground classes, (n, classes, h, w); what is left of a pixel is background.
         class_weights: w of background and each class.
         pixel_weights: (n, h, w).
     """
+    if 1 < logits.shape[1] == shares.shape[1]:
+        pixels = F.binary_cross_entropy_with_logits(logits, shares, reduction="none").mean(1)
+        return (pixels if pixel_weights is None else pixels * pixel_weights).mean()
     whole = torch.cat([(1 - shares.sum(1, keepdim=True)).clamp_min(0), shares], 1)
     single = logits.shape[1] == 1
     log_p = F.logsigmoid(torch.cat([-logits, logits], 1)) if single else F.log_softmax(logits, 1)
@@ -119,6 +129,8 @@ def soft_cross_entropy(
 
 def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities and 0/1 reference of the foreground classes, both (n, k, h, w)."""
+    if target.ndim == logits.ndim:
+        return torch.sigmoid(logits), target.float()
     if logits.shape[1] == 1:
         return torch.sigmoid(logits), target.unsqueeze(1).float()
     reference = F.one_hot(target, logits.shape[1]).movedim(-1, 1).float()

@@ -74,14 +74,14 @@ def opacity(gift: Gift, mask: Tensor) -> Tensor:
 
     Args:
         gift: what is taken.
-        mask: class indices (h, w) of the sample that gives.
+        mask: of the sample that gives, class indices (h, w) or planes (k, h, w).
     """
     if gift.box is not None:
         top, bottom, left, right = gift.box
-        taken = torch.zeros(mask.shape, device=mask.device)
+        taken = torch.zeros(mask.shape[-2:], device=mask.device)
         taken[top:bottom, left:right] = 1
         return taken
-    objects = (mask > 0).float()[None]
+    objects = (mask if mask.ndim == 2 else mask.amax(0)).gt(0).float()[None]
     grown = [F.max_pool2d(objects, 2 * steps + 1, 1, steps) for steps in range(BLEND + 1)]
     return torch.stack(grown).mean(0)[0]
 
@@ -92,5 +92,5 @@ def blend(planes: Tensor, given: Tensor, taken: Tensor) -> Tensor:
 
 
 def replace(labels: Tensor, given: Tensor, taken: Tensor) -> Tensor:
-    """Masks (h, w), or shares of pixels (k, h, w), with those of another sample wherever anything of it is taken."""
+    """Masks ([k, ]h, w), or shares of pixels (k, h, w), with those of another sample wherever it is taken at all."""
     return torch.where(taken > 0, given, labels)

@@ -59,7 +59,7 @@ class Model:
         """A model with newly drawn weights; the pipeline's multiple becomes the net's stride."""
         net = build(
             in_channels=pipeline.channels,
-            out_channels=logit_count(len(pipeline.classes)),
+            out_channels=pipeline.logits,
             seed=seed,
             **net_options,
         )

@@ -29,7 +29,7 @@ class Inputs:
 
     Attributes:
         images: (n, c, h, w), augmented.
-        masks: class indices (n, h, w).
+        masks: class indices (n, h, w), or planes (n, k, h, w) where classes may overlap.
         labelled: which of them have a mask.
         share: weight of the labels' loss here, so that its mean over processes is that over all labelled samples.
         teacher_probabilities: the teacher's probabilities (n, k, h, w) where they come from files.

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.errors import RecipeError, TrainingError
+from pocketseg.layers import overlaps
 
-# Image float32 (h, w, c), 0 to 1; mask uint8 (h, w) of class indices; a generator of its own for each sample.
+# Image float32 (h, w, c), 0 to 1; mask uint8 (h, w) of class indices, or (h, w, k) of 0 and 1 where classes may
+# overlap; a generator of its own for each sample.
 Function = Callable[[NDArray[np.float32], NDArray[np.uint8], np.random.Generator], tuple[Any, Any]]
 
 
@@ -37,7 +39,8 @@ class OwnAugmentation:
         Args:
             image: (c, h, w); the function sees it as (h, w, c), stretched to 0 … 1 by its own extremes, and its answer
                 is stretched back.
-            mask: (h, w), class indices.
+            mask: (h, w), class indices; or planes (k, h, w), which the function sees and gives as (h, w, k), so that
+                axes are those of its image.
             rng: the only source of chance, so that a training can be repeated.
             where: the image, for errors.
 
@@ -47,21 +50,24 @@ class OwnAugmentation:
         low, high = float(image.min()), float(image.max())
         span = max(high - low, 1e-6)
         given = np.ascontiguousarray(np.moveaxis((image - low) / span, 0, -1), np.float32)
+        drawn = np.moveaxis(mask, 0, -1) if overlaps(mask) else mask
+        highest = 1 if overlaps(mask) else self.classes
         try:
-            changed, labels = self.function(given, mask.copy(), rng)
+            changed, labels = self.function(given, np.array(drawn, order="C"), rng)
             changed, labels = np.asarray(changed), np.asarray(labels)
         except Exception as error:
             raise self._wrong(where, f"fails ({type(error).__name__}: {error})") from error
         if changed.shape != given.shape or changed.dtype.kind not in "fiu":
             raise self._wrong(where, f"gives an image {changed.dtype} {changed.shape}, not float32 {given.shape}")
-        if labels.shape != mask.shape or labels.dtype.kind not in "biu":
-            raise self._wrong(where, f"gives a mask {labels.dtype} {labels.shape}, not uint8 {mask.shape}")
+        if labels.shape != drawn.shape or labels.dtype.kind not in "biu":
+            raise self._wrong(where, f"gives a mask {labels.dtype} {labels.shape}, not uint8 {drawn.shape}")
         if not np.isfinite(changed).all():
             raise self._wrong(where, "gives an image with NaN or infinite numbers")
-        if labels.min() < 0 or labels.max() > self.classes:
-            what = f"gives a mask with the values {labels.min()} to {labels.max()}, not 0 to {self.classes}"
+        if labels.min() < 0 or labels.max() > highest:
+            what = f"gives a mask with the values {labels.min()} to {labels.max()}, not 0 to {highest}"
             raise self._wrong(where, what)
         back = np.moveaxis(changed.astype(np.float32), -1, 0) * np.float32(span) + np.float32(low)
+        labels = np.moveaxis(labels, -1, 0) if overlaps(mask) else labels
         return np.ascontiguousarray(back), np.ascontiguousarray(labels, np.uint8)
 
     def _wrong(self, where: str, what: str) -> TrainingError:

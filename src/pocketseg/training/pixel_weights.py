@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.layers import overlaps
+
 # Objects closer than this many pixels have a border between them.
 GAP = 20
 FLOOR = 1 / 255
@@ -21,13 +23,15 @@ def border_weights(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     nothing would be learned.
 
     Args:
-        mask: class indices (h, w).
+        mask: class indices (h, w); of planes (k, h, w) there are no borders, since objects may lie in others.
 
     Returns:
         (h, w), from `FLOOR` to 1.
     """
     from scipy import ndimage
 
+    if overlaps(mask):
+        raise ValueError("objects of classes that overlap have no borders between them")
     objects = mask > 0
     near = np.pad(objects, GAP)  # a closing at the image's rim would erode it
     closed = ndimage.binary_closing(near, _disc(GAP))[GAP:-GAP, GAP:-GAP]

@@ -16,6 +16,7 @@ from torch import Tensor
 from pocketseg.data import BoundedCache, Case, Cases
 from pocketseg.data.cases import cache_bytes
 from pocketseg.errors import DataError
+from pocketseg.layers import covered, grid_of, layer, present
 from pocketseg.pipeline import Pipeline, TrainedOn
 from pocketseg.pipeline.geometry import pad_to_size, tiles
 from pocketseg.pipeline.intensity import Colors, bounds, is_colored
@@ -70,21 +71,23 @@ class Samples:
         """Samples that an epoch takes of a case: one, or as many windows as have its area on the net's grid."""
         if self.sampling.windows == "one":
             return 1
-        return max(1, math.ceil(self.prepared(case)[1].size / math.prod(self.pipeline.size)))
+        return max(1, math.ceil(math.prod(grid_of(self.prepared(case)[1])) / math.prod(self.pipeline.size)))
 
     def calls(self, case: Case) -> int:
         """Calls of the net that it takes to predict a case."""
         if self.pipeline.fit != "tile":
             return 1
-        height, width = self.prepared(case)[1].shape
-        return len(tiles((height, width), self.pipeline.size))
+        return len(tiles(grid_of(self.prepared(case)[1]), self.pipeline.size))
 
     def prepared(self, case: Case) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Net input (c, h, w) and class indices (h, w) of a case, before augmentation; no mask is an empty one."""
+        """Net input (c, h, w) and mask, class indices (h, w) or planes (k, h, w), of a case, before augmentation.
+
+        No mask is an empty one.
+        """
 
         def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
             image, spacing = self.cases.image(case), case.spacing_mm
-            mask = self.cases.mask(case) if case.masks else np.zeros(image.shape[:2], np.uint8)
+            mask = self.cases.mask(case) if case.masks else self.pipeline.empty_mask((image.shape[0], image.shape[1]))
             try:
                 return self.pipeline.prepare(image, spacing), self.pipeline.fit_mask(mask, spacing)
             except DataError as error:
@@ -96,7 +99,7 @@ class Samples:
     @cached_property
     def classes(self) -> dict[str, tuple[int, ...]]:
         """The indices that occur on the grid in the mask of each case of the part, background included."""
-        return {case.name: tuple(np.unique(self.prepared(case)[1]).tolist()) for case in self.part}
+        return {case.name: _occurring(self.prepared(case)[1]) for case in self.part}
 
     @cached_property
     def with_objects(self) -> list[Case]:
@@ -152,11 +155,12 @@ class Samples:
         return [pool[index] for index in rng.permutation(np.repeat(shuffled, counts))]
 
     def batch(self, batch: Sequence[Case], epoch: int, first: int) -> tuple[Tensor, Tensor]:
-        """Images (n, c, h, w) and masks (n, h, w) of cases at positions first, first + 1, … of the epoch."""
+        """Images (n, c, h, w) and masks (n, [k, ]h, w) of cases at positions first, first + 1, … of the epoch."""
         pairs = [self.prepared(case) for case in batch]
         images = self._cut([image for image, _ in pairs], batch, epoch, first)
-        masks = self._cut([mask[None] for _, mask in pairs], batch, epoch, first)
-        return torch.from_numpy(images), torch.from_numpy(masks[:, 0])
+        planes = self.pipeline.multilabel
+        masks = self._cut([mask if planes else mask[None] for _, mask in pairs], batch, epoch, first)
+        return torch.from_numpy(images), torch.from_numpy(masks if planes else masks[:, 0])
 
     def teacher_maps(self, batch: Sequence[Case], epoch: int, first: int) -> Tensor:
         """The teacher's probabilities (n, k, h, w) of the same windows as `batch` gives."""
@@ -180,13 +184,12 @@ class Samples:
 
     def _map(self, case: Case) -> NDArray[np.float32]:
         assert self.maps is not None
-        height, width = self.prepared(case)[1].shape
-        return self.maps(case, (height, width))
+        return self.maps(case, grid_of(self.prepared(case)[1]))
 
     def _shares(self, case: Case) -> NDArray[np.float32]:
         if case.masks:
             return self.pipeline.mask_shares(self.cases.mask(case), case.spacing_mm)
-        return np.zeros((len(self.pipeline.classes), *self.prepared(case)[1].shape), np.float32)
+        return np.zeros((len(self.pipeline.classes), *grid_of(self.prepared(case)[1])), np.float32)
 
     def _weights(self, case: Case) -> NDArray[np.float32]:
         mask = self.prepared(case)[1]
@@ -223,13 +226,17 @@ class Samples:
         """The pixel (row, column) of a class, drawn first, that a window is laid over; None for a window anywhere."""
         if not self.sampling.foreground or rng.random() >= self.sampling.foreground:
             return None
-        present = [index for index in self.classes.get(case.name, ()) if index]
-        if not present:
+        shown = [index for index in self.classes.get(case.name, ()) if index]
+        if not shown:
             return None
         mask = self.prepared(case)[1]
-        places = np.flatnonzero(mask == present[int(rng.integers(len(present)))])
-        row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
+        places = np.flatnonzero(layer(mask, shown[int(rng.integers(len(shown)))]))
+        row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[-1])
         return row, column
+
+
+def _occurring(mask: NDArray[np.uint8]) -> tuple[int, ...]:
+    return present(mask) if covered(mask).all() else (0, *present(mask))
 
 
 def no_weights(case: Case) -> DataError:

@@ -23,7 +23,7 @@ def mean_dice(model: Model, cases: Cases, chosen: Sequence[Case]) -> float:
     found = []
     for case in chosen:
         probability, reference = predictor.predict(cases.image(case), case.spacing_mm), cases.mask(case)
-        mask = threshold_or_argmax(probability, 0.5)
+        mask = threshold_or_argmax(probability, 0.5, multilabel=model.pipeline.multilabel)
         found += [with_empty(each.dice) for each in class_overlaps(mask, reference, probability.shape[2])]
     return float(np.mean(found))
 

@@ -63,6 +63,9 @@ def check_translation(student: Pipeline, teacher: Pipeline, where: str) -> None:
             f"the teacher's classes are {', '.join(teacher.classes)}, the student's {', '.join(student.classes)}",
             "take a teacher of the same classes in the same order",
         )
+    if student.multilabel or teacher.multilabel:
+        what = "classes that may overlap (data.multilabel) are not learned from teachers"
+        refuse(what, "train without a teacher, or with classes that exclude each other")
     if student.fit != teacher.fit:
         refuse(
             f"the teacher was trained with data.fit={teacher.fit}, the student is with {student.fit}",

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pocketseg.data.annotations.drawing import AnnotationSource, drawings
+from pocketseg.data.annotations.drawing import WHITE, AnnotationSource, drawings
 from pocketseg.data.case import Source
 from pocketseg.data.layouts.listing import Listing
 from pocketseg.data.masks import MaskCoding
@@ -17,7 +17,6 @@ from pocketseg.errors import DataError, Problem, near
 from pocketseg.names import printable
 from pocketseg.text import counted
 
-WHITE = 255
 SHOWN = 20
 
 
@@ -46,13 +45,13 @@ def with_classes(listing: Listing, names: Sequence[str], coding: MaskCoding) -> 
     valued: dict[VolumeFile, VolumeFile] = {}
     for volume in volumes:
         try:
-            valued[volume] = volume.valued(_values(classes, coding))
+            valued[volume] = _valued(volume, classes, coding)
         except DataError as error:
             listing.problems += error.coded("mask").problems
 
     def of_classes(source: Source) -> Source:
         if isinstance(source, AnnotationSource):
-            return replace(source, classes=tuple(classes.items()), stored=stored)
+            return replace(source, classes=tuple(classes.items()), stored=stored, planes=coding.multilabel)
         if isinstance(source, SliceSource):
             return replace(source, volume=valued.get(source.volume, source.volume))
         return source
@@ -69,7 +68,7 @@ def regions(masks: Sequence[Source], coding: MaskCoding) -> list[NamedRegions]:
     """
     volumes = [source.volume for source in masks if isinstance(source, SliceSource)]
     named = [volume for volume in volumes if isinstance(volume, NamedRegions)]
-    return [volume for volume in named if coding.values is None or not volume.numbered]
+    return [volume for volume in named if not (volume.numbered and coding.by_value)]
 
 
 def classed(volume: VolumeFile, names: Sequence[str], coding: MaskCoding) -> VolumeFile:
@@ -78,12 +77,17 @@ def classed(volume: VolumeFile, names: Sequence[str], coding: MaskCoding) -> Vol
     Raises:
         DataError: it has others.
     """
-    if not isinstance(volume, NamedRegions) or (volume.numbered and coding.values is not None):
+    if not isinstance(volume, NamedRegions) or (volume.numbered and coding.by_value):
         return volume
     classes, problem = _mapping(Counter(volume.names), names, coding)
     if problem is not None:
         raise DataError.of([replace(problem, where=str(volume.path))])
-    return volume.valued(_values(classes, coding))
+    return _valued(volume, classes, coding)
+
+
+def _valued(volume: NamedRegions, classes: Mapping[str, int], coding: MaskCoding) -> NamedRegions:
+    """A volume whose regions are painted as these classes, each in a channel of its own where they may overlap."""
+    return volume.valued(classes, coding.classes) if coding.multilabel else volume.valued(_values(classes, coding))
 
 
 def _stored(coding: MaskCoding, single: int = WHITE) -> tuple[int, ...]:
@@ -100,7 +104,8 @@ def _values(classes: Mapping[str, int], coding: MaskCoding) -> dict[str, int]:
 def _mapping(used: Counter[str], names: Sequence[str], coding: MaskCoding) -> tuple[dict[str, int], Problem | None]:
     """The index of each category that is a class, and what is wrong."""
     categories = sorted(used)
-    if coding.threshold is not None or (len(categories) == 1 and coding.classes == 1):
+    united = coding.threshold is not None and not coding.multilabel
+    if united or (len(categories) == 1 and coding.classes == 1):
         return dict.fromkeys(categories, 1), None
     if not names and len(categories) == coding.classes:
         return {name: index for index, name in enumerate(categories, start=1)}, None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.annotations import rle
-from pocketseg.data.case import FileSource, Pixels
+from pocketseg.data.case import FileSource, Pixels, single
 from pocketseg.data.mask_colors import ColorRule, refuse_colors
 from pocketseg.data.polygons import Corners, Place, fill_box
 from pocketseg.data.readers import size_in_header
@@ -25,6 +25,7 @@ BESIDE = 1.0
 # Farther away lies nothing that was drawn.
 MOST = 1e6
 CORNERS = 3
+WHITE = 255
 
 
 class Area(Protocol):
@@ -160,10 +161,27 @@ class Drawing:
         self.cut, self.covered = cut, covered
         return mask
 
+    def paint_planes(self, classes: Sequence[tuple[str, int]], shape: tuple[int, int], count: int) -> NDArray[np.bool_]:
+        """A plane (h, w) for each of `count` classes, which may overlap; categories without a class are left out.
+
+        Raises:
+            ValueError: a shape that cannot be painted.
+        """
+        planes, index_of = np.zeros((count, *shape), bool), dict(classes)
+        cut = 0
+        for each in self.shapes:
+            index = index_of.get(each.category)
+            if index is not None:
+                cut += each.area.beyond(shape)
+                place, inside = each.area.box(shape)
+                planes[index - 1][place] |= inside
+        self.cut, self.covered = cut, 0
+        return planes
+
 
 @dataclass(frozen=True)
 class AnnotationSource(FileSource):
-    """The mask of one image from a file of annotations.
+    """The mask of one image from a file of annotations; `planes` tells it to give one a class.
 
     Attributes:
         drawing: what is drawn on the image.
@@ -187,6 +205,9 @@ class AnnotationSource(FileSource):
         refuse_colors(colors, self.where)
         shape = self._shape()
         try:
+            if self.planes:
+                painted = self.drawing.paint_planes(self.classes, shape, len(self.stored) - 1)
+                return painted * np.uint8(WHITE)
             indices = self.drawing.paint(self.classes, shape)
         except ValueError as error:
             raise DataError(self.where, f"holds a shape that cannot be painted ({error})", self.hint) from None
@@ -245,4 +266,4 @@ def turned(corners: Corners, degrees: float) -> Corners:
 
 def drawings(sources: Iterable[object]) -> list[AnnotationSource]:
     """Those of some sources that are annotations."""
-    return [source for source in sources if isinstance(source, AnnotationSource)]
+    return [source for source in single(sources) if isinstance(source, AnnotationSource)]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.annotations.rle import counts_of_mask, text_of_counts, text_of_pairs
+from pocketseg.layers import covered, grid_of, layer
 from pocketseg.pipeline.components import label_components
 
 Trace = Callable[[NDArray[np.bool_]], list[list[tuple[int, int]]]]
@@ -17,7 +18,7 @@ Trace = Callable[[NDArray[np.bool_]], list[list[tuple[int, int]]]]
 
 @dataclass(frozen=True)
 class NamedMask:
-    """Class indices (h, w) of one image, by the name that the image has in the file."""
+    """The mask of one image (`layers`), by the name that the image has in the file."""
 
     name: str
     mask: NDArray[np.uint8]
@@ -37,10 +38,10 @@ def coco(masks: Iterable[NamedMask], classes: Sequence[str], trace: Trace) -> di
     images: list[dict[str, Any]] = []
     notes: list[dict[str, Any]] = []
     for number, each in enumerate(masks, start=1):
-        height, width = each.mask.shape
+        height, width = grid_of(each.mask)
         images.append({"id": number, "file_name": each.name, "width": width, "height": height})
         for index in range(1, len(classes) + 1):
-            for thing in _objects(each.mask == index):
+            for thing in _objects(layer(each.mask, index)):
                 note = {"id": len(notes) + 1, "image_id": number, "category_id": index, "iscrowd": 0}
                 notes.append(note | _annotation(thing, trace))
     categories = [{"id": index, "name": name} for index, name in enumerate(classes, start=1)]
@@ -71,8 +72,9 @@ def rle_rows(masks: Iterable[NamedMask], classes: Sequence[str]) -> Iterator[tup
     """
     if len(classes) == 1:
         yield "image_id", "rle"
-        yield from ((each.name, text_of_pairs(each.mask > 0)) for each in masks)
+        yield from ((each.name, text_of_pairs(covered(each.mask))) for each in masks)
         return
     yield "image_id", "class", "rle"
     for each in masks:
-        yield from ((each.name, name, text_of_pairs(each.mask == index)) for index, name in enumerate(classes, start=1))
+        rows = ((name, text_of_pairs(layer(each.mask, index))) for index, name in enumerate(classes, start=1))
+        yield from ((each.name, *row) for row in rows)

@@ -20,6 +20,7 @@ from pocketseg.data.doctor.statistics import CaseStatistics
 from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
+from pocketseg.layers import grid_of
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.geometry import resize_labels
 from pocketseg.text import brief, counted
@@ -221,6 +222,6 @@ def _overlap(cases: Cases, a: Case, b: Case, flip: tuple[bool, bool]) -> float:
     """IoU of two masks on the first one's grid, with the second turned as its image is; 1 where both are empty."""
     one = cases.mask(a)
     down, across = (slice(None, None, -1 if side else 1) for side in flip)
-    other = resize_labels(cases.mask(b)[down, across], (one.shape[0], one.shape[1]), cases.classes)
+    other = resize_labels(cases.mask(b)[..., down, across], grid_of(one), cases.classes)
     union = int(((one > 0) | (other > 0)).sum())
     return int(((one == other) & (one > 0)).sum()) / union if union else 1.0

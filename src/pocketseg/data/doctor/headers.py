@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pocketseg.data.case import Case
+from pocketseg.data.case import Case, single
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.readers import EXIF_ORIENTATION, EXIF_TURNS, FORMATS, SUFFIXES, SUFFIXES_OF
 from pocketseg.data.volumes import Dicom, MetaImage, Nifti, Nrrd, SliceSource, VolumeFile
@@ -50,7 +50,7 @@ def header_findings(cases: Sequence[Case]) -> Iterator[Finding]:
     for case in cases:
         if _fits_either_way(case):
             found["turned"].append(case.image.where)
-        for source in (case.image, *case.masks):
+        for source in single((case.image, *case.masks)):
             if source.path in seen:
                 continue
             seen.add(source.path)

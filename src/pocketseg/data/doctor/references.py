@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketseg.layers import covered
 from pocketseg.pipeline.components import label_components
 
 # An object is a speck beside one that is at least so many times as large.
@@ -12,9 +13,9 @@ SPECK_PIXELS, TIMES = 5, 200
 
 
 def suspicions(mask: NDArray[np.uint8]) -> list[str]:
-    """Codes of what is suspicious about a mask (h, w) of class indices."""
+    """Codes of what is suspicious about a mask."""
     found = []
-    inside = mask > 0
+    inside = covered(mask)
     sides = inside[0], inside[-1], inside[:, 0], inside[:, -1]
     if all(side.any() for side in sides) and not inside.all():
         found.append("border")

@@ -19,6 +19,7 @@ from pocketseg.data.layouts import paths_csv
 from pocketseg.data.readers import exif_turn, stored_pixels
 from pocketseg.errors import DataError
 from pocketseg.files import inside, open_regular, resolved, whole_file, whole_folder, write_atomically
+from pocketseg.layers import grid_of
 from pocketseg.png import write_png
 from pocketseg.tables import csv_text
 from pocketseg.text import brief, counted
@@ -176,6 +177,8 @@ class _Copy:
             DataError: it, or its image, cannot be read, and there is no fixing without a guess.
         """
         coding, shape, changes = self.cases.coding, case.image.image().shape[:2], []
+        if coding.multilabel:
+            return self._planes(path, shape), ""
         try:
             stored = FileSource(path).mask(gray=coding.threshold is not None, colors=coding.color_rule)
             mask = coding.decode(stored, str(path))
@@ -195,6 +198,19 @@ class _Copy:
             mask = np.asarray(Image.fromarray(mask).transpose(turn))
             changes.append("turned to its image")
         return mask, ", ".join(changes)
+
+    def _planes(self, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Planes of classes that may overlap, which are copied as they are.
+
+        Raises:
+            DataError: they cannot be read, or are not on the grid of their image; nothing is corrected in them.
+        """
+        coding = self.cases.coding
+        source = FileSource(path, planes=coding.layers is None)
+        mask = coding.decode(source.mask(gray=coding.threshold is not None, colors=coding.color_rule), str(path))
+        if grid_of(mask) != shape:
+            raise DataError(str(path), "does not have its image's size")
+        return mask
 
     def _target(self, path: Path, suffix: str | None = None) -> Path:
         """Where a file goes in the copy: as it lies in the data set, or in a folder that is called as its own.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pocketseg.data.annotations.drawing import drawings
-from pocketseg.data.case import Case
+from pocketseg.data.case import Case, single
 from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.volumes import NamedRegions, SliceSource
 from pocketseg.text import counted
@@ -39,7 +39,7 @@ def shape_findings(cases: Sequence[Case]) -> Iterator[Finding]:
 
 def _of_regions(cases: Sequence[Case]) -> Iterator[Finding]:
     """The same of volumes whose regions have names."""
-    masks = [mask.volume for case in cases for mask in case.masks if isinstance(mask, SliceSource)]
+    masks = [mask.volume for case in cases for mask in single(case.masks) if isinstance(mask, SliceSource)]
     volumes = dict.fromkeys(
         volume for volume in masks if isinstance(volume, NamedRegions) and volume.values is not None
     )

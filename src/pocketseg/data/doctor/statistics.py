@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.data.case import Case
+from pocketseg.layers import covered, present
 from pocketseg.pipeline.intensity import is_colored
 
 Pixels = NDArray[np.generic]
@@ -60,7 +61,7 @@ class CaseStatistics:
 
 @dataclass(frozen=True)
 class Look:
-    """A decoded case: the image (h, w[, c]), the mask (h, w) of class indices, and what they tell."""
+    """A decoded case: the image (h, w[, c]), the mask (`layers`), and what they tell."""
 
     image: Pixels
     mask: Mask
@@ -70,7 +71,7 @@ class Look:
 def statistics_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> CaseStatistics:
     """CaseStatistics of a decoded case."""
     low, high = float(image.min()), float(image.max())
-    classes = range(1, int(mask.max()) + 1)
+    inside = covered(mask)
     return CaseStatistics(
         case.name,
         case.image.where,
@@ -83,18 +84,18 @@ def statistics_of(case: Case, image: Pixels, mask: Mask, values: Pixels) -> Case
         low,
         high,
         _digest(image),
-        float(np.count_nonzero(mask)) / mask.size,
-        tuple(index for index in classes if np.any(mask == index)),
+        float(np.count_nonzero(inside)) / inside.size,
+        present(mask),
         tuple(values.tolist()),
-        _copied(image, mask, values, high),
+        _copied(image, inside, values, high),
         _digest(mask),
     )
 
 
-def _copied(image: Pixels, mask: Mask, values: Pixels, high: float) -> bool:
+def _copied(image: Pixels, inside: NDArray[np.bool_], values: Pixels, high: float) -> bool:
     """Whether image and mask hold the same values, some of them 0."""
-    alike = high > 0 and not mask.all() and (image.dtype == bool or values.tolist() == [high])
-    return alike and np.array_equal(image, np.where(mask > 0, high, 0))
+    alike = high > 0 and not inside.all() and (image.dtype == bool or values.tolist() == [high])
+    return alike and np.array_equal(image, np.where(inside, high, 0))
 
 
 def _digest(image: Pixels) -> bytes:

@@ -1,6 +1,6 @@
 """Volumes: NIfTI, NRRD, MetaImage, DICOM and TIFF stacks, read as slices and written back on their own grid."""
 
-from pocketseg.data.volumes.base import VolumeFile
+from pocketseg.data.volumes.base import MAX_CONTRASTS, VolumeFile
 from pocketseg.data.volumes.dicom import Dicom, header_text, is_dicom, mask_references, series_in
 from pocketseg.data.volumes.grid import Grid, difference
 from pocketseg.data.volumes.metaimage import MetaImage, write_metaimage
@@ -22,6 +22,7 @@ from pocketseg.data.volumes.stack import Stack, write_stack
 
 __all__ = [
     "DETACHED",
+    "MAX_CONTRASTS",
     "SUFFIXES",
     "Dicom",
     "Grid",

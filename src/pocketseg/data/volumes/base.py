@@ -119,10 +119,13 @@ def canonical_image(volume: VolumeFile, reading: Reading) -> tuple[Pixels, Scale
 
 
 @lru_cache(maxsize=VOLUMES_KEPT)
-def canonical_labels(volume: VolumeFile) -> Pixels:
-    """A label volume in canonical order, as it is stored; labels that a scale made inexact are whole again."""
+def canonical_labels(volume: VolumeFile, *, planes: bool = False) -> Pixels:
+    """A label volume in canonical order, as it is stored; labels that a scale made inexact are whole again.
+
+    With channels, `planes` allows them.
+    """
     values = whole_labels(volume.voxels())
-    if values.ndim > 3:
+    if values.ndim > 3 and not planes:
         raise DataError(
             str(volume.path), f"the mask has {counted(values.shape[3], 'channel')}", "store one class index a voxel"
         )

@@ -195,7 +195,7 @@ def _grid(path: Path, header: Any, shape: tuple[int, int, int]) -> Grid:
 
 
 def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
-    """Write voxels in stored order on the grid of a volume.
+    """Write voxels (i, j, k), or with channels (i, j, k, c), in stored order on the grid of a volume.
 
     Where that is a NIfTI file its header is kept, but for the fields that may hold free text.
     """
@@ -203,7 +203,7 @@ def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
     if isinstance(like, Nifti):
         kind, header = _header(like.path)
         shape, affine = header.get_data_shape(), header.get_best_affine()
-        shape = voxels.shape if like.contrasts else shape
+        shape = voxels.shape if like.contrasts or voxels.ndim > len(grid.shape) else shape
         header["vox_offset"] = 0  # the voxels follow at once, wherever they were
         for key in FREE_TEXT:
             header[key] = b""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Pixels
 
+WHITE = 255
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NamedRegions(VolumeFile):
@@ -21,6 +23,8 @@ class NamedRegions(VolumeFile):
     Attributes:
         names: of the regions.
         values: of the regions that are classes, the value that each is painted with; None until somebody says so.
+        planes: of regions that are classes and may overlap, how many classes there are; `values` are their indices, and
+            each class is a channel (i, j, k, planes) of 0 and 255.
         covered: how many voxels of one value another one covers, once it was painted.
     """
 
@@ -30,10 +34,11 @@ class NamedRegions(VolumeFile):
     names: tuple[str, ...]
     values: Mapping[str, int] | None = None
     covered: list[int] = field(default_factory=list, repr=False)
+    planes: int = 0
 
-    def valued(self, values: Mapping[str, int]) -> Self:
+    def valued(self, values: Mapping[str, int], planes: int = 0) -> Self:
         """The same, painted by these values; regions without one are background."""
-        return replace(self, values=values, covered=[])
+        return replace(self, values=values, covered=[], planes=planes)
 
     def voxels(self) -> Pixels:
         """The regions painted in the order of `values`, each over those before it; as they are stored where none are.
@@ -44,6 +49,11 @@ class NamedRegions(VolumeFile):
         if self.values is None:
             return self.as_stored()
         order = [name for name in self.values if name in self.names]
+        if self.planes:
+            channels = np.zeros((*self.grid.shape, self.planes), np.uint8)
+            for name, inside in zip(order, self.inside(order), strict=True):
+                channels[inside, self.values[name] - 1] = WHITE
+            return channels
         # True and false say the same as any other value of a single class that masks beside it may store.
         highest = max(self.values.values(), default=1)
         painted = np.zeros(self.grid.shape, bool if highest == 1 else np.min_scalar_type(highest))

@@ -105,11 +105,11 @@ def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
 def write_segmentation(
     path: Path, voxels: Pixels, like: VolumeFile, classes: Sequence[str], *, keep_identity: bool = False
 ) -> Path:
-    """Write class indices (i, j, k) in stored order as a SEG that refers to the images.
+    """Write a mask in stored order as a SEG that refers to the images.
 
     Args:
         path: of the new file.
-        voxels: uint8, 0 is background.
+        voxels: uint8, class indices (i, j, k), 0 is background; or 0 and 1 of classes that may overlap, (i, j, k, c).
         like: the DICOM series or file that was segmented.
         classes: names of the foreground classes.
         keep_identity: copy name, identity and visit of the patient from the images, which an archive needs; without

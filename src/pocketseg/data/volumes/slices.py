@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pocketseg.data.mask_colors import ColorRule, refuse_colors
 from pocketseg.data.volumes.base import VolumeFile, canonical_image, canonical_labels
 from pocketseg.data.volumes.dicom import MASKS, SEGMENTATION, header_text, is_dicom, open_dicom, open_series
@@ -33,12 +35,13 @@ DETACHED = (".nhdr", ".mhd")
 
 @dataclass(frozen=True)
 class SliceSource:
-    """One slice of a volume, across a canonical axis."""
+    """One slice of a volume, across a canonical axis; `planes` tells a mask to give its channels."""
 
     volume: VolumeFile
     axis: int
     index: int
     reading: Reading
+    planes: bool = False
 
     @property
     def where(self) -> str:
@@ -65,7 +68,8 @@ class SliceSource:
 
     def mask(self, *, gray: bool, colors: ColorRule = "look") -> Pixels:
         refuse_colors(colors, self.where)
-        return plane(canonical_labels(self.volume), self.axis, self.index)
+        flat = plane(canonical_labels(self.volume, planes=self.planes), self.axis, self.index)
+        return np.moveaxis(flat, -1, 0) if flat.ndim > 2 else flat
 
 
 def is_volume(path: Path) -> bool:

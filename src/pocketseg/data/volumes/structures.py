@@ -41,14 +41,14 @@ class Structures(NamedRegions):
     lines: Mapping[str, Mapping[int, Sequence[Corners]]]
     faults: Mapping[str, str]
 
-    def valued(self, values: Mapping[str, int]) -> Self:
+    def valued(self, values: Mapping[str, int], planes: int = 0) -> Self:
         """As for all regions.
 
         Raises:
             DataError: a region that is a class cannot be painted.
         """
         self._refuse([name for name in values if name in self.names])
-        return super().valued(values)
+        return super().valued(values, planes)
 
     def _refuse(self, names: Sequence[str]) -> None:
         fix = "correct it where it was drawn, or export it with the images that it was drawn on"

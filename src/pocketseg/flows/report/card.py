@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pocketseg.files import sha256_of
 from pocketseg.flows.report.evaluated import EvaluatedModel
 from pocketseg.flows.report.measurements import Curves
 from pocketseg.recipes import Recipe, StageSection
+from pocketseg.recipes.schema import DataSection
 from pocketseg.reporting import Notes, Properties
 from pocketseg.text import bytes_text, counted
 
@@ -55,7 +56,7 @@ def model_properties(model: EvaluatedModel, rules: str) -> Properties:
         f"Model {model.name}",
         [
             ("Net", f"{net}; {model.precision}"),
-            ("Classes", ", ".join(data.classes)),
+            ("Classes", ", ".join(data.classes) + "; they may overlap" * data.multilabel),
             ("Input", f"{data.size[0]}×{data.size[1]}, {counted(channels, 'channel')}, {data.fit}"),
             ("From probability to mask", rules),
             ("Trained from", _start(model.metadata)),
@@ -292,7 +293,7 @@ def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]
     auto = [
         name
         for name in ("threshold", "min_peak", "min_pixels")
-        if getattr(model.recipe.postprocess, name) == "auto" and name not in left
+        if getattr(model.recipe.postprocess, name) == "auto" and not _was_left(name, left, model.recipe.data)
     ]
     cases = len(split.fold(model.folds[0]).validation)
     if auto and cases < FEW_CASES:
@@ -309,6 +310,11 @@ def _about_model(model: EvaluatedModel, seen: Sequence[Curves]) -> Iterator[str]
         error = curve.calibration.expected_error
         if curve.part == model.part and error > UNSURE:
             yield f"its probabilities are off by {error:.2f} on average (calibration error): they are not calibrated."
+
+
+def _was_left(rule: str, left: Collection[str], data: DataSection) -> bool:
+    """Whether a rule was not chosen; of classes that may overlap for none of them."""
+    return rule in left or (data.multilabel and all(f"{rule} of {name}" in left for name in data.classes))
 
 
 def _by_size(rows: Sequence[CaseScore]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pocketseg.data.doctor.pictures import suspicions
 from pocketseg.errors import EnvironmentProblem
 from pocketseg.evaluation import CaseScore
 from pocketseg.flows.report.evaluated import ONNX, PACKED, WEIGHTS, EvaluatedModel
+from pocketseg.layers import layer
 from pocketseg.metrics import Calibration, calibration, dice_at_thresholds, with_empty
 from pocketseg.predictors import Segmenter
 from pocketseg.reporting import Panel
@@ -99,7 +100,7 @@ def curves(loaded: LoadedModel, part: str, names: Sequence[str], fold_of: Callab
         predictor = loaded.predictor(fold_of(case.name))
         probability, reference = predictor.predict(*loaded.image(case)), loaded.cases.mask(case)
         classes = probability.shape[2]
-        parts += [calibration(probability[:, :, index], reference == index + 1) for index in range(classes)]
+        parts += [calibration(probability[:, :, index], layer(reference, index + 1)) for index in range(classes)]
         if classes == 1 and reference.any():
             dice.append(dice_at_thresholds(probability[:, :, 0], reference == 1, THRESHOLDS))
     total = parts[0]

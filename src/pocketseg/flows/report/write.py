@@ -26,6 +26,7 @@ from pocketseg.flows.report.measurements import (
 )
 from pocketseg.flows.report.names import FILE, Pseudonyms
 from pocketseg.flows.report.recipe_text import recipe_text
+from pocketseg.pipeline import Pipeline
 from pocketseg.reporting import (
     SUFFIXES,
     Code,
@@ -274,15 +275,25 @@ def _card(
 
 
 def _rules(loaded: LoadedModel) -> str:
-    rules = loaded.predictor(loaded.model.folds[0]).pipeline.postprocess
+    pipeline = loaded.predictor(loaded.model.folds[0]).pipeline
+    rules = pipeline.postprocess
     said = [
-        f"threshold {rules.threshold:g}" if len(loaded.model.recipe.data.classes) == 1 else "the likeliest class",
+        _threshold(pipeline),
         f"objects whose peak is at least {rules.min_peak:g}" if rules.min_peak else "",
         f"objects of at least {counted(rules.min_pixels, 'pixel')}" if rules.min_pixels else "",
         "the largest object only" if rules.keep == "largest" else "",
         "holes filled" if rules.fill_holes else "",
     ]
     return ", ".join(word for word in said if word)
+
+
+def _threshold(pipeline: Pipeline) -> str:
+    if len(pipeline.classes) > 1 and not pipeline.multilabel:
+        return "the likeliest class"
+    if not pipeline.postprocess.thresholds:
+        return f"threshold {pipeline.postprocess.threshold:g}"
+    each = zip(pipeline.classes, pipeline.postprocess.thresholds, strict=True)
+    return "thresholds " + ", ".join(f"{limit:g} for {name}" for name, limit in each)
 
 
 def _results(
