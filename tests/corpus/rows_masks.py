@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -257,3 +260,35 @@ def void_label(folder: Path) -> Iterator[Try]:
     mask = np.where(INSIDE, 1, 0).astype(np.uint8)
     mask[:2] = 255
     yield Try(with_mask(folder, mask), "error", "mask", ("odd.png", "255"), arguments=setting("data.mask.values=[1]"))
+
+
+@row("B31")
+def classes_that_overlap(folder: Path) -> Iterator[Try]:
+    keys = ("data.multilabel=true", "data.classes=[organ,tumor]")
+    coding = MaskCoding(classes=2, multilabel=True)
+    planes = np.stack([reference(1), reference(2)]) > 0
+    how: dict[str, Any] = {"coding": coding, "names": ("organ", "tumor")}
+    data = good(folder / "folders", 4)
+    for name, plane in zip(("organ", "tumor"), planes, strict=True):
+        for number in range(4):
+            save(data / f"masks/{name}/c{number}.png", plane * np.uint8(255))
+    apart = setting(*keys, "data.images=images", "data.masks='masks/{class}'")
+    check = reads("c1", mask=planes, images="images", masks="masks/{class}", **how)
+    yield Try(data, "works", arguments=apart, check=check)
+    lacking = shutil.copytree(data, folder / "lacking")
+    (lacking / "masks/tumor/c2.png").unlink()
+    yield Try(lacking, "error", "", ("c2", "tumor"), arguments=apart)
+    stored = planes[0] * np.uint8(1) + planes[1] * np.uint8(2)
+    data = good(folder / "values", 4, mask=lambda _: stored)
+    layers = "data.mask.layers=[[1,3],[2,3]]"
+    check = reads("c1", mask=planes, coding=replace(coding, layers=((1, 3), (2, 3))), names=("organ", "tumor"))
+    yield Try(data, "works", arguments=setting(*keys, layers), check=check)
+    yield Try(data, "error", "mask", ("c1.png", "3"), arguments=setting(*keys, "data.mask.layers=[[1],[2]]"))
+    yield Try(data, "error", "mask", ("1 plane for 2 classes", "data.mask.layers"), arguments=setting(*keys))
+    data = good(folder / "pages", 4)
+    for number in range(4):
+        (data / f"masks/c{number}.png").unlink()
+        first, second = (Image.fromarray(plane * np.uint8(255)) for plane in planes)
+        save(data / f"masks/c{number}.tif", first, save_all=True, append_images=[second])
+    yield Try(data, "works", arguments=setting(*keys), check=reads("c1", mask=planes, **how))
+    yield Try(data, "error", "", ("c1.tif",))
