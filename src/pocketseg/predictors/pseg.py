@@ -35,7 +35,7 @@ class PackedPredictor(NetPredictor):
     """A packed model. Its pipeline runs in the native library.
 
     NumPy runs it where the library does not take the type of an image (other than uint8, uint16, int16 and float32) or
-    what the pipeline asks for (calipers painted out), and what the library refuses, so that errors are the same. With
+    what the pipeline asks for (calipers painted out, classes that may overlap), and what the library refuses, so that errors are the same. With
     POCKETSEG_PIPELINE=numpy NumPy runs everything. Results do not depend on it.
     """
 
@@ -58,7 +58,7 @@ class PackedPredictor(NetPredictor):
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None] | None:
         """Mask and, where they are asked for, probabilities; None where NumPy has to look at the image."""
         session = self.forward
-        if not isinstance(session, Session) or os.environ.get(PIPELINE) == NUMPY:
+        if not isinstance(session, Session) or os.environ.get(PIPELINE) == NUMPY or self.pipeline.multilabel:
             return None
         pixels, spacing = as_image(image), as_spacing(spacing_mm)
         if pixels.dtype.name not in TYPES:
