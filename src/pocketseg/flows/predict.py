@@ -229,7 +229,7 @@ def predict(
     odd: list[str] = []
     predictor = load_predictor(model, fold, stage, backend=backend, device=device, tta=tta, warn=odd.append)
     jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
-    _refuse_collisions(jobs, _additions(wanted, predictor.pipeline), wanted)
+    _refuse_collisions(jobs, predictor.pipeline, wanted)
     try_folder(Path(out))
     done = Predictions()
     colors: list[str] = []
@@ -375,8 +375,10 @@ def _additions(wanted: Wanted, pipeline: Pipeline) -> list[str]:
     return [*masks, *["_overlay"] * wanted.with_overlay, *probabilities]
 
 
-def _refuse_collisions(jobs: Sequence[Job], additions: Sequence[str], wanted: Wanted) -> None:
-    problems = list(_under_pages(jobs, wanted))
+def _refuse_collisions(jobs: Sequence[Job], pipeline: Pipeline, wanted: Wanted) -> None:
+    masks = _mask_names(pipeline.classes) if pipeline.multilabel else []
+    additions = _additions(wanted, pipeline)
+    problems = list(_under_pages(jobs, wanted, ["", *masks]))
     by_target: dict[str, Path] = {}
     for source, target in ((job.source, job.target) for job in jobs):
         others = {by_target.setdefault(f"{target}{addition}", source) for addition in additions} - {source}
@@ -386,17 +388,19 @@ def _refuse_collisions(jobs: Sequence[Job], additions: Sequence[str], wanted: Wa
         ]
         if any(resolved(Path(f"{target}{ending}")) == resolved(source) for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
-        reference = Path(f"{target}{SEGMENTATION}")
-        if resolved(target.parent) == resolved(source.parent) and reference.exists():
-            what = f"lies beside {reference.name}, which its mask would be written over"
+        # References are called as masks of classes that may overlap are, and as those of 3D Slicer.
+        of_classes = [f"{target}{name}{ending}" for name in masks for ending in ENDINGS]
+        references = [path for path in map(Path, [f"{target}{SEGMENTATION}", *of_classes]) if path.exists()]
+        if resolved(target.parent) == resolved(source.parent) and references:
+            what = f"lies beside {references[0].name}, which its mask would be written over"
             problems.append(Problem(str(source), what, "choose another --out"))
     if problems:
         raise DataError.of(problems)
 
 
-def _under_pages(jobs: Sequence[Job], wanted: Wanted) -> Iterator[Problem]:
+def _under_pages(jobs: Sequence[Job], wanted: Wanted, masks: Sequence[str]) -> Iterator[Problem]:
     """Images, and what they become, that would lie where pages of a volume are written."""
-    endings = [*[""] * (wanted.to == "png"), *["_overlay"] * wanted.with_overlay]
+    endings = [*(masks if wanted.to == "png" else ()), *["_overlay"] * wanted.with_overlay]
     folders = {resolved(Path(f"{job.target}{ending}")): job for job in jobs for ending in endings}
     for job in jobs:
         for place, what in ((job.target, "its mask"), (job.source, "it")):

@@ -163,6 +163,14 @@ def test_names_of_classes_do_not_meet_names_of_images(tmp_path):
         flow.predict("model", [tmp_path / "images"], tmp_path / "out")
 
 
+def test_references_beside_images_are_not_written_over(tmp_path):
+    save(tmp_path / "p.png", np.zeros((16, 16), np.uint8))
+    reference = save(tmp_path / "p_tumor.png", np.full((16, 16), 255, np.uint8))
+    with pytest.raises(DataError, match=r"p_tumor\.png, which its mask would be written over"):
+        flow.predict("model", [tmp_path / "p.png"], tmp_path)
+    assert read_mask(reference).all()
+
+
 def test_a_segmentation_has_the_objects_of_each_plane(tmp_path):
     image = np.zeros((16, 20), np.uint8)
     image[2:12, 2:12] = 128
@@ -278,8 +286,8 @@ def test_overlay_refuses_what_overlaps(tmp_path):
 
 def test_a_model_and_data_of_two_kinds_are_not_compared(tmp_path, monkeypatch):
     pictures(tmp_path)
-    module = evaluate.__globals__
-    monkeypatch.setitem(module, "load_predictor", lambda *_, **__: NetPredictor(PIPELINE, forward))
+    (tmp_path / "m.pseg").touch()
+    monkeypatch.setitem(evaluate.__globals__, "load_predictor", lambda *_, **__: NetPredictor(PIPELINE, forward))
     with pytest.raises(RecipeError, match=r"classes of the model may overlap.*data\.multilabel=true"):
         evaluate(tmp_path / "m.pseg", tmp_path, overrides=["data.multilabel=false", *FOLDERS[2:3]], out=tmp_path / "o")
 
