@@ -62,8 +62,8 @@ ENVIRONMENT = {
     "POCKETSEG_DEBUG": "Any text: show the traceback of an error, as `--debug` does.",
     "POCKETSEG_ISA": "Kernels that the engine uses: `scalar`, `avx2`, `avx512`, `amx` or `neon`; without it the best "
     "that the processor has.",
-    "POCKETSEG_PIPELINE": "What runs the pipeline around the net of a packed model: `native` (default) or `numpy`; results "
-    "are the same.",
+    "POCKETSEG_PIPELINE": "What runs the pipeline around the net of a packed model: `native` (default) or `numpy`; "
+    "results are the same.",
     "POCKETSEG_WEIGHTS_URL": "Address of a mirror of the published starting weights.",
 }
 
