@@ -17,7 +17,9 @@ constexpr double LARGEST = 1e18, MAX_COUNT = 2147483648.0;
     throw Fault(PSEG_DAMAGED, "the card's pipeline is not valid: %s %s", key, what);
 }
 
-[[noreturn]] void unsupported(const char* within, const std::string& key) {
+// Of a text of the card, only what can be read stands in messages.
+[[noreturn]] void unsupported(const char* within, std::string key) {
+    for (char& c : key) c = c >= ' ' && c <= '~' ? c : '?';
     throw Fault(PSEG_UNSUPPORTED, "the card's pipeline asks for %s%.60s, which the native pipeline does not do", within,
                 key.c_str());
 }
@@ -73,8 +75,7 @@ private:
         const std::string found = in_.string();
         for (size_t i = 0; i < N; ++i)
             if (found == names[i]) return i;
-        throw Fault(PSEG_UNSUPPORTED, "the card's pipeline asks for %s %.60s, which the native pipeline does not do",
-                    key, found.c_str());
+        unsupported(key, ' ' + found);
     }
 
     std::vector<float> numbers(const char* key, double least) {
