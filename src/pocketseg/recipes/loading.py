@@ -156,11 +156,16 @@ def overridden(source: str | Path | dict[str, Any], overrides: Sequence[str]) ->
         for key, value in _preset(_presets_of(values, where), preset, where).items()
         for problem in set_key(values, key, value, f"{PRESETS}.{preset}.{key}")
     ]
+    _leave_out(values)  # so that overrides count the stages that the preset has
     problems += [problem for override in overrides for problem in _override(values, override)]
-    if isinstance(values.get("stages"), list):
-        # A stage that was set to null is left out.
-        values["stages"] = [stage for stage in values["stages"] if stage is not None]
+    _leave_out(values)
     return where, values, problems
+
+
+def _leave_out(values: dict[str, Any]) -> None:
+    """Take out the stages that were set to null, in place."""
+    if isinstance(values.get("stages"), list):
+        values["stages"] = [stage for stage in values["stages"] if stage is not None]
 
 
 def preset_names(source: str | Path | dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -534,6 +535,25 @@ class MultiStepSchedule(Section):
     """What the rate is multiplied by at each point."""
 
 
+class InterpolatedSchedule(Section):
+    """The rate follows straight lines between given points."""
+
+    kind: Literal["interpolated"] = "interpolated"
+    """Name of this schedule."""
+    points: Annotated[
+        list[tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1000)]]], Field(min_length=1)
+    ] = [(0, 1), (1, 0.01)]
+    """Pairs of a fraction of all epochs and what the rate is multiplied by there, such as [[0, 1], [0.5, 1], [1, 0.1]].
+    Before the first and behind the last the rate stays."""
+
+    @field_validator("points")
+    @classmethod
+    def _rise(cls, given: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        if any(later[0] <= earlier[0] for earlier, later in pairwise(given)):
+            raise ValueError("points: the fractions must rise from pair to pair")
+        return given
+
+
 class RestartSchedule(Section):
     """Steps as in `step`, which start again after every cycle. Weights and momentum are kept."""
 
@@ -580,6 +600,7 @@ Schedule = Annotated[
     | CosineSchedule
     | StepSchedule
     | MultiStepSchedule
+    | InterpolatedSchedule
     | RestartSchedule
     | ConstantThenDecaySchedule
     | PlateauSchedule,

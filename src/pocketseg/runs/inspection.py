@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pocketseg.quant import Storage
     from pocketseg.training.model import Model
 
+# What quantized nets have in the place of ReLU, by its class.
+REPLACED = {"Hardtanh": "clip to ±1", "TernaryTanhActivation": "ternary tanh"}
+
 
 @dataclass(frozen=True, repr=False)
 class Inspection:
@@ -90,13 +93,17 @@ def inspect_model(model: Model, size: tuple[int, int] | None = None) -> Inspecti
     found = inspect_core(core, name, options, (channels, *(size or model.pipeline.net_size)))
     if model.quant is None:
         return found
+    replaced = {
+        name: kind for name, module in model.net.core.named_modules() if (kind := REPLACED.get(type(module).__name__))
+    }
     core = model.integer_core()
     rows, sizes = {row.name: row for row in storage(core)}, stored_bytes(core)
     layers = []
     for layer in found.layers:
         name = layer["name"]
         known = _stored(rows[name]) if name in rows else {}
-        layers.append({**layer, **known, "bytes": sizes.get(name, layer["bytes"])})
+        kind = replaced.get(name, layer["kind"]) if layer["kind"].startswith("ReLU") else layer["kind"]
+        layers.append({**layer, "kind": kind, **known, "bytes": sizes.get(name, layer["bytes"])})
     totals = {**found.totals, "bytes": sum(layer["bytes"] for layer in layers)}
     return Inspection(f"{found.title}, {model.quant['scheme']}", {**options, "quant": model.quant}, totals, layers)
 

@@ -79,6 +79,8 @@ def rate_factor(schedule: Schedule, *, epoch: int, progress: float, epochs: int,
             return schedules.step(epoch, **own)
         case "multi-step":
             return schedules.multi_step(share, **own)
+        case "interpolated":
+            return schedules.interpolated(share, **own)
         case "step-restarts":
             return schedules.step_restarts(epoch, **own)
         case "constant-then-decay":

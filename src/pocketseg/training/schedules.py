@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 
-__all__ = ["constant_then_decay", "cosine", "multi_step", "plateau", "step", "step_restarts"]
+__all__ = ["constant_then_decay", "cosine", "interpolated", "multi_step", "plateau", "step", "step_restarts"]
 
 
 def cosine(share: float, *, warmup: float = 0.0, floor: float = 0.0) -> float:
@@ -54,6 +55,24 @@ def multi_step(share: float, *, at: Sequence[float], factor: float) -> float:
         0.5
     """
     return float(factor ** sum(share >= point for point in at))
+
+
+def interpolated(share: float, *, points: Sequence[tuple[float, float]]) -> float:
+    """Straight lines between given points.
+
+    Args:
+        share: of the training that is done, 0 to 1.
+        points: (share, factor), shares rising; before the first and behind the last their factors stay.
+
+    Example:
+        >>> [round(interpolated(share, points=[(0, 1), (0.5, 0.2), (1, 0)]), 3) for share in (0, 0.25, 0.5, 0.75)]
+        [1.0, 0.6, 0.2, 0.1]
+    """
+    at = bisect.bisect([place for place, _ in points], share)
+    if at in (0, len(points)):
+        return float(points[max(0, at - 1)][1])
+    (left, before), (right, after) = points[at - 1], points[at]
+    return before + (after - before) * (share - left) / (right - left)
 
 
 def step_restarts(epoch: int, *, every: int, factor: float, cycle: int, first: int = 0) -> float:

@@ -343,3 +343,16 @@ def test_dataset_json_names_classes_and_counts_channels(tmp_path, labels):
     said.write_text("[1, 2]")
     with pytest.raises(DataError, match="json: is not a description"):
         Cases.open(tmp_path)
+
+
+def test_weights_in_a_folder_of_their_own(tmp_path):
+    """The second form of the cells' training: image, mask and weights of one stem in three folders."""
+    for name in ("a", "b"):
+        write_pair(tmp_path / f"images/{name}.tif", tmp_path / f"masks/{name}.tif")
+    (tmp_path / "weights").mkdir()
+    np.save(tmp_path / "weights/a.npy", np.full((6, 7), 2.5, np.float32))
+    cases = Cases.open(tmp_path)
+    assert cases.layout == "folders" and [case.weights is not None for case in cases] == [True, False]
+    np.testing.assert_array_equal(cases.weights(cases[0]), np.full((6, 7), 2.5))
+    given = Cases.open(tmp_path, images="images", masks="masks")
+    assert given[0].weights == tmp_path / "weights/a.npy"

@@ -668,3 +668,10 @@ def test_every_word_of_another_tool_is_for_a_key_of_ours():
             with pytest.raises(RecipeError) as caught:
                 load_recipe(values, [".".join([*path, f"{ours}=[[nonsense]]"])])
             assert "is not a key" not in str(caught.value), (section, ours)
+
+
+def test_overrides_count_the_stages_that_a_preset_leaves():
+    (variant,) = load_sweep("vaze2020:alone", ["stages.0.epochs=2"]).variants
+    assert [(stage.name, stage.epochs) for stage in variant.recipe.stages] == [("student", 2)]
+    (whole,) = load_sweep("vaze2020", ["stages.0.epochs=2"]).variants
+    assert [stage.epochs == 2 for stage in whole.recipe.stages] == [True, False]

@@ -6,10 +6,13 @@ import copy
 import json
 
 import pytest
+import torch
 
 from pocketseg.errors import RunError
 from pocketseg.nets import skeleton
-from pocketseg.runs.inspection import inspect_core, read_inspection
+from pocketseg.pipeline import Normalization, Pipeline
+from pocketseg.runs.inspection import inspect_core, inspect_model, read_inspection
+from pocketseg.training.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,17 @@ def test_a_file_that_is_something_else(tmp_path, text):
     (tmp_path / "architecture.json").write_text(text)
     with pytest.raises(RunError, match="is damaged"):
         read_inspection(tmp_path / "architecture.json")
+
+
+@pytest.mark.parametrize(
+    ("quant", "kind"),
+    [({"scheme": "w1a1"}, "clip to ±1"), ({"scheme": "w2", "activation": "ternary-tanh"}, "ternary tanh"),
+     ({"scheme": "w8a8"}, "ReLU")],
+    ids=["signs", "ternary", "integers"],
+)  # fmt: skip
+def test_activations_that_quantizing_replaced_are_called_so(quant, kind):
+    pipeline = Pipeline((16, 16), normalization=Normalization("unit-range"))
+    model = Model.fresh({"arch": "thin_unet", "width": 4, "blocks": 2}, pipeline, seed=0)
+    model.quantize(quant, [torch.rand(2, 1, 16, 16)])
+    kinds = {layer["kind"] for layer in inspect_model(model).layers}
+    assert kinds & {"ReLU", "clip to ±1", "ternary tanh"} == {kind}

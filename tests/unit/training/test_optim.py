@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
 from pocketseg.nets import build
@@ -13,6 +14,7 @@ from pocketseg.recipes.schema import (
     ConstantThenDecaySchedule,
     CosineSchedule,
     EarlyStopSection,
+    InterpolatedSchedule,
     MultiStepSchedule,
     OptimizerSection,
     PlateauSchedule,
@@ -292,3 +294,17 @@ def test_a_plateau_is_that_of_torch(min_delta):
         ours = schedules.plateau([-each for each in losses[:epoch]], factor=0.5, patience=3, min_delta=min_delta)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
     assert ours < 1
+
+
+def test_interpolated():
+    """0.5 for a quarter, then down to 0.1 in the middle, up to 0.2 at three quarters, and there it stays."""
+    schedule = InterpolatedSchedule(points=[(0.25, 0.5), (0.5, 0.1), (0.75, 0.2)])
+    assert factors(schedule, 8) == pytest.approx([0.5, 0.5, 0.5, 0.3, 0.1, 0.15, 0.2, 0.2])
+    assert rate_factor(schedule, epoch=3, progress=0.5, epochs=8, scores=[]) == pytest.approx(0.2)
+    assert factors(InterpolatedSchedule(points=[(0.5, 0.7)]), 3) == pytest.approx([0.7] * 3)
+
+
+@pytest.mark.parametrize("points", [[], [(0.5, 1), (0.5, 0.1)], [(0.6, 1), (0.2, 0.1)], [(0, -1)], [(1.5, 1)]])
+def test_points_that_make_no_schedule(points):
+    with pytest.raises(ValidationError):
+        InterpolatedSchedule(points=points)

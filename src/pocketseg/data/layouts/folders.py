@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pocketseg.data.layouts.listing import Listing, pair_folders
@@ -11,6 +12,7 @@ from pocketseg.data.layouts.usual import usual_folders
 from pocketseg.errors import Problem
 
 NAME = "folders"
+WEIGHTS = "weights"
 LOOKS_LIKE = "images/NAME.png + masks/NAME.png (or NAME_mask.png …; imgs, labels, gt and other usual names)"
 
 
@@ -21,7 +23,7 @@ def matches(root: Path, naming: Sequence[Naming] = ()) -> bool:
 def find(root: Path, naming: Sequence[Naming] = (), images: str | None = None, masks: str | None = None) -> Listing:
     """Cases of two folders: given, relative to the root or absolute, or those in the root."""
     if images is not None and masks is not None:
-        return pair_folders(root / images, root / masks, naming)
+        return _weighted(pair_folders(root / images, root / masks, naming), (root / images).parent)
     found = usual_folders(root)
     if len(found.images) > 1 or len(found.masks) > 1:
         several = found.masks if len(found.masks) > 1 else found.images
@@ -30,4 +32,15 @@ def find(root: Path, naming: Sequence[Naming] = (), images: str | None = None, m
         fix = f"say which: --set 'data.images={first}' --set 'data.masks={other}'"
         return Listing(problems=[Problem(str(root), what + ", ".join(folder.name for folder in several), fix)])
     one, other_folder = (found.images[0], found.masks[0]) if found else (root / "images", root / "masks")
-    return pair_folders(one, other_folder, naming)
+    return _weighted(pair_folders(one, other_folder, naming), one.parent)
+
+
+def _weighted(listing: Listing, parent: Path) -> Listing:
+    """The cases with the weights of their pixels, where a folder `weights` beside the images has NAME.npy."""
+    if (parent / WEIGHTS).is_dir():
+        files = [parent / WEIGHTS / f"{case.name}.npy" for case in listing.cases]
+        listing.cases = [
+            replace(case, weights=file) if file.is_file() else case
+            for case, file in zip(listing.cases, files, strict=True)
+        ]
+    return listing
