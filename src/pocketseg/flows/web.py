@@ -105,7 +105,7 @@ def rendered(model: bytes, name: str, engine: bytes) -> str:
 
 def joined(names: tuple[str, ...]) -> str:
     """Modules as one: each in a function of its own, which gives what it exports."""
-    return "\n".join(f"const {name} = (() => {{\n{_as_function(source(f'{name}.js'))}\n}})();" for name in names)
+    return "\n".join(f"const module_{name} = (() => {{\n{_as_function(source(f'{name}.js'))}\n}})();" for name in names)
 
 
 def source(name: str) -> str:
@@ -116,7 +116,7 @@ def _as_function(text: str) -> str:
     exported = EXPORT.findall(text)
     for names in EXPORTED_TOO.findall(text):
         exported += names.split(", ")
-    body = IMPORT.sub(r"const \1 = \2;", EXPORTED_TOO.sub("", text))
+    body = IMPORT.sub(r"const \1 = module_\2;", EXPORTED_TOO.sub("", text))
     body = re.sub(r"^export ", "", body, flags=re.MULTILINE)
     return f"{body}\nreturn {{ {', '.join(exported)} }};"
 

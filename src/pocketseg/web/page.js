@@ -35,11 +35,18 @@ async function begin() {
   await take(await inlined("model-bytes"), $("model-bytes").dataset.name);
 }
 
+/** The engine's, whose text is in the page. */
+function worker() {
+  const address = URL.createObjectURL(new Blob([$("worker-text").textContent], { type: "text/javascript" }));
+  const started = new Worker(address);
+  URL.revokeObjectURL(address);
+  return started;
+}
+
 /** Opens a model and goes on with it. @param {Uint8Array} bytes @param {string} name */
 async function take(bytes, name) {
   try {
-    const worker = URL.createObjectURL(new Blob([$("worker-text").textContent], { type: "text/javascript" }));
-    const found = await open(bytes, { wasm, worker });
+    const found = await open(bytes, { wasm, worker: worker() });
     model?.close();
     model = found;
   } catch (error) {

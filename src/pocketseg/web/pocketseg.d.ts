@@ -47,8 +47,8 @@ export interface Model extends Facts {
 export interface Options {
   /** The content of pocketseg.wasm; by default it is read from beside this module. */
   wasm?: BufferSource;
-  /** Where worker.js lies; false runs the engine in this thread, as where there are no workers (Node). */
-  worker?: string | URL | false;
+  /** A worker of worker.js that was started elsewhere; false runs the engine in this thread, as in Node. */
+  worker?: Worker | false;
 }
 
 /** What is wrong with a model or an image, in words for people. */

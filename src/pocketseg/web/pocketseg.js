@@ -13,7 +13,7 @@ export async function open(bytes, options = {}) {
   const file = new Uint8Array(bytes).slice();
   const wasm = options.wasm ?? (await module());
   if (typeof Worker === "undefined" || options.worker === false) return openHere(wasm, file);
-  return openInWorker(wasm, file, options.worker || new URL("./worker.js", import.meta.url));
+  return openInWorker(wasm, file, options.worker ?? new Worker(new URL("./worker.js", import.meta.url), { type: "module" }));
 }
 
 /** @param {BufferSource} wasm @param {Uint8Array} file */
@@ -31,9 +31,8 @@ async function openHere(wasm, file) {
   };
 }
 
-/** @param {BufferSource} wasm @param {Uint8Array} file @param {string | URL} source */
-async function openInWorker(wasm, file, source) {
-  const worker = new Worker(source, { type: "module" });
+/** @param {BufferSource} wasm @param {Uint8Array} file @param {Worker} worker */
+async function openInWorker(wasm, file, worker) {
   /** @type {Map<number, {resolve: (result: any) => void, reject: (error: Error) => void}>} */
   const calls = new Map();
   let count = 0;
@@ -48,7 +47,7 @@ async function openInWorker(wasm, file, source) {
     if (error === undefined) call?.resolve(result);
     else call?.reject(own ? new PocketsegError(error) : new Error(error));
   };
-  worker.onerror = (event) => end(`the worker stopped: ${event.message}`);
+  worker.onerror = (event) => end(`the worker stopped: ${event.message ?? "it could not be started"}`);
   const ask = (/** @type {string} */ call, /** @type {any[]} */ ...given) =>
     new Promise((resolve, reject) => {
       calls.set(++count, { resolve, reject });
