@@ -14,12 +14,12 @@ from typing import Any
 
 
 class Browser:
-    """One tab. What the page logs, and what it asks a network for, is kept in `console` and `requests`."""
+    """One tab. What its page logs is kept in `console`."""
 
     def __init__(self, send: int, receive: int) -> None:
         self._send, self._receive, self._rest, self._number = send, receive, b"", 0
         self.console: list[str] = []
-        self.requests: list[str] = []
+        self._asked: dict[str, str] = {}
         self.downloaded = 0
         target = self("Target.createTarget", url="about:blank")["targetId"]
         self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -27,6 +27,11 @@ class Browser:
             self(f"{domain}.enable")
 
     _session: str | None = None
+
+    @property
+    def requests(self) -> list[str]:
+        """Addresses that were asked for; what the page's policy stopped was not."""
+        return list(self._asked.values())
 
     def __call__(self, method: str, **given: Any) -> Any:
         self._number += 1
@@ -56,12 +61,15 @@ class Browser:
             case "Log.entryAdded":
                 self.console.append(given["entry"]["text"])
             case "Network.requestWillBeSent":
-                self.requests.append(given["request"]["url"])
+                self._asked[given["requestId"]] = given["request"]["url"]
+            case "Network.loadingFailed" if given.get("blockedReason") == "csp":
+                self._asked.pop(given["requestId"], None)
             case "Page.downloadProgress" | "Browser.downloadProgress" if given["state"] == "completed":
                 self.downloaded += 1
         return answer
 
     def open(self, page: Path, *, width: int = 1280, height: int = 860, dark: bool = False) -> None:
+        self.console.clear(), self._asked.clear()
         self.size(width, height)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self("Emulation.setEmulatedMedia", features=scheme)
@@ -83,7 +91,9 @@ class Browser:
             if found := self.value(expression):
                 return found
             time.sleep(0.03)
-        raise AssertionError(f"{expression} did not become true: {self.value('document.body.innerText')}; {self.console}")
+        raise AssertionError(
+            f"{expression} did not become true: {self.value('document.body.innerText')}; {self.console}"
+        )
 
     def give(self, selector: str, *files: Path) -> None:
         """Chooses files in an input."""

@@ -69,8 +69,8 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
     path = RunFolder.existing(path).packed_file(0) if path.is_dir() else path
     try_output(page, path, ending=".html")
     content = read_pseg(path)
-    load_packed(content, path, threads=1)  # what the page would refuse is refused here
-    text = rendered(content, path.name, engine())
+    pipeline = load_packed(content, path, threads=1).pipeline
+    text = rendered(content, path.name, ", ".join(pipeline.classes), engine())
     write_atomically(page, text)
     return Page(page, len(text.encode()))
 
@@ -88,12 +88,12 @@ def engine() -> bytes:
     return read_file(file, MAX_ENGINE)
 
 
-def rendered(model: bytes, name: str, engine: bytes) -> str:
-    """The page as text; equal inputs give equal bytes."""
+def rendered(model: bytes, name: str, title: str, engine: bytes) -> str:
+    """The page of a model file of this name; equal inputs give equal bytes."""
     script, style = joined(PAGE), source("page.css")
     return source("page.html").format(
         policy=POLICY.format(script=_digest(script), style=_digest(style)),
-        title=html.escape(name),
+        title=html.escape(title),
         model_name=html.escape(name),
         style=style,
         engine=_packed(engine),

@@ -111,6 +111,7 @@ async function work() {
       next.problem = words(error);
     }
   }
+  state("");
   report();
 }
 
@@ -328,8 +329,9 @@ function describe(name, bytes) {
       Object.assign(document.createElement("dd"), { textContent: value }),
     ]),
   );
-  $("name").textContent = name;
-  $("about").textContent = `finds ${model.classes.join(", ")} in pictures, on this device`;
+  $("name").textContent = model.classes.join(", ");
+  $("about").textContent = `${name}, segments pictures on this device`;
+  document.title = `${model.classes.join(", ")} – pocketseg`;
   report();
 }
 
@@ -435,7 +437,7 @@ const KEYS = {
   ArrowRight: () => another(1),
 };
 
-view.onwindow = (low, high) => {
+view.onwindow = (/** @type {number} */ low, /** @type {number} */ high) => {
   const digits = high - low < 20 ? 2 : 0;
   $("window").textContent = `${low.toFixed(digits)} to ${high.toFixed(digits)}`;
 };

@@ -74,6 +74,7 @@ function parts(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const packed = [];
   let head = null;
+  /** @type {Uint8Array} */
   let palette = new Uint8Array();
   let turn = 1;
   let ended = false;
