@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketseg import notebook
-from pocketseg.errors import EnvironmentProblem
+from pocketseg.errors import EnvironmentProblem, ModelFileError
 from pocketseg.files import read_file, read_text, try_output, write_atomically
+from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import load_packed, read_pseg
 from pocketseg.runs.folder import RunFolder
 from pocketseg.text import brief, bytes_text
@@ -62,7 +63,7 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
         out: the page, which ends in .html.
 
     Raises:
-        ModelFileError: the model is missing, damaged, of another kind, or too new.
+        ModelFileError: the model is missing, damaged, of another kind, or too new; or it paints out calipers.
         EnvironmentProblem: this installation has no engine for browsers, or the file cannot be written.
     """
     path, page = Path(model), Path(out)
@@ -70,9 +71,16 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
     try_output(page, path, ending=".html")
     content = read_pseg(path)
     pipeline = load_packed(content, path, threads=1).pipeline
+    _refuse_what_needs_numpy(pipeline, path)
     text = rendered(content, path.name, ", ".join(pipeline.classes), engine())
     write_atomically(page, text)
     return Page(page, len(text.encode()))
+
+
+def _refuse_what_needs_numpy(pipeline: Pipeline, path: Path) -> None:
+    if pipeline.paint_out_calipers:
+        fix = "use `pocketseg predict`, or train with data.paint_out_calipers=false"
+        raise ModelFileError(str(path), "paints out calipers, which the page does not do", fix)
 
 
 def engine() -> bytes:
