@@ -93,7 +93,7 @@ def pixels(file: Path) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-@pytest.mark.row("N02")
+@pytest.mark.row("N21")
 def test_masks_are_those_of_predict(browser, model, pictures, tmp_path):
     pocketseg.predict(model, [pictures], tmp_path / "masks")
     for file in sorted(pictures.iterdir()):
@@ -161,6 +161,7 @@ def test_camera(browser):
     assert browser.wait("document.querySelector('#camera').ariaPressed === 'false'")
 
 
+@pytest.mark.row("S16")
 def test_nothing_can_be_asked_of_a_network(browser):
     """The policy holds where a script tries."""
     assert browser.value("fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused')") == "refused"

@@ -10,6 +10,7 @@ import pytest
 from helpers.javascript import engine_file, in_node
 from helpers.packed_models import changed, packed
 from helpers.random_pipelines import small_net, some_image, some_pipeline
+from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import DataError
 from pocketseg.pipeline import Pipeline
@@ -38,7 +39,7 @@ def with_pipeline(content: bytes, pipeline: Pipeline) -> bytes:
     return changed(content, card=json.loads(card))
 
 
-@pytest.mark.row("N02")
+@pytest.mark.row("N02", "N21")
 def test_masks_are_those_of_numpy(tmp_path):
     engine_file()
     random = np.random.default_rng(5)
@@ -87,6 +88,7 @@ def test_what_a_model_says_of_itself(model):
     assert said["kernels"] == "wasm" and said["card"]["pipeline"]["size"] == [32, 32] and said["spacing"] is None
 
 
+@pytest.mark.row("S16")
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -102,6 +104,31 @@ def test_bad_models_are_refused_in_words(model, edit, message):
     model.write_bytes(edit(model.read_bytes()))
     said = told("await open(await readFile(given[0]));", model)
     assert said.startswith("PocketsegError") and message in said
+
+
+@pytest.mark.row("S16")
+def test_hostile_models_are_refused_in_words(model):
+    """Bytes changed everywhere, with a right digest: each is refused by a rule of the reader, or runs."""
+    content = read_container(model.read_bytes(), "here")
+    random = np.random.default_rng(4)
+    for number in range(120):
+        program = bytearray(content.program)
+        for at in random.integers(0, len(program), 1 + number % 3):
+            program[at] = random.integers(256)
+        (model.parent / f"{number}.bad").write_bytes(changed(model.read_bytes(), program=bytes(program)))
+    said = in_node(
+        """
+        for (let i = 0; i < 120; ++i) {
+          const bytes = await readFile(`${given[0]}/${i}.bad`);
+          const told = (error) => console.log(error instanceof PocketsegError ? error.message : `odd ${error}`);
+          await open(bytes).then((m) => m.segment({ width: 20, height: 20, data: new Uint8Array(400) })).then(
+            () => console.log("ran"), told);
+        }
+        """,
+        model.parent,
+    ).splitlines()
+    assert len(said) == 120 and not [line for line in said if line.startswith(("odd", "the engine"))], said
+    assert 60 < sum(line != "ran" for line in said) < 120
 
 
 def test_a_refused_image_leaves_the_model_usable(model):
