@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketseg import notebook
-from pocketseg.errors import EnvironmentProblem, ModelFileError
+from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 from pocketseg.files import read_file, read_text, try_output, write_atomically
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import load_packed, read_pseg
@@ -63,12 +63,15 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
         out: the page, which ends in .html.
 
     Raises:
+        DataError: another ending.
         ModelFileError: the model is missing, damaged, of another kind, or too new; or it paints out calipers.
         EnvironmentProblem: this installation has no engine for browsers, or the file cannot be written.
     """
     path, page = Path(model), Path(out)
     path = RunFolder.existing(path).packed_file(0) if path.is_dir() else path
-    try_output(page, path, ending=".html")
+    if page.suffix.lower() != ".html":
+        raise DataError(str(page), "is written as HTML", "give a name that ends in .html")
+    try_output(page, path)
     content = read_pseg(path)
     pipeline = load_packed(content, path, threads=1).pipeline
     _refuse_what_needs_numpy(pipeline, path)
