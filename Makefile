@@ -12,7 +12,7 @@ NATIVE := $(shell find native examples -name '*.cpp' -o -name '*.h' -o -name '*.
 DOCS := .venv-docs/bin
 DOCS_STAMP := .venv-docs/.installed
 
-.PHONY: demo test test-all kills fuzz lint docs wheel sbom clean help
+.PHONY: demo test test-all kills fuzz lint docs wasm wheel sbom clean help
 
 help:
 	@echo "make demo           everything once on synthetic images; the result lies in demo/"
@@ -21,6 +21,7 @@ help:
 	@echo "make kills          every command, ended at each of its file operations (EACH=5: at each fifth); hours"
 	@echo "make fuzz           mutated files for ten minutes a target (POCKETSEG_FUZZ_SECONDS), with a new seed (POCKETSEG_FUZZ_SEED)"
 	@echo "make docs           the documentation site in build/site; a link that leads nowhere is an error"
+	@echo "make wasm           the engine for browsers, which \`pocketseg web\` puts into a page; installs Debian's clang for it"
 	@echo "make sbom           the wheel and its bill of materials (CycloneDX), in dist/"
 	@echo "make clean          remove what was set up and built"
 
@@ -71,6 +72,16 @@ fuzz: $(STAMP)
 
 kills: $(STAMP)
 	OMP_NUM_THREADS=1 POCKETSEG_KILLS=$(or $(EACH),1) $(PYTEST) -s -m "not slow" tests/e2e/test_kill_points.py
+
+# The engine for browsers, beside the JavaScript that calls it. A wheel that is built afterwards has it.
+WASM := src/pocketseg/web/pocketseg.wasm
+$(WASM): CMakeLists.txt $(NATIVE) $(wildcard native/*.txt native/toolchains/wasm32.cmake)
+	scripts/system-packages wasm
+	cmake -S . -B build/wasm -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/native/toolchains/wasm32.cmake -DPOCKETSEG_THREADS=OFF
+	cmake --build build/wasm --parallel $(JOBS) --target pocketseg_web
+	cp build/wasm/native/pocketseg.wasm $@
+
+wasm: $(WASM)
 
 # Has an environment of its own: nothing of it is needed to run or test pocketseg.
 $(DOCS_STAMP): pyproject.toml scripts/requirements.py

@@ -80,6 +80,9 @@ bool has(Isa isa) {
         case Isa::amx:
             return has(Isa::avx512) && tiles_are_granted();
 #endif
+#elif defined(POCKETSEG_WASM)
+        case Isa::wasm:
+            return true;  // a machine without it refuses the whole module
 #elif defined(POCKETSEG_ARM) && defined(__linux__)
         case Isa::neon:
             return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
@@ -92,7 +95,7 @@ bool has(Isa isa) {
     }
 }
 
-constexpr Isa ISAS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::scalar};
+constexpr Isa ISAS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::wasm, Isa::scalar};
 
 // Who touches a buffer: how often, and the first one that reads it.
 struct Use {
@@ -188,6 +191,8 @@ const char* isa_name(Isa isa) {
             return "avx2";
         case Isa::neon:
             return "neon";
+        case Isa::wasm:
+            return "wasm";
         default:
             return "scalar";
     }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.run import run as run
     from pocketseg.flows.train import train as train
     from pocketseg.flows.verify import verify as verify
+    from pocketseg.flows.web import web as web
     from pocketseg.flows.wrap import wrap as wrap
     from pocketseg.predictors import Ensemble, NetPredictor
     from pocketseg.predictors import Segmentation as Segmentation
@@ -56,6 +57,7 @@ VERBS = (
     "run",
     "train",
     "verify",
+    "web",
     "wrap",
 )
 RESULTS = ("Segmentation", "SegmentedObject", "show")

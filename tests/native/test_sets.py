@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
+from pathlib import Path
 
 import pytest
 from builds import ROOT, built
@@ -41,3 +43,19 @@ def test_arm_in_an_emulator(shipped, files, tmp_path):
     assert plain is not None
     assert digests(arm, files, "neon") == plain
     assert digests(arm, files[:2], "scalar") == plain[:2]
+
+
+@pytest.mark.slow("builds the library once more, for WebAssembly")
+@pytest.mark.row("N02")
+def test_webassembly_in_node(shipped, files, tmp_path, tool):
+    for program in ("clang++-19", "wasm-ld-19"):
+        tool(program)
+    folder = built(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/native/toolchains/wasm32.cmake", "-DPOCKETSEG_THREADS=OFF")
+    runner = Path(__file__).with_name("run_wasi.mjs")
+    node = [tool("node"), "--no-warnings", str(runner), str(folder / "replay.wasm")]
+    plain = digests([str(shipped / "replay")], files, "scalar")
+    assert plain is not None
+    assert digests(node, files, "wasm") == plain
+    assert digests(node, files[:2], "scalar") == plain[:2]
+    module = (folder / "pocketseg.wasm").read_bytes()
+    assert len(module) <= 260 * 1024 and len(gzip.compress(module)) <= 95 * 1024

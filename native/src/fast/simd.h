@@ -13,6 +13,8 @@
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 namespace pseg::PSEG_ISA {
@@ -265,6 +267,73 @@ inline void split(U8 x, uint8_t* const* to, uint32_t parts) {
     if (parts == 2) return store(to[0], vgetq_lane_u64(two, 0)), store(to[1], vgetq_lane_u64(two, 1));
     store(to[0], vgetq_lane_u32(four, 0)), store(to[1], vgetq_lane_u32(four, 1));
     store(to[2], vgetq_lane_u32(four, 2)), store(to[3], vgetq_lane_u32(four, 3));
+}
+
+#elif defined(__wasm_simd128__)
+
+// pmin(b, a) is a < b ? a : b, as x86 has it.
+inline F32 min(F32 a, F32 b) { return (F32)wasm_f32x4_pmin((v128_t)b, (v128_t)a); }
+inline F32 max(F32 a, F32 b) { return (F32)wasm_f32x4_pmax((v128_t)b, (v128_t)a); }
+// There is none: f32 nets round products, as the plain kernels do.
+inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+inline U8 max(U8 a, U8 b) { return (U8)wasm_u8x16_max((v128_t)a, (v128_t)b); }
+inline I32 round_to_int(F32 x) { return (I32)wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest((v128_t)x)); }
+inline uint32_t nonnegative_mask(F32 x) {
+    return uint32_t(wasm_i32x4_bitmask(wasm_f32x4_ge((v128_t)x, wasm_f32x4_const_splat(0))));
+}
+constexpr uint32_t MAX_COUNTS = 31;
+inline I32 popcount(I32 x) { return (I32)wasm_i8x16_popcnt((v128_t)x); }
+inline I32 widen_counts(I32 counts) {
+    return (I32)wasm_u32x4_extadd_pairwise_u16x8(wasm_u16x8_extadd_pairwise_u8x16((v128_t)counts));
+}
+inline I32 add_counts(I32 a, I32 b) { return (I32)wasm_i8x16_add((v128_t)a, (v128_t)b); }
+
+// Even and odd bytes go separately, as 16 bits: the dot product is of those.
+struct Unsigned {
+    v128_t even, odd;
+};
+struct Signed {
+    v128_t even, odd;
+};
+constexpr bool WIDE = true;
+constexpr int32_t OFFSET = 0;
+constexpr uint32_t QUADS = 2 * BYTES;
+inline Unsigned unsigned_of(U8 x) {
+    return {wasm_v128_and((v128_t)x, wasm_i16x8_const_splat(255)), wasm_u16x8_shr((v128_t)x, 8)};
+}
+inline Unsigned unsigned_four(const uint8_t* at) { return unsigned_of((U8)wasm_v128_load32_splat(at)); }
+inline Signed signed_of(const uint8_t* at) { return {wasm_v128_load(at), wasm_v128_load(at + BYTES)}; }
+inline I32 dot(I32 sum, Unsigned x, Signed w) {
+    const v128_t even = wasm_i32x4_add((v128_t)sum, wasm_i32x4_dot_i16x8(x.even, w.even));
+    return (I32)wasm_i32x4_add(even, wasm_i32x4_dot_i16x8(x.odd, w.odd));
+}
+
+inline U8 pack(I32 a, I32 b, I32 c, I32 d, I32 zero) {
+    const v128_t low = wasm_i16x8_narrow_i32x4((v128_t)a, (v128_t)b);
+    const v128_t high = wasm_i16x8_narrow_i32x4((v128_t)c, (v128_t)d);
+    return (U8)wasm_u8x16_narrow_i16x8(wasm_i16x8_add_sat(low, (v128_t)zero), wasm_i16x8_add_sat(high, (v128_t)zero));
+}
+inline U8 pack_by_parts(I32 a, I32 b, I32 c, I32 d, I32 zero) { return pack(a, b, c, d, zero); }
+inline v128_t zip_low(v128_t a, v128_t b) {
+    return wasm_i8x16_shuffle(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline v128_t zip_high(v128_t a, v128_t b) {
+    return wasm_i8x16_shuffle(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+inline void zip(U8 a, U8 b, U8 c, U8 d, U8* to) {
+    // Pairs of (a, c) and of (b, d), zipped: (a, b, c, d)[i].
+    const v128_t ac = zip_low((v128_t)a, (v128_t)c), bd = zip_low((v128_t)b, (v128_t)d);
+    const v128_t AC = zip_high((v128_t)a, (v128_t)c), BD = zip_high((v128_t)b, (v128_t)d);
+    to[0] = (U8)zip_low(ac, bd), to[1] = (U8)zip_high(ac, bd);
+    to[2] = (U8)zip_low(AC, BD), to[3] = (U8)zip_high(AC, BD);
+}
+inline U8 concat(const uint8_t* const* at, uint32_t) { return load<U8>(at[0]); }
+inline void split(U8 x, uint8_t* const* to, uint32_t parts) {
+    const v128_t all = (v128_t)x;
+    if (parts == 1) return store(to[0], x);
+    if (parts == 2) return wasm_v128_store64_lane(to[0], all, 0), wasm_v128_store64_lane(to[1], all, 1);
+    wasm_v128_store32_lane(to[0], all, 0), wasm_v128_store32_lane(to[1], all, 1);
+    wasm_v128_store32_lane(to[2], all, 2), wasm_v128_store32_lane(to[3], all, 3);
 }
 
 #endif

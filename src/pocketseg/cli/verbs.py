@@ -25,6 +25,7 @@ from pocketseg.cli import (
     run,
     train,
     verify,
+    web,
     wrap,
 )
 from pocketseg.version import VERSION
@@ -58,8 +59,8 @@ def common(
 
 
 VERBS = (
-    doctor, train, evaluate, pack, verify, export, wrap, predict, benchmark, overlay, report, history, nets, inspect,
-    phantom, demo, run,
+    doctor, train, evaluate, pack, verify, export, wrap, predict, web, benchmark, overlay, report, history, nets,
+    inspect, phantom, demo, run,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

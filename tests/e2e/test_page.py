@@ -1,0 +1,203 @@
+"""`pocketseg web` in a real browser: masks of `pocketseg predict`, no request, bad files survived."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import ARTIFACTS
+from PIL import Image
+from places import here
+
+import pocketseg
+from helpers.chromium import Browser, chromium
+from helpers.javascript import engine_file
+from helpers.packed_models import changed
+from helpers.random_pipelines import small_net
+from pocketseg.pipeline import Normalization, Pipeline, Postprocess
+
+READY = "document.querySelector('#card').children.length > 0"
+SEGMENTED = "!document.querySelector('#save-mask').disabled && !document.querySelector('#state').innerText"
+TOLD = "!document.querySelector('#problem').hidden && document.querySelector('#problem').innerText"
+PIPELINE = Pipeline(
+    size=(48, 64), multiple=8, classes=("lesion",), fit="letterbox", normalization=Normalization("z-score"),
+    postprocess=Postprocess(min_pixels=5, fill_holes=True),
+)  # fmt: skip
+SMALL = 400 * 1024
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("page") / "model.pseg"
+    file.write_bytes(changed(small_net(1, 1), card={"pipeline": PIPELINE.to_dict(), "description": "<b>a net</b>"}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def page(model) -> Path:
+    engine_file()
+    out = model.parent / "page.html"
+    code, said = here("web", model, "--out", out)
+    assert code == 0, said
+    return out
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("missing tool: chromium (scripts/system-packages installs it)")
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with chromium(program, tmp_path_factory.mktemp("chromium"), *camera) as opened:
+        yield opened
+
+
+@pytest.fixture
+def browser(started, page):
+    """The page, opened anew; it complains of nothing, and asks for nothing."""
+    started.open(page)
+    started.wait(READY)
+    yield started
+    assert not started.console, started.console
+    assert all(url.startswith(("file:", "blob:", "data:")) for url in started.requests), started.requests
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(8)
+    soft = np.kron(random.random((9, 7)), np.ones((10, 13)))
+    gray, color = (255 * soft).astype(np.uint8), (255 * np.stack([soft, soft[::-1], soft * 0.5], -1)).astype(np.uint8)
+    Image.fromarray(gray).save(folder / "gray.png")
+    Image.fromarray((40_000 * soft).astype(np.uint16)).save(folder / "sixteen.png")
+    Image.fromarray(color).save(folder / "color.png")
+    Image.fromarray(gray).convert("P").save(folder / "palette.png")
+    Image.fromarray(gray > 128).save(folder / "bits.png")
+    Image.fromarray(gray).save(folder / "photo.jpg", quality=90)
+    Image.fromarray(color).save(folder / "photo-in-color.jpg", quality=90, subsampling=0)
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(gray).save(folder / "turned.jpg", exif=turned)
+    return folder
+
+
+def given(browser: Browser, *files: Path) -> None:
+    browser.give("#files", *files)
+    browser.wait(f"document.querySelector('#canvas').ariaLabel.includes({files[0].name!r}) && {SEGMENTED}")
+
+
+def pixels(file: Path) -> np.ndarray:
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.row("N21")
+def test_masks_are_those_of_predict(browser, model, pictures, tmp_path):
+    pocketseg.predict(model, [pictures], tmp_path / "masks")
+    for file in sorted(pictures.iterdir()):
+        given(browser, file)
+        mask = pixels(browser.download("#save-mask", tmp_path, f"{file.stem}.png"))
+        wanted = pixels(tmp_path / "masks" / f"{file.stem}.png")
+        assert np.array_equal(mask, wanted) and 0 < mask.mean() < 255, file.name
+        (tmp_path / f"{file.stem}.png").unlink()
+
+
+def test_measures_reference_and_table(browser, pictures, tmp_path):
+    given(browser, pictures / "gray.png")
+    browser.value("for (const at of document.querySelectorAll('.spacing input')) { at.value = 0.5; at.onchange(); }")
+    mask = pixels(browser.download("#save-mask", tmp_path, "gray.png"))
+    area = int((mask > 0).sum())
+    browser.wait("document.querySelector('#found').innerText.includes('mm²')")
+    assert f"{area:,} px" in browser.text("#found")
+    browser.give("#reference-file", tmp_path / "gray.png")
+    browser.wait("document.querySelector('#found').innerText.includes('1.0000')")
+    rows = list(csv.DictReader(browser.download("#save-table", tmp_path, "pocketseg.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == ["lesion"] and int(rows[0]["area_px"]) == area
+    assert float(rows[0]["area_mm2"]) == area / 4 and float(rows[0]["dice"]) == 1
+    Image.fromarray(mask[:-1]).save(tmp_path / "other.png")
+    browser.give("#reference-file", tmp_path / "other.png")
+    assert "the mask has 91×89 pixels, its picture 91×90" in browser.wait(TOLD)
+
+
+@pytest.mark.row("F01")
+def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, model):
+    whole = (pictures / "gray.png").read_bytes()
+    bad = {
+        "cut.png": (whole[: len(whole) // 2], "damaged or cut off"),
+        "empty.png": (b"", "empty"),
+        "renamed.png": (b"hello, world", "no PNG or JPEG"),
+        "cut.jpg": (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG"),
+        "scan.dcm": (bytes(128) + b"DICM" + bytes(90), "DICOM"),
+        "scan.tif": (b"II*\0" + bytes(90), "TIFF"),
+        "other.pseg": (b"hello", "not a packed model"),
+        "altered.pseg": (model.read_bytes()[:-1] + b"\0\0", "truncated"),
+    }
+    for name, (content, words) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        browser.give("#files", tmp_path / name)
+        told = browser.wait(TOLD)
+        assert told.startswith(f"{name}: ") and words in told, told
+        given(browser, pictures / "gray.png")
+        assert not browser.value(TOLD)
+
+
+def test_another_model_can_be_dropped(browser, pictures, tmp_path):
+    other = Pipeline(size=(32, 32), classes=("a", "b"), fit="tile", multiple=8)
+    (tmp_path / "other.pseg").write_bytes(changed(small_net(1, 2), card={"pipeline": other.to_dict()}))
+    given(browser, pictures / "gray.png")
+    browser.give("#files", tmp_path / "other.pseg")
+    browser.wait(f"document.querySelector('#name').innerText === 'a, b' && {SEGMENTED}")
+    pocketseg.predict(tmp_path / "other.pseg", [pictures / "gray.png"], tmp_path / "masks")
+    mask = pixels(browser.download("#save-mask", tmp_path, "gray.png"))
+    assert np.array_equal(mask, pixels(tmp_path / "masks/gray.png")) and mask.max() == 2
+
+
+def test_camera(browser):
+    browser.click("#camera")
+    browser.wait("/[1-9]\\d* frames a second/.test(document.querySelector('#state').innerText)")
+    browser.click("#camera")
+    assert browser.wait("document.querySelector('#camera').ariaPressed === 'false'")
+
+
+@pytest.mark.row("S16")
+def test_nothing_can_be_asked_of_a_network(browser):
+    """The policy holds where a script tries."""
+    assert browser.value("fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused')") == "refused"
+    browser.value("void (new Image().src = 'http://127.0.0.1:9/x.png')")
+    browser.wait("new Promise((done) => setTimeout(done, 200, true))")
+    assert all(any(rule in line for line in browser.console) for rule in ("connect-src 'none'", "img-src data: blob:"))
+    browser.console.clear()
+
+
+def test_a_page_that_asks_would_be_seen(started, tmp_path):
+    """The check for requests can fail."""
+    (tmp_path / "bad.html").write_text("<img src='http://127.0.0.1:9/x.png'>")
+    started.open(tmp_path / "bad.html")
+    assert "http://127.0.0.1:9/x.png" in started.requests
+
+
+def test_the_page_fits_every_screen(browser, pictures, page):
+    assert page.stat().st_size + 40 * 1024 * 4 / 3 <= SMALL
+    given(browser, *sorted(pictures.iterdir()))
+    for name, width, height in (("phone", 390, 844), ("tablet", 820, 1100), ("desktop", 1280, 860)):
+        browser.size(width, height)
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth"), name
+        shot = pixels(browser.picture(ARTIFACTS / f"page-{name}.png"))
+        assert shot.std() > 10, "the page is blank"
+        assert browser.value("document.querySelector('.warn').getBoundingClientRect().bottom <= innerHeight")
+
+
+def test_keys_and_names_for_screen_readers(browser, pictures):
+    given(browser, pictures / "gray.png", pictures / "color.png")
+    press = "document.dispatchEvent(new KeyboardEvent('keydown', { key: %r, bubbles: true }))"
+    browser.value(press % "ArrowRight")
+    browser.wait(f"document.querySelector('#canvas').ariaLabel.includes('color.png') && {SEGMENTED}")
+    browser.value(press % "w")
+    assert browser.value("document.querySelector('#windowing').ariaPressed") == "true"
+    browser.value(press % "]")
+    assert browser.value("document.querySelector('#opacity').value") == "40"
+    nameless = """[...document.querySelectorAll('button, input, canvas')].filter((each) =>
+        !(each.innerText || each.ariaLabel || each.labels?.length)).map((each) => each.outerHTML)"""
+    assert browser.value(nameless) == []

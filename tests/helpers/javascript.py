@@ -1,0 +1,40 @@
+"""The engine for browsers, and JavaScript that calls it, under Node."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pocketseg.flows.web import ENGINE, SOURCES
+
+MISSING = "missing tool: {} (scripts/system-packages installs what builds it, and make wasm does)"
+
+
+def engine_file() -> Path:
+    """`pocketseg.wasm`, or the test is skipped with that reason."""
+    file = SOURCES / ENGINE
+    if not file.is_file():
+        pytest.skip(MISSING.format(ENGINE))
+    return file
+
+
+def in_node(script: str, *arguments: str | Path) -> str:
+    """What a script prints that imports `open` and `PocketsegError` of the module; its arguments are `given`."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("missing tool: node (scripts/system-packages installs it)")
+    engine_file()
+    head = (
+        f'import {{ open, PocketsegError }} from "{(SOURCES / "pocketseg.js").as_uri()}";\n'
+        'import { readFile, writeFile } from "node:fs/promises";\n'
+        "const given = process.argv.slice(1);\n"
+    )
+    done = subprocess.run(
+        [node, "--input-type=module", "--no-warnings", "-e", head + script, "--", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
