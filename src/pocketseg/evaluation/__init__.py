@@ -1,7 +1,7 @@
 """Cases and predictors to tables."""
 
 from pocketseg.evaluation.choose import choose_rules
-from pocketseg.evaluation.compare import Comparison, compare_scores
+from pocketseg.evaluation.compare import Comparison, compare_scores, compare_seeds
 from pocketseg.evaluation.measures import METRICS, MetricConfig
 from pocketseg.evaluation.scores import (
     CaseScore,
@@ -38,6 +38,7 @@ __all__ = [
     "choose_rules",
     "class_means",
     "compare_scores",
+    "compare_seeds",
     "free_response_table",
     "metric_means",
     "object_table",
