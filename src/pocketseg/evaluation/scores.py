@@ -418,6 +418,27 @@ def read_scores(path: Path) -> list[CaseScore]:
     return [_row(dict(zip(columns, cells, strict=True))) for cells in rows if cells]
 
 
+def scores_in(path: Path) -> list[CaseScore]:
+    """Rows of an evaluation, from its table or its folder.
+
+    Raises:
+        DataError: it does not exist, or is not a table of cases.
+    """
+    file = path / "cases.csv" if path.is_dir() else path
+    try:
+        rows = read_scores(file)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})" if file.exists() else "does not exist"
+        raise DataError(str(file), what, "give the cases.csv of an evaluation, or its folder") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            str(file), f"is not a table of cases ({error})", "give the cases.csv of an evaluation"
+        ) from error
+    if not rows:
+        raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")
+    return rows
+
+
 def _row(cells: Mapping[str, str]) -> CaseScore:
     parsed = {key: _parsed(key, value) for key, value in cells.items()}
     more = {key: parsed.pop(key) for key in list(parsed) if key not in COLUMNS}

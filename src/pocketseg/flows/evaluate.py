@@ -38,6 +38,7 @@ from pocketseg.evaluation import (
     object_table,
     read_scores,
     score_cases,
+    scores_in,
     summarize,
     write_scores,
     write_summaries,
@@ -170,7 +171,7 @@ def evaluate(
         raise RecipeError(
             "evaluate.metrics", f"masks hold no probabilities for {names}", "leave them out, or give a model"
         )
-    earlier, further = ({str(path): _read_earlier(Path(path)) for path in paths} for paths in (others, again))
+    earlier, further = ({str(path): scores_in(Path(path)) for path in paths} for paths in (others, again))
     classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
     multilabel = recipe.data.multilabel if predictor is None else predictor.pipeline.multilabel
     if multilabel != recipe.data.multilabel:
@@ -236,23 +237,6 @@ def _refuse_foreign(out: Path) -> None:
         ours = False
     if not ours:
         raise DataError(str(mine[0]), "is there already, and no evaluation wrote it", "choose another --out")
-
-
-def _read_earlier(path: Path) -> list[CaseScore]:
-    """Rows of another evaluation, from its table or its folder."""
-    file = path / "cases.csv" if path.is_dir() else path
-    try:
-        rows = read_scores(file)
-    except OSError as error:
-        what = f"cannot be read ({error.strerror or error})" if file.exists() else "does not exist"
-        raise DataError(str(file), what, "give the cases.csv of an evaluation, or its folder") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            str(file), f"is not a table of cases ({error})", "give the cases.csv of an evaluation"
-        ) from error
-    if not rows:
-        raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")
-    return rows
 
 
 def _write(found: Evaluation) -> None:

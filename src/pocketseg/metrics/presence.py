@@ -1,4 +1,4 @@
-"""Whether there is anything at all, told by one score of each case: errors at equal specificity.
+"""Whether there is anything at all, by one score of each case: errors at equal specificity.
 
 Models that are cut at their own thresholds stand at different points of their curves, and most of what seems to differ
 between them is that. At the threshold that leaves the same share of the cases without an object clean they are alike.

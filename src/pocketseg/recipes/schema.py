@@ -902,6 +902,28 @@ class StageSection(Section):
         return self
 
 
+class PresenceSection(Section):
+    """From which evidence on anything of a class is there: the mean of the highest thousandth of its probabilities has
+    to be above a limit, else the class is left empty."""
+
+    specificity: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    """Choose each class's limit after training: the lowest that leaves this share of the cases without the class empty.
+    It takes 40 groups with and 40 without the class; with fewer there is no limit."""
+    out_of_fold: list[str] = []
+    """Where to choose it, beside the validation part: files `cases.csv` of evaluations in which other folds of this
+    recipe predicted what they had not learned from. Only training cases of this run are taken from them."""
+    evidence: list[Annotated[float, Field(ge=0, lt=1)]] | None = None
+    """The limits themselves, one for each class."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PresenceSection:
+        if (self.specificity is None) == (self.evidence is None):
+            raise ValueError("give specificity: 0.9, by which limits are chosen, or evidence: the limits themselves")
+        if self.out_of_fold and self.specificity is None:
+            raise ValueError("out_of_fold is for specificity: evidence says the limits already")
+        return self
+
+
 class PostprocessSection(Section):
     """Rules from probabilities to a mask. `auto` is chosen on the validation part, after training, by Dice, where that
     has enough groups to tell; else it stays mild."""
@@ -917,6 +939,8 @@ class PostprocessSection(Section):
     """Keep all components, or the largest of each class."""
     fill_holes: bool = False
     """Fill background that a component encloses."""
+    presence: PresenceSection | None = None
+    """Leave a class empty in images whose map is not sure that it is there."""
 
 
 class EvaluateSection(Section):
@@ -1014,6 +1038,11 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         self._check_multilabel()
         several = len(self.data.classes) > 1 and not self.data.multilabel
+        limits = self.postprocess.presence.evidence if self.postprocess.presence else None
+        if limits is not None and len(limits) != len(self.data.classes):
+            raise ValueError(
+                f"postprocess.presence.evidence: {len(limits)} limits for {len(self.data.classes)} classes"
+            )
         for stage in self.stages:
             apart = stage.validate_every
             if self.evaluate.every and (apart == "auto" or self.evaluate.every % apart):
