@@ -226,6 +226,7 @@ class _Planner:
         self.targets = [Target(stage, self.nets[stage.name], pipeline).with_stride() for stage in recipe.stages]
         for target in self.targets:
             _check_batch(target)
+            _check_deep(target)
         self.weight_files = [weight_file(target) for target in self.targets]
         self.teachers = [shared_teacher(target) for target in self.targets]
         self.unlabelled = [
@@ -275,6 +276,13 @@ def _check_batch(target: Target) -> None:
             "a batch of 1 whose deepest level is a single pixel gives the norms nothing to learn from",
             "use a larger batch or data.size, or fewer blocks",
         )
+
+
+def _check_deep(target: Target) -> None:
+    if target.stage.deep_supervision is not None:
+        from pocketseg.training.deep import deep_places
+
+        deep_places(target.skeleton(), target.stage.deep_supervision.levels, target.where)
 
 
 def _check_channels(section: DataSection, checked: CheckedData) -> None:

@@ -631,6 +631,15 @@ class AverageSection(Section):
     """Share of the average that is left after a step; it begins smaller, so that short trainings forget their start."""
 
 
+class DeepSupervisionSection(Section):
+    """Decoder blocks before the last one learn from the masks too, by heads that the model does not keep."""
+
+    levels: Annotated[int, Field(ge=1, le=8)] = 2
+    """How many of them."""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the loss of the first of them; each further one has this share of the weight of the one above."""
+
+
 class EarlyStopSection(Section):
     """Stop when validation no longer improves."""
 
@@ -840,6 +849,8 @@ class StageSection(Section):
     soft_masks: bool = False
     """The loss compares with the share of each pixel that a class covers, where masks are made smaller, and not with
     the class that covers most of it. Validation compares with the masks as they are."""
+    deep_supervision: DeepSupervisionSection | None = None
+    """Heads for training alone, on decoder blocks; `{}` takes the defaults. Not together with a teacher."""
     optimizer: OptimizerSection = OptimizerSection()
     """The optimizer and its numbers."""
     schedule: Schedule = CosineSchedule()
@@ -897,6 +908,8 @@ class StageSection(Section):
             raise ValueError("loss: null and best_by: hint are for a stage with hints")
         if self.loss is None and self.best_by == "loss":
             raise ValueError("best_by: loss is for a stage with a loss; take hint or dice")
+        if self.deep_supervision is not None and (self.teacher is not None or self.loss is None):
+            raise ValueError("deep_supervision: is for a stage that learns from masks alone; remove it or the teacher")
         if self.loss is None and self.soft_masks:
             raise ValueError("soft_masks: is for a stage with a loss; remove it")
         return self
