@@ -142,15 +142,15 @@ def evaluate(
         progress: called with (done, of).
     """
     model = Path(model)
-    others = [against] if isinstance(against, str | Path) else list(against or ())
-    if again and not others:
+    compared = [against] if isinstance(against, str | Path) else list(against or ())
+    if again and not compared:
         raise DataError(
             f"--again {again[0]}", "is of a comparison, and there is nothing to compare with", "add --against"
         )
-    twice = [path for at, path in enumerate([*others, *again]) if path in [*others, *again][:at]]
+    twice = [path for at, path in enumerate([*compared, *again]) if path in [*compared, *again][:at]]
     if twice:
         raise DataError(str(twice[0]), "is given twice, and would be a seed of its own", "give each evaluation once")
-    if margin is not None and (not others or not 0 < margin < 1):
+    if margin is not None and (not compared or not 0 < margin < 1):
         what = "is not a margin of the Dice, between 0 and 1, to another model"
         raise DataError(f"--margin {margin:g}", what, "for example --against FOLDER --margin 0.015")
     if part is not None and split is None:
@@ -171,7 +171,7 @@ def evaluate(
         raise RecipeError(
             "evaluate.metrics", f"masks hold no probabilities for {names}", "leave them out, or give a model"
         )
-    earlier, further = ({str(path): scores_in(Path(path)) for path in paths} for paths in (others, again))
+    earlier, further = ({str(path): scores_in(Path(path)) for path in paths} for paths in (compared, again))
     classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
     multilabel = recipe.data.multilabel if predictor is None else predictor.pipeline.multilabel
     if multilabel != recipe.data.multilabel:
@@ -187,7 +187,8 @@ def evaluate(
         "data": str(resolved(Path(data))), "also": [str(each) for each in also],
         "split": None if split is None else str(split), "part": part, "fold": fold, "stage": stage, "backend": backend,
         "device": device, "tta": None if tta is None else list(tta),
-        "against": None if against is None else str(against), "margin": margin, "overrides": list(overrides),
+        "against": list(map(str, compared)), "again": list(map(str, again)), "margin": margin,
+        "overrides": list(overrides),
     }  # fmt: skip
     folder = Path(out) if out is not None else _beside(model, options)
     try_folder(folder)

@@ -722,6 +722,9 @@ class QuantSection(Section):
     gradient: Literal["kind", "identity"] = "kind"
     """The gradient of quantized values: what the `kind` of quantizer says (most pass nothing where values saturate), or
     the `identity`, which passes everything on."""
+    constants: Literal["f32", "f16"] = "f32"
+    """Scales, biases and norms of the trained net, where it computes on integers: `f16` rounds them to 11 bits with an
+    exponent for each layer, so that a packed file holds them in half the bytes; every form of the model has them."""
     calibrate: Annotated[int, Field(ge=1, le=1000)] = 8
     """Number of training batches that set the ranges before the first step."""
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
