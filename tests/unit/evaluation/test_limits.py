@@ -88,6 +88,15 @@ def test_of_several_classes_only_that_one_is_left_out():
     assert set(np.unique(Postprocess(presence=(0.96, 0.1))(both))) == {0, 2}
 
 
+def test_classes_that_overlap_are_left_out_one_by_one():
+    both = np.concatenate([maps()[0], maps()[1]], axis=2)
+    plain = Postprocess()(both, multilabel=True)
+    held = Postprocess(presence=(0.0, 0.9))(both, multilabel=True)
+    assert plain.any(axis=(1, 2)).all() and (held[0] == plain[0]).all() and not held[1].any()
+    known = evidence_of([("a", both, np.stack([plain[0], plain[1] * 0]))], ["one", "two"])
+    assert [each.positive for each in known] == [True, False]
+
+
 def test_other_rules_are_chosen_on_what_presence_leaves():
     """Faint alarms are gone by it already, so that nothing is left for the peak to do."""
     sure, faint, _ = maps()
@@ -116,5 +125,5 @@ def test_limits_of_a_file_are_checked(limits):
 
 
 def test_an_ensemble_takes_the_mean():
-    assert _common_rules([Postprocess(presence=(0.2, 0.4)), Postprocess()]).presence == (0.1, 0.2)
-    assert _common_rules([Postprocess(), Postprocess()]) == Postprocess()
+    assert _common_rules([Postprocess(presence=(0.2, 0.4)), Postprocess()], 2).presence == (0.1, 0.2)
+    assert _common_rules([Postprocess(), Postprocess()], 2) == Postprocess()
