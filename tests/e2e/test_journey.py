@@ -135,6 +135,7 @@ def test_evaluate_measures_what_it_is_asked_for(exported, trained_run, phantom_d
     for name in ("by_size", "by_group", "objects", "free_response"):
         assert read_csv(tmp_path / f"b/{name}.csv"), name
     found = {row["metric"]: row for row in read_csv(tmp_path / "b/comparison.csv")}
+    assert (found["dice"]["role"], found["hd95"]["role"]) == ("primary", "")  # masks have no Dice with the rules off
     assert float(found["dice"]["mean"]) == 0 and float(found["hd95"]["p_value"]) == 1
     assert found["dice"]["non_inferior"] == "True" and found["hd95"]["margin"] == ""
     alone = run_cli("evaluate", exported, phantom_data, *split, "--margin", "0.02")

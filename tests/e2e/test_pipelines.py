@@ -9,7 +9,15 @@ import pytest
 from helpers.commands import read_csv, read_json, run_cli
 from pocketseg.recipes import load_sweep
 
-PIPELINES = ["pocket", "vaze2020", "blu-net", "fixed-point-grid", "light-unet-table", "resnet18-unet-encoders"]
+PIPELINES = [
+    "pocket",
+    "vaze2020",
+    "blu-net",
+    "fixed-point-grid",
+    "light-unet-table",
+    "resnet18-unet-encoders",
+    "tiny-16k",
+]
 
 
 @pytest.fixture(scope="module", params=PIPELINES)

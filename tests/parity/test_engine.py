@@ -10,8 +10,8 @@ from exact import exact
 from helpers.quantized_nets import NETS, SCHEMES, picture, trained
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import decode, encode
-from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.session import Session
+from pocketseg.halves import from_halves, to_halves
 from pocketseg.nets import build
 from pocketseg.packing.compile import file_of, program_of
 from pocketseg.packing.lower import lowered
@@ -85,17 +85,22 @@ def test_constants_in_16_bits_mean_what_was_rounded(name, text):
     whole = integer_net(trained(name, text).core)
     images = picture(1, 1, 16, 24, seed=6)
     program = program_of(whole, 1, constants="f16")
+    plain_section, plain_data = encode(program_of(whole, 1))
     for module in whole.modules():
         for key in ("m", "b", "a", "c"):
             values = getattr(module, key, None)
             if isinstance(values, torch.Tensor):
                 rows = [from_halves(*to_halves(row)) for row in values.reshape(-1, values.shape[-1]).numpy()]
                 values.copy_(torch.from_numpy(np.stack(rows)).reshape(values.shape))
+    rounded = integer_net(trained(name, text).core, "f16")
+    assert all(torch.equal(values, rounded.state_dict()[key]) for key, values in whole.state_dict().items())
+    # What is rounded in the net already needs no option of the packer.
+    assert encode(program_of(rounded, 1)) == encode(program)
     with torch.no_grad():
         expected = exact(whole)(images).numpy()
     logits = session(program)(images.numpy())
     assert np.array_equal(logits, expected)
-    assert sum(map(len, encode(program))) < sum(map(len, encode(program_of(integer_net(trained(name, text).core), 1))))
+    assert sum(map(len, encode(program))) < len(plain_section) + len(plain_data)
 
 
 @pytest.mark.parametrize("text", ["w8a8", "residual w3a3"])

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
-    "archives", "cards", "errors", "files", "grids", "layers", "live", "locks", "memory", "names", "notebook",
-    "packages", "png", "signals", "tables", "terminal", "text", "timing", "version",
+    "archives", "cards", "errors", "files", "grids", "halves", "layers", "live", "locks", "memory", "names",
+    "notebook", "packages", "png", "signals", "tables", "terminal", "text", "timing", "version",
 }  # fmt: skip
 MAY_USE = {
     "pipeline": set(),

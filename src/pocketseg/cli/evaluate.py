@@ -46,11 +46,17 @@ def command(
         float | None, typer.Option(help="Of surface_dice and boundary_f1: mm where spacing is known, else pixels.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="cases.csv of another model on the same cases, to compare with.")
-    ] = None,
+        list[Path],
+        typer.Option(help="cases.csv of another model on the same cases, to compare with; repeatable for its seeds."),
+    ] = [],  # noqa: B006
+    again: Annotated[
+        list[Path], typer.Option(help="With --against: cases.csv of a further seed of this model; repeatable.")
+    ] = [],  # noqa: B006
     margin: Annotated[
         float | None,
-        typer.Option(help="Of the Dice, with --against: is this model worse by less? Such as 0.015, stated before."),
+        typer.Option(
+            help="Of the Dice, rules off, with --against: is this model worse by less? Such as 0.015, stated before."
+        ),
     ] = None,
     set_: Annotated[
         list[str],
@@ -71,12 +77,15 @@ def command(
         pocketseg evaluate masks scans --out evaluated
 
         pocketseg evaluate model.onnx scans --metrics dice,hd95,surface_dice --tolerance 1.5 --against evaluated
+
+        pocketseg evaluate small-0.pseg scans --again small-1.evaluation --against big-0 --against big-1 --margin 0.015
     """
     from pocketseg.evaluation.cells import (
         COMPARISON_COLUMNS,
         METRIC_COLUMNS,
         SHORT_COLUMNS,
         comparison_row,
+        metric_name,
         metric_rows,
         short_row,
     )
@@ -99,6 +108,7 @@ def command(
             tta=tta,
             out=out,
             against=against,
+            again=again,
             margin=margin,
             overrides=[*set_, *measured],
             progress=bars.of("evaluating"),
@@ -107,9 +117,18 @@ def command(
     console.table("Metrics", METRIC_COLUMNS, metric_rows(found.summaries), keys=3)
     if found.comparisons:
         rows = [comparison_row(each) for each in found.comparisons]
-        console.table(f"This model minus {against}", COMPARISON_COLUMNS, rows, keys=2)
+        title = f"This model minus {' and '.join(map(str, against))}"
+        console.table(title, COMPARISON_COLUMNS, rows, keys=2)
+        safe = {each.class_name for each in found.comparisons if each.role == "safety"}
+        for name in dict.fromkeys(each.class_name for each in found.comparisons if each.class_name not in safe):
+            console.speak(
+                f"{name}: the safety metric, what is missed at 90 % specificity, is not known: it takes probabilities "
+                "of both models, and cases with and without the class"
+            )
         for each in found.comparisons:
             if each.margin is not None:
                 verdict = "worse by less than" if each.non_inferior else "not shown to be worse by less than"
-                console.speak(f"{each.class_name}: {verdict} {each.margin:g} in {each.metric} (95 %, one-sided 2.5 %)")
+                console.speak(
+                    f"{each.class_name}: {verdict} {each.margin:g} in {metric_name(each)} (95 %, one-sided 2.5 %)"
+                )
     console.speak(f"per case: {found.out / 'cases.csv'}")

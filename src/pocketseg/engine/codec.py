@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from pocketseg.engine.container import AGAIN, Container, read_container
-from pocketseg.engine.halves import from_halves, to_halves
 from pocketseg.engine.program import (
     Add,
     Affine,
@@ -48,6 +47,7 @@ from pocketseg.engine.program import (
 from pocketseg.engine.rules import MAX_CONSTANTS, RuleError, check, checked, require
 from pocketseg.errors import ModelFileError
 from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
+from pocketseg.halves import from_halves, to_halves
 
 OPERATIONS: tuple[type[Operation], ...] = (
     Input, Output, Copy, Convolution, Transposed, MaxPool, AveragePool, Nearest, Bilinear, Pad, Mean,

@@ -1,7 +1,8 @@
 """Cases and predictors to tables."""
 
 from pocketseg.evaluation.choose import choose_rules
-from pocketseg.evaluation.compare import Comparison, compare_scores
+from pocketseg.evaluation.compare import Comparison, compare_scores, compare_seeds
+from pocketseg.evaluation.limits import choose_presence, evidence_in, evidence_of
 from pocketseg.evaluation.measures import METRICS, MetricConfig
 from pocketseg.evaluation.scores import (
     CaseScore,
@@ -16,6 +17,7 @@ from pocketseg.evaluation.scores import (
     read_summaries,
     score_case,
     score_cases,
+    scores_in,
     summarize,
     write_scores,
     write_summaries,
@@ -35,9 +37,13 @@ __all__ = [
     "asking",
     "by_group",
     "by_size",
+    "choose_presence",
     "choose_rules",
     "class_means",
     "compare_scores",
+    "compare_seeds",
+    "evidence_in",
+    "evidence_of",
     "free_response_table",
     "metric_means",
     "object_table",
@@ -45,6 +51,7 @@ __all__ = [
     "read_summaries",
     "score_case",
     "score_cases",
+    "scores_in",
     "summarize",
     "write_scores",
     "write_summaries",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pocketseg.evaluation import Comparison, Summary, class_means
+from pocketseg.evaluation.compare import DICE_OFF, MISSED
 from pocketseg.text import interval, number
 
 SHORT_COLUMNS = [
@@ -19,6 +20,7 @@ SHORT_COLUMNS = [
     "false alarms",
     "Dice with empty",
     "rules off",
+    "at 90 % specificity",
 ]
 
 
@@ -29,6 +31,7 @@ def short_row(summary: Summary) -> list[str]:
         s.part, s.class_name, str(s.cases), number(s.dice), interval(s.dice_low, s.dice_high), number(s.iou),
         f"{s.misses} of {s.positive}", f"{s.false_alarms} of {s.negative}", number(s.dice_all),
         "–" if s.off is None else f"{number(s.off.dice)}, {s.off.misses} missed, {s.off.false_alarms} false",
+        "–" if s.presence is None else f"{s.presence.missed} missed",
     ]  # fmt: skip
 
 
@@ -67,6 +70,15 @@ def metric_cells(summary: Summary) -> list[tuple[str, str]]:
     ]
 
 
+METRIC_NAMES = {DICE_OFF: "dice, rules off", MISSED: "missed at 90 % specificity"}
+
+
+def metric_name(found: Comparison) -> str:
+    """How a table calls the metric of a comparison, and what it is for."""
+    name = METRIC_NAMES.get(found.metric, found.metric)
+    return f"{name} ({found.role})" if found.role else name
+
+
 COMPARISON_COLUMNS = [
     "class", "metric", "unit", "cases", "groups", "difference", "95 % interval", "permutation p", "Wilcoxon p",
     "effect",
@@ -77,6 +89,6 @@ def comparison_row(found: Comparison) -> list[str]:
     """The cells of COMPARISON_COLUMNS."""
     d = found.difference
     return [
-        found.class_name, found.metric, found.unit or "–", str(d.cases), str(d.groups), number(d.mean),
+        found.class_name, metric_name(found), found.unit or "–", str(d.cases), str(d.groups), number(d.mean),
         interval(d.low, d.high), number(d.permutation_p), number(d.p_value), number(d.effect),
     ]  # fmt: skip

@@ -178,8 +178,9 @@ def _measure_all(
         areas.append(math.prod(grid_of(reference)))
         thresholds = THRESHOLDS if "threshold" in auto and probability.shape[2] == 1 else (rules.threshold,)
         for threshold in thresholds:
-            limits = rules.limits(probability.shape[2]) if overlaps(reference) else threshold
-            several.setdefault(threshold, []).extend(_measure(probability, reference, limits, rules.fill_holes))
+            several.setdefault(threshold, []).extend(
+                _measure(probability, reference, replace(rules, threshold=threshold))
+            )
         groups += [group] * probability.shape[2]
         kinds += range(probability.shape[2])
     first = next(iter(several.values()))
@@ -256,13 +257,12 @@ def _behind(candidate: _Candidate, best: _Candidate, entries: _Entries) -> float
     return mean / error if error else math.inf
 
 
-def _measure(
-    probability: Probability, reference: NDArray[np.uint8], threshold: float | Sequence[float], fill: bool
-) -> Iterable[_Measured]:
-    winner = threshold_or_argmax(probability, threshold, multilabel=overlaps(reference))
+def _measure(probability: Probability, reference: NDArray[np.uint8], rules: Postprocess) -> Iterable[_Measured]:
+    limits = rules.limits(probability.shape[2]) if overlaps(reference) else rules.threshold
+    winner = threshold_or_argmax(probability, limits, multilabel=overlaps(reference))
     for index in range(1, probability.shape[2] + 1):
-        mask, own = layer(winner, index), layer(reference, index)
-        labels, count = label_components(fill_holes(mask) if fill else mask)
+        mask, own = layer(winner, index) & (not rules.absent(index, probability)), layer(reference, index)
+        labels, count = label_components(fill_holes(mask) if rules.fill_holes else mask)
         sizes, peaks = component_sizes_and_peaks(labels, count, probability[:, :, index - 1])
         right = np.bincount(labels[own], minlength=count + 1)[1:]
         both = own & (labels > 0)

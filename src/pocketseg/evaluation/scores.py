@@ -27,13 +27,15 @@ from pocketseg.metrics import (
     Description,
     Detection,
     Outcome,
+    Presence,
     bootstrap_interval,
     describe,
     diagonal,
     overlap,
+    presence,
     with_empty,
 )
-from pocketseg.pipeline import Postprocess
+from pocketseg.pipeline import Postprocess, evidence
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.predictors import Predictor
 from pocketseg.tables import csv_rows, csv_text
@@ -86,6 +88,7 @@ class CaseScore:
         unit: of distances, mm where the case's spacing is known, else px.
         pixel_area: in mm², or 1.
         dice_off, outcome_off: with the rules off: threshold 0.5, no component rules; nan and empty where not known.
+        evidence: how sure the map of probabilities is that anything is there (`pipeline.evidence`); nan of masks alone.
         more: the other metrics that were chosen, by name; distances of a miss are the image's diagonal.
         objects: what was found of the class's single objects, where a lesion metric was chosen; in no file of rows.
     """
@@ -105,6 +108,7 @@ class CaseScore:
     pixel_area: float = 1.0
     dice_off: float = math.nan
     outcome_off: Outcome | Literal[""] = ""
+    evidence: float = math.nan
     more: dict[str, float] = field(default_factory=dict)
     objects: Detection | None = field(default=None, compare=False, repr=False)
 
@@ -154,6 +158,8 @@ class Summary:
         metrics: every metric by name, over positive cases, or over all where that makes sense (`measures.METRICS`).
         false_alarm_area: mean area of the false alarms, in `area_unit`.
         off: the same with the rules off; None where it is not known, as of masks of another program.
+        presence: how the evidence of the maps tells cases with an object from those without, at a specificity of 90 %;
+            None where it is not known, or one of the two kinds is missing.
     """
 
     part: str
@@ -178,6 +184,7 @@ class Summary:
     area_unit: str = "px"
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
     off: RulesOff | None = None
+    presence: Presence | None = None
 
     def __repr__(self) -> str:
         dice = f"Dice {number(self.dice)} ({interval(self.dice_low, self.dice_high)})"
@@ -270,6 +277,7 @@ def _score(
         pixel_area=math.prod(case.spacing_mm) if case.spacing_mm else 1.0,
         dice_off=math.nan if off is None else off.dice,
         outcome_off="" if off is None else off.outcome,
+        evidence=math.nan if probability is None else evidence(probability),
         more={name: _value(pair, name) for name in config.metrics if name not in ALWAYS},
         objects=pair.objects if any(name.startswith("lesion_") for name in config.metrics) else None,
     )
@@ -320,6 +328,7 @@ def _summary(rows: Sequence[CaseScore], part: str, name: str) -> Summary:
         area_unit={"mm": "mm²", "px": "px"}[units.pop()] if len(units) == 1 else MIXED,
         metrics=metrics,
         off=_rules_off(rows),
+        presence=presence([row.evidence for row in rows], [row.reference_pixels > 0 for row in rows]),
     )
 
 
@@ -409,6 +418,27 @@ def read_scores(path: Path) -> list[CaseScore]:
     return [_row(dict(zip(columns, cells, strict=True))) for cells in rows if cells]
 
 
+def scores_in(path: Path) -> list[CaseScore]:
+    """Rows of an evaluation, from its table or its folder.
+
+    Raises:
+        DataError: it does not exist, or is not a table of cases.
+    """
+    file = path / "cases.csv" if path.is_dir() else path
+    try:
+        rows = read_scores(file)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})" if file.exists() else "does not exist"
+        raise DataError(str(file), what, "give the cases.csv of an evaluation, or its folder") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            str(file), f"is not a table of cases ({error})", "give the cases.csv of an evaluation"
+        ) from error
+    if not rows:
+        raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")
+    return rows
+
+
 def _row(cells: Mapping[str, str]) -> CaseScore:
     parsed = {key: _parsed(key, value) for key, value in cells.items()}
     more = {key: parsed.pop(key) for key in list(parsed) if key not in COLUMNS}
@@ -435,8 +465,13 @@ def read_summaries(path: Path) -> list[Summary]:
 
 def _summary_of(row: dict[str, Any]) -> Summary:
     metrics = {name: MetricSummary(**_with_nan(each)) for name, each in row.pop("metrics", {}).items()}
-    off = row.pop("off", None)
-    return Summary(**_with_nan(row), metrics=metrics, off=None if off is None else RulesOff(**_with_nan(off)))
+    off, present = row.pop("off", None), row.pop("presence", None)
+    return Summary(
+        **_with_nan(row),
+        metrics=metrics,
+        off=None if off is None else RulesOff(**_with_nan(off)),
+        presence=None if present is None else Presence(**present),
+    )
 
 
 def _with_null(value: Any) -> Any:

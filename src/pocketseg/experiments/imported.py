@@ -168,6 +168,9 @@ def _pipeline(recipe: Recipe, mean: Sequence[float], std: Sequence[float]) -> Pi
     """That of a recipe; nothing is known of the images that the weights were trained on."""
     pipeline = replace(pipeline_of(recipe), trained_on=None)
     auto = [name for name, value in recipe.postprocess if value == "auto"]
+    presence = recipe.postprocess.presence
+    if presence is not None and presence.evidence is None:
+        log.warning("postprocess.presence: is chosen on images; without them there is none")
     if auto:
         log.warning("postprocess: %s is auto, which needs images; the mildest is taken", ", ".join(auto))
     if pipeline.normalization.kind != "train-mean-std":

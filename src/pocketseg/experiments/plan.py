@@ -14,6 +14,7 @@ from pocketseg.data.doctor.fits import misfits
 from pocketseg.data.doctor.sets import split_findings
 from pocketseg.data.split import PARTS
 from pocketseg.errors import DataError, RecipeError
+from pocketseg.evaluation import scores_in
 from pocketseg.experiments.distillation import (
     DistillationPlan,
     in_stage,
@@ -160,6 +161,8 @@ def plan_run(
     augmentation = own_augmentation(recipe.augment.own, augment, len(recipe.data.classes))
     if augmentation is not None:
         _check_maps(recipe, augmentation)
+    for file in recipe.postprocess.presence.out_of_fold if recipe.postprocess.presence else ():
+        scores_in(Path(file))
     pipeline = pipeline_of(recipe, _numbers(recipe.data, checked))
     pipeline = replace(pipeline, reading=replace(pipeline.reading, channel_files=_channel_files(cases)))
     _check_fit(data, folds, pipeline)
@@ -210,6 +213,7 @@ def mildest_rules(rules: PostprocessSection) -> Postprocess:
         min_peak=0.0 if rules.min_peak == "auto" else rules.min_peak,
         min_pixels=0 if rules.min_pixels == "auto" else rules.min_pixels,
         keep=rules.keep,
+        presence=() if rules.presence is None else tuple(rules.presence.evidence or ()),
     )
 
 
@@ -222,6 +226,7 @@ class _Planner:
         self.targets = [Target(stage, self.nets[stage.name], pipeline).with_stride() for stage in recipe.stages]
         for target in self.targets:
             _check_batch(target)
+            _check_deep(target)
         self.weight_files = [weight_file(target) for target in self.targets]
         self.teachers = [shared_teacher(target) for target in self.targets]
         self.unlabelled = [
@@ -271,6 +276,13 @@ def _check_batch(target: Target) -> None:
             "a batch of 1 whose deepest level is a single pixel gives the norms nothing to learn from",
             "use a larger batch or data.size, or fewer blocks",
         )
+
+
+def _check_deep(target: Target) -> None:
+    if target.stage.deep_supervision is not None:
+        from pocketseg.training.deep import deep_places
+
+        deep_places(target.skeleton(), target.stage.deep_supervision.levels, target.where)
 
 
 def _check_channels(section: DataSection, checked: CheckedData) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,13 +20,19 @@ from pocketseg.errors import EnvironmentProblem, Interrupted, ModelFileError
 from pocketseg.evaluation import (
     Summary,
     asking,
+    choose_presence,
     choose_rules,
+    evidence_in,
+    evidence_of,
     score_cases,
+    scores_in,
     summarize,
     write_scores,
     write_summaries,
 )
 from pocketseg.evaluation.cells import SHORT_COLUMNS, short_row
+from pocketseg.evaluation.choose import Choice
+from pocketseg.evaluation.limits import PresenceChoice
 from pocketseg.experiments.distillation import Distillation, prepare_distillation
 from pocketseg.experiments.ensemble import evaluate_ensemble
 from pocketseg.experiments.initialization import Start
@@ -51,7 +57,9 @@ from pocketseg.training.own_augment import Function
 from pocketseg.training.stage_folder import StageFolder
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate import Accelerator
+    from numpy.typing import NDArray
 
     from pocketseg.training.device import Precision
     from pocketseg.training.loop import Listener, StopRequest
@@ -194,6 +202,21 @@ def _warn_of_memory(stage: StageSection, net: Inspection) -> None:
         log.warning(
             "stage %s: a step needs about %s, and %s of memory are free, so the system may end it; a smaller batch, "
             "data.size or net needs less", stage.name, bytes_text(needed), bytes_text(free),
+        )  # fmt: skip
+
+
+def _tell_rules(stage: str, epoch: int, values: Mapping[str, float], choice: Choice) -> None:
+    chosen = [f"{name} {value:g}" for name, value in values.items() if name not in choice.left]
+    if chosen:
+        log.info(
+            "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks, "
+            "%.4f with the mildest rules): %s", stage, epoch, choice.dice, choice.mildest_dice, ", ".join(chosen),
+        )  # fmt: skip
+    for why in dict.fromkeys(choice.left.values()):
+        stay = [f"{name} {value:g}" for name, value in values.items() if choice.left.get(name) == why]
+        log.warning(
+            "stage %s: rules that stay mild, since validation cannot carry their choice: %s (%s)",
+            stage, ", ".join(stay), why,
         )  # fmt: skip
 
 
@@ -448,40 +471,62 @@ class RunTraining:
         rules = self.recipe.postprocess
         auto = [name for name in ("threshold", "min_peak", "min_pixels") if getattr(rules, name) == "auto"]
         model = Model.load(best)
-        if not auto:
+        by_presence = rules.presence is not None and rules.presence.specificity is not None
+        if not auto and not by_presence:
             self._pack(model, best)
             return
         # From the recipe's start values again, so that a resumed run chooses the same.
         start = self.plan.pipeline.postprocess
-        predictor = model.predictor(self.accelerator.device)
-        validation = self.cases.named(fold.validation)
-        examples = (
-            (case.group, predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case))
-            for case in validation
-        )
-        pipeline = model.pipeline
-        choice = choose_rules(start, auto, examples, pipeline.classes, multilabel=pipeline.multilabel)
-        model.pipeline = replace(model.pipeline, postprocess=choice.rules)
+        left: dict[str, str] = {}
+        if by_presence:
+            chosen = self._presence(stage, fold, self._maps(model, fold))
+            start = replace(start, presence=chosen.limits if chosen.found else ())
+            left |= {f"presence of {name}": why for name, why in chosen.left.items()}
+        pipeline, choice = model.pipeline, None
+        if auto:
+            maps = self._maps(model, fold)
+            choice = choose_rules(start, auto, maps, pipeline.classes, multilabel=pipeline.multilabel)
+        model.pipeline = replace(model.pipeline, postprocess=start if choice is None else choice.rules)
         model.net.cpu()
         model.save(best, model.metadata)
         self._pack(model, best)
-        values = _values(choice.rules, auto, pipeline.classes if pipeline.multilabel else ())
-        chosen = [f"{name} {value:g}" for name, value in values.items() if name not in choice.left]
-        if chosen:
-            log.info(
-                "stage %s: weights of epoch %d; post-processing tuned on validation (mean Dice %.4f with empty masks, "
-                "%.4f with the mildest rules): %s",
-                stage.name, epoch, choice.dice, choice.mildest_dice, ", ".join(chosen),
-            )  # fmt: skip
-        for why in dict.fromkeys(choice.left.values()):
-            stay = [f"{name} {value:g}" for name, value in values.items() if choice.left.get(name) == why]
-            log.warning(
-                "stage %s: rules that stay mild, since validation cannot carry their choice: %s (%s)",
-                stage.name, ", ".join(stay), why,
-            )  # fmt: skip
+        if choice is not None:
+            values = _values(choice.rules, auto, pipeline.classes if pipeline.multilabel else ())
+            _tell_rules(stage.name, epoch, values, choice)
+            left |= choice.left
         with self.run.manifest_changed() as manifest:
             about = manifest.setdefault("stages", {}).setdefault(f"fold-{number}/{stage.name}", {})
-            about["rules left"] = dict(choice.left)
+            about["rules left"] = left
+
+    def _maps(self, model: Model, fold: Fold) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.uint8]]]:
+        """Group, probabilities and mask of every validation case."""
+        predictor = model.predictor(self.accelerator.device)
+        for case in self.cases.named(fold.validation):
+            yield case.group, predictor.predict(self.cases.image(case), case.spacing_mm), self.cases.mask(case)
+
+    def _presence(
+        self, stage: StageSection, fold: Fold, maps: Iterable[tuple[str, NDArray[np.float32], NDArray[np.uint8]]]
+    ) -> PresenceChoice:
+        """From which evidence on anything is there, on validation cases and what other folds' nets said of others."""
+        section, classes = self.recipe.postprocess.presence, self.plan.pipeline.classes
+        assert section is not None and section.specificity is not None
+        known = evidence_of(maps, classes)
+        groups = {case.name: case.group for case in self.cases.named(fold.train)}
+        for file in section.out_of_fold:
+            found = evidence_in(scores_in(Path(file)), groups)
+            log.info("%s: %s of training cases here, which its net has to have learned nothing from", file,
+                     counted(len(found), "row"))  # fmt: skip
+            known += found
+        choice = choose_presence(known, classes, section.specificity)
+        for name, one in choice.found.items():
+            log.info(
+                "stage %s: %s is there where the evidence is above %.4g, which leaves %d of %d cases without it empty "
+                "and misses %d of %d with it", stage.name, name, one.threshold, one.negative - one.false_alarms,
+                one.negative, one.missed, one.positive,
+            )  # fmt: skip
+        for name, why in choice.left.items():
+            log.warning("stage %s: no limit of presence for %s (%s)", stage.name, name, why)
+        return choice
 
     def _pack(self, model: Model, best: Path) -> None:
         """A quantized model is stored once more in the bits it needs."""

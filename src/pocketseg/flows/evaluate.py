@@ -33,11 +33,12 @@ from pocketseg.evaluation import (
     by_group,
     by_size,
     class_means,
-    compare_scores,
+    compare_seeds,
     free_response_table,
     object_table,
     read_scores,
     score_cases,
+    scores_in,
     summarize,
     write_scores,
     write_summaries,
@@ -106,7 +107,8 @@ def evaluate(
     device: str = "cpu",
     tta: Sequence[Mirror] | None = None,
     out: str | Path | None = None,
-    against: str | Path | None = None,
+    against: str | Path | Sequence[str | Path] = (),
+    again: Sequence[str | Path] = (),
     margin: float | None = None,
     overrides: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -130,14 +132,25 @@ def evaluate(
             `class_means.csv`, with lesion metrics `objects.csv` and `free_response.csv`, and `options.json`; default
             `MODEL.evaluation` beside the model, or `MODEL.evaluation-2` and so on where that was made with other data
             or options.
-        against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`.
-        margin: of the Dice, stated before: `comparison.csv` says whether the model is worse than the other by less.
+        against: `cases.csv` of another model on the same cases, or its folder; gives `comparison.csv`. Several are
+            seeds (trainings) of that model.
+        again: `cases.csv` of further seeds of this model, which count in the comparison with it.
+        margin: of the primary metric, the Dice with the rules off, stated before: `comparison.csv` says whether the
+            model is worse than the other by less.
         overrides: `data.KEY=VALUE`, how to read the data, and `evaluate.KEY=VALUE`, what to measure; the settings of
             the run that the model lies in are the start. Masks of a folder are read as `predict` writes them.
         progress: called with (done, of).
     """
     model = Path(model)
-    if margin is not None and (against is None or not 0 < margin < 1):
+    compared = [against] if isinstance(against, str | Path) else list(against or ())
+    if again and not compared:
+        raise DataError(
+            f"--again {again[0]}", "is of a comparison, and there is nothing to compare with", "add --against"
+        )
+    twice = [path for at, path in enumerate([*compared, *again]) if path in [*compared, *again][:at]]
+    if twice:
+        raise DataError(str(twice[0]), "is given twice, and would be a seed of its own", "give each evaluation once")
+    if margin is not None and (not compared or not 0 < margin < 1):
         what = "is not a margin of the Dice, between 0 and 1, to another model"
         raise DataError(f"--margin {margin:g}", what, "for example --against FOLDER --margin 0.015")
     if part is not None and split is None:
@@ -158,7 +171,7 @@ def evaluate(
         raise RecipeError(
             "evaluate.metrics", f"masks hold no probabilities for {names}", "leave them out, or give a model"
         )
-    earlier = None if against is None else _read_earlier(Path(against))
+    earlier, further = ({str(path): scores_in(Path(path)) for path in paths} for paths in (compared, again))
     classes = recipe.data.classes if predictor is None else predictor.pipeline.classes
     multilabel = recipe.data.multilabel if predictor is None else predictor.pipeline.multilabel
     if multilabel != recipe.data.multilabel:
@@ -174,7 +187,8 @@ def evaluate(
         "data": str(resolved(Path(data))), "also": [str(each) for each in also],
         "split": None if split is None else str(split), "part": part, "fold": fold, "stage": stage, "backend": backend,
         "device": device, "tta": None if tta is None else list(tta),
-        "against": None if against is None else str(against), "margin": margin, "overrides": list(overrides),
+        "against": list(map(str, compared)), "again": list(map(str, again)), "margin": margin,
+        "overrides": list(overrides),
     }  # fmt: skip
     folder = Path(out) if out is not None else _beside(model, options)
     try_folder(folder)
@@ -186,7 +200,7 @@ def evaluate(
         if warn:
             log.warning("%s %s those of training; of the first, %s", counted(len(warn), "image"), how, warn[0])
     summaries = summarize(rows, part or (_usual_part(fold) if split else "all"))
-    comparisons = [] if earlier is None else compare_scores(earlier, rows, str(against), margin)
+    comparisons = compare_seeds(earlier, {"this model": rows, **further}, margin) if earlier else []
     found = Evaluation(rows, summaries, folder, comparisons)
     _write(found)
     write_json(folder / OPTIONS, options)
@@ -226,23 +240,6 @@ def _refuse_foreign(out: Path) -> None:
         raise DataError(str(mine[0]), "is there already, and no evaluation wrote it", "choose another --out")
 
 
-def _read_earlier(path: Path) -> list[CaseScore]:
-    """Rows of another evaluation, from its table or its folder."""
-    file = path / "cases.csv" if path.is_dir() else path
-    try:
-        rows = read_scores(file)
-    except OSError as error:
-        what = f"cannot be read ({error.strerror or error})" if file.exists() else "does not exist"
-        raise DataError(str(file), what, "give the cases.csv of an evaluation, or its folder") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            str(file), f"is not a table of cases ({error})", "give the cases.csv of an evaluation"
-        ) from error
-    if not rows:
-        raise DataError(str(file), "holds no case", "give the cases.csv of an evaluation")
-    return rows
-
-
 def _write(found: Evaluation) -> None:
     with_margin = any(each.margin is not None for each in found.comparisons)
     write_scores(found.rows, found.out / CASES)
@@ -265,7 +262,7 @@ def _write(found: Evaluation) -> None:
 
 def _comparison(found: Comparison, with_margin: bool) -> dict[str, object]:
     """A row of comparison.csv; where there is a margin every row has its columns."""
-    named = {"class_name": found.class_name, "metric": found.metric, "unit": found.unit}
+    named = {"class_name": found.class_name, "metric": found.metric, "role": found.role, "unit": found.unit}
     tested = {"margin": found.margin, "non_inferior": found.non_inferior} if with_margin else {}
     return named | asdict(found.difference) | {name: "" if value is None else value for name, value in tested.items()}
 

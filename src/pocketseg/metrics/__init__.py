@@ -14,6 +14,7 @@ from pocketseg.metrics.objects import (
     rand_of_masks,
 )
 from pocketseg.metrics.overlap import Outcome, Overlap, class_overlaps, overlap, with_empty
+from pocketseg.metrics.presence import SPECIFICITY, Presence, missed_difference, presence
 from pocketseg.metrics.statistics import (
     Description,
     PairedDifference,
@@ -22,12 +23,14 @@ from pocketseg.metrics.statistics import (
     describe,
     paired_difference,
     seed_spread,
+    seeds_difference,
     two_way_interval,
 )
 from pocketseg.metrics.surface import SurfaceDistances, diagonal, surface_distances, surface_pixels
 from pocketseg.metrics.thresholds import dice_at_thresholds
 
 __all__ = [
+    "SPECIFICITY",
     "Calibration",
     "Description",
     "Detection",
@@ -36,6 +39,7 @@ __all__ = [
     "Outcome",
     "Overlap",
     "PairedDifference",
+    "Presence",
     "Rand",
     "SeedSpread",
     "SurfaceDistances",
@@ -51,11 +55,14 @@ __all__ = [
     "dice_at_thresholds",
     "fit_ellipse",
     "free_response",
+    "missed_difference",
     "overlap",
     "paired_difference",
+    "presence",
     "rand",
     "rand_of_masks",
     "seed_spread",
+    "seeds_difference",
     "surface_distances",
     "surface_pixels",
     "two_way_interval",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -230,6 +230,57 @@ def paired_difference(
         effect = float((ranks * np.sign(changed)).sum() / ranks.sum())
     mean = float(sums.sum() / counts.sum())
     return PairedDifference(int(counts.sum()), len(sums), mean, low, high, p_value, effect, _sign_flips(sums, seed))
+
+
+def seeds_difference(
+    first: Sequence[Sequence[float]],
+    second: Sequence[Sequence[float]],
+    groups: Sequence[str],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> PairedDifference:
+    """Compare two models of which there may be several seeds each, on the same cases.
+
+    The interval draws groups and the seeds of each model independently (Owen 2007): it holds for other trainings and
+    other patients. Few seeds know little of how far seeds lie apart; with two or three it is rather too narrow than too
+    wide. The tests are those of the seeds' means: they hold for these trainings. With one seed of each model all is as
+    `paired_difference` has it.
+
+    Args:
+        first: a row for each seed, a number for each case.
+        second: the same of the other model; it may have another number of seeds.
+        groups: the group of each case.
+        level: coverage of the interval.
+        draws: bootstrap samples.
+        seed: of the draws.
+
+    Example:
+        >>> found = seeds_difference([[0.5, 0.6, 0.7]], [[0.6, 0.8, 0.9], [0.6, 0.6, 0.7]], ["a", "b", "c"])
+        >>> round(found.mean, 3), found.cases
+        (0.1, 3)
+    """
+    models = [np.asarray(rows, np.float64).reshape(len(rows), -1) for rows in (first, second)]
+    one, other = (rows.mean(axis=0).tolist() for rows in models)
+    alone = paired_difference(one, other, groups, seed=seed)
+    if max(map(len, models)) == 1 or not alone.cases:
+        return alone
+    # A case that one seed of either lacks is left out.
+    valid = ~np.isnan(np.concatenate(models)).any(axis=0)
+    _, index = np.unique(np.asarray(groups, dtype=object)[valid].astype(str), return_inverse=True)
+    counts = np.bincount(index)
+    sums = [np.stack([np.bincount(index, weights=row[valid]) for row in rows]) for rows in models]
+    rng = np.random.default_rng(seed)
+    # How often each group, and each seed, is drawn.
+    groups_drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), draws)
+    totals = [
+        np.einsum("ds,sg,dg->d", rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws) / len(rows), rows,
+                  groups_drawn, optimize=True)
+        for rows in sums
+    ]  # fmt: skip
+    low, high = np.quantile((totals[1] - totals[0]) / (groups_drawn @ counts), [(1 - level) / 2, (1 + level) / 2])
+    return replace(alone, low=float(low), high=float(high))
 
 
 def _sign_flips(sums: NDArray[np.float64], seed: int, draws: int = 10_000) -> float:

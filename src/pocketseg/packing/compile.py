@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
 from torch import nn
 
 from pocketseg.engine import program as p
 from pocketseg.engine.codec import file_of
-from pocketseg.engine.halves import from_halves, to_halves
+from pocketseg.halves import rounded
 from pocketseg.packing.lower import lowered
 from pocketseg.packing.passes import optimized
 from pocketseg.packing.schedule import scheduled
@@ -64,14 +63,9 @@ def _in_bf16(part: Part) -> Part:
 def _in_halves(part: Part) -> Part:
     match part:
         case p.Convolution():
-            return dataclasses.replace(part, m=None if part.m is None else _halved(part.m), b=_halved(part.b))
+            return dataclasses.replace(part, m=None if part.m is None else rounded(part.m), b=rounded(part.b))
         case p.Transposed():
-            return dataclasses.replace(part, b=_halved(part.b))
+            return dataclasses.replace(part, b=rounded(part.b))
         case p.Affine():
-            return p.Affine(_halved(part.m), _halved(part.b))
+            return p.Affine(rounded(part.m), rounded(part.b))
     return part
-
-
-def _halved(values: p.Array) -> p.Array:
-    rows = [from_halves(*to_halves(row)) for row in values.reshape(-1, values.shape[-1])]
-    return np.stack(rows).reshape(values.shape)

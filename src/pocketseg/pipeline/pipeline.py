@@ -294,6 +294,8 @@ class Pipeline:
             del content["multilabel"]
         if not self.postprocess.thresholds:
             del content["postprocess"]["thresholds"]
+        if not self.postprocess.presence:
+            del content["postprocess"]["presence"]
         if not self.reading.channel_files:  # as in files of before it was known
             del content["reading"]["channel_files"]
         if self.trained_on is not None and self.trained_on.colors is None:
@@ -333,6 +335,8 @@ def _consistent(pipeline: Pipeline) -> Pipeline:
         raise ValueError("a class appears twice")
     if len(set(pipeline.tta)) < len(pipeline.tta):
         raise ValueError("tta: a direction appears twice")
+    if pipeline.postprocess.presence and len(pipeline.postprocess.presence) != len(pipeline.classes):
+        raise ValueError(f"{len(pipeline.postprocess.presence)} limits of presence for {len(pipeline.classes)} classes")
     if pipeline.intensity_range is not None and pipeline.intensity_range[0] >= pipeline.intensity_range[1]:
         raise ValueError("intensity_range does not rise")
     if normalization.kind == "train-mean-std" and (len(normalization.mean), len(normalization.std)) != (channels,) * 2:

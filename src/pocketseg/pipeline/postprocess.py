@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pocketseg.memory import bands
 from pocketseg.pipeline.arithmetic import added
 from pocketseg.pipeline.components import fill_holes, label_components
+from pocketseg.pipeline.evidence import evidence
 from pocketseg.pipeline.fields import Count, Flag, Share
 
 
@@ -28,6 +29,8 @@ class Postprocess:
         min_pixels: drop components smaller than this number of pixels of the image's own grid.
         keep: `all` components or only the `largest` (the first one in a tie).
         thresholds: of each class that may overlap with others, where they are not all `threshold`.
+        presence: a limit for each class: where the evidence of its map (`evidence`) is not above, nothing of the class
+            is there, whatever the other rules would keep. Empty: no such rule.
     """
 
     threshold: Share = 0.5
@@ -36,6 +39,7 @@ class Postprocess:
     min_pixels: Count = 0
     keep: Literal["all", "largest"] = "all"
     thresholds: tuple[Share, ...] = ()
+    presence: tuple[Share, ...] = ()
 
     def __call__(self, probabilities: NDArray[np.float32], *, multilabel: bool = False) -> NDArray[np.uint8]:
         """uint8 (h, w) of class indices from float32 (h, w, k) foreground probabilities.
@@ -47,11 +51,14 @@ class Postprocess:
         if multilabel:
             planes = threshold_or_argmax(probabilities, self.limits(classes), multilabel=True)
             for index, plane in enumerate(planes):
-                plane[...] = self.clean(plane > 0, probabilities[:, :, index])
+                there = not self.absent(index + 1, probabilities)
+                plane[...] = self.clean((plane > 0) & there, probabilities[:, :, index])
             return planes
         winner = threshold_or_argmax(probabilities, self.threshold)
         mask = np.zeros_like(winner)
         for index in range(1, classes + 1):
+            if self.absent(index, probabilities):
+                continue
             own = winner == index
             # Holes are filled where there is background; another class inside keeps its pixels.
             mask[self.clean(own, probabilities[:, :, index - 1]) & (own | (winner == 0))] = index
@@ -60,6 +67,10 @@ class Postprocess:
     def limits(self, classes: int) -> tuple[float, ...]:
         """The threshold of each class."""
         return self.thresholds or (self.threshold,) * classes
+
+    def absent(self, index: int, probabilities: NDArray[np.float32]) -> bool:
+        """Whether a map (h, w, k) is not sure enough that there is anything of a class (from 1 on)."""
+        return bool(self.presence) and evidence(probabilities[:, :, index - 1]) <= self.presence[index - 1]
 
     def clean(self, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Apply the component rules to one class's mask."""

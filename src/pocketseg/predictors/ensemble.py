@@ -100,4 +100,11 @@ def _common_rules(rules: Sequence[Postprocess], classes: int) -> Postprocess:
         min_peak=statistics.fmean(each.min_peak for each in rules),
         min_pixels=int(statistics.median(each.min_pixels for each in rules)),
         thresholds=tuple(map(statistics.fmean, zip(*limits, strict=True))) if apart else (),
+        presence=_common_limits([each.presence for each in rules]),
     )
+
+
+def _common_limits(limits: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean of each class; who has no such rule has limits of 0."""
+    count = max(map(len, limits))
+    return tuple(map(statistics.fmean, zip(*(each or (0.0,) * count for each in limits), strict=True)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 
 from pocketseg.errors import ModelFileError, RecipeError
+from pocketseg.halves import rounded
 from pocketseg.quant.layers import Affine, IntegerConv2d, QuantConv2d, factors
 from pocketseg.quant.quantizer import Quantizer
 from pocketseg.quant.scheme import KINDS, Scheme, fits, is_bits
@@ -125,11 +126,12 @@ def calibrate(core: nn.Module, batches: Iterable[Tensor]) -> None:
     core.train(training)
 
 
-def integer_net(core: nn.Module) -> nn.Module:
+def integer_net(core: nn.Module, constants: Literal["f32", "f16"] = "f32") -> nn.Module:
     """A copy of a trained quantized net that computes on integers: what is evaluated, stored and deployed.
 
     A norm right behind a quantized convolution is folded into its factor and offset, never into its codes; other norms
-    become `Affine`. Layers that stay in f32 are left as they are.
+    become `Affine`. Layers that stay in f32 are left as they are. With `constants` f16 what stands behind the sums is
+    rounded to what 16 bits hold.
     """
     whole = copy.deepcopy(core).eval()
     graph = graph_of(whole)
@@ -152,7 +154,20 @@ def integer_net(core: nn.Module) -> nn.Module:
     for name, module in modules.items():
         if isinstance(module, nn.BatchNorm2d) and name not in folded:
             whole.set_submodule(name, Affine(module))
+    if constants == "f16":
+        for layer in whole.modules():
+            for values in _constants(layer):
+                values.copy_(torch.from_numpy(rounded(values.cpu().numpy())))
     return whole.requires_grad_(False)
+
+
+def _constants(layer: nn.Module) -> tuple[Tensor, ...]:
+    match layer:
+        case IntegerConv2d():
+            return layer.m, layer.b
+        case Affine():
+            return layer.a, layer.c
+    return ()
 
 
 def _only_user(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
@@ -167,4 +182,4 @@ def integer_skeleton(core: nn.Module, scheme: Scheme) -> nn.Module:
     for quantizer in quantizers(core).values():
         if quantizer.held:
             quantizer.started.fill_(True)
-    return integer_net(core)
+    return integer_net(core, scheme.constants)

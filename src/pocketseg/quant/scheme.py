@@ -40,6 +40,7 @@ class Scheme:
         start: of residual gammas: `data`, or `source` as published.
         activation: `ternary-tanh` puts a smooth step to −1, 0 and 1 in the place of every ReLU.
         gradient: of what is quantized: as its `kind` says, or the `identity`.
+        constants: of the integer net: f32, or f16, rounded so that a packed file holds them in 16 bits.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Scheme:
     start: Literal["data", "source"] = "data"
     activation: Literal["relu", "ternary-tanh"] = "relu"
     gradient: Literal["kind", "identity"] = "kind"
+    constants: Literal["f32", "f16"] = "f32"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Scheme:

@@ -631,6 +631,15 @@ class AverageSection(Section):
     """Share of the average that is left after a step; it begins smaller, so that short trainings forget their start."""
 
 
+class DeepSupervisionSection(Section):
+    """Decoder blocks before the last one learn from the masks too, by heads that the model does not keep."""
+
+    levels: Annotated[int, Field(ge=1, le=8)] = 2
+    """How many of them."""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the loss of the first of them; each further one has this share of the weight of the one above."""
+
+
 class EarlyStopSection(Section):
     """Stop when validation no longer improves."""
 
@@ -713,6 +722,9 @@ class QuantSection(Section):
     gradient: Literal["kind", "identity"] = "kind"
     """The gradient of quantized values: what the `kind` of quantizer says (most pass nothing where values saturate), or
     the `identity`, which passes everything on."""
+    constants: Literal["f32", "f16"] = "f32"
+    """Scales, biases and norms of the trained net, where it computes on integers: `f16` rounds them to 11 bits with an
+    exponent for each layer, so that a packed file holds them in half the bytes; every form of the model has them."""
     calibrate: Annotated[int, Field(ge=1, le=1000)] = 8
     """Number of training batches that set the ranges before the first step."""
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -840,6 +852,8 @@ class StageSection(Section):
     soft_masks: bool = False
     """The loss compares with the share of each pixel that a class covers, where masks are made smaller, and not with
     the class that covers most of it. Validation compares with the masks as they are."""
+    deep_supervision: DeepSupervisionSection | None = None
+    """Heads for training alone, on decoder blocks; `{}` takes the defaults. Not together with a teacher."""
     optimizer: OptimizerSection = OptimizerSection()
     """The optimizer and its numbers."""
     schedule: Schedule = CosineSchedule()
@@ -897,8 +911,32 @@ class StageSection(Section):
             raise ValueError("loss: null and best_by: hint are for a stage with hints")
         if self.loss is None and self.best_by == "loss":
             raise ValueError("best_by: loss is for a stage with a loss; take hint or dice")
+        if self.deep_supervision is not None and (self.teacher is not None or self.loss is None):
+            raise ValueError("deep_supervision: is for a stage that learns from masks alone; remove it or the teacher")
         if self.loss is None and self.soft_masks:
             raise ValueError("soft_masks: is for a stage with a loss; remove it")
+        return self
+
+
+class PresenceSection(Section):
+    """From which evidence on anything of a class is there: the mean of the highest thousandth of its probabilities has
+    to be above a limit, else the class is left empty."""
+
+    specificity: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    """Choose each class's limit after training: the lowest that leaves this share of the cases without the class empty.
+    It takes 40 groups with and 40 without the class; with fewer there is no limit."""
+    out_of_fold: list[str] = []
+    """Where to choose it, beside the validation part: files `cases.csv` of evaluations in which other folds of this
+    recipe predicted what they had not learned from. Only training cases of this run are taken from them."""
+    evidence: list[Annotated[float, Field(ge=0, lt=1)]] | None = None
+    """The limits themselves, one for each class."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PresenceSection:
+        if (self.specificity is None) == (self.evidence is None):
+            raise ValueError("give specificity: 0.9, by which limits are chosen, or evidence: the limits themselves")
+        if self.out_of_fold and self.specificity is None:
+            raise ValueError("out_of_fold is for specificity: evidence says the limits already")
         return self
 
 
@@ -917,6 +955,8 @@ class PostprocessSection(Section):
     """Keep all components, or the largest of each class."""
     fill_holes: bool = False
     """Fill background that a component encloses."""
+    presence: PresenceSection | None = None
+    """Leave a class empty in images whose map is not sure that it is there."""
 
 
 class EvaluateSection(Section):
@@ -1014,6 +1054,11 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         self._check_multilabel()
         several = len(self.data.classes) > 1 and not self.data.multilabel
+        limits = self.postprocess.presence.evidence if self.postprocess.presence else None
+        if limits is not None and len(limits) != len(self.data.classes):
+            raise ValueError(
+                f"postprocess.presence.evidence: {len(limits)} limits for {len(self.data.classes)} classes"
+            )
         for stage in self.stages:
             apart = stage.validate_every
             if self.evaluate.every and (apart == "auto" or self.evaluate.every % apart):

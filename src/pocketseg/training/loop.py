@@ -29,6 +29,8 @@ from pocketseg.errors import Interrupted, ModelFileError, NotFiniteError, RunErr
 from pocketseg.files import rename_file, write_atomically
 from pocketseg.layers import grid_of, overlaps
 from pocketseg.metrics import class_overlaps, with_empty
+from pocketseg.nets import skeleton
+from pocketseg.nets.taps import place_shapes
 from pocketseg.pipeline import Forward
 from pocketseg.pipeline.postprocess import threshold_or_argmax
 from pocketseg.quant import TernaryTanhActivation
@@ -47,6 +49,7 @@ from pocketseg.training.checkpoint import (
     write_checkpoint,
 )
 from pocketseg.training.collapse import CAUSES, collapse
+from pocketseg.training.deep import Supervised, deep_places, supervised_loss
 from pocketseg.training.device import Precision, autocast
 from pocketseg.training.hints import Student
 from pocketseg.training.losses import segmentation_loss
@@ -217,7 +220,8 @@ class StageTraining:
         device = self.accelerator.device
         self.frozen = freeze(self.model.net.core, self.stage.freeze)
         self.student = self._student()
-        whole = self.student or self.model.net
+        self.deep = self._supervised()
+        whole = self.student or self.deep or self.model.net
         # Without it the processes would wait for gradients that never come: behind the last hint, of frozen layers.
         unused = self.student is not None and not self.student.logits_learn
         unused = unused or any(each.epochs is not None for each in self.frozen)
@@ -240,6 +244,18 @@ class StageTraining:
             return None
         learns = self.stage.loss is not None or self.objective.soft is not None
         return Student(self.model.net, self.objective.hints, self.seed, logits_learn=learns)
+
+    def _supervised(self) -> Supervised | None:
+        """The net with heads on its decoder, where the stage has some."""
+        section, pipeline = self.stage.deep_supervision, self.model.pipeline
+        if section is None:
+            return None
+        # Of the float net, whose layers have the names of the quantized ones.
+        core = skeleton(in_channels=pipeline.channels, out_channels=pipeline.logits, **self.model.net_options)
+        places = deep_places(core, section.levels)
+        shapes = place_shapes(core, places, (pipeline.channels, *pipeline.net_size))
+        channels = [shapes[place][0] for place in places]
+        return Supervised(self.model.net, places, channels, pipeline.logits, self.seed)
 
     @cached_property
     def validate_every(self) -> int:
@@ -364,6 +380,9 @@ class StageTraining:
             out = self.net(inputs.images)
         if self.objective is None:
             assert self.stage.loss is not None
+            if self.deep is not None and self.stage.deep_supervision is not None:
+                logits, others = out
+                return supervised_loss(logits, others, inputs, self.stage.loss, self.stage.deep_supervision)
             return labels_loss(out, inputs, self.stage.loss)
         logits, maps = out if self.student else (out, [])
         return self.objective.loss(logits, maps, inputs, self.stage.loss)
@@ -625,7 +644,7 @@ class StageTraining:
         self.saved_at = time.monotonic()
         if not self.accelerator.is_main_process:
             return
-        parts = {"net": self.model.net.core, "regressors": self._regressors}
+        parts = {"net": self.model.net.core} | self._beside
         tensors = {f"{part}.{name}": value for part in parts for name, value in parts[part].state_dict().items()}
         if self.average:
             tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
@@ -635,9 +654,14 @@ class StageTraining:
         write_checkpoint(self.last, tensors, state)
 
     @property
-    def _regressors(self) -> torch.nn.Module:
-        """They train with the net and are kept to go on, but are not part of the model."""
-        return torch.nn.Module() if self.student is None else self.student.regressors
+    def _beside(self) -> dict[str, torch.nn.Module]:
+        """What trains with the net and is kept to go on, but is not part of the model."""
+        found: dict[str, torch.nn.Module] = {}
+        if self.student is not None:
+            found["regressors"] = self.student.regressors
+        if self.deep is not None:
+            found["heads"] = self.deep.heads
+        return found
 
     def resume(self) -> bool:
         """Take up the last state that is whole; False where there is none."""
@@ -670,7 +694,8 @@ class StageTraining:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         self.model.net.core.load_state_dict(part("net."))
-        self._regressors.load_state_dict(part("regressors."))
+        for name, module in self._beside.items():
+            module.load_state_dict(part(f"{name}."))
         if self.average:
             self.average.load(part("average."))
         unpack_optimizer(self.inner_optimizer, tensors)

@@ -84,7 +84,11 @@ class Model:
 
     def integer_core(self) -> nn.Module:
         """The net that is evaluated: on integers where it is quantized."""
-        return self.net.core if self.quant is None or self.packed else integer_net(self.net.core)
+        return (
+            self.net.core
+            if self.quant is None or self.packed
+            else integer_net(self.net.core, self.quant.get("constants", "f32"))
+        )
 
     @property
     def precision(self) -> str:

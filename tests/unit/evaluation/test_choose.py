@@ -36,7 +36,7 @@ def cases():
 def test_measured_dice_is_that_of_the_mask(cases, threshold, peak, size, keep, fill):
     rules = Postprocess(threshold=threshold, min_peak=peak, min_pixels=size, keep=keep, fill_holes=fill)
     for probability, reference in cases:
-        (measured,) = _measure(probability, reference, threshold, fill)
+        (measured,) = _measure(probability, reference, rules)
         expected = overlap(rules(probability) == 1, reference == 1).dice
         assert measured.scores([rules])[0] == pytest.approx(1.0 if np.isnan(expected) else expected)
 
@@ -59,7 +59,7 @@ def test_found_objects_are_those_that_the_mask_touches(cases, threshold):
     for probability, _ in cases:
         reference = (rng.random((40, 40)) > 0.97).astype(np.uint8)
         for rules in (Postprocess(threshold=threshold), Postprocess(threshold=threshold, min_pixels=12, min_peak=0.6)):
-            (measured,) = _measure(probability, reference, threshold, fill=False)
+            (measured,) = _measure(probability, reference, rules)
             objects, count = ndimage.label(reference, np.ones((3, 3)))
             touched = {int(each) for each in objects[rules(probability) == 1]} - {0}
             assert measured.scores([rules])[1] == len(touched) < count
@@ -217,7 +217,7 @@ def test_a_rare_small_class_is_not_hidden():
 
 def test_the_second_class_is_measured_by_its_own_reference():
     probability, reference = organ_and_lesion(lesion=True)
-    organ, lesion = _measure(probability, reference, 0.5, fill=False)
+    organ, lesion = _measure(probability, reference, Postprocess())
     assert (organ.reference, lesion.reference) == (400, 9)
     assert organ.scores([Postprocess(min_pixels=2)]) == lesion.scores([Postprocess(min_pixels=2)]) == ([1], [1])
 

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pocketseg.metrics import bootstrap_interval, describe, paired_difference, seed_spread, two_way_interval
+from pocketseg.metrics import (
+    bootstrap_interval,
+    describe,
+    paired_difference,
+    seed_spread,
+    seeds_difference,
+    two_way_interval,
+)
 
 
 def each(values) -> list[str]:
@@ -226,3 +233,62 @@ def test_the_two_way_interval_leaves_out_what_is_missing():
     values = [[0.5, math.nan, 0.7], [math.nan, 0.6, 0.6]]
     low, high = two_way_interval(values, ["a", "b", "c"])
     assert 0.5 <= low < high <= 0.7
+
+
+def test_a_difference_of_single_seeds_is_that_of_pairs():
+    rng = np.random.default_rng(20)
+    first, second = rng.random(30), rng.random(30)
+    assert seeds_difference([first], [second], each(first)) == paired_difference(first, second, each(first))
+
+
+def test_a_difference_of_seeds_draws_groups_and_both_models_seeds():
+    """The same with every draw written out; a case that one seed lacks is left out."""
+    rng = np.random.default_rng(21)
+    groups = [f"g{number // 2}" for number in range(14)]
+    first, second = rng.random((2, 14)), rng.random((3, 14))
+    second[1, 4] = math.nan
+    found = seeds_difference(first, second, groups, draws=200, seed=7)
+    kept = [number for number in range(14) if number != 4]
+    again = np.random.default_rng(7)
+    drawn = [again.multinomial(size, np.full(size, 1 / size), 200) for size in (7, 2, 3)]
+    means = []
+    for of_groups, of_first, of_second in zip(*drawn, strict=True):
+        cases = [at for at in kept for _ in range(of_groups[at // 2])]
+        one, other = (
+            sum(times * rows[seed, cases].mean() for seed, times in enumerate(seeds)) / len(rows)
+            for rows, seeds in ((first, of_first), (second, of_second))
+        )
+        means.append(other - one)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    assert found.mean == pytest.approx((second.mean(0) - first.mean(0))[kept].mean())
+    assert (
+        found.cases == 13
+        and found.permutation_p == paired_difference(first.mean(0), second.mean(0), groups).permutation_p
+    )
+
+
+def test_seeds_that_lie_apart_widen_the_difference():
+    """Cases alone would say that the second is better; seeds say that one more training may be worse."""
+    rng = np.random.default_rng(22)
+    cases = rng.random(60)
+    first = [cases + shift for shift in (-0.1, 0, 0.1)]
+    second = [cases + 0.03 + shift + rng.normal(0, 0.01, 60) for shift in (-0.1, 0, 0.1)]
+    found = seeds_difference(first, second, each(cases))
+    alone = paired_difference(np.mean(first, 0), np.mean(second, 0), each(cases))
+    assert alone.low > 0 and found.low < 0 < found.high
+    assert alone.non_inferior(0.015) and not found.non_inferior(0.015)
+
+
+def test_it_covers_the_difference_of_all_trainings_and_patients():
+    """Effects of groups, seeds and both together; intervals of groups alone hold the truth far less often."""
+    rng = np.random.default_rng(23)
+    hits = {"both": 0, "groups": 0}
+    for trial in range(80):
+        first, second = (
+            rng.normal(0, 0.1, (6, 1)) + rng.normal(0, 0.2, (6, 40)) + rng.normal(0, 0.1, 40) for _ in range(2)
+        )
+        found = seeds_difference(first, second, each(range(40)), draws=300, seed=trial)
+        hits["both"] += found.low <= 0 <= found.high
+        alone = paired_difference(first.mean(0), second.mean(0), each(range(40)), seed=trial)
+        hits["groups"] += alone.low <= 0 <= alone.high
+    assert hits["both"] > 0.86 * 80 > 0.8 * 80 > hits["groups"]

@@ -26,7 +26,7 @@ EVERY_FORM = [
     for shipped in shipped_names()
     for name in (shipped, *(f"{shipped}:{preset}" for preset in preset_names(shipped)))
 ]
-PIPELINES = [*PARAMETERS, "pocket"]
+PIPELINES = [*PARAMETERS, "pocket", "tiny-40k", "tiny-16k"]
 # What a fault of the source stood in the way of.
 CORRECTED = {
     "vaze2020": {

@@ -66,6 +66,11 @@ SETTINGS = {
         "validate_every": "auto",
         "batch": 6,
     },
+    "deep supervision, averaged": {
+        "deep_supervision": {"levels": 1},
+        "average": {"decay": 0.9},
+        "optimizer": {"kind": "adamw", "lr": 0.01},
+    },
     "rates by part, the encoder later": {
         "optimizer": {"kind": "adamw", "lr": 0.01, "lr_scale": {"encoder": 0.1}, "weight_decay": 0.1},
         "freeze": {"encoder": 1, "deepest": 2},

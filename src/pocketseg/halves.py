@@ -25,3 +25,14 @@ def from_halves(exponent: int, halves: NDArray[np.float16]) -> NDArray[np.float3
     """The inverse, in f32; inf where that holds no such number."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)
+
+
+def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Numbers whose rows (the last axis) 16 bits hold exactly, the nearest to these.
+
+    Example:
+        >>> rounded(np.array([[1.0, 0.1]], np.float32)).tolist()
+        [[1.0, 0.0999755859375]]
+    """
+    rows = [from_halves(*to_halves(row)) for row in values.reshape(-1, values.shape[-1])]
+    return np.stack(rows).reshape(values.shape)
