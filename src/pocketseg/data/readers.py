@@ -307,7 +307,7 @@ def _too_large(path: Path, what: str) -> DataError:
 
 
 def has_pages(path: Path) -> bool:
-    """Whether a file is a TIFF of several pages; one that cannot be read is none, and its fault is told when it is."""
+    """Whether a file is a TIFF of several pages; one that cannot be read is none, and whoever reads it says why."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -64,7 +64,8 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
 
     Raises:
         DataError: another ending.
-        ModelFileError: the model is missing, damaged, of another kind, or too new; or it paints out calipers.
+        ModelFileError: the model is missing, damaged, of another kind, or too new; or it paints out calipers, or has
+            classes that may overlap.
         EnvironmentProblem: this installation has no engine for browsers, or the file cannot be written.
     """
     path, page = Path(model), Path(out)
@@ -84,6 +85,9 @@ def _refuse_what_needs_numpy(pipeline: Pipeline, path: Path) -> None:
     if pipeline.paint_out_calipers:
         fix = "use `pocketseg predict`, or train with data.paint_out_calipers=false"
         raise ModelFileError(str(path), "paints out calipers, which the page does not do", fix)
+    if pipeline.multilabel:
+        fix = "use `pocketseg predict`, or train with classes that exclude each other"
+        raise ModelFileError(str(path), "has classes that may overlap, which the page does not show", fix)
 
 
 def engine() -> bytes:
