@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.history import history as history
     from pocketseg.flows.import_weights import import_weights as import_weights
     from pocketseg.flows.inspect import inspect as inspect
+    from pocketseg.flows.models import models as models
     from pocketseg.flows.pack import pack as pack
     from pocketseg.flows.phantom import phantom as phantom
     from pocketseg.flows.predict import predict as predict
@@ -50,6 +51,7 @@ VERBS = (
     "history",
     "import_weights",
     "inspect",
+    "models",
     "pack",
     "phantom",
     "predict",
@@ -79,8 +81,9 @@ def load(
     `predict(image)` gives the probabilities (h, w, k) of pixels alone, `mask(image)` their class indices (h, w).
 
     Args:
-        path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder; or the
-            bytes of a packed model. Several are an ensemble, which answers with the mean of their probabilities.
+        path: a packed model or an ONNX file (need no torch), a checkpoint `best.safetensors`, or a run folder; the name
+            of a model that ships (`pocketseg models`); or the bytes of a packed model. Several are an ensemble, which
+            answers with the mean of their probabilities.
         fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         threads: at most, up to 256; 0 lets the backend choose.

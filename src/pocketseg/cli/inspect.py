@@ -54,8 +54,10 @@ def command(
     from pocketseg.flows.draw_weights import draw_weights
     from pocketseg.flows.inspect import inspect
     from pocketseg.runs.inspection import layer_table, totals
+    from pocketseg.runs.shipped import shipped_file
 
     console.log_to_terminal()
+    net = str(shipped_file(net) or net)
     if net.endswith(".pseg"):
         if size or in_channels or classes or set_ or out or weights or images:
             raise RecipeError(net, "is packed: nothing of it can be chosen or drawn", "inspect the run it came from")

@@ -15,6 +15,7 @@ from pocketseg.cli import (
     history,
     import_weights,
     inspect,
+    models,
     nets,
     overlay,
     pack,
@@ -60,7 +61,7 @@ def common(
 
 VERBS = (
     doctor, train, evaluate, pack, verify, export, wrap, predict, web, benchmark, overlay, report, history, nets,
-    inspect, phantom, demo, run,
+    inspect, models, phantom, demo, run,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

@@ -16,6 +16,7 @@ from pocketseg.files import sha256_of
 from pocketseg.recipes import StageSection
 from pocketseg.recipes.schema import IMAGENET
 from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.shipped import weights_file
 from pocketseg.runs.source import ModelSource
 from pocketseg.text import counted
 
@@ -190,7 +191,7 @@ def weight_file(target: Target) -> WeightFile | None:
     init = target.stage.init
     if init is None or init.weights is None:
         return None
-    found = WeightFile(target, _published(target) if init.weights == IMAGENET else Path(init.weights))
+    found = WeightFile(target, _published(target) if init.weights == IMAGENET else weights_file(init.weights))
     found.check()
     return found
 

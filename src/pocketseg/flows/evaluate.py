@@ -58,6 +58,7 @@ from pocketseg.recipes import DataRecipe, load_data_recipe
 from pocketseg.runs.backends import ALL, Fold, load_predictor
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config, open_cases, run_around
+from pocketseg.runs.shipped import shipped_file
 from pocketseg.runs.source import WANTED
 from pocketseg.text import brief, counted, number
 from pocketseg.training.stage_folder import StageFolder
@@ -156,7 +157,7 @@ def evaluate(
     if part is not None and split is None:
         raise DataError("--part", "needs the split it is a part of", "add --split RUN/split.json")
     odd: list[str] = []
-    if not model.exists():
+    if shipped_file(model) is None and not model.exists():
         raise ModelFileError(str(model), "does not exist", f"{WANTED}, a folder of masks, or a .csv of run lengths")
     if _holds_masks(model) and also:
         raise ModelFileError(str(model), "holds masks, which are no part of an ensemble", "give models alone")

@@ -9,6 +9,7 @@ from pocketseg.engine.verification import Verified, verified
 from pocketseg.errors import ModelFileError
 from pocketseg.predictors import open_pseg, pipeline_of
 from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.shipped import shipped_file
 
 
 def verify(model: str | Path) -> Verified:
@@ -18,6 +19,9 @@ def verify(model: str | Path) -> Verified:
         ModelFileError: the file is damaged, its pipeline is not valid, or the results differ.
     """
     path = Path(model)
+    shipped = shipped_file(model)
+    if shipped is not None and not path.exists():
+        path = shipped
     session, card = open_pseg(RunFolder.existing(path).packed_file(0) if path.is_dir() else path)
     pipeline_of(card, session)
     record = card.get("verification")

@@ -672,8 +672,8 @@ class InitSection(Section):
     run: str | None = None
     """Another run folder: the best weights of its last stage, of the same fold."""
     weights: str | None = None
-    """A file of weights (.safetensors, .pth, Keras .h5, or .tflite of MobileNetV1), or `imagenet` for nets with a
-    published encoder."""
+    """A file of weights (.safetensors, .pth, Keras .h5, or .tflite of MobileNetV1), the name of a model that ships with
+    the package (`pocketseg models`), or `imagenet` for nets with a published encoder."""
     match: Literal["strict", "name", "order"] = "strict"
     """`strict`: every weight must fit; `name`: take what fits by name and shape and leave the rest random; `order`: for
     weights of another program, which have other names: one layer after another, all must fit (Keras files always)."""

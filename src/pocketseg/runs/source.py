@@ -8,6 +8,7 @@ from pathlib import Path
 from pocketseg.data.split import Split
 from pocketseg.errors import RunError, near
 from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.shipped import shipped_file
 from pocketseg.training.stage_folder import BEST, StageFolder
 
 WANTED = f"give a run folder, {BEST}, packed.safetensors, a .pseg or an .onnx file"
@@ -38,13 +39,17 @@ class ModelSource:
         """What a path means.
 
         Args:
-            path: run folder, stage folder `RUN/fold-N/STAGE`, or file.
+            path: run folder, stage folder `RUN/fold-N/STAGE`, or file; where nothing is there, the name of a model that
+                ships with the package.
             fold, stage: of a run folder; default the first fold's last stage.
 
         Raises:
             RunError: a folder that is neither, or a stage that the run does not have.
         """
         path = Path(path)
+        shipped = shipped_file(path)
+        if shipped is not None and not path.exists():
+            path = shipped
         if stage is None and not path.is_dir():
             return cls(path, path, path.parent)
         if stage is None and StageFolder(path).exists():
