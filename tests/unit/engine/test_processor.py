@@ -15,15 +15,9 @@ from pocketseg.flows.inspect_packed import inspect_packed
 from pocketseg.predictors import load_pseg, open_pseg, pseg, warn_if_plain
 
 MODEL = ("thin_unet_w32_n4_separable", "w8a8")
+GOLDEN = Path(__file__).parents[2] / "golden/0.1.0/w8a8.pseg"
 AVX2 = {"avx2", "fma", "popcnt"}
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_vpopcntdq"}
-
-
-@pytest.fixture
-def model(tmp_path) -> Path:
-    path = tmp_path / "model.pseg"
-    path.write_bytes(packed(*MODEL))
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -43,12 +37,12 @@ def test_the_best_set_of_this_processor_runs(monkeypatch):
     assert Session(packed(*MODEL), "here").isa in (best, *(["amx"] if "amx_int8" in flags else []))
 
 
-def test_plain_kernels_are_reported_once(model, monkeypatch, caplog):
+def test_plain_kernels_are_reported_once(monkeypatch, caplog):
     monkeypatch.setenv("POCKETSEG_ISA", "scalar")
     with caplog.at_level(logging.WARNING, "pocketseg"):
-        load_pseg(model)
-        open_pseg(model)
-        assert dict(inspect_packed(model).metadata)["kernels"] == "scalar"
+        load_pseg(GOLDEN)
+        open_pseg(GOLDEN)
+        assert dict(inspect_packed(GOLDEN).metadata)["kernels"] == "scalar"
     assert [record.message.partition(": ")[2] for record in caplog.records] == ["POCKETSEG_ISA asks for them; unset it"]
 
 
@@ -64,11 +58,11 @@ def test_why_plain_kernels_run(names, why, monkeypatch, caplog):
     assert why in caplog.text
 
 
-def test_nothing_is_said_of_fast_kernels(model, caplog):
+def test_nothing_is_said_of_fast_kernels(caplog):
     session = Session(packed(*MODEL), "here")
     if session.isa == "scalar":
         pytest.skip("this machine has no fast set")
     with caplog.at_level(logging.WARNING, "pocketseg"):
-        assert f"engine, {session.isa} kernels" in load_pseg(model).runtime
-        assert dict(inspect_packed(model).metadata)["kernels"] == session.isa
+        assert f"engine, {session.isa} kernels" in load_pseg(GOLDEN).runtime
+        assert dict(inspect_packed(GOLDEN).metadata)["kernels"] == session.isa
     assert not caplog.records
