@@ -28,8 +28,10 @@
 extern "C" {
 #endif
 
-#if defined(_WIN32)
+#if defined(_WIN32) && defined(POCKETSEG_BUILDS_DLL)
 #define PSEG_API __declspec(dllexport)
+#elif defined(_WIN32)
+#define PSEG_API
 #else
 #define PSEG_API __attribute__((visibility("default")))
 #endif

@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include "cpu.h"
 #include "fault.h"
 #if defined(POCKETSEG_AMX)
 #include "tiles.h"
@@ -71,11 +72,9 @@ bool has(Isa isa) {
             return true;
 #if defined(POCKETSEG_X86)
         case Isa::avx2:
-            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+            return cpu().avx2;
         case Isa::avx512:
-            return has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                   __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+            return cpu().avx512;
 #if defined(POCKETSEG_AMX)
         case Isa::amx:
             return has(Isa::avx512) && tiles_are_granted();

@@ -29,6 +29,8 @@ LARGE_READ = 2**16
 TRIED_BYTES = 2**16
 # Of a pipe that nobody writes to, opening would wait for ever; a link may lead anywhere.
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Windows would write two bytes for the end of a line.
+BINARY = getattr(os, "O_BINARY", 0)
 # What is not finished yet. Whoever writes it holds a lock on it, which goes with the process: what has the ending and
 # no holder was left by one that was killed, and is removed by the next that writes there.
 PART = ".pocketseg-part"
@@ -89,7 +91,7 @@ def open_regular(path: Path) -> RegularFile:
     Raises:
         OSError: it is not there, no file, or cannot be read.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY | getattr(os, "O_NOCTTY", 0)
     handle = os.open(path, flags)
     try:
         mode = os.fstat(handle).st_mode
@@ -293,7 +295,7 @@ def open_own(path: Path, flags: int) -> int:
     Raises:
         OSError: it is one of these, or cannot be opened.
     """
-    handle = os.open(path, flags | os.O_CREAT | NO_LINK, 0o666)
+    handle = os.open(path, flags | os.O_CREAT | NO_LINK | BINARY, 0o666)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
     os.close(handle)

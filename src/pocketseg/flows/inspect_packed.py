@@ -14,7 +14,7 @@ from pocketseg.engine.program import operation_text
 from pocketseg.engine.session import JOINED, Session
 from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 from pocketseg.pipeline import Pipeline
-from pocketseg.predictors import default_threads, read_pseg
+from pocketseg.predictors import default_threads, read_pseg, warn_if_plain
 from pocketseg.text import bytes_text, counted
 
 COLUMNS = ["operation", "in", "out", "weights", "bytes", "then", "written as", "kernel"]
@@ -43,6 +43,7 @@ def inspect_packed(path: str | Path) -> PackedInspection:
     content = read_pseg(path)
     program, container = program_in(content, str(path))
     session, card = Session(content, str(path), default_threads()), container.card
+    warn_if_plain(session.isa)
     height, width = Pipeline.from_dict(card.get("pipeline"), str(path)).net_size
     memory = bytes_text(session.arena_bytes(height, width))
     metadata = [
@@ -51,6 +52,7 @@ def inspect_packed(path: str | Path) -> PackedInspection:
         ("file", f"{len(content):,} bytes: {_parts(container)}"),
         ("memory", f"{memory} for {height}×{width} and {counted(session.threads, 'thread')}"),
         ("on every machine", "the same bytes" if program.exact else "the same within rounding"),
+        ("kernels", session.isa),
         ("tuned for", _tuned(program, session.isa)),
     ]
     rows = [[*row, kernel or JOINED] for row, kernel in zip(_rows(program), session.kernels, strict=True)]

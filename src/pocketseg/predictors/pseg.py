@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketseg.engine.container import MAGIC, read_container
-from pocketseg.engine.library import TYPES
+from pocketseg.engine.library import TYPES, kernel_names
 from pocketseg.engine.session import Session
 from pocketseg.errors import EnvironmentProblem, ModelFileError, PocketsegError
 from pocketseg.memory import ended
@@ -28,6 +30,9 @@ PIPELINE, NATIVE, NUMPY = "POCKETSEG_PIPELINE", "native", "numpy"
 MAX_THREADS = 8
 # docs/format.md, as in native/src/program.h.
 MAX_FILE_BYTES = 2**31
+PLAIN = "scalar"
+
+log = logging.getLogger("pocketseg")
 
 
 @dataclass(repr=False)
@@ -107,6 +112,7 @@ def load_packed(content: bytes, path: Path, threads: int = 0) -> NetPredictor:
     card = read_container(content, str(path)).card
     check_choice()
     session = Session(content, str(path), threads or default_threads())
+    warn_if_plain(session.isa)
     return PackedPredictor(pipeline_of(card, session), session, path.name, f"engine, {session.isa} kernels", card)
 
 
@@ -126,6 +132,27 @@ def pipeline_of(card: Mapping[str, Any], session: Session) -> Pipeline:
     return pipeline
 
 
+@cache
+def warn_if_plain(isa: str) -> None:
+    """Say why the plain kernels run, where they do: the results are the same, and nothing else would tell.
+
+    Args:
+        isa: the set of kernels that a session chose.
+    """
+    if isa != PLAIN:
+        return
+    if os.environ.get("POCKETSEG_ISA") == PLAIN:
+        why = "POCKETSEG_ISA asks for them; unset it"
+    elif all(name.startswith(f"{PLAIN}/") for name in kernel_names()):
+        why = "this library was built without others; install a wheel of pocketseg, or build it for x86-64 or ARM64"
+    else:
+        why = (
+            "this processor has neither AVX2 (x86-64) nor dot products (ARM64), or the system does not let programs "
+            "use them; another runtime may be faster here (`pocketseg export --to onnx`)"
+        )
+    log.warning("the engine's plain kernels run, which take up to 50 times as long as others: %s", why)
+
+
 def default_threads() -> int:
     """How many threads a net gets that was given none."""
     return min(os.cpu_count() or 1, MAX_THREADS)
@@ -139,7 +166,9 @@ def open_pseg(path: Path, threads: int = 1) -> tuple[Session, Mapping[str, Any]]
     """
     content = read_pseg(path)
     card = read_container(content, str(path)).card
-    return Session(content, str(path), threads), card
+    session = Session(content, str(path), threads)
+    warn_if_plain(session.isa)
+    return session, card
 
 
 def read_pseg(path: Path) -> bytes:
