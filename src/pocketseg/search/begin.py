@@ -17,7 +17,7 @@ from pocketseg.files import make_folder, resolved, write_atomically
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import Recipe, dump_recipe
 from pocketseg.runs.opening import make_split
-from pocketseg.search.halving import QUANT_SHARE, Schedule, fitted, schedule
+from pocketseg.search.halving import QUANT_SHARE, Schedule, fitted, most_candidates
 from pocketseg.search.plan import FEW_GROUPS, Choice, Plan, make_plan, plan_text
 from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
 from pocketseg.search.state import Search, SearchFolder
@@ -197,8 +197,8 @@ def _taken(
     if not fitting:
         raise _nothing_fits(costs, wishes.budget)
     if wishes.steps is not None:
-        most = next(count for count in (8, 4, 2, 1) if count <= len(fitting))
-        timed = schedule(most, wishes.steps)
+        full = wishes.steps
+        timed = most_candidates(len(fitting), lambda _: full)
     else:
         first = chosen(fitting, min(4, len(fitting)))
         steps = [step_seconds(shape, pipeline, recipe.stages[0].batch, wishes.device) for shape in first]

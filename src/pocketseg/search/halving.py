@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 # Fewer steps tell nothing of a shape.
@@ -66,13 +66,27 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int) -
         >>> fitted(1800, 0.1, 1, 1, 40).candidates, fitted(60, 0.1, 1, 1, 40).candidates
         (8, 1)
     """
-    for count in (each for each in COUNTS if each <= most):
+
+    def full_steps(count: int) -> int:
         unit, runs = work(schedule(count, 2**12), folds, schemes)
-        full = int(max(0.0, seconds - runs * RUN_S) / step_s / (unit / 2**12))
-        found = schedule(count, full)
-        if count == 1 or found.rounds[0][1] >= LEAST_STEPS:
-            return schedule(count, max(full, LEAST_STEPS))
-    raise ValueError("there is no candidate")
+        return max(LEAST_STEPS, int((seconds - runs * RUN_S) / step_s / (unit / 2**12)))
+
+    return most_candidates(most, full_steps)
+
+
+def most_candidates(most: int, full_steps: Callable[[int], int]) -> Schedule:
+    """The schedule of the most candidates that learn something in their first round.
+
+    Args:
+        most: candidates that there are.
+        full_steps: of the winner, where there are so many candidates.
+
+    Example:
+        >>> most_candidates(40, lambda count: 300)
+        Schedule(rounds=((2, 75),), full_steps=300)
+    """
+    found = (schedule(count, full_steps(count)) for count in COUNTS if count <= most)
+    return next(each for each in found if not each.rounds or each.rounds[0][1] >= LEAST_STEPS)
 
 
 def ranked(scores: Mapping[str, float], sizes: Mapping[str, int]) -> list[str]:
