@@ -184,7 +184,8 @@ def _search(
     table = candidate_table(found)
     names = [column.name for column in table.columns]
     write_table(folder.table, [dict(zip(names, row, strict=True)) for row in table.rows])
-    write_run_report(winner.path, progress=None if progress is None else partial(progress, "report"))
+    if not (winner.path / "report.html").exists():
+        write_run_report(winner.path, progress=None if progress is None else partial(progress, "report"))
     write_report(page(found, max_drop, folder.path.name), folder.report)
     if judged.accepted is None:
         least = "; ".join(f"{each.bits}: {each.refused}" for each in judged.verdicts)

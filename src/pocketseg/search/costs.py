@@ -17,8 +17,9 @@ from pocketseg.timing import in_turns
 from pocketseg.training.device import autocast, choose_precision, torch_device, wait_for
 from pocketseg.training.model import Model
 
-# What a card holds beside pipeline and net: digests, verification, the description. Never less than a real one.
-CARD = {"about": "x" * 2400}
+# Characters of a card beside pipeline and net: digests, options of the quantizer, and the verification, which floats
+# need more of. Never fewer than a real one has.
+CARD, FLOAT_CARD = 800, 3400
 CALIBRATED_SIDE = 32
 STEPS = 3
 # Preparing and augmenting a sample of 128×128.
@@ -67,9 +68,8 @@ def _learned(pipeline: Pipeline) -> Pipeline:
 def _file(model: Model, constants: str) -> bytes:
     half = "f16" if constants == "f16" else "f32"
     program = program_of(model.integer_core(), model.pipeline.channels, constants=half)  # type: ignore[arg-type]
-    quant = {} if model.quant is None else {"quant": model.quant}
-    card = {"pipeline": model.pipeline.to_dict(), "net": model.net_options, **quant, **CARD}
-    return file_of(program, card)
+    about = "x" * (FLOAT_CARD if model.quant is None else CARD)
+    return file_of(program, {"pipeline": model.pipeline.to_dict(), "net": model.net_options, "about": about})
 
 
 def step_seconds(shape: Shape, pipeline: Pipeline, batch: int, device: str) -> float:

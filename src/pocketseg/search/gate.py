@@ -40,7 +40,7 @@ class Verdict:
 
     Attributes:
         bits: float, int8, int4 or ternary.
-        file: of the packed model; None where it could not be packed.
+        file: of the packed model.
         size_bytes, arena_bytes, ms: what it costs.
         dice: on validation cases, the mean with empty masks.
         change, low, high: against the float file, with its 95 % interval over groups; in Dice.
@@ -49,7 +49,7 @@ class Verdict:
     """
 
     bits: str
-    file: Path | None
+    file: Path
     size_bytes: int = 0
     arena_bytes: int = 0
     ms: float = float("nan")
@@ -94,13 +94,7 @@ def judge(folder: SearchFolder, search: Search, shape: Shape, data: str | Path, 
     packed, verdicts = list[_Packed](), list[Verdict]()
     for bits in (FLOAT, *forms(search, shape)):
         target = folder.float_model if bits == FLOAT else run.fold(0) / f"{bits}.pseg"
-        try:
-            pack_model(ModelSource.of_run(run, 0, bits), target, Packing(constants="f32" if bits == FLOAT else "f16"))
-        except ModelFileError as error:
-            if bits == FLOAT:
-                raise
-            verdicts.append(Verdict(bits, None, refused=error.problems[0].what))
-            continue
+        _pack(ModelSource.of_run(run, 0, bits), target, small=bits != FLOAT)
         predictor = load_pseg(target)
         rows = score_cases(cases, part, asking(predictor), recipe.data.classes, config=how)
         content = read_pseg(target)
@@ -139,6 +133,18 @@ def judge(folder: SearchFolder, search: Search, shape: Shape, data: str | Path, 
     else:
         write_atomically(folder.model, next(each.content for each in packed if each.bits == accepted.bits))
     return Judged(tuple(verdicts), accepted, len(part), len(set(groups)))
+
+
+def _pack(source: ModelSource, target: Path, *, small: bool) -> None:
+    """With constants of half the bytes, where the model then still is what was trained; else with whole ones."""
+    if small:
+        try:
+            pack_model(source, target, Packing(constants="f16"))
+        except ModelFileError as error:
+            log.info("%s, so its constants stay f32", error.problems[0])
+        else:
+            return
+    pack_model(source, target)
 
 
 def _call(session: Session, image: NDArray[np.float32]) -> Callable[[], object]:

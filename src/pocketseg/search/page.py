@@ -126,8 +126,6 @@ def _verdicts(found: Found, max_drop: float) -> Table:
 def _figures(each: Verdict) -> list[Cell]:
     from pocketseg.reporting import Interval
 
-    if each.file is None:
-        return [None] * 7
     apart = (None, None) if each.bits == FLOAT else (100 * each.change, Interval(100 * each.low, 100 * each.high))
     return [each.size_bytes / 1024, each.arena_bytes / 2**20, each.ms, each.ratio, each.dice, *apart]
 

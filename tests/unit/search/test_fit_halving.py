@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +15,15 @@ from pocketseg.search.halving import better_half, fitted, ranked, schedule, work
 from pocketseg.search.page import front
 from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
 
+FILE = Path("model.pseg")
+
 
 @pytest.fixture
 def costs() -> dict[Shape, Cost]:
     """A byte for each weight of a plain net, an eighth of it for a separable one, and fewer for fewer bits."""
     bits = {"int8": 1.0, "int4": 0.5, "ternary": 0.25}
     return {
-        shape: Cost(int(20 * shape.blocks * shape.width**2 * bits[shape.bits] / (8 if shape.conv == "separable" else 1)),
+        shape: Cost(int(20 * shape.blocks * shape.width**2 * bits[shape.bits] / (1 + 7 * (shape.conv == "separable"))),
                     1000 * shape.width, shape.width / 10, 80 * shape.width**2)
         for shape in ladder((128, 128))
     }  # fmt: skip
@@ -110,12 +113,12 @@ def test_what_failed_never_goes_on():
 
 
 def test_the_gate_takes_the_smallest_accepted_file_and_floats_only_where_none_is():
-    plain = Verdict("float", None, size_bytes=100)
-    eight, four = Verdict("int8", None, size_bytes=30), Verdict("int4", None, size_bytes=15)
-    lost = Verdict("ternary", None, size_bytes=8, refused="not shown to lose less")
+    plain = Verdict("float", FILE, size_bytes=100)
+    eight, four = Verdict("int8", FILE, size_bytes=30), Verdict("int4", FILE, size_bytes=15)
+    lost = Verdict("ternary", FILE, size_bytes=8, refused="not shown to lose less")
     assert best_of([plain, eight, four, lost]) == four
     assert best_of([plain, lost]) == plain
-    assert best_of([Verdict("float", None, refused="97.7 KiB, above 39.1 KiB"), lost]) is None
+    assert best_of([Verdict("float", FILE, refused="97.7 KiB, above 39.1 KiB"), lost]) is None
 
 
 def test_the_front_has_what_nothing_beats():

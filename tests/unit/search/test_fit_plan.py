@@ -51,9 +51,7 @@ def test_the_plan_is_an_ordinary_recipe():
 
 def test_five_images_carry_no_claim():
     plan = make_plan(summary(cases=5, groups=5, looked=4, shapes=((128, 128),) * 4))
-    assert plan.notes[0] == (
-        "5 images in 5 groups cannot carry a claim: take every figure here as a first impression"
-    )
+    assert plan.notes[0] == ("5 images in 5 groups cannot carry a claim: take every figure here as a first impression")
     assert recipe_of(plan).augment.copies * 4 >= 64
 
 
