@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -40,12 +41,12 @@ def watch(root: Path, at: int) -> list[int]:
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        path = args[0]
-        if (writes or event in CHANGES) and isinstance(path, str | os.PathLike):
-            if Path(os.path.abspath(path)).is_relative_to(root):
-                done[0] += 1
-                if done[0] == at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+        path = args[0] if args else None
+        named = isinstance(path, str | os.PathLike) and (writes or event in CHANGES)
+        if named and (Path.cwd() / path).is_relative_to(root):  # type: ignore[operator]
+            done[0] += 1
+            if done[0] == at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
     return done
@@ -62,6 +63,8 @@ def child(data: str, out: Path, at: int) -> int:
             flow.fit(data, out, overrides=OVERRIDES, resume=resume, device="cpu", quiet=True, **LIMITS)
             print(done[0], flush=True)
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -23,8 +23,8 @@ KILLER = Path(__file__).with_name("fit_killer.py")
 def fitted_in(data: Path, out: Path, *kills: int) -> list[int]:
     """Fit in processes that are killed; how many changes of files those made that came to the end."""
     done = subprocess.run(
-        [sys.executable, str(KILLER), str(data), str(out), *map(str, kills)], capture_output=True, text=True, timeout=600,
-        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        [sys.executable, str(KILLER), str(data), str(out), *map(str, kills)], capture_output=True, text=True,
+        timeout=600, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return [int(line) for line in done.stdout.split()]
@@ -84,7 +84,7 @@ def test_no_choice_sees_a_test_case(fitted):
 def test_the_plan_is_a_recipe_that_trains(fitted):
     folder, _ = fitted
     recipe = load_recipe(folder.plan_recipe)
-    assert recipe.data.size == (32, 32) and [stage.name for stage in recipe.stages][0] == "float"
+    assert recipe.data.size == (32, 32) and recipe.stages[0].name == "float"
 
 
 def test_another_margin_judges_again_without_a_training(fitted, phantom_data):

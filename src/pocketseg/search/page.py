@@ -132,7 +132,7 @@ def _figures(each: Verdict) -> list[Cell]:
 
 def _verdict(each: Verdict, accepted: Verdict | None) -> str:
     if each.refused:
-        return f"refused: {each.refused}"
+        return "refused"
     return (
         "accepted: model.pseg"
         if each == accepted
@@ -147,6 +147,8 @@ def _more(found: Found) -> list[Notes]:
     lines = [line for line in (_of_bytes(found), _of_time(found)) if line]
     notes = [Notes("What a larger budget would buy", lines)] if lines else []
     known = list(found.search.plan.notes)
+    refused = [f"{FORMS[each.bits]}: {each.refused}." for each in found.judged.verdicts if each.refused]
+    notes = [*([Notes("Why files were refused", refused)] if refused else []), *notes]
     return [*([Notes("Know first", [f"{note[:1].upper()}{note[1:]}." for note in known])] if known else []), *notes]
 
 
@@ -161,7 +163,8 @@ def _of_bytes(found: Found) -> str:
     points = 100 * (large - small)
     edge = bytes_text(found.search.costs[by_size[half]].size_bytes)
     said = "a larger file may help" if points > WORTH_SAYING else "more bytes would buy nothing that can be seen here"
-    return f"Bytes: the best of the files from {edge} on was {points:+.1f} points better in round 1; {said}."
+    where = f"{abs(points):.1f} points {'above' if points > 0 else 'below'} the best of the smaller ones"
+    return f"Bytes: in round 1 the best of the files from {edge} on lies {where}; {said}."
 
 
 def _of_time(found: Found) -> str:
@@ -263,11 +266,11 @@ def _shown_rounds(search: Search) -> str:
     )
 
 
-def _plan(search: Search) -> Table:
+def _plan(search: Search) -> Properties:
     choices = [*search.plan.choices, *search_choices(search)]
-    rows = [[each.key, shown_value(each.value), each.reason] for each in choices]
-    own = [[key, value, "you set it."] for key, _, value in (text.partition("=") for text in search.overrides)]
-    return Table("Choices", [Column("what"), Column("value"), Column("why")], [*rows, *own])
+    entries = [(each.key, f"{shown_value(each.value)} – {each.reason}") for each in choices]
+    own = [(key, f"{value} – you set it.") for key, _, value in (text.partition("=") for text in search.overrides)]
+    return Properties("Choices", [*entries, *own])
 
 
 def _card(found: Found) -> list[Properties | Notes]:
