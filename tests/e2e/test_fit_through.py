@@ -15,6 +15,7 @@ from helpers.commands import read_csv, run_cli
 from pocketseg.data import Split
 from pocketseg.errors import RecipeError, RunError
 from pocketseg.recipes import load_recipe
+from pocketseg.search import gate
 from pocketseg.search.state import Search, SearchFolder
 
 KILLER = Path(__file__).with_name("fit_killer.py")
@@ -55,8 +56,10 @@ def test_bytes_that_were_counted_before_are_those_of_the_file(fitted):
     folder, _ = fitted
     search = Search.read(folder.state_file)
     shapes = {shape.name: cost for shape, cost in search.costs.items()}
-    won = next(row for row in read_csv(folder.table) if row["why it left"] == "won")
-    assert 0 <= shapes[won["shape"]].size_bytes - folder.model.stat().st_size < 600
+    won = shapes[next(row["shape"] for row in read_csv(folder.table) if row["why it left"] == "won")]
+    assert 0 <= won.float_bytes - folder.float_model.stat().st_size < 1000
+    # A file whose constants could not be halved is a little larger than was counted, and is held against the budget.
+    assert abs(won.size_bytes - folder.model.stat().st_size) < 600
 
 
 def test_every_shape_says_why_it_left(fitted):
@@ -87,8 +90,9 @@ def test_the_plan_is_a_recipe_that_trains(fitted):
     assert recipe.data.size == (32, 32) and recipe.stages[0].name == "float"
 
 
-def test_another_margin_judges_again_without_a_training(fitted, phantom_data):
+def test_another_margin_judges_again_without_a_training(fitted, phantom_data, monkeypatch):
     folder, _ = fitted
+    monkeypatch.setattr(gate, "SLOWER", 1e9)
     log = folder.path / "winner" / "log.txt"
     before = log.read_bytes(), folder.model.read_bytes()
     asked = json.loads(folder.state_file.read_text("utf-8"))["asked"]

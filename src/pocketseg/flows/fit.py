@@ -111,7 +111,7 @@ def fit(
         max_drop: points of Dice that a quantized file may lose at most, shown on validation cases.
         overrides: `key=value` of the plan, as --set on the command line.
         plan: only plan; nothing is written.
-        resume: go on with a search that was stopped or killed; other values of `max_drop` judge again.
+        resume: go on with a search that was stopped or killed; with another `max_drop` files are accepted by that.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: trainings side by side.
         cluster: `local` or `ray://HOST:PORT`: trainings are handed to Ray, as in `train`.
@@ -166,7 +166,7 @@ def _search(
     progress: Progress | None,
 ) -> FitResult:
     """Rounds, winner, gate and page; what is done already is read from the disk."""
-    from pocketseg.search.gate import judge, tested
+    from pocketseg.search.gate import pass_gate, tested
     from pocketseg.search.page import Found, candidate_table, first_line, page
     from pocketseg.search.rounds import Trainer, all_rounds
 
@@ -178,19 +178,19 @@ def _search(
             winner_recipe(search, shape), data, winner.path, split=folder.split_file, device=device,
             resume=winner.was_begun(), listener=listener, progress=progress,
         )  # fmt: skip
-    judged = judge(folder, search, shape, data, max_drop)
-    tests = tested(folder, data) if judged.accepted else []
-    found = Found(search, rounds, shape, judged, tests)
+    gated = pass_gate(folder, search, shape, data, max_drop)
+    tests = tested(folder, data) if gated.accepted else []
+    found = Found(search, rounds, shape, gated, tests)
     table = candidate_table(found)
     names = [column.name for column in table.columns]
     write_table(folder.table, [dict(zip(names, row, strict=True)) for row in table.rows])
     if not (winner.path / "report.html").exists():
         write_run_report(winner.path, progress=None if progress is None else partial(progress, "report"))
     write_report(page(found, max_drop, folder.path.name), folder.report)
-    if judged.accepted is None:
-        least = "; ".join(f"{each.bits}: {each.refused}" for each in judged.verdicts)
+    if gated.accepted is None:
+        least = "; ".join(f"{each.bits}: {each.refused}" for each in gated.verdicts)
         fix = (
             f"see {folder.report}; allow more with a larger budget in a new --out, or --resume with a larger --max-drop"
         )
         raise RunError(str(folder.path), f"no file was accepted ({least})", fix)
-    return FitResult(folder.path, first_line(found), folder.model, judged.verdicts, tuple(tests), folder.report)
+    return FitResult(folder.path, first_line(found), folder.model, gated.verdicts, tuple(tests), folder.report)

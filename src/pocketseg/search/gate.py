@@ -62,7 +62,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Gated:
     """All verdicts, the float file first, and the accepted one; None where none keeps to everything."""
 
     verdicts: tuple[Verdict, ...]
@@ -79,7 +79,7 @@ class _Packed:
     rows: list[CaseScore]
 
 
-def judge(folder: SearchFolder, search: Search, shape: Shape, data: str | Path, max_drop: float) -> Judged:
+def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Path, max_drop: float) -> Gated:
     """Pack the winner in every form, compare on validation cases, and write the accepted file.
 
     Args:
@@ -132,7 +132,7 @@ def judge(folder: SearchFolder, search: Search, shape: Shape, data: str | Path, 
         remove(folder.model)
     else:
         write_atomically(folder.model, next(each.content for each in packed if each.bits == accepted.bits))
-    return Judged(tuple(verdicts), accepted, len(part), len(set(groups)))
+    return Gated(tuple(verdicts), accepted, len(part), len(set(groups)))
 
 
 def _pack(source: ModelSource, target: Path, *, small: bool) -> None:

@@ -22,7 +22,7 @@ from pocketseg.reporting import (
     Table,
 )
 from pocketseg.search.begin import search_choices
-from pocketseg.search.gate import FLOAT, Judged, Verdict
+from pocketseg.search.gate import FLOAT, Gated, Verdict
 from pocketseg.search.plan import shown_value
 from pocketseg.search.rounds import Round
 from pocketseg.search.shapes import Shape
@@ -42,21 +42,21 @@ class Found:
         search: what was decided.
         rounds: what they scored.
         shape: the winner.
-        judged: its files.
+        gated: its files.
         tested: the accepted one on the test part; empty where none was accepted, or there is no such part.
     """
 
     search: Search
     rounds: Sequence[Round]
     shape: Shape
-    judged: Judged
+    gated: Gated
     tested: Sequence[Summary]
 
 
 def first_line(found: Found) -> str:
     """The result in a sentence, with what the data cannot carry before it."""
     notes = [note for note in found.search.plan.notes if "cannot carry a claim" in note]
-    accepted, margin = found.judged.accepted, ""
+    accepted, margin = found.gated.accepted, ""
     if accepted is None:
         said = "No file keeps to all that was asked for; below is what each one lacks"
     else:
@@ -64,7 +64,7 @@ def first_line(found: Found) -> str:
             f"{found.shape.name}: {bytes_text(accepted.size_bytes)}, {accepted.ms:.2f} ms here, validation Dice "
             f"{number(accepted.dice)} in {FORMS[accepted.bits]}"
         )
-        refused = [each for each in found.judged.verdicts if each.refused and each.bits != FLOAT]
+        refused = [each for each in found.gated.verdicts if each.refused and each.bits != FLOAT]
         if accepted.bits == FLOAT and refused:
             margin = "; no quantized file was accepted"
     return ". ".join([*notes, said + margin]) + "."
@@ -86,7 +86,7 @@ def page(found: Found, max_drop: float, name: str) -> Report:
 
 
 def _highlights(found: Found) -> list[Highlights]:
-    accepted = found.judged.accepted
+    accepted = found.gated.accepted
     if accepted is None:
         return []
     entries = [
@@ -112,12 +112,10 @@ def _verdicts(found: Found, max_drop: float) -> Table:
         Column("validation Dice", 4), Column("points to f32", 2, signed=True), Column("95 %", 2, signed=True),
         Column("verdict"),
     ]  # fmt: skip
-    rows = [
-        [FORMS[each.bits], *_figures(each), _verdict(each, found.judged.accepted)] for each in found.judged.verdicts
-    ]
+    rows = [[FORMS[each.bits], *_figures(each), _verdict(each, found.gated.accepted)] for each in found.gated.verdicts]
     said = (
-        f"A quantized file is accepted where its Dice on {counted(found.judged.cases, 'validation case')} of "
-        f"{counted(found.judged.groups, 'group')} is shown to be less than {100 * max_drop:g} points below that of the "
+        f"A quantized file is accepted where its Dice on {counted(found.gated.cases, 'validation case')} of "
+        f"{counted(found.gated.groups, 'group')} is shown to be less than {100 * max_drop:g} points below that of the "
         "f32 file (the lower end of the 95 % interval), it is not slower here, and it keeps to the budget."
     )
     return Table("Files of the winner", columns, rows, said)
@@ -147,7 +145,7 @@ def _more(found: Found) -> list[Notes]:
     lines = [line for line in (_of_bytes(found), _of_time(found)) if line]
     notes = [Notes("What a larger budget would buy", lines)] if lines else []
     known = list(found.search.plan.notes)
-    refused = [f"{FORMS[each.bits]}: {each.refused}." for each in found.judged.verdicts if each.refused]
+    refused = [f"{FORMS[each.bits]}: {each.refused}." for each in found.gated.verdicts if each.refused]
     notes = [*([Notes("Why files were refused", refused)] if refused else []), *notes]
     return [*([Notes("Know first", [f"{note[:1].upper()}{note[1:]}." for note in known])] if known else []), *notes]
 
@@ -282,7 +280,7 @@ def _card(found: Found) -> list[Properties | Notes]:
         ),
         ("Classes", ", ".join(plan.value("data.classes")) if _has(found, "data.classes") else "as you set them"),
         ("Timed on", "this machine, by the engine"),
-        ("Chosen by", f"{counted(found.judged.cases, 'validation case')} of {counted(found.judged.groups, 'group')}"),
+        ("Chosen by", f"{counted(found.gated.cases, 'validation case')} of {counted(found.gated.groups, 'group')}"),
         ("All of it", "winner/report.html: cases, calibration, limits, digests, model card"),
     ]
     lines = [

@@ -45,7 +45,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Who trains, and who is told."""
+    """How trainings are done, and who is informed."""
 
     data: str | Path
     device: str = "auto"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,10 @@ from pocketseg.text import counted
 Progress = Callable[[str, int, int], None]
 # Cases are looked at one after the other.
 CACHE_BYTES = 64 * 2**20
-# More values than these in one mask are gray levels or numbered objects, unless all of them from 1 on are there.
-MAX_CLASSES = 16
+# More values than these are gray levels or numbered objects; those from 1 on without a gap may be a few more.
+MAX_CLASSES, MOST_CLASSES = 16, 64
+# White masks that were made smaller or larger have gray rims, which are less than this of all that is not black.
+WHITE, MOST_RIMS = 255, 0.5
 # Pixel sizes that differ less count as one.
 ONE_SPACING = 1.1
 
@@ -49,7 +53,7 @@ class MaskReading:
 
 @dataclass(frozen=True)
 class Survey:
-    """What looking at all cases once told.
+    """What looking at all cases once gave.
 
     Attributes:
         cases: the data set, its cases in the groups that hold near-duplicates together.
@@ -138,8 +142,8 @@ def survey(data: str | Path, overrides: Sequence[str], progress: Progress | None
     cases.cache = BoundedCache(CACHE_BYTES)
     options = cases_options(section)
     seen = _Seen(cases.classes)
-    told = None if progress is None else lambda done, of: progress("looking at the data", done, of)
-    found = checkup(cases, problems, told, groups_given=bool(options["grouping"]), seen=seen)
+    reading_bar = None if progress is None else lambda done, of: progress("looking at the data", done, of)
+    found = checkup(cases, problems, reading_bar, groups_given=bool(options["grouping"]), seen=seen)
     wrong = [finding.problem for finding in found.errors]
     if wrong:
         raise DataError.of(wrong)
@@ -192,17 +196,26 @@ def _reading(cases: Cases, section: DataSection, given: Collection[str]) -> Mask
     if named:
         names = tuple(sorted(named))
         return MaskReading(names, {}, f"the annotations name {counted(len(names), '[class|classes]')}")
-    values = []
+    values, pixels = [], Counter[float]()
     for source in sources:
         try:
-            values.append(frozenset(np.unique(source.mask(gray=False, colors="look")).tolist()) - {0})
+            found, counts = np.unique(source.mask(gray=False, colors="look"), return_counts=True)
         except PocketsegError:
             continue  # the doctor tells of it
-    return reading_of_values(values, cases.coding.named)
+        pixels.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+        values.append(frozenset(found.tolist()) - {0})
+    return reading_of_values(values, cases.coding.named, pixels)
 
 
-def reading_of_values(masks: Sequence[frozenset[float]], names: Sequence[str] = ()) -> MaskReading:
+def reading_of_values(
+    masks: Sequence[frozenset[float]], names: Sequence[str] = (), pixels: Mapping[float, int] = MappingProxyType({})
+) -> MaskReading:
     """How masks are read that store these values but 0; what cannot be classes is left to the doctor, who refuses it.
+
+    Args:
+        masks: the values of each.
+        names: of the classes, where the data set gives some.
+        pixels: how many have each value, in all masks together.
 
     Example:
         >>> reading_of_values([frozenset({255}), frozenset()]).classes
@@ -220,12 +233,16 @@ def reading_of_values(masks: Sequence[frozenset[float]], names: Sequence[str] = 
     if found == [1, 255] and all(len(values) <= 1 for values in masks):
         return MaskReading(("foreground",), {"threshold": 1}, "masks store the foreground as 1 or as 255")
     numbered = found == list(range(1, len(found) + 1))
-    if not whole or len(found) > 255 or (not numbered and len(found) > MAX_CLASSES):
-        return MaskReading(("foreground",), {}, "masks hold one foreground value")
     counts = {len(values) for values in masks if values}
     from_one = all(values == set(range(1, len(values) + 1)) for values in masks)
-    if numbered and from_one and len(counts) > 1 and len(found) > MAX_CLASSES:
+    if numbered and from_one and len(counts) > 1 and len(found) > MAX_CLASSES and found[-1] != WHITE:
         return MaskReading(("foreground",), {"threshold": 1}, "masks number their objects 1, 2, …, which are one class")
+    if not whole or len(found) > (MOST_CLASSES if numbered else MAX_CLASSES):
+        rims = 1 - pixels.get(WHITE, 0) / max(1, sum(count for value, count in pixels.items() if value))
+        if found[-1] == WHITE and rims < MOST_RIMS:
+            why = f"masks are white with gray rims ({100 * rims:.0f} % of what is not black), as resized ones are: 128 cuts"
+            return MaskReading(("foreground",), {"threshold": 128}, why)
+        return MaskReading(("foreground",), {}, "masks hold one foreground value")
     known = tuple(names) if len(names) == len(found) else tuple(f"class-{value:g}" for value in found)
     mask = {} if numbered else {"values": [int(value) for value in found]}
     return MaskReading(known, mask, f"masks store {counted(len(found), 'value')} beside 0")

@@ -81,6 +81,19 @@ def test_forty_classes_are_classes_and_gray_levels_are_not():
     assert reading_of_values([frozenset(range(1, 256, 3))]).classes == ("foreground",)
 
 
+def test_white_masks_with_gray_rims_are_cut_and_photographs_are_refused(tmp_path):
+    masks = [
+        np.asarray(Image.fromarray(disk(at=3 + each)).resize((45, 45), Image.Resampling.BICUBIC)) for each in range(6)
+    ]
+    found = survey(write_set(tmp_path / "rims", masks), ())
+    assert found.reading.mask == {"threshold": 128} and "gray rims" in found.reading.why
+    expected = np.mean([(mask >= 128).mean() for mask in masks])
+    assert found.summary([case.name for case in found.cases]).shares[0] == pytest.approx(expected)
+    photographs = [RNG.integers(0, 256, (32, 32), np.uint8) for _ in range(4)]
+    with pytest.raises(DataError, match="many gray levels"):
+        survey(write_set(tmp_path / "photographs", photographs), ())
+
+
 def test_masks_of_one_and_of_255_are_one_class():
     assert reading_of_values([frozenset({1}), frozenset({255})]).mask == {"threshold": 1}
 
