@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data import Case, Fold, Split, kfold
+from pocketseg.data.doctor.finding import Finding
 from pocketseg.data.groups import tied
 from pocketseg.errors import DataError, RecipeError, RunError
 from pocketseg.experiments.plan import pipeline_of
@@ -93,7 +94,7 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     fold = split.fold(0)
     summary = looked.summary([*fold.train, *fold.validation])
     plan = _with_groups(make_plan(summary, given), looked, folder)
-    plan = replace(plan, notes=(*plan.notes, *(f"{each.where}: {each.what}" for each in notable(looked.found))))
+    plan = replace(plan, notes=(*plan.notes, *map(_said, notable(looked.found))))
     recipe = plan.recipe(first, {"float": 1}, wishes.overrides)
     search_split = _search_split(split, looked.cases.cases)
     pipeline = pipeline_of(recipe)
@@ -154,6 +155,11 @@ def _with_groups(plan: Plan, looked: Survey, folder: SearchFolder) -> Plan:
         Choice("data.group_column", "group", why),
     )
     return replace(plan, choices=(*plan.choices, *more))
+
+
+def _said(finding: Finding) -> str:
+    """A finding of the doctor, without names of files, which may be those of patients."""
+    return f"the doctor finds {finding.code} in {counted(len(finding.files), 'file')}: {finding.why}"
 
 
 def _search_split(split: Split, cases: Sequence[Case]) -> Split:

@@ -247,7 +247,7 @@ def left_because(found: Found, shape: Shape) -> str:
         return found.search.left[shape]
     last = max(found.rounds, key=lambda each: each.number if shape.name in each.scores else 0)
     if shape.name in last.errors:
-        return f"its training failed: {last.errors[shape.name]}"
+        return f"its training failed in round {last.number} (see log.txt)"
     return f"not of the better half of round {last.number}"
 
 
@@ -265,9 +265,13 @@ def _shown_rounds(search: Search) -> str:
 
 
 def _plan(search: Search) -> Properties:
+    """The choices; paths are left out, since they may hold names."""
     choices = [*search.plan.choices, *search_choices(search)]
-    entries = [(each.key, f"{shown_value(each.value)} – {each.reason}") for each in choices]
-    own = [(key, f"{value} – you set it.") for key, _, value in (text.partition("=") for text in search.overrides)]
+    entries = [
+        (each.key, each.reason if each.key == "data.group_csv" else f"{shown_value(each.value)} – {each.reason}")
+        for each in choices
+    ]
+    own = [(key, "you set it.") for key, _, _ in (text.partition("=") for text in search.overrides)]
     return Properties("Choices", [*entries, *own])
 
 

@@ -240,7 +240,8 @@ def reading_of_values(
     if not whole or len(found) > (MOST_CLASSES if numbered else MAX_CLASSES):
         rims = 1 - pixels.get(WHITE, 0) / max(1, sum(count for value, count in pixels.items() if value))
         if found[-1] == WHITE and rims < MOST_RIMS:
-            why = f"masks are white with gray rims ({100 * rims:.0f} % of what is not black), as resized ones are: 128 cuts"
+            share = f"{100 * rims:.0f} % of what is not black"
+            why = f"masks are white with gray rims ({share}), as resized ones are, and cut at 128"
             return MaskReading(("foreground",), {"threshold": 128}, why)
         return MaskReading(("foreground",), {}, "masks hold one foreground value")
     known = tuple(names) if len(names) == len(found) else tuple(f"class-{value:g}" for value in found)
