@@ -23,7 +23,7 @@ from pocketseg.data.groups import tied
 from pocketseg.data.masks import MaskCoding
 from pocketseg.data.split import has_parts
 from pocketseg.data.volumes import SliceSource
-from pocketseg.errors import DataError, PocketsegError
+from pocketseg.errors import DataError, PocketsegError, RecipeError
 from pocketseg.pipeline.components import label_components
 from pocketseg.recipes import load_data_recipe, parse_yaml
 from pocketseg.recipes.schema import DataSection
@@ -130,8 +130,12 @@ def survey(data: str | Path, overrides: Sequence[str], progress: Progress | None
 
     Raises:
         DataError: what cannot be used, all of it, as the doctor tells it; no mask holds any foreground.
+        RecipeError: classes that may overlap are asked for.
     """
     root, section = Path(data), load_data_recipe({"data": {"classes": ["foreground"]}}, overrides).data
+    if section.multilabel:
+        what, fix = "makes classes that may overlap, for which fit has no plan", "train a recipe: `pocketseg train`"
+        raise RecipeError("--set data.multilabel=true", what, fix)
     given = {override.partition("=")[0] for override in overrides}
     cases, problems = Cases.found(root, section.layout, **cases_options(section))
     reading = _reading(cases, section, given)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pocketseg.data import Fold, Split
-from pocketseg.errors import DataError
+from pocketseg.errors import DataError, RecipeError
 from pocketseg.search.begin import SEARCH_FOLDS, Budget, Wishes, _search_split, begin
 from pocketseg.search.state import SearchFolder
 from pocketseg.search.survey import object_sizes, reading_of_values, survey
@@ -150,6 +150,11 @@ def test_no_test_case_is_in_the_split_of_the_search(tmp_path, groups):
     seen = [set(fold.train) | set(fold.validation) for fold in split.folds]
     assert all(each == set(rest) for each in seen) and not any(fold.test for fold in split.folds)
     assert len(split.folds) == 1 or sorted(n for fold in split.folds for n in fold.validation) == sorted(rest)
+
+
+def test_classes_that_may_overlap_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match="for which fit has no plan"):
+        survey(write_set(tmp_path / "d", [disk()] * 4), ["data.multilabel=true", "data.classes=[a, b]"])
 
 
 def test_one_patient_is_refused(tmp_path):
