@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pocketseg.flows.doctor import doctor as doctor
     from pocketseg.flows.evaluate import evaluate as evaluate
     from pocketseg.flows.export import export as export
+    from pocketseg.flows.fit import fit as fit
     from pocketseg.flows.history import history as history
     from pocketseg.flows.import_weights import import_weights as import_weights
     from pocketseg.flows.inspect import inspect as inspect
@@ -48,6 +49,7 @@ VERBS = (
     "doctor",
     "evaluate",
     "export",
+    "fit",
     "history",
     "import_weights",
     "inspect",

@@ -37,9 +37,13 @@ MAY_USE = {
         "pipeline", "metrics", "recipes", "nets", "quant", "data", "predictors",
         "training", "engine", "evaluation", "reporting", "weights", "runs",
     },
+    "search": {
+        "pipeline", "metrics", "recipes", "data", "predictors", "training", "packing", "engine", "evaluation",
+        "reporting", "runs", "experiments",
+    },
     "flows": {
         "pipeline", "metrics", "recipes", "nets", "quant", "data", "predictors",
-        "training", "exporters", "engine", "evaluation", "reporting", "runs", "experiments",
+        "training", "exporters", "engine", "evaluation", "reporting", "runs", "experiments", "search",
     },
     "cli": {"flows", "recipes", "runs", "evaluation", "experiments", "engine"},
 }  # fmt: skip

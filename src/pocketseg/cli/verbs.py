@@ -12,6 +12,7 @@ from pocketseg.cli import (
     doctor,
     evaluate,
     export,
+    fit,
     history,
     import_weights,
     inspect,
@@ -40,8 +41,8 @@ app = typer.Typer(
     help="Small segmentation networks for medical images: a folder of images and masks becomes a small network, "
     "a file that runs without PyTorch, and a report.\n\n"
     "Example:\n\n"
-    "    pocketseg train thin-unet --data scans --out runs/first\n\n"
-    "    pocketseg predict runs/first new_scans --out masks\n\n"
+    "    pocketseg fit scans --out runs/first\n\n"
+    "    pocketseg predict runs/first/model.pseg new_scans --out masks\n\n"
     "Every verb explains itself with --help. --debug shows the traceback of an error.",
 )
 
@@ -60,7 +61,7 @@ def common(
 
 
 VERBS = (
-    doctor, train, evaluate, pack, verify, export, wrap, predict, web, benchmark, overlay, report, history, nets,
+    doctor, fit, train, evaluate, pack, verify, export, wrap, predict, web, benchmark, overlay, report, history, nets,
     inspect, models, phantom, demo, run,
 )  # fmt: skip
 for verb in VERBS:

@@ -39,7 +39,7 @@ from pocketseg.experiments.initialization import Start
 from pocketseg.experiments.listeners import Labelled, listeners
 from pocketseg.experiments.manifest import begin_run, check_out, finish_run, path_bytes, refuse_begun
 from pocketseg.experiments.measuring import Measuring
-from pocketseg.experiments.plan import FoldPlan, Progress, RunPlan, StagePlan, open_data, plan_run
+from pocketseg.experiments.plan import FoldPlan, OpenedData, Progress, RunPlan, StagePlan, open_data, plan_run
 from pocketseg.experiments.stage_figures import draw_examples, draw_stage
 from pocketseg.experiments.stopping import stop_on_signals
 from pocketseg.files import make_folder, write_atomically
@@ -143,6 +143,7 @@ def train_run(
     resume: bool = False,
     allow_changed: bool = False,
     trial: bool = False,
+    opened: OpenedData | None = None,
     augment: Function | None = None,
     logs: Sequence[str] = (),
     listener: Listener | None = None,
@@ -151,6 +152,7 @@ def train_run(
     """One run, or a fold of it.
 
     Args:
+        opened: the data, where it was read already; default: it is read here.
         trial: one of several trainings that something else started and lists: `fold` begins or resumes, as its folder
             is, and leaves the others to others.
         augment: the user's function that changes training samples.
@@ -163,7 +165,7 @@ def train_run(
     else:
         check_out(run, resume)
     accelerator = open_accelerator(device)
-    opened = open_data(data, recipe.data, progress)
+    opened = opened or open_data(data, recipe.data, progress)
     begun = trial or (resume and run.manifest_file.exists())
     plan = plan_run(recipe, opened, run, begun=begun, split=split, fold=fold, augment=augment)
     main = accelerator.is_main_process

@@ -224,7 +224,7 @@ class SweepProgress:
             try:
                 train_run(
                     trial.variant.recipe, task.data, trial.run.path, fold=task.fold, device=task.device, trial=True,
-                    allow_changed=task.allow_changed, augment=augment, logs=task.logs,
+                    opened=trial.data, allow_changed=task.allow_changed, augment=augment, logs=task.logs,
                     listener=None if listener is None else Labelled(self._label(task), listener),
                 )  # fmt: skip
             except Interrupted:

@@ -16,7 +16,7 @@ from pocketseg.data.doctor.likeness import Pair, Thumbnail, near_pairs, thumbnai
 from pocketseg.data.doctor.names import case_names, ignored_files
 from pocketseg.data.doctor.quick import duplicates, quick_findings
 from pocketseg.data.doctor.sets import set_findings
-from pocketseg.data.doctor.statistics import CaseStatistics
+from pocketseg.data.doctor.statistics import CaseStatistics, Look
 from pocketseg.data.groups import joined, tied
 from pocketseg.data.volumes import SliceSource
 from pocketseg.errors import DataError, Problem
@@ -104,6 +104,7 @@ def checkup(
     *,
     groups_given: bool = False,
     pipeline: Pipeline | None = None,
+    seen: Callable[[Case, Look], None] | None = None,
 ) -> Checkup:
     """Examine a data set.
 
@@ -113,6 +114,7 @@ def checkup(
         progress: called with (done, of).
         groups_given: whether the user said which cases belong together.
         pipeline: how images come to a net, to find those that cannot.
+        seen: called with each case that can be read, decoded, for who wants to know more of it.
     """
     findings = [Finding.of(problem) for problem in problems]
     suspects: dict[str, list[str]] = defaultdict(list)
@@ -126,6 +128,8 @@ def checkup(
             findings += [Finding.of(problem) for problem in error.problems]
         else:
             looked.append(case)
+            if seen:
+                seen(case, look)
             statistics.append(look.statistics)
             thumbnails.append(thumbnail(look.image))
             for code in pictures.suspicions(look.image):

@@ -1,0 +1,302 @@
+"""The beginning of a search: look at the data, plan, count what fits, and write it down before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pocketseg.data import Case, Fold, Split, kfold
+from pocketseg.data.doctor.finding import Finding
+from pocketseg.data.groups import tied
+from pocketseg.errors import DataError, RecipeError, RunError
+from pocketseg.experiments.plan import pipeline_of
+from pocketseg.files import make_folder, resolved, write_atomically
+from pocketseg.pipeline import Pipeline
+from pocketseg.recipes import Recipe, dump_recipe
+from pocketseg.runs.opening import make_split
+from pocketseg.search.halving import QUANT_SHARE, Schedule, fitted, most_candidates
+from pocketseg.search.plan import FEW_GROUPS, Choice, Plan, make_plan, plan_text
+from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
+from pocketseg.search.state import Search, SearchFolder
+from pocketseg.search.survey import Survey, notable, survey
+from pocketseg.tables import csv_text
+from pocketseg.text import bytes_text, counted
+from pocketseg.training.loop import steps_of_epoch
+
+log = logging.getLogger("pocketseg")
+
+Progress = Callable[[str, int, int], None]
+# What is left of the time for looking, packing, evaluating and the report.
+TRAINING_SHARE = 0.85
+SEARCH_FOLDS = 3
+SEARCHED = re.compile(r"stages\.[^.]+(\.(net|quant|epochs|init|name|keep)\b|=)|stages=|sweep\b|presets\b")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user asks for.
+
+    Attributes:
+        budget: of the file.
+        seconds: that all may take.
+        steps: of the winner, instead of what the time carries: then no clock decides anything but the latency.
+        overrides: `key=value` of the recipe.
+        device: that trains.
+    """
+
+    budget: Budget
+    seconds: float = 1800.0
+    steps: int | None = None
+    overrides: tuple[str, ...] = ()
+    device: str = "auto"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What a search that goes on must be asked for again."""
+        found = {"size": self.budget.size_bytes, "latency": self.budget.latency_ms, "memory": self.budget.memory_bytes}
+        return {**found, "time": self.seconds, "steps": self.steps, "set": list(self.overrides)}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What is to be written: the search, its splits, and the text of its plan."""
+
+    search: Search
+    split: Split
+    search_split: Split
+    groups: Mapping[str, str] | None
+    recipe: Recipe
+    text: str
+
+
+def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Progress | None = None) -> Beginning:
+    """Decide everything that is decided before a training; nothing is written.
+
+    Raises:
+        DataError: the data cannot be used.
+        RecipeError: what the user sets makes no sense, or nothing is as small or as fast as asked for.
+    """
+    searched = [text for text in wishes.overrides if SEARCHED.match(text)]
+    if searched:
+        fix = "leave it out, or train the recipe: `pocketseg train OUT/plan.yaml --data DATA --out RUN --set …`"
+        raise RecipeError(f"--set {searched[0]}", "is what fit finds out", fix)
+    looked = survey(data, [text for text in wishes.overrides if text.startswith("data.")], progress)
+    given = tuple(override.partition("=")[0] for override in wishes.overrides)
+    names = [case.name for case in looked.cases]
+    drafted = _with_groups(make_plan(looked.summary(names), given), looked, folder)
+    first = ladder((128, 128))[0]
+    rule = drafted.recipe(first, {"float": 1}, wishes.overrides).split
+    split = make_split(rule, looked.cases, looked.found.duplicates)
+    fold = split.fold(0)
+    summary = looked.summary([*fold.train, *fold.validation])
+    plan = _with_groups(make_plan(summary, given), looked, folder)
+    plan = replace(plan, notes=(*plan.notes, *map(_said, notable(looked.found))))
+    recipe = plan.recipe(first, {"float": 1}, wishes.overrides)
+    search_split = _search_split(split, looked.cases.cases)
+    pipeline = pipeline_of(recipe)
+    shapes = ladder(recipe.data.size)
+    costs = _costs(shapes, pipeline, progress)
+    taken, left, timed = _taken(shapes, costs, wishes, recipe, pipeline, len(search_split.folds))
+    per_epoch = tuple(
+        steps_of_epoch(len(each.fold(0).train) * recipe.augment.copies, recipe.stages[0].batch)
+        for each in (search_split, split)
+    )
+    search = Search(
+        wishes.asked, plan, wishes.budget, timed, costs, tuple(taken), left, (per_epoch[0], per_epoch[1]),
+        len(search_split.folds), wishes.overrides,
+    )  # fmt: skip
+    groups = {case.name: case.group for case in looked.cases} if looked.regrouped else None
+    text = plan_text(plan, search_choices(search))
+    return Beginning(search, split, search_split, groups, winner_recipe(search, taken[0]), text)
+
+
+def write(folder: SearchFolder, found: Beginning) -> Search:
+    """Write what was decided; the file that says that the search has begun comes last."""
+    make_folder(folder.path)
+    if found.groups is not None:
+        write_atomically(folder.groups_file, csv_text([["case", "group"], *found.groups.items()]))
+    found.split.write(folder.split_file)
+    found.search_split.write(folder.search_split_file)
+    write_atomically(folder.plan_recipe, dump_recipe(found.recipe))
+    write_atomically(folder.plan_text, found.text)
+    found.search.write(folder.state_file)
+    return Search.read(folder.state_file)
+
+
+def go_on(folder: SearchFolder, wishes: Wishes) -> Search | None:
+    """The search of a folder that was begun; None where it was ended before it began.
+
+    Raises:
+        RunError: none was, or it was begun with other options.
+    """
+    if folder.state_file.exists():
+        found = Search.read(folder.state_file)
+        found.refuse_other(wishes.asked, str(folder.path))
+        return found
+    if not any(folder.path.glob(".*.lock")):
+        raise RunError(str(folder.path), "holds no search to resume", "check the path, or leave out --resume")
+    return None
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _with_groups(plan: Plan, looked: Survey, folder: SearchFolder) -> Plan:
+    """The plan with the table of groups that holds near-duplicates together, where one is needed."""
+    if not looked.regrouped:
+        return plan
+    why = "images that are alike stay in one part: the doctor's clusters as groups."
+    more = (
+        Choice("data.group_csv", str(resolved(folder.groups_file)), why),
+        Choice("data.group_column", "group", why),
+    )
+    return replace(plan, choices=(*plan.choices, *more))
+
+
+def _said(finding: Finding) -> str:
+    """A finding of the doctor, without names of files, which may be those of patients."""
+    return f"the doctor finds {finding.code} in {counted(len(finding.files), 'file')}: {finding.why}"
+
+
+def _search_split(split: Split, cases: Sequence[Case]) -> Split:
+    """What candidates are trained and compared on: no test case is in it.
+
+    Few groups are compared out of fold, so that every case counts; enough of them on the validation part.
+    """
+    fold = split.fold(0)
+    inside = {*fold.train, *fold.validation}
+    kept = [case for case in cases if case.name in inside]
+    groups = {case.name: case.group for case in kept}
+    if len(set(groups.values())) < FEW_GROUPS:
+        try:
+            dealt = kfold(tied(kept, ()), folds=SEARCH_FOLDS, validation=0.2, seed=0)
+        except DataError:
+            pass  # too few for folds
+        else:
+            folds = tuple(Fold(each.train + each.validation, each.test, ()) for each in dealt.folds)
+            return Split(folds, groups, {"kind": "kfold", "folds": SEARCH_FOLDS, "test": 0})
+    return Split((Fold(fold.train, fold.validation, ()),), groups, {**split.rule, "test": 0})
+
+
+def _costs(shapes: Sequence[Shape], pipeline: Pipeline, progress: Progress | None) -> dict[Shape, Cost]:
+    from pocketseg.search.costs import costs
+
+    return dict(costs(shapes, pipeline, None if progress is None else lambda done, of: progress("packing", done, of)))
+
+
+def _taken(
+    shapes: Sequence[Shape], costs: Mapping[Shape, Cost], wishes: Wishes, recipe: Recipe, pipeline: Pipeline, folds: int
+) -> tuple[list[Shape], dict[Shape, str], Schedule]:
+    """The shapes to train, why each other is not, and for how long.
+
+    Raises:
+        RecipeError: nothing fits; the smallest possible is named.
+    """
+    from pocketseg.search.costs import step_seconds
+
+    left = {shape: why for shape in shapes if (why := excess(wishes.budget, costs[shape]))}
+    fitting = {shape: costs[shape] for shape in shapes if shape not in left}
+    if not fitting:
+        raise _nothing_fits(costs, wishes.budget)
+    if wishes.steps is not None:
+        full = wishes.steps
+        timed = most_candidates(len(fitting), lambda _: full)
+    else:
+        first = chosen(fitting, min(4, len(fitting)))
+        steps = [step_seconds(shape, pipeline, recipe.stages[0].batch, wishes.device) for shape in first]
+        log.info("a training step takes %.0f ms here", 1000 * max(steps))
+        timed = fitted(TRAINING_SHARE * wishes.seconds, sum(steps) / len(steps), folds, 2, len(fitting))
+    taken = chosen(fitting, timed.candidates)
+    for shape in fitting:
+        if shape not in taken:
+            left[shape] = "fits, and is not trained: a shape near to it is"
+    return taken, left, timed
+
+
+def _nothing_fits(costs: Mapping[Shape, Cost], budget: Budget) -> RecipeError:
+    smallest = min(costs, key=lambda shape: costs[shape].size_bytes)
+    fastest = min(costs, key=lambda shape: costs[shape].ms)
+    least = min(costs, key=lambda shape: costs[shape].arena_bytes)
+    asked = [
+        f"--{name}"
+        for name, limit in (
+            ("size", budget.size_bytes),
+            ("latency", budget.latency_ms),
+            ("memory", budget.memory_bytes),
+        )
+        if limit is not None
+    ]
+    what = (
+        f"no shape keeps to all of it: the smallest possible is {bytes_text(costs[smallest].size_bytes)} "
+        f"({smallest.name}), the fastest {costs[fastest].ms:.2f} ms here ({fastest.name}), the least memory "
+        f"{bytes_text(costs[least].arena_bytes)} ({least.name})"
+    )
+    return RecipeError(", ".join(asked), what, "allow more, or set a smaller data.size (--set data.size=[64,64])")
+
+
+def excess(budget: Budget, cost: Cost) -> str:
+    """By what a shape is above the budget, in words; empty where it is not."""
+    return budget.excess(cost.size_bytes, cost.arena_bytes, cost.ms)
+
+
+# --- what follows from a search ---------------------------------------------------------------------------------------
+
+
+def epochs_of(search: Search, steps: int, *, winner: bool) -> int:
+    """The whole epochs nearest to so many steps."""
+    return max(1, round(steps / search.epoch_steps[winner]))
+
+
+def trial_values(search: Search, shape: Shape, steps: int) -> dict[str, Any]:
+    """The recipe of a candidate: a stage in floats, and the bits that its file has."""
+    epochs = epochs_of(search, steps, winner=False)
+    return search.plan.values(shape, {"float": epochs, shape.bits: max(1, round(epochs * QUANT_SHARE))})
+
+
+def winner_recipe(search: Search, shape: Shape) -> Recipe:
+    """The whole training: in floats, then by the bits of the shape and by more of them, as the budget holds them."""
+    epochs = epochs_of(search, search.schedule.full_steps, winner=True)
+    stages = {"float": epochs} | dict.fromkeys(forms(search, shape), max(1, round(epochs * QUANT_SHARE)))
+    return search.plan.recipe(shape, stages, search.overrides)
+
+
+def forms(search: Search, shape: Shape) -> list[str]:
+    """The bits that a winner's files have, the most first; its own last."""
+    of_net = [each for each in search.costs if replace(each, bits=shape.bits) == shape]
+    costs, least = search.costs, search.costs[shape].size_bytes
+    allowed = [
+        each
+        for each in of_net
+        if each == shape or (costs[each].size_bytes > least and not excess(search.budget, costs[each]))
+    ]
+    return [each.bits for each in sorted(allowed, key=lambda each: -costs[each].size_bytes)]
+
+
+def search_choices(search: Search) -> list[Choice]:
+    """The search as choices of the plan."""
+    limits = search.budget
+    asked = [
+        f"{bytes_text(limits.size_bytes)} of file" if limits.size_bytes is not None else "",
+        f"{limits.latency_ms:g} ms" if limits.latency_ms is not None else "",
+        f"{bytes_text(limits.memory_bytes)} of memory" if limits.memory_bytes is not None else "",
+    ]
+    said = ", ".join(each for each in asked if each) or "no limit of bytes, milliseconds or memory"
+    trained = [shape.name for shape in search.taken]
+    fit = len(search.costs) - sum("above" in why for why in search.left.values())
+    found = [
+        Choice(
+            "search.candidates", trained,
+            f"{said}: {fit} of {counted(len(search.costs), 'shape')} fit; these are the widest of each kind and some "
+            "smaller ones.",
+        ),
+    ]  # fmt: skip
+    for number, (count, steps) in enumerate(search.schedule.rounds, start=1):
+        of = f"{counted(count, 'candidate')}, {counted(search.folds, 'fold')}, each for {counted(steps, 'step')}"
+        found.append(Choice(f"search.round-{number}", count, f"{of}; the better half goes on."))
+    epochs = epochs_of(search, search.schedule.full_steps, winner=True)
+    why = f"the winner is trained for {counted(search.schedule.full_steps, 'step')}, {counted(epochs, 'epoch')}."
+    return [*found, Choice("search.steps", search.schedule.full_steps, why)]
