@@ -73,6 +73,7 @@ def pictures(tmp_path_factory) -> Path:
     gray, color = (255 * soft).astype(np.uint8), (255 * np.stack([soft, soft[::-1], soft * 0.5], -1)).astype(np.uint8)
     Image.fromarray(gray).save(folder / "gray.png")
     Image.fromarray((40_000 * soft).astype(np.uint16)).save(folder / "sixteen.png")
+    Image.fromarray((50_000 * soft).astype(np.uint16)).save(folder / "stored.tif", compression="tiff_lzw")
     Image.fromarray(color).save(folder / "color.png")
     Image.fromarray(gray).convert("P").save(folder / "palette.png")
     Image.fromarray(gray > 128).save(folder / "bits.png")
@@ -127,10 +128,10 @@ def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, m
     bad = {
         "cut.png": (whole[: len(whole) // 2], "damaged or cut off"),
         "empty.png": (b"", "empty"),
-        "renamed.png": (b"hello, world", "no PNG or JPEG"),
+        "renamed.png": (b"hello, world", "no PNG, JPEG or TIFF"),
         "cut.jpg": (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG"),
         "scan.dcm": (bytes(128) + b"DICM" + bytes(90), "DICOM"),
-        "scan.tif": (b"II*\0" + bytes(90), "TIFF"),
+        "scan.tif": (b"II*\0" + bytes(90), "damaged"),
         "other.pseg": (b"hello", "not a packed model"),
         "altered.pseg": (model.read_bytes()[:-1] + b"\0\0", "truncated"),
     }
