@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from helpers.chromium import Browser, chromium
 from helpers.javascript import engine_file
 from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
+from pocketseg.flows.web import SOURCES
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 
 READY = "document.querySelector('#card').children.length > 0"
@@ -202,3 +207,48 @@ def test_keys_and_names_for_screen_readers(browser, pictures):
     nameless = """[...document.querySelectorAll('button, input, canvas')].filter((each) =>
         !(each.innerText || each.ariaLabel || each.labels?.length)).map((each) => each.outerHTML)"""
     assert browser.value(nameless) == []
+
+
+@pytest.fixture
+def served(model, tmp_path):
+    """The module and a page that uses it, from a server on this machine."""
+    engine_file()
+    shutil.copytree(SOURCES, tmp_path / "site/pocketseg")
+    shutil.copy(model, tmp_path / "site/model.pseg")
+    (tmp_path / "site/index.html").write_text(
+        """<!doctype html><script type="module">
+        import { open } from "./pocketseg/pocketseg.js";
+        const model = await open(await (await fetch("model.pseg")).arrayBuffer());
+        const image = new ImageData(60, 50);
+        image.data.forEach((_, i) => (image.data[i] = (i * 7919) % 251));
+        const data = Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 251);
+        const mask = await model.segment({ width: 60, height: 50, data });
+        const refused = await model.segment({ width: 9, height: 9, data }).catch((error) => error.name);
+        const color = await model.segment(image);
+        model.close();
+        window.found = { data: [...mask.data], refused, color: color.data.length, classes: model.classes };
+        </script>"""
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown(), thread.join(), server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    extensions_map: ClassVar[dict[str, str]] = {
+        ".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html", "": "application/octet-stream",
+    }  # fmt: skip
+
+    def log_message(self, *said: object) -> None:
+        pass
+
+
+def test_the_module_in_a_page_of_ones_own(started, served, model):
+    """With a worker of its own and the engine beside it, as from npm."""
+    started("Page.navigate", url=served)
+    found = started.wait("window.found")
+    image = (np.arange(3000) ** 2 % 251).astype(np.uint8).reshape(50, 60)
+    assert np.array_equal(found["data"], pocketseg.load(model).mask(image).ravel()) and 0 < np.mean(found["data"]) < 1
+    assert (found["refused"], found["color"], found["classes"]) == ("PocketsegError", 3000, ["lesion"])
