@@ -149,7 +149,7 @@ def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, m
         assert not browser.value(TOLD)
 
 
-def test_another_model_can_be_dropped(browser, pictures, tmp_path):
+def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
     other = Pipeline(size=(32, 32), classes=("a", "b"), fit="tile", multiple=8)
     (tmp_path / "other.pseg").write_bytes(changed(small_net(1, 2), card={"pipeline": other.to_dict()}))
     given(browser, pictures / "gray.png")
@@ -158,6 +158,14 @@ def test_another_model_can_be_dropped(browser, pictures, tmp_path):
     pocketseg.predict(tmp_path / "other.pseg", [pictures / "gray.png"], tmp_path / "masks")
     mask = pixels(browser.download("#save-mask", tmp_path, "gray.png"))
     assert np.array_equal(mask, pixels(tmp_path / "masks/gray.png")) and mask.max() == 2
+    # While a picture is at work, too: its mask is that of the model that is there at the end.
+    browser.give("#files", pictures / "sixteen.png")
+    browser.give("#files", model)
+    browser.wait(f"document.querySelector('#name').innerText === 'lesion' && {SEGMENTED}")
+    browser.wait("document.querySelector('#canvas').ariaLabel.includes('sixteen.png')")
+    pocketseg.predict(model, [pictures / "sixteen.png"], tmp_path / "again")
+    mask = pixels(browser.download("#save-mask", tmp_path, "sixteen.png"))
+    assert np.array_equal(mask, pixels(tmp_path / "again/sixteen.png"))
 
 
 def test_camera(browser):
