@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from helpers.chromium import Browser, chromium
 from helpers.javascript import engine_file
 from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
+from pocketseg.flows.web import SOURCES
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 
 READY = "document.querySelector('#card').children.length > 0"
@@ -73,6 +78,7 @@ def pictures(tmp_path_factory) -> Path:
     gray, color = (255 * soft).astype(np.uint8), (255 * np.stack([soft, soft[::-1], soft * 0.5], -1)).astype(np.uint8)
     Image.fromarray(gray).save(folder / "gray.png")
     Image.fromarray((40_000 * soft).astype(np.uint16)).save(folder / "sixteen.png")
+    Image.fromarray((50_000 * soft).astype(np.uint16)).save(folder / "stored.tif", compression="tiff_lzw")
     Image.fromarray(color).save(folder / "color.png")
     Image.fromarray(gray).convert("P").save(folder / "palette.png")
     Image.fromarray(gray > 128).save(folder / "bits.png")
@@ -127,10 +133,10 @@ def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, m
     bad = {
         "cut.png": (whole[: len(whole) // 2], "damaged or cut off"),
         "empty.png": (b"", "empty"),
-        "renamed.png": (b"hello, world", "no PNG or JPEG"),
+        "renamed.png": (b"hello, world", "no PNG, JPEG or TIFF"),
         "cut.jpg": (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG"),
         "scan.dcm": (bytes(128) + b"DICM" + bytes(90), "DICOM"),
-        "scan.tif": (b"II*\0" + bytes(90), "TIFF"),
+        "scan.tif": (b"II*\0" + bytes(90), "damaged"),
         "other.pseg": (b"hello", "not a packed model"),
         "altered.pseg": (model.read_bytes()[:-1] + b"\0\0", "truncated"),
     }
@@ -143,7 +149,7 @@ def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, m
         assert not browser.value(TOLD)
 
 
-def test_another_model_can_be_dropped(browser, pictures, tmp_path):
+def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
     other = Pipeline(size=(32, 32), classes=("a", "b"), fit="tile", multiple=8)
     (tmp_path / "other.pseg").write_bytes(changed(small_net(1, 2), card={"pipeline": other.to_dict()}))
     given(browser, pictures / "gray.png")
@@ -152,6 +158,14 @@ def test_another_model_can_be_dropped(browser, pictures, tmp_path):
     pocketseg.predict(tmp_path / "other.pseg", [pictures / "gray.png"], tmp_path / "masks")
     mask = pixels(browser.download("#save-mask", tmp_path, "gray.png"))
     assert np.array_equal(mask, pixels(tmp_path / "masks/gray.png")) and mask.max() == 2
+    # While a picture is at work, too: its mask is that of the model that is there at the end.
+    browser.give("#files", pictures / "sixteen.png")
+    browser.give("#files", model)
+    browser.wait(f"document.querySelector('#name').innerText === 'lesion' && {SEGMENTED}")
+    browser.wait("document.querySelector('#canvas').ariaLabel.includes('sixteen.png')")
+    pocketseg.predict(model, [pictures / "sixteen.png"], tmp_path / "again")
+    mask = pixels(browser.download("#save-mask", tmp_path, "sixteen.png"))
+    assert np.array_equal(mask, pixels(tmp_path / "again/sixteen.png"))
 
 
 def test_camera(browser):
@@ -201,3 +215,48 @@ def test_keys_and_names_for_screen_readers(browser, pictures):
     nameless = """[...document.querySelectorAll('button, input, canvas')].filter((each) =>
         !(each.innerText || each.ariaLabel || each.labels?.length)).map((each) => each.outerHTML)"""
     assert browser.value(nameless) == []
+
+
+@pytest.fixture
+def served(model, tmp_path):
+    """The module and a page that uses it, from a server on this machine."""
+    engine_file()
+    shutil.copytree(SOURCES, tmp_path / "site/pocketseg")
+    shutil.copy(model, tmp_path / "site/model.pseg")
+    (tmp_path / "site/index.html").write_text(
+        """<!doctype html><script type="module">
+        import { open } from "./pocketseg/pocketseg.js";
+        const model = await open(await (await fetch("model.pseg")).arrayBuffer());
+        const image = new ImageData(60, 50);
+        image.data.forEach((_, i) => (image.data[i] = (i * 7919) % 251));
+        const data = Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 251);
+        const mask = await model.segment({ width: 60, height: 50, data });
+        const refused = await model.segment({ width: 9, height: 9, data }).catch((error) => error.name);
+        const color = await model.segment(image);
+        model.close();
+        window.found = { data: [...mask.data], refused, color: color.data.length, classes: model.classes };
+        </script>"""
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown(), thread.join(), server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    extensions_map: ClassVar[dict[str, str]] = {
+        ".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html", "": "application/octet-stream",
+    }  # fmt: skip
+
+    def log_message(self, *said: object) -> None:
+        pass
+
+
+def test_the_module_in_a_page_of_ones_own(started, served, model):
+    """With a worker of its own and the engine beside it, as from npm."""
+    started("Page.navigate", url=served)
+    found = started.wait("window.found")
+    image = (np.arange(3000) ** 2 % 251).astype(np.uint8).reshape(50, 60)
+    assert np.array_equal(found["data"], pocketseg.load(model).mask(image).ravel()) and 0 < np.mean(found["data"]) < 1
+    assert (found["refused"], found["color"], found["classes"]) == ("PocketsegError", 3000, ["lesion"])

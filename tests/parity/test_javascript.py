@@ -157,6 +157,33 @@ def test_a_refused_image_leaves_the_model_usable(model):
     assert said[6] == "true"
 
 
+def test_memory_stays_flat(model):
+    said = in_node(
+        """
+        const start = WebAssembly.instantiate;
+        const memories = new Set();
+        WebAssembly.instantiate = async (...more) => {
+          const found = await start(...more);
+          if (found.exports) memories.add(found.exports.memory);
+          return found;
+        };
+        const m = await open(await readFile(given[0]));
+        const bytes = () => [...memories].reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
+        const sizes = [[200, 300], [300, 200], [17, 5]];
+        const run = async (times) => {
+          for (let i = 0; i < times; ++i) {
+            const [width, height] = sizes[i % sizes.length];
+            await m.segment({ width, height, data: new Uint8Array(width * height).fill(i) });
+          }
+          return bytes();
+        };
+        console.log(await run(30), await run(300), memories.size);
+        """,
+        model,
+    ).split()
+    assert said[0] == said[1] and said[2] == "1", said
+
+
 def test_image_data_is_color_without_alpha(tmp_path):
     pipeline = Pipeline(size=(24, 24), channels=3, multiple=8)
     content = with_pipeline(small_net(3, 1), pipeline)

@@ -2,6 +2,7 @@
 // @ts-check
 import { PocketsegError } from "./engine.js";
 import { decodePng, isPng } from "./png.js";
+import { decodeTiff, isTiff } from "./tiff.js";
 
 /** @typedef {import("./pocketseg").Picture & {channels: number, indices?: Uint8Array | null, black?: boolean}} Read `black`: of one bit, black and white */
 
@@ -9,8 +10,8 @@ const MAX_BYTES = 512 * 2 ** 20;
 const NOT_READ = /** @type {[string, number[], string][]} */ ([
   ["a DICOM file", [], "save the image as PNG, or use `pocketseg predict`"],
   ["a NIfTI file", [0x1f, 0x8b], "save the slice as PNG, or use `pocketseg predict`"],
-  ["a TIFF file", [0x49, 0x49, 0x2a, 0], "save it as PNG, or use `pocketseg predict`"],
-  ["a TIFF file", [0x4d, 0x4d, 0, 0x2a], "save it as PNG, or use `pocketseg predict`"],
+  ["a large TIFF file", [0x49, 0x49, 0x2b, 0], "save it as PNG, or use `pocketseg predict`"],
+  ["a large TIFF file", [0x4d, 0x4d, 0, 0x2b], "save it as PNG, or use `pocketseg predict`"],
   ["a GIF file", [0x47, 0x49, 0x46, 0x38], "save it as PNG"],
   ["a WebP file", [0x52, 0x49, 0x46, 0x46], "save it as PNG"],
   ["a BMP file", [0x42, 0x4d], "save it as PNG"],
@@ -18,7 +19,7 @@ const NOT_READ = /** @type {[string, number[], string][]} */ ([
 ]);
 
 /**
- * A PNG or JPEG, upright.
+ * A PNG, JPEG or TIFF, upright.
  * @param {Blob} file
  * @returns {Promise<Read>}
  */
@@ -30,6 +31,10 @@ export async function readPicture(file) {
     const found = await decodePng(bytes);
     return turned({ ...found, black: found.bits === 1 && !found.indices }, found.turn);
   }
+  if (isTiff(bytes)) {
+    const found = await decodeTiff(bytes);
+    return turned(found, found.turn);
+  }
   if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return readJpeg(file, bytes);
   throw new PocketsegError(whatItIsInstead(bytes));
 }
@@ -38,7 +43,7 @@ export async function readPicture(file) {
 function whatItIsInstead(bytes) {
   const dicom = String.fromCharCode(...bytes.subarray(128, 132)) === "DICM";
   const known = dicom ? NOT_READ[0] : NOT_READ.find(([, start]) => start.length && start.every((byte, index) => bytes[index] === byte));
-  return known ? `this is ${known[0]}, which the page does not read: ${known[2]}` : "this is no PNG or JPEG";
+  return known ? `this is ${known[0]}, which the page does not read: ${known[2]}` : "this is no PNG, JPEG or TIFF";
 }
 
 /** The pixels that this browser's decoder gives; the file says whether they are gray. @param {Blob} file @param {Uint8Array} bytes @returns {Promise<Read>} */

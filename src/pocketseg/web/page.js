@@ -115,15 +115,23 @@ async function work() {
   report();
 }
 
-/** @param {Entry} entry @param {import("./files.js").Read} picture */
+/** @param {Entry} entry @param {import("./files.js").Read} picture @returns {Promise<void>} */
 async function segmented(entry, picture) {
   if (entry.mask || !model) return;
   state("Segmenting …");
   const began = performance.now();
-  entry.mask = await model.segment({ ...given(picture), spacing: spacing() });
-  entry.milliseconds = performance.now() - began;
-  entry.measures = measured(entry.mask, model.classes);
-  entry.problem = undefined;
+  const [by, size] = [model, String(spacing())];
+  // Another model or pixel size meanwhile: what was found is of the one before.
+  const old = () => by !== model || size !== String(spacing());
+  let mask;
+  try {
+    mask = await by.segment({ ...given(picture), spacing: spacing() });
+  } catch (error) {
+    if (!old()) throw error;
+  }
+  if (old() || !mask) return segmented(entry, picture);
+  const milliseconds = performance.now() - began;
+  Object.assign(entry, { mask, milliseconds, measures: measured(mask, by.classes), problem: undefined });
 }
 
 /** As it goes to the engine. @param {import("./files.js").Read} picture */

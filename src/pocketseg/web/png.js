@@ -121,7 +121,7 @@ export function orientation(exif) {
 }
 
 /** @param {Uint8Array} packed @param {number} needed bytes that must come out */
-async function inflated(packed, needed) {
+export async function inflated(packed, needed) {
   const out = new Uint8Array(needed);
   const reader = new Blob([/** @type {BlobPart} */ (packed)]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
   let at = 0;
