@@ -13,7 +13,7 @@ except ImportError:  # Windows
 else:
     POSIX = True
 
-# Of LockFileEx: what it is told, and what GetLastError says where another process holds the lock.
+# Of LockFileEx: its flags, and what GetLastError says where another process holds the lock.
 _AT_ONCE, _EXCLUSIVE, _HELD = 1, 2, 33
 # Windows keeps others from reading what is locked, so a byte is locked that no file has.
 _FAR = 0x7FFF_FFFF
