@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
@@ -54,6 +55,11 @@ def test_the_stack_is_guarded_and_functions_know_their_bounds(read):
     symbols = read("--dyn-syms")
     assert "__stack_chk_fail" in symbols
     assert re.search(r"__\w+_chk\b", symbols.replace("__stack_chk_fail", ""))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels of other machines are others")
+def test_the_library_is_small(library):
+    assert library.stat().st_size < 480 * 1024
 
 
 def test_nothing_but_the_interface_is_seen(read):

@@ -27,6 +27,11 @@ class Description(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint32) for name in ("in_channels", "out_channels", "multiple", "instructions")]
 
 
+# pseg_progress: context, runs of the net that are done, and of how many; what is not 0 ends the work.
+PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+NO_PROGRESS = PROGRESS()
+
+
 class ImageOf(ctypes.Structure):
     """pseg_image."""
 
@@ -66,7 +71,7 @@ def library() -> ctypes.CDLL:
     image = ctypes.POINTER(ImageOf)
     found.pseg_use_pipeline.argtypes = [model, ctypes.c_char_p, size]
     found.pseg_plan_segment.argtypes = [model, image, ctypes.c_uint32, ctypes.POINTER(size)]
-    found.pseg_segment.argtypes = [model, image, *[ctypes.c_void_p] * 5, size]
+    found.pseg_segment.argtypes = [model, image, *[ctypes.c_void_p] * 2, PROGRESS, *[ctypes.c_void_p] * 2, size]
     found.pseg_seen.argtypes = [model, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_uint32)]
     found.pseg_error.argtypes, found.pseg_error.restype = [model], ctypes.c_char_p
     found.pseg_close.argtypes, found.pseg_close.restype = [model], None

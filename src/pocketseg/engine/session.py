@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, Pock
 from pocketseg.text import counted
 
 MAX_THREADS = 256
+# Pixels of an image that nobody would interrupt.
+QUICK = 2**20
 # Of an arena, from one image to the next.
 MAX_KEPT = 256 * 2**20
 
@@ -153,12 +157,16 @@ class Session:
                 self._arena = arena if needed <= MAX_KEPT else self._arena
             mask = np.empty((height, width), np.uint8)
             found = np.empty((height, width, classes), np.float32) if probabilities else None
-            self._check(
-                self._library.pseg_segment(
-                    self._model, ctypes.byref(of), mask.ctypes.data, None if found is None else found.ctypes.data,
-                    None, None, arena.ctypes.data, arena.size,
+            results = mask.ctypes.data, None if found is None else found.ctypes.data
+
+            def run(progress: object) -> int:
+                return int(
+                    self._library.pseg_segment(
+                        self._model, ctypes.byref(of), *results, progress, None, arena.ctypes.data, arena.size
+                    )
                 )
-            )  # fmt: skip
+
+            self._check(_interruptible(run) if mask.size > QUICK else run(native.NO_PROGRESS))
             seen, colored = (ctypes.c_float * 2)(), ctypes.c_uint32()
             self._check(self._library.pseg_seen(self._model, seen, ctypes.byref(colored)))
         return mask, found, (seen[0], seen[1])
@@ -221,6 +229,32 @@ class Session:
             case _ if "POCKETSEG_ISA" in what:
                 return EnvironmentProblem(self.where, what, "unset POCKETSEG_ISA")
         return DataError(self.where, what, "give an image of another size")
+
+
+def _interruptible(run: Callable[[object], int]) -> int:
+    """What `run` returns. A signal (Ctrl-C) that ends the wait for it cancels it before the next run of the net."""
+    if threading.current_thread() is not threading.main_thread():
+        return run(native.NO_PROGRESS)
+    found: list[int] = []
+    stopped, done = threading.Event(), threading.Event()
+    progress = native.PROGRESS(lambda *_: stopped.is_set())
+
+    def work() -> None:
+        try:
+            found.append(run(progress))
+        finally:
+            done.set()
+
+    threading.Thread(target=work).start()
+    try:
+        # Not `join`: interrupted, that takes a thread for ended that is not.
+        done.wait()
+    finally:
+        stopped.set()
+        while not done.is_set():  # what it writes to stays as long
+            with contextlib.suppress(BaseException):  # of another signal
+                done.wait()
+    return found[0]
 
 
 JOINED = "within its neighbor"

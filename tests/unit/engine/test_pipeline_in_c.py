@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +36,6 @@ class Facts(ctypes.Structure):
     ]
 
 
-Progress = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
-
-
 class Raw:
     """A model behind the C interface; calls return a status."""
 
@@ -62,7 +62,8 @@ class Raw:
         pixels, arena = image.height * image.width, np.full(self.size.value + skip + 64, 0xAA, np.uint8)
         mask = np.full(pixels + 64, 0xAA, np.uint8)
         status = self.library.pseg_segment(
-            self.model, ctypes.byref(image), mask.ctypes.data, None, Progress(progress) if progress else None, None,
+            self.model, ctypes.byref(image), mask.ctypes.data, None,
+            native.PROGRESS(progress) if progress else native.NO_PROGRESS, None,
             arena.ctypes.data + skip, self.size.value - less,
         )  # fmt: skip
         assert (arena[:skip] == 0xAA).all() and (arena[skip + self.size.value :] == 0xAA).all()
@@ -209,3 +210,18 @@ def test_tiles_of_a_large_image_need_little_memory(model):
     assert model.use(pipeline) == 0
     assert model.plan(image_of(IMAGE, height=12_000, width=12_000)) == 0
     assert 10e6 < model.size.value < 60e6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent in another way")
+def test_a_large_image_is_interrupted():
+    """By Ctrl-C between two tiles; the session goes on afterwards."""
+    session, tiled = Session(FILE.read_bytes(), "here"), Pipeline((32, 32), multiple=4, fit="tile").to_json()
+    large = np.tile(IMAGE, (200, 100))  # 100,000 tiles
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        session.segment(large, tiled, None, False)
+    timer.join()
+    _, one, _ = session.segment(IMAGE, tiled, None, True)
+    _, many, _ = session.segment(large[:1200, :1000], tiled, None, True)
+    assert one.std() > 0 and many.std() > 0
