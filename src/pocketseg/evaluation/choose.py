@@ -156,7 +156,7 @@ def _class_by_class(
     limits = []
     for index, name in enumerate(classes, start=1):
         alone = ((group, p[:, :, index - 1 : index], layer(mask, index).astype(np.uint8)) for group, p, mask in cases)
-        found = choose_rules(replace(rules, thresholds=()), ["threshold"], alone, [name])
+        found = choose_rules(replace(rules, thresholds=(), presence=()), ["threshold"], alone, [name])
         limits.append(found.rules.threshold)
         left |= {f"threshold of {name}": why for why in found.left.values()}
     chosen = replace(rules, thresholds=() if set(limits) == {rules.threshold} else tuple(limits))
