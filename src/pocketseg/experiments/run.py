@@ -522,7 +522,7 @@ class RunTraining:
         choice = choose_presence(known, classes, section.specificity)
         for name, one in choice.found.items():
             log.info(
-                "stage %s: %s is there where the evidence is above %.4g, which leaves %d of %d cases without it empty "
+                "stage %s: %s is there where the evidence is above %.9g, which leaves %d of %d cases without it empty "
                 "and misses %d of %d with it", stage.name, name, one.threshold, one.negative - one.false_alarms,
                 one.negative, one.missed, one.positive,
             )  # fmt: skip

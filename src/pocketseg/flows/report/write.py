@@ -283,7 +283,7 @@ def _rules(loaded: LoadedModel) -> str:
         f"objects of at least {counted(rules.min_pixels, 'pixel')}" if rules.min_pixels else "",
         "the largest object only" if rules.keep == "largest" else "",
         "holes filled" if rules.fill_holes else "",
-        f"nothing where the evidence is at most {' or '.join(f'{each:.3g}' for each in rules.presence)}"
+        f"nothing where the evidence is at most {' or '.join(f'{each:.9g}' for each in rules.presence)}"
         if any(rules.presence)
         else "",
     ]
