@@ -13,6 +13,9 @@ ASKED = """
 import signal, subprocess, sys, threading
 from pocketseg import signals
 
+# Who starts the tests in the background has these ignored, and children inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(1, signal.SIG_DFL)
 CHILD = '''
 import signal, sys, threading, time
 from pocketseg import signals
@@ -41,11 +44,13 @@ def test_a_child_is_asked_to_stop_and_hears_its_own_end():
 
 
 def test_what_is_ignored_stays_so():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         assert heard(INTERRUPT, *ENDS) == [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_what_ended_a_child():

@@ -13,8 +13,10 @@ from pocketseg.cli.options import AllowCode
 
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    to: Annotated[str, typer.Option(help="Format: onnx, or onnx-floats (quantized nets in f32).")] = "onnx",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.onnx).")] = None,
+    to: Annotated[str, typer.Option(help="Format: onnx, onnx-floats (quantized nets in f32) or tflite.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File (default: RUN/fold-N/model.onnx or .tflite).")
+    ] = None,
     fold: Annotated[int, typer.Option(help="Which fold's model.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Which stage's model (default: the last).")] = None,
     data: Annotated[Path | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
@@ -31,10 +33,13 @@ def command(
         pocketseg export runs/low --to onnx --stage int8
 
         pocketseg export runs/fixed --to onnx-floats
+
+        pocketseg export runs/low --to tflite
     """
     from pocketseg.flows.export import export
 
     console.log_to_terminal()
     done = export(run, to, out=out, fold=fold, stage=stage, data=data)
     console.speak(f"{done.file}: {done.size_bytes / 1024:.0f} KiB")
-    console.advise(f"pocketseg predict {done.file} IMAGES --out masks --overlay")
+    if done.file.suffix == ".onnx":
+        console.advise(f"pocketseg predict {done.file} IMAGES --out masks --overlay")

@@ -16,8 +16,10 @@ from pocketseg.data import Split
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
 from pocketseg.exporters.onnx import MAX_DIFFERENCE, MAX_SHARE
+from pocketseg.exporters.tflite import litert_forward, tflite_file
 from pocketseg.files import try_output, whole_file
-from pocketseg.packages import require_torch
+from pocketseg.packages import require, require_torch
+from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
 from pocketseg.predictors import load_onnx
 from pocketseg.runs.backends import origin
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pocketseg")
 
-ONNX, FLOATS = "onnx", "onnx-floats"
-FORMATS = (ONNX, FLOATS)
+ONNX, FLOATS, TFLITE = "onnx", "onnx-floats", "tflite"
+FORMATS = (ONNX, FLOATS, TFLITE)
 COMPARED_CASES = 32
 
 
@@ -67,10 +69,11 @@ def export(
 
     A quantized model is written with uint8 activations and int8 weights, also where its weights have fewer bits; or, in
     the format `onnx-floats`, as a graph of floats: every scheme has this form, which is as large and as slow as f32.
+    `tflite` writes the net of the ONNX form for LiteRT, for one image at a time, and LiteRT computes what is compared.
 
     Args:
         run: run folder.
-        to: format; `onnx` or `onnx-floats`.
+        to: format; `onnx`, `onnx-floats` or `tflite`.
         out: the file; default `RUN/fold-N/model.onnx`, or `RUN/fold-N/STAGE.onnx` where a stage is named.
         fold: which fold's model.
         stage: which stage's; default the last.
@@ -78,12 +81,16 @@ def export(
 
     Raises:
         ModelFileError: the exported net differs by more than 1e-4 in probability, or in a mask pixel that is no
-            near-tie (of a quantized model: in more than 0.2 % of the pixels), or its scheme has no form in ONNX; no
-            file is left.
+            near-tie (of a quantized model: in more than 0.2 % of the pixels), or its scheme or an operation has no
+            form in the format; no file is left.
+        EnvironmentProblem: a package that writes the format, or runs it for the comparison, is not installed.
     """
     if to not in FORMATS:
         raise RecipeError(f"--to {to}", "is not an export format", near(to, FORMATS))
     require_torch()
+    ending = f".{TFLITE}" if to == TFLITE else f".{ONNX}"
+    if to == TFLITE:
+        require(TFLITE, "ai_edge_litert", "flatbuffers")
     from pocketseg.nets import parameter_count
     from pocketseg.training.model import Model
 
@@ -92,8 +99,8 @@ def export(
     recipe, manifest = folder.recipe(), folder.manifest()
     checkpoint = source.trained()
     model = Model.load(checkpoint)
-    path = Path(out) if out is not None else source.made(".onnx")
-    try_output(path, checkpoint, ending=".onnx")
+    path = Path(out) if out is not None else source.made(ending)
+    try_output(path, checkpoint, ending=ending)
     if data is None and folder.is_imported:
         images = ((each.image, each.spacing_mm) for each in comparable_images(model.pipeline))
     else:
@@ -111,12 +118,21 @@ def export(
         **trained_on(folder),
     }
     content = onnx_file(model.integer_core(), model.pipeline, card, path, floats=to == FLOATS)
+    if to == TFLITE:
+        content = tflite_file(content, path)
     with whole_file(path, len(content)) as temporary:
         temporary.write_bytes(content)
-        parity = _compared(model, temporary, path, images)
+        if to == TFLITE:
+            pipeline, forward = model.pipeline, litert_forward(content)
+        else:
+            exported = load_onnx(temporary)
+            pipeline, forward = exported.pipeline, exported.forward
+        parity = _compared(model, pipeline, forward, path, images)
     log.info("%s: %s", path, _said(parity))
     if to == FLOATS and model.quant is not None:
         log.warning("%s: weights are f32 constants and all is computed in f32: no smaller and no faster than f32", path)
+    if to == TFLITE and model.quant is not None:
+        log.info("%s: weights are int8, also those of fewer bits, which take as much room; their values stay", path)
     return Export(path, path.stat().st_size, parity)
 
 
@@ -134,12 +150,13 @@ def _said(parity: Parity) -> str:
 
 
 def _compared(
-    model: Model, file: Path, wanted: Path, images: Iterable[tuple[NDArray[np.generic], Spacing | None]]
+    model: Model,
+    pipeline: Pipeline,
+    forward: Forward,
+    wanted: Path,
+    images: Iterable[tuple[NDArray[np.generic], Spacing | None]],
 ) -> Parity:
-    exported = load_onnx(file)
-    parity = compare(
-        exported.pipeline, model.predictor().forward, exported.forward, images, quantized=model.quant is not None
-    )
+    parity = compare(pipeline, model.predictor().forward, forward, images, quantized=model.quant is not None)
     if not parity.holds and parity.quantized:
         raise ModelFileError(
             str(wanted),
