@@ -25,7 +25,7 @@ def fitted_in(data: Path, out: Path, *kills: int) -> list[int]:
     """Fit in processes that are killed; how many changes of files those made that came to the end."""
     done = subprocess.run(
         [sys.executable, str(KILLER), str(data), str(out), *map(str, kills)], capture_output=True, text=True,
-        timeout=600, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        timeout=1800, env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return [int(line) for line in done.stdout.split()]

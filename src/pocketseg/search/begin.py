@@ -25,7 +25,6 @@ from pocketseg.search.state import Search, SearchFolder
 from pocketseg.search.survey import Survey, notable, survey
 from pocketseg.tables import csv_text
 from pocketseg.text import bytes_text, counted
-from pocketseg.training.loop import steps_of_epoch
 
 log = logging.getLogger("pocketseg")
 
@@ -80,6 +79,8 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
         DataError: the data cannot be used.
         RecipeError: what the user sets makes no sense, or nothing is as small or as fast as asked for.
     """
+    from pocketseg.training.loop import steps_of_epoch
+
     searched = [text for text in wishes.overrides if SEARCHED.match(text)]
     if searched:
         fix = "leave it out, or train the recipe: `pocketseg train OUT/plan.yaml --data DATA --out RUN --set …`"
