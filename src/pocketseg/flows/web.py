@@ -10,11 +10,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pocketseg import notebook
+from pocketseg.engine.container import read_container
+from pocketseg.engine.session import Session
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 from pocketseg.files import read_file, read_text, try_output, write_atomically
 from pocketseg.pipeline import Pipeline
-from pocketseg.predictors import load_packed, read_pseg
+from pocketseg.predictors import pipeline_of, read_pseg
 from pocketseg.runs.folder import RunFolder
 from pocketseg.text import brief, bytes_text
 
@@ -64,8 +68,8 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
 
     Raises:
         DataError: another ending.
-        ModelFileError: the model is missing, damaged, of another kind, or too new; or it paints out calipers, or has
-            classes that may overlap.
+        ModelFileError: the model is missing, damaged, of another kind, or too new; or its pipeline asks for what
+            the native library does not do (calipers painted out, classes that overlap).
         EnvironmentProblem: this installation has no engine for browsers, or the file cannot be written.
     """
     path, page = Path(model), Path(out)
@@ -74,20 +78,21 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
         raise DataError(str(page), "is written as HTML", "give a name that ends in .html")
     try_output(page, path)
     content = read_pseg(path)
-    pipeline = load_packed(content, path, threads=1).pipeline
-    _refuse_what_needs_numpy(pipeline, path)
+    session = Session(content, str(path))
+    pipeline = pipeline_of(read_container(content, str(path)).card, session)
+    _refuse_what_needs_numpy(session, pipeline)
     text = rendered(content, path.name, ", ".join(pipeline.classes), engine())
     write_atomically(page, text)
     return Page(page, len(text.encode()))
 
 
-def _refuse_what_needs_numpy(pipeline: Pipeline, path: Path) -> None:
-    if pipeline.paint_out_calipers:
-        fix = "use `pocketseg predict`, or train with data.paint_out_calipers=false"
-        raise ModelFileError(str(path), "paints out calipers, which the page does not do", fix)
-    if pipeline.multilabel:
-        fix = "use `pocketseg predict`, or train with classes that exclude each other"
-        raise ModelFileError(str(path), "has classes that may overlap, which the page does not show", fix)
+def _refuse_what_needs_numpy(session: Session, pipeline: Pipeline) -> None:
+    """The page runs the native pipeline, which says what it does not do."""
+    image = np.zeros((*pipeline.size, pipeline.channels), np.uint8)
+    try:
+        session.segment(image, pipeline.to_json(), pipeline.spacing_mm, False)
+    except ModelFileError as error:
+        raise ModelFileError(session.where, error.problems[0].what, "use `pocketseg predict`") from None
 
 
 def engine() -> bytes:

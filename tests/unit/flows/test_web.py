@@ -22,9 +22,9 @@ from pocketseg.version import VERSION
 PIPELINE = Pipeline(size=(32, 32), multiple=8, classes=("<b onclick=1>",))
 
 
-def model_with(folder, pipeline: Pipeline):
+def model_with(folder, pipeline: Pipeline, net: bytes | None = None):
     file = folder / "my <model>.pseg"
-    file.write_bytes(changed(small_net(1, 1), card={"pipeline": pipeline.to_dict()}))
+    file.write_bytes(changed(net or small_net(1, 1), card={"pipeline": pipeline.to_dict()}))
     return file
 
 
@@ -97,8 +97,11 @@ def test_without_the_engine_it_says_what_to_do(model, tmp_path):
 
 def test_what_the_page_cannot_do_is_refused(model, tmp_path):
     calipers = model_with(tmp_path, replace(PIPELINE, paint_out_calipers=True))
-    with pytest.raises(ModelFileError, match="calipers"):
+    with pytest.raises(ModelFileError, match="asks for paint_out_calipers"):
         flow.web(calipers, tmp_path / "page.html")
+    overlapping = model_with(tmp_path, replace(PIPELINE, multilabel=True, classes=("a", "b", "c")), small_net(1, 2))
+    with pytest.raises(ModelFileError, match="asks for multilabel"):
+        flow.web(overlapping, tmp_path / "page.html")
     (tmp_path / "other.pseg").write_bytes(b"hello")
     with pytest.raises(ModelFileError, match="not a packed model"):
         flow.web(tmp_path / "other.pseg", tmp_path / "page.html")
