@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pocketseg.server.images import Refused
 from pocketseg.server.monai import Monai
 from pocketseg.server.openapi import document
 from pocketseg.server.service import MAX_AT_ONCE, Segment, Service, problem, refusal, say
+from pocketseg.server.task import Refused
 
 log = logging.getLogger("pocketseg.server")
 

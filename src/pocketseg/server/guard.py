@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from pocketseg.server.images import Refused
 from pocketseg.server.settings import NAMES_OF_LOOPBACK, Settings, is_loopback
+from pocketseg.server.task import Refused
 
 # Whom a balancer or a container asks without a token.
 OPEN = ("/healthz", "/readyz")

@@ -14,20 +14,13 @@ from pocketseg.files import inside
 from pocketseg.flows.predict import Job
 from pocketseg.names import name_fault
 from pocketseg.pipeline import Reading
+from pocketseg.server.task import Refused
 
 START_BYTES = 400
 NIFTI_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
 NIFTI_MARKS = {344: b"n+1\0", 4: b"n+2\0"}
 ZIP = ".zip"
 LITTER = ("__MACOSX",)
-
-
-class Refused(Exception):  # noqa: N818
-    """A request that is answered by its status: what is wrong, and what to do."""
-
-    def __init__(self, status: int, what: str, fix: str = "") -> None:
-        super().__init__(what)
-        self.status, self.what, self.fix = status, what, fix
 
 
 def suffix_of(start: bytes) -> str | None:

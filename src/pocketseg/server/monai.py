@@ -22,10 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pocketseg.server.images import Refused
 from pocketseg.server.multipart import form_of, parts_of
 from pocketseg.server.service import Service, file_response, folder_in, problem
-from pocketseg.server.worker import ANSWER, BODY, Task
+from pocketseg.server.task import ANSWER, BODY, Refused, Task
 from pocketseg.version import VERSION
 
 KEPT, KEPT_SECONDS = 8, 3600

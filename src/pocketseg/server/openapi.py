@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pocketseg.server.settings import Settings
-from pocketseg.server.worker import TYPES
+from pocketseg.server.task import TYPES
 from pocketseg.version import VERSION
 
 TEXT = {"type": "string"}

@@ -15,7 +15,7 @@ from typing import Any
 from pocketseg import errors
 from pocketseg.errors import EnvironmentProblem, PocketsegError, Problem
 from pocketseg.server.settings import UNPACKED, Settings
-from pocketseg.server.worker import Limits, Task
+from pocketseg.server.task import Limits, Task
 
 log = logging.getLogger("pocketseg.server")
 

@@ -17,12 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from pocketseg.names import printable
 from pocketseg.server.guard import Guard, too_long
-from pocketseg.server.images import Refused
 from pocketseg.server.metrics import Metrics
 from pocketseg.server.pool import Busy, Died, Pool, TooSlow
 from pocketseg.server.scratch import request_folder
 from pocketseg.server.settings import READ_SECONDS, SLOWEST_BYTES_A_SECOND, SPOOLED, Settings
-from pocketseg.server.worker import ANSWER, BODY, TYPES, Task
+from pocketseg.server.task import ANSWER, BODY, TYPES, Refused, Task
 
 log = logging.getLogger("pocketseg.server")
 

@@ -14,7 +14,7 @@ import sys
 import traceback
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,60 +37,16 @@ from pocketseg.flows.verify import verify
 from pocketseg.png import png_bytes
 from pocketseg.predictors import NetPredictor
 from pocketseg.runs.backends import open_model
-from pocketseg.server.images import START_BYTES, ZIP, Refused, check_sizes, suffix_of, unpack
+from pocketseg.server.images import START_BYTES, ZIP, check_sizes, suffix_of, unpack
 from pocketseg.server.multipart import parts_of
+from pocketseg.server.task import ANSWER, BODY, GIVEN, MADE, TYPES, Limits, Refused, Task
 
-# What a mask is written as, and how a client asks for it.
-TYPES = {
-    "png": "image/png",
-    "tiff": "image/tiff",
-    "dicom-seg": "application/dicom",
-    "nifti": "application/x-nifti",
-    "nrrd": "application/x-nrrd",
-    "mha": "application/x-metaimage",
-    "json": "application/json",
-    "zip": "application/zip",
-}
 TYPE_OF_SUFFIX = {
     ".png": "png", ".tif": "tiff", ".dcm": "dicom-seg", ".nii": "nifti", ".gz": "nifti", ".nrrd": "nrrd", ".mha": "mha",
 }  # fmt: skip
-# Folders of a request.
-BODY, GIVEN, MADE, ANSWER = "body", "given", "made", "answer"
 MAX_PROBLEMS = 50
 # Files in a zip for each slice that it may hold: each may be one, with some others beside.
 MOST_FILES = 4
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is asked.
-
-    Attributes:
-        folder: of the request; the image is its file `body`, and what is made lies below it.
-        model: by name.
-        to: a key of `TYPES`, or same: what the answer is.
-        masks: where that is a zip, what the masks of volumes in it are.
-        form: the body's Content-Type, where it is a form.
-        part: which part of the form is the image.
-        options: further ones of `Wanted`.
-    """
-
-    folder: str
-    model: str
-    to: str = "same"
-    masks: str = "same"
-    form: str = ""
-    part: str = ""
-    options: Mapping[str, bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Those of `Settings` that a worker holds."""
-
-    max_pixels: int
-    max_frames: int
-    max_unpacked: int
 
 
 @dataclass
@@ -234,7 +190,9 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     many = len(jobs) > 1 or bool(task.options.get("with_overlay") or task.options.get("probabilities"))
     if many and task.to not in ("same", "zip", "json"):
         raise Refused(406, "the answer is several files", "accept application/zip, with to= for their format")
-    picture = jobs[0] if len(jobs) == 1 and not jobs[0].volume and not many else None
+    picture = jobs[0] if len(jobs) == 1 and not jobs[0].volume and not many and task.to != "zip" else None
+    if picture and to not in ("same", "png"):
+        raise Refused(406, f"the image is a picture, whose mask is no {to}", "accept image/png")
     found = _picture(predictor, picture, wanted, folder) if picture else _files(loaded, jobs, made, wanted)
     if found.problems and not found.images:
         raise _error(found)
