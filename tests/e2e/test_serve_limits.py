@@ -319,12 +319,14 @@ def test_a_full_disk_and_a_log_that_cannot_be_written(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with serving(env=environment, preexec_fn=small) as service:
         left, = tmp_path.iterdir()  # fmt: skip
-        os.dup2(
-            os.open(os.devnull, os.O_RDONLY), service.process.stderr.fileno()
-        )  # from its next line on, nobody reads
+        # From the next line of the log on, nobody reads it.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), service.process.stderr.fileno())
         answer = service.segment(b"\x89PNG\r\n\x1a\n" + bytes(100_000))
         assert answer.status == 503 and answer.headers["retry-after"] == "1" and "no room" in answer.problem
         assert service.segment(CONTENT).status == 200
+        until = time.monotonic() + 10
+        while any(path.is_dir() for path in left.iterdir()) and time.monotonic() < until:
+            time.sleep(0.05)
         assert not [path for path in left.iterdir() if path.is_dir()]
         service.process.kill()
         service.process.wait()
@@ -346,6 +348,7 @@ def test_a_model_is_replaced_without_a_pause(tmp_path):
 
         def client() -> None:
             while not stop.is_set():
+                time.sleep(0.02)
                 answer = service.segment(image.getvalue(), "?to=json")
                 assert answer.status == 200
                 peak = str(answer.json["measurements"][0]["highest_probability"]).encode()
@@ -379,7 +382,7 @@ def test_other_machines_need_a_token(host):
 
 @pytest.mark.row("S19", "S21")
 def test_tokens_and_rates(tmp_path):
-    token = "correct horse battery"
+    token = "correct-horse-battery"
     file = tmp_path / "token"
     file.write_text(token + "\n")
     with serving("--token-file", file, "--rate", "40", ready=False) as service:

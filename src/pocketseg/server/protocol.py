@@ -19,7 +19,7 @@ SMALL_CHUNKS, LEAST_IN_CHUNK = 4096, 16
 
 
 class Connection(h11.Connection):
-    """A connection that gives up a body of very many very small chunks."""
+    """A connection that gives up long headers, and a body of very many very small chunks."""
 
     chunks = received = 0
 
@@ -27,6 +27,9 @@ class Connection(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.chunks = self.received = 0
+            # Of a head that came at once; h11 looks at those that are not whole yet.
+            if len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers) > MAX_HEAD:
+                raise h11.RemoteProtocolError("the headers are too long", error_status_hint=431)
         elif isinstance(event, h11.Data):
             self.chunks += 1
             self.received += len(event.data)

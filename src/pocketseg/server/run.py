@@ -84,14 +84,17 @@ async def _run(settings: Settings, folder: Path) -> None:
     _on("SIGTERM", lambda: asked(end))
     _on("SIGINT", lambda: asked(end))
     _on("SIGHUP", lambda: asked(reload))
-    serving = asyncio.create_task(server.serve())
+
+    async def serve_all() -> None:
+        with suppress(SystemExit):  # of a socket that cannot be had
+            await server.serve()
+
+    serving = asyncio.create_task(serve_all())
     starting = asyncio.create_task(_start(server, pool, settings))
     try:
         await asyncio.wait([serving, starting], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             starting.cancel()
-            with suppress(SystemExit, asyncio.CancelledError):
-                serving.result()
             if not server.started:
                 what = "cannot be listened on: it is taken, or not of this machine"
                 raise EnvironmentProblem(f"{settings.host}:{settings.port}", what, "choose another --port or --host")
