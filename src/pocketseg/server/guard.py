@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
+import re
 import time
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from pocketseg.server.settings import NAMES_OF_LOOPBACK, Settings, is_loopback
+from pocketseg.server.settings import Settings, is_loopback
 from pocketseg.server.task import Refused
 
 # Whom a balancer or a container asks without a token.
@@ -17,6 +16,8 @@ OPEN = ("/healthz", "/readyz")
 # Wrong tokens of one client a minute, before it has to wait.
 GUESSES = 10
 CLIENTS = 1000
+# An address in brackets or a name, and a port.
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\s]+))(?::\d{1,5})?")
 
 
 class Rate:
@@ -82,11 +83,12 @@ class Guard:
     def _check_host(self, request: Request) -> None:
         """On loopback without a token: only names of this machine, so that no page's own name leads here."""
         host = request.headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or "" if _is_plain(host) else ""
-        if not self.settings.token and not (name in NAMES_OF_LOOPBACK or (_is_address(name) and is_loopback(name))):
+        found = HOST.fullmatch(host)
+        name = (found[1] or found[2]).lower() if found else ""
+        if not self.settings.token and not is_loopback(name):
             raise Refused(403, "the Host of the request is no name of this machine", "ask for 127.0.0.1 or localhost")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin if _is_plain(origin) else "").netloc != host:
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             raise Refused(403, "the request comes from a page of another host", "send it without a page")
 
     def _check_body(self, request: Request) -> None:
@@ -105,20 +107,3 @@ class Guard:
 def too_long(most: int) -> Refused:
     fix = "send it in parts, or start the service with a larger --max-mib"
     return Refused(413, f"the body is longer than {most:,} bytes", fix)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether `urlsplit` takes it."""
-    try:
-        urlsplit(f"//{text}" if "//" not in text else text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -18,7 +18,6 @@ SLOWEST_BYTES_A_SECOND = 100_000
 READ_SECONDS = 20
 # What a zip may unpack to, in sizes of the largest body; what all bodies that wait may take on the disk.
 UNPACKED, SPOOLED = 4, 4
-NAMES_OF_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
