@@ -248,7 +248,7 @@ def test_the_description_fits_the_routes(service: Service):
             url = path.replace("{model}", "m").replace("{id}", "x")
             answer = service.ask(url, body, method.upper())
             assert str(answer.status) in methods[method]["responses"], (path, method, answer.status)
-            assert answer.status != 405 and "no such route" not in answer.body.decode()
+            assert answer.status != 405 and (answer.status != 404 or "no such route" not in answer.problem)
     schemas = told["components"]["schemas"]
     wrong = service.segment(b"x", "?model=m").json
     jsonschema.validate(wrong, schemas["Problems"])

@@ -437,9 +437,7 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path]
     return [write_png(_beside(job.target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()], rows
 
 
-def picture_files(
-    predictor: Predictor, job: Job, wanted: Wanted
-) -> tuple[dict[str, NDArray[Any]], list[Measurement]]:
+def picture_files(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[dict[str, NDArray[Any]], list[Measurement]]:
     """The pixels of each PNG file of a picture, by what is added to its name, and the rows of the table."""
     source = job.source
     if wanted.to not in ("same", "png"):

@@ -193,7 +193,7 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     picture = jobs[0] if len(jobs) == 1 and not jobs[0].volume and not many and task.to != "zip" else None
     if picture and to not in ("same", "png"):
         raise Refused(406, f"the image is a picture, whose mask is no {to}", "accept image/png")
-    found = _picture(predictor, picture, wanted, folder) if picture else _files(loaded, jobs, made, wanted)
+    found = _picture(predictor, picture, wanted) if picture else _files(loaded, jobs, made, wanted)
     if found.problems and not found.images:
         raise _error(found)
     told = {"status": 200, "frames": frames, "warnings": [clean(text) for text in dict.fromkeys(loaded.warned)]}
@@ -214,21 +214,20 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
             raise Refused(406, f"the answer is {len(masks)} files", "accept application/zip, with to= for their format")
         _pack(folder / ANSWER, made, masks, problems)
         return {**told, "type": TYPES["zip"], "name": "masks.zip", "problems": problems}
-    if masks[0] != folder / ANSWER:
-        masks[0].rename(folder / ANSWER)
-    name = "mask.png" if picture else masks[0].name.replace("image", "mask", 1)
+    masks[0].rename(folder / ANSWER)
+    name = masks[0].name.replace("image", "mask", 1)
     kind = TYPE_OF_SUFFIX[Path(name).suffix]
     return {**told, "type": TYPES[kind], "name": name}
 
 
-def _picture(predictor: NetPredictor, job: Job, wanted: Wanted, folder: Path) -> Predictions:
-    """A single mask, whose bytes are those of the file that `predict` writes; the disk need not have it."""
-    rows: list[tuple[Any, ...]] = []
-    pixels = picture_files(predictor, job, wanted, rows)[""]
-    answer = folder / ANSWER
-    if not wanted.table:
-        answer.write_bytes(png_bytes(pixels))
-    return Predictions([answer], rows, [], 1)
+def _picture(predictor: NetPredictor, job: Job, wanted: Wanted) -> Predictions:
+    """Masks of a picture, whose bytes are those of the files that `predict` writes; they need not outlive a crash."""
+    files, rows = picture_files(predictor, job, wanted)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    masks = {job.target.with_name(f"{job.target.name}{suffix}.png"): pixels for suffix, pixels in files.items()}
+    for path, pixels in masks.items():
+        path.write_bytes(png_bytes(pixels))
+    return Predictions([*masks], rows, [], 1)
 
 
 def _files(loaded: Loaded, jobs: Sequence[Job], made: Path, wanted: Wanted) -> Predictions:
@@ -275,6 +274,12 @@ def main() -> None:
         models = {name: load(Path(path)) for name, path in first["models"].items()}
     except PocketsegError as error:
         say({"error": type(error).__name__, "problems": [asdict(each) for each in error.problems]})
+        return
+    except Exception as error:  # no request is read yet: what it says is of this installation
+        problem = Problem(
+            "worker", f"cannot load its models ({type(error).__name__}: {error})", "try `pocketseg verify`"
+        )
+        say({"error": "EnvironmentProblem", "problems": [asdict(problem)]})
         return
     say({"models": [facts(name, loaded) for name, loaded in models.items()]})
     for line in sys.stdin:
