@@ -17,7 +17,7 @@ def command(
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(help="Port; 0 is a free one, which is told.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port; 0 is a free one, which the log names.")] = 8000,
     workers: Annotated[int, typer.Option(help="Processes, with one thread each; 0 is one for each core.")] = 0,
     token_file: Annotated[Path | None, typer.Option(help="File with the token that requests have to bring.")] = None,
     max_mib: Annotated[float, typer.Option(help="Largest body, MiB.")] = 256,

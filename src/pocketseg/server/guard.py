@@ -86,7 +86,9 @@ class Guard:
         found = HOST.fullmatch(host)
         name = (found[1] or found[2]).lower() if found else ""
         if not self.settings.token and not is_loopback(name):
-            raise Refused(403, "the Host of the request is no name of this machine", "ask for 127.0.0.1 or localhost")
+            raise Refused(
+                403, "the Host of the request is not a name of this machine", "ask for 127.0.0.1 or localhost"
+            )
         origin = request.headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             raise Refused(403, "the request comes from a page of another host", "send it without a page")

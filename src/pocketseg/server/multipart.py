@@ -29,7 +29,7 @@ def boundary_in(content_type: str) -> bytes | None:
 
 
 def parts_of(body: Path, content_type: str) -> dict[str, tuple[int, int]] | None:
-    """Where the content of each part begins and ends, by its name; None for what is no form of a few parts."""
+    """Where the content of each part begins and ends, by its name; None for what is not a form of a few parts."""
     boundary = boundary_in(content_type)
     if boundary is None or body.stat().st_size == 0:
         return None

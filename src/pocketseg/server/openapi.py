@@ -19,7 +19,7 @@ ALWAYS = {
 OF_IMAGES = {
     406: "No type in Accept can be sent, or one file was asked for and there are several.",
     408: "The body came too slowly.", 413: "Too many bytes, pixels or slices.",
-    415: "The content is no image of a known format, or it is compressed.", 422: "The image cannot be segmented.",
+    415: "The content is not an image of a known format, or it is compressed.", 422: "The image cannot be segmented.",
     504: "It took too long, and was ended.",
 }  # fmt: skip
 SCHEMAS = {

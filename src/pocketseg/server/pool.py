@@ -62,18 +62,18 @@ class Worker:
         models = {name: str(path) for name, path in settings.models.items()}
         try:
             async with asyncio.timeout(TO_START):
-                told = await worker.ask({"models": models, "limits": asdict(limits)})
+                found = await worker.ask({"models": models, "limits": asdict(limits)})
         except (Died, TimeoutError):
             worker.kill()
             raise EnvironmentProblem("worker", "ended before it had loaded its models", "check memory") from None
         except BaseException:
             worker.kill()
             raise
-        if "error" in told:
+        if "error" in found:
             worker.kill()
-            kind = getattr(errors, told["error"], PocketsegError)
-            raise kind.of([Problem(each["where"], each["what"], each["fix"]) for each in told["problems"]])
-        worker.models = told["models"]
+            kind = getattr(errors, found["error"], PocketsegError)
+            raise kind.of([Problem(each["where"], each["what"], each["fix"]) for each in found["problems"]])
+        worker.models = found["models"]
         return worker
 
     async def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Pool:
     """All workers of a service.
 
     Attributes:
-        models: what clients are told of them, once a worker has loaded them.
+        models: what clients learn of them, once a worker has loaded them.
         restarts: how many workers were replaced.
         waiting, busy: requests.
     """

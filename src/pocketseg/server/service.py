@@ -116,7 +116,7 @@ class Service:
         if name is None and len(known) == 1:
             return known[0]
         if name not in known:
-            what = "no model is named" if name is None else "there is no model of that name"
+            what = "no model is named" if name is None else "there is no model with that name"
             raise Refused(404 if name else 400, what, f"ask with ?model=, one of {', '.join(known)}")
         return name
 

@@ -1,4 +1,4 @@
-"""What the service is told: where it listens, who may ask, and the limits of a request."""
+"""The options of the service: where it listens, who may ask, and the limits of a request."""
 
 from __future__ import annotations
 

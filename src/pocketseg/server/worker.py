@@ -84,7 +84,7 @@ def load(path: Path) -> Loaded:
 
 
 def facts(name: str, loaded: Loaded) -> dict[str, Any]:
-    """What clients are told of a model."""
+    """What clients learn of a model."""
     pipeline, card = loaded.predictor.pipeline, loaded.predictor.card
     return {
         "name": name,
@@ -151,7 +151,9 @@ def _given(task: Task, folder: Path, limits: Limits) -> Path:
     suffix = suffix_of(start)
     if suffix is None:
         known = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM, NIfTI, NRRD, MetaImage, or a zip of such"
-        raise Refused(415, "the body is no image of a known format, whatever its Content-Type says", f"send {known}")
+        raise Refused(
+            415, "the body is not an image of a known format, whatever its Content-Type says", f"send {known}"
+        )
     given = folder / GIVEN
     given.mkdir()
     if suffix == ZIP:
@@ -196,28 +198,28 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     found = _picture(predictor, picture, wanted) if picture else _files(loaded, jobs, made, wanted)
     if found.problems and not found.images:
         raise _error(found)
-    told = {"status": 200, "frames": frames, "warnings": [clean(text) for text in dict.fromkeys(loaded.warned)]}
+    said = {"status": 200, "frames": frames, "warnings": [clean(text) for text in dict.fromkeys(loaded.warned)]}
     problems = _problems(found.problems, clean)
     if task.to == "json":
         content = {
             "model": task.model,
             "sha256": loaded.sha256,
             "measurements": [dict(zip(COLUMNS, (clean(str(row[0])), *row[1:]), strict=True)) for row in found.rows],
-            "warnings": told["warnings"],
+            "warnings": said["warnings"],
             "problems": problems,
         }
         (folder / ANSWER).write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-        return {**told, "type": TYPES["json"], "name": "measurements.json"}
+        return {**said, "type": TYPES["json"], "name": "measurements.json"}
     masks = [path for path in found.written if not (path.parent == made and path.name == "measurements.csv")]
     if task.to == "zip" or len(masks) != 1 or problems:
         if task.to not in ("zip", "same"):
             raise Refused(406, f"the answer is {len(masks)} files", "accept application/zip, with to= for their format")
         _pack(folder / ANSWER, made, masks, problems)
-        return {**told, "type": TYPES["zip"], "name": "masks.zip", "problems": problems}
+        return {**said, "type": TYPES["zip"], "name": "masks.zip", "problems": problems}
     masks[0].rename(folder / ANSWER)
     name = masks[0].name.replace("image", "mask", 1)
     kind = TYPE_OF_SUFFIX[Path(name).suffix]
-    return {**told, "type": TYPES[kind], "name": name}
+    return {**said, "type": TYPES[kind], "name": name}
 
 
 def _picture(predictor: NetPredictor, job: Job, wanted: Wanted) -> Predictions:
