@@ -27,7 +27,7 @@ from helpers.volume_files import write_nifti
 needed()
 CONTENT = IMAGE.read_bytes()
 MIB = 2**20
-LIMITS = ("--queue", "2", "--max-mib", "1", "--max-megapixels", "0.25", "--max-frames", "3", "--seconds", "3")
+LIMITS = ("--queue", "2", "--max-mib", "1", "--max-megapixels", "0.25", "--max-frames", "3", "--seconds", "6")
 HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -210,7 +210,7 @@ def test_what_takes_too_long_is_ended(service: Service):
     service.signal(signal.SIGSTOP)
     began = time.monotonic()
     answer = service.segment(CONTENT)
-    assert answer.status == 504 and 2.5 < time.monotonic() - began < 6
+    assert answer.status == 504 and 5.5 < time.monotonic() - began < 20
     service.wait_ready()
     assert worker not in service.workers()
     assert service.segment(CONTENT).status == 200
@@ -325,9 +325,9 @@ def test_a_full_disk_and_a_log_that_cannot_be_written(tmp_path):
         assert answer.status == 503 and answer.headers["retry-after"] == "1" and "no room" in answer.problem
         assert service.segment(CONTENT).status == 200
         until = time.monotonic() + 10
-        while any(path.is_dir() for path in left.iterdir()) and time.monotonic() < until:
+        while [*left.glob("*/*")] and time.monotonic() < until:
             time.sleep(0.05)
-        assert not [path for path in left.iterdir() if path.is_dir()]
+        assert not [*left.glob("*/*")]
         service.process.kill()
         service.process.wait()
     assert left.exists()

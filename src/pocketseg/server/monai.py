@@ -114,13 +114,12 @@ class Monai:
     async def _keep(self, request: Request, key: tuple[str, str], field: str) -> None:
         if self.service.pool.full:
             raise Refused(503, "as many requests wait as may", "come again")
-        folder = self.service.folder / secrets.token_hex(8)
         with folder_in(self.service) as coming:
             await self.service.receive(request, coming / BODY)
             form = request.headers.get("content-type", "")
             if field not in (await run_in_threadpool(parts_of, coming / BODY, form) or {}):
                 raise Refused(400, "the body is no form with an image", f"send the image as part {field}")
-            folder.mkdir(mode=0o700)
+            folder = self.service.folders.new()
             (coming / BODY).rename(folder / BODY)
         self._remove(key)
         self._kept[key] = Kept(folder, form, field, time.monotonic() + KEPT_SECONDS)

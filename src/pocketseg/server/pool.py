@@ -26,7 +26,7 @@ TO_START, TO_START_AGAIN = 120, 1
 
 
 class Busy(Exception):  # noqa: N818
-    """As many requests wait as may."""
+    """As many requests wait as may, or as long."""
 
 
 class TooSlow(Exception):  # noqa: N818
@@ -180,12 +180,16 @@ class Pool:
         """A worker's answer to a task.
 
         Raises:
-            Busy: too many wait already.
+            Busy: too many wait already, or this one waited for as long as the work may take.
             TooSlow, Died: its worker was ended, or ended.
         """
         if self.full:
             raise Busy
-        worker = await self._next()
+        try:
+            async with asyncio.timeout(self.settings.seconds):
+                worker = await self._next()
+        except TimeoutError:
+            raise Busy from None
         self.busy += 1
         try:
             async with asyncio.timeout(self.settings.seconds):

@@ -5,6 +5,7 @@ What a killed service left is removed by the next that starts.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -47,12 +48,44 @@ def _remove_left() -> None:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def request_folder(folder: Path) -> Iterator[Path]:
-    """A folder of one request."""
-    own = folder / secrets.token_hex(8)
-    own.mkdir(mode=0o700)
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+class Folders:
+    """Folders of requests. They are emptied in the background and used again: some disks take long for removing one."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._free: list[Path] = []
+
+    @contextmanager
+    def one(self) -> Iterator[Path]:
+        """An empty folder, for the length of the block.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        own = self._free.pop() if self._free else self.new()
+        again = False
+        try:
+            yield own
+            again = True
+        finally:  # into one whose request failed a worker that is being ended may still write
+            asyncio.get_running_loop().run_in_executor(None, self._empty, own, again)
+
+    def new(self) -> Path:
+        """A folder that its caller removes."""
+        own = self.place / secrets.token_hex(8)
+        own.mkdir(mode=0o700)
+        return own
+
+    def _empty(self, own: Path, again: bool) -> None:
+        try:
+            for path in own.iterdir() if again else ():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        except OSError:
+            again = False
+        if again:
+            self._free.append(own)
+        else:
+            shutil.rmtree(own, ignore_errors=True)

@@ -19,7 +19,7 @@ from pocketseg.names import printable
 from pocketseg.server.guard import Guard, too_long
 from pocketseg.server.metrics import Metrics
 from pocketseg.server.pool import Busy, Died, Pool, TooSlow
-from pocketseg.server.scratch import request_folder
+from pocketseg.server.scratch import Folders
 from pocketseg.server.settings import READ_SECONDS, SLOWEST_BYTES_A_SECOND, SPOOLED, Settings
 from pocketseg.server.task import ANSWER, BODY, TYPES, Refused, Task
 
@@ -43,12 +43,12 @@ class Service:
     Attributes:
         settings: the options of the command.
         pool: the workers.
-        folder: where requests lie.
+        folders: where requests lie.
         draining: whether the end has been asked for.
     """
 
     def __init__(self, settings: Settings, pool: Pool, folder: Path) -> None:
-        self.settings, self.pool, self.folder = settings, pool, folder
+        self.settings, self.pool, self.folders = settings, pool, Folders(folder)
         self.guard, self.metrics = Guard(settings), Metrics()
         self.draining = False
         self.at_once = 0
@@ -168,7 +168,7 @@ def folder_in(service: Service) -> Any:
         Refused: the disk has no room.
     """
     try:
-        with request_folder(service.folder) as folder:
+        with service.folders.one() as folder:
             yield folder
     except OSError as error:
         raise no_room(error) from None

@@ -154,14 +154,12 @@ def _given(task: Task, folder: Path, limits: Limits) -> Path:
         raise Refused(
             415, "the body is not an image of a known format, whatever its Content-Type says", f"send {known}"
         )
-    given = folder / GIVEN
-    given.mkdir()
     if suffix == ZIP:
-        images = given / "images"
-        images.mkdir()
+        images = folder / GIVEN / "images"
+        images.mkdir(parents=True)
         unpack(body, images, limits.max_unpacked, MOST_FILES * limits.max_frames)
         return images
-    return body.rename(given / f"image{suffix}")
+    return body.rename(folder / f"image{suffix}")
 
 
 def _take_part(task: Task, body: Path) -> None:
@@ -195,6 +193,8 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     picture = jobs[0] if len(jobs) == 1 and not jobs[0].volume and not many and task.to != "zip" else None
     if picture and to not in ("same", "png"):
         raise Refused(406, f"the image is a picture, whose mask is no {to}", "accept image/png")
+    if picture:  # beside its image: no folder is made for it
+        picture = replace(picture, target=folder / f"mask-{picture.target.name}")
     found = _picture(predictor, picture, wanted) if picture else _files(loaded, jobs, made, wanted)
     if found.problems and not found.images:
         raise _error(found)
@@ -214,10 +214,10 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     if task.to == "zip" or len(masks) != 1 or problems:
         if task.to not in ("zip", "same"):
             raise Refused(406, f"the answer is {len(masks)} files", "accept application/zip, with to= for their format")
-        _pack(folder / ANSWER, made, masks, problems)
+        _pack(folder / ANSWER, folder if picture else made, masks, problems)
         return {**said, "type": TYPES["zip"], "name": "masks.zip", "problems": problems}
     masks[0].rename(folder / ANSWER)
-    name = masks[0].name.replace("image", "mask", 1)
+    name = masks[0].name.replace("mask-", "", 1).replace("image", "mask", 1)
     kind = TYPE_OF_SUFFIX[Path(name).suffix]
     return {**said, "type": TYPES[kind], "name": name}
 
@@ -225,7 +225,6 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
 def _picture(predictor: NetPredictor, job: Job, wanted: Wanted) -> Predictions:
     """Masks of a picture, whose bytes are those of the files that `predict` writes; they need not outlive a crash."""
     files, rows = picture_files(predictor, job, wanted)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
     masks = {job.target.with_name(f"{job.target.name}{suffix}.png"): pixels for suffix, pixels in files.items()}
     for path, pixels in masks.items():
         path.write_bytes(png_bytes(pixels))
@@ -247,7 +246,7 @@ def _pack(archive: Path, folder: Path, files: Sequence[Path], problems: list[dic
     with zipfile.ZipFile(archive, "x", zipfile.ZIP_DEFLATED) as out:
         for path in files:
             # Equal requests are equal bytes: no time of a file.
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix().removeprefix("images/"))
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix().removeprefix("images/").removeprefix("mask-"))
             entry.compress_type = zipfile.ZIP_DEFLATED
             out.writestr(entry, path.read_bytes())
         if problems:
