@@ -51,6 +51,7 @@ EXTRAS = {
     "encoders": "encoders of segmentation-models-pytorch",
     "tensorboard": "watch a training in TensorBoard",
     "cluster": "train on a Ray cluster",
+    "serve": "answer requests over HTTP",
 }
 DEVELOPERS = {"dev", "docs"}
 # Bounds from here on are those of the number's type.

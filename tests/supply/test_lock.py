@@ -20,6 +20,7 @@ LINE = re.compile(r"([A-Za-z0-9_.-]+)==([^ ]+) --hash=sha256:[0-9a-f]{64}")
 
 # The lowest version of what reads files of others or listens, and what was wrong below it.
 FLOORS = {
+    "h11": ("0.16.0", "CVE-2025-43859: chunks that end otherwise than they say"),
     "jinja2": ("3.1.6", "CVE-2025-27516: templates leave the sandbox"),
     "keras": ("3.13.2", "CVE-2026-0897: a declared shape fills the memory"),
     "monai": ("1.6.0", "CVE-2026-21851 and GHSA-89gg-p5r5-q6r4: archives and pickles of others"),
@@ -31,6 +32,7 @@ FLOORS = {
     "pyyaml": ("5.4", "CVE-2020-14343: the full loader executes"),
     "ray": ("2.54.0", "CVE-2026-27482: jobs can be deleted from a web page"),
     "scipy": ("1.10.0", "CVE-2023-25399: a reference that is freed twice"),
+    "starlette": ("0.49.1", "CVE-2025-62727: ranges without end"),
     "torch": ("2.10.0", "CVE-2026-24747: a checkpoint corrupts the memory"),
 }
 # What builds the native library, and is in the lock but not needed afterwards.

@@ -25,6 +25,7 @@ from pocketseg.cli import (
     recipes,
     report,
     run,
+    serve,
     train,
     verify,
     web,
@@ -62,7 +63,7 @@ def common(
 
 VERBS = (
     doctor, fit, train, evaluate, pack, verify, export, wrap, predict, web, benchmark, overlay, report, history, nets,
-    inspect, models, phantom, demo, run,
+    inspect, models, phantom, demo, run, serve,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

@@ -225,12 +225,33 @@ def predict(
     if tint and not with_overlay:
         raise DataError(f"--tint {tint:g}", "colors overlays, and none is asked for", "add --overlay")
     wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint)
-    jobs = _jobs([str(path) for path in inputs], Path(out))
+    jobs = jobs_of([str(path) for path in inputs], Path(out))
     odd: list[str] = []
     predictor = load_predictor(model, fold, stage, backend=backend, device=device, tta=tta, warn=odd.append)
-    jobs = _with_channels(jobs, predictor.pipeline.reading.channel_files)
+    return predict_jobs(predictor, jobs, Path(out), wanted, odd, progress)
+
+
+def predict_jobs(
+    predictor: Predictor,
+    given: Sequence[Job],
+    out: Path,
+    wanted: Wanted,
+    odd: list[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """What `predict` does with a model that is loaded.
+
+    Args:
+        predictor: the model.
+        given: what `jobs_of` found.
+        out: folder for the masks.
+        wanted: what is written for each image.
+        odd: where the predictor puts its warnings; it is emptied after each image.
+        progress: called with (done, of).
+    """
+    jobs = with_channels(given, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, predictor.pipeline, wanted)
-    try_folder(Path(out))
+    try_folder(out)
     done = Predictions()
     colors: list[str] = []
     for number, job in enumerate(jobs, start=1):
@@ -255,9 +276,9 @@ def predict(
             log.warning("%s: %s", source, others[0] if len(others) == 1 else several)
         if progress:
             progress(number, len(jobs))
-    if table:
+    if wanted.table:
         text = csv_text([COLUMNS, *done.rows])
-        file = inside(Path(out), MEASUREMENTS)
+        file = inside(out, MEASUREMENTS)
         write_atomically(file, text)
         done.written.append(file)
     if colors:
@@ -270,12 +291,12 @@ def predict(
     return done
 
 
-def _jobs(inputs: Sequence[str], out: Path) -> list[Job]:
+def jobs_of(inputs: Sequence[str], out: Path) -> list[Job]:
     """What is to be done for every input; folders keep their structure."""
     jobs: list[Job] = []
     for text in inputs:
         try:
-            jobs += _jobs_of(text, out)
+            jobs += _jobs_in(text, out)
         except (OSError, ValueError) as error:  # a name that no system takes, a loop of links, a folder that is shut
             what = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise DataError(text, f"cannot be read ({what})", "check the path and its permissions") from None
@@ -284,7 +305,7 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[Job]:
     return jobs
 
 
-def _jobs_of(text: str, out: Path) -> list[Job]:
+def _jobs_in(text: str, out: Path) -> list[Job]:
     path = Path(text)
     if "\0" in text:
         raise ValueError("a zero byte is not part of a name")
@@ -325,7 +346,7 @@ def _in_folder(folder: Path, root: Path, out: Path) -> list[Job]:
     return [Job(file, place / stem_of(file), slices=first.get(file, ())) for file in alone]
 
 
-def _with_channels(jobs: Sequence[Job], endings: Sequence[str]) -> list[Job]:
+def with_channels(jobs: Sequence[Job], endings: Sequence[str]) -> list[Job]:
     """One job for the files that hold the channels of one image, for a model that was trained on such.
 
     Raises:
@@ -412,7 +433,13 @@ def _under_pages(jobs: Sequence[Job], wanted: Wanted, masks: Sequence[str]) -> I
 
 def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path], list[Measurement]]:
     """Segment one image; what was written, and the rows of the table."""
-    source, target = job.source, job.target
+    files, rows = picture_files(predictor, job, wanted)
+    return [write_png(_beside(job.target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()], rows
+
+
+def picture_files(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[dict[str, NDArray[Any]], list[Measurement]]:
+    """The pixels of each PNG file of a picture, by what is added to its name, and the rows of the table."""
+    source = job.source
     if wanted.to not in ("same", "png"):
         raise DataError(str(source), f"is a picture, whose mask is no {wanted.to}", "leave out --to")
     channels = ChannelSource(tuple(FileSource(path) for path in job.channels))
@@ -428,7 +455,7 @@ def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path]
             files[name] = _sixteen_bits(probability[:, :, index])
     found = Segmentation(mask, probability, tuple(classes), image)
     rows = _measured(found, source.as_posix(), "") if wanted.table else []
-    return [write_png(_beside(target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()], rows
+    return files, rows
 
 
 def _measured(found: Segmentation, image: str, place: int | str) -> list[Measurement]:
