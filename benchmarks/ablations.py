@@ -17,12 +17,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from folds import RULES_OFF, Folds, evidence, presence
+from folds import RULES_OFF, Folds
 from tables import append_line, difference, points, put_table, read_lines
 
 from pocketseg.cli.console import log_to_terminal
 from pocketseg.data import Split, kfold
 from pocketseg.evaluation import read_scores
+from pocketseg.metrics import presence
 from pocketseg.recipes import load_recipe
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
@@ -91,13 +92,13 @@ class Arms:
         mine, (beside, _) = self.folds(arm), ARMS[arm]
         rows = [row for table in mine.cases(folds) for row in read_scores(table)]
         lesions = [row for row in rows if row.reference_pixels]
-        scores = {name: score for file in mine.maps(folds) for name, score in evidence(file).items()}
+        found = presence([row.evidence for row in rows], [row.reference_pixels > 0 for row in rows])
         line: dict[str, Any] = {
             "benchmark": "ablations", "arm": arm, "folds": folds, "to": beside,
             "dice": round(statistics.fmean(row.dice for row in lesions), 4),
             "misses": sum(row.outcome == "miss" for row in rows), "positive": len(lesions),
             "false_alarms": sum(row.outcome == "false alarm" for row in rows), "negative": len(rows) - len(lesions),
-            "presence": presence(scores, {row.case for row in lesions}),
+            "auc": found and round(found.auc, 4), "missed_at_90": found and found.missed,
         }  # fmt: skip
         if beside is not None and all(table.exists() for table in self.folds(beside).cases(folds)):
             line["difference"] = difference(self.folds(beside).cases(folds), mine.cases(folds))
@@ -111,8 +112,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     for line in {line["arm"]: line for line in lines if "folds" in line}.values():
         rows.append([
             line["arm"], f"{line['dice']:.3f}", f"{line['misses']} of {line['positive']}",
-            f"{line['false_alarms']} of {line['negative']}", str(line["presence"]["missed_at_90"]),
-            f"{line['presence']['auc']:.3f}", line["to"] or "", points(line.get("difference")),
+            f"{line['false_alarms']} of {line['negative']}", str(line["missed_at_90"]),
+            f"{line['auc']:.3f}", line["to"] or "", points(line.get("difference")),
         ])  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

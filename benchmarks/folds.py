@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,33 +63,12 @@ class Folds:
         return read_summaries(out / "summary.json")
 
     def _keep_maps(self, fold: int, file: Path) -> None:
-        """Probabilities (h, w, k) of every test case in 16 bits: rules can be tried on them without a net."""
+        """Probabilities (h, w, k) of every test case: rules can be tried on them without a net."""
         predictor = pocketseg.load(self.run, fold)
         cases = open_cases(self.data, RunFolder(self.run).recipe().data)
         test = set(Split.read(self.run / "split.json").folds[fold].test)
         np.savez_compressed(file, **{
-            case.name: predictor.predict(cases.image(case), case.spacing_mm).astype(np.float16)
+            case.name: predictor.predict(cases.image(case), case.spacing_mm)
             for case in cases
             if case.name in test
         })  # fmt: skip
-
-
-def evidence(file: Path) -> dict[str, float]:
-    """The mean of the highest hundredth of each case's map: how sure a net is that something is there."""
-    with np.load(file) as maps:
-        ordered = {name: np.sort(maps[name].astype(np.float64), axis=None) for name in maps}
-    return {name: float(values[-max(1, values.size // 100) :].mean()) for name, values in ordered.items()}
-
-
-def presence(scores: Mapping[str, float], lesions: Collection[str]) -> dict[str, float]:
-    """How well the evidence tells lesions from normals: area under the curve, and misses at 90 % specificity.
-
-    Ties count half. The threshold keeps nine of ten normals clean in the same cases, so it is the same for every model.
-    """
-    with_lesion = np.array([score for name, score in scores.items() if name in lesions])
-    without = np.array([score for name, score in scores.items() if name not in lesions])
-    if not without.size:
-        return {}
-    above = (with_lesion[:, None] > without).mean() + (with_lesion[:, None] == without).mean() / 2
-    threshold = np.quantile(without, 0.9, method="higher")
-    return {"auc": round(float(above), 4), "missed_at_90": int((with_lesion <= threshold).sum())}

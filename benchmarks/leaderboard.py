@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folds import RULES_OFF, Folds, evidence, presence
+from folds import RULES_OFF, Folds
 from tables import append_line, points, put_table, read_lines
 
 from pocketseg.cli.console import log_to_terminal
 from pocketseg.evaluation import CaseScore, read_scores
-from pocketseg.metrics import bootstrap_interval, paired_difference
+from pocketseg.metrics import bootstrap_interval, paired_difference, presence
 from pocketseg.runs.folder import RunFolder
 
 LINES = Path(__file__).parent / "results/leaderboard.jsonl"
@@ -103,7 +103,6 @@ class Board:
         run = RunFolder(mine.run)
         manifest = run.manifest()
         scores = read_scores(mine.cases([fold])[0])
-        found = evidence(mine.maps([fold])[0])
         return {
             "benchmark": "leaderboard", "set": name, "row": row, "fold": fold, "of": of.folds, "epochs": epochs,
             "parameters": list(manifest["stages"].values())[-1]["parameters"],
@@ -114,7 +113,7 @@ class Board:
                 "case": [score.case for score in scores], "group": [score.group for score in scores],
                 "outcome": [score.outcome for score in scores],
                 **{each: [_number(score, each) for score in scores] for each in ("dice", "hd95", *of.more)},
-                "evidence": [round(found[score.case], 5) for score in scores],
+                "evidence": [score.evidence for score in scores],
             },
         }  # fmt: skip
 
@@ -153,16 +152,14 @@ class Result:
         line = self.lines[-1]
         low, high = bootstrap_interval(self.where_found("dice"), self.column("group"))
         dice, hd95, objects = (self.mean(name) for name in ("dice", "hd95", "lesion_f1"))
-        pairs = zip(self.column("case"), self.column("outcome"), strict=True)
-        lesions = {case for case, outcome in pairs if outcome in FOUND}
-        found = presence(dict(zip(self.column("case"), self.column("evidence"), strict=True)), lesions)
+        found = presence(self.column("evidence"), [outcome in FOUND for outcome in self.column("outcome")])
         return [
             f"{line['parameters']:,}", f"{line['bytes'] / 1024:,.0f}", f"{len(self.lines)} of {line['of']}",
             f"{dice:.3f} ({low:.3f} to {high:.3f})", "" if large is None else points(self.difference(large)),
             f"{hd95:.1f}", "" if objects is None else f"{objects:.3f}",
             f"{self.count('miss')} of {self.count(*FOUND)}",
             f"{self.count('false alarm')} of {self.count('false alarm', 'true negative')}",
-            str(found.get("missed_at_90", "")), str(line["epochs"]),
+            "" if found is None else str(found.missed), str(line["epochs"]),
         ]  # fmt: skip
 
     def difference(self, large: Result) -> list[float] | None:
