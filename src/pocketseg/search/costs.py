@@ -19,7 +19,7 @@ from pocketseg.training.model import Model
 
 # Characters of a card beside pipeline and net: digests, options of the quantizer, and the verification, which floats
 # need more of. Never fewer than a real one has.
-CARD, FLOAT_CARD = 800, 3400
+CARD, FLOAT_CARD = 1100, 4000
 CALIBRATED_SIDE = 32
 STEPS = 3
 # Preparing and augmenting a sample of 128×128.
