@@ -58,8 +58,8 @@ def test_bytes_that_were_counted_before_are_those_of_the_file(fitted):
     shapes = {shape.name: cost for shape, cost in search.costs.items()}
     won = shapes[next(row["shape"] for row in read_csv(folder.table) if row["why it left"] == "won")]
     assert 0 <= won.float_bytes - folder.float_model.stat().st_size < 1000
-    # A file whose constants could not be halved is a little larger than was counted, and is held against the budget.
-    assert abs(won.size_bytes - folder.model.stat().st_size) < 600
+    # Constants of half the bytes, where they do, make a file smaller than was counted.
+    assert 0 <= won.size_bytes - folder.model.stat().st_size < 2000
 
 
 def test_every_shape_says_why_it_left(fitted):
