@@ -46,6 +46,7 @@ EXTRAS = {
     "onnx": "run ONNX files with ONNX Runtime",
     "openvino": "run ONNX files with OpenVINO",
     "export": "write ONNX files",
+    "tflite": "write TensorFlow Lite files",
     "keras-weights": "start from Keras weights",
     "lite0-weights": "the published weights of EfficientNet-Lite0",
     "encoders": "encoders of segmentation-models-pytorch",
