@@ -24,7 +24,6 @@ from pocketseg.flows.augment import augment
 from pocketseg.flows.evaluate import evaluate
 from pocketseg.flows.overlay import overlay as overlay_flow
 from pocketseg.flows.preview import preview
-from pocketseg.flows.web import _refuse_what_needs_numpy
 from pocketseg.layers import covered
 from pocketseg.pipeline import Pipeline, Postprocess, Reading
 from pocketseg.predictors import NetPredictor
@@ -291,11 +290,6 @@ def test_a_model_and_data_of_two_kinds_are_not_compared(tmp_path, monkeypatch):
     monkeypatch.setitem(evaluate.__globals__, "load_predictor", lambda *_, **__: NetPredictor(PIPELINE, forward))
     with pytest.raises(RecipeError, match=r"classes of the model may overlap.*data\.multilabel=true"):
         evaluate(tmp_path / "m.pseg", tmp_path, overrides=["data.multilabel=false", *FOLDERS[2:3]], out=tmp_path / "o")
-
-
-def test_a_page_refuses_what_overlaps(tmp_path):
-    with pytest.raises(ModelFileError, match=r"may overlap.*pocketseg predict"):
-        _refuse_what_needs_numpy(PIPELINE, tmp_path / "m.pseg")
 
 
 def test_json_is_what_other_programs_read(tmp_path):
