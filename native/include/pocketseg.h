@@ -91,8 +91,8 @@ PSEG_API int pseg_run(pseg_model *model, const float *image, float *logits, void
 
 /* ---- From an image to a mask ----
  *
- * The whole pipeline of a model, as its card (docs/format.md) says it: intensities, channels, normalization, fit, tiles,
- * mirror images, probabilities, threshold, rules for components. The NumPy pipeline of the Python package is its
+ * The whole pipeline of a model, as its card (docs/format.md) says it: intensities, channels, normalization, fit,
+ * tiles, mirror images, probabilities, threshold, rules for components. The NumPy pipeline of the Python package is its
  * specification, and masks are equal to it byte for byte.
  *
  *     pseg_image image = {pixels, PSEG_U8, height, width, 1, 0, {0, 0}};

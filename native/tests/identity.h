@@ -12,13 +12,14 @@
 static std::vector<uint8_t> identity_net(uint16_t channels, const std::string& card) {
     std::vector<uint8_t> program;
     const auto u16 = [&](std::initializer_list<uint16_t> numbers) {
-        for (const uint16_t number : numbers) program.push_back(uint8_t(number)), program.push_back(uint8_t(number >> 8));
+        for (const uint16_t number : numbers)
+            program.push_back(uint8_t(number)), program.push_back(uint8_t(number >> 8));
     };
-    u16({channels, channels, 1, 0, 1, 2});                 // multiple 1; no grid, one buffer, two instructions
-    u16({channels, 0});                                    // the buffer, f32
-    program.insert(program.end(), {0, 0, 0, 1});           // input: one view is written
+    u16({channels, channels, 1, 0, 1, 2});        // multiple 1; no grid, one buffer, two instructions
+    u16({channels, 0});                           // the buffer, f32
+    program.insert(program.end(), {0, 0, 0, 1});  // input: one view is written
     u16({0, 0, channels});
-    program.insert(program.end(), {1, 1, 0, 0});           // output: one view is read
+    program.insert(program.end(), {1, 1, 0, 0});  // output: one view is read
     u16({0, 0, channels});
     std::vector<uint8_t> file = {0x89, 'p', 's', 'e', 'g', '\r', '\n', 0x1a, 1, 0, 0, 0, 0, 0, 0, 0};
     for (const uint64_t size : {80 + card.size() + program.size(), card.size(), program.size(), size_t(0)})

@@ -1,5 +1,5 @@
-// Each allocation of opening, planning and running fails in turn, of a net and of the pipeline around it: alone, and with
-// all behind it. Segmenting allocates nothing.
+// Each allocation of opening, planning and running fails in turn, of a net and of the pipeline around it: alone, and
+// with all behind it. Segmenting allocates nothing.
 //
 //     no_memory THREADS FILE      prints how many there are; fails where it was another failure than PSEG_NO_MEMORY, or
 //                                 memory is left

@@ -46,8 +46,8 @@ static int segment_bytes(const uint8_t* data, size_t size, size_t most_bytes, st
     };
     pseg_pipeline_facts facts;
     if ((status = pseg_describe_pipeline(opened, &facts))) return ended(status);
-    pseg_image image = {nullptr,  data[1] % 5u, u16(8), u16(10), data[2] % 18u, data[3] % 3u,
-                        {data[4] / 10.0, data[5] / 10.0}};
+    pseg_image image = {
+        nullptr, data[1] % 5u, u16(8), u16(10), data[2] % 18u, data[3] % 3u, {data[4] / 10.0, data[5] / 10.0}};
     size_t arena_bytes = 0;
     if ((status = pseg_plan_segment(opened, &image, data[6] % 4, &arena_bytes))) return ended(status);
     const size_t pixels = size_t(image.height) * image.width;
@@ -61,7 +61,8 @@ static int segment_bytes(const uint8_t* data, size_t size, size_t most_bytes, st
     std::memset(arena.get(), 0xaa, arena_bytes);
     image.pixels = stored.get();
     Cancel cancel{data[7], false};
-    status = pseg_segment(opened, &image, mask.get(), probabilities.get(), count_down, &cancel, arena.get(), arena_bytes);
+    status =
+        pseg_segment(opened, &image, mask.get(), probabilities.get(), count_down, &cancel, arena.get(), arena_bytes);
     if (cancel.done != (status == PSEG_CANCELLED)) __builtin_trap();
     if (status) return ended(status);
     for (size_t i = 0; i < pixels; ++i)

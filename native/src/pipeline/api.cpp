@@ -88,8 +88,7 @@ int pseg_plan_segment(pseg_model* model, const pseg_image* image, uint32_t threa
         check(image && arena_bytes, "there is no image, or no place for the number of bytes");
         const Pipeline& pipeline = model->pipeline;
         model->plan = {}, model->segment_plan = {};
-        Plan plan =
-            make_plan(model->program, model->operators, pipeline.net_height(), pipeline.net_width(), threads);
+        Plan plan = make_plan(model->program, model->operators, pipeline.net_height(), pipeline.net_width(), threads);
         SegmentPlan segment_plan = plan_segment(pipeline, *image, plan.arena_bytes);
         make_pool(*model, threads);
         model->plan = std::move(plan), model->segment_plan = segment_plan;
@@ -111,8 +110,8 @@ int pseg_segment(pseg_model* model, const pseg_image* image, uint8_t* mask, floa
         make_pool(*model, model->plan.threads);
         Caller caller{*model, progress, context};
         const Outside outside{&caller, run, tell};
-        model->seen = segment(model->pipeline, model->segment_plan, *image, mask, probabilities, outside,
-                              aligned(arena));
+        model->seen =
+            segment(model->pipeline, model->segment_plan, *image, mask, probabilities, outside, aligned(arena));
     });
 }
 

@@ -1,5 +1,5 @@
-// The pipeline in a model's card. Keys, defaults and bounds are those of src/pocketseg/pipeline: a key that is not known
-// here is refused, never passed over.
+// The pipeline in a model's card. Keys, defaults and bounds are those of src/pocketseg/pipeline: a key that is not
+// known here is refused, never passed over.
 #include <cmath>
 
 #include "../fault.h"
@@ -90,8 +90,8 @@ private:
     void normalization(Pipeline& to) {
         in_.object([&](const std::string& key) {
             if (key == "kind")
-                to.normalize = Normalize(
-                    choice("normalization.kind", {"unit-range", "min-max", "z-score", "train-mean-std"}));
+                to.normalize =
+                    Normalize(choice("normalization.kind", {"unit-range", "min-max", "z-score", "train-mean-std"}));
             else if (key == "clip")
                 to.clip = in_.null() ? 0 : number("normalization.clip", 1 / LARGEST, LARGEST);
             else if (key == "mean")
@@ -124,9 +124,8 @@ private:
         if (in_.null()) return;
         in_.object([&](const std::string& key) {
             if (key == "numbers")
-                to.numbers =
-                    in_.null() ? Numbers::unknown
-                               : Numbers(1 + choice("trained_on.numbers", {"uint8", "uint16", "float"}));
+                to.numbers = in_.null() ? Numbers::unknown
+                                        : Numbers(1 + choice("trained_on.numbers", {"uint8", "uint16", "float"}));
             else if (key == "low" || key == "high" || key == "narrowest" || key == "widest" || key == "colors")
                 in_.skip();  // what images are held against, and nothing is made of
             else
@@ -189,7 +188,8 @@ private:
         });
         if (!to.height) invalid("size", "is missing");
         if (to.has_range && to.range[0] >= to.range[1]) invalid("intensity_range", "does not rise");
-        if (to.fit == Fit::tile && (to.height < MIN_TILE || to.width < MIN_TILE)) invalid("size", "is less than a tile");
+        if (to.fit == Fit::tile && (to.height < MIN_TILE || to.width < MIN_TILE))
+            invalid("size", "is less than a tile");
         if (to.normalize == Normalize::train_mean_std &&
             (to.mean.size() != to.channels || to.std.size() != to.channels))
             invalid("normalization", "is of other channels");

@@ -1,5 +1,5 @@
-// The antialiased bilinear filter of src/pocketseg/pipeline/geometry.py, row by row: the same weights, and the same sums
-// in the same order.
+// The antialiased bilinear filter of src/pocketseg/pipeline/geometry.py, row by row: the same weights, and the same
+// sums in the same order.
 #pragma once
 
 #include <cstddef>
@@ -31,21 +31,22 @@ private:
 // Resamples planes (channels, rows, columns), of which only rows of a window of the result are made.
 class Resampler {
     struct Tables {
-        uint32_t* first;              // pixel of each column of the window
-        float *across, *down;         // weights of all columns, and of one row
+        uint32_t* first;             // pixel of each column of the window
+        float *across, *down;        // weights of all columns, and of one row
         float *ring, *row, *result;  // rows that the filter reads, one between the filters, one of the result
     };
 
 public:
     Resampler() = default;
-    Resampler(Shape source, Shape target, uint32_t channels) : Resampler(source, target, channels, {0, target.height}, {0, target.width}) {}
+    Resampler(Shape source, Shape target, uint32_t channels)
+        : Resampler(source, target, channels, {0, target.height}, {0, target.width}) {}
     Resampler(Shape source, Shape target, uint32_t channels, Span rows, Span columns);
 
     // Bytes that rows need for themselves.
     uint64_t scratch() const;
 
-    // Rows of the result, one after the other. give(y, row) writes row y of all channels of the source, channel by channel;
-    // it is asked for rows in ascending order, each at most once.
+    // Rows of the result, one after the other. give(y, row) writes row y of all channels of the source, channel by
+    // channel; it is asked for rows in ascending order, each at most once.
     template <class Give>
     class Rows {
     public:

@@ -32,7 +32,7 @@ void check_image(const Pipeline& pipeline, const pseg_image& image) {
     if (image.channels != 1 && image.channels != pipeline.channels && !(image.channels == 3 && pipeline.channels == 1))
         throw Fault(PSEG_BAD_IMAGE, "the image has %u channels and the net takes %u", image.channels,
                     pipeline.channels);
-    const double *spacing = image.spacing_mm;
+    const double* spacing = image.spacing_mm;
     const bool unknown = spacing[0] == 0 && spacing[1] == 0;
     if (!unknown && !(spacing[0] > 0 && spacing[1] > 0 && std::isfinite(spacing[0]) && std::isfinite(spacing[1])))
         throw Fault(PSEG_BAD_ARGUMENT, "a pixel size of %g × %g mm", spacing[0], spacing[1]);
@@ -112,8 +112,8 @@ public:
          const SegmentMemory& memory)
         : pipeline_(pipeline), plan_(plan), image_(image), outside_(outside), memory_(memory) {}
 
-    // The class of each pixel of the image, and probabilities where there is a place for them. Rows are pulled: those of
-    // the image by tiles, those of tiles by the image's grid.
+    // The class of each pixel of the image, and probabilities where there is a place for them. Rows are pulled: those
+    // of the image by tiles, those of tiles by the image's grid.
     Seen run(uint8_t* winner, float* probabilities) {
         const Placement& place = plan_.place;
         const uint32_t height = place.rows.last - place.rows.first, columns = place.columns.last - place.columns.first;

@@ -18,8 +18,8 @@ struct Placement {
     uint32_t top = 0, left = 0;
 };
 
-// Where results lie between the steps, in the arena. What the net sees and finds on its grid passes by: of rows there are
-// as many as a tile has, each in the place of one before it. What only one step needs shares `scratch`.
+// Where results lie between the steps, in the arena. What the net sees and finds on its grid passes by: of rows there
+// are as many as a tile has, each in the place of one before it. What only one step needs shares `scratch`.
 struct SegmentMemory {
     float *planes, *found, *weight;  // what the net sees, probabilities, and what tiles weigh
     float* probabilities;            // on the image's grid, where rules look at them
