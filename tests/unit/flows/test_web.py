@@ -1,4 +1,4 @@
-"""The page as a file: what is in it, what it allows, and what is refused. `tests/e2e/test_page.py` opens it."""
+"""The page as a file: what is in it, what it allows, and what is refused. `tests/e2e/test_web_page.py` opens it."""
 
 from __future__ import annotations
 
