@@ -26,8 +26,8 @@ def exponential(x: Array) -> Array:
     """e**x of f32 that are 0 or negative, within two units of the last place.
 
     Example:
-        >>> exponential(np.array([0, -1, -1000], np.float32)).round(4).tolist()
-        [1.0, 0.3679000020027161, 0.0]
+        >>> [f"{value:.4f}" for value in exponential(np.array([0, -1, -1000], np.float32))]
+        ['1.0000', '0.3679', '0.0000']
     """
     inside = np.maximum(x, np.float32(LOWEST_POWER))
     whole: Array = np.rint(inside * np.float32(LOG2_E))

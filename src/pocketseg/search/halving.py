@@ -64,7 +64,7 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int) -
 
     Example:
         >>> fitted(1800, 0.1, 1, 1, 40).candidates, fitted(60, 0.1, 1, 1, 40).candidates
-        (8, 1)
+        (8, 2)
     """
 
     def full_steps(count: int) -> int:
