@@ -74,8 +74,8 @@ class Survey:
 
     def summary(self, names: Collection[str]) -> DataSummary:
         """In numbers; what pixels tell is that of the named cases alone."""
-        looked = [self.statistics[name] for name in names]
-        chosen = [case for case in self.cases if case.name in set(names)]
+        looked, wanted = [self.statistics[name] for name in names], set(names)
+        chosen = [case for case in self.cases if case.name in wanted]
         torn = [names for names in self.found.clusters if self._groups(names) > 1]
         values: dict[str, tuple[float, float]] = {}
         for each in looked:
@@ -192,7 +192,7 @@ def object_sizes(mask: NDArray[np.bool_]) -> list[ObjectSize]:
 
 def _reading(cases: Cases, section: DataSection, given: Collection[str]) -> MaskReading:
     """How masks are read: as the user says, as annotations name their classes, or as the stored values tell."""
-    if any(key.startswith(("data.classes", "data.mask")) for key in given):
+    if any(key == "data.classes" or f"{key}.".startswith("data.mask.") for key in given):
         return MaskReading(tuple(section.classes), {}, "as you set it")
     sources = [source for case in cases for source in case.masks]
     named = {shape.category for source in drawings(sources) for shape in source.drawing.shapes}

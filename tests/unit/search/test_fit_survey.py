@@ -70,6 +70,12 @@ def test_what_the_user_says_of_classes_holds(tmp_path):
     assert summary_of(root, "data.mask.threshold=1").classes == ("foreground",)
 
 
+def test_a_folder_of_masks_says_nothing_of_classes(tmp_path):
+    root = write_set(tmp_path / "d", [disk(1) + disk(2, at=20), disk(2)])
+    (root / "masks").rename(root / "drawn")
+    assert summary_of(root, "data.images=images", "data.masks=drawn").classes == ("class-1", "class-2")
+
+
 def test_other_values_than_one_two_three():
     found = reading_of_values([frozenset({64, 128}), frozenset({192})])
     assert found.classes == ("class-64", "class-128", "class-192") and found.mask == {"values": [64, 128, 192]}
