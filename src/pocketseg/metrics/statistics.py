@@ -189,9 +189,9 @@ class PairedDifference:
         """Whether the second model is worse by less than a margin, which was stated before; larger values are better.
 
         The lower bound of the 95 % interval lies above −margin: a one-sided test at 2.5 %. Without a difference that
-        could be shown nothing is said of this.
+        could be shown nothing is said of this. One group alone shows nothing: its interval is its mean.
         """
-        return self.low > -margin
+        return self.groups > 1 and self.low > -margin
 
 
 def paired_difference(

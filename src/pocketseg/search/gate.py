@@ -24,6 +24,7 @@ from pocketseg.search.begin import forms
 from pocketseg.search.rounds import case_dice
 from pocketseg.search.shapes import Shape
 from pocketseg.search.state import Search, SearchFolder
+from pocketseg.text import counted
 from pocketseg.timing import in_turns
 
 log = logging.getLogger("pocketseg")
@@ -114,7 +115,8 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
             if not difference.non_inferior(max_drop):
                 why.append(
                     f"not shown to lose less than {100 * max_drop:g} points: {100 * difference.mean:+.2f} "
-                    f"({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
+                    f"({100 * difference.low:+.2f} to {100 * difference.high:+.2f}; "
+                    f"{counted(difference.groups, 'group')})"
                 )
             if quick > SLOWER:
                 why.append(f"{ratio:.2f} times as slow as the float file")

@@ -213,6 +213,8 @@ def test_a_margin_asks_another_question_than_a_difference():
     assert tiny.permutation_p < 0.01 and tiny.non_inferior(0.015) and not tiny.non_inferior(0.005)
     few = paired_difference(first[:8], first[:8] + np.random.default_rng(4).normal(0, 0.2, 8), groups[:8])
     assert few.permutation_p > 0.05 and not few.non_inferior(0.015)
+    alone = paired_difference(first[:8], first[:8], ["a"] * 8)
+    assert alone.low == alone.high == 0 and not alone.non_inferior(0.015)
 
 
 def test_the_two_way_interval_knows_both_how_cases_and_how_seeds_differ():
