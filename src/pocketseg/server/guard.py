@@ -62,7 +62,8 @@ class Guard:
         self._check_host(request)
         self._check_body(request)
         client = request.client.host if request.client else ""
-        if request.url.path not in OPEN:
+        # Not `request.url`, which some versions of Starlette make of the Host too.
+        if request.scope["path"] not in OPEN:
             if self._rate is not None and (seconds := self._rate.wait(client, time.monotonic())):
                 return seconds
             if self.settings.token and (seconds := self._check_token(request, client)):
@@ -81,9 +82,11 @@ class Guard:
         return 0
 
     def _check_host(self, request: Request) -> None:
-        """On loopback without a token: only names of this machine, so that no page's own name leads here."""
+        """A name and a port; on loopback without a token a name of this machine: no page's own name leads here."""
         host = request.headers.get("host", "")
         found = HOST.fullmatch(host)
+        if host and not found:
+            raise Refused(400, "the Host of the request is not valid", "send a name or an address, and a port")
         name = (found[1] or found[2]).lower() if found else ""
         if not self.settings.token and not is_loopback(name):
             raise Refused(

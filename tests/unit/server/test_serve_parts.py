@@ -16,8 +16,11 @@ from pocketseg.server.settings import Settings, is_loopback, named, read_token
 from pocketseg.server.task import Refused
 
 needed()
+from starlette.datastructures import URL  # noqa: E402
+from starlette.requests import Request  # noqa: E402
+
 from pocketseg.server import protocol  # noqa: E402
-from pocketseg.server.guard import CLIENTS, Rate  # noqa: E402
+from pocketseg.server.guard import CLIENTS, Guard, Rate  # noqa: E402
 
 
 def form(tmp_path: Path, body: bytes, type_: str = "multipart/form-data; boundary=x"):
@@ -119,6 +122,26 @@ def test_rates_are_of_each_client_and_bounded():
     for number in range(3 * CLIENTS):
         rate.wait(str(number), 1.0)
     assert len(rate._left) <= CLIENTS
+
+
+def request_of(host: str, token: str = "") -> Request:
+    headers = [(b"host", host.encode()), (b"authorization", f"Bearer {token}".encode())]
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "query_string": b"", "headers": headers}
+    return Request(scope)
+
+
+@pytest.mark.row("S18")
+def test_a_host_opens_no_route(monkeypatch):
+    """Versions of Starlette that take the Host as it is read /healthz in the address of a request for /v1/models."""
+    monkeypatch.setattr(Request, "url", URL("http://a/healthz?/v1/models"))
+    token = "a-token-of-mine-123"
+    guard = Guard(Settings({}, token=token))
+    assert guard.check(request_of("seg.example.org:80", token)) == 0
+    with pytest.raises(Refused, match="token is missing"):
+        guard.check(request_of("seg.example.org"))
+    for odd in ("a/healthz?", "a/healthz#", "a@b", "a b", "[::1"):
+        with pytest.raises(Refused, match="Host of the request is not valid"):
+            guard.check(request_of(odd, token))
 
 
 # --- a protocol that leaves slow clients -------------------------------------------------------------------------
