@@ -425,7 +425,8 @@ def test_pages_of_others(service: Service):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [(("missing.pseg",), "does not exist"), ((MODEL, OTHER, f"w8a8={OTHER}"), "is called w8a8"),
-     ((MODEL, "--queue", "-1"), "too small"), ((MODEL, "--port", "99999"), "is no port"),
+     ((MODEL, "--queue", "-1"), "too small"), ((MODEL, "--port", "99999"), "is not a port"),
+     ((MODEL, "--max-mib", "inf"), "not a finite number"), ((MODEL, "--max-megapixels", "0"), "is too small"),
      ((MODEL, "--token-file", os.devnull), "token")],
 )  # fmt: skip
 def test_what_cannot_be_served(arguments, text):

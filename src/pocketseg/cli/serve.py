@@ -44,11 +44,12 @@ def command(
         pocketseg serve model.pseg --host 0.0.0.0 --token-file token.txt
     """
     from pocketseg.server import Settings, serve
-    from pocketseg.server.settings import cores, named, read_token
+    from pocketseg.server.settings import cores, limit, named, read_token
 
     settings = Settings(
         named(models), host, port, read_token(token_file) if token_file else "", workers or cores(),
-        round(max_mib * 2**20), round(max_megapixels * 1e6), max_frames, queue, seconds, grace, drain, rate,
+        limit("--max-mib", max_mib, 0.001, 2**20), limit("--max-megapixels", max_megapixels, 0.001, 10**6), max_frames,
+        queue, seconds, grace, drain, rate,
     )  # fmt: skip
     # Plain lines with a time: what a service's log is read by. A log that cannot be written stops nothing.
     logging.raiseExceptions = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,14 +61,30 @@ class Settings:
         if self.token and len(self.token) < MIN_TOKEN:
             raise DataError("--token-file", f"holds {len(self.token)} characters", f"take {MIN_TOKEN} or more")
         if not 0 <= self.port < 2**16:
-            raise DataError(f"--port {self.port}", "is no port", "give a number from 0 to 65535")
-        least = {"workers": 1, "max_body": 1, "max_pixels": 1, "max_frames": 1, "queue": 0, "grace": 0, "rate": 0}
+            raise DataError(f"--port {self.port}", "is not a port", "give a number from 0 to 65535")
+        least = {"workers": 1, "max_frames": 1, "queue": 0, "grace": 0, "drain": 0, "rate": 0}
         for name, value in least.items():
-            if getattr(self, name) < value:
-                where = f"--{name.replace('_', '-')} {getattr(self, name):g}"
-                raise DataError(where, "is too small", f"give {value} or more")
+            limit(f"--{name.replace('_', '-')}", getattr(self, name), value)
         if self.seconds <= 0:
             raise DataError(f"--seconds {self.seconds:g}", "ends every request at once", "give more than 0")
+        limit("--seconds", self.seconds, 0)
+
+
+def limit(option: str, given: float, least: float, unit: int = 1) -> int:
+    """A number that an option gave, in whole units.
+
+    Raises:
+        DataError: it is too small, or not finite.
+
+    Example:
+        >>> limit("--max-mib", 1.5, 0, 2**20)
+        1572864
+    """
+    if given < least:
+        raise DataError(f"{option} {given:g}", "is too small", f"give {least:g} or more")
+    if not math.isfinite(given):
+        raise DataError(f"{option} {given:g}", "is not a finite number", "give one that is")
+    return round(given * unit)
 
 
 def is_loopback(host: str) -> bool:

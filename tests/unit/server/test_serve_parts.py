@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from pathlib import Path
 
@@ -96,7 +97,18 @@ def test_loopback(host, alone):
 
 
 @pytest.mark.parametrize(
-    "options", [{"workers": 0}, {"queue": -1}, {"seconds": 0}, {"port": 70000}, {"token": "short"}]
+    "options",
+    [
+        {"workers": 0},
+        {"queue": -1},
+        {"seconds": 0},
+        {"port": 70000},
+        {"token": "short"},
+        {"seconds": math.nan},
+        {"grace": math.inf},
+        {"rate": math.nan},
+        {"drain": -1},
+    ],
 )
 def test_settings_that_make_no_sense(options):
     with pytest.raises(DataError):
