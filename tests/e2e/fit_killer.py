@@ -26,7 +26,7 @@ LIMITS = {"size": "12KB", "steps": 36, "max_drop": 50.0}
 
 def small() -> None:
     """One round of two shapes."""
-    halving.COUNTS, halving.LEAST_STEPS = (2, 1), 4
+    halving.COUNTS, halving.LEAST_STEPS, halving.LEAST_EPOCHS = (2, 1), 4, 1
     begin.FEW_GROUPS = 1
     shapes.WIDTHS = (8, 12)
     shapes.KINDS = (("plain", "int4"), ("plain", "ternary"))

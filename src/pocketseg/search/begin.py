@@ -101,11 +101,13 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     pipeline = pipeline_of(recipe)
     shapes = ladder(recipe.data.size)
     costs = _costs(shapes, pipeline, progress)
-    taken, left, timed = _taken(shapes, costs, wishes, recipe, pipeline, len(search_split.folds))
-    per_epoch = tuple(
+    per_epoch = [
         steps_of_epoch(len(each.fold(0).train) * recipe.augment.copies, recipe.stages[0].batch)
         for each in (search_split, split)
-    )
+    ]
+    taken, left, timed = _taken(shapes, costs, wishes, recipe, pipeline, len(search_split.folds), per_epoch[0])
+    if timed.full_steps < per_epoch[1]:
+        plan = replace(plan, notes=(*plan.notes, _too_short(timed.full_steps, per_epoch[1])))
     search = Search(
         wishes.asked, plan, wishes.budget, timed, costs, tuple(taken), left, (per_epoch[0], per_epoch[1]),
         len(search_split.folds), wishes.overrides,
@@ -163,6 +165,13 @@ def _said(finding: Finding) -> str:
     return f"the doctor finds {finding.code} in {counted(len(finding.files), 'file')}: {finding.why}"
 
 
+def _too_short(steps: int, epoch_steps: int) -> str:
+    return (
+        f"an epoch is {counted(epoch_steps, 'step')}, more than the {counted(steps, 'step')} that were asked for or "
+        "that the time allows; one is trained all the same"
+    )
+
+
 def _search_split(split: Split, cases: Sequence[Case]) -> Split:
     """What candidates are trained and compared on: no test case is in it.
 
@@ -172,7 +181,7 @@ def _search_split(split: Split, cases: Sequence[Case]) -> Split:
     inside = {*fold.train, *fold.validation}
     kept = [case for case in cases if case.name in inside]
     groups = {case.name: case.group for case in kept}
-    if len(set(groups.values())) < FEW_GROUPS:
+    if len({case.group for case in cases}) < FEW_GROUPS:
         try:
             dealt = kfold(tied(kept, ()), folds=SEARCH_FOLDS, validation=0.2, seed=0)
         except DataError:
@@ -190,7 +199,13 @@ def _costs(shapes: Sequence[Shape], pipeline: Pipeline, progress: Progress | Non
 
 
 def _taken(
-    shapes: Sequence[Shape], costs: Mapping[Shape, Cost], wishes: Wishes, recipe: Recipe, pipeline: Pipeline, folds: int
+    shapes: Sequence[Shape],
+    costs: Mapping[Shape, Cost],
+    wishes: Wishes,
+    recipe: Recipe,
+    pipeline: Pipeline,
+    folds: int,
+    epoch_steps: int,
 ) -> tuple[list[Shape], dict[Shape, str], Schedule]:
     """The shapes to train, why each other is not, and for how long.
 
@@ -205,12 +220,13 @@ def _taken(
         raise _nothing_fits(costs, wishes.budget)
     if wishes.steps is not None:
         full = wishes.steps
-        timed = most_candidates(len(fitting), lambda _: full)
+        timed = most_candidates(len(fitting), lambda _: full, epoch_steps)
     else:
         first = chosen(fitting, min(4, len(fitting)))
         steps = [step_seconds(shape, pipeline, recipe.stages[0].batch, wishes.device) for shape in first]
         log.info("a training step takes %.0f ms here", 1000 * max(steps))
-        timed = fitted(TRAINING_SHARE * wishes.seconds, sum(steps) / len(steps), folds, 2, len(fitting))
+        usual = sum(steps) / len(steps)
+        timed = fitted(TRAINING_SHARE * wishes.seconds, usual, folds, 2, len(fitting), epoch_steps)
     taken = chosen(fitting, timed.candidates)
     for shape in fitting:
         if shape not in taken:

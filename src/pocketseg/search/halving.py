@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-# Fewer steps tell nothing of a shape.
-LEAST_STEPS = 40
+# Fewer steps tell nothing of a shape; trainings are of whole epochs, and a stage with quantizers takes one of its own.
+LEAST_STEPS, LEAST_EPOCHS = 40, 2
 COUNTS = (8, 4, 2, 1)
 # In points of Dice: a file of half the bytes is as good as one with so much more.
 POINTS_PER_HALF = 0.25
@@ -52,7 +52,7 @@ def work(plan: Schedule, folds: int, schemes: int) -> tuple[float, int]:
     return searched + plan.full_steps * (1 + quantized * schemes), runs
 
 
-def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int) -> Schedule:
+def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int, epoch_steps: int = 1) -> Schedule:
     """The schedule of the most candidates that still learn something in the time, and as many steps as fill it.
 
     Args:
@@ -61,6 +61,7 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int) -
         folds: that each candidate of a round is trained in.
         schemes: that the winner is quantized by.
         most: candidates that there are.
+        epoch_steps: of an epoch of a candidate.
 
     Example:
         >>> fitted(1800, 0.1, 1, 1, 40).candidates, fitted(60, 0.1, 1, 1, 40).candidates
@@ -71,22 +72,26 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int) -
         unit, runs = work(schedule(count, 2**12), folds, schemes)
         return max(LEAST_STEPS, int((seconds - runs * RUN_S) / step_s / (unit / 2**12)))
 
-    return most_candidates(most, full_steps)
+    return most_candidates(most, full_steps, epoch_steps)
 
 
-def most_candidates(most: int, full_steps: Callable[[int], int]) -> Schedule:
+def most_candidates(most: int, full_steps: Callable[[int], int], epoch_steps: int = 1) -> Schedule:
     """The schedule of the most candidates that learn something in their first round.
 
     Args:
         most: candidates that there are.
         full_steps: of the winner, where there are so many candidates.
+        epoch_steps: of an epoch of a candidate.
 
     Example:
         >>> most_candidates(40, lambda count: 300)
         Schedule(rounds=((2, 75),), full_steps=300)
+        >>> most_candidates(40, lambda count: 300, epoch_steps=60)
+        Schedule(rounds=(), full_steps=300)
     """
+    least = max(LEAST_STEPS, LEAST_EPOCHS * epoch_steps)
     found = (schedule(count, full_steps(count)) for count in COUNTS if count <= most)
-    return next(each for each in found if not each.rounds or each.rounds[0][1] >= LEAST_STEPS)
+    return next(each for each in found if not each.rounds or each.rounds[0][1] >= least)
 
 
 def ranked(scores: Mapping[str, float], sizes: Mapping[str, int]) -> list[str]:

@@ -91,6 +91,21 @@ def test_little_time_trains_one_shape_and_says_so_by_its_rounds():
     assert fitted(5, 1.0, 3, 2, 40) == schedule(1, halving.LEAST_STEPS)
 
 
+@pytest.mark.parametrize("epoch", [10, 100, 300, 1000, 3000])
+def test_whole_epochs_keep_to_the_time(monkeypatch, epoch):
+    """What is trained, in whole epochs and at least one of each stage, takes at most a third more than was planned."""
+    monkeypatch.setattr(halving, "RUN_S", 0.0)
+    found = fitted(1800, 0.1, 1, 2, 40, epoch)
+
+    def seconds_of(steps: int, schemes: int) -> float:
+        epochs = max(1, round(steps / epoch))
+        quantized = max(1, round(epochs * halving.QUANT_SHARE))
+        return 0.1 * epoch * (epochs + schemes * quantized * halving.QUANT_COST)
+
+    took = sum(count * seconds_of(steps, 1) for count, steps in found.rounds) + seconds_of(found.full_steps, 2)
+    assert took <= 1.35 * 1800
+
+
 def test_more_folds_take_fewer_steps():
     assert fitted(1800, 0.05, 3, 2, 40).full_steps < fitted(1800, 0.05, 1, 2, 40).full_steps
 

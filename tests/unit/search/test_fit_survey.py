@@ -158,6 +158,14 @@ def test_no_test_case_is_in_the_split_of_the_search(tmp_path, groups):
     assert len(split.folds) == 1 or sorted(n for fold in split.folds for n in fold.validation) == sorted(rest)
 
 
+def test_what_is_held_out_counts_as_groups_of_the_data(tmp_path):
+    """45 groups are not fewer than 40, also where the test part has nine of them: the plan says the same."""
+    found = survey(write_set(tmp_path / "d", [disk()] * 45), ())
+    names = [case.name for case in found.cases]
+    own = Split((Fold(tuple(names[18:]), tuple(names[9:18]), tuple(names[:9])),), {name: name for name in names}, {})
+    assert len(_search_split(own, found.cases.cases).folds) == 1
+
+
 def test_classes_that_may_overlap_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="for which fit has no plan"):
         survey(write_set(tmp_path / "d", [disk()] * 4), ["data.multilabel=true", "data.classes=[a, b]"])
