@@ -124,6 +124,7 @@ class Pool:
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._workers: set[Worker] = set()
         self._generation = 0
+        self._loading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -143,8 +144,8 @@ class Pool:
         Raises:
             PocketsegError: of the first that cannot be started.
         """
-        found = await self._started(self._generation)
-        self._take(found)
+        async with self._loading:
+            self._take(await self._started(self._generation))
 
     async def _started(self, generation: int) -> list[Worker]:
         starts = [Worker.start(self.settings, generation) for _ in range(self.settings.workers)]
@@ -162,17 +163,23 @@ class Pool:
             self._workers.add(worker)
             self._idle.put_nowait(worker)
 
-    async def reload(self) -> None:
+    async def reload(self, known: int | None = None) -> None:
         """Load the models again, beside the workers that are there; these end when what they have is done.
+
+        Args:
+            known: the generation that is out of date, where it is to be replaced once, whoever asks.
 
         Raises:
             PocketsegError: a model cannot be loaded; then everything stays as it is.
         """
-        generation = self._generation + 1
-        workers = await self._started(generation)
-        self._generation = generation
-        old = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
-        self._take(workers)
+        async with self._loading:
+            if known not in (None, self._generation):
+                return
+            generation = self._generation + 1
+            workers = await self._started(generation)
+            self._generation = generation
+            old = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            self._take(workers)
         for worker in old:
             self._retire(worker)
 
@@ -237,25 +244,18 @@ class Pool:
         while generation == self._generation and not self._closed:
             try:
                 worker = await Worker.start(self.settings, generation)
+                if generation != self._generation or self._closed:
+                    await worker.end()
+                elif [each["sha256"] for each in worker.models] != [each["sha256"] for each in self.models]:
+                    log.warning("a model file was replaced: all workers load it")
+                    await worker.end()
+                    await self.reload(generation)
+                else:
+                    self._take([worker])
+                return
             except PocketsegError as error:
                 log.error("a worker cannot be started: %s", error)
                 await asyncio.sleep(TO_START_AGAIN)
-                continue
-            if generation != self._generation or self._closed:
-                await worker.end()
-            elif [each["sha256"] for each in worker.models] != [each["sha256"] for each in self.models]:
-                log.warning("a model file was replaced: all workers load it")
-                await worker.end()
-                await self._reload_or_wait()
-            else:
-                self._take([worker])
-            return
-
-    async def _reload_or_wait(self) -> None:
-        try:
-            await self.reload()
-        except PocketsegError as error:
-            log.error("the models cannot be loaded again: %s", error)
 
     def _later(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
