@@ -10,7 +10,6 @@ import asyncio
 import json
 import secrets
 import shutil
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +41,11 @@ class Kept:
         folder: that holds the form as it came.
         form: its Content-Type.
         field: the part with the volume.
-        until: when it is removed.
     """
 
     folder: Path
     form: str
     field: str
-    until: float
 
 
 class Monai:
@@ -122,15 +119,19 @@ class Monai:
             folder = self.service.folders.new()
             (coming / BODY).rename(folder / BODY)
         self._remove(key)
-        self._kept[key] = Kept(folder, form, field, time.monotonic() + KEPT_SECONDS)
+        self._kept[key] = kept = Kept(folder, form, field)
+        asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, key, kept)
         while len(self._kept) > KEPT:
             self._remove(next(iter(self._kept)))
 
     def kept(self, key: tuple[str, str]) -> Kept | None:
-        """What is kept under a name; what is over is removed."""
-        for each in [each for each, found in self._kept.items() if found.until < time.monotonic()]:
-            self._remove(each)
+        """What is kept under a name."""
         return self._kept.get(key)
+
+    def _forget(self, key: tuple[str, str], kept: Kept) -> None:
+        """Its time is over, unless another came under its name."""
+        if self._kept.get(key) is kept:
+            self._remove(key)
 
     def _remove(self, key: tuple[str, str]) -> None:
         found = self._kept.pop(key, None)

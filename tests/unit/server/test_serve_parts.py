@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import struct
 from pathlib import Path
@@ -20,8 +21,10 @@ needed()
 from starlette.datastructures import URL  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 
-from pocketseg.server import protocol  # noqa: E402
+from pocketseg.server import monai, protocol  # noqa: E402
 from pocketseg.server.guard import CLIENTS, Guard, Rate  # noqa: E402
+from pocketseg.server.pool import Pool  # noqa: E402
+from pocketseg.server.service import Service  # noqa: E402
 
 
 def form(tmp_path: Path, body: bytes, type_: str = "multipart/form-data; boundary=x"):
@@ -154,6 +157,28 @@ def test_a_host_opens_no_route(monkeypatch):
     for odd in ("a/healthz?", "a/healthz#", "a@b", "a b", "[::1"):
         with pytest.raises(Refused, match="Host of the request is not valid"):
             guard.check(request_of(odd, token))
+
+
+def test_a_volume_is_gone_when_its_time_is_over(tmp_path, monkeypatch):
+    """Whether anybody asks again or not."""
+    monkeypatch.setattr(monai, "KEPT_SECONDS", 0.05)
+    body = part("files", b"v") + b"--x--\r\n"
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "PUT", "path": "/session/", "query_string": b"", "headers": headers}
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def run() -> None:
+        routes = monai.Monai(Service(Settings({}), Pool(Settings({})), tmp_path))
+        answer = await routes.put_session(Request(scope, receive))
+        key = ("session", json.loads(answer.body)["session_id"])
+        folder = routes.kept(key).folder
+        assert (folder / "body").read_bytes() == body
+        await asyncio.sleep(0.2)
+        assert not folder.exists() and routes.kept(key) is None
+
+    asyncio.run(run())
 
 
 # --- a protocol that leaves slow clients -------------------------------------------------------------------------
