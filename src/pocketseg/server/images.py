@@ -14,7 +14,7 @@ from pocketseg.files import inside
 from pocketseg.flows.predict import Job
 from pocketseg.names import name_fault
 from pocketseg.pipeline import Reading
-from pocketseg.server.task import Refused
+from pocketseg.server.task import Refused, is_full
 
 START_BYTES = 400
 NIFTI_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
@@ -61,6 +61,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> None:
 
     Raises:
         Refused: too many files or bytes, a name that cannot be, or a damaged archive.
+        OSError: the disk is full.
     """
     try:
         with archives.opened(archive) as opened:
@@ -76,6 +77,8 @@ def unpack(archive: Path, folder: Path, max_bytes: int, max_files: int) -> None:
                 left -= len(content)
                 _put(folder, entry.filename, content)
     except (OSError, ValueError) as error:
+        if is_full(error):
+            raise
         raise Refused(422, f"the zip cannot be unpacked ({error})", "pack it again") from None
 
 

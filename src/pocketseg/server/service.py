@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import time
@@ -21,7 +20,7 @@ from pocketseg.server.metrics import Metrics
 from pocketseg.server.pool import Busy, Died, Pool, TooSlow
 from pocketseg.server.scratch import Folders
 from pocketseg.server.settings import READ_SECONDS, SLOWEST_BYTES_A_SECOND, SPOOLED, Settings
-from pocketseg.server.task import ANSWER, BODY, TYPES, Refused, Task
+from pocketseg.server.task import ANSWER, BODY, NO_ROOM, TYPES, Refused, Task, is_full
 
 log = logging.getLogger("pocketseg.server")
 
@@ -177,8 +176,7 @@ def folder_in(service: Service) -> Any:
 def no_room(error: OSError) -> Refused:
     """The disk is full, or not there: nothing that a client can change."""
     log.error("requests cannot be written: %s", error.strerror)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return Refused(503, "there is no room for the request" if full else "the request cannot be kept", "come again")
+    return Refused(503, NO_ROOM if is_full(error) else "the request cannot be kept", "come again")
 
 
 def wanted(to: str | None, accept: str | None) -> tuple[str, str]:

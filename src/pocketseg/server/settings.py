@@ -17,7 +17,7 @@ MIN_TOKEN = 16
 # A body that comes slower than this on average is given up, once the first seconds are over.
 SLOWEST_BYTES_A_SECOND = 100_000
 READ_SECONDS = 20
-# What a zip may unpack to, in sizes of the largest body; what all bodies that wait may take on the disk.
+# What a zip may unpack to, in sizes of the largest body; what all bodies that are still sent may take on the disk.
 UNPACKED, SPOOLED = 4, 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ TYPES = {
 }
 # Folders of a request.
 BODY, GIVEN, MADE, ANSWER = "body", "given", "made", "answer"
+NO_ROOM = "there is no room for the request"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Limits:
     max_pixels: int
     max_frames: int
     max_unpacked: int
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or what a user or a file may take of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Refused(Exception):  # noqa: N818

@@ -39,7 +39,7 @@ from pocketseg.predictors import NetPredictor
 from pocketseg.runs.backends import open_model
 from pocketseg.server.images import START_BYTES, ZIP, check_sizes, suffix_of, unpack
 from pocketseg.server.multipart import parts_of
-from pocketseg.server.task import ANSWER, BODY, GIVEN, MADE, TYPES, Limits, Refused, Task
+from pocketseg.server.task import ANSWER, BODY, GIVEN, MADE, NO_ROOM, TYPES, Limits, Refused, Task, is_full
 
 TYPE_OF_SUFFIX = {
     ".png": "png", ".tif": "tiff", ".dcm": "dicom-seg", ".nii": "nifti", ".gz": "nifti", ".nrrd": "nrrd", ".mha": "mha",
@@ -114,6 +114,8 @@ def done(task: Task, models: Mapping[str, Loaded], limits: Limits) -> dict[str, 
     except Exception as error:
         if memory.ended(error):
             return {"status": 503, "problems": _problems(memory.problem("image").problems, clean)}
+        if is_full(error):
+            return {"status": 503, "problems": _problems([Problem("request", NO_ROOM, "come again")], clean)}
         # Where it is, without what it says: that may cite the image.
         last = traceback.extract_tb(error.__traceback__)[-1]
         bug = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"

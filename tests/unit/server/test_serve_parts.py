@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import math
 import struct
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from helpers.service import GOLDEN, needed
+from helpers.service import GOLDEN, IMAGE, needed
 from pocketseg.errors import DataError
 from pocketseg.server.images import suffix_of
 from pocketseg.server.multipart import boundary_in, form_of, parts_of
 from pocketseg.server.settings import Settings, is_loopback, named, read_token
-from pocketseg.server.task import Refused
+from pocketseg.server.task import Limits, Refused, Task
 
 needed()
 from starlette.datastructures import URL  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 
-from pocketseg.server import monai, protocol  # noqa: E402
+from pocketseg.server import images, monai, protocol, worker  # noqa: E402
 from pocketseg.server.guard import CLIENTS, Guard, Rate  # noqa: E402
 from pocketseg.server.pool import Pool  # noqa: E402
 from pocketseg.server.service import Service  # noqa: E402
@@ -157,6 +160,24 @@ def test_a_host_opens_no_route(monkeypatch):
     for odd in ("a/healthz?", "a/healthz#", "a@b", "a b", "[::1"):
         with pytest.raises(Refused, match="Host of the request is not valid"):
             guard.check(request_of(odd, token))
+
+
+@pytest.mark.parametrize("content", [b"PK", IMAGE.read_bytes()], ids=["zip", "picture"])
+def test_a_full_disk_is_neither_the_fault_of_a_request_nor_ours(tmp_path, monkeypatch, content):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+    if content == b"PK":
+        with zipfile.ZipFile(tmp_path / "body", "w") as archive:
+            archive.writestr("a.png", IMAGE.read_bytes())
+        monkeypatch.setattr(images, "_put", full)
+    else:
+        (tmp_path / "body").write_bytes(content)
+        monkeypatch.setattr(worker, "check_sizes", full)
+    pipeline = SimpleNamespace(reading=SimpleNamespace(channel_files=()))
+    models = {"m": worker.Loaded(SimpleNamespace(forward=None, pipeline=pipeline), "digest", [], [])}
+    answer = worker.done(Task(str(tmp_path), "m"), models, Limits(2**20, 10, 2**20))
+    assert answer["status"] == 503 and "no room" in answer["problems"][0]["what"] and "bug" not in answer
 
 
 def test_a_volume_is_gone_when_its_time_is_over(tmp_path, monkeypatch):
