@@ -16,7 +16,7 @@ def number_of_bytes(given: str | int | None, where: str) -> int | None:
     """Bytes of a text such as 40KB (1000 each) or 40KiB (1024).
 
     Raises:
-        RecipeError: it is none.
+        RecipeError: it is not one.
 
     Example:
         >>> number_of_bytes("40KB", "--size"), number_of_bytes("1.5 MiB", "--size"), number_of_bytes(None, "--size")

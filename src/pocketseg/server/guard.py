@@ -104,7 +104,7 @@ class Guard:
         if length is not None and "transfer-encoding" in request.headers:
             raise Refused(400, "a body has a length or a coding, not both", "send Content-Length alone")
         if length is not None and not (length.isascii() and length.isdecimal()):
-            raise Refused(400, "Content-Length is no number", "send the number of bytes")
+            raise Refused(400, "Content-Length is not a number", "send the number of bytes")
         if length is not None and (len(length) > 18 or int(length) > self.settings.max_body):
             raise too_long(self.settings.max_body)
 

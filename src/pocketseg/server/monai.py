@@ -115,7 +115,7 @@ class Monai:
             await self.service.receive(request, coming / BODY)
             form = request.headers.get("content-type", "")
             if field not in (await run_in_threadpool(parts_of, coming / BODY, form) or {}):
-                raise Refused(400, "the body is no form with an image", f"send the image as part {field}")
+                raise Refused(400, "the body is not a form with an image", f"send the image as part {field}")
             folder = self.service.folders.new()
             (coming / BODY).rename(folder / BODY)
         self._remove(key)
@@ -210,7 +210,7 @@ def _params(body: Path, place: tuple[int, int] | None) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise Refused(400, "params are no JSON", "send a JSON object") from None
+        raise Refused(400, "params are not JSON", "send a JSON object") from None
     if not isinstance(found, dict | None):
-        raise Refused(400, "params are no JSON object", "send a JSON object")
+        raise Refused(400, "params are not a JSON object", "send a JSON object")
     return found or {}

@@ -18,7 +18,7 @@ MAX_PARTS, MAX_HEADER = 16, 2048
 
 
 def boundary_in(content_type: str) -> bytes | None:
-    """What separates the parts of a form; None where the type is none of a form.
+    """What separates the parts of a form; None where the type is not that of a form.
 
     Example:
         >>> boundary_in("multipart/form-data; boundary=----x")

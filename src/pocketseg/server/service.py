@@ -192,7 +192,7 @@ def wanted(to: str | None, accept: str | None) -> tuple[str, str]:
         ('zip', 'nifti')
     """
     if to is not None and to not in ("same", *TYPES):
-        raise Refused(400, "to= is no format", f"known: same, {', '.join(TYPES)}")
+        raise Refused(400, "to= is not a known format", f"known: same, {', '.join(TYPES)}")
     by_type = {**OTHER_TYPES, **{type_: name for name, type_ in TYPES.items()}}
     asked = [each.split(";") for each in (accept or "*/*").lower().split(",")]
     known = [(-_quality(parts), at, parts[0].strip()) for at, parts in enumerate(asked) if parts[0].strip() in by_type]

@@ -134,7 +134,7 @@ def read_token(file: Path) -> str:
     try:
         lines = read_text(file).splitlines()
     except (OSError, ValueError) as error:
-        what = f"cannot be read ({getattr(error, 'strerror', None) or 'it is no text'})"
+        what = f"cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})"
         raise DataError(str(file), what, "give a file that holds the token") from None
     token = lines[0].strip() if lines else ""
     if not token or not token.isascii() or not token.isprintable():

@@ -194,7 +194,7 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
         raise Refused(406, "the answer is several files", "accept application/zip, with to= for their format")
     picture = jobs[0] if len(jobs) == 1 and not jobs[0].volume and not many and task.to != "zip" else None
     if picture and to not in ("same", "png"):
-        raise Refused(406, f"the image is a picture, whose mask is no {to}", "accept image/png")
+        raise Refused(406, f"the image is a picture, whose mask cannot be {to}", "accept image/png")
     if picture:  # beside its image: no folder is made for it
         picture = replace(picture, target=folder / f"mask-{picture.target.name}")
     found = _picture(predictor, picture, wanted) if picture else _files(loaded, jobs, made, wanted)
@@ -265,7 +265,7 @@ def main() -> None:
     logging.getLogger("pocketseg").addHandler(logging.NullHandler())
     logging.getLogger("pocketseg").propagate = False
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what a library prints is not an answer
 
     def say(value: Mapping[str, Any]) -> None:
         out.write(json.dumps(value) + "\n")
