@@ -92,6 +92,7 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     first = ladder((128, 128))[0]
     rule = drafted.recipe(first, {"float": 1}, wishes.overrides).split
     split = make_split(rule, looked.cases, looked.found.duplicates)
+    split = replace(split, folds=split.folds[:1])  # one winner, also where the user sets split.kind=kfold
     fold = split.fold(0)
     summary = looked.summary([*fold.train, *fold.validation])
     plan = _with_groups(make_plan(summary, given), looked, folder)

@@ -10,7 +10,9 @@ from PIL import Image
 
 from pocketseg.data import Fold, Split
 from pocketseg.errors import DataError, RecipeError
+from pocketseg.search import begin as beginning
 from pocketseg.search.begin import SEARCH_FOLDS, Budget, Wishes, _search_split, begin
+from pocketseg.search.shapes import Cost
 from pocketseg.search.state import SearchFolder
 from pocketseg.search.survey import object_sizes, reading_of_values, survey
 
@@ -164,6 +166,19 @@ def test_what_is_held_out_counts_as_groups_of_the_data(tmp_path):
     names = [case.name for case in found.cases]
     own = Split((Fold(tuple(names[18:]), tuple(names[9:18]), tuple(names[:9])),), {name: name for name in names}, {})
     assert len(_search_split(own, found.cases.cases).folds) == 1
+
+
+def test_folds_that_the_user_asks_for_train_one_winner(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        beginning, "_costs", lambda shapes, *_: {shape: Cost(1000, 1000, 1.0, 4000) for shape in shapes}
+    )
+    root = write_set(tmp_path / "d", [disk()] * 12)
+    wishes = Wishes(Budget(), steps=100, overrides=("split.kind=kfold", "split.folds=3"))
+    found = begin(root, SearchFolder(tmp_path / "o"), wishes)
+    (fold,) = found.split.folds
+    assert len(fold.test) == 4 and not set(fold.test) & {
+        name for each in found.search_split.folds for name in each.train
+    }
 
 
 def test_classes_that_may_overlap_are_refused(tmp_path):
