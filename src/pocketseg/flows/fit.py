@@ -18,6 +18,7 @@ from pocketseg.experiments.run import train_run
 from pocketseg.flows.report import report as write_run_report
 from pocketseg.live import watched
 from pocketseg.packages import require_report, require_torch
+from pocketseg.recipes.other_words import our_override
 from pocketseg.reporting import write_report
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.tables import write_table
@@ -132,7 +133,7 @@ def fit(
     budget = Budget(
         number_of_bytes(size, "--size"), milliseconds(latency, "--latency"), number_of_bytes(memory, "--memory")
     )
-    wishes = Wishes(budget, seconds(time, "--time"), steps, tuple(overrides), device)
+    wishes = Wishes(budget, seconds(time, "--time"), steps, tuple(map(our_override, overrides)), device)
     with ExitStack() as stack:
         if not quiet and listener is None and progress is None:
             listener = progress = stack.enter_context(watched())

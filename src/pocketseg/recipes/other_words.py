@@ -47,6 +47,18 @@ def our_key(section: list[str], key: str) -> str:
     return ours
 
 
+def our_override(text: str) -> str:
+    """`KEY=VALUE` under our name of the key.
+
+    Example:
+        >>> our_override("stages.*.num_epochs=5"), our_override("data.imgsz=[64, 64]")
+        ('stages.*.epochs=5', 'data.size=[64, 64]')
+    """
+    path, equals, value = text.partition("=")
+    parts = path.split(".")
+    return ".".join(our_key(parts[:at], part) for at, part in enumerate(parts)) + equals + value
+
+
 def with_our_keys(values: Any, section: Sequence[str] = ()) -> Any:
     """Plain values of a recipe with our names; a key that is there under both stays as it is, and is refused later."""
     if isinstance(values, dict):

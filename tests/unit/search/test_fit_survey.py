@@ -10,6 +10,7 @@ from PIL import Image
 
 from pocketseg.data import Fold, Split
 from pocketseg.errors import DataError, RecipeError
+from pocketseg.flows.fit import fit
 from pocketseg.search import begin as beginning
 from pocketseg.search.begin import SEARCH_FOLDS, Budget, Wishes, _search_split, begin
 from pocketseg.search.shapes import Cost
@@ -184,6 +185,12 @@ def test_folds_that_the_user_asks_for_train_one_winner(tmp_path, monkeypatch):
 def test_classes_that_may_overlap_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="for which fit has no plan"):
         survey(write_set(tmp_path / "d", [disk()] * 4), ["data.multilabel=true", "data.classes=[a, b]"])
+
+
+@pytest.mark.parametrize("key", ["stages.*.num_epochs", "stages.0.net.width", "stages.int8.quantization.scheme"])
+def test_what_fit_finds_out_cannot_be_set_by_any_name(tmp_path, key):
+    with pytest.raises(RecipeError, match="is what fit finds out"):
+        fit(tmp_path, plan=True, overrides=[f"{key}=3"], quiet=True)
 
 
 def test_one_patient_is_refused(tmp_path):
