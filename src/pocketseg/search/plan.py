@@ -107,7 +107,7 @@ def make_plan(found: DataSummary, given: Collection[str] = ()) -> Plan:
 
 def _covers(given: str, key: str) -> bool:
     """Whether a key that the user sets is this one, or a section around it."""
-    given = given.replace("stages.*.", "stage.").replace("stages.0.", "stage.")
+    given = given.replace("stages.*.", "stage.")  # what is set of one stage leaves the plan of the others
     return key == given or key.startswith(f"{given}.")
 
 

@@ -139,6 +139,13 @@ def test_what_the_user_sets_is_not_decided():
     assert changed.data.size == (64, 64) and {(s.batch, s.optimizer.lr) for s in changed.stages} == {(3, 0.1)}
 
 
+def test_what_is_set_of_one_stage_leaves_the_others():
+    one = "stages.0.loss={ce: 2, batch_dice: 1}"
+    found = summary(classes=("a", "b"))
+    first, second = make_plan(found, ["stages.0.loss"]).recipe(SHAPE, EPOCHS, [one]).stages
+    assert first.loss.ce == 2 and second.loss == make_plan(found).recipe(SHAPE, EPOCHS).stages[1].loss
+
+
 def test_parts_that_came_with_the_data_are_kept():
     assert recipe_of(make_plan(summary(parts=True))).split.kind == "given"
 
