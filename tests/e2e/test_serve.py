@@ -183,6 +183,9 @@ def test_a_zip_of_images(service: Service, tmp_path):
     found = unpacked(answer.body)
     assert sorted(found) == [f"a/{name[0]}.png" for name in sorted(images)]
     assert found["a/b.png"] == predicted(tmp_path, images["b.jpg"], "b.jpg")["b.png"]
+    names = ["a.png", "images/a.png", "images/mask-a.png", "mask-a.png"]
+    same = unpacked(service.segment(packed(dict.fromkeys(names, images["a.png"])), "?model=m").body)
+    assert sorted(same) == names
     more = service.segment(packed({"a.png": images["a.png"]}), "?model=m&overlay=true&probabilities=1")
     assert sorted(unpacked(more.body)) == ["a.png", "a_overlay.png", "a_probability.png"]
     partly = service.segment(packed({**files, "bad.png": images["a.png"][:60]}), "?model=m")

@@ -216,7 +216,12 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     if task.to == "zip" or len(masks) != 1 or problems:
         if task.to not in ("zip", "same"):
             raise Refused(406, f"the answer is {len(masks)} files", "accept application/zip, with to= for their format")
-        _pack(folder / ANSWER, folder if picture else made, masks, problems)
+        # What is called as we call it loses that; names in a zip are its own.
+        series = given.is_dir() and jobs[0].source == given
+        place, ours = (folder, "mask-") if picture else (made, f"{given.name}/" if series else "")
+        _pack(
+            folder / ANSWER, {path.relative_to(place).as_posix().removeprefix(ours): path for path in masks}, problems
+        )
         return {**said, "type": TYPES["zip"], "name": "masks.zip", "problems": problems}
     masks[0].rename(folder / ANSWER)
     name = masks[0].name.replace("mask-", "", 1).replace("image", "mask", 1)
@@ -243,12 +248,11 @@ def _error(found: Predictions) -> PocketsegError:
     return error
 
 
-def _pack(archive: Path, folder: Path, files: Sequence[Path], problems: list[dict[str, Any]]) -> None:
-    """A zip of files below a folder; they are compressed where their format did not."""
+def _pack(archive: Path, files: Mapping[str, Path], problems: list[dict[str, Any]]) -> None:
+    """A zip of files by their names in it; they are compressed where their format did not."""
     with zipfile.ZipFile(archive, "x", zipfile.ZIP_DEFLATED) as out:
-        for path in files:
-            # Equal requests are equal bytes: no time of a file.
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix().removeprefix("images/").removeprefix("mask-"))
+        for name, path in files.items():
+            entry = zipfile.ZipInfo(name)  # equal requests are equal bytes: no time of a file
             entry.compress_type = zipfile.ZIP_DEFLATED
             out.writestr(entry, path.read_bytes())
         if problems:
