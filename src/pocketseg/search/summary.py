@@ -30,7 +30,7 @@ class DataSummary:
         cases, groups: how many; groups are patients, volumes, or clusters of near-duplicates.
         grouped: whether somebody said which cases belong together.
         parts: whether the data came divided into train and test.
-        near_duplicates: images that are alike in another group, and clusters of them.
+        near_duplicates: images that were alike in another group, and clusters of them, which were made one group each.
         classes: names of the foreground classes.
         mask: what `data.mask` says of how they are stored.
         coding: why classes and masks are read so.

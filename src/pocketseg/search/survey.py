@@ -76,7 +76,8 @@ class Survey:
         """In numbers; what pixels tell is that of the named cases alone."""
         looked, wanted = [self.statistics[name] for name in names], set(names)
         chosen = [case for case in self.cases if case.name in wanted]
-        torn = [names for names in self.found.clusters if self._groups(names) > 1]
+        # Groups that the user gave are not joined; of these the doctor warns.
+        torn = [names for names in self.found.clusters if self.regrouped and self._groups(names) > 1]
         values: dict[str, tuple[float, float]] = {}
         for each in looked:
             low, high = values.get(each.kind, (each.low, each.high))

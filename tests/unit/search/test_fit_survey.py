@@ -15,7 +15,7 @@ from pocketseg.search import begin as beginning
 from pocketseg.search.begin import SEARCH_FOLDS, Budget, Wishes, _search_split, begin
 from pocketseg.search.shapes import Cost
 from pocketseg.search.state import SearchFolder
-from pocketseg.search.survey import object_sizes, reading_of_values, survey
+from pocketseg.search.survey import notable, object_sizes, reading_of_values, survey
 
 RNG = np.random.default_rng(7)
 
@@ -129,6 +129,10 @@ def test_near_duplicates_share_a_group(tmp_path):
     groups = {case.name: case.group for case in found.cases}
     assert found.regrouped and groups["case-00"] == groups["case-05"] != groups["case-01"]
     assert found.summary(list(groups)).near_duplicates == (2, 1)
+    own = survey(tmp_path / "d", [r"data.group_regex=^(case-\d+)"])
+    assert {case.name: case.group for case in own.cases}["case-05"] == "case-05"
+    assert own.summary(list(groups)).near_duplicates == (0, 0)
+    assert "near-duplicate" in [finding.code for finding in notable(own.found)]
 
 
 def test_volumes_of_three_slices_are_groups(tmp_path):
