@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from pocketseg.engine import library as native
 from pocketseg.engine.container import read_container
-from pocketseg.engine.session import Session
+from pocketseg.engine.session import Session, _interruptible
 from pocketseg.errors import ModelFileError
 from pocketseg.pipeline import Normalization, Pipeline, TrainedOn
 
@@ -225,3 +226,25 @@ def test_a_large_image_is_interrupted():
     _, one, _ = session.segment(IMAGE, tiled, None, True)
     _, many, _ = session.segment(large[:1200, :1000], tiled, None, True)
     assert one.std() > 0 and many.std() > 0
+
+
+def test_an_interrupt_while_the_thread_starts_waits_for_it_too(monkeypatch):
+    """What it writes to would be freed under it."""
+    ended = []
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+    def run(progress) -> int:
+        while not progress(None, 0, 1):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        ended.append("run")
+        return 0
+
+    monkeypatch.setattr(threading, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _interruptible(run)
+    assert ended == ["run"]
