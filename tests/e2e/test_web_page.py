@@ -168,6 +168,38 @@ def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
     assert np.array_equal(mask, pixels(tmp_path / "again/sixteen.png"))
 
 
+def test_a_model_and_pictures_can_be_dropped_together(browser, pictures, tmp_path):
+    other = Pipeline(size=(32, 32), classes=("a", "b"), fit="tile", multiple=8)
+    (tmp_path / "other.pseg").write_bytes(changed(small_net(1, 2), card={"pipeline": other.to_dict()}))
+    browser.give("#files", pictures / "gray.png", tmp_path / "other.pseg")
+    browser.wait(f"document.querySelector('#canvas').ariaLabel.includes('gray.png') && {SEGMENTED}")
+    assert browser.text("#name") == "a, b"
+
+
+def test_what_was_begun_on_one_picture_does_not_come_to_the_next(browser, pictures, tmp_path):
+    """A mask keeps its name, and a reference its picture, where another one of the same size is shown meanwhile."""
+    given(browser, pictures / "gray.png", pictures / "color.png")
+    browser.wait(f"!document.querySelector('#save-table').disabled && {SEGMENTED}")
+    to = "document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Arrow%s', bubbles: true }))"
+    shown = f"document.querySelector('#canvas').ariaLabel.includes('%s') && {SEGMENTED}"
+    away = f"addEventListener(%r, () => {to % 'Right'}, {{ once: true }})"
+    browser.value(f"document.querySelector('#save-mask').{away % 'click'}")
+    mask = pixels(browser.download("#save-mask", tmp_path, "gray.png"))
+    browser.wait(shown % "color.png")
+    browser.value(to % "Left")
+    browser.wait(shown % "gray.png")
+    Image.fromarray(mask).save(tmp_path / "reference.png")
+    browser.value(f"document.querySelector('#reference-file').{away % 'change'}")
+    browser.give("#reference-file", tmp_path / "reference.png")
+    browser.wait(shown % "color.png")
+    browser.wait("new Promise((done) => setTimeout(done, 200, true))")
+    browser.value(to % "Left")
+    browser.wait("document.querySelector('#found').innerText.includes('1.0000')")
+    browser.value(to % "Right")
+    browser.wait(shown % "color.png")
+    assert browser.value("document.querySelector('#dice-title').hidden")
+
+
 def test_camera(browser):
     browser.click("#camera")
     browser.wait("/[1-9]\\d* frames a second/.test(document.querySelector('#state').innerText)")
