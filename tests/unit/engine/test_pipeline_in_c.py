@@ -19,6 +19,7 @@ from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session, _interruptible
 from pocketseg.errors import ModelFileError
 from pocketseg.pipeline import Normalization, Pipeline, TrainedOn
+from pocketseg.pipeline.intensity import is_colored
 
 FILE = Path(__file__).parents[2] / "golden/0.1.0/w8a8.pseg"
 IMAGE = (np.indices((50, 70)).sum(axis=0) * 2).astype(np.uint8)
@@ -203,6 +204,27 @@ def test_progress_and_its_end(model):
         assert model.segment(image, lambda _, done, of, last=last: done == last)[0] == 10
         assert model.error == "it was cancelled"
     assert model.segment(image)[0] == 0
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_colors_are_seen_as_the_python_pipeline_sees_them(model, dtype, planar):
+    """A faint cast is none."""
+    assert model.use({"size": [32, 32], "multiple": 4, "trained_on": {"numbers": "float"}}) == 0
+    casts, found = [0, 1, 9, 10, 11, 90], []
+    for cast in casts:
+        gray = IMAGE.astype(int) % 200  # a twentieth of it is a little less than 10
+        pixels = np.stack([gray, gray, gray], axis=-1)
+        pixels[20, 30, 1] = (pixels[20, 30, 1] + cast) % 200
+        pixels = (pixels - 100 * (dtype == "int16")).astype(dtype)
+        stored = np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if planar else pixels)
+        image = image_of(pixels, pixels=stored.ctypes.data, type=native.TYPES[dtype], channels=3, planar=planar)
+        assert model.plan(image) == 0 and model.segment(image)[0] == 0
+        colored = ctypes.c_uint32()
+        assert model.library.pseg_seen(model.model, (ctypes.c_float * 2)(), ctypes.byref(colored)) == 0
+        assert bool(colored.value) == is_colored(pixels), cast
+        found.append(colored.value)
+    assert found == [0, 0, 0, 1, 1, 1]
 
 
 def test_tiles_of_a_large_image_need_little_memory(model):
