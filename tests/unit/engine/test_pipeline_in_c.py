@@ -206,6 +206,25 @@ def test_progress_and_its_end(model):
     assert model.segment(image)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ('"postprocess": {"threshold": 0}', '"postprocess": {"fill_holes": false}'),
+        ('"normalization": {"kind": "z-score", "clip": 0.1}', '"normalization": {}'),
+        ('"trained_on": {"numbers": "uint16"}', '"trained_on": null'),
+    ],
+    ids=["postprocess", "normalization", "trained_on"],
+)
+def test_of_a_key_that_is_there_twice_the_last_counts(first, last):
+    """As for Python, and nothing of the first stays."""
+    session, found = Session(FILE.read_bytes(), "here"), []
+    for fields in (last, f"{first}, {last}", first):
+        text = f'{{"size": [32, 32], "multiple": 4, {fields}}}'
+        mask, probabilities, _ = session.segment(IMAGE.astype(np.float32), text, None, True)
+        found.append((mask.tobytes(), probabilities.tobytes()))
+    assert found[0] == found[1] != found[2]
+
+
 @pytest.mark.parametrize("planar", [0, 1])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_colors_are_seen_as_the_python_pipeline_sees_them(model, dtype, planar):
