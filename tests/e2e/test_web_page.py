@@ -207,6 +207,27 @@ def test_camera(browser):
     assert browser.wait("document.querySelector('#camera').ariaPressed === 'false'")
 
 
+def test_a_camera_that_was_asked_for_twice_is_off_when_it_is_off(browser):
+    browser.value("""
+        window.streams = [];
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wanted) => {
+          const found = await ask(wanted);
+          window.streams.push(found);
+          return found;
+        };
+        for (const _ of [1, 2]) document.querySelector('#camera').click();
+    """)
+    browser.wait(
+        "window.streams.length === 2 && document.querySelector('#state').innerText.includes('frames a second')"
+    )
+    browser.click("#camera")
+    browser.wait("document.querySelector('#camera').ariaPressed === 'false'")
+    assert browser.value("window.streams.flatMap((each) => each.getTracks().map((track) => track.readyState))") == [
+        "ended", "ended",
+    ]  # fmt: skip
+
+
 @pytest.mark.row("S16")
 def test_nothing_can_be_asked_of_a_network(browser):
     """The policy holds where a script tries."""

@@ -264,11 +264,15 @@ function save(content, name) {
 
 async function toggleCamera() {
   if (stream) return stopCamera();
+  let found;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    found = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     return tell(`The camera cannot be used: ${words(error)}`);
   }
+  // Asked for twice, it would stay on behind the first.
+  if (stream) return found.getTracks().forEach((track) => track.stop());
+  stream = found;
   ++asked;
   current = null;
   tell("");
@@ -292,10 +296,11 @@ function stopCamera() {
 async function film() {
   const canvas = document.createElement("canvas");
   const times = [];
-  for (let first = true; stream && model; first = false) {
+  const own = stream;
+  for (let first = true; own && stream === own && model; first = false) {
     const { videoWidth: width, videoHeight: height } = $("video");
     await new Promise((done) => ($("video").requestVideoFrameCallback ?? requestAnimationFrame).call($("video").requestVideoFrameCallback ? $("video") : window, done));
-    if (!width || !stream) continue;
+    if (!width || stream !== own) continue;
     Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     if (!context) break;
@@ -304,7 +309,7 @@ async function film() {
     const began = performance.now();
     try {
       const mask = await model.segment({ width, height, channels: 3, data, spacing: spacing() });
-      if (!stream) break;
+      if (stream !== own) break;
       view.show({ width, height, channels: 3, data }, !first);
       view.setMask(mask);
       times.push(performance.now());
