@@ -21,7 +21,7 @@ from helpers.chromium import Browser, chromium
 from helpers.javascript import engine_file
 from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
-from pocketseg.flows.web import SOURCES
+from pocketseg.flows.web import SOURCES, rendered
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 
 READY = "document.querySelector('#card').children.length > 0"
@@ -125,6 +125,9 @@ def test_measures_reference_and_table(browser, pictures, tmp_path):
     Image.fromarray(mask[:-1]).save(tmp_path / "other.png")
     browser.give("#reference-file", tmp_path / "other.png")
     assert "the mask has 91×89 pixels, its picture 91×90" in browser.wait(TOLD)
+    Image.fromarray(mask).save(tmp_path / "mask.tif")
+    browser.give("#reference-file", tmp_path / "mask.tif")
+    assert "read from PNG alone" in browser.wait(f"({TOLD} || '').includes('mask.tif') && {TOLD}")
 
 
 @pytest.mark.row("F01")
@@ -166,6 +169,24 @@ def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
     pocketseg.predict(model, [pictures / "sixteen.png"], tmp_path / "again")
     mask = pixels(browser.download("#save-mask", tmp_path, "sixteen.png"))
     assert np.array_equal(mask, pixels(tmp_path / "again/sixteen.png"))
+
+
+def test_a_page_whose_model_cannot_be_opened_waits_for_another(started, model, pictures, tmp_path):
+    """Pictures are told of it, once, and segmented when there is one."""
+    (tmp_path / "page.html").write_text(rendered(b"hello", "hello.pseg", "nothing", engine_file().read_bytes()))
+    started.open(tmp_path / "page.html")
+    assert "not a packed model" in started.wait(TOLD)
+    started.value("""
+        window.reads = 0;
+        const read = Blob.prototype.arrayBuffer;
+        Blob.prototype.arrayBuffer = function () { ++window.reads; return read.call(this); };
+    """)
+    started.give("#files", pictures / "gray.png")
+    assert "there is no model" in started.wait(f"({TOLD} || '').includes('gray.png') && {TOLD}")
+    started.wait("new Promise((done) => setTimeout(done, 300, true))")
+    assert started.value("window.reads") == 1
+    started.give("#files", model)
+    started.wait(SEGMENTED)
 
 
 def test_a_model_and_pictures_can_be_dropped_together(browser, pictures, tmp_path):

@@ -120,7 +120,8 @@ async function work() {
 
 /** @param {Entry} entry @param {import("./files.js").Read} picture @returns {Promise<void>} */
 async function segmented(entry, picture) {
-  if (entry.mask || !model) return;
+  if (entry.mask) return;
+  if (!model) throw new PocketsegError("there is no model to segment it: open a packed model (.pseg)");
   state("Segmenting …");
   const began = performance.now();
   const [by, size] = [model, String(spacing())];
