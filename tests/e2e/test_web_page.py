@@ -130,8 +130,8 @@ def test_measures_reference_and_table(browser, pictures, tmp_path):
     assert "read from PNG alone" in browser.wait(f"({TOLD} || '').includes('mask.tif') && {TOLD}")
 
 
-@pytest.mark.row("F01")
-def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, model):
+@pytest.mark.row("C01", "C02", "C03")
+def test_bad_files_are_named_and_the_page_lives_on(browser, pictures, tmp_path, model):
     whole = (pictures / "gray.png").read_bytes()
     bad = {
         "cut.png": (whole[: len(whole) // 2], "damaged or cut off"),
