@@ -151,7 +151,8 @@ PSEG_API int pseg_segment(pseg_model *model, const pseg_image *image, uint8_t *m
                           pseg_progress progress, void *context, void *arena, size_t arena_bytes);
 
 /* Between which intensities (0 and 1 are the full scale) nearly all of the last image lay that was segmented, its 0.5th
- * and 99.5th percentile; and whether it was colored. What the model was trained on stands in its card. */
+ * and 99.5th percentile; and whether it was colored, by more than a faint cast. What the model was trained on stands in
+ * its card. */
 PSEG_API int pseg_seen(const pseg_model *model, float bounds[2], uint32_t *colored);
 
 /* Why the last call on this model failed; "" if none did. Valid until the next call on it. */

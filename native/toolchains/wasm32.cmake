@@ -1,4 +1,4 @@
-# cmake -DCMAKE_TOOLCHAIN_FILE=native/toolchains/wasm32.cmake -DPOCKETSEG_THREADS=OFF, with Debian's packages (`make web`).
+# cmake -DCMAKE_TOOLCHAIN_FILE=native/toolchains/wasm32.cmake -DPOCKETSEG_THREADS=OFF, with Debian's packages (`make wasm`).
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR wasm32)
 set(CMAKE_C_COMPILER clang-19)

@@ -52,5 +52,6 @@ def killer(code: int) -> str:
         ('SIGKILL', '', 'error 0xC0000005')
     """
     if code < 0:
-        return signal.Signals(-code).name
+        named = {each.value: each.name for each in signal.Signals}  # most of those in real time have no name
+        return named.get(-code, f"signal {-code}")
     return f"error 0x{code:08X}" if code >= _CRASHED else ""

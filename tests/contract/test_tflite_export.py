@@ -91,6 +91,39 @@ def test_what_the_file_says_of_itself():
     assert kinds["DEQUANTIZE"] == 1 and kinds["QUANTIZE"] == 1, "but the image and the logits all is integers"
 
 
+def test_a_quantizer_changes_nothing_but_what_it_gives():
+    """Beside it the same value is pooled as floats, above the largest code."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Relu", ["image"], ["value"]),
+        helper.make_node("QuantizeLinear", ["value", "scale", "zero"], ["codes"]),
+        helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["rounded"]),
+        helper.make_node("MaxPool", ["value"], ["whole"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("MaxPool", ["rounded"], ["cut"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Add", ["whole", "cut"], ["logits"]),
+    ]
+    image, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, side, side])
+        for name, side in (("image", 8), ("logits", 4))
+    )
+    constants = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
+        helper.make_tensor("zero", TensorProto.UINT8, [], [0]),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", [image], [logits], constants),
+        opset_imports=[helper.make_opsetid("", 18)], ir_version=10,
+    )  # fmt: skip
+    helper.set_model_props(model, {METADATA_KEY: "{}"})
+    content = model.SerializeToString()
+    planes = 2 * picture(1, 2, 8, 8, seed=5).numpy()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"image": planes})
+    assert wanted.max() > 2, "something is above the grid"
+    np.testing.assert_allclose(litert_forward(tflite_file(content, Path("here")))(planes), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("scheme", ["w4a4", "w2a1"])
 def test_what_has_no_form_is_refused_by_name(scheme):
     with pytest.raises(ModelFileError, match=r"is not written|has no integer convolution"):

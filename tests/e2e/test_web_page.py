@@ -21,7 +21,7 @@ from helpers.chromium import Browser, chromium
 from helpers.javascript import engine_file
 from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
-from pocketseg.flows.web import SOURCES
+from pocketseg.flows.web import SOURCES, rendered
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 
 READY = "document.querySelector('#card').children.length > 0"
@@ -125,10 +125,13 @@ def test_measures_reference_and_table(browser, pictures, tmp_path):
     Image.fromarray(mask[:-1]).save(tmp_path / "other.png")
     browser.give("#reference-file", tmp_path / "other.png")
     assert "the mask has 91×89 pixels, its picture 91×90" in browser.wait(TOLD)
+    Image.fromarray(mask).save(tmp_path / "mask.tif")
+    browser.give("#reference-file", tmp_path / "mask.tif")
+    assert "read from PNG alone" in browser.wait(f"({TOLD} || '').includes('mask.tif') && {TOLD}")
 
 
-@pytest.mark.row("F01")
-def test_bad_files_are_told_and_the_page_lives_on(browser, pictures, tmp_path, model):
+@pytest.mark.row("C01", "C02", "C03")
+def test_bad_files_are_named_and_the_page_lives_on(browser, pictures, tmp_path, model):
     whole = (pictures / "gray.png").read_bytes()
     bad = {
         "cut.png": (whole[: len(whole) // 2], "damaged or cut off"),
@@ -168,11 +171,82 @@ def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
     assert np.array_equal(mask, pixels(tmp_path / "again/sixteen.png"))
 
 
+def test_a_page_whose_model_cannot_be_opened_waits_for_another(started, model, pictures, tmp_path):
+    """Pictures are told of it, once, and segmented when there is one."""
+    (tmp_path / "page.html").write_text(rendered(b"hello", "hello.pseg", "nothing", engine_file().read_bytes()))
+    started.open(tmp_path / "page.html")
+    assert "not a packed model" in started.wait(TOLD)
+    started.value("""
+        window.reads = 0;
+        const read = Blob.prototype.arrayBuffer;
+        Blob.prototype.arrayBuffer = function () { ++window.reads; return read.call(this); };
+    """)
+    started.give("#files", pictures / "gray.png")
+    assert "there is no model" in started.wait(f"({TOLD} || '').includes('gray.png') && {TOLD}")
+    started.wait("new Promise((done) => setTimeout(done, 300, true))")
+    assert started.value("window.reads") == 1
+    started.give("#files", model)
+    started.wait(SEGMENTED)
+
+
+def test_a_model_and_pictures_can_be_dropped_together(browser, pictures, tmp_path):
+    other = Pipeline(size=(32, 32), classes=("a", "b"), fit="tile", multiple=8)
+    (tmp_path / "other.pseg").write_bytes(changed(small_net(1, 2), card={"pipeline": other.to_dict()}))
+    browser.give("#files", pictures / "gray.png", tmp_path / "other.pseg")
+    browser.wait(f"document.querySelector('#canvas').ariaLabel.includes('gray.png') && {SEGMENTED}")
+    assert browser.text("#name") == "a, b"
+
+
+def test_what_was_begun_on_one_picture_does_not_come_to_the_next(browser, pictures, tmp_path):
+    """A mask keeps its name, and a reference its picture, where another one of the same size is shown meanwhile."""
+    given(browser, pictures / "gray.png", pictures / "color.png")
+    browser.wait(f"!document.querySelector('#save-table').disabled && {SEGMENTED}")
+    to = "document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Arrow%s', bubbles: true }))"
+    shown = f"document.querySelector('#canvas').ariaLabel.includes('%s') && {SEGMENTED}"
+    away = f"addEventListener(%r, () => {to % 'Right'}, {{ once: true }})"
+    browser.value(f"document.querySelector('#save-mask').{away % 'click'}")
+    mask = pixels(browser.download("#save-mask", tmp_path, "gray.png"))
+    browser.wait(shown % "color.png")
+    browser.value(to % "Left")
+    browser.wait(shown % "gray.png")
+    Image.fromarray(mask).save(tmp_path / "reference.png")
+    browser.value(f"document.querySelector('#reference-file').{away % 'change'}")
+    browser.give("#reference-file", tmp_path / "reference.png")
+    browser.wait(shown % "color.png")
+    browser.wait("new Promise((done) => setTimeout(done, 200, true))")
+    browser.value(to % "Left")
+    browser.wait("document.querySelector('#found').innerText.includes('1.0000')")
+    browser.value(to % "Right")
+    browser.wait(shown % "color.png")
+    assert browser.value("document.querySelector('#dice-title').hidden")
+
+
 def test_camera(browser):
     browser.click("#camera")
     browser.wait("/[1-9]\\d* frames a second/.test(document.querySelector('#state').innerText)")
     browser.click("#camera")
     assert browser.wait("document.querySelector('#camera').ariaPressed === 'false'")
+
+
+def test_a_camera_that_was_asked_for_twice_is_off_when_it_is_off(browser):
+    browser.value("""
+        window.streams = [];
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wanted) => {
+          const found = await ask(wanted);
+          window.streams.push(found);
+          return found;
+        };
+        for (const _ of [1, 2]) document.querySelector('#camera').click();
+    """)
+    browser.wait(
+        "window.streams.length === 2 && document.querySelector('#state').innerText.includes('frames a second')"
+    )
+    browser.click("#camera")
+    browser.wait("document.querySelector('#camera').ariaPressed === 'false'")
+    assert browser.value("window.streams.flatMap((each) => each.getTracks().map((track) => track.readyState))") == [
+        "ended", "ended",
+    ]  # fmt: skip
 
 
 @pytest.mark.row("S16")

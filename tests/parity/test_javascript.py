@@ -157,6 +157,73 @@ def test_a_refused_image_leaves_the_model_usable(model):
     assert said[6] == "true"
 
 
+def test_memory_beyond_2_gib(model):
+    """There addresses are negative as signed numbers; memory that was grown and not touched costs nothing."""
+    said = in_node(
+        """
+        const start = WebAssembly.instantiate;
+        let memory = null;
+        WebAssembly.instantiate = async (...more) => {
+          const found = await start(...more);
+          memory = found.exports?.memory ?? memory;
+          return found;
+        };
+        const data = Uint8Array.from({ length: 600_000 }, (_, i) => (i * 37) % 101);
+        const picture = { width: 600, height: 1000, data };
+        const before = await (await open(await readFile(given[0]))).segment(picture);
+        const m = await open(await readFile(given[0]));
+        memory.grow(33_000);
+        const after = await m.segment(picture);
+        console.log(before.data.some((v) => v) && before.data.every((v, i) => v === after.data[i]));
+        """,
+        model,
+    )
+    assert said.strip() == "true"
+
+
+def test_a_pixel_size_is_two_numbers(tmp_path):
+    """Of one the other would be what lay in memory, and a third would be written over what lies there."""
+    pipeline = Pipeline(size=(24, 24), multiple=8, fit="crop", spacing_mm=(0.5, 0.5))
+    (tmp_path / "model.pseg").write_bytes(with_pipeline(packed(), pipeline))
+    said = in_node(
+        """
+        const m = await open(await readFile(given[0]));
+        const picture = { width: 30, height: 20, data: new Uint8Array(600) };
+        for (const spacing of [[0.5], [1, 1, 1], [0, 1], [1, NaN], [1, Infinity], [-1, 1], "1"])
+          await m.segment({ ...picture, spacing }).then(
+            () => console.log("taken"), (error) => console.log(error.message));
+        console.log((await m.segment({ ...picture, spacing: [1, 1] })).data.length);
+        """,
+        tmp_path / "model.pseg",
+    ).splitlines()
+    assert len(said) == 8 and all("pixel size is" in line for line in said[:7]) and said[7] == "600", said
+
+
+def test_a_worker_that_ended_answers_with_why(model):
+    said = in_node(
+        """
+        globalThis.Worker = class {};
+        for (const end of [(m, worker) => worker.onerror({ message: "boom" }), (m) => m.close()]) {
+          const worker = {
+            terminate() {},
+            postMessage({ number, call }) {
+              if (call === "open") queueMicrotask(() => worker.onmessage({ data: { number, result: {} } }));
+            },
+          };
+          const m = await open(new Uint8Array(4), { wasm: new Uint8Array(4), worker });
+          const picture = { width: 1, height: 1, data: new Uint8Array(1) };
+          const during = m.segment(picture);
+          end(m, worker);
+          for (const call of [during, m.segment(picture)])
+            await Promise.race([call, new Promise((done) => setTimeout(done, 200, "no answer"))]).then(
+              console.log, (error) => console.log(error.name, error.message));
+        }
+        """
+    ).splitlines()
+    stopped, closed = "PocketsegError the worker stopped: boom", "PocketsegError the model was closed"
+    assert said == [stopped, stopped, closed, closed]
+
+
 def test_memory_stays_flat(model):
     said = in_node(
         """

@@ -104,7 +104,7 @@ def test_black_and_white_are_the_ends(tmp_path):
     assert np.array_equal(np.reshape(found["data"], (13, 21)), read_image(file) * 255)
 
 
-@pytest.mark.row("F01")
+@pytest.mark.row("C02", "C06", "C18", "C25")
 def test_bad_files_are_refused_in_words(tmp_path):
     whole = BytesIO()
     Image.fromarray(RANDOM.integers(0, 256, (50, 60), np.uint8)).save(whole, "PNG")

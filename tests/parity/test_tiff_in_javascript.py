@@ -69,7 +69,7 @@ def test_numbers_are_those_of_pillow(tmp_path):
         assert np.array_equal(pixels if wanted.ndim == 3 else pixels[:, :, 0], wanted), file.name
 
 
-@pytest.mark.row("F01")
+@pytest.mark.row("C02", "C19", "C21")
 def test_what_is_not_read_is_named(tmp_path):
     def written(name: str, pixels: np.ndarray, **options) -> Path:
         tifffile.imwrite(tmp_path / name, pixels, **options)

@@ -55,3 +55,4 @@ def test_what_is_ignored_stays_so():
 
 def test_what_ended_a_child():
     assert [killer(code) for code in (0, 1, 143, -9, 0xC0000005)] == ["", "", "", "SIGKILL", "error 0xC0000005"]
+    assert killer(-40) == "signal 40", "a signal without a name"

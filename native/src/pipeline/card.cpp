@@ -87,7 +87,9 @@ private:
         return found;
     }
 
+    // Of a key that is there twice the last counts, as in Python: each of these begins anew.
     void normalization(Pipeline& to) {
+        to.normalize = Normalize::unit_range, to.clip = 0, to.mean = {}, to.std = {};
         in_.object([&](const std::string& key) {
             if (key == "kind")
                 to.normalize =
@@ -104,6 +106,7 @@ private:
     }
 
     void postprocess(Pipeline& to) {
+        to.threshold = 0.5f, to.min_peak = 0, to.min_pixels = 0, to.fill_holes = to.largest = false;
         in_.object([&](const std::string& key) {
             if (key == "threshold")
                 to.threshold = float(number("postprocess.threshold", 0, 1));
@@ -121,6 +124,7 @@ private:
     }
 
     void trained_on(Pipeline& to) {
+        to.numbers = Numbers::unknown;
         if (in_.null()) return;
         in_.object([&](const std::string& key) {
             if (key == "numbers")

@@ -9,7 +9,7 @@
 namespace pseg {
 namespace {
 
-constexpr double MIN_STD = 1e-6;
+constexpr double MIN_STD = 1e-6, CAST = 0.05;
 
 template <class T>
 struct Ends {
@@ -32,11 +32,9 @@ struct Extremes {
 
 size_t numbers_of(const pseg_image& image) { return size_t(image.height) * image.width * image.channels; }
 
-Extremes extremes(const pseg_image& image) {
-    const auto of = [&](const auto* values) {
-        const auto found = ends_of(values, numbers_of(image));
-        return Extremes{double(found.low), double(found.high)};
-    };
+// What `of` makes of the pixels, as the numbers that they are.
+template <class Of>
+auto by_type(const pseg_image& image, Of of) {
     switch (image.type) {
         case PSEG_U8:
             return of(static_cast<const uint8_t*>(image.pixels));
@@ -47,6 +45,13 @@ Extremes extremes(const pseg_image& image) {
         default:
             return of(static_cast<const float*>(image.pixels));
     }
+}
+
+Extremes extremes(const pseg_image& image) {
+    return by_type(image, [&](const auto* values) {
+        const auto found = ends_of(values, numbers_of(image));
+        return Extremes{double(found.low), double(found.high)};
+    });
 }
 
 // The values that become 0 and 1 where none are declared; `_scale` in Python.
@@ -223,14 +228,17 @@ void Sample::bounds(float found[2]) {
 
 bool is_colored(const pseg_image& image) {
     if (image.channels != 3) return false;
-    const size_t bytes = bytes_of_pixel(image.type), pixels = size_t(image.height) * image.width;
-    const uint8_t* all = static_cast<const uint8_t*>(image.pixels);
-    if (image.planar)
-        return std::memcmp(all, all + bytes * pixels, bytes * pixels) ||
-               std::memcmp(all, all + 2 * bytes * pixels, bytes * pixels);
-    for (size_t i = 0; i < pixels; ++i, all += 3 * bytes)
-        if (std::memcmp(all, all + bytes, bytes) || std::memcmp(all, all + 2 * bytes, bytes)) return true;
-    return false;
+    const size_t pixels = size_t(image.height) * image.width;
+    const size_t step = image.planar ? 1 : 3, apart = image.planar ? pixels : 1;  // of pixels, of their channels
+    const Extremes ends = extremes(image);
+    const float limit = float(CAST * (ends.high - ends.low));
+    return by_type(image, [&](const auto* values) {
+        for (size_t i = 0; i < pixels; ++i, values += step) {
+            const auto [low, high] = std::minmax({values[0], values[apart], values[2 * apart]});
+            if (float(high) - float(low) > limit) return true;
+        }
+        return false;
+    });
 }
 
 void exponential(float* x, size_t count) {

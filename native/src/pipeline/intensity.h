@@ -45,7 +45,7 @@ private:
     float* some_;
 };
 
-// Whether three channels differ anywhere.
+// Whether three channels differ anywhere by more than a faint cast; `is_colored` in Python.
 bool is_colored(const pseg_image& image);
 
 // e^x of numbers that are 0 or negative, as src/pocketseg/pipeline/arithmetic.py computes it.

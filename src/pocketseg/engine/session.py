@@ -236,22 +236,25 @@ def _interruptible(run: Callable[[object], int]) -> int:
     if threading.current_thread() is not threading.main_thread():
         return run(native.NO_PROGRESS)
     found: list[int] = []
-    stopped, done = threading.Event(), threading.Event()
+    begun, stopped, done = threading.Event(), threading.Event(), threading.Event()
     progress = native.PROGRESS(lambda *_: stopped.is_set())
 
     def work() -> None:
+        begun.set()
         try:
-            found.append(run(progress))
+            if not stopped.is_set():
+                found.append(run(progress))
         finally:
             done.set()
 
-    threading.Thread(target=work).start()
     try:
-        # Not `join`: interrupted, that takes a thread for ended that is not.
+        # The signal may come before the thread is known to have begun. Not `join`: interrupted, that takes a thread for
+        # ended that is not.
+        threading.Thread(target=work).start()
         done.wait()
     finally:
         stopped.set()
-        while not done.is_set():  # what it writes to stays as long
+        while begun.is_set() and not done.is_set():  # what it writes to stays as long
             with contextlib.suppress(BaseException):  # of another signal
                 done.wait()
     return found[0]

@@ -88,11 +88,13 @@ def litert_forward(content: bytes) -> Forward:
 
 @dataclass
 class _Value:
-    """A value of the net: tensors that hold it, as floats, and as codes of a grid."""
+    """A value of the net: tensors that hold it, as floats, and as codes of a grid that it lies on."""
 
     shape: tuple[int, ...]
     floats: int | None = None
     codes: dict[Grid, int] = field(default_factory=dict)
+    # What quantizers behind it made of it: another value, which nothing but they may read.
+    rounded: dict[Grid, int] = field(default_factory=dict)
     # Writes it as codes of a grid, exactly: a convolution that ends there.
     ending: Callable[[Grid], int] | None = None
     # Writes it as floats, when they are wanted.
@@ -149,18 +151,20 @@ class _Translation:
         return value.floats
 
     def _codes(self, name: str, grid: Grid) -> int:
-        """The tensor that holds a value as codes of a grid."""
+        """The tensor that holds a value, brought to a grid, as codes."""
         value = self.values[name]
-        if grid not in value.codes:
+        if grid in value.codes:
+            return value.codes[grid]
+        if grid not in value.rounded:
             if value.ending is not None:
-                value.codes[grid] = value.ending(grid)
+                value.rounded[grid] = value.ending(grid)
             else:
-                value.codes[grid] = self.writer.tensor(f"{name}.codes", value.shape, INT8, grid=grid)
-                self.writer.operator(QUANTIZE, [self._floats(name)], [value.codes[grid]])
-        return value.codes[grid]
+                value.rounded[grid] = self.writer.tensor(f"{name}.codes", value.shape, INT8, grid=grid)
+                self.writer.operator(QUANTIZE, [self._floats(name)], [value.rounded[grid]])
+        return value.rounded[grid]
 
     def _one_grid(self, names: Sequence[str]) -> Grid | None:
-        """The grid whose codes all of some values have."""
+        """A grid that all of some values lie on."""
         shared = set.intersection(*({*self.values[name].codes} if name in self.values else set() for name in names))
         return min(shared, default=None)
 

@@ -69,7 +69,7 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
     Raises:
         DataError: another ending.
         ModelFileError: the model is missing, damaged, of another kind, or too new; or its pipeline asks for what
-            the native library does not do (calipers painted out, classes that overlap).
+            the native library does not do (calipers painted out, classes that overlap, limits of presence).
         EnvironmentProblem: this installation has no engine for browsers, or the file cannot be written.
     """
     path, page = Path(model), Path(out)

@@ -40,8 +40,9 @@ class PackedPredictor(NetPredictor):
     """A packed model. Its pipeline runs in the native library.
 
     NumPy runs it where the library does not take the type of an image (other than uint8, uint16, int16 and float32) or
-    what the pipeline asks for (calipers painted out, classes that may overlap), and what the library refuses, so that
-    errors are the same. With POCKETSEG_PIPELINE=numpy NumPy runs everything. Results do not depend on it.
+    what the pipeline asks for (calipers painted out, classes that may overlap, limits of presence), and what the
+    library refuses, so that errors are the same. With POCKETSEG_PIPELINE=numpy NumPy runs everything. Results do not
+    depend on it.
     """
 
     def predict(self, image: Any, spacing_mm: Spacing | None = None) -> NDArray[np.float32]:

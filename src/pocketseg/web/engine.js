@@ -167,9 +167,9 @@ export class Engine {
     if (status !== OK) throw new PocketsegError(this.#text(this.#c?.pseg_error(this.#model)) || `the engine failed (${status})`);
   }
 
-  /** @param {number} bytes */
+  /** Addresses from 2 GiB on come as negative numbers. @param {number} bytes */
   #given(bytes) {
-    const at = this.#c?.malloc(Math.max(bytes, 1));
+    const at = this.#c?.malloc(Math.max(bytes, 1)) >>> 0;
     if (!at) throw new PocketsegError("there is not enough memory");
     return at;
   }
@@ -208,8 +208,8 @@ async function compiled(wasm) {
  * @param {number} at
  */
 function text(memory, at) {
-  const bytes = new Uint8Array(memory.buffer);
-  return new TextDecoder().decode(bytes.slice(at, bytes.indexOf(0, at)));
+  const bytes = new Uint8Array(memory.buffer, at >>> 0);
+  return new TextDecoder().decode(bytes.slice(0, bytes.indexOf(0)));
 }
 
 /** The card of a file whose digest the engine has looked at. @param {Uint8Array} file */
@@ -231,23 +231,19 @@ function typeOf(data) {
  * @returns {Picture & {channels: number}}
  */
 function checked(given) {
-  const { width, height, data } = given;
+  const { width, height, data, channels = 1, spacing = null } = /** @type {Picture} */ (given);
   typeOf(data);
   if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0))
     throw new PocketsegError(`image: its size is ${width}×${height}`);
   if (width * height > MAX_PIXELS)
     throw new PocketsegError(`image: ${width}×${height} is above the limit of ${MAX_PIXELS.toLocaleString("en")} pixels`);
+  if (spacing && !(spacing.length === 2 && [...spacing].every((mm) => mm > 0 && mm < Infinity)))
+    throw new PocketsegError(`image: its pixel size is [${spacing}]; give two numbers of mm above 0: rows, columns`);
   if (data instanceof Uint8ClampedArray && data.length === 4 * width * height)
-    return { width, height, channels: 3, data: withoutAlpha(data), spacing: null, .../** @type {object} */ (extras(given)) };
-  const { channels = 1, spacing = null } = /** @type {Picture} */ (given);
+    return { width, height, channels: 3, data: withoutAlpha(data), spacing };
   if (data.length !== width * height * channels)
     throw new PocketsegError(`image: ${data.length} numbers are not ${width}×${height} pixels of ${channels}`);
   return { width, height, channels, data, spacing };
-}
-
-/** What may stand beside the fields of ImageData. @param {any} given */
-function extras(given) {
-  return given.spacing ? { spacing: given.spacing } : {};
 }
 
 /** @param {Uint8ClampedArray} rgba */

@@ -118,9 +118,9 @@ function turned(picture, turn) {
  * @param {number} classes
  */
 export async function readMask(file, classes) {
-  const { width, height, channels, data, indices } = await readPicture(file);
   if (file.size && !isPng(new Uint8Array(await file.slice(0, 8).arrayBuffer())))
-    throw new PocketsegError("a mask stored as JPEG has gray levels that are not classes: use the original as PNG");
+    throw new PocketsegError("a reference mask is read from PNG alone, and of JPEG the gray levels are not classes: use the original as PNG");
+  const { width, height, channels, data, indices } = await readPicture(file);
   const values = indices ?? (channels === 1 ? data : grayOf(data));
   const found = new Set(values);
   found.delete(0);

@@ -43,32 +43,35 @@ function worker() {
   return started;
 }
 
-/** Opens a model and goes on with it. @param {Uint8Array} bytes @param {string} name */
+/** Opens a model and goes on with it; whether it could be opened. @param {Uint8Array} bytes @param {string} name */
 async function take(bytes, name) {
   try {
     const found = await open(bytes, { wasm, worker: worker() });
     model?.close();
     model = found;
   } catch (error) {
-    return tell(`${name}: ${words(error)}`);
+    tell(`${name}: ${words(error)}`);
+    return false;
   }
   tell("");
   describe(name, bytes.length);
   for (const entry of entries) Object.assign(entry, { mask: undefined, measures: undefined, dice: undefined, problem: undefined });
   if (current) await show(current);
   await work();
+  return true;
 }
 
 // ---- Pictures ----
 
-/** Takes files as they are dropped or chosen: pictures, or a packed model. @param {Iterable<File>} files */
+/** Takes files as they are dropped or chosen: pictures, a packed model, or both. @param {Iterable<File>} files */
 async function add(files) {
   stopCamera();
   const given = [...files];
   const packed = given.filter((file) => file.name.toLowerCase().endsWith(".pseg"));
-  if (packed.length) return take(new Uint8Array(await packed[packed.length - 1].arrayBuffer()), packed[packed.length - 1].name);
-  if (!given.length) return;
-  const fresh = given.map((file) => ({ file }));
+  const fresh = given.filter((file) => !packed.includes(file)).map((file) => ({ file }));
+  const last = packed.pop();
+  if (last && !(await take(new Uint8Array(await last.arrayBuffer()), last.name))) return;
+  if (!fresh.length) return;
   entries = [...entries, ...fresh];
   await show(fresh[0]);
   await work();
@@ -117,7 +120,8 @@ async function work() {
 
 /** @param {Entry} entry @param {import("./files.js").Read} picture @returns {Promise<void>} */
 async function segmented(entry, picture) {
-  if (entry.mask || !model) return;
+  if (entry.mask) return;
+  if (!model) throw new PocketsegError("there is no model to segment it: open a packed model (.pseg)");
   state("Segmenting …");
   const began = performance.now();
   const [by, size] = [model, String(spacing())];
@@ -205,12 +209,14 @@ function compare() {
 /** @param {File} file */
 async function takeReference(file) {
   if (!current?.mask || !model) return;
+  const entry = current; // another may be shown meanwhile
+  const { width, height } = current.mask;
   try {
     const mask = await readMask(file, model.classes.length);
-    const { width, height } = current.mask;
     if (mask.width !== width || mask.height !== height)
       throw new PocketsegError(`the mask has ${mask.width}×${mask.height} pixels, its picture ${width}×${height}`);
-    current.reference = mask;
+    entry.reference = mask;
+    if (entry !== current) return;
     tell("");
     view.setReference(mask);
     report();
@@ -222,9 +228,10 @@ async function takeReference(file) {
 async function saveMask() {
   if (!current?.mask || !model) return;
   const { width, height, data } = current.mask;
+  const name = `${stem(current.file.name)}.png`; // another may be shown meanwhile
   // As `pocketseg predict` writes them: one class as 0 and 255, several as class indices.
   const levels = model.classes.length === 1 ? data.map((index) => index * 255) : data;
-  save(new Blob([/** @type {BlobPart} */ (await encodePng(levels, width, height))], { type: "image/png" }), `${stem(current.file.name)}.png`);
+  save(new Blob([/** @type {BlobPart} */ (await encodePng(levels, width, height))], { type: "image/png" }), name);
 }
 
 function saveTable() {
@@ -258,11 +265,15 @@ function save(content, name) {
 
 async function toggleCamera() {
   if (stream) return stopCamera();
+  let found;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    found = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     return tell(`The camera cannot be used: ${words(error)}`);
   }
+  // Asked for twice, it would stay on behind the first.
+  if (stream) return found.getTracks().forEach((track) => track.stop());
+  stream = found;
   ++asked;
   current = null;
   tell("");
@@ -286,10 +297,11 @@ function stopCamera() {
 async function film() {
   const canvas = document.createElement("canvas");
   const times = [];
-  for (let first = true; stream && model; first = false) {
+  const own = stream;
+  for (let first = true; own && stream === own && model; first = false) {
     const { videoWidth: width, videoHeight: height } = $("video");
     await new Promise((done) => ($("video").requestVideoFrameCallback ?? requestAnimationFrame).call($("video").requestVideoFrameCallback ? $("video") : window, done));
-    if (!width || !stream) continue;
+    if (!width || stream !== own) continue;
     Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     if (!context) break;
@@ -298,7 +310,7 @@ async function film() {
     const began = performance.now();
     try {
       const mask = await model.segment({ width, height, channels: 3, data, spacing: spacing() });
-      if (!stream) break;
+      if (stream !== own) break;
       view.show({ width, height, channels: 3, data }, !first);
       view.setMask(mask);
       times.push(performance.now());

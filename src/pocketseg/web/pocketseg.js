@@ -36,7 +36,9 @@ async function openInWorker(wasm, file, worker) {
   /** @type {Map<number, {resolve: (result: any) => void, reject: (error: Error) => void}>} */
   const calls = new Map();
   let count = 0;
+  let ended = "";
   const end = (/** @type {string} */ why) => {
+    ended ||= why;
     worker.terminate();
     for (const { reject } of calls.values()) reject(new PocketsegError(why));
     calls.clear();
@@ -50,6 +52,7 @@ async function openInWorker(wasm, file, worker) {
   worker.onerror = (event) => end(`the worker stopped: ${event.message ?? "it could not be started"}`);
   const ask = (/** @type {string} */ call, /** @type {any[]} */ ...given) =>
     new Promise((resolve, reject) => {
+      if (ended) throw new PocketsegError(ended);
       calls.set(++count, { resolve, reject });
       worker.postMessage({ number: count, call, given });
     });

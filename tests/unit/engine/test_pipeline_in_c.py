@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ import pytest
 
 from pocketseg.engine import library as native
 from pocketseg.engine.container import read_container
-from pocketseg.engine.session import Session
+from pocketseg.engine.session import Session, _interruptible
 from pocketseg.errors import ModelFileError
 from pocketseg.pipeline import Normalization, Pipeline, TrainedOn
+from pocketseg.pipeline.intensity import is_colored
 
 FILE = Path(__file__).parents[2] / "golden/0.1.0/w8a8.pseg"
 IMAGE = (np.indices((50, 70)).sum(axis=0) * 2).astype(np.uint8)
@@ -204,6 +206,46 @@ def test_progress_and_its_end(model):
     assert model.segment(image)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ('"postprocess": {"threshold": 0}', '"postprocess": {"fill_holes": false}'),
+        ('"normalization": {"kind": "z-score", "clip": 0.1}', '"normalization": {}'),
+        ('"trained_on": {"numbers": "uint16"}', '"trained_on": null'),
+    ],
+    ids=["postprocess", "normalization", "trained_on"],
+)
+def test_of_a_key_that_is_there_twice_the_last_counts(first, last):
+    """As for Python, and nothing of the first stays."""
+    session, found = Session(FILE.read_bytes(), "here"), []
+    for fields in (last, f"{first}, {last}", first):
+        text = f'{{"size": [32, 32], "multiple": 4, {fields}}}'
+        mask, probabilities, _ = session.segment(IMAGE.astype(np.float32), text, None, True)
+        found.append((mask.tobytes(), probabilities.tobytes()))
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_colors_are_seen_as_the_python_pipeline_sees_them(model, dtype, planar):
+    """A faint cast is none."""
+    assert model.use({"size": [32, 32], "multiple": 4, "trained_on": {"numbers": "float"}}) == 0
+    casts, found = [0, 1, 9, 10, 11, 90], []
+    for cast in casts:
+        gray = IMAGE.astype(int) % 200  # a twentieth of it is a little less than 10
+        pixels = np.stack([gray, gray, gray], axis=-1)
+        pixels[20, 30, 1] = (pixels[20, 30, 1] + cast) % 200
+        pixels = (pixels - 100 * (dtype == "int16")).astype(dtype)
+        stored = np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if planar else pixels)
+        image = image_of(pixels, pixels=stored.ctypes.data, type=native.TYPES[dtype], channels=3, planar=planar)
+        assert model.plan(image) == 0 and model.segment(image)[0] == 0
+        colored = ctypes.c_uint32()
+        assert model.library.pseg_seen(model.model, (ctypes.c_float * 2)(), ctypes.byref(colored)) == 0
+        assert bool(colored.value) == is_colored(pixels), cast
+        found.append(colored.value)
+    assert found == [0, 0, 0, 1, 1, 1]
+
+
 def test_tiles_of_a_large_image_need_little_memory(model):
     """Twelve thousand pixels a side: a few rows of tiles, and no plane of all its pixels."""
     pipeline = {"size": [256, 256], "multiple": 4, "fit": "tile"}
@@ -225,3 +267,25 @@ def test_a_large_image_is_interrupted():
     _, one, _ = session.segment(IMAGE, tiled, None, True)
     _, many, _ = session.segment(large[:1200, :1000], tiled, None, True)
     assert one.std() > 0 and many.std() > 0
+
+
+def test_an_interrupt_while_the_thread_starts_waits_for_it_too(monkeypatch):
+    """What it writes to would be freed under it."""
+    ended = []
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+    def run(progress) -> int:
+        while not progress(None, 0, 1):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        ended.append("run")
+        return 0
+
+    monkeypatch.setattr(threading, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _interruptible(run)
+    assert ended == ["run"]

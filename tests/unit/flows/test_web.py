@@ -16,7 +16,7 @@ from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 from pocketseg.flows import web as flow
-from pocketseg.pipeline import Pipeline
+from pocketseg.pipeline import Pipeline, Postprocess
 from pocketseg.version import VERSION
 
 PIPELINE = Pipeline(size=(32, 32), multiple=8, classes=("<b onclick=1>",))
@@ -102,6 +102,9 @@ def test_what_the_page_cannot_do_is_refused(model, tmp_path):
     overlapping = model_with(tmp_path, replace(PIPELINE, multilabel=True, classes=("a", "b", "c")), small_net(1, 2))
     with pytest.raises(ModelFileError, match="asks for multilabel"):
         flow.web(overlapping, tmp_path / "page.html")
+    limits = model_with(tmp_path, replace(PIPELINE, postprocess=Postprocess(presence=(0.5,))))
+    with pytest.raises(ModelFileError, match=r"asks for postprocess\.presence"):
+        flow.web(limits, tmp_path / "page.html")
     (tmp_path / "other.pseg").write_bytes(b"hello")
     with pytest.raises(ModelFileError, match="not a packed model"):
         flow.web(tmp_path / "other.pseg", tmp_path / "page.html")
