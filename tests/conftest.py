@@ -12,6 +12,8 @@ import pytest
 from helpers.reliability_rows import HELD, held
 
 pytest_plugins = ["helpers.sampling"]
+# Changes the Python that imports it, for good: tests start processes with it, and those who look for doctests may not.
+collect_ignore = ["helpers/as_windows/sitecustomize.py"]
 MISSING_TOOL = "missing tool"
 
 
