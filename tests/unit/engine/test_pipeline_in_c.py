@@ -237,7 +237,8 @@ def test_colors_are_seen_as_the_python_pipeline_sees_them(model, dtype, planar):
         pixels[20, 30, 1] = (pixels[20, 30, 1] + cast) % 200
         pixels = (pixels - 100 * (dtype == "int16")).astype(dtype)
         stored = np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if planar else pixels)
-        image = image_of(pixels, pixels=stored.ctypes.data, type=native.TYPES[dtype], channels=3, planar=planar)
+        image = image_of(pixels, type=native.TYPES[dtype], channels=3, planar=planar)
+        image.pixels = stored.ctypes.data
         assert model.plan(image) == 0 and model.segment(image)[0] == 0
         colored = ctypes.c_uint32()
         assert model.library.pseg_seen(model.model, (ctypes.c_float * 2)(), ctypes.byref(colored)) == 0
@@ -257,6 +258,7 @@ def test_tiles_of_a_large_image_need_little_memory(model):
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent in another way")
 def test_a_large_image_is_interrupted():
     """By Ctrl-C between two tiles; the session goes on afterwards."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what runs in the background
     session, tiled = Session(FILE.read_bytes(), "here"), Pipeline((32, 32), multiple=4, fit="tile").to_json()
     large = np.tile(IMAGE, (200, 100))  # 100,000 tiles
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -264,6 +266,7 @@ def test_a_large_image_is_interrupted():
     with pytest.raises(KeyboardInterrupt):
         session.segment(large, tiled, None, False)
     timer.join()
+    signal.signal(signal.SIGINT, before)
     _, one, _ = session.segment(IMAGE, tiled, None, True)
     _, many, _ = session.segment(large[:1200, :1000], tiled, None, True)
     assert one.std() > 0 and many.std() > 0
