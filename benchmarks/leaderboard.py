@@ -5,7 +5,7 @@ case: the table is made of these lines alone, so that trainings can be spread ov
 its line is not trained again. The most telling rows stand first; what is not trained is "not run" in the table.
 
     python benchmarks/leaderboard.py --data ../shared/data --out runs/leaderboard --sets busi --rows thin-unet unet-w32
-    python benchmarks/leaderboard.py --sets --markdown docs/leaderboard.md
+    python benchmarks/leaderboard.py --sets --markdown PAGE
 """
 
 from __future__ import annotations
