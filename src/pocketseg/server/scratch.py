@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pocketseg.errors import PocketsegError
-from pocketseg.files import disk_problem, locked
+from pocketseg.files import disk_problem, locked, resolved
 
 PREFIX = "pocketseg-serve-"
 LOCK = "lock"
@@ -29,7 +29,7 @@ def scratch() -> Iterator[Path]:
     """
     _remove_left()
     try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+        folder = resolved(Path(tempfile.mkdtemp(prefix=PREFIX)))
     except OSError as error:
         raise disk_problem(Path(tempfile.gettempdir()), error) from error
     try:

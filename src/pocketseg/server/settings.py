@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketseg.errors import DataError
-from pocketseg.files import read_text
+from pocketseg.files import read_text, resolved
 from pocketseg.names import name_fault
 
 MIN_TOKEN = 16
@@ -116,7 +116,7 @@ def named(models: Sequence[str]) -> dict[str, Path]:
     for text in models:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
-            path, name = text, Path(text).resolve().stem
+            path, name = text, resolved(Path(text)).stem
         if fault := name_fault(name):
             raise DataError(text, f"its name {fault}", "give NAME=PATH")
         if name in found:
