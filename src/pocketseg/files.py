@@ -25,6 +25,8 @@ from pocketseg.locks import POSIX, lock, unlock
 # Recipes, tables, split files: what people write, and lists of cases.
 MAX_TEXT = 64 * 2**20
 LARGE_READ = 2**16
+# Where a page of HTML says what wrote it.
+HEAD = 2**12
 # What a disk must have room for to be tried.
 TRIED_BYTES = 2**16
 # Of a pipe that nobody writes to, opening would wait for ever; a link may lead anywhere.
@@ -142,6 +144,22 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(data)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file of ours, durably; the file is made where it is not there.
+
+    Raises:
+        EnvironmentProblem: no space, no permission, or another fault.
+    """
+    try:
+        _make_folder(path.parent)
+        handle = open_own(path, os.O_WRONLY | os.O_APPEND)
+        with io.FileIO(handle, "ab") as file:
+            file.write(f"{line}\n".encode())
+            os.fsync(handle)
+    except OSError as error:
+        raise disk_problem(path, error) from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as `write_atomically` does.
 
@@ -236,6 +254,27 @@ def try_output(path: Path, *inputs: Path, ending: str = "") -> None:
         with suppress(OSError):
             for folder in new:  # a command that is refused later leaves nothing
                 folder.rmdir()
+
+
+def try_page(path: Path, command: str, *inputs: Path) -> None:
+    """The same for a page of HTML, which says in its head which command wrote it: that of another is not replaced.
+
+    Raises:
+        DataError: as `try_output`, or the page was not written by the command.
+        EnvironmentProblem: as `try_output`.
+    """
+    try_output(path, *inputs)
+    mark = f'<meta name="generator" content="pocketseg {command}">'.encode()
+    try:
+        with open_regular(path) as file:
+            own = mark in file.read(HEAD)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise disk_problem(path, error) from error
+    if not own:
+        what = f"is there already and was not written by {command}"
+        raise DataError(str(path), what, "choose another --out")
 
 
 def try_folder(folder: Path) -> None:

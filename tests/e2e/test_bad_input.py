@@ -97,7 +97,7 @@ def test_good_images_are_predicted_and_bad_ones_listed(exported, phantom_data, t
     (images / "page.png").write_bytes(b"<html><body>404</body></html>")
     done = run_cli("predict", exported, images, "--out", tmp_path / "out")
     refused(done, "empty.png", "page.png", "<html")
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
 def test_two_inputs_for_one_output(exported, tmp_path):

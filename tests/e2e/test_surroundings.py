@@ -114,7 +114,7 @@ def test_two_predictions_into_one_folder(exported, phantom_data, tmp_path):
     done = run_cli("predict", exported, phantom_data / "images", "--out", tmp_path / "alone", "--probabilities")
     assert done.returncode == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "alone").iterdir())
-    for path in (tmp_path / "alone").iterdir():
+    for path in (tmp_path / "alone").glob("*.png"):
         assert (out / path.name).read_bytes() == path.read_bytes()
 
 
@@ -148,5 +148,5 @@ def test_color_and_gray_mean_the_same_to_a_gray_net(exported, phantom_data, tmp_
         image.convert("RGB").save(tmp_path / "color.png")
     done = run_cli("predict", exported, source, tmp_path / "color.png", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    masks = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())]
+    masks = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("*.png"))]
     assert len(masks) == 2 and np.array_equal(*masks)

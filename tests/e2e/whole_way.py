@@ -44,6 +44,7 @@ OF_THE_RUN = (
     "report.html",
     "case-ids.csv",
     "options.json",
+    ".pocketseg-predict.jsonl",
 )
 
 

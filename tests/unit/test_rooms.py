@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
     "archives", "cards", "errors", "files", "grids", "halves", "layers", "live", "locks", "memory", "names",
-    "notebook", "packages", "png", "signals", "tables", "terminal", "text", "timing", "version",
+    "notebook", "packages", "png", "signals", "tables", "terminal", "text", "timing", "version", "written",
 }  # fmt: skip
 MAY_USE = {
     "pipeline": set(),

@@ -47,6 +47,9 @@ def command(
     MetaImage as MetaImage, a folder with a DICOM series as a DICOM segmentation without the patient's name, TIFF pages
     as pages.
 
+    Nothing is replaced but what an earlier `predict` wrote: a mask that somebody drew or corrected stops it before it
+    begins.
+
     Files that cannot be read are listed at the end, the others are done; the exit code is then 2, or 3 where memory
     was too small for one.
 

@@ -11,7 +11,9 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -62,6 +64,7 @@ from pocketseg.reporting.overlay import enlarge, enlarge_mask, overlay
 from pocketseg.runs.backends import Fold, load_predictor
 from pocketseg.tables import csv_text
 from pocketseg.text import brief, counted
+from pocketseg.written import Written
 
 log = logging.getLogger("pocketseg")
 
@@ -192,9 +195,10 @@ def predict(
         inputs: image files, folders (searched with everything below), or patterns such as `scans/*.png`. A folder
             of DICOM files is one series, or several by their SeriesInstanceUID, each called after its first file. For a
             model that was trained on one file a channel (NAME_0000, NAME_0001), such files are one image.
-        out: folder for the masks. In pictures one class is stored as 0 and 255, several as class indices; NIfTI, NRRD,
-            MetaImage and DICOM always hold class indices. Classes that may overlap have a file each, `NAME_CLASS`; in
-            NIfTI they are the fourth dimension of one file, in DICOM segments that overlap.
+        out: folder for the masks, in which nothing is replaced but what an earlier `predict` wrote. In pictures one
+            class is stored as 0 and 255, several as class indices; NIfTI, NRRD, MetaImage and DICOM always hold class
+            indices. Classes that may overlap have a file each, `NAME_CLASS`; in NIfTI they are the fourth dimension of
+            one file, in DICOM segments that overlap.
         with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name. Small
             images are enlarged.
         probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes floats in NIfTI,
@@ -216,7 +220,7 @@ def predict(
         Files written, and a problem for each image that could not be done; the others are done all the same.
 
     Raises:
-        DataError: nothing to do, or two inputs would become one output.
+        DataError: nothing to do, two inputs would become one output, or a file is there that `predict` did not write.
     """
     if to not in get_args(MaskFormat):
         raise DataError(f"--to {to}", "is not a format of masks", near(to, get_args(MaskFormat)))
@@ -251,6 +255,10 @@ def predict_jobs(
     """
     jobs = with_channels(given, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, predictor.pipeline, wanted)
+    additions = _additions(wanted, predictor.pipeline)
+    table = inside(out, MEASUREMENTS)
+    own = Written(out, "predict")
+    own.refuse_others([*(path for job in jobs for path in _outputs(job, additions)), *[table] * wanted.table])
     try_folder(out)
     done = Predictions()
     colors: list[str] = []
@@ -258,7 +266,8 @@ def predict_jobs(
         source = job.source
         try:
             make = _volume if job.volume else _picture
-            written, rows = make(predictor, job, wanted)
+            recorded = own.writing(partial(_outputs, job, additions))
+            written, rows = make(predictor, job, wanted, recorded)
             done.written += written
             done.rows += rows
             done.images += 1
@@ -278,9 +287,9 @@ def predict_jobs(
             progress(number, len(jobs))
     if wanted.table:
         text = csv_text([COLUMNS, *done.rows])
-        file = inside(out, MEASUREMENTS)
-        write_atomically(file, text)
-        done.written.append(file)
+        with own.writing(lambda: [table]):
+            write_atomically(table, text)
+        done.written.append(table)
     if colors:
         log.warning(
             "%d of %s differ in color from those of training; of the first, %s",
@@ -409,14 +418,19 @@ def _refuse_collisions(jobs: Sequence[Job], pipeline: Pipeline, wanted: Wanted) 
         ]
         if any(resolved(Path(f"{target}{ending}")) == resolved(source) for ending in ENDINGS):
             problems.append(Problem(str(source), "would be overwritten by its own mask", "choose another --out"))
-        # References are called as masks of classes that may overlap are, and as those of 3D Slicer.
-        of_classes = [f"{target}{name}{ending}" for name in masks for ending in ENDINGS]
-        references = [path for path in map(Path, [f"{target}{SEGMENTATION}", *of_classes]) if path.exists()]
-        if resolved(target.parent) == resolved(source.parent) and references:
-            what = f"lies beside {references[0].name}, which its mask would be written over"
-            problems.append(Problem(str(source), what, "choose another --out"))
     if problems:
         raise DataError.of(problems)
+
+
+def _outputs(job: Job, additions: Sequence[str]) -> Iterator[Path]:
+    """All files that may be written for an image; of pages of a volume, those that are there."""
+    for addition in additions:
+        endings = [".png"]
+        if job.volume:  # NRRD of a probability has not the ending of a mask
+            endings = [*ENDINGS, *[".nrrd"] * addition.startswith("_probability")]
+            pages = by_parts(Path(f"{job.target}{addition}").glob("*.png"))
+            yield from (page for page in pages if PAGE.fullmatch(page.name))
+        yield from (Path(f"{job.target}{addition}{ending}") for ending in endings)
 
 
 def _under_pages(jobs: Sequence[Job], wanted: Wanted, masks: Sequence[str]) -> Iterator[Problem]:
@@ -431,10 +445,14 @@ def _under_pages(jobs: Sequence[Job], wanted: Wanted, masks: Sequence[str]) -> I
                 yield Problem(str(job.source), what, "choose another --out for it")
 
 
-def _picture(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path], list[Measurement]]:
-    """Segment one image; what was written, and the rows of the table."""
+def _picture(
+    predictor: Predictor, job: Job, wanted: Wanted, recorded: AbstractContextManager[None]
+) -> tuple[list[Path], list[Measurement]]:
+    """Segment one image; what was written while `recorded`, and the rows of the table."""
     files, rows = picture_files(predictor, job, wanted)
-    return [write_png(_beside(job.target, f"{suffix}.png"), pixels) for suffix, pixels in files.items()], rows
+    places = {_beside(job.target, f"{suffix}.png"): pixels for suffix, pixels in files.items()}
+    with recorded:
+        return [write_png(place, pixels) for place, pixels in places.items()], rows
 
 
 def picture_files(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[dict[str, NDArray[Any]], list[Measurement]]:
@@ -504,7 +522,9 @@ def _slices(job: Job, reading: Reading) -> tuple[VolumeFile, int, Sequence[Sourc
     return volumes[0], axis, [ChannelSource(parts) for parts in zip(*slices, strict=True)]
 
 
-def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path], list[Measurement]]:
+def _volume(
+    predictor: Predictor, job: Job, wanted: Wanted, recorded: AbstractContextManager[None]
+) -> tuple[list[Path], list[Measurement]]:
     """Segment slice by slice, and put the slices together on the volume's own grid; files and rows as of a picture."""
     source, target = job.source, job.target
     volume, axis, slices = _slices(job, predictor.pipeline.reading)
@@ -528,22 +548,23 @@ def _volume(predictor: Predictor, job: Job, wanted: Wanted) -> tuple[list[Path],
         rows += _of_whole(rows, classes, volume.grid.spacing_mm)
     format_ = _own_format(volume) if wanted.to == "same" else wanted.to
     ending = ".nii" if source.name.lower().endswith(".nii") else ".nii.gz"
-    written = []
-    for part in _wholes(masks, classes, format_):
-        place = _beside(target, part.addition)
-        written += _write_whole(part, place, volume, axis, format_, ending, keep_identity=wanted.keep_identity)
-    for index, name in enumerate(_probability_names(classes) if per_slice else []):
-        whole = volume.grid.rebuild([each[:, :, index] for each in per_slice], axis)
-        if format_ in ("tiff", "png"):
-            written.append(write_stack(_beside(target, f"{name}.tif"), _sixteen_bits(whole)))
-        elif format_ == "nrrd":
-            written.append(write_nrrd(_beside(target, f"{name}.nrrd"), whole, volume.grid))
-        elif format_ == "mha":
-            written.append(write_metaimage(_beside(target, f"{name}.mha"), whole, volume.grid))
-        else:
-            written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
-    if wanted.with_overlay:
-        written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes), wanted.tint))
+    written: list[Path] = []
+    with recorded:
+        for part in _wholes(masks, classes, format_):
+            place = _beside(target, part.addition)
+            written += _write_whole(part, place, volume, axis, format_, ending, keep_identity=wanted.keep_identity)
+        for index, name in enumerate(_probability_names(classes) if per_slice else []):
+            whole = volume.grid.rebuild([each[:, :, index] for each in per_slice], axis)
+            if format_ in ("tiff", "png"):
+                written.append(write_stack(_beside(target, f"{name}.tif"), _sixteen_bits(whole)))
+            elif format_ == "nrrd":
+                written.append(write_nrrd(_beside(target, f"{name}.nrrd"), whole, volume.grid))
+            elif format_ == "mha":
+                written.append(write_metaimage(_beside(target, f"{name}.mha"), whole, volume.grid))
+            else:
+                written.append(write_nifti(_beside(target, f"{name}{ending}"), whole, volume))
+        if wanted.with_overlay:
+            written += _write_pages(_beside(target, "_overlay"), _overlays(slices, masks, len(classes), wanted.tint))
     return written, rows
 
 

@@ -20,7 +20,7 @@ from pocketseg.data.layouts import LAYOUTS
 from pocketseg.data.layouts.listing import kinds_text
 from pocketseg.data.layouts.naming import STEM
 from pocketseg.errors import DataError, Problem, lines
-from pocketseg.files import try_output
+from pocketseg.files import try_page
 from pocketseg.names import printable
 from pocketseg.recipes import load_data_recipe
 from pocketseg.recipes.schema import DataSection, MaskSection
@@ -36,6 +36,7 @@ SHOWN = 24
 # Cases that cannot be read, where others can.
 FAULTY = 6
 NOTES = 20
+COMMAND = "data preview"
 RULE = (
     "Empty masks, the smallest and the largest masks by their share of the image (a sixth of the pictures each, where "
     "there are so many), and others drawn at random, always the same ones; a case of every class is among them."
@@ -83,7 +84,7 @@ def preview(
 
     Raises:
         RecipeError: a recipe or an override that makes no sense.
-        DataError: no image or mask can be shown, or `out` cannot be written.
+        DataError: no image or mask can be shown, or `out` cannot be written, or is a page of others.
     """
     section = load_data_recipe(recipe, overrides).data
     out = Path(out)
@@ -91,7 +92,7 @@ def preview(
         raise DataError(str(out), "is not a name of a page", "name an .html file")
     found, problems = Cases.found(data, section.layout, **cases_options(section))
     found.cache = BoundedCache(CACHE_BYTES)
-    try_output(out, *found.files()[:1], ending=out.suffix.lower())
+    try_page(out, COMMAND, *found.files()[:1])
     looked, faults = _look(found, progress)
     problems = [*problems, *(problem for some in faults.values() for problem in some)]
     chosen = sample(looked, cases)
@@ -112,7 +113,7 @@ def preview(
         Section("attention", "What to look at", _attention(found.root, problems, findings), _advice(str(data))),
         Section("cases", "Images with their masks", galleries, RULE),
     ]
-    write_report(Report(printable(f"Preview of {data}"), subtitle, sections), out)
+    write_report(Report(printable(f"Preview of {data}"), subtitle, sections, COMMAND), out)
     return Previewed(out, len(found), shown, tuple(problems))
 
 

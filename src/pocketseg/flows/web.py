@@ -16,7 +16,7 @@ from pocketseg import notebook
 from pocketseg.engine.container import read_container
 from pocketseg.engine.session import Session
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
-from pocketseg.files import read_file, read_text, try_output, write_atomically
+from pocketseg.files import read_file, read_text, try_page, write_atomically
 from pocketseg.pipeline import Pipeline
 from pocketseg.predictors import pipeline_of, read_pseg
 from pocketseg.runs.folder import RunFolder
@@ -67,7 +67,7 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
         out: the page, which ends in .html.
 
     Raises:
-        DataError: another ending.
+        DataError: another ending, or a file is there that `web` did not write.
         ModelFileError: the model is missing, damaged, of another kind, or too new; or its pipeline asks for what
             the native library does not do (calipers painted out, classes that overlap, limits of presence).
         EnvironmentProblem: this installation has no engine for browsers, or the file cannot be written.
@@ -76,7 +76,7 @@ def web(model: str | Path, out: str | Path = "page.html") -> Page:
     path = RunFolder.existing(path).packed_file(0) if path.is_dir() else path
     if page.suffix.lower() != ".html":
         raise DataError(str(page), "is written as HTML", "give a name that ends in .html")
-    try_output(page, path)
+    try_page(page, "web", path)
     content = read_pseg(path)
     session = Session(content, str(path))
     pipeline = pipeline_of(read_container(content, str(path)).card, session)

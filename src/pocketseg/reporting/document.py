@@ -201,11 +201,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole report; a section without items is left out by whoever writes it."""
+    """The whole report; a section without items is left out by whoever writes it. `command` makes it."""
 
     title: str
     subtitle: str
     sections: Sequence[Section]
+    command: str = "report"
 
     @property
     def filled(self) -> list[Section]:

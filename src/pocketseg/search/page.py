@@ -82,7 +82,7 @@ def page(found: Found, max_drop: float, name: str) -> Report:
         Section("use", "Use and limits", _card(found)),
         Section("reproduce", "Reproduce", [Code("Commands", _commands())], "DATA is the folder with images and masks."),
     ]
-    return Report(name, "What pocketseg fit found", sections)
+    return Report(name, "What pocketseg fit found", sections, "fit")
 
 
 def _highlights(found: Found) -> list[Highlights]:

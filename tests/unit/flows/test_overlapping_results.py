@@ -164,10 +164,10 @@ def test_names_of_classes_do_not_meet_names_of_images(tmp_path):
 
 
 def test_references_beside_images_are_not_written_over(tmp_path):
-    save(tmp_path / "p.png", np.zeros((16, 16), np.uint8))
+    save(tmp_path / "p.bmp", np.zeros((16, 16), np.uint8))
     reference = save(tmp_path / "p_tumor.png", np.full((16, 16), 255, np.uint8))
-    with pytest.raises(DataError, match=r"p_tumor\.png, which its mask would be written over"):
-        flow.predict("model", [tmp_path / "p.png"], tmp_path)
+    with pytest.raises(DataError, match=r"p_tumor\.png: is there already and was not written by predict"):
+        flow.predict("model", [tmp_path / "p.bmp"], tmp_path)
     assert read_mask(reference).all()
 
 

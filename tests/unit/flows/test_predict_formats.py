@@ -102,7 +102,7 @@ def test_a_reference_beside_its_image_is_not_overwritten(tmp_path):
     root = folder(tmp_path)
     before = (root / "a.seg.nrrd").read_bytes()
     for given in (root, root / "a.nrrd"):
-        with pytest.raises(DataError, match=r"lies beside a\.seg\.nrrd"):
+        with pytest.raises(DataError, match=r"a\.seg\.nrrd: is there already and was not written by predict →"):
             flow.predict("model", [given], root)
     write_meta(root / "c/d.mha", VOXELS, AFFINE)
     with pytest.raises(DataError, match="overwritten by its own mask"):

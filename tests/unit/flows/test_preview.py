@@ -155,3 +155,14 @@ def test_where_nothing_can_be_shown_there_is_no_page(tmp_path):
     with pytest.raises(DataError, match=r"a\.png"):
         preview(tmp_path, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_nothing_but_a_preview_is_replaced(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html><title>mine</title>")
+    with pytest.raises(DataError, match=r"page\.html: is there already and was not written by data preview →"):
+        preview(good(tmp_path / "data"), page)
+    assert "mine" in page.read_text()
+    page.unlink()
+    preview(good(tmp_path / "data"), page)
+    assert preview(tmp_path / "data", page).page.read_text().startswith("<!doctype html>")

@@ -111,3 +111,14 @@ def test_what_the_page_cannot_do_is_refused(model, tmp_path):
     with pytest.raises(DataError, match="ends in"):
         flow.web(model_with(tmp_path, PIPELINE), tmp_path / "page.png")
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("content", ["", "mine", '<!doctype html><meta name="generator" content="pocketseg report">'])
+def test_nothing_but_a_page_of_its_own_is_replaced(content, model, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(content)
+    with pytest.raises(DataError, match=r"page\.html: is there already and was not written by web → choose another"):
+        flow.web(model, page)
+    assert page.read_text() == content
+    page.unlink()
+    assert flow.web(model, page) == flow.web(model, page)
