@@ -207,6 +207,9 @@ def empty_masks(folder: Path) -> Iterator[Try]:
     for number in range(2, 7):
         save(data / f"masks/c{number}.png", np.zeros(SHAPE, np.uint8))
     yield Try(data, "warning", "mostly-empty", ("6 of 8", "data.drop_empty=train"))
+    for number in (0, 7):
+        save(data / f"masks/c{number}.png", np.zeros(SHAPE, np.uint8))
+    yield Try(data, "warning", "mostly-empty", ("8 of 8", "no training begins"))
 
 
 @row("B25")

@@ -32,6 +32,7 @@ from pocketseg.recipes import Recipe, StageSection
 from pocketseg.recipes.schema import DataSection, PostprocessSection
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import make_split, open_cases, reading_of
+from pocketseg.text import counted
 from pocketseg.training.own_augment import Function, OwnAugmentation, own_augmentation
 
 # Called with (what, done, of) while something long goes on that is not a training.
@@ -154,6 +155,9 @@ def plan_run(
     split_groups = [finding.problem for finding in split_findings(whole, checked.duplicates, (), "the split")]
     if split_groups:
         raise DataError.of(split_groups)
+    if not all(stage.teacher for stage in recipe.stages):
+        for found in folds.values():
+            _check_foreground(found, data)
     if recipe.data.drop_empty == "train":
         folds = {number: _without_empty(found, checked) for number, found in folds.items()}
     _check_channels(recipe.data, checked)
@@ -337,6 +341,16 @@ def _check_maps(recipe: Recipe, augmentation: OwnAugmentation) -> None:
         if stage.distil is not None and stage.teacher is not None and stage.teacher.outputs != "live":
             what = f"may learn from stored answers, which {augmentation.name} does not move with the image"
             raise RecipeError(where, what, "set teacher.outputs=live, or leave out the function")
+
+
+def _check_foreground(fold: Fold, data: OpenedData) -> None:
+    """Refuse a training part from which nothing can be learned; a teacher may know more than the masks."""
+    if data.checked.empty.issuperset(fold.train):
+        what = (
+            f"all masks of the training part ({counted(len(fold.train), 'case')}) are empty: there is nothing to learn"
+        )
+        fix = "look at them (`pocketseg data preview DATA --out page.html`), and say what is foreground by data.mask"
+        raise DataError(str(data.cases.root), what, fix)
 
 
 def _without_empty(fold: Fold, checked: CheckedData) -> Fold:

@@ -228,6 +228,9 @@ def read_given(
         return as_image(given), spacing_mm
     path = Path(os.fsdecode(given))
     if not is_volume(path):
+        if os.path.isdir(path):  # noqa: PTH112 - which is False for what no system takes as a name
+            fix = "give the file of one image, or use `pocketseg predict`, which segments all images of a folder"
+            raise DataError(str(path), "is a folder, and one image is segmented at a time", fix)
         return read_image(path), spacing_mm
     volume = open_volume(path)
     check_contrasts(volume.contrasts, channels or volume.contrasts, str(path))

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import pocketseg
+from helpers.pictures import save
 from pocketseg.errors import DataError, ModelFileError, PocketsegError, RecipeError
 from pocketseg.experiments.distillation import ModelTeacher
 from pocketseg.experiments.initialization import EarlierStage, WeightFile
@@ -165,3 +167,15 @@ def test_images_that_cannot_be_padded_are_refused_before_a_folder_is_made(plan, 
         pocketseg.train(recipe, data, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
     assert plan(FLOAT, data={"size": [32, 32], "fit": "pad"}).pipeline.fit == "pad"
+
+
+@pytest.mark.parametrize("drop", [None, "train"])
+def test_masks_without_foreground_teach_nothing(drop, data, plan, tmp_path):
+    blank = tmp_path / "blank"
+    for file in sorted((data / "images").iterdir()):
+        save(blank / "images" / file.name, np.asarray(Image.open(file)))
+        save(blank / "masks" / file.name, np.zeros((32, 32), np.uint8))
+    recipe = Recipe.model_validate({"data": {"size": [32, 32], "drop_empty": drop}, "stages": [FLOAT]})
+    with pytest.raises(DataError, match="are empty: there is nothing to learn → look at them"):
+        plan_run(recipe, open_data(blank, recipe.data), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -101,6 +101,7 @@ def test_a_volume_of_one_slice_brings_its_pixel_size(predictor, picture, tmp_pat
     [
         ("gone.png", "does not exist"),
         (Path("gone.nii.gz"), "does not exist"),
+        (Path(__file__).parent, "is a folder, and one image .* `pocketseg predict`"),
         (b"", "empty"),
         (b"no image", "not an image"),
         (None, "is None"),

@@ -117,6 +117,8 @@ def _foreground(statistics: Sequence[CaseStatistics], coding: MaskCoding) -> Ite
     described = f"of {counted(len(statistics), 'mask')} [is|are] empty"
     if len(empty) > 0.5 * len(statistics):
         fix = "check the masks; --set data.drop_empty=train trains without them"
+        if len(empty) == len(statistics):
+            fix = "check the masks, and which values of them are foreground (data.mask); no training begins with these"
         yield Finding("mostly-empty", empty, counted(len(empty), described), fix)
     elif empty:
         yield Finding("empty-masks", empty, counted(len(empty), described))
