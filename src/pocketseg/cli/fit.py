@@ -57,7 +57,7 @@ def command(
 
         pocketseg fit scans --out runs/tiny --size 40KB --latency 5ms --time 10min --resume
 
-        pocketseg fit scans --out runs/groups --set data.group_regex=^([^_]+)_
+        pocketseg fit scans --out runs/groups --set 'data.group_regex=^([^_]+)_'
     """
     from pocketseg.flows.fit import fit
 

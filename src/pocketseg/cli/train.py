@@ -71,11 +71,11 @@ def command(
 
         pocketseg train config.yaml --data slices --out runs/em
 
-        pocketseg train thin-unet --data scans --out runs/widths --set sweep.stages.0.net.width=[8,16,32] --jobs 2
+        pocketseg train thin-unet --data scans --out runs/widths --set 'sweep.stages.0.net.width=[8,16,32]' --jobs 2
 
         pocketseg train thin-unet --data scans --out runs/cv --set split.kind=kfold --jobs 2
 
-        pocketseg train thin-unet --data scans --out runs/seeds --set sweep.seed=[0,1,2] --cluster local
+        pocketseg train thin-unet --data scans --out runs/seeds --set 'sweep.seed=[0,1,2]' --cluster local
 
         pocketseg train thin-unet --data scans --out runs/watched --log tensorboard
     """

@@ -151,8 +151,8 @@ def _ambiguous(used: _Used, where: str, why: str) -> DataError:
         names = names[1:] + names[:1]  # the most frequent one is rather the background
     example = names[0] if names else "#ffffff"
     fix = (
-        f"name the color of each class: --set data.mask.colors=['{example}']; where a palette's indices are the "
-        "classes, --set data.mask.values=[1] takes them as they are"
+        f"name the color of each class: --set \"data.mask.colors=['{example}']\"; where a palette's indices are the "
+        "classes, --set 'data.mask.values=[1]' takes them as they are"
     )
     return DataError(where, what, fix)
 

@@ -158,11 +158,10 @@ class MaskCoding:
             )
         known = self.named if max(unknown) <= len(self.named) else ()
         names = known or [f"name{number + 1}" for number in range(len(unknown))]
-        quote = "'" if known else ""
         return (
             f"holds several foreground values ({shown}), but there is one class",
-            f"--set {quote}data.classes=[{','.join(names)}]{quote} "
-            "--set stages.*.loss.bce=0 --set stages.*.loss.ce=1 if they are classes "
+            f"--set 'data.classes=[{','.join(names)}]' "
+            "--set 'stages.*.loss.bce=0' --set 'stages.*.loss.ce=1' if they are classes "
             "(with data.mask.values where they are not stored as 1, 2, …), "
             "or --set data.mask.threshold=1 to unite them",
         )

@@ -352,7 +352,7 @@ class RunTraining:
         )
         with listeners(number, folder.path, self.logs, examples, listener) as training.listener, memory.named(
             f"stage {stage.name!r}", "a batch of {} at {}×{}".format(stage.batch, *model.pipeline.size),
-            f"--set stages.*.batch={max(1, stage.batch // 2)}, or a smaller data.size or net",
+            f"--set 'stages.*.batch={max(1, stage.batch // 2)}', or a smaller data.size or net",
         ):  # fmt: skip
             training.run()
         self.accelerator.wait_for_everyone()

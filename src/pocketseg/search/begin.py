@@ -253,7 +253,7 @@ def _nothing_fits(costs: Mapping[Shape, Cost], budget: Budget) -> RecipeError:
         f"({smallest.name}), the fastest {costs[fastest].ms:.2f} ms here ({fastest.name}), the least memory "
         f"{bytes_text(costs[least].arena_bytes)} ({least.name})"
     )
-    return RecipeError(", ".join(asked), what, "allow more, or set a smaller data.size (--set data.size=[64,64])")
+    return RecipeError(", ".join(asked), what, "allow more, or set a smaller data.size (--set 'data.size=[64,64]')")
 
 
 def excess(budget: Budget, cost: Cost) -> str:

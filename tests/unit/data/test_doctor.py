@@ -326,7 +326,7 @@ def test_advice_can_be_followed(tmp_path, code, build):
     build(tmp_path / "data")
     before = doctor(tmp_path / "data").kinds()
     alternatives = [
-        re.findall(r"(?:--set |set )((?:data|stages)\.[a-z_.*]+=(?:\[[^\]]*\]|[^\s;,]+))", part)
+        re.findall(r"(?:--set |set )'?((?:data|stages)\.[a-z_.*]+=(?:\[[^\]]*\]|[^\s;,']+))", part)
         for part in re.split(r"; |, or ", before[code][0].fix)
     ]
     advice = next((options for options in alternatives if options), None)

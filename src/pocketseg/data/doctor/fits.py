@@ -37,8 +37,8 @@ def to_one_spacing(cases: Sequence[Case], shapes: Mapping[str, tuple[int, int]])
     middle = float(f"{np.median(np.sqrt(spacings.prod(axis=1))):.3g}")
     sides = np.array([shapes[case.name] for case in cases]) * spacings / middle
     height, width = (max(STEP, int(-(-side // STEP) * STEP)) for side in np.ceil(sides.max(axis=0)))
-    options = f"--set data.spacing_mm=[{middle:g},{middle:g}] --set data.fit="
+    options = f"--set 'data.spacing_mm=[{middle:g},{middle:g}]' --set data.fit="
     if max(height, width) <= MAX_PADDED:
-        return f"{options}pad --set data.size=[{height},{width}]"
+        return f"{options}pad --set 'data.size=[{height},{width}]'"
     tiled = Pipeline((STEP, STEP), fit="tile", spacing_mm=(middle, middle))
     return "" if any(misfits(cases, shapes, tiled)) else f"{options}tile"

@@ -98,7 +98,7 @@ def _coding(statistics: Sequence[CaseStatistics], coding: MaskCoding) -> Iterato
         yield Finding("mixed-coding", tuple(rarest), f"masks store foreground in {len(users)} ways: {described}", fix)
     elif users and not set(users) & set(USUAL_VALUES):
         value = next(iter(users))
-        fix = f"nothing, or --set data.mask.values=[{value:g}] to say that it is meant"
+        fix = f"nothing, or --set 'data.mask.values=[{value:g}]' to say that it is meant"
         yield Finding("odd-value", tuple(users[value]), f"foreground is stored as {value:g} everywhere", fix)
 
 
@@ -142,13 +142,13 @@ def _values(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
     kinds = _by(statistics, lambda each: each.kind)
     if len(kinds) > 1:
         described = ", ".join(f"{len(same)} {kind}" for kind, same in sorted(kinds.items()))
-        fix = "each is scaled by its own type; --set data.range=[LOW,HIGH] declares one range for all"
+        fix = "each is scaled by its own type; --set 'data.range=[LOW,HIGH]' declares one range for all"
         yield Finding(
             "mixed-depth", _images(min(kinds.values(), key=len)), f"images of several types: {described}", fix
         )
     for kind, same in kinds.items():
         if kind.startswith("float"):
-            fix = "--set data.range=[LOW,HIGH] declares which values become 0 and 1"
+            fix = "--set 'data.range=[LOW,HIGH]' declares which values become 0 and 1"
             what = "float images are scaled by their own minimum and maximum unless data.range declares them"
             yield Finding("float-range", _images(same), what, fix)
         elif kind.startswith(("uint", "int")):
@@ -157,7 +157,7 @@ def _values(statistics: Sequence[CaseStatistics]) -> Iterator[Finding]:
                 what = f"the brightest of {counted(len(same), f'{kind} image')} is {highest:g} of {limit:g}"
                 low = min(0.0, *(each.low for each in same))
                 bits = 2 ** int(np.ceil(np.log2(highest + 1))) - 1
-                fix = f"--set data.range=[{low:g},{bits}] scales them to their own bits"
+                fix = f"--set 'data.range=[{low:g},{bits}]' scales them to their own bits"
                 yield Finding("few-bits", _images(same), what, fix)
     blank = [each for each in statistics if each.constant]
     if blank:
