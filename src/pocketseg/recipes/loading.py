@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pocketseg.errors import Problem, RecipeError, near
 from pocketseg.files import read_text
 from pocketseg.recipes.importers.fixed_point import is_fixed_point, to_train
-from pocketseg.recipes.other_words import our_key, with_our_keys
+from pocketseg.recipes.other_words import WORDS, our_key, with_our_keys
 from pocketseg.recipes.schema import DataRecipe, Recipe
 from pocketseg.text import shortened
 
@@ -129,7 +129,7 @@ def load_data_recipe(source: str | Path | dict[str, Any], overrides: Sequence[st
     """
     where, values, problems = overridden(source, overrides)
     problems += [
-        Problem(str(key), "is not a key of a recipe", near(str(key), Recipe.model_fields))
+        Problem(str(key), "is not a key of a recipe", _near_key(str(key)))
         for key in values
         if key not in (*Recipe.model_fields, SWEEP)
     ]
@@ -419,14 +419,39 @@ def _problems(error: ValidationError, where: str) -> Iterator[Problem]:
         key = ".".join(str(part) for part in location) or where
         if fault["type"] == "extra_forbidden":
             name = str(fault["loc"][-1])
-            yield Problem(".".join([*map(str, location), name]), "is not a key of a recipe", near(name, known))
+            fix = near(name, known) if location else _near_key(name)
+            yield Problem(".".join([*map(str, location), name]), "is not a key of a recipe", fix)
         elif fault["type"] == "missing":
             yield Problem(key, "is missing", "add it")
+        elif fault["type"] in ("tuple_type", "list_type"):
+            fix = f"write it in brackets: {key}: [A, B], or --set '{key}=[A, B]'"
+            yield Problem(key, f"is not a list (given: {fault['input']!r})", fix)
         else:
             message = fault["msg"].removeprefix("Value error, ")
             shown = fault["input"]
             given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) else ""
             yield Problem(key, message[0].lower() + message[1:] + given, "")
+
+
+def _near_key(name: str) -> str:
+    """A hint for a key that is none at the top: where a section has it, under our name or another tool's.
+
+    Example:
+        >>> _near_key("epochs"), _near_key("learning_rate"), _near_key("sed")
+        ('did you mean stages.0.epochs?', 'did you mean stages.0.optimizer.lr?', 'did you mean seed?')
+    """
+    ours = next((words[name] for words in WORDS.values() if name in words), name)
+    places = sorted(_places(ours, Recipe), key=lambda path: path.count("."))[:3]
+    return f"did you mean {' or '.join(places)}?" if places else near(name, Recipe.model_fields)
+
+
+def _places(name: str, model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted keys of a section, and of those in it, that end in a name."""
+    found = [f"{prefix}{name}"] if name in model.model_fields else []
+    for key, field in model.model_fields.items():
+        section = f"{prefix}{key}.0." if typing.get_origin(field.annotation) is list else f"{prefix}{key}."
+        found += [path for inner in _models_in(field.annotation) for path in _places(name, inner, section)]
+    return list(dict.fromkeys(found))
 
 
 def _walk(location: Sequence[Any]) -> tuple[list[Any], set[str]]:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from pocketseg.names import check_name
 from pocketseg.text import counted
@@ -31,8 +31,19 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Threshold = Annotated[float, Field(gt=0, lt=1)]
+Side = Annotated[int, Field(ge=8, le=4096)]
 # Stands for the name of a class in folders and names of masks.
 CLASS = "{class}"
+
+
+def _square(size: Any) -> Any:
+    return (size, size) if type(size) is int else size
+
+
+def _or_number(schema: dict[str, Any]) -> None:
+    """The schema of a pair also allows one of its numbers."""
+    pair = {key: schema.pop(key) for key in ("type", "prefixItems", "minItems", "maxItems")}
+    schema["anyOf"] = [pair, pair["prefixItems"][0]]
 
 
 def _ordered(values: tuple[float, float]) -> tuple[float, float]:
@@ -128,8 +139,8 @@ class OnlySection(Section):
 class DataSection(Section):
     """What the net sees, and how images, masks and groups are found."""
 
-    size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = (128, 128)
-    """Height and width in pixels of the net's input."""
+    size: Annotated[tuple[Side, Side], BeforeValidator(_square), Field(json_schema_extra=_or_number)] = (128, 128)
+    """Height and width in pixels of the net's input; one number is a square."""
     channels: Annotated[int, Field(ge=1, le=16)] | Auto = "auto"
     """Channels of the net's input: 1 for gray, 3 for color; `auto` takes 1 where all images are gray, even if stored as
     color, 3 where some are colored, and the number of contrasts where images have several. Images are converted where a

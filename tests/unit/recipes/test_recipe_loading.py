@@ -338,7 +338,7 @@ BAD_VALUES = [
     ("data.channels", 70_000),
     ("data.size", [0, 128]),
     ("data.size", [128]),
-    ("data.size", 128),
+    ("data.size", True),
     ("data.size", [128, 100_000]),
     ("data.fit", "stretch"),
     ("data.range", [1, 1]),
@@ -512,6 +512,13 @@ def test_the_last_override_wins_and_parts_of_lists_can_be_set():
         ("seed=[1", "--set seed=[1, line 1"),
         ("seed=!!python/name:os.system", "--set seed=!!python/name:os.system, line 1"),
         ("sed=5", "sed: is not a key of a recipe → did you mean seed?"),
+        ("epochs=5", "epochs: is not a key of a recipe → did you mean stages.0.epochs?"),
+        ("learning_rate=1", "learning_rate: is not a key of a recipe → did you mean stages.0.optimizer.lr?"),
+        (
+            "data.spacing_mm=1",
+            "data.spacing_mm: is not a list (given: 1) → write it in brackets: data.spacing_mm: [A, B]",
+        ),
+        ("data.size=large", "data.size: is not a list (given: 'large') → write it in brackets: data.size: [A, B], or"),
         ("stages.0.epoch=5", "stages.0.epoch: is not a key of a recipe → did you mean epochs?"),
         ("stages.0.epochs=-5", "stages.0.epochs: input should be greater than or equal to 0 (given: -5)"),
     ],
@@ -675,3 +682,9 @@ def test_overrides_count_the_stages_that_a_preset_leaves():
     assert [(stage.name, stage.epochs) for stage in variant.recipe.stages] == [("student", 2)]
     (whole,) = load_sweep("vaze2020", ["stages.0.epochs=2"]).variants
     assert [stage.epochs == 2 for stage in whole.recipe.stages] == [True, False]
+
+
+def test_one_number_is_a_square():
+    assert load_recipe(SMALLEST, ["data.size=64"]).data.size == (64, 64)
+    with pytest.raises(RecipeError, match=r"data\.size.*8"):
+        load_recipe(SMALLEST, ["data.size=4"])
