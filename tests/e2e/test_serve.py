@@ -241,6 +241,16 @@ def test_what_is_no_image(service: Service, body, status):
     assert not [word for word in ("/tmp", "/home", "/work", "Traceback", "pocketseg-serve", ".py") if word in text]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n\x89PNG\r\n\x1a\n\r\n--x--\r\n', b"image=@scan.png",
+     IMAGE.read_bytes().replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")],
+)  # fmt: skip
+def test_a_form_is_told_to_be_one(service: Service, body):
+    answer = service.segment(body, "?model=m")
+    assert answer.status == 415 and "curl --data-binary @FILE" in answer.json["problems"][0]["fix"]
+
+
 def test_the_description_fits_the_routes(service: Service):
     """Every route is described, every one that is described is there, and answers are as it says."""
     told = service.ask("/openapi.json").json

@@ -14,6 +14,7 @@ from pathlib import Path
 
 BOUNDARY = re.compile(r'\s*multipart/form-data\s*;\s*(?:.*;\s*)?boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.I)
 NAME = re.compile(rb'\bname="([^"\r\n]{0,100})"', re.I)
+FORM = re.compile(rb"--[^\r\n]{1,200}\r?\nContent-|[\w.-]{1,100}=|@|\x89PNG(?!\r)", re.I)
 MAX_PARTS, MAX_HEADER = 16, 2048
 
 
@@ -26,6 +27,16 @@ def boundary_in(content_type: str) -> bytes | None:
     """
     found = BOUNDARY.match(content_type) if len(content_type) < MAX_HEADER and content_type.isascii() else None
     return (found[1] or found[2]).encode() if found else None
+
+
+def is_form(start: bytes) -> bool:
+    """Whether a body begins as a form does: what `curl -F` and `-d` send, of which `-d` drops the ends of lines.
+
+    Example:
+        >>> [is_form(start) for start in (b"--x\\r\\nContent-Disposition:", b"image=%89PNG", b"\\x89PNG\\x1a", b"%PDF")]
+        [True, True, True, False]
+    """
+    return bool(FORM.match(start))
 
 
 def parts_of(body: Path, content_type: str) -> dict[str, tuple[int, int]] | None:

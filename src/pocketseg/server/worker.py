@@ -38,7 +38,7 @@ from pocketseg.png import png_bytes
 from pocketseg.predictors import NetPredictor
 from pocketseg.runs.backends import open_model
 from pocketseg.server.images import START_BYTES, ZIP, check_sizes, suffix_of, unpack
-from pocketseg.server.multipart import parts_of
+from pocketseg.server.multipart import is_form, parts_of
 from pocketseg.server.task import ANSWER, BODY, GIVEN, MADE, NO_ROOM, TYPES, Limits, Refused, Task, is_full
 
 TYPE_OF_SUFFIX = {
@@ -152,6 +152,9 @@ def _given(task: Task, folder: Path, limits: Limits) -> Path:
         raise Refused(422, "the body is empty", "send an image as the body")
     suffix = suffix_of(start)
     if suffix is None:
+        if is_form(start):
+            fix = "send the file itself as the body: curl --data-binary @FILE"
+            raise Refused(415, "the body is a form, or what one left of a file, and no image", fix)
         known = "PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, DICOM, NIfTI, NRRD, MetaImage, or a zip of such"
         raise Refused(
             415, "the body is not an image of a known format, whatever its Content-Type says", f"send {known}"
