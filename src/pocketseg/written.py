@@ -18,8 +18,8 @@ BEGUN, ABSENT = "", "absent"
 class Written:
     """The record of what a command wrote into a folder: a hidden file in it, with lines `{"a/b.png": "SHA-256"}`.
 
-    By the digest a file that was changed since is told from one that is as it was written. What is about to be written
-    stands there with an empty digest: it is ours after a kill, too, and two processes may write into one folder.
+    The digest shows whether a file was changed since. What is about to be written stands there with an empty digest:
+    it is ours after a kill, too, and two processes may write into one folder.
     """
 
     def __init__(self, folder: Path, command: str) -> None:
@@ -40,7 +40,7 @@ class Written:
         others = [path for path in others if self._is_others(path)]
         if others:
             changed = " as it is now" if self.digests.get(self._name(others[0]), ABSENT) != ABSENT else ""
-            more = f", nor {len(others) - 1:,} more there" if len(others) > 1 else ""
+            more = f" (one of {len(others):,} such files)" if len(others) > 1 else ""
             what = f"is there already and was not written by {self.command}{changed}{more}"
             raise DataError(str(others[0]), what, "choose another --out")
 

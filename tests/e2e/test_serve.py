@@ -246,7 +246,7 @@ def test_what_is_no_image(service: Service, body, status):
     [b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n\x89PNG\r\n\x1a\n\r\n--x--\r\n', b"image=@scan.png",
      IMAGE.read_bytes().replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")],
 )  # fmt: skip
-def test_a_form_is_told_to_be_one(service: Service, body):
+def test_a_form_is_named_as_one(service: Service, body):
     answer = service.segment(body, "?model=m")
     assert answer.status == 415 and "curl --data-binary @FILE" in answer.json["problems"][0]["fix"]
 
