@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -34,17 +36,31 @@ def costs(
     floats: dict[Shape, int] = {}
     for done, shape in enumerate(every, start=1):
         plain = replace(shape, bits="")
-        if plain not in floats:
-            floats[plain] = len(_file(_model(shape, pipeline)))
-        yield shape, _cost(shape, pipeline, floats[plain])
+        with _one_thread():
+            if plain not in floats:
+                floats[plain] = len(_file(_model(shape, pipeline)))
+            cost = _cost(shape, pipeline, floats[plain])
+        yield shape, cost
         if progress:
             progress(done, len(every))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Nets so small take several times as long on several threads, which wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _cost(shape: Shape, pipeline: Pipeline, float_bytes: int) -> Cost:
     model = _model(shape, pipeline)
     side = max(CALIBRATED_SIDE, model.net.stride)
-    model.quantize(shape.quant_of(shape.bits), [torch.randn(2, pipeline.channels, side, side)])
+    drawn = torch.Generator().manual_seed(0)
+    model.quantize(shape.quant_of(shape.bits), [torch.randn(2, pipeline.channels, side, side, generator=drawn)])
     content = _file(model)
     session = Session(content, shape.name, default_threads())
     height, width = model.pipeline.net_size
@@ -54,7 +70,18 @@ def _cost(shape: Shape, pipeline: Pipeline, float_bytes: int) -> Cost:
 
 
 def _model(shape: Shape, pipeline: Pipeline) -> Model:
-    return Model.fresh(shape.net, _learned(pipeline), seed=0)
+    """An untrained net, with biases and norms as a training may leave them at most.
+
+    They differ in each channel, since equal ones take 4 bytes, and have both signs, since values behind a norm and the
+    maxima of them may share a grid otherwise.
+    """
+    model = Model.fresh(shape.net, _learned(pipeline), seed=0)
+    drawn = torch.Generator().manual_seed(0)
+    for name, values in model.net.state_dict().items():
+        if values.ndim == 1:
+            value = torch.randn(values.shape, generator=drawn)
+            values.copy_(value.abs() + 0.5 if name.endswith("running_var") else value)
+    return model
 
 
 def _learned(pipeline: Pipeline) -> Pipeline:
@@ -66,14 +93,13 @@ def _learned(pipeline: Pipeline) -> Pipeline:
 
 
 def _file(model: Model) -> bytes:
-    """With whole constants: whether halves of them do is seen when a net is trained, and makes its file smaller."""
     program = program_of(model.integer_core(), model.pipeline.channels)
     about = "x" * (FLOAT_CARD if model.quant is None else CARD)
     return file_of(program, {"pipeline": model.pipeline.to_dict(), "net": model.net_options, "about": about})
 
 
 def step_seconds(shape: Shape, pipeline: Pipeline, batch: int, device: str) -> float:
-    """How long a training step takes here, its samples included: the shortest of some."""
+    """How long a training step takes here, its samples included: the median, so that what else the machine does counts."""
     place = torch_device(device)
     model = _model(shape, pipeline)
     net = model.net.to(place).train()
@@ -88,4 +114,4 @@ def step_seconds(shape: Shape, pipeline: Pipeline, batch: int, device: str) -> f
         loss.backward()
         wait_for(place)
         took.append(time.perf_counter() - began)
-    return min(took[1:]) + batch * SAMPLE_S * height * width / 128**2
+    return statistics.median(took[1:]) + batch * SAMPLE_S * height * width / 128**2

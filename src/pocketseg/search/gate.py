@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, Split
 from pocketseg.engine.session import Session
-from pocketseg.errors import ModelFileError
 from pocketseg.evaluation import CaseScore, Summary, asking, score_cases, summarize
 from pocketseg.files import remove, write_atomically
 from pocketseg.metrics import paired_difference
 from pocketseg.predictors import default_threads, load_packed, load_pseg, read_pseg
 from pocketseg.runs.opening import metric_config, open_cases
-from pocketseg.runs.packed import Packing, pack_model
+from pocketseg.runs.packed import pack_model
 from pocketseg.runs.source import ModelSource
 from pocketseg.search.begin import forms
 from pocketseg.search.rounds import case_dice
@@ -95,7 +94,7 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
     packed, verdicts = list[_Packed](), list[Verdict]()
     for bits in (FLOAT, *forms(search, shape)):
         target = folder.float_model if bits == FLOAT else run.fold(0) / f"{bits}.pseg"
-        _pack(ModelSource.of_run(run, 0, bits), target, small=bits != FLOAT)
+        pack_model(ModelSource.of_run(run, 0, bits), target)
         predictor = load_pseg(target)
         rows = score_cases(cases, part, asking(predictor), recipe.data.classes, config=how)
         content = read_pseg(target)
@@ -135,18 +134,6 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
     else:
         write_atomically(folder.model, next(each.content for each in packed if each.bits == accepted.bits))
     return Gated(tuple(verdicts), accepted, len(part), len(set(groups)))
-
-
-def _pack(source: ModelSource, target: Path, *, small: bool) -> None:
-    """With constants of half the bytes, where the model then still is what was trained; else with whole ones."""
-    if small:
-        try:
-            pack_model(source, target, Packing(constants="f16"))
-        except ModelFileError as error:
-            log.info("%s, so its constants stay f32", error.problems[0])
-        else:
-            return
-    pack_model(source, target)
 
 
 def _call(session: Session, image: NDArray[np.float32]) -> Callable[[], object]:

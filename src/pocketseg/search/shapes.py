@@ -35,7 +35,8 @@ class Shape:
         return {"arch": "thin_unet", "width": self.width, "blocks": self.blocks, "conv": self.conv, "norm": "block"}
 
     def quant_of(self, bits: str) -> dict[str, Any]:
-        return {"scheme": SCHEMES[bits]}
+        """Constants in 16 bits are a part of what is trained, so a packed file always has them in 16 bits."""
+        return {"scheme": SCHEMES[bits], "constants": "f16"}
 
     @classmethod
     def named(cls, name: str) -> Shape:
