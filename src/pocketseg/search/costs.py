@@ -99,7 +99,7 @@ def _file(model: Model) -> bytes:
 
 
 def step_seconds(shape: Shape, pipeline: Pipeline, batch: int, device: str) -> float:
-    """How long a training step takes here, its samples included: the median, so that what else the machine does counts."""
+    """How long a training step takes here, its samples and what else the machine does included: the median of some."""
     place = torch_device(device)
     model = _model(shape, pipeline)
     net = model.net.to(place).train()

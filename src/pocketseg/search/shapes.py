@@ -95,6 +95,24 @@ class Budget:
             if limit is not None and have > limit
         )
 
+    def needed(self, size_bytes: int, arena_bytes: int, ms: float) -> list[str]:
+        """The options of a budget that holds this, those that this one holds left out.
+
+        Example:
+            >>> Budget(size_bytes=40_000, latency_ms=5.0).needed(50_001, 0, 1.0)
+            ['--size 51KB']
+        """
+        asked = (
+            ("--size", size_bytes, self.size_bytes, 1000, "KB"),
+            ("--memory", arena_bytes, self.memory_bytes, 1000, "KB"),
+            ("--latency", ms, self.latency_ms, 1, "ms"),
+        )
+        return [
+            f"{option} {math.ceil(have / step)}{unit}"
+            for option, have, limit, step, unit in asked
+            if limit is not None and have > limit
+        ]
+
 
 def ladder(size: Sequence[int]) -> list[Shape]:
     """All shapes for an input (height, width), the largest first."""
