@@ -238,9 +238,13 @@ def _scheduled(
     if (steps := wishes.steps) is not None:
         timed = most_candidates(len(fitting), lambda _: steps, first)
         return timed, [_too_short(steps, full)] if steps < full else []
-    step_s = _usual_step(chosen(dict(fitting), min(4, len(fitting))), wishes, recipe, pipeline)
+    times = _step_times(chosen(dict(fitting), min(4, len(fitting))), wishes, recipe, pipeline)
     spent = time.monotonic() - wishes.began
-    timed = fitted(TRAINING_SHARE * (wishes.seconds - spent - ENDING_S), step_s, folds, SCHEMES, len(fitting), first)
+    training, step_s = TRAINING_SHARE * (wishes.seconds - spent - ENDING_S), sum(times) / len(times)
+    timed = fitted(training, step_s, folds, SCHEMES, len(fitting), first)
+    if not timed.rounds:  # the first shape alone is trained
+        step_s = times[0]
+        timed = fitted(training, step_s, folds, SCHEMES, 1, first)
 
     def all_of_it(plan: Schedule) -> float:
         return spent + ENDING_S + lasting(plan, step_s, folds, SCHEMES, epochs) / TRAINING_SHARE
@@ -256,15 +260,15 @@ def _scheduled(
     return timed, notes
 
 
-def _usual_step(shapes: Sequence[Shape], wishes: Wishes, recipe: Recipe, pipeline: Pipeline) -> float:
-    """Seconds of a training step, the mean over shapes; fewer of them where little time is left to measure."""
+def _step_times(shapes: Sequence[Shape], wishes: Wishes, recipe: Recipe, pipeline: Pipeline) -> list[float]:
+    """Seconds of a training step of each shape; of fewer where little time is left to measure, of the first always."""
     from pocketseg.search.costs import step_seconds
 
     ends, found = time.monotonic() + MEASURING_SHARE * wishes.seconds, list[float]()
     for shape in shapes:
         if not found or time.monotonic() < ends:
-            found.append(step_seconds(shape, pipeline, recipe.stages[0].batch, wishes.device))
-    return sum(found) / len(found)
+            found.append(step_seconds(shape, pipeline, recipe, wishes.device))
+    return found
 
 
 def _little_time(asked: float, expected: float, steps: int, useful: float) -> str:

@@ -14,18 +14,20 @@ from pocketseg.engine.session import Session
 from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.predictors import default_threads
+from pocketseg.recipes import Recipe
 from pocketseg.search.shapes import Cost, Shape
 from pocketseg.timing import in_turns
+from pocketseg.training.augment import augment, draw, sample_generator
 from pocketseg.training.device import autocast, choose_precision, torch_device, wait_for
 from pocketseg.training.model import Model
+from pocketseg.training.optim import make_optimizer
+from pocketseg.training.samples import AUGMENT
 
 # Characters of a card beside pipeline and net: digests, options of the quantizer, and the verification, which floats
 # need more of. Never fewer than a real one has.
 CARD, FLOAT_CARD = 1100, 4000
 CALIBRATED_SIDE = 32
 STEPS = 3
-# Preparing and augmenting a sample of 128×128.
-SAMPLE_S = 2e-3
 
 
 def costs(
@@ -98,20 +100,34 @@ def _file(model: Model) -> bytes:
     return file_of(program, {"pipeline": model.pipeline.to_dict(), "net": model.net_options, "about": about})
 
 
-def step_seconds(shape: Shape, pipeline: Pipeline, batch: int, device: str) -> float:
-    """How long a training step takes here, its samples and what else the machine does included: the median of some."""
-    place = torch_device(device)
+def step_seconds(shape: Shape, pipeline: Pipeline, recipe: Recipe, device: str) -> float:
+    """How long a training step takes here, with all that it does and whatever else the machine does: the median.
+
+    Args:
+        shape, pipeline: the net.
+        recipe: whose augmentation, and whose first stage's batch and optimizer, are those of the training.
+        device: that trains.
+    """
+    place, stage = torch_device(device), recipe.stages[0]
     model = _model(shape, pipeline)
     net = model.net.to(place).train()
+    optimizer = make_optimizer(net, stage.optimizer)
     height, width = model.pipeline.net_size
-    images = torch.randn(batch, pipeline.channels, height, width, device=place).to(memory_format=torch.channels_last)
-    precision, _ = choose_precision("auto", place)
+    images = torch.randn(stage.batch, pipeline.channels, height, width, device=place)
+    masks = torch.zeros(stage.batch, height, width, dtype=torch.uint8, device=place)
+    precision, _ = choose_precision(stage.precision, place)
     took = []
-    for _ in range(STEPS + 1):
+    for step in range(STEPS + 1):
         began = time.perf_counter()
+        drawn = [
+            draw(sample_generator(AUGMENT, 0, step, at), recipe.augment, height, width) for at in range(stage.batch)
+        ]
+        inputs, _ = augment(images, masks, drawn, recipe.augment)
         with autocast(place, precision):
-            loss = net(images).float().square().mean()
+            loss = net(inputs.contiguous(memory_format=torch.channels_last)).float().square().mean()
+        optimizer.zero_grad()
         loss.backward()
+        optimizer.step()
         wait_for(place)
         took.append(time.perf_counter() - began)
-    return statistics.median(took[1:]) + batch * SAMPLE_S * height * width / 128**2
+    return statistics.median(took[1:])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pocketseg.pipeline import Pipeline
+from pocketseg.recipes import load_recipe
 from pocketseg.search import costs as counting
 from pocketseg.search.shapes import Shape
 
@@ -36,3 +37,14 @@ def test_counting_leaves_the_threads_as_they_were():
     threads = torch.get_num_threads()
     for _ in counting.costs([Shape(8, 1, "plain", "ternary")], PIPELINE):
         assert torch.get_num_threads() == threads
+
+
+def test_a_step_takes_what_its_batch_does():
+    """On the recipe that is trained by; a step of 64 images takes longer than one of a single image."""
+    shape = Shape(8, 2, "plain", "int8")
+    values = {
+        "data": {"classes": ["a", "b"]},
+        "stages": [{"name": "one", "net": shape.net, "epochs": 1, "loss": {"ce": 1}}],
+    }
+    one, many = (load_recipe(values, [f"stages.0.batch={batch}"]) for batch in (1, 64))
+    assert 0 < counting.step_seconds(shape, PIPELINE, one, "cpu") < counting.step_seconds(shape, PIPELINE, many, "cpu")
