@@ -19,7 +19,10 @@ def command(
     size: Annotated[str | None, typer.Option(help="Of the packed file at most: 40KB (1000 bytes each), 40KiB.")] = None,
     latency: Annotated[str | None, typer.Option(help="Of the net for one image on this machine at most: 5ms.")] = None,
     memory: Annotated[str | None, typer.Option(help="Of the engine for one image at most: 2MB.")] = None,
-    time: Annotated[str, typer.Option(help="That all may take about: 90s, 30min, 2h.")] = "30min",
+    time: Annotated[
+        str,
+        typer.Option(help="That all may take about, from the look at the data to the report: 5min, 30min, 2h."),
+    ] = "30min",
     steps: Annotated[
         int | None,
         typer.Option(

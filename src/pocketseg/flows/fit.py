@@ -106,8 +106,9 @@ def fit(
         size: of the packed file at most, such as "40KB" (1000 bytes each) or "40KiB" (1024), or a number of bytes.
         latency: of the net for one image on this machine at most, such as "5ms"; a number is milliseconds.
         memory: of the engine for one image at most, such as "2MB", or a number of bytes.
-        time: that all may take about, such as "30min"; a number is seconds. The clock is read once, before the first
-            training.
+        time: that all may take about, such as "30min"; a number is seconds. It covers the look at the data, counting,
+            trainings, packing and the report. The clock is read once, before the first training; what is too little
+            is said.
         steps: of the winner's training, instead of `time`; then the result does not depend on how fast this machine is.
         max_drop: points of Dice that a quantized file may lose at most, shown on validation cases.
         overrides: `key=value` of the plan, as --set on the command line.
@@ -167,14 +168,15 @@ def _search(
     progress: Progress | None,
 ) -> FitResult:
     """Rounds, winner, gate and page; what is done already is read from the disk."""
-    from pocketseg.search.gate import pass_gate, tested
+    from pocketseg.search.gate import advice, pass_gate, tested
     from pocketseg.search.page import Found, candidate_table, first_line, page
     from pocketseg.search.rounds import Trainer, all_rounds
 
     rounds, shape = all_rounds(folder, search, Trainer(data, device, jobs, cluster, listener, progress))
     winner = folder.winner
     if not winner.evaluated():
-        log.info("the winner is %s; it is trained for %d steps", shape.name, search.schedule.full_steps)
+        which = "the winner is" if rounds else "one shape is trained, so none are compared:"
+        log.info("%s %s; it is trained for %d steps", which, shape.name, search.schedule.full_steps)
         train_run(
             winner_recipe(search, shape), data, winner.path, split=folder.split_file, device=device,
             resume=winner.was_begun(), listener=listener, progress=progress,
@@ -190,8 +192,7 @@ def _search(
     write_report(page(found, max_drop, folder.path.name), folder.report)
     if gated.accepted is None:
         least = "; ".join(f"{each.bits}: {each.refused}" for each in gated.verdicts)
-        fix = (
-            f"see {folder.report}; allow more with a larger budget in a new --out, or --resume with a larger --max-drop"
+        raise RunError(
+            str(folder.path), f"no file was accepted ({least})", f"{advice(gated.verdicts)}; see {folder.report}"
         )
-        raise RunError(str(folder.path), f"no file was accepted ({least})", fix)
     return FitResult(folder.path, first_line(found), folder.model, gated.verdicts, tuple(tests), folder.report)

@@ -23,6 +23,8 @@ log = logging.getLogger("pocketseg")
 
 # Of a sweep: its run folders.
 TRIALS = "trials"
+# Of a search, what it decided before its first training; its winner is a run folder.
+SEARCH, WINNER = "search.json", "winner"
 # In the manifest of a run that is made of the weights of another program: where they came from.
 IMPORTED = "imported"
 # What a training has written before its manifest says that it has begun.
@@ -93,6 +95,8 @@ class RunFolder:
         folder = cls(Path(path))
         if (folder.path / TRIALS).is_dir():
             raise RunError(str(path), "is the folder of a sweep", f"give one of its runs, in {folder.path / TRIALS}")
+        if (folder.path / SEARCH).is_file():
+            raise RunError(str(path), "is the folder of a search", f"give its model.pseg, or {folder.path / WINNER}")
         if not folder.recipe_file.is_file() or not folder.manifest_file.is_file():
             raise RunError(
                 str(path),

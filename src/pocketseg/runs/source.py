@@ -1,4 +1,4 @@
-"""Which model a path means: a run folder, the folder of one of its stages, or a file. It is decided here only."""
+"""Which model a path means: a run folder, that of a stage or of a search, or a file. It is decided here only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pocketseg.data.split import Split
 from pocketseg.errors import RunError, near
-from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.folder import SEARCH, RunFolder
 from pocketseg.runs.shipped import shipped_file
 from pocketseg.training.stage_folder import BEST, StageFolder
 
@@ -39,14 +39,17 @@ class ModelSource:
         """What a path means.
 
         Args:
-            path: run folder, stage folder `RUN/fold-N/STAGE`, or file; where nothing is there, the name of a model that
-                ships with the package.
+            path: run folder, stage folder `RUN/fold-N/STAGE`, folder of `fit` (the file that it accepted), or file;
+                where nothing is there, the name of a model that ships with the package.
             fold, stage: of a run folder; default the first fold's last stage.
 
         Raises:
-            RunError: a folder that is neither, or a stage that the run does not have.
+            RunError: a folder that is none of these, a stage that the run does not have, or a search that accepted
+                no file.
         """
         path = Path(path)
+        if stage is None and fold == 0 and (path / SEARCH).is_file():
+            path = _accepted(path)
         shipped = shipped_file(path)
         if shipped is not None and not path.exists():
             path = shipped
@@ -84,6 +87,15 @@ class ModelSource:
             what = f"does not exist (folds begun: {folds})"
             raise RunError(str(self.weights), what, "finish the training with --resume")
         return self.weights
+
+
+def _accepted(search: Path) -> Path:
+    """Raises: RunError: the search accepted no file, or is not at its end."""
+    model = search / "model.pseg"
+    if not model.is_file():
+        fix = "its report.html says why; go on with `pocketseg fit … --resume`, or name one of its run folders"
+        raise RunError(str(search), "is the folder of a search that accepted no model so far", fix)
+    return model
 
 
 def check_fold(run: RunFolder, fold: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pocketseg.files import make_folder, resolved, write_atomically
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import Recipe, dump_recipe
 from pocketseg.runs.opening import make_split
-from pocketseg.search.halving import QUANT_SHARE, Schedule, fitted, most_candidates
+from pocketseg.search.halving import QUANT_SHARE, USEFUL_STEPS, Schedule, fitted, lasting, most_candidates, schedule
 from pocketseg.search.plan import FEW_GROUPS, Choice, Plan, make_plan, plan_text
 from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
 from pocketseg.search.state import Search, SearchFolder
@@ -29,8 +31,15 @@ from pocketseg.text import bytes_text, counted
 log = logging.getLogger("pocketseg")
 
 Progress = Callable[[str, int, int], None]
-# What is left of the time for looking, packing, evaluating and the report.
+# Of the time that looking, counting and judging leave, what trainings get; the rest is for what they wait for.
 TRAINING_SHARE = 0.85
+# Of the time, what measuring the speed of training takes, but for the first shape.
+MEASURING_SHARE = 0.05
+# Packing and judging the winner's files, and the pages.
+ENDING_S = 20.0
+SCHEMES = 2  # that a winner is usually quantized by
+# What takes longer than asked for by more than this is said.
+SLACK = 1.15
 SEARCH_FOLDS = 3
 SEARCHED = re.compile(r"stages\.[^.]+(\.(net|quant|epochs|init|name|keep)\b|=)|stages=|sweep\b|presets\b")
 
@@ -45,6 +54,7 @@ class Wishes:
         steps: of the winner, instead of what the time carries: then no clock decides anything but the latency.
         overrides: `key=value` of the recipe.
         device: that trains.
+        began: when the clock of `seconds` did, by `time.monotonic`.
     """
 
     budget: Budget
@@ -52,6 +62,7 @@ class Wishes:
     steps: int | None = None
     overrides: tuple[str, ...] = ()
     device: str = "auto"
+    began: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -85,6 +96,7 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     if searched:
         fix = "leave it out, or train the recipe: `pocketseg train OUT/plan.yaml --data DATA --out RUN --set …`"
         raise RecipeError(f"--set {searched[0]}", "is what fit finds out", fix)
+    log.info("looking at the data in %s", data)
     looked = survey(data, [text for text in wishes.overrides if text.startswith("data.")], progress)
     given = tuple(override.partition("=")[0] for override in wishes.overrides)
     names = [case.name for case in looked.cases]
@@ -101,18 +113,27 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     search_split = _search_split(split, looked.cases.cases)
     pipeline = pipeline_of(recipe)
     shapes = ladder(recipe.data.size)
+    log.info("%s; counting what %d shapes cost", counted(len(looked.cases), "case"), len(shapes))
     costs = _costs(shapes, pipeline, progress)
-    per_epoch = [
+    first_epoch, full_epoch = (
         steps_of_epoch(len(each.fold(0).train) * recipe.augment.copies, recipe.stages[0].batch)
         for each in (search_split, split)
-    ]
-    taken, left, timed = _taken(shapes, costs, wishes, recipe, pipeline, len(search_split.folds), per_epoch[0])
-    if timed.full_steps < per_epoch[1]:
-        plan = replace(plan, notes=(*plan.notes, _too_short(timed.full_steps, per_epoch[1])))
+    )
+    left = {shape: why for shape in shapes if (why := excess(wishes.budget, costs[shape]))}
+    fitting = {shape: costs[shape] for shape in shapes if shape not in left}
+    if not fitting:
+        raise _nothing_fits(costs, wishes.budget)
+    folds, epochs = len(search_split.folds), (first_epoch, full_epoch)
+    timed, notes = _scheduled(fitting, wishes, recipe, pipeline, folds, epochs)
+    taken = chosen(fitting, timed.candidates)
+    near = "a shape near to it is" if timed.rounds else "one is, the largest that fits"
+    left |= {shape: f"fits, and is not trained: {near}" for shape in fitting if shape not in taken}
+    if not timed.rounds:
+        plan = _uncompared(plan)
+    plan = replace(plan, notes=(*plan.notes, *notes))
     search = Search(
-        wishes.asked, plan, wishes.budget, timed, costs, tuple(taken), left, (per_epoch[0], per_epoch[1]),
-        len(search_split.folds), wishes.overrides,
-    )  # fmt: skip
+        wishes.asked, plan, wishes.budget, timed, costs, tuple(taken), left, epochs, folds, wishes.overrides
+    )
     groups = {case.name: case.group for case in looked.cases} if looked.regrouped else None
     text = plan_text(plan, search_choices(search))
     return Beginning(search, split, search_split, groups, winner_recipe(search, taken[0]), text)
@@ -199,40 +220,85 @@ def _costs(shapes: Sequence[Shape], pipeline: Pipeline, progress: Progress | Non
     return dict(costs(shapes, pipeline, None if progress is None else lambda done, of: progress("packing", done, of)))
 
 
-def _taken(
-    shapes: Sequence[Shape],
-    costs: Mapping[Shape, Cost],
+def _scheduled(
+    fitting: Mapping[Shape, Cost],
     wishes: Wishes,
     recipe: Recipe,
     pipeline: Pipeline,
     folds: int,
-    epoch_steps: int,
-) -> tuple[list[Shape], dict[Shape, str], Schedule]:
-    """The shapes to train, why each other is not, and for how long.
+    epochs: tuple[int, int],
+) -> tuple[Schedule, list[str]]:
+    """How many shapes are trained, and for how long, with what is to be known of it.
 
-    Raises:
-        RecipeError: nothing fits; the smallest possible is named.
+    Args:
+        fitting: the shapes that keep to the budget.
+        epochs: steps of an epoch of the candidates, and of the winner.
     """
+    first, full = epochs
+    if (steps := wishes.steps) is not None:
+        timed = most_candidates(len(fitting), lambda _: steps, first)
+        return timed, [_too_short(steps, full)] if steps < full else []
+    times = _step_times(chosen(dict(fitting), min(4, len(fitting))), wishes, recipe, pipeline)
+    spent = time.monotonic() - wishes.began
+    training, step_s = TRAINING_SHARE * (wishes.seconds - spent - ENDING_S), sum(times) / len(times)
+    timed = fitted(training, step_s, folds, SCHEMES, len(fitting), first)
+    if not timed.rounds:  # the first shape alone is trained
+        step_s = times[0]
+        timed = fitted(training, step_s, folds, SCHEMES, 1, first)
+
+    def all_of_it(plan: Schedule) -> float:
+        return spent + ENDING_S + lasting(plan, step_s, folds, SCHEMES, epochs) / TRAINING_SHARE
+
+    expected = all_of_it(timed)
+    log.info(
+        "looking and counting took %.0f s, a training step takes %.0f ms here: about %.1f min in all",
+        spent, 1000 * step_s, expected / 60,
+    )  # fmt: skip
+    notes = [_too_short(timed.full_steps, full)] if timed.full_steps < full else []
+    if expected > SLACK * wishes.seconds or timed.full_steps < USEFUL_STEPS:
+        notes.append(_little_time(wishes.seconds, expected, timed.full_steps, all_of_it(schedule(1, USEFUL_STEPS))))
+    return timed, notes
+
+
+def _step_times(shapes: Sequence[Shape], wishes: Wishes, recipe: Recipe, pipeline: Pipeline) -> list[float]:
+    """Seconds of a training step of each shape; of fewer where little time is left to measure, of the first always."""
     from pocketseg.search.costs import step_seconds
 
-    left = {shape: why for shape in shapes if (why := excess(wishes.budget, costs[shape]))}
-    fitting = {shape: costs[shape] for shape in shapes if shape not in left}
-    if not fitting:
-        raise _nothing_fits(costs, wishes.budget)
-    if wishes.steps is not None:
-        full = wishes.steps
-        timed = most_candidates(len(fitting), lambda _: full, epoch_steps)
-    else:
-        first = chosen(fitting, min(4, len(fitting)))
-        steps = [step_seconds(shape, pipeline, recipe.stages[0].batch, wishes.device) for shape in first]
-        log.info("a training step takes %.0f ms here", 1000 * max(steps))
-        usual = sum(steps) / len(steps)
-        timed = fitted(TRAINING_SHARE * wishes.seconds, usual, folds, 2, len(fitting), epoch_steps)
-    taken = chosen(fitting, timed.candidates)
-    for shape in fitting:
-        if shape not in taken:
-            left[shape] = "fits, and is not trained: a shape near to it is"
-    return taken, left, timed
+    ends, found = time.monotonic() + MEASURING_SHARE * wishes.seconds, list[float]()
+    for shape in shapes:
+        if not found or time.monotonic() < ends:
+            found.append(step_seconds(shape, pipeline, recipe, wishes.device))
+    return found
+
+
+def _little_time(asked: float, expected: float, steps: int, useful: float) -> str:
+    """What a time that is too short means, and which is not."""
+    takes = f", and all takes about {minutes(expected)}" if expected > SLACK * asked else ""
+    return (
+        f"--time {minutes(asked)} is little here: it carries {counted(steps, 'step')} of training, where a net that is "
+        f"worth using takes {USEFUL_STEPS} and more{takes}; --time {minutes(useful)} carries {USEFUL_STEPS}"
+    )
+
+
+def minutes(seconds: float) -> str:
+    """A time as `--time` takes it: seconds where these are few, else minutes, rounded up.
+
+    Example:
+        >>> minutes(61.5), minutes(120), minutes(301)
+        ('62s', '2min', '6min')
+    """
+    return f"{math.ceil(seconds)}s" if seconds < 120 else f"{math.ceil(seconds / 60)}min"
+
+
+def _uncompared(plan: Plan) -> Plan:
+    """The plan where one shape alone is trained."""
+    why = "one shape is trained, so no shapes are compared; its files are judged by it."
+    return replace(
+        plan,
+        choices=tuple(
+            replace(choice, reason=why) if choice.key == "split.validation" else choice for choice in plan.choices
+        ),
+    )
 
 
 def _nothing_fits(costs: Mapping[Shape, Cost], budget: Budget) -> RecipeError:
@@ -294,6 +360,10 @@ def forms(search: Search, shape: Shape) -> list[str]:
     return [each.bits for each in sorted(allowed, key=lambda each: -costs[each].size_bytes)]
 
 
+def _why_one(fit: int) -> str:
+    return "only one fits" if fit == 1 else "the time or the steps carry one training"
+
+
 def search_choices(search: Search) -> list[Choice]:
     """The search as choices of the plan."""
     limits = search.budget
@@ -305,16 +375,17 @@ def search_choices(search: Search) -> list[Choice]:
     said = ", ".join(each for each in asked if each) or "no limit of bytes, milliseconds or memory"
     trained = [shape.name for shape in search.taken]
     fit = len(search.costs) - sum("above" in why for why in search.left.values())
-    found = [
-        Choice(
-            "search.candidates", trained,
-            f"{said}: {fit} of {counted(len(search.costs), 'shape')} fit; these are the widest of each kind and some "
-            "smaller ones.",
-        ),
-    ]  # fmt: skip
+    which = (
+        "these are the widest of each kind and some smaller ones"
+        if search.schedule.rounds
+        else f"{_why_one(fit)}, so this one is trained without a comparison: the largest that fits"
+    )
+    of = f"{said}: {fit} of {counted(len(search.costs), 'shape')} fit"
+    found = [Choice("search.candidates", trained, f"{of}; {which}.")]
     for number, (count, steps) in enumerate(search.schedule.rounds, start=1):
         of = f"{counted(count, 'candidate')}, {counted(search.folds, 'fold')}, each for {counted(steps, 'step')}"
         found.append(Choice(f"search.round-{number}", count, f"{of}; the better half goes on."))
     epochs = epochs_of(search, search.schedule.full_steps, winner=True)
-    why = f"the winner is trained for {counted(search.schedule.full_steps, 'step')}, {counted(epochs, 'epoch')}."
+    which = "the winner" if search.schedule.rounds else "it"
+    why = f"{which} is trained for {counted(search.schedule.full_steps, 'step')}, {counted(epochs, 'epoch')}."
     return [*found, Choice("search.steps", search.schedule.full_steps, why)]

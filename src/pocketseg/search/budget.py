@@ -16,7 +16,7 @@ def number_of_bytes(given: str | int | None, where: str) -> int | None:
     """Bytes of a text such as 40KB (1000 each) or 40KiB (1024).
 
     Raises:
-        RecipeError: it is not one.
+        RecipeError: it is not one, or a text without a unit.
 
     Example:
         >>> number_of_bytes("40KB", "--size"), number_of_bytes("1.5 MiB", "--size"), number_of_bytes(None, "--size")
@@ -46,9 +46,12 @@ def seconds(given: str | float, where: str) -> float:
 
 
 def _quantity(given: str | float, where: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+    """A number means the smallest unit; a text has to name one, since nobody means `--size 40` in bytes."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zµ]*)\s*", str(given).lower())
     value = float(found[1]) * units[found[2]] if found and found[2] in units else math.nan
+    known = ", ".join(unit for unit in units if unit)
     if not 0 < value < math.inf:
-        known = ", ".join(unit for unit in units if unit)
         raise RecipeError(f"{where} {given}", "is not a quantity above 0", f"for example {example}; units: {known}")
+    if isinstance(given, str) and found and not found[2]:
+        raise RecipeError(f"{where} {given}", "has no unit", f"for example {example}; units: {known}")
     return value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -12,18 +14,20 @@ from pocketseg.engine.session import Session
 from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.predictors import default_threads
+from pocketseg.recipes import Recipe
 from pocketseg.search.shapes import Cost, Shape
 from pocketseg.timing import in_turns
+from pocketseg.training.augment import augment, draw, sample_generator
 from pocketseg.training.device import autocast, choose_precision, torch_device, wait_for
 from pocketseg.training.model import Model
+from pocketseg.training.optim import make_optimizer
+from pocketseg.training.samples import AUGMENT
 
 # Characters of a card beside pipeline and net: digests, options of the quantizer, and the verification, which floats
 # need more of. Never fewer than a real one has.
 CARD, FLOAT_CARD = 1100, 4000
 CALIBRATED_SIDE = 32
 STEPS = 3
-# Preparing and augmenting a sample of 128×128.
-SAMPLE_S = 2e-3
 
 
 def costs(
@@ -34,17 +38,31 @@ def costs(
     floats: dict[Shape, int] = {}
     for done, shape in enumerate(every, start=1):
         plain = replace(shape, bits="")
-        if plain not in floats:
-            floats[plain] = len(_file(_model(shape, pipeline)))
-        yield shape, _cost(shape, pipeline, floats[plain])
+        with _one_thread():
+            if plain not in floats:
+                floats[plain] = len(_file(_model(shape, pipeline)))
+            cost = _cost(shape, pipeline, floats[plain])
+        yield shape, cost
         if progress:
             progress(done, len(every))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Nets so small take several times as long on several threads, which wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _cost(shape: Shape, pipeline: Pipeline, float_bytes: int) -> Cost:
     model = _model(shape, pipeline)
     side = max(CALIBRATED_SIDE, model.net.stride)
-    model.quantize(shape.quant_of(shape.bits), [torch.randn(2, pipeline.channels, side, side)])
+    drawn = torch.Generator().manual_seed(0)
+    model.quantize(shape.quant_of(shape.bits), [torch.randn(2, pipeline.channels, side, side, generator=drawn)])
     content = _file(model)
     session = Session(content, shape.name, default_threads())
     height, width = model.pipeline.net_size
@@ -54,7 +72,18 @@ def _cost(shape: Shape, pipeline: Pipeline, float_bytes: int) -> Cost:
 
 
 def _model(shape: Shape, pipeline: Pipeline) -> Model:
-    return Model.fresh(shape.net, _learned(pipeline), seed=0)
+    """An untrained net, with biases and norms as a training may leave them at most.
+
+    They differ in each channel, since equal ones take 4 bytes, and have both signs, since values behind a norm and the
+    maxima of them may share a grid otherwise.
+    """
+    model = Model.fresh(shape.net, _learned(pipeline), seed=0)
+    drawn = torch.Generator().manual_seed(0)
+    for name, values in model.net.state_dict().items():
+        if values.ndim == 1:
+            value = torch.randn(values.shape, generator=drawn)
+            values.copy_(value.abs() + 0.5 if name.endswith("running_var") else value)
+    return model
 
 
 def _learned(pipeline: Pipeline) -> Pipeline:
@@ -66,26 +95,39 @@ def _learned(pipeline: Pipeline) -> Pipeline:
 
 
 def _file(model: Model) -> bytes:
-    """With whole constants: whether halves of them do is seen when a net is trained, and makes its file smaller."""
     program = program_of(model.integer_core(), model.pipeline.channels)
     about = "x" * (FLOAT_CARD if model.quant is None else CARD)
     return file_of(program, {"pipeline": model.pipeline.to_dict(), "net": model.net_options, "about": about})
 
 
-def step_seconds(shape: Shape, pipeline: Pipeline, batch: int, device: str) -> float:
-    """How long a training step takes here, its samples included: the shortest of some."""
-    place = torch_device(device)
+def step_seconds(shape: Shape, pipeline: Pipeline, recipe: Recipe, device: str) -> float:
+    """How long a training step takes here, with all that it does and whatever else the machine does: the median.
+
+    Args:
+        shape, pipeline: the net.
+        recipe: whose augmentation, and whose first stage's batch and optimizer, are those of the training.
+        device: that trains.
+    """
+    place, stage = torch_device(device), recipe.stages[0]
     model = _model(shape, pipeline)
     net = model.net.to(place).train()
+    optimizer = make_optimizer(net, stage.optimizer)
     height, width = model.pipeline.net_size
-    images = torch.randn(batch, pipeline.channels, height, width, device=place).to(memory_format=torch.channels_last)
-    precision, _ = choose_precision("auto", place)
+    images = torch.randn(stage.batch, pipeline.channels, height, width, device=place)
+    masks = torch.zeros(stage.batch, height, width, dtype=torch.uint8, device=place)
+    precision, _ = choose_precision(stage.precision, place)
     took = []
-    for _ in range(STEPS + 1):
+    for step in range(STEPS + 1):
         began = time.perf_counter()
+        drawn = [
+            draw(sample_generator(AUGMENT, 0, step, at), recipe.augment, height, width) for at in range(stage.batch)
+        ]
+        inputs, _ = augment(images, masks, drawn, recipe.augment)
         with autocast(place, precision):
-            loss = net(images).float().square().mean()
+            loss = net(inputs.contiguous(memory_format=torch.channels_last)).float().square().mean()
+        optimizer.zero_grad()
         loss.backward()
+        optimizer.step()
         wait_for(place)
         took.append(time.perf_counter() - began)
-    return min(took[1:]) + batch * SAMPLE_S * height * width / 128**2
+    return statistics.median(took[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,12 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, Split
 from pocketseg.engine.session import Session
-from pocketseg.errors import ModelFileError
 from pocketseg.evaluation import CaseScore, Summary, asking, score_cases, summarize
 from pocketseg.files import remove, write_atomically
-from pocketseg.metrics import paired_difference
+from pocketseg.metrics import PairedDifference, paired_difference
 from pocketseg.predictors import default_threads, load_packed, load_pseg, read_pseg
 from pocketseg.runs.opening import metric_config, open_cases
-from pocketseg.runs.packed import Packing, pack_model
+from pocketseg.runs.packed import pack_model
 from pocketseg.runs.source import ModelSource
 from pocketseg.search.begin import forms
 from pocketseg.search.rounds import case_dice
@@ -47,6 +47,7 @@ class Verdict:
         change, low, high: against the float file, with its 95 % interval over groups; in Dice.
         ratio: of its time to that of the float file.
         refused: why it is not accepted; empty where it is.
+        needs: the options that would have accepted it as it is; empty where it is accepted, or none would have.
     """
 
     bits: str
@@ -60,6 +61,7 @@ class Verdict:
     high: float = 0.0
     ratio: float = 1.0
     refused: str = ""
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
     packed, verdicts = list[_Packed](), list[Verdict]()
     for bits in (FLOAT, *forms(search, shape)):
         target = folder.float_model if bits == FLOAT else run.fold(0) / f"{bits}.pseg"
-        _pack(ModelSource.of_run(run, 0, bits), target, small=bits != FLOAT)
+        pack_model(ModelSource.of_run(run, 0, bits), target)
         predictor = load_pseg(target)
         rows = score_cases(cases, part, asking(predictor), recipe.data.classes, config=how)
         content = read_pseg(target)
@@ -110,7 +112,7 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
         difference = paired_difference([plain[name] for name in names], [ours[name] for name in names], groups)
         ratio, (quick, _) = timings[each.bits].ratio(timings[FLOAT])
         cost = len(each.content), each.session.arena_bytes(height, width), timings[each.bits].median_ms
-        why = [search.budget.excess(*cost)]
+        why, needs, hopeless = [search.budget.excess(*cost)], search.budget.needed(*cost), False
         if each.bits != FLOAT:
             if not difference.non_inferior(max_drop):
                 why.append(
@@ -118,13 +120,16 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
                     f"({100 * difference.low:+.2f} to {100 * difference.high:+.2f}; "
                     f"{counted(difference.groups, 'group')})"
                 )
+                margin = margin_of(difference)
+                needs, hopeless = [*needs, f"--max-drop {margin:g}"], margin >= 100
             if quick > SLOWER:
+                hopeless = True
                 why.append(f"{ratio:.2f} times as slow as the float file")
         verdicts.append(
             Verdict(
                 each.bits, folder.float_model if each.bits == FLOAT else run.fold(0) / f"{each.bits}.pseg", *cost,
                 float(np.mean(list(ours.values()))), difference.mean, difference.low, difference.high, ratio,
-                "; ".join(text for text in why if text),
+                "; ".join(text for text in why if text), () if hopeless else tuple(needs),
             )
         )  # fmt: skip
     order = [FLOAT, *forms(search, shape)]
@@ -137,20 +142,31 @@ def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Pa
     return Gated(tuple(verdicts), accepted, len(part), len(set(groups)))
 
 
-def _pack(source: ModelSource, target: Path, *, small: bool) -> None:
-    """With constants of half the bytes, where the model then still is what was trained; else with whole ones."""
-    if small:
-        try:
-            pack_model(source, target, Packing(constants="f16"))
-        except ModelFileError as error:
-            log.info("%s, so its constants stay f32", error.problems[0])
-        else:
-            return
-    pack_model(source, target)
-
-
 def _call(session: Session, image: NDArray[np.float32]) -> Callable[[], object]:
     return lambda: session(image)
+
+
+def margin_of(difference: PairedDifference) -> float:
+    """The smallest --max-drop, in tenths of a point, that accepts what was measured; inf where no margin does."""
+    tenths = math.floor(-1000 * difference.low + 1e-9) + 1
+    return tenths / 10 if difference.non_inferior(tenths / 1000) else math.inf
+
+
+def advice(verdicts: Sequence[Verdict]) -> str:
+    """What to give so that a file is accepted, where none was.
+
+    Example:
+        >>> four = Verdict("int4", Path("a"), refused="lost", needs=("--max-drop 1.3",))
+        >>> whole = Verdict("float", Path("b"), refused="too large", needs=("--size 140KB",))
+        >>> advice([whole, four])
+        '--resume --max-drop 1.3 accepts the int4 file without a training; --size 140KB in a new --out the float file'
+    """
+    order = sorted((each for each in verdicts if each.needs), key=lambda each: (len(each.needs), each.bits == FLOAT))
+    judged = [each for each in order if all(need.startswith("--max-drop") for need in each.needs)]
+    said = [f"--resume {each.needs[0]} accepts the {each.bits} file without a training" for each in judged[:1]]
+    for each in [each for each in order if each not in judged][:1]:
+        said.append(f"{' '.join(each.needs)} in a new --out {'' if said else 'accepts '}the {each.bits} file")
+    return "; ".join(said) or "give more --time in a new --out, or more validation cases"
 
 
 def best_of(verdicts: Sequence[Verdict]) -> Verdict | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # Fewer steps tell nothing of a shape; trainings are of whole epochs, and a stage with quantizers takes one of its own.
 LEAST_STEPS, LEAST_EPOCHS = 40, 2
+# A net that learned for fewer is rarely worth using.
+USEFUL_STEPS = 300
 COUNTS = (8, 4, 2, 1)
 # In points of Dice: a file of half the bytes is as good as one with so much more.
 POINTS_PER_HALF = 0.25
@@ -73,6 +75,30 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int, e
         return max(LEAST_STEPS, int((seconds - runs * RUN_S) / step_s / (unit / 2**12)))
 
     return most_candidates(most, full_steps, epoch_steps)
+
+
+def lasting(plan: Schedule, step_s: float, folds: int, schemes: int, epoch_steps: Sequence[int]) -> float:
+    """Seconds that a schedule takes in whole epochs, of which every stage has one at least.
+
+    Args:
+        plan: the schedule.
+        step_s: of a step of a usual candidate.
+        folds, schemes: as for `fitted`.
+        epoch_steps: of an epoch of a candidate, and of the winner.
+
+    Example:
+        >>> lasting(Schedule((), 100), 0.1, 1, 2, (50, 50))
+        36.0
+    """
+
+    def run(steps: int, schemes: int, epoch: int) -> float:
+        epochs = max(1, round(steps / epoch))
+        quantized = schemes * max(1, round(epochs * QUANT_SHARE))
+        return RUN_S + step_s * epoch * (epochs + quantized * QUANT_COST)
+
+    first, full = epoch_steps
+    searched = sum(count * folds * run(steps, 1, first) for count, steps in plan.rounds)
+    return searched + run(plan.full_steps, schemes, full)
 
 
 def most_candidates(most: int, full_steps: Callable[[int], int], epoch_steps: int = 1) -> Schedule:

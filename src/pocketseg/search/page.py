@@ -242,7 +242,7 @@ def reached(found: Found, shape: Shape) -> float:
 def left_because(found: Found, shape: Shape) -> str:
     """Why a shape is not the winner."""
     if shape == found.shape:
-        return "won"
+        return "won" if found.rounds else "taken without a comparison"
     if shape in found.search.left:
         return found.search.left[shape]
     last = max(found.rounds, key=lambda each: each.number if shape.name in each.scores else 0)
@@ -257,7 +257,7 @@ def _shown_rounds(search: Search) -> str:
     )
     folds = f" in {search.folds} folds, scored out of fold" if search.folds > 1 else ", scored on validation cases"
     if not said:
-        return "The time carried one training, of the widest shape that fits."
+        return "One shape was trained, the largest that fits: no shapes were compared."
     return (
         f"Rounds: {said}{folds}; by Dice with empty masks, a file of half the bytes being worth a quarter of a point. "
         "No test case was seen by any of them."
@@ -289,8 +289,8 @@ def _card(found: Found) -> list[Properties | Notes]:
     ]
     lines = [
         "Not a medical device. It was made for images like those it learned from, and was not tried on others.",
-        "Shape and file were chosen on validation cases, so their figures there are a little too good; the test "
-        "part chose nothing.",
+        f"{'Shape and file were' if found.rounds else 'The file was'} chosen on validation cases, so figures there are "
+        "a little too good; the test part chose nothing.",
     ]
     return [Properties("Model", entries), Notes("Limits", lines)]
 

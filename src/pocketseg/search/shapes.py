@@ -35,7 +35,8 @@ class Shape:
         return {"arch": "thin_unet", "width": self.width, "blocks": self.blocks, "conv": self.conv, "norm": "block"}
 
     def quant_of(self, bits: str) -> dict[str, Any]:
-        return {"scheme": SCHEMES[bits]}
+        """Constants in 16 bits are a part of what is trained, so a packed file always has them in 16 bits."""
+        return {"scheme": SCHEMES[bits], "constants": "f16"}
 
     @classmethod
     def named(cls, name: str) -> Shape:
@@ -93,6 +94,24 @@ class Budget:
             for have, limit, unit, name in asked
             if limit is not None and have > limit
         )
+
+    def needed(self, size_bytes: int, arena_bytes: int, ms: float) -> list[str]:
+        """The options of a budget that holds this, those that this one holds left out.
+
+        Example:
+            >>> Budget(size_bytes=40_000, latency_ms=5.0).needed(50_001, 0, 1.0)
+            ['--size 51KB']
+        """
+        asked = (
+            ("--size", size_bytes, self.size_bytes, 1000, "KB"),
+            ("--memory", arena_bytes, self.memory_bytes, 1000, "KB"),
+            ("--latency", ms, self.latency_ms, 1, "ms"),
+        )
+        return [
+            f"{option} {math.ceil(have / step)}{unit}"
+            for option, have, limit, step, unit in asked
+            if limit is not None and have > limit
+        ]
 
 
 def ladder(size: Sequence[int]) -> list[Shape]:

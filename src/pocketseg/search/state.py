@@ -10,7 +10,7 @@ from typing import Any
 
 from pocketseg.errors import RunError
 from pocketseg.files import write_json
-from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.folder import SEARCH, WINNER, RunFolder
 from pocketseg.search.halving import Schedule
 from pocketseg.search.plan import Choice, Plan
 from pocketseg.search.shapes import Budget, Cost, Shape
@@ -25,7 +25,7 @@ class SearchFolder:
     @property
     def state_file(self) -> Path:
         """What was decided; while it is not there, nothing was trained."""
-        return self.path / "search.json"
+        return self.path / SEARCH
 
     @property
     def split_file(self) -> Path:
@@ -55,7 +55,7 @@ class SearchFolder:
 
     @property
     def winner(self) -> RunFolder:
-        return RunFolder(self.path / "winner")
+        return RunFolder(self.path / WINNER)
 
     @property
     def model(self) -> Path:

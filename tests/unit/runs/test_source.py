@@ -50,6 +50,17 @@ def test_the_folder_of_a_stage_holds_what_is_made_of_it(run):
     assert source.made(".onnx") == folder.path / "model.onnx"
 
 
+def test_the_folder_of_a_search_is_the_file_that_it_accepted(tmp_path):
+    (tmp_path / "search.json").touch()
+    with pytest.raises(RunError, match=r"accepted no model so far.*report\.html"):
+        ModelSource.resolve(tmp_path)
+    (tmp_path / "model.pseg").touch()
+    source = ModelSource.resolve(tmp_path)
+    assert source.weights == source.path == tmp_path / "model.pseg"
+    with pytest.raises(RunError, match=r"is the folder of a search → give its model\.pseg, or .*winner"):
+        ModelSource.resolve(tmp_path, stage="float")
+
+
 @pytest.mark.parametrize("name", ["model.pseg", "gone.onnx"])
 def test_a_file_is_itself(tmp_path, name):
     source = ModelSource.resolve(tmp_path / name)

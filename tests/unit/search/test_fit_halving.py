@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from pocketseg.errors import RecipeError
+from pocketseg.metrics import PairedDifference, paired_difference
 from pocketseg.search import halving
 from pocketseg.search.budget import milliseconds, number_of_bytes, seconds
-from pocketseg.search.gate import Verdict, best_of
-from pocketseg.search.halving import better_half, fitted, ranked, schedule, work
+from pocketseg.search.gate import Verdict, advice, best_of, margin_of
+from pocketseg.search.halving import better_half, fitted, lasting, ranked, schedule, work
 from pocketseg.search.page import front
 from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
 
@@ -71,6 +72,16 @@ def test_what_is_no_quantity_is_refused(text):
     for read in (number_of_bytes, milliseconds, seconds):
         with pytest.raises(RecipeError, match="is not a quantity above 0"):
             read(text, "--size")
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "example"),
+    [(number_of_bytes, "40", "40KB"), (milliseconds, "5", "5ms"), (seconds, " 10 ", "30min")],
+)
+def test_a_text_without_a_unit_is_refused_and_a_number_is_not(read, text, example):
+    with pytest.raises(RecipeError, match=f"has no unit.*for example {example}; units: "):
+        read(text, "--option")
+    assert read(float(text), "--option") == float(text)
 
 
 def test_each_round_has_half_of_the_candidates_and_twice_the_steps():
@@ -138,3 +149,36 @@ def test_the_gate_takes_the_smallest_accepted_file_and_floats_only_where_none_is
 
 def test_the_front_has_what_nothing_beats():
     assert front([(3, 0.5), (1, 0.2), (2, 0.6), (1, 0.3)]) == [(1, 0.3), (2, 0.6)]
+
+
+def difference(*changes: float) -> PairedDifference:
+    groups = [f"g{number}" for number in range(len(changes))]
+    return paired_difference([0.8] * len(changes), [0.8 + change for change in changes], groups)
+
+
+def test_the_margin_that_is_named_accepts_and_a_smaller_one_does_not():
+    found = difference(-0.03, 0.01, 0.0, -0.01, 0.02)
+    margin = margin_of(found)
+    assert found.non_inferior(margin / 100) and not found.non_inferior((margin - 0.1) / 100)
+    assert margin_of(difference(0.01)) == math.inf, "one group shows nothing"
+
+
+def test_the_options_that_are_named_hold_what_was_measured():
+    budget, cost = Budget(40_000, 5.0, 2_000_000), (41_001, 3_000_001, 5.2)
+    assert budget.needed(*cost) == ["--size 42KB", "--memory 3001KB", "--latency 6ms"]
+    assert Budget(42_000, 6.0, 3_001_000).excess(*cost) == "" == budget.excess(40_000, 0, 5.0)
+    assert budget.needed(40_000, 0, 5.0) == []
+
+
+def test_where_no_option_accepts_a_file_more_training_is_advised():
+    slow = Verdict("int8", FILE, refused="1.30 times as slow as the float file")
+    assert advice([slow]).startswith("give more --time in a new --out")
+    large = Verdict("float", FILE, refused="97.7 KiB, above 39.1 KiB", needs=("--size 101KB",))
+    assert advice([large, slow]) == "--size 101KB in a new --out accepts the float file"
+
+
+def test_a_schedule_lasts_as_long_as_its_whole_epochs(monkeypatch):
+    monkeypatch.setattr(halving, "RUN_S", 0.0)
+    assert lasting(schedule(1, 40), 1.0, 1, 1, (8, 8)) == 8 * (5 + 2)
+    assert lasting(schedule(1, 40), 1.0, 1, 1, (100, 100)) == 100 * (1 + 2), "an epoch of each stage at least"
+    assert lasting(schedule(2, 40), 1.0, 3, 1, (10, 10)) == 2 * 3 * 10 * (1 + 2) + 10 * (4 + 2)

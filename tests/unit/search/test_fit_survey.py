@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from pocketseg.data import Fold, Split
 from pocketseg.errors import DataError, RecipeError
 from pocketseg.flows.fit import fit
 from pocketseg.search import begin as beginning
+from pocketseg.search import costs
 from pocketseg.search.begin import SEARCH_FOLDS, Budget, Wishes, _search_split, begin
 from pocketseg.search.shapes import Cost
 from pocketseg.search.state import SearchFolder
@@ -184,6 +188,42 @@ def test_folds_that_the_user_asks_for_train_one_winner(tmp_path, monkeypatch):
     assert len(fold.test) == 4 and not set(fold.test) & {
         name for each in found.search_split.folds for name in each.train
     }
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Counting that takes no time, and steps of a second each."""
+    monkeypatch.setattr(beginning, "_costs", lambda shapes, *_: {one: Cost(1000, 1000, 1.0, 4000) for one in shapes})
+    monkeypatch.setattr(costs, "step_seconds", lambda *_: 1.0)
+
+
+def test_too_little_time_is_said_and_one_shape_is_no_comparison(tmp_path, quick, caplog):
+    caplog.set_level(logging.INFO, "pocketseg")
+    found = begin(write_set(tmp_path / "d", [disk()] * 12), SearchFolder(tmp_path / "o"), Wishes(Budget(), 60.0))
+    assert caplog.messages[0].startswith("looking at the data in ")
+    assert not found.search.schedule.rounds and len(found.search.taken) == 1
+    (note,) = (note for note in found.search.plan.notes if "--time 60s is little here" in note)
+    assert re.search(r"carries 40 steps .* all takes about [23]min; --time \d+min carries 300$", note)
+    assert "compared out of fold" not in found.text and "the winner" not in found.text
+    assert "this one is trained without a comparison: the largest that fits" in found.text
+
+
+def test_time_that_is_enough_compares_and_is_not_warned_of(tmp_path, quick):
+    found = begin(write_set(tmp_path / "d", [disk()] * 12), SearchFolder(tmp_path / "o"), Wishes(Budget(), 36_000.0))
+    assert found.search.schedule.rounds and "compared out of fold" in found.text
+    assert not [note for note in found.search.plan.notes if "--time" in note]
+
+
+def test_what_looking_and_counting_took_is_taken_off_the_time(tmp_path, quick):
+    root = write_set(tmp_path / "d", [disk()] * 12)
+    late = Wishes(Budget(), 6000.0, began=time.monotonic() - 3000)
+    steps = [
+        begin(root, SearchFolder(tmp_path / "o"), wishes).search.schedule
+        for wishes in (Wishes(Budget(), 6000.0), late, Wishes(Budget(), 3000.0))
+    ]
+    assert steps[0].full_steps > steps[1].full_steps
+    assert steps[1].candidates == steps[2].candidates
+    assert steps[1].full_steps == pytest.approx(steps[2].full_steps, rel=0.02)
 
 
 def test_classes_that_may_overlap_are_refused(tmp_path):
