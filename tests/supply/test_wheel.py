@@ -61,9 +61,21 @@ def test_nothing_is_in_the_wheel_that_does_not_belong_there(wheels):
         names = archive.namelist()
         contents = {name: archive.read(name) for name in names}
     kinds = {Path(name).suffix or Path(name).name for name in names if ".dist-info/" not in name}
-    assert kinds <= {".py", ".typed", ".yaml", ".so", ".h", ".css", ".html", ".js", ".j2", ".ts", ".json", ".wasm"}, (
-        kinds
-    )
+    assert kinds <= {
+        ".py",
+        ".typed",
+        ".yaml",
+        ".so",
+        ".h",
+        ".css",
+        ".html",
+        ".js",
+        ".j2",
+        ".ts",
+        ".json",
+        ".md",
+        ".wasm",
+    }, kinds
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pocketseg"}
     assert not [name for name in names if re.search(r"test|cache|\.ci|corpus|golden", name)]
     assert f"pocketseg/engine/{LIBRARY}" in names and any(name.endswith("LICENSE") for name in names)
