@@ -162,9 +162,9 @@ def advice(verdicts: Sequence[Verdict]) -> str:
         '--resume --max-drop 1.3 accepts the int4 file without a training; --size 140KB in a new --out the float file'
     """
     order = sorted((each for each in verdicts if each.needs), key=lambda each: (len(each.needs), each.bits == FLOAT))
-    judged = [each for each in order if all(need.startswith("--max-drop") for need in each.needs)]
-    said = [f"--resume {each.needs[0]} accepts the {each.bits} file without a training" for each in judged[:1]]
-    for each in [each for each in order if each not in judged][:1]:
+    by_accuracy = [each for each in order if all(need.startswith("--max-drop") for need in each.needs)]
+    said = [f"--resume {each.needs[0]} accepts the {each.bits} file without a training" for each in by_accuracy[:1]]
+    for each in [each for each in order if each not in by_accuracy][:1]:
         said.append(f"{' '.join(each.needs)} in a new --out {'' if said else 'accepts '}the {each.bits} file")
     return "; ".join(said) or "give more --time in a new --out, or more validation cases"
 
