@@ -292,7 +292,7 @@ def minutes(seconds: float) -> str:
 
 def _uncompared(plan: Plan) -> Plan:
     """The plan where one shape alone is trained."""
-    why = "one shape is trained, so no shapes are compared; its files are judged by it."
+    why = "one shape is trained, so no shapes are compared; its files are compared on it."
     return replace(
         plan,
         choices=tuple(

@@ -281,7 +281,7 @@ def _stage(found: DataSummary, *, tiled: bool) -> Iterator[Choice]:
 
 
 def _rules(found: DataSummary) -> Iterator[Choice]:
-    why = "0.5: validation judges shapes and files, and rules that it chose too would count it twice."
+    why = "0.5: shapes and files are compared on validation; rules that it chose too would count it twice."
     yield Choice("postprocess.threshold", 0.5, why)
     yield Choice("evaluate.parts", ["validation", "test"], "the test part is measured once, at the end.")
     yield Choice("seed", 0, "a repetition gives the same.")
