@@ -31,11 +31,11 @@ from pocketseg.text import bytes_text, counted
 log = logging.getLogger("pocketseg")
 
 Progress = Callable[[str, int, int], None]
-# Of the time that looking, counting and judging leave, what trainings get; the rest is for what they wait for.
+# Of the time that looking, counting and packing leave, what trainings get; the rest is for what they wait for.
 TRAINING_SHARE = 0.85
 # Of the time, what measuring the speed of training takes, but for the first shape.
 MEASURING_SHARE = 0.05
-# Packing and judging the winner's files, and the pages.
+# Packing and comparing the winner's files, and the pages.
 ENDING_S = 20.0
 SCHEMES = 2  # that a winner is usually quantized by
 # What takes longer than asked for by more than this is said.
