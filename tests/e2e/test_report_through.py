@@ -202,7 +202,7 @@ def test_command_line(runs, tmp_path):
         (["--set", "seed=3"], "only sets its card"),
         (["--set", "card.use=x"], "card"),
         (["--compare-to", "nobody"], "not among the models"),
-        (["--fold", "7"], "fold 7 has not been evaluated"),
+        (["--fold", "7"], "has one fold, 0, and no fold 7"),
     ],
 )
 def test_what_cannot_be_reported_is_reported(runs, arguments, said):
