@@ -394,7 +394,7 @@ def test_a_full_disk_under_the_log_is_one_line_and_code_3(data, tmp_path, monkey
 
 
 def test_what_slurm_and_a_lost_terminal_send_is_heard():
-    assert SIGNALS == ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    assert SIGNALS == ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGBREAK")
 
 
 @pytest.mark.parametrize("verb", [["phantom", "--cases", "2"], ["demo", "--out"]])
