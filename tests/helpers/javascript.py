@@ -38,3 +38,21 @@ def in_node(script: str, *arguments: str | Path) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def decoding(module: str, function: str) -> str:
+    """A script that reads each of its files by a function of a module: its numbers, or what the refusal says."""
+    return f"""
+const {{ {function} }} = await import("{(SOURCES / module).as_uri()}");
+const found = {{}};
+for (const file of given) {{
+  try {{
+    const {{ width, height, channels, data }} = await {function}(new Uint8Array(await readFile(file)));
+    found[file] = {{ width, height, channels, data: [...data] }};
+  }} catch (error) {{
+    if (!(error instanceof PocketsegError)) throw error;
+    found[file] = error.message;
+  }}
+}}
+console.log(JSON.stringify(found));
+"""

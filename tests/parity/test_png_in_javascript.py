@@ -12,25 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.javascript import in_node
+from helpers.javascript import decoding, in_node
 from pocketseg.data.readers import read_image
 from pocketseg.flows.web import SOURCES
 
 RANDOM = np.random.default_rng(2)
-DECODE = f"""
-const {{ decodePng, encodePng }} = await import("{(SOURCES / "png.js").as_uri()}");
-const found = {{}};
-for (const file of given) {{
-  try {{
-    const {{ width, height, channels, data }} = await decodePng(new Uint8Array(await readFile(file)));
-    found[file] = {{ width, height, channels, data: [...data] }};
-  }} catch (error) {{
-    if (!(error instanceof PocketsegError)) throw error;
-    found[file] = error.message;
-  }}
-}}
-console.log(JSON.stringify(found));
-"""
+DECODE = decoding("png.js", "decodePng")
 
 
 def saved(file: Path, pixels: np.ndarray, mode: str | None = None, **options) -> Path:
@@ -132,7 +119,7 @@ def test_bad_files_are_refused_in_words(tmp_path):
 def test_what_is_written_is_read_by_pillow(tmp_path):
     mask = RANDOM.integers(0, 4, (17, 29), np.uint8)
     (tmp_path / "raw").write_bytes(mask.tobytes())
-    script = DECODE.partition("const found")[0] + (
+    script = f'const {{ encodePng }} = await import("{(SOURCES / "png.js").as_uri()}");' + (
         "await writeFile(given[1], await encodePng(new Uint8Array(await readFile(given[0])), 29, 17));"
     )
     in_node(script, tmp_path / "raw", tmp_path / "mask.png")

@@ -10,25 +10,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from helpers.javascript import in_node
+from helpers.javascript import decoding, in_node
 from pocketseg.data.readers import read_image
-from pocketseg.flows.web import SOURCES
 
 RANDOM = np.random.default_rng(6)
-DECODE = f"""
-const {{ decodeTiff }} = await import("{(SOURCES / "tiff.js").as_uri()}");
-const found = {{}};
-for (const file of given) {{
-  try {{
-    const {{ width, height, channels, data }} = await decodeTiff(new Uint8Array(await readFile(file)));
-    found[file] = {{ width, height, channels, data: [...data] }};
-  }} catch (error) {{
-    if (!(error instanceof PocketsegError)) throw error;
-    found[file] = error.message;
-  }}
-}}
-console.log(JSON.stringify(found));
-"""
+DECODE = decoding("tiff.js", "decodeTiff")
 SMOOTH = (np.add.outer(np.arange(150) ** 2, 3 * np.arange(170)) // 7).astype(np.uint16)
 GRAY, COLOR = (
     (SMOOTH // 16).astype(np.uint8),

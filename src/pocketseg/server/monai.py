@@ -19,10 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from pocketseg.server.multipart import form_of, parts_of
-from pocketseg.server.service import Service, file_response, folder_in, problem
+from pocketseg.server.service import Endpoint, Service, file_response, folder_in, problem
 from pocketseg.server.task import ANSWER, BODY, Refused, Task
 from pocketseg.version import VERSION
 
@@ -139,17 +138,12 @@ class Monai:
             shutil.rmtree(found.folder, ignore_errors=True)
 
 
-class Infer:
+class Infer(Endpoint):
     """`POST /infer/MODEL`: a form with `params`, and the image as `file`, or one that is kept."""
 
     def __init__(self, monai: Monai) -> None:
-        self.monai, self.service = monai, monai.service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
-        with folder_in(self.service) as folder:
-            response = await self.answer(request, folder)
-            await response(scope, receive, send)
+        super().__init__(monai.service)
+        self.monai = monai
 
     async def answer(self, request: Request, folder: Path) -> Response:
         query = request.query_params

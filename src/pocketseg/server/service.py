@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,8 +130,8 @@ class Service:
         }
 
 
-class Segment:
-    """`POST /v1/segment`: the body is an image, the answer its mask."""
+class Endpoint(ABC):
+    """A route whose requests have a folder of their own until they are answered."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -141,8 +142,15 @@ class Segment:
             response = await self.answer(request, folder)
             await response(scope, receive, send)
 
+    @abstractmethod
     async def answer(self, request: Request, folder: Path) -> Response:
         """What is sent; its file is in the folder."""
+
+
+class Segment(Endpoint):
+    """`POST /v1/segment`: the body is an image, the answer its mask."""
+
+    async def answer(self, request: Request, folder: Path) -> Response:
         query = request.query_params
         unknown = sorted(set(query) - {"model", "to", *OPTIONS})
         if unknown:
