@@ -87,7 +87,7 @@ private:
         return found;
     }
 
-    // Of a key that is there twice the last counts, as in Python: each of these begins anew.
+    // Of a key that is there twice the last counts, as in Python: each of these starts from the defaults.
     void normalization(Pipeline& to) {
         to.normalize = Normalize::unit_range, to.clip = 0, to.mean = {}, to.std = {};
         in_.object([&](const std::string& key) {
