@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pocketseg.data.readers import read_image
 from pocketseg.flows.web import ENGINE, SOURCES
 
 MISSING = "missing tool: {} (scripts/system-packages installs what builds it, and make wasm does)"
@@ -56,3 +60,14 @@ for (const file of given) {{
 }}
 console.log(JSON.stringify(found));
 """
+
+
+def assert_read_alike(script: str, files: Sequence[Path]) -> None:
+    """The numbers that a script of `decoding` reads of files are those of our own reader."""
+    found = json.loads(in_node(script, *files))
+    for file in files:
+        wanted, had = read_image(file), found[str(file)]
+        assert isinstance(had, dict), (file.name, had)
+        pixels = np.array(had["data"]).reshape(had["height"], had["width"], had["channels"])
+        assert np.array_equal(pixels if wanted.ndim == 3 else pixels[:, :, 0], wanted), file.name
+        assert wanted.ndim == 3 or had["channels"] == 1, file.name

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.javascript import decoding, in_node
+from helpers.javascript import assert_read_alike, decoding, in_node
 from pocketseg.data.readers import read_image
 from pocketseg.flows.web import SOURCES
 
@@ -75,14 +75,7 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def test_pixels_are_those_of_pillow(tmp_path):
-    files = pictures(tmp_path)
-    found = json.loads(in_node(DECODE, *files))
-    for file in files:
-        wanted, had = read_image(file), found[str(file)]
-        assert isinstance(had, dict), (file.name, had)
-        pixels = np.array(had["data"]).reshape(had["height"], had["width"], had["channels"])
-        assert np.array_equal(pixels if wanted.ndim == 3 else pixels[:, :, 0], wanted), file.name
-        assert wanted.ndim == 3 or had["channels"] == 1
+    assert_read_alike(DECODE, pictures(tmp_path))
 
 
 def test_black_and_white_are_the_ends(tmp_path):

@@ -10,8 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from helpers.javascript import decoding, in_node
-from pocketseg.data.readers import read_image
+from helpers.javascript import assert_read_alike, decoding, in_node
 
 RANDOM = np.random.default_rng(6)
 DECODE = decoding("tiff.js", "decodeTiff")
@@ -46,13 +45,7 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def test_numbers_are_those_of_pillow(tmp_path):
-    files = pictures(tmp_path)
-    found = json.loads(in_node(DECODE, *files))
-    for file in files:
-        wanted, had = read_image(file), found[str(file)]
-        assert isinstance(had, dict), (file.name, had)
-        pixels = np.array(had["data"]).reshape(had["height"], had["width"], had["channels"])
-        assert np.array_equal(pixels if wanted.ndim == 3 else pixels[:, :, 0], wanted), file.name
+    assert_read_alike(DECODE, pictures(tmp_path))
 
 
 @pytest.mark.row("C02", "C19", "C21")
