@@ -149,14 +149,18 @@ class Forms:
         return self.logits[precision]
 
     def packed(self, precision: str) -> bytes:
-        return file_of(program_of(self.of(precision), self.net.channels), {})
+        return file_of(program_of(self.of(precision), self.net.channels), {"pipeline": self.pipeline.to_dict()})
 
     def onnx(self, precision: str) -> Path:
         path = self.folder / f"{self.name}-{precision}.onnx"
         if not path.exists():
-            pipeline = Pipeline(size=(self.side, self.side), channels=self.net.channels)
-            export_onnx(self.of(precision), pipeline, {}, path)
+            export_onnx(self.of(precision), self.pipeline, {}, path)
         return path
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Of bytes over 255, and masks where a logit is not below 0."""
+        return Pipeline(size=(self.side, self.side), channels=self.net.channels)
 
 
 def forward_of(runtime: str, forms: Forms, threads: int) -> tuple[Forward, str]:

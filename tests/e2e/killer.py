@@ -38,13 +38,15 @@ WARM = (
 class Cut:
     """The power goes: what was not synced is lost. Of a file its content, of a folder its latest names.
 
-    Contents: every file whose last bytes were not synced is empty. Names: renamings since the last sync of their folder
+    Contents: a file whose last bytes were not synced is empty, or as long as it was synced if they were added to its
+    end. Names: renamings since the last sync of their folder
     are undone, newest first, and so are new files and folders.
     """
 
     def __init__(self, root: Path) -> None:
         self.kept = Path(tempfile.mkdtemp(prefix="killer"))
         self.synced = {self.mark(path) for path in root.rglob("*") if path.is_file()}
+        self.appended: set[Path] = set()
         self.root = root
         self.names: list[tuple[Path, Path | None, Path | None]] = []
         self.backups = 0
@@ -84,7 +86,8 @@ class Cut:
                 os.link(old, path)
         for path in self.root.rglob("*"):
             if path.is_file() and self.mark(path) not in self.synced:
-                os.truncate(path, 0)
+                lengths = [size for inode, size, _ in self.synced if inode == path.stat().st_ino]
+                os.truncate(path, max(lengths, default=0) if path in self.appended else 0)
 
 
 class Watch:
@@ -124,6 +127,8 @@ class Watch:
             path, _, flags = args
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and self.below(path):
                 self.operation("open", whole(path))
+                if self.cut is not None and flags & os.O_APPEND:
+                    self.cut.appended.add(whole(path))
         elif event in CHANGES and any(map(self.below, args)):
             self.operation(event, *(whole(each) for each in args if not isinstance(each, int)))
 

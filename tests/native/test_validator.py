@@ -23,6 +23,7 @@ READER = SOURCE / "reader.cpp"
 PARTS = [
     *(SOURCE / f"{name}.cpp" for name in ("epilogue", "fusion", "kernels", "plan", "pocketseg", "program", "sha256")),
     *sorted((SOURCE / "scalar").glob("*.cpp")),
+    *sorted((SOURCE / "pipeline").glob("*.cpp")),
     ROOT / "native/tests/replay.cpp",
 ]
 # All but that of a file of more than 2 GiB, which test_session pretends to have.

@@ -38,7 +38,11 @@ void tell(void* context, uint32_t done, uint32_t of) {
 
 void pseg::read_pipeline_of(pseg_model& model, std::string_view card) {
     try {
-        model.pipeline = read_card(card.data(), card.size(), model.program);
+        std::optional<Pipeline> found = read_card(card.data(), card.size(), model.program);
+        if (found)
+            model.pipeline = std::move(*found);
+        else
+            model.pipeline_fault = Fault(PSEG_DAMAGED, "the card holds no pipeline");
     } catch (const Fault& fault) {
         model.pipeline_fault = fault;
     }

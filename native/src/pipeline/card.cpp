@@ -1,6 +1,7 @@
 // The pipeline in a model's card. Keys, defaults and bounds are those of src/pocketseg/pipeline: a key that is not
 // known here is refused, never passed over.
 #include <cmath>
+#include <utility>
 
 #include "../fault.h"
 #include "json.h"
@@ -28,16 +29,14 @@ class CardReader {
 public:
     CardReader(const char* text, size_t length) : in_(text, length) {}
 
-    Pipeline card() {
-        bool found = false;
-        Pipeline pipeline;
+    std::optional<Pipeline> card() {
+        std::optional<Pipeline> found;
         in_.object([&](const std::string& key) {
             if (key != "pipeline") return in_.skip();
-            pipeline = this->pipeline(), found = true;
+            found = pipeline();
         });
         in_.end();
-        if (!found) throw Fault(PSEG_DAMAGED, "the card holds no pipeline");
-        return pipeline;
+        return found;
     }
 
     Pipeline alone() {
@@ -218,8 +217,10 @@ Pipeline of_net(Pipeline pipeline, const Program& program) {
 
 }  // namespace
 
-Pipeline read_card(const char* text, size_t length, const Program& program) {
-    return of_net(CardReader(text, length).card(), program);
+std::optional<Pipeline> read_card(const char* text, size_t length, const Program& program) {
+    std::optional<Pipeline> found = CardReader(text, length).card();
+    if (found) found = of_net(std::move(*found), program);
+    return found;
 }
 
 Pipeline read_pipeline(const char* text, size_t length, const Program& program) {
