@@ -2,7 +2,7 @@
 
 One training for each set, net and fold. What became of it is one line of the JSON file, with the scores of every test
 case: the table is made of these lines alone, so that trainings can be spread over days and machines. A fold that has
-its line is not trained again. The most telling rows stand first; what is not trained is "not run" in the table.
+its line is not trained again. The most telling rows stand first; what is not trained is named behind the table.
 
     python benchmarks/leaderboard.py --data ../shared/data --out runs/leaderboard --sets busi --rows thin-unet unet-w32
     python benchmarks/leaderboard.py --sets --markdown PAGE
@@ -184,15 +184,18 @@ HEAD = (
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """A row a set and net, of its folds that are trained."""
+    """A row a set and net, of its folds that are trained; behind the table what is not."""
+    missing = []
     rows = [list(HEAD), ["---", "---", *["---:"] * (len(HEAD) - 2)]]
     for name in SETS:
         results = {row: Result([line for line in lines if (line["set"], line["row"]) == (name, row)]) for row in ROWS}
         for row, result in results.items():
-            large = results[LARGE] if row != LARGE else None
-            said = result.row(large) if result.lines else ["not run"] * (len(HEAD) - 2)
-            rows.append([name, row, *said])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+            if result.lines:
+                rows.append([name, row, *result.row(results[LARGE] if row != LARGE else None)])
+        if absent := [row for row, result in results.items() if not result.lines]:
+            missing.append(f"{name}: {', '.join(absent)}")
+    written = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{written}\n\nNot run yet: {'; '.join(missing)}." if missing else written
 
 
 def main() -> None:
