@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import pocketseg.flows.fit as flow
-from pocketseg.search import begin, costs, gate, halving, page, rounds, shapes  # noqa: F401 – forks find all imported
+from pocketseg.search import accept, begin, costs, gate, halving, page, rounds, shapes  # noqa: F401 – forks find all imported
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir")
 OVERRIDES = ("data.size=[32, 32]", "stages.*.precision=f32", "stages.*.optimizer.lr=0.02")

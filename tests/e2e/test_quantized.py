@@ -10,6 +10,7 @@ from PIL import Image
 
 import pocketseg
 from helpers.commands import run_cli
+from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.training.model import Model
 
 NET = "net: {arch: thin_unet, width: 8, blocks: 3}"
@@ -51,6 +52,44 @@ def test_every_quantized_stage_is_packed_and_means_the_same(trained):
         assert abs(sizes[stage] - counted) <= 0.02 * counted + 4096
     assert not (folder / "run/fold-0/float/packed.safetensors").exists()
     assert sizes["w2"] < sizes["after"]
+
+
+def test_training_ends_with_the_gate(trained):
+    """It says what the last stage loses to the float one, which lies beside; the run's model is what was asked for."""
+    folder, _ = trained
+    fold = folder / "run/fold-0"
+    found = json.loads((fold / "gate.json").read_text("utf-8"))
+    plain, last = found["files"]["float"], found["files"]["bits"]
+    assert list(found["files"]) == ["float", "bits"] and found["margin"] == 0.005 and found["groups"] > 1
+    assert plain["size_bytes"] == (fold / "float.pseg").stat().st_size
+    assert last["size_bytes"] == (fold / "model.pseg").stat().st_size < plain["size_bytes"]
+    assert last["change"] == pytest.approx(last["dice"] - plain["dice"]) and last["low"] <= last["change"]
+    assert last["refused"] or last["low"] > -0.005
+    said = "refused by the gate" if last["refused"] else "passes the gate"
+    assert f"stage bits: {said}" in (folder / "run/log.txt").read_text("utf-8")
+    assert "is shown to be less than 0.5 points" in (folder / "run/report.html").read_text("utf-8")
+
+
+def test_a_file_is_packed_only_if_it_passes(trained, tmp_path, monkeypatch):
+    from pocketseg.search import gate
+
+    folder, _ = trained
+    out, run = tmp_path / "accepted.pseg", folder / "run"
+    monkeypatch.setattr(gate, "SLOWER", 1e9)
+    with pytest.raises(ModelFileError, match=r"refused by the gate, and was not written: not shown to lose less"):
+        pocketseg.pack(run, out, gate=True, max_drop=1e-6)
+    assert not out.exists()
+    made = pocketseg.pack(run, out, gate=True, max_drop=99)
+    assert made.file == out and made.size_bytes == out.stat().st_size
+    assert out.read_bytes() == (run / "fold-0/model.pseg").read_bytes()
+    rounded = pocketseg.pack(run, tmp_path / "half.pseg", stage="float", constants="f16", gate=True, max_drop=99)
+    assert rounded.file.exists()
+    for source, stage in ((run, "float"), (out, None)):
+        with pytest.raises(RecipeError, match="--gate"):
+            pocketseg.pack(source, tmp_path / "no.pseg", stage=stage, gate=True)
+    monkeypatch.setattr(gate, "SLOWER", 0.0)
+    with pytest.raises(ModelFileError, match="times as slow as the float file"):
+        pocketseg.pack(run, tmp_path / "slow.pseg", gate=True, max_drop=99)
 
 
 @pytest.mark.slow("commands; the next but few chooses without them")

@@ -42,6 +42,15 @@ def command(
     tune: Annotated[
         bool, typer.Option("--tune", help="Time this machine's kernels and ask for the fastest; results stay the same.")
     ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            "--gate", help="Write it only if it loses less than --max-drop to the float net and is no slower."
+        ),
+    ] = False,
+    max_drop: Annotated[
+        float, typer.Option(help="Points of Dice that --gate allows, shown on the run's validation cases.")
+    ] = 0.5,
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Pack a model into one small file that runs without PyTorch, checked against torch.
@@ -54,6 +63,8 @@ def command(
 
         pocketseg pack runs/first/fold-0/float/best.safetensors --calibrate scans/images --out int8.pseg
 
+        pocketseg pack runs/low --gate --out accepted.pseg
+
         pocketseg pack model.pseg --tune --out model-for-this-machine.pseg
     """
     from pocketseg.flows.pack import pack
@@ -62,7 +73,7 @@ def command(
     with console.bars() as bars:
         done = pack(
             model, out, fold=fold, stage=stage, calibrate=calibrate, weights=weights.value, constants=constants.value,
-            tune=tune, progress=bars.of("tuning"),
+            tune=tune, gate=gate, max_drop=max_drop, progress=bars.of("tuning"),
         )  # fmt: skip
     if done.tuning:
         _tell(done.tuning)

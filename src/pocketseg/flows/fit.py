@@ -168,7 +168,8 @@ def _search(
     progress: Progress | None,
 ) -> FitResult:
     """Rounds, winner, gate and page; what is done already is read from the disk."""
-    from pocketseg.search.gate import advice, pass_gate, tested
+    from pocketseg.search.accept import pass_gate, tested
+    from pocketseg.search.gate import advice
     from pocketseg.search.page import Found, candidate_table, first_line, page
     from pocketseg.search.rounds import Trainer, all_rounds
 
@@ -181,8 +182,8 @@ def _search(
             winner_recipe(search, shape), data, winner.path, split=folder.split_file, device=device,
             resume=winner.was_begun(), listener=listener, progress=progress,
         )  # fmt: skip
-    gated = pass_gate(folder, search, shape, data, max_drop)
-    tests = tested(folder, data) if gated.accepted else []
+    gated = pass_gate(folder, search, shape, winner, data, max_drop)
+    tests = tested(folder, winner, data) if gated.accepted else []
     found = Found(search, rounds, shape, gated, tests)
     table = candidate_table(found)
     names = [column.name for column in table.columns]

@@ -34,6 +34,8 @@ def pack(
     weights: Literal["f32", "bf16"] = "f32",
     constants: Literal["f32", "f16"] = "f32",
     tune: bool = False,
+    gate: bool = False,
+    max_drop: float = 0.5,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Pack a model: pipeline, net, weights in the bits they need, threshold, class names, facts.
@@ -57,12 +59,15 @@ def pack(
         constants: how scales, biases and norms are; f16 halves them.
         tune: time every kernel of this machine that fits, and let the file ask for those that are faster than the
             library's choice. Results stay the same; machines of other sets ignore it.
+        gate: write it only if it passes the gate that `fit` has: on the validation cases of its run it is shown to lose
+            less than `max_drop` to the float net, and is not slower here.
+        max_drop: points of Dice.
         progress: of tuning, called with (done, of).
 
     Raises:
         ModelFileError: there is no such model, or the engine computes something else than torch; or what is rounded
             here finds less than half or more than twice the foreground of the float net, or loses more than 0.02 of its
-            mean Dice on validation images. No file is left.
+            mean Dice on validation images; or `gate` refuses it. No file is left.
         RecipeError: the model to calibrate is quantized already, or an option is for what is not packed so far, or
             changes nothing.
     """
@@ -71,9 +76,12 @@ def pack(
         if pipeline is None or path is None or stage is not None or fold:
             what = "is packed with a pipeline and a name for the file, and has no folds or stages"
             raise RecipeError(type(source).__name__, what, "pack(net, 'model.pseg', pipeline=Pipeline((256, 256)))")
+        _refuse(gate, type(source).__name__)
         return pack_module(source, pipeline, path, _packing(calibrate, weights, constants, tune, progress))
     if pipeline is not None:
         raise RecipeError("pipeline", "is for a net of one's own; a trained model has one", "leave it out")
+    if Path(source).suffix in (".pseg", ".onnx"):
+        _refuse(gate, str(source))
     if Path(source).suffix == ".pseg":
         if not tune or stage is not None or calibrate is not None or fold or (weights, constants) != ("f32", "f32"):
             raise RecipeError(str(source), "is packed already: it can be tuned only", "give --tune alone, or the run")
@@ -82,7 +90,19 @@ def pack(
     if Path(source).suffix == ".onnx":
         return pack_onnx(Path(source), path, _packing(calibrate, weights, constants, tune, progress))
     found = ModelSource.resolve(source, fold, stage)
-    return pack_model(found, path, _packing(calibrate, weights, constants, tune, progress))
+    how = _packing(calibrate, weights, constants, tune, progress)
+    if not gate:
+        return pack_model(found, path, how)
+    from pocketseg.search.run_gate import pack_through_gate
+
+    if not 0 < max_drop < 100:
+        raise RecipeError(f"--max-drop {max_drop:g}", "is not between 0 and 100 points of Dice", "for example 0.5")
+    return pack_through_gate(found, path, how, max_drop / 100)
+
+
+def _refuse(gate: bool, what: str) -> None:
+    if gate:
+        raise RecipeError("--gate", f"compares on validation cases of a run, and {what} is none", "leave it out")
 
 
 def _packing(

@@ -105,7 +105,19 @@ def train(
                 allow_changed=allow_changed, augment=augment, logs=logs, listener=listener, progress=progress,
             )  # fmt: skip
         # A sweep has no scores of its own, and of several processes only the first one has any.
+        if any(result.summaries.values()):
+            _gated(result, data)
         return _reported(result, progress) if report and any(result.summaries.values()) else result
+
+
+def _gated(result: TrainResult, data: str | Path) -> None:
+    """Say what the quantized last stage of a recipe loses, and whether it is slower."""
+    from pocketseg.search.run_gate import gate_fold
+
+    run = RunFolder(result.run)
+    with run.logged():
+        for fold in result.summaries:
+            gate_fold(run, fold, data)
 
 
 def _reported(result: TrainResult, progress: Progress | None) -> TrainResult:

@@ -81,6 +81,10 @@ class RunFolder:
         """Of the last stage, or of an earlier one."""
         return self.fold(fold) / f"{stage or 'model'}.pseg"
 
+    def gate_file(self, fold: int) -> Path:
+        """What the gate found, where the last stage is quantized."""
+        return self.fold(fold) / "gate.json"
+
     def onnx_file(self, fold: int, stage: str | None = None) -> Path:
         """Of the last stage, or of an earlier one."""
         return self.fold(fold) / f"{stage or 'model'}.onnx"

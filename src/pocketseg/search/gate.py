@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,34 +12,30 @@ from numpy.typing import NDArray
 
 from pocketseg.data import Case, Cases, Split
 from pocketseg.engine.session import Session
-from pocketseg.evaluation import CaseScore, Summary, asking, score_cases, summarize
-from pocketseg.files import remove, write_atomically
+from pocketseg.evaluation import asking, score_cases
 from pocketseg.metrics import PairedDifference, paired_difference
 from pocketseg.predictors import default_threads, load_packed, load_pseg, read_pseg
+from pocketseg.recipes import Recipe
+from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config, open_cases
-from pocketseg.runs.packed import pack_model
-from pocketseg.runs.source import ModelSource
-from pocketseg.search.begin import forms
 from pocketseg.search.rounds import case_dice
-from pocketseg.search.shapes import Shape
-from pocketseg.search.state import Search, SearchFolder
+from pocketseg.search.shapes import Budget
 from pocketseg.text import counted
 from pocketseg.timing import in_turns
-
-log = logging.getLogger("pocketseg")
 
 FLOAT = "float"
 # A file is slower where its time is more than this of that of the float file, in three of four turns.
 SLOWER = 1.05
 TURNS, TURN_S = 8, 0.05
+UNLIMITED = Budget()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One file of the winner, and what was found.
+    """One file of a net, and what was found.
 
     Attributes:
-        bits: float, int8, int4 or ternary.
+        bits: float, int8, int4 or ternary; of a recipe's stages their names.
         file: of the packed model.
         size_bytes, arena_bytes, ms: what it costs.
         dice: on validation cases, the mean with empty masks.
@@ -48,6 +43,7 @@ class Verdict:
         ratio: of its time to that of the float file.
         refused: why it is not accepted; empty where it is.
         needs: the options that would have accepted it as it is; empty where it is accepted, or none would have.
+        unproven: whether it is refused only because so few cases cannot show that it loses so little.
     """
 
     bits: str
@@ -62,88 +58,110 @@ class Verdict:
     ratio: float = 1.0
     refused: str = ""
     needs: tuple[str, ...] = ()
+    unproven: bool = False
 
 
 @dataclass(frozen=True)
-class Gated:
-    """All verdicts, the float file first, and the accepted one; None where none keeps to everything."""
+class Pace:
+    """How fast a file is: milliseconds, times as slow as the float file, and so many times at the least."""
 
-    verdicts: tuple[Verdict, ...]
-    accepted: Verdict | None
-    cases: int
-    groups: int
-
-
-@dataclass(frozen=True)
-class _Packed:
-    bits: str
-    content: bytes
-    session: Session
-    rows: list[CaseScore]
+    ms: float
+    ratio: float = 1.0
+    at_least: float = 1.0
 
 
-def pass_gate(folder: SearchFolder, search: Search, shape: Shape, data: str | Path, max_drop: float) -> Gated:
-    """Pack the winner in every form, compare on validation cases, and write the accepted file.
+# Sessions by name, the float one first, and the image that they are given -> how fast each is.
+Clock = Callable[[Mapping[str, Session], NDArray[np.float32]], Mapping[str, Pace]]
 
-    Args:
-        max_drop: the margin, in Dice.
-    """
-    run, recipe = folder.winner, folder.winner.recipe()
-    cases = open_cases(data, recipe.data)
-    split = Split.read(run.split_file)
-    part = cases.named(split.fold(0).validation)
-    groups = [split.groups.get(case.name, case.group) for case in part]
-    how = metric_config(recipe.evaluate.model_copy(update={"metrics": ["dice"]}))
-    packed, verdicts = list[_Packed](), list[Verdict]()
-    for bits in (FLOAT, *forms(search, shape)):
-        target = folder.float_model if bits == FLOAT else run.fold(0) / f"{bits}.pseg"
-        pack_model(ModelSource.of_run(run, 0, bits), target)
-        predictor = load_pseg(target)
-        rows = score_cases(cases, part, asking(predictor), recipe.data.classes, config=how)
-        content = read_pseg(target)
-        packed.append(_Packed(bits, content, Session(content, str(target), default_threads()), rows))
-    height, width = load_packed(packed[0].content, folder.float_model).pipeline.net_size
-    image = np.zeros((1, packed[0].session.in_channels, height, width), np.float32)
-    timings = in_turns({each.bits: _call(each.session, image) for each in packed}, turns=TURNS, turn_s=TURN_S)
-    plain = case_dice(packed[0].rows)
-    for each in packed:
-        ours = case_dice(each.rows)
-        names = list(plain)
-        difference = paired_difference([plain[name] for name in names], [ours[name] for name in names], groups)
-        ratio, (quick, _) = timings[each.bits].ratio(timings[FLOAT])
-        cost = len(each.content), each.session.arena_bytes(height, width), timings[each.bits].median_ms
-        why, needs, hopeless = [search.budget.excess(*cost)], search.budget.needed(*cost), False
-        if each.bits != FLOAT:
-            if not difference.non_inferior(max_drop):
-                why.append(
-                    f"not shown to lose less than {100 * max_drop:g} points: {100 * difference.mean:+.2f} "
-                    f"({100 * difference.low:+.2f} to {100 * difference.high:+.2f}; "
-                    f"{counted(difference.groups, 'group')})"
-                )
-                margin = margin_of(difference)
-                needs, hopeless = [*needs, f"--max-drop {margin:g}"], margin >= 100
-            if quick > SLOWER:
-                hopeless = True
-                why.append(f"{ratio:.2f} times as slow as the float file")
-        verdicts.append(
-            Verdict(
-                each.bits, folder.float_model if each.bits == FLOAT else run.fold(0) / f"{each.bits}.pseg", *cost,
-                float(np.mean(list(ours.values()))), difference.mean, difference.low, difference.high, ratio,
-                "; ".join(text for text in why if text), () if hopeless else tuple(needs),
-            )
-        )  # fmt: skip
-    order = [FLOAT, *forms(search, shape)]
-    verdicts.sort(key=lambda verdict: order.index(verdict.bits))
-    accepted = best_of(verdicts)
-    if accepted is None:
-        remove(folder.model)
-    else:
-        write_atomically(folder.model, next(each.content for each in packed if each.bits == accepted.bits))
-    return Gated(tuple(verdicts), accepted, len(part), len(set(groups)))
+
+def this_machine(sessions: Mapping[str, Session], image: NDArray[np.float32]) -> dict[str, Pace]:
+    """In turns, so that a machine whose speed drifts treats all alike."""
+    first = next(iter(sessions))
+    calls = {name: _call(session, image) for name, session in sessions.items()}
+    timings = in_turns(calls, turns=TURNS, turn_s=TURN_S)
+    found = {}
+    for name, timing in timings.items():
+        ratio, (quick, _) = timing.ratio(timings[first])
+        found[name] = Pace(timing.median_ms, ratio, quick)
+    return found
 
 
 def _call(session: Session, image: NDArray[np.float32]) -> Callable[[], object]:
     return lambda: session(image)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation cases of a fold of a run, and how they are scored."""
+
+    recipe: Recipe
+    cases: Cases
+    part: Sequence[Case]
+    groups: Sequence[str]
+
+    @classmethod
+    def of(cls, run: RunFolder, fold: int, data: str | Path) -> Validation:
+        recipe, split = run.recipe(), Split.read(run.split_file)
+        cases = open_cases(data, recipe.data)
+        part = cases.named(split.fold(fold).validation)
+        return cls(recipe, cases, part, [split.groups.get(case.name, case.group) for case in part])
+
+    def dice(self, file: Path) -> dict[str, float]:
+        """Of each case, by a packed model; an empty mask left empty counts 1."""
+        how = metric_config(self.recipe.evaluate.model_copy(update={"metrics": ["dice"]}))
+        rows = score_cases(self.cases, self.part, asking(load_pseg(file)), self.recipe.data.classes, config=how)
+        return case_dice(rows)
+
+
+def judged(
+    files: Mapping[str, Path],
+    on: Validation,
+    max_drop: float,
+    budget: Budget = UNLIMITED,
+    clock: Clock = this_machine,
+) -> tuple[Verdict, ...]:
+    """Every file with its figures, and why it is refused.
+
+    Args:
+        files: packed models by name; the first is the float one, which the others are held against.
+        on: the cases.
+        max_drop: the margin, in Dice.
+        budget: that all keep to.
+        clock: that says how fast they are.
+    """
+    contents = {name: read_pseg(file) for name, file in files.items()}
+    sessions = {name: Session(content, str(files[name]), default_threads()) for name, content in contents.items()}
+    first = next(iter(files))
+    height, width = load_packed(contents[first], files[first]).pipeline.net_size
+    paces = clock(sessions, np.zeros((1, sessions[first].in_channels, height, width), np.float32))
+    plain = on.dice(files[first])
+    verdicts = list[Verdict]()
+    for name, file in files.items():
+        ours = plain if name == first else on.dice(file)
+        difference = paired_difference(list(plain.values()), [ours[case] for case in plain], on.groups)
+        pace = paces[name]
+        cost = len(contents[name]), sessions[name].arena_bytes(height, width), pace.ms
+        why, needs, hopeless, unproven = [budget.excess(*cost)], budget.needed(*cost), False, False
+        if name != first and not difference.non_inferior(max_drop):
+            unproven = not needs and difference.mean > -max_drop
+            why.append(
+                f"not shown to lose less than {100 * max_drop:g} points: {100 * difference.mean:+.2f} "
+                f"({100 * difference.low:+.2f} to {100 * difference.high:+.2f}; "
+                f"{counted(difference.groups, 'group')})"
+            )
+            margin = margin_of(difference)
+            needs, hopeless = [*needs, f"--max-drop {margin:g}"], margin >= 100
+        if name != first and pace.at_least > SLOWER:
+            hopeless, unproven = True, False
+            why.append(f"{pace.ratio:.2f} times as slow as the float file")
+        verdicts.append(
+            Verdict(
+                name, file, *cost, float(np.mean(list(ours.values()))), difference.mean, difference.low,
+                difference.high, pace.ratio, "; ".join(text for text in why if text),
+                () if hopeless else tuple(needs), unproven,
+            )
+        )  # fmt: skip
+    return tuple(verdicts)
 
 
 def margin_of(difference: PairedDifference) -> float:
@@ -174,16 +192,3 @@ def best_of(verdicts: Sequence[Verdict]) -> Verdict | None:
     passed = [verdict for verdict in verdicts if not verdict.refused]
     quantized = [verdict for verdict in passed if verdict.bits != FLOAT]
     return min(quantized or passed, key=lambda verdict: verdict.size_bytes, default=None)
-
-
-def tested(folder: SearchFolder, data: str | Path) -> list[Summary]:
-    """What the accepted file scores on the test part, which nothing was chosen by."""
-    recipe, split = folder.winner.recipe(), Split.read(folder.winner.split_file)
-    cases: Cases = open_cases(data, recipe.data)
-    part: Sequence[Case] = cases.named(split.fold(0).test)
-    if not part:
-        return []
-    rows = score_cases(
-        cases, part, asking(load_pseg(folder.model)), recipe.data.classes, config=metric_config(recipe.evaluate)
-    )
-    return summarize(rows, "test")

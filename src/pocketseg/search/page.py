@@ -21,8 +21,9 @@ from pocketseg.reporting import (
     Series,
     Table,
 )
+from pocketseg.search.accept import Gated
 from pocketseg.search.begin import search_choices
-from pocketseg.search.gate import FLOAT, Gated, Verdict
+from pocketseg.search.gate import FLOAT, Verdict
 from pocketseg.search.plan import shown_value
 from pocketseg.search.rounds import Round
 from pocketseg.search.shapes import Shape

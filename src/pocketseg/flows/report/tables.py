@@ -16,6 +16,7 @@ from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.metrics import seed_spread
 from pocketseg.reporting import Cell, Chart, Column, Interval, Rated, Table, trade_off
 from pocketseg.runs.results import ensemble_summaries, fixed_test_spread, stage_summaries
+from pocketseg.search.run_gate import read_gate
 from pocketseg.text import counted, number
 
 DIFFERENCE = "difference to {}"
@@ -198,6 +199,34 @@ def file_table(
         "PyTorch runs in f32; quantized models are emulated on integers there, which takes longer than elsewhere."
     )
     return Table("Files and speed", columns, rows, note)
+
+
+def gate_table(model: EvaluatedModel) -> Table | None:
+    """What the gate found at the end of the training, where the last stage is quantized."""
+    columns = [
+        Column("fold"), Column("stage"), Column("KiB", 1), Column("ms", 2), Column("time to float", 2),
+        Column("validation Dice", 4), Column("points to float", 2, signed=True), Column("95 %", 2, signed=True),
+        Column("verdict"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    margin = 0.0
+    for fold in model.folds:
+        found = read_gate(model.run, fold)
+        if found is None:
+            continue
+        margin = found["margin"]
+        for at, (stage, each) in enumerate(found["files"].items()):
+            apart: list[Cell] = [None, None]
+            if at:
+                apart = [100 * each["change"], Interval(100 * each["low"], 100 * each["high"])]
+            said = f"refused: {each['refused']}" if each["refused"] else "passes" if at else "the float net"
+            rows.append([fold, stage, each["size_bytes"] / 1024, each["ms"], each["ratio"], each["dice"], *apart, said])
+    note = (
+        f"A quantized net passes where its Dice on validation cases is shown to be less than {100 * margin:g} points "
+        "below that of the float net it went on from, and it is not slower on the machine that trained. One that is "
+        "refused stays the model of the run, as the recipe asks; the float one lies beside it."
+    )
+    return Table("Gate", columns, rows, note) if rows else None
 
 
 def part_table(model: EvaluatedModel) -> Table:

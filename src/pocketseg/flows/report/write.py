@@ -316,6 +316,7 @@ def _results(
         tables.metric_table(measured),
         tables.file_table(models, speed, RUNTIMES),
         tables.part_table(models[-1]) if one_run else None,
+        tables.gate_table(models[-1]) if one_run else None,
         Notes("How to read these numbers", NOTES),
     ]
     return Section("results", "Results", [item for item in items if item is not None])
