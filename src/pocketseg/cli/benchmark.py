@@ -9,13 +9,14 @@ import typer
 
 from pocketseg.cli import console
 from pocketseg.cli.options import AllowCode, Device
+from pocketseg.errors import RecipeError
 
 
 def command(
     models: Annotated[
         list[Path],
         typer.Argument(help=".pseg or .onnx files, best or packed.safetensors, run or stage folders, names of nets."),
-    ],
+    ] = [],  # noqa: B006
     backend: Annotated[
         list[str],
         typer.Option(help="torch, onnx, openvino or pseg; repeatable: each model with each (default: its own)."),
@@ -33,6 +34,10 @@ def command(
     turns: Annotated[int, typer.Option(min=1, help="Of each model; they take turns.")] = 10,
     turn_seconds: Annotated[float, typer.Option(help="How long a turn goes on.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: bytes, and milliseconds.")] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Write what this machine takes for nets of every width and kind, for `fit --profile`."),
+    ] = None,
     device: Device = "cpu",
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
@@ -48,11 +53,20 @@ def command(
 
         pocketseg benchmark thin_unet_w32_n4 unet --size 512 512
 
+        pocketseg benchmark --profile this-machine.json
+
         pocketseg benchmark float.pseg int8.pseg model.onnx --image scan.png --json
     """
-    from pocketseg.flows.benchmark import COLUMNS, benchmark
+    from pocketseg.flows.benchmark import COLUMNS, benchmark, write_profile
 
     console.log_to_terminal()
+    if profile is not None:
+        if models:
+            raise RecipeError("--profile", "times nets of its own", "leave out the models, or --profile")
+        with console.bars() as bars:
+            made = write_profile(profile, threads=threads, progress=bars.of("timing"))
+        console.speak(f"{profile}: {made.said}")
+        return
     found = benchmark(
         models,
         backends=backend,

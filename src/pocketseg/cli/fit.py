@@ -18,6 +18,12 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder of the search to make; not needed with --plan.")] = None,
     size: Annotated[str | None, typer.Option(help="Of the packed file at most: 40KB (1000 bytes each), 40KiB.")] = None,
     latency: Annotated[str | None, typer.Option(help="Of the net for one image on this machine at most: 5ms.")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of another machine, which milliseconds then are for: made by `pocketseg benchmark --profile`."
+        ),
+    ] = None,
     memory: Annotated[str | None, typer.Option(help="Of the engine for one image at most: 2MB.")] = None,
     time: Annotated[
         str,
@@ -28,6 +34,10 @@ def command(
         typer.Option(
             help="Steps of the winner, instead of --time: the result no longer depends on this machine's speed."
         ),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="A run, or the name of a shipped model: nets of its shape start from its weights."),
     ] = None,
     max_drop: Annotated[
         float, typer.Option(help="Points of Dice that a quantized file may lose at most, shown on validation cases.")
@@ -60,6 +70,8 @@ def command(
 
         pocketseg fit scans --out runs/tiny --size 40KB --latency 5ms --time 10min --resume
 
+        pocketseg fit scans --out runs/pi --latency 20ms --profile pi.json
+
         pocketseg fit scans --out runs/groups --set 'data.group_regex=^([^_]+)_'
     """
     from pocketseg.flows.fit import fit
@@ -72,8 +84,9 @@ def command(
     with console.bars() as shown:
         found = fit(
             data, out, size=size, latency=latency, memory=memory, time=time, steps=steps, max_drop=max_drop,
-            overrides=overrides, plan=plan, resume=resume, device=device, jobs=jobs, cluster=cluster, listener=shown,
-            progress=shown,
+            overrides=overrides, plan=plan, resume=resume, device=device, jobs=jobs, cluster=cluster, profile=profile,
+            start_from=start_from,
+            listener=shown, progress=shown,
         )  # fmt: skip
     if found.model is None:
         console.speak(found.plan)

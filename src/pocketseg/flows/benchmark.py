@@ -20,10 +20,13 @@ from pocketseg import notebook
 from pocketseg.data.phantom import phantom_case
 from pocketseg.data.readers import read_image
 from pocketseg.errors import DataError, ModelFileError
+from pocketseg.files import try_output, write_atomically
+from pocketseg.packages import require_torch
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.png import write_png
 from pocketseg.predictors import NetPredictor, default_threads
 from pocketseg.runs.backends import DIGEST, open_model, origin
+from pocketseg.search.profile import Profile
 from pocketseg.text import brief, bytes_text, counted
 from pocketseg.timing import Timing, in_turns
 
@@ -240,6 +243,26 @@ def benchmark(
         for index, (each, agreement) in enumerate(zip(ready, agreements, strict=True))
     ]
     return Benchmark(measured, (pixels.shape[0], pixels.shape[1]), threads)
+
+
+def write_profile(out: str | Path, *, threads: int = 0, progress: Callable[[int, int], None] | None = None) -> Profile:
+    """Time this machine's engine on untrained nets of every width and kind, for `fit` on another machine.
+
+    Args:
+        out: the file.
+        threads: of the engine; 0: as `predict` takes.
+        progress: called with (done, of).
+    """
+    require_torch()  # which the nets are packed with
+    from pocketseg.search.profiling import profile_here
+
+    path = Path(out)
+    if threads < 0:
+        raise DataError("benchmark", f"has {counted(threads, 'thread')}", "give a positive number")
+    try_output(path, ending=".json")
+    found = profile_here(threads, progress)
+    write_atomically(path, found.text())
+    return found
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.tables import write_table
 from pocketseg.search.begin import Wishes, begin, go_on, winner_recipe, write
 from pocketseg.search.budget import milliseconds, number_of_bytes, seconds
+from pocketseg.search.profile import Profile
 from pocketseg.search.shapes import Budget
+from pocketseg.search.start import open_start
 from pocketseg.search.state import Search, SearchFolder
 from pocketseg.text import brief, bytes_text, number
 
@@ -89,6 +91,8 @@ def fit(
     device: str = "auto",
     jobs: int | None = None,
     cluster: str | None = None,
+    profile: str | Path | None = None,
+    start_from: str | Path | None = None,
     quiet: bool = False,
     listener: Listener | None = None,
     progress: Progress | None = None,
@@ -117,6 +121,10 @@ def fit(
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: trainings side by side.
         cluster: `local` or `ray://HOST:PORT`: trainings are handed to Ray, as in `train`.
+        profile: file that `pocketseg benchmark --profile` made on another machine: milliseconds are then estimates for
+            that one, in the budget and in the gate.
+        start_from: a run folder, a folder of `fit`, weights of one, or the name of a model that ships (`pocketseg
+            models`): candidates whose net is the same start from its weights.
         quiet: show nothing.
         listener: informed about every step and epoch of trainings in this process, instead of showing them.
         progress: informed about reading, packing, evaluating and the report.
@@ -134,7 +142,12 @@ def fit(
     budget = Budget(
         number_of_bytes(size, "--size"), milliseconds(latency, "--latency"), number_of_bytes(memory, "--memory")
     )
-    wishes = Wishes(budget, seconds(time, "--time"), steps, tuple(map(our_override, overrides)), device)
+    if jobs is not None and jobs < 1:
+        raise RecipeError(f"--jobs {jobs}", "is not a valid number of jobs", "use 1 or more")
+    there = None if profile is None else Profile.read(profile)
+    set_ = tuple(map(our_override, overrides))
+    start = None if start_from is None else open_start(start_from)
+    wishes = Wishes(budget, seconds(time, "--time"), steps, set_, device, jobs or 1, there, start)
     with ExitStack() as stack:
         if not quiet and listener is None and progress is None:
             listener = progress = stack.enter_context(watched())
@@ -168,32 +181,42 @@ def _search(
     progress: Progress | None,
 ) -> FitResult:
     """Rounds, winner, gate and page; what is done already is read from the disk."""
-    from pocketseg.search.accept import pass_gate, tested
+    from pocketseg.search.accept import Gated, pass_gate, publish, tested
     from pocketseg.search.gate import advice
     from pocketseg.search.page import Found, candidate_table, first_line, page
     from pocketseg.search.rounds import Trainer, all_rounds
 
-    rounds, shape = all_rounds(folder, search, Trainer(data, device, jobs, cluster, listener, progress))
-    winner = folder.winner
-    if not winner.evaluated():
-        which = "the winner is" if rounds else "one shape is trained, so none are compared:"
-        log.info("%s %s; it is trained for %d steps", which, shape.name, search.schedule.full_steps)
-        train_run(
-            winner_recipe(search, shape), data, winner.path, split=folder.split_file, device=device,
-            resume=winner.was_begun(), listener=listener, progress=progress,
-        )  # fmt: skip
-    gated = pass_gate(folder, search, shape, winner, data, max_drop)
-    tests = tested(folder, winner, data) if gated.accepted else []
-    found = Found(search, rounds, shape, gated, tests)
+    rounds, shapes = all_rounds(folder, search, Trainer(data, device, jobs, cluster, listener, progress))
+    tries = list[Gated]()
+    for shape, run in zip(shapes, (folder.winner, folder.second), strict=False):
+        if tries:
+            if not tries[-1].another_may_pass:
+                break
+            log.warning("no file of %s is accepted; the next shape is trained, for as long again", tries[-1].shape.name)
+        if not run.evaluated():
+            which = "it is" if tries else "the winner is" if rounds else "one shape is trained, so none are compared:"
+            log.info("%s %s; it is trained for %d steps", which, shape.name, search.schedule.full_steps)
+            train_run(
+                winner_recipe(search, shape), data, run.path, split=folder.split_file, device=device,
+                resume=run.was_begun(), listener=listener, progress=progress,
+            )  # fmt: skip
+        tries.append(pass_gate(search, shape, run, data, max_drop))
+    gated = next((each for each in tries if each.accepted), tries[0])
+    publish(folder, gated)
+    tests = tested(folder, gated.run, data) if gated.accepted else []
+    found = Found(search, rounds, gated, tests, [each for each in tries if each is not gated])
     table = candidate_table(found)
     names = [column.name for column in table.columns]
     write_table(folder.table, [dict(zip(names, row, strict=True)) for row in table.rows])
-    if not (winner.path / "report.html").exists():
-        write_run_report(winner.path, progress=None if progress is None else partial(progress, "report"))
+    if not (gated.run.path / "report.html").exists():
+        write_run_report(gated.run.path, progress=None if progress is None else partial(progress, "report"))
     write_report(page(found, max_drop, folder.path.name), folder.report)
     if gated.accepted is None:
-        least = "; ".join(f"{each.bits}: {each.refused}" for each in gated.verdicts)
-        raise RunError(
-            str(folder.path), f"no file was accepted ({least})", f"{advice(gated.verdicts)}; see {folder.report}"
+        least = "; ".join(
+            f"{f'{one.shape.name}, ' if len(tries) > 1 else ''}{each.bits}: {each.refused}"
+            for one in tries
+            for each in one.verdicts
         )
+        every = [each for one in tries for each in one.verdicts]
+        raise RunError(str(folder.path), f"no file was accepted ({least})", f"{advice(every)}; see {folder.report}")
     return FitResult(folder.path, first_line(found), folder.model, gated.verdicts, tuple(tests), folder.report)

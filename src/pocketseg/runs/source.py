@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pocketseg.data.split import Split
 from pocketseg.errors import RunError, near
+from pocketseg.recipes import Recipe
 from pocketseg.runs.folder import SEARCH, RunFolder
 from pocketseg.runs.shipped import shipped_file
 from pocketseg.training.stage_folder import BEST, StageFolder
@@ -87,6 +88,17 @@ class ModelSource:
             what = f"does not exist (folds begun: {folds})"
             raise RunError(str(self.weights), what, "finish the training with --resume")
         return self.weights
+
+
+def float_stage(recipe: Recipe, stage: str) -> str | None:
+    """The stage without quantizers that a stage went on from; None where there is none in the recipe."""
+    stages = {each.name: each for each in recipe.stages}
+    at = stages[stage]
+    while at.quant is not None:
+        if at.init is None or at.init.run is not None or at.init.stage is None:
+            return None
+        at = stages[at.init.stage]
+    return at.name
 
 
 def _accepted(search: Path) -> Path:

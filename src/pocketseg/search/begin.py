@@ -20,9 +20,20 @@ from pocketseg.files import make_folder, resolved, write_atomically
 from pocketseg.pipeline import Pipeline
 from pocketseg.recipes import Recipe, dump_recipe
 from pocketseg.runs.opening import make_split
-from pocketseg.search.halving import QUANT_SHARE, USEFUL_STEPS, Schedule, fitted, lasting, most_candidates, schedule
-from pocketseg.search.plan import FEW_GROUPS, Choice, Plan, make_plan, plan_text
+from pocketseg.search.halving import (
+    QUANT_SHARE,
+    USEFUL_STEPS,
+    Schedule,
+    Side,
+    fitted,
+    lasting,
+    most_candidates,
+    schedule,
+)
+from pocketseg.search.plan import FEW_GROUPS, Choice, Plan, Start, make_plan, plan_text
+from pocketseg.search.profile import Profile
 from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
+from pocketseg.search.start import Trained, common, refuse_seen
 from pocketseg.search.state import Search, SearchFolder
 from pocketseg.search.survey import Survey, notable, survey
 from pocketseg.tables import csv_text
@@ -54,6 +65,9 @@ class Wishes:
         steps: of the winner, instead of what the time carries: then no clock decides anything but the latency.
         overrides: `key=value` of the recipe.
         device: that trains.
+        jobs: trainings side by side.
+        start: a trained net that candidates of its shape start from.
+        profile: of the machine that the budget's milliseconds are those of; None: this one.
         began: when the clock of `seconds` did, by `time.monotonic`.
     """
 
@@ -62,13 +76,20 @@ class Wishes:
     steps: int | None = None
     overrides: tuple[str, ...] = ()
     device: str = "auto"
+    jobs: int = 1
+    profile: Profile | None = None
+    start: Trained | None = None
     began: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def asked(self) -> dict[str, Any]:
         """What a search that goes on must be asked for again."""
         found = {"size": self.budget.size_bytes, "latency": self.budget.latency_ms, "memory": self.budget.memory_bytes}
-        return {**found, "time": self.seconds, "steps": self.steps, "set": list(self.overrides)}
+        more = {
+            "profile": self.profile.digest if self.profile else None,
+            "start": self.start.digest if self.start else None,
+        }
+        return {**found, "time": self.seconds, "steps": self.steps, "set": list(self.overrides), **more}
 
 
 @dataclass(frozen=True)
@@ -110,11 +131,16 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     plan = _with_groups(make_plan(summary, given), looked, folder)
     plan = replace(plan, notes=(*plan.notes, *map(_said, notable(looked.found))))
     recipe = plan.recipe(first, {"float": 1}, wishes.overrides)
-    search_split = _search_split(split, looked.cases.cases)
+    warm = wishes.start is not None and _checked_start(wishes.start, split)
+    search_split = _search_split(split, looked.cases.cases, alone=warm)
+    if warm:
+        plan = _with_reason(plan, "the start has learned from some of the others, so shapes are compared on it alone.")
     pipeline = pipeline_of(recipe)
     shapes = ladder(recipe.data.size)
     log.info("%s; counting what %d shapes cost", counted(len(looked.cases), "case"), len(shapes))
-    costs = _costs(shapes, pipeline, progress)
+    costs = _costs(shapes, pipeline, wishes.profile, progress)
+    if wishes.profile is not None:
+        plan = replace(plan, notes=(*plan.notes, f"times are estimates for another machine: {wishes.profile.said}"))
     first_epoch, full_epoch = (
         steps_of_epoch(len(each.fold(0).train) * recipe.augment.copies, recipe.stages[0].batch)
         for each in (search_split, split)
@@ -122,18 +148,21 @@ def begin(data: str | Path, folder: SearchFolder, wishes: Wishes, progress: Prog
     left = {shape: why for shape in shapes if (why := excess(wishes.budget, costs[shape]))}
     fitting = {shape: costs[shape] for shape in shapes if shape not in left}
     if not fitting:
-        raise _nothing_fits(costs, wishes.budget)
+        raise _nothing_fits(costs, wishes.budget, "there" if wishes.profile else "here")
     folds, epochs = len(search_split.folds), (first_epoch, full_epoch)
     timed, notes = _scheduled(fitting, wishes, recipe, pipeline, folds, epochs)
     taken = chosen(fitting, timed.candidates)
+    if wishes.start is not None:
+        plan, taken = _started(plan, wishes.start, taken, fitting, recipe, pipeline)
     near = "a shape near to it is" if timed.rounds else "one is, the largest that fits"
     left |= {shape: f"fits, and is not trained: {near}" for shape in fitting if shape not in taken}
     if not timed.rounds:
-        plan = _uncompared(plan)
+        plan = _with_reason(plan, "one shape is trained, so no shapes are compared; its files are compared on it.")
     plan = replace(plan, notes=(*plan.notes, *notes))
     search = Search(
-        wishes.asked, plan, wishes.budget, timed, costs, tuple(taken), left, epochs, folds, wishes.overrides
-    )
+        wishes.asked, plan, wishes.budget, timed, costs, tuple(taken), left, epochs, folds, wishes.overrides,
+        wishes.profile,
+    )  # fmt: skip
     groups = {case.name: case.group for case in looked.cases} if looked.regrouped else None
     text = plan_text(plan, search_choices(search))
     return Beginning(search, split, search_split, groups, winner_recipe(search, taken[0]), text)
@@ -194,16 +223,17 @@ def _too_short(steps: int, epoch_steps: int) -> str:
     )
 
 
-def _search_split(split: Split, cases: Sequence[Case]) -> Split:
+def _search_split(split: Split, cases: Sequence[Case], *, alone: bool = False) -> Split:
     """What candidates are trained and compared on: no test case is in it.
 
-    Few groups are compared out of fold, so that every case counts; enough of them on the validation part.
+    Few groups are compared out of fold, so that every case counts; enough of them on the validation part, or where that
+    alone may be used.
     """
     fold = split.fold(0)
     inside = {*fold.train, *fold.validation}
     kept = [case for case in cases if case.name in inside]
     groups = {case.name: case.group for case in kept}
-    if len({case.group for case in cases}) < FEW_GROUPS:
+    if not alone and len({case.group for case in cases}) < FEW_GROUPS:
         try:
             dealt = kfold(tied(kept, ()), folds=SEARCH_FOLDS, validation=0.2, seed=0)
         except DataError:
@@ -214,10 +244,55 @@ def _search_split(split: Split, cases: Sequence[Case]) -> Split:
     return Split((Fold(fold.train, fold.validation, ()),), groups, {**split.rule, "test": 0})
 
 
-def _costs(shapes: Sequence[Shape], pipeline: Pipeline, progress: Progress | None) -> dict[Shape, Cost]:
+def _checked_start(trained: Trained, split: Split) -> bool:
+    """Whether a start has learned from cases that candidates train on here.
+
+    Raises:
+        RunError: it has seen what is held out.
+    """
+    fold = split.fold(0)
+    if trained.seen is None:
+        log.warning("nobody knows which images the start has learned from; some that are held out may be among them")
+    refuse_seen(trained, list(dict.fromkeys([*fold.validation, *fold.unseen])), split.groups)
+    return bool(common(trained, fold.train, split.groups))
+
+
+def _started(
+    plan: Plan,
+    trained: Trained,
+    taken: Sequence[Shape],
+    fitting: Mapping[Shape, Cost],
+    recipe: Recipe,
+    pipeline: Pipeline,
+) -> tuple[Plan, list[Shape]]:
+    """The plan with the start, and the candidates: one at least is of its shape, where one such keeps to the budget."""
+    of_it = [shape for shape in fitting if trained.fits(shape, recipe.stages[0], pipeline)]
+    if of_it and not set(of_it) & set(taken):
+        taken = [*taken[:-1], max(of_it, key=lambda shape: fitting[shape].size_bytes)]
+    notes = list(plan.notes)
+    if not of_it:
+        notes.append(
+            f"--start-from changes nothing: no shape that keeps to the budget is {trained.said} for "
+            f"{counted(pipeline.channels, 'channel')} and {counted(len(pipeline.classes), 'class|classes')}"
+        )
+    elif trained.seen is None:
+        notes.append(
+            "nobody knows which images the start has learned from: figures are too good if some of these are among them"
+        )
+    start = Start(str(trained.weights), trained.said, tuple(shape.name for shape in of_it))
+    return replace(plan, notes=tuple(notes), start=start), list(taken)
+
+
+def _costs(
+    shapes: Sequence[Shape], pipeline: Pipeline, profile: Profile | None, progress: Progress | None
+) -> dict[Shape, Cost]:
     from pocketseg.search.costs import costs
 
-    return dict(costs(shapes, pipeline, None if progress is None else lambda done, of: progress("packing", done, of)))
+    tell = None if progress is None else lambda done, of: progress("packing", done, of)
+    if profile is not None:
+        estimates = {shape: profile.estimate(shape, pipeline.size) for shape in shapes}
+        return {shape: replace(cost, ms=estimates[shape]) for shape, cost in costs(shapes, pipeline, tell)}
+    return dict(costs(shapes, pipeline, tell))
 
 
 def _scheduled(
@@ -238,21 +313,23 @@ def _scheduled(
     if (steps := wishes.steps) is not None:
         timed = most_candidates(len(fitting), lambda _: steps, first)
         return timed, [_too_short(steps, full)] if steps < full else []
-    times = _step_times(chosen(dict(fitting), min(4, len(fitting))), wishes, recipe, pipeline)
+    times, slower = _step_times(chosen(dict(fitting), min(4, len(fitting))), wishes, recipe, pipeline)
+    side = Side(wishes.jobs, slower)
     spent = time.monotonic() - wishes.began
     training, step_s = TRAINING_SHARE * (wishes.seconds - spent - ENDING_S), sum(times) / len(times)
-    timed = fitted(training, step_s, folds, SCHEMES, len(fitting), first)
+    timed = fitted(training, step_s, folds, SCHEMES, len(fitting), first, side)
     if not timed.rounds:  # the first shape alone is trained
         step_s = times[0]
         timed = fitted(training, step_s, folds, SCHEMES, 1, first)
 
     def all_of_it(plan: Schedule) -> float:
-        return spent + ENDING_S + lasting(plan, step_s, folds, SCHEMES, epochs) / TRAINING_SHARE
+        return spent + ENDING_S + lasting(plan, step_s, folds, SCHEMES, epochs, side) / TRAINING_SHARE
 
     expected = all_of_it(timed)
     log.info(
-        "looking and counting took %.0f s, a training step takes %.0f ms here: about %.1f min in all",
-        spent, 1000 * step_s, expected / 60,
+        "looking and counting took %.0f s, a training step takes %.0f ms here%s: about %.1f min in all",
+        spent, 1000 * step_s, f", {slower:.1f} times that with {side.jobs} side by side" if side.jobs > 1 else "",
+        expected / 60,
     )  # fmt: skip
     notes = [_too_short(timed.full_steps, full)] if timed.full_steps < full else []
     if expected > SLACK * wishes.seconds or timed.full_steps < USEFUL_STEPS:
@@ -260,15 +337,24 @@ def _scheduled(
     return timed, notes
 
 
-def _step_times(shapes: Sequence[Shape], wishes: Wishes, recipe: Recipe, pipeline: Pipeline) -> list[float]:
-    """Seconds of a training step of each shape; of fewer where little time is left to measure, of the first always."""
-    from pocketseg.search.costs import step_seconds
+def _step_times(
+    shapes: Sequence[Shape], wishes: Wishes, recipe: Recipe, pipeline: Pipeline
+) -> tuple[list[float], float]:
+    """Seconds of a training step of each shape; of fewer where little time is left to measure, of the first always.
+
+    And how much longer a step of the first takes where so many are trained side by side as the user wants.
+    """
+    from pocketseg.search.costs import side_by_side, step_seconds
 
     ends, found = time.monotonic() + MEASURING_SHARE * wishes.seconds, list[float]()
     for shape in shapes:
         if not found or time.monotonic() < ends:
             found.append(step_seconds(shape, pipeline, recipe, wishes.device))
-    return found
+    if wishes.jobs == 1:
+        return found, 1.0
+    with side_by_side(wishes.jobs, wishes.device) as shared:
+        alone = step_seconds(shapes[0], pipeline, recipe, wishes.device)
+    return found, max(1.0, shared * alone / found[0])
 
 
 def _little_time(asked: float, expected: float, steps: int, useful: float) -> str:
@@ -290,9 +376,8 @@ def minutes(seconds: float) -> str:
     return f"{math.ceil(seconds)}s" if seconds < 120 else f"{math.ceil(seconds / 60)}min"
 
 
-def _uncompared(plan: Plan) -> Plan:
-    """The plan where one shape alone is trained."""
-    why = "one shape is trained, so no shapes are compared; its files are compared on it."
+def _with_reason(plan: Plan, why: str) -> Plan:
+    """The plan with another reason for its validation part."""
     return replace(
         plan,
         choices=tuple(
@@ -301,7 +386,7 @@ def _uncompared(plan: Plan) -> Plan:
     )
 
 
-def _nothing_fits(costs: Mapping[Shape, Cost], budget: Budget) -> RecipeError:
+def _nothing_fits(costs: Mapping[Shape, Cost], budget: Budget, where: str) -> RecipeError:
     smallest = min(costs, key=lambda shape: costs[shape].size_bytes)
     fastest = min(costs, key=lambda shape: costs[shape].ms)
     least = min(costs, key=lambda shape: costs[shape].arena_bytes)
@@ -316,7 +401,7 @@ def _nothing_fits(costs: Mapping[Shape, Cost], budget: Budget) -> RecipeError:
     ]
     what = (
         f"no shape keeps to all of it: the smallest possible is {bytes_text(costs[smallest].size_bytes)} "
-        f"({smallest.name}), the fastest {costs[fastest].ms:.2f} ms here ({fastest.name}), the least memory "
+        f"({smallest.name}), the fastest {costs[fastest].ms:.2f} ms {where} ({fastest.name}), the least memory "
         f"{bytes_text(costs[least].arena_bytes)} ({least.name})"
     )
     return RecipeError(", ".join(asked), what, "allow more, or set a smaller data.size (--set 'data.size=[64,64]')")
@@ -382,6 +467,12 @@ def search_choices(search: Search) -> list[Choice]:
     )
     of = f"{said}: {fit} of {counted(len(search.costs), 'shape')} fit"
     found = [Choice("search.candidates", trained, f"{of}; {which}.")]
+    if (start := search.plan.start) is not None:
+        warm = [name for name in trained if name in start.shapes]
+        rest = "all others start" if warm else "no candidate is one, so all start"
+        found.append(
+            Choice("search.start", warm, f"their nets are that of --start-from, {start.net}; {rest} at random.")
+        )
     for number, (count, steps) in enumerate(search.schedule.rounds, start=1):
         of = f"{counted(count, 'candidate')}, {counted(search.folds, 'fold')}, each for {counted(steps, 'step')}"
         found.append(Choice(f"search.round-{number}", count, f"{of}; the better half goes on."))

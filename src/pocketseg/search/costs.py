@@ -15,7 +15,7 @@ from pocketseg.packing.compile import file_of, program_of
 from pocketseg.pipeline import Normalization, Pipeline
 from pocketseg.predictors import default_threads
 from pocketseg.recipes import Recipe
-from pocketseg.search.shapes import Cost, Shape
+from pocketseg.search.shapes import FLOAT, Cost, Shape
 from pocketseg.timing import in_turns
 from pocketseg.training.augment import augment, draw, sample_generator
 from pocketseg.training.device import autocast, choose_precision, torch_device, wait_for
@@ -59,16 +59,29 @@ def _one_thread() -> Iterator[None]:
 
 
 def _cost(shape: Shape, pipeline: Pipeline, float_bytes: int) -> Cost:
-    model = _model(shape, pipeline)
-    side = max(CALIBRATED_SIDE, model.net.stride)
-    drawn = torch.Generator().manual_seed(0)
-    model.quantize(shape.quant_of(shape.bits), [torch.randn(2, pipeline.channels, side, side, generator=drawn)])
+    model = _untrained(shape, pipeline)
     content = _file(model)
     session = Session(content, shape.name, default_threads())
     height, width = model.pipeline.net_size
     image = torch.zeros(1, pipeline.channels, height, width).numpy()
     took = in_turns({shape: lambda: session(image)}, turns=3, turn_s=0.02)[shape]
     return Cost(len(content), session.arena_bytes(height, width), took.median_ms, float_bytes)
+
+
+def packed_untrained(shape: Shape, pipeline: Pipeline) -> bytes:
+    """The file of an untrained net."""
+    with _one_thread():
+        return _file(_untrained(shape, pipeline))
+
+
+def _untrained(shape: Shape, pipeline: Pipeline) -> Model:
+    """A net in the bits of its shape."""
+    model = _model(shape, pipeline)
+    if shape.bits != FLOAT:
+        side = max(CALIBRATED_SIDE, model.net.stride)
+        drawn = torch.Generator().manual_seed(0)
+        model.quantize(shape.quant_of(shape.bits), [torch.randn(2, pipeline.channels, side, side, generator=drawn)])
+    return model
 
 
 def _model(shape: Shape, pipeline: Pipeline) -> Model:
@@ -98,6 +111,17 @@ def _file(model: Model) -> bytes:
     program = program_of(model.integer_core(), model.pipeline.channels)
     about = "x" * (FLOAT_CARD if model.quant is None else CARD)
     return file_of(program, {"pipeline": model.pipeline.to_dict(), "net": model.net_options, "about": about})
+
+
+@contextmanager
+def side_by_side(jobs: int, device: str) -> Iterator[float]:
+    """With the threads that each of so many trainings gets; and how often they take turns on GPUs that they share."""
+    place, threads = torch_device(device), torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // jobs))
+    try:
+        yield max(1.0, jobs / max(1, torch.cuda.device_count())) if place.type != "cpu" else max(1.0, jobs / threads)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def step_seconds(shape: Shape, pipeline: Pipeline, recipe: Recipe, device: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,10 @@ from pocketseg.recipes import Recipe
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import metric_config, open_cases
 from pocketseg.search.rounds import case_dice
-from pocketseg.search.shapes import Budget
+from pocketseg.search.shapes import FLOAT, Budget
 from pocketseg.text import counted
 from pocketseg.timing import in_turns
 
-FLOAT = "float"
 # A file is slower where its time is more than this of that of the float file, in three of four turns.
 SLOWER = 1.05
 TURNS, TURN_S = 8, 0.05
@@ -77,17 +77,13 @@ Clock = Callable[[Mapping[str, Session], NDArray[np.float32]], Mapping[str, Pace
 def this_machine(sessions: Mapping[str, Session], image: NDArray[np.float32]) -> dict[str, Pace]:
     """In turns, so that a machine whose speed drifts treats all alike."""
     first = next(iter(sessions))
-    calls = {name: _call(session, image) for name, session in sessions.items()}
+    calls = {name: partial(session, image) for name, session in sessions.items()}
     timings = in_turns(calls, turns=TURNS, turn_s=TURN_S)
     found = {}
     for name, timing in timings.items():
         ratio, (quick, _) = timing.ratio(timings[first])
         found[name] = Pace(timing.median_ms, ratio, quick)
     return found
-
-
-def _call(session: Session, image: NDArray[np.float32]) -> Callable[[], object]:
-    return lambda: session(image)
 
 
 @dataclass(frozen=True)

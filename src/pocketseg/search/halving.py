@@ -31,6 +31,21 @@ class Schedule:
         return self.rounds[0][0] if self.rounds else 1
 
 
+@dataclass(frozen=True)
+class Side:
+    """Trainings side by side, and how much longer a step of one takes then."""
+
+    jobs: int = 1
+    slower: float = 1.0
+
+    def waves(self, trainings: int) -> int:
+        """How many times as long as one training so many take."""
+        return -(-trainings // self.jobs)
+
+
+ALONE = Side()
+
+
 def schedule(count: int, full_steps: int) -> Schedule:
     """Rounds of `count` candidates (a power of 2) and halves of them, each for twice the steps of the one before.
 
@@ -46,15 +61,20 @@ def schedule(count: int, full_steps: int) -> Schedule:
     )
 
 
-def work(plan: Schedule, folds: int, schemes: int) -> tuple[float, int]:
-    """Steps in floats that a schedule takes, those with quantizers counted as what they cost, and its runs."""
+def work(plan: Schedule, folds: int, schemes: int, side: Side = ALONE) -> tuple[float, int]:
+    """Steps in floats that a schedule takes, those with quantizers counted as what they cost, and its runs.
+
+    Of trainings side by side the time of one counts; the winner is trained alone.
+    """
     quantized = QUANT_SHARE * QUANT_COST
-    searched = sum(count * steps for count, steps in plan.rounds) * folds * (1 + quantized)
-    runs = sum(count for count, _ in plan.rounds) * folds + 1
+    searched = sum(side.waves(count * folds) * steps for count, steps in plan.rounds) * side.slower * (1 + quantized)
+    runs = sum(side.waves(count * folds) for count, _ in plan.rounds) + 1
     return searched + plan.full_steps * (1 + quantized * schemes), runs
 
 
-def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int, epoch_steps: int = 1) -> Schedule:
+def fitted(
+    seconds: float, step_s: float, folds: int, schemes: int, most: int, epoch_steps: int = 1, side: Side = ALONE
+) -> Schedule:
     """The schedule of the most candidates that still learn something in the time, and as many steps as fill it.
 
     Args:
@@ -64,6 +84,7 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int, e
         schemes: that the winner is quantized by.
         most: candidates that there are.
         epoch_steps: of an epoch of a candidate.
+        side: how many are trained at once.
 
     Example:
         >>> fitted(1800, 0.1, 1, 1, 40).candidates, fitted(60, 0.1, 1, 1, 40).candidates
@@ -71,13 +92,15 @@ def fitted(seconds: float, step_s: float, folds: int, schemes: int, most: int, e
     """
 
     def full_steps(count: int) -> int:
-        unit, runs = work(schedule(count, 2**12), folds, schemes)
+        unit, runs = work(schedule(count, 2**12), folds, schemes, side)
         return max(LEAST_STEPS, int((seconds - runs * RUN_S) / step_s / (unit / 2**12)))
 
     return most_candidates(most, full_steps, epoch_steps)
 
 
-def lasting(plan: Schedule, step_s: float, folds: int, schemes: int, epoch_steps: Sequence[int]) -> float:
+def lasting(
+    plan: Schedule, step_s: float, folds: int, schemes: int, epoch_steps: Sequence[int], side: Side = ALONE
+) -> float:
     """Seconds that a schedule takes in whole epochs, of which every stage has one at least.
 
     Args:
@@ -85,20 +108,21 @@ def lasting(plan: Schedule, step_s: float, folds: int, schemes: int, epoch_steps
         step_s: of a step of a usual candidate.
         folds, schemes: as for `fitted`.
         epoch_steps: of an epoch of a candidate, and of the winner.
+        side: how many candidates are trained at once.
 
     Example:
         >>> lasting(Schedule((), 100), 0.1, 1, 2, (50, 50))
         36.0
     """
 
-    def run(steps: int, schemes: int, epoch: int) -> float:
+    def run(steps: int, schemes: int, epoch: int, slower: float) -> float:
         epochs = max(1, round(steps / epoch))
         quantized = schemes * max(1, round(epochs * QUANT_SHARE))
-        return RUN_S + step_s * epoch * (epochs + quantized * QUANT_COST)
+        return RUN_S + slower * step_s * epoch * (epochs + quantized * QUANT_COST)
 
     first, full = epoch_steps
-    searched = sum(count * folds * run(steps, 1, first) for count, steps in plan.rounds)
-    return searched + run(plan.full_steps, schemes, full)
+    searched = sum(side.waves(count * folds) * run(steps, 1, first, side.slower) for count, steps in plan.rounds)
+    return searched + run(plan.full_steps, schemes, full, 1.0)
 
 
 def most_candidates(most: int, full_steps: Callable[[int], int], epoch_steps: int = 1) -> Schedule:

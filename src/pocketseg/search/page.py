@@ -23,10 +23,10 @@ from pocketseg.reporting import (
 )
 from pocketseg.search.accept import Gated
 from pocketseg.search.begin import search_choices
-from pocketseg.search.gate import FLOAT, Verdict
+from pocketseg.search.gate import Verdict
 from pocketseg.search.plan import shown_value
 from pocketseg.search.rounds import Round
-from pocketseg.search.shapes import Shape
+from pocketseg.search.shapes import FLOAT, Shape
 from pocketseg.search.state import Search
 from pocketseg.text import bytes_text, counted, interval, number
 
@@ -42,16 +42,20 @@ class Found:
     Attributes:
         search: what was decided.
         rounds: what they scored.
-        shape: the winner.
-        gated: its files.
+        gated: the winner and its files.
         tested: the accepted one on the test part; empty where none was accepted, or there is no such part.
+        others: shapes that were trained in full, none of whose files was accepted.
     """
 
     search: Search
     rounds: Sequence[Round]
-    shape: Shape
     gated: Gated
     tested: Sequence[Summary]
+    others: Sequence[Gated] = ()
+
+    @property
+    def shape(self) -> Shape:
+        return self.gated.shape
 
 
 def first_line(found: Found) -> str:
@@ -62,8 +66,8 @@ def first_line(found: Found) -> str:
         said = "No file keeps to all that was asked for; below is what each one lacks"
     else:
         said = (
-            f"{found.shape.name}: {bytes_text(accepted.size_bytes)}, {accepted.ms:.2f} ms here, validation Dice "
-            f"{number(accepted.dice)} in {FORMS[accepted.bits]}"
+            f"{found.shape.name}: {bytes_text(accepted.size_bytes)}, {accepted.ms:.2f} ms {found.search.where}, "
+            f"validation Dice {number(accepted.dice)} in {FORMS[accepted.bits]}"
         )
         refused = [each for each in found.gated.verdicts if each.refused and each.bits != FLOAT]
         if accepted.bits == FLOAT and refused:
@@ -75,13 +79,25 @@ def page(found: Found, max_drop: float, name: str) -> Report:
     """The report."""
     sections = [
         Section(
-            "result", "Result", [*_highlights(found), _verdicts(found, max_drop), *_more(found)], first_line(found)
+            "result",
+            "Result",
+            [
+                *_highlights(found),
+                *(_verdicts(found, each, max_drop) for each in (found.gated, *found.others)),
+                *_more(found),
+            ],
+            first_line(found),
         ),
         Section("front", "Size, time and Dice", _charts(found)),
         Section("candidates", "Candidates", [candidate_table(found)], _shown_rounds(found.search)),
         Section("plan", "Plan", [_plan(found.search)], "Every choice that was made before a training, and why."),
         Section("use", "Use and limits", _card(found)),
-        Section("reproduce", "Reproduce", [Code("Commands", _commands())], "DATA is the folder with images and masks."),
+        Section(
+            "reproduce",
+            "Reproduce",
+            [Code("Commands", _commands(found.gated.run.path.name))],
+            "DATA is the folder with images and masks.",
+        ),
     ]
     return Report(name, "What pocketseg fit found", sections, "fit")
 
@@ -92,7 +108,7 @@ def _highlights(found: Found) -> list[Highlights]:
         return []
     entries = [
         ("Size", bytes_text(accepted.size_bytes), FORMS[accepted.bits]),
-        ("Time", f"{accepted.ms:.2f} ms", "the net, one image, on this machine"),
+        ("Time", f"{accepted.ms:.2f} ms", f"the net, one image, {found.search.where}"),
         ("Memory", bytes_text(accepted.arena_bytes), "for one image, weights apart"),
     ]
     tests = [
@@ -107,19 +123,21 @@ def _highlights(found: Found) -> list[Highlights]:
     return [Highlights([*tests, *entries])]
 
 
-def _verdicts(found: Found, max_drop: float) -> Table:
+def _verdicts(found: Found, gated: Gated, max_drop: float) -> Table:
     columns = [
         Column("file"), Column("KiB", 1), Column("memory, MiB", 2), Column("ms", 2), Column("time to f32", 2),
         Column("validation Dice", 4), Column("points to f32", 2, signed=True), Column("95 %", 2, signed=True),
         Column("verdict"),
     ]  # fmt: skip
-    rows = [[FORMS[each.bits], *_figures(each), _verdict(each, found.gated.accepted)] for each in found.gated.verdicts]
+    rows = [[FORMS[each.bits], *_figures(each), _verdict(each, gated.accepted)] for each in gated.verdicts]
     said = (
-        f"A quantized file is accepted where its Dice on {counted(found.gated.cases, 'validation case')} of "
-        f"{counted(found.gated.groups, 'group')} is shown to be less than {100 * max_drop:g} points below that of the "
-        "f32 file (the lower end of the 95 % interval), it is not slower here, and it keeps to the budget."
+        f"A quantized file is accepted where its Dice on {counted(gated.cases, 'validation case')} of "
+        f"{counted(gated.groups, 'group')} is shown to be less than {100 * max_drop:g} points below that of the "
+        f"f32 file (the lower end of the 95 % interval), it is not slower {found.search.where}, "
+        "and it keeps to the budget."
     )
-    return Table("Files of the winner", columns, rows, said)
+    title = "Files of the winner" if gated is found.gated else f"Files of {gated.shape.name}, which was trained too"
+    return Table(title, columns, rows, said)
 
 
 def _figures(each: Verdict) -> list[Cell]:
@@ -137,7 +155,7 @@ def _verdict(each: Verdict, accepted: Verdict | None) -> str:
         if each == accepted
         else "accepted; another was taken"
         if each.bits != FLOAT
-        else "beside: model-f32.pseg"
+        else "the float file"
     )
 
 
@@ -146,7 +164,12 @@ def _more(found: Found) -> list[Notes]:
     lines = [line for line in (_of_bytes(found), _of_time(found)) if line]
     notes = [Notes("What a larger budget would buy", lines)] if lines else []
     known = list(found.search.plan.notes)
-    refused = [f"{FORMS[each.bits]}: {each.refused}." for each in found.gated.verdicts if each.refused]
+    refused = [
+        f"{f'{one.shape.name}, ' if found.others else ''}{FORMS[each.bits]}: {each.refused}."
+        for one in (found.gated, *found.others)
+        for each in one.verdicts
+        if each.refused
+    ]
     notes = [*([Notes("Why files were refused", refused)] if refused else []), *notes]
     return [*([Notes("Know first", [f"{note[:1].upper()}{note[1:]}." for note in known])] if known else []), *notes]
 
@@ -246,6 +269,8 @@ def left_because(found: Found, shape: Shape) -> str:
         return "won" if found.rounds else "taken without a comparison"
     if shape in found.search.left:
         return found.search.left[shape]
+    if any(shape == each.shape for each in found.others):
+        return "was trained in full, and none of its files was accepted"
     last = max(found.rounds, key=lambda each: each.number if shape.name in each.scores else 0)
     if shape.name in last.errors:
         return f"its training failed in round {last.number} (see log.txt)"
@@ -284,9 +309,9 @@ def _card(found: Found) -> list[Properties | Notes]:
             f"thin U-Net {found.shape.name}, {counted(found.shape.width, 'channel')}, {found.shape.blocks} levels",
         ),
         ("Classes", ", ".join(plan.value("data.classes")) if _has(found, "data.classes") else "as you set them"),
-        ("Timed on", "this machine, by the engine"),
+        ("Timed on", found.search.timed_on),
         ("Chosen by", f"{counted(found.gated.cases, 'validation case')} of {counted(found.gated.groups, 'group')}"),
-        ("All of it", "winner/report.html: cases, calibration, limits, digests, model card"),
+        ("All of it", f"{found.gated.run.path.name}/report.html: cases, calibration, limits, digests, model card"),
     ]
     lines = [
         "Not a medical device. It was made for images like those it learned from, and was not tried on others.",
@@ -300,11 +325,11 @@ def _has(found: Found, key: str) -> bool:
     return any(choice.key == key for choice in found.search.plan.choices)
 
 
-def _commands() -> str:
+def _commands(run: str) -> str:
     lines = [
         "pocketseg predict model.pseg IMAGES --out masks --overlay",
         "pocketseg evaluate model.pseg DATA --split split.json --part test",
-        "pocketseg train winner/recipe.yaml --data DATA --split split.json --out AGAIN",
+        f"pocketseg train {run}/recipe.yaml --data DATA --split split.json --out AGAIN",
         "pocketseg train plan.yaml --data DATA --out PLAN",
     ]
     return "\n".join(lines) + "\n"

@@ -39,16 +39,33 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Weights that some shapes start from.
+
+    Attributes:
+        weights: the file.
+        net: what it is, in words.
+        shapes: names of those it fits.
+    """
+
+    weights: str
+    net: str
+    shapes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be done with a data set.
 
     Attributes:
         choices: all that was decided, in the order of a recipe.
         notes: what the user should know first: what the data cannot carry, what was seen.
+        start: what nets start from; None: random weights.
     """
 
     choices: tuple[Choice, ...]
     notes: tuple[str, ...] = ()
+    start: Start | None = None
 
     def value(self, key: str) -> Any:
         """Of a key that was decided."""
@@ -65,7 +82,10 @@ class Plan:
             for part in path:
                 at = at.setdefault(part, {})
             at[last] = choice.value
-        return {**values, "stages": list(_stages(shape, stage, epochs))}
+        first, *quantized = _stages(shape, stage, epochs)
+        if self.start is not None and shape.name in self.start.shapes:
+            first = {**first, "init": {"weights": self.start.weights}}
+        return {**values, "stages": [first, *quantized]}
 
     def recipe(self, shape: Shape, epochs: Mapping[str, int], overrides: Sequence[str] = ()) -> Recipe:
         """As `values`, with what the user set, checked."""

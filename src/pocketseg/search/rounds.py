@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketseg.errors import TrainingError
+from pocketseg.errors import RunError, TrainingError
 from pocketseg.evaluation import CaseScore, read_scores
 from pocketseg.experiments.plan import Progress
 from pocketseg.experiments.stage_checks import check_stage
 from pocketseg.experiments.sweep import train_many
+from pocketseg.files import write_json
 from pocketseg.metrics import with_empty
 from pocketseg.recipes import Recipe, Sweep, Variant, load_recipe
 from pocketseg.runs.folder import TRIALS, RunFolder
@@ -34,13 +36,36 @@ PART = "validation"
 
 @dataclass(frozen=True)
 class Round:
-    """What a round found: the Dice of each shape by name, nan where its training failed, and what went wrong."""
+    """What a round found: the Dice of each shape by name, nan where its training failed, and what went wrong.
+
+    Attributes:
+        order: the names of those that have a score, the best first.
+    """
 
     number: int
     steps: int
     scores: Mapping[str, float]
     errors: Mapping[str, str]
-    kept: Sequence[str]
+    order: Sequence[str]
+
+    def write(self, path: Path) -> None:
+        scores = {name: None if math.isnan(score) else score for name, score in self.scores.items()}
+        write_json(path, {**asdict(self), "scores": scores})
+
+    @classmethod
+    def read(cls, path: Path) -> Round:
+        """What `write` wrote.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            scores = {name: math.nan if score is None else float(score) for name, score in content["scores"].items()}
+            return cls(content["number"], content["steps"], scores, content["errors"], content["order"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            fix = "restore it from a copy, or begin again in another folder"
+            raise RunError(str(path), f"is damaged ({type(error).__name__}: {error})", fix) from error
 
 
 @dataclass(frozen=True)
@@ -55,8 +80,11 @@ class Trainer:
     progress: Progress | None = None
 
 
-def all_rounds(folder: SearchFolder, search: Search, trainer: Trainer) -> tuple[list[Round], Shape]:
-    """Train what is not trained yet: the rounds, and the shape that is left at the end.
+def all_rounds(folder: SearchFolder, search: Search, trainer: Trainer) -> tuple[list[Round], list[Shape]]:
+    """Train what is not trained yet: the rounds, and the shapes of the last one, the best first.
+
+    What a round found is written at its end and read from then on. So a training that failed in it stays failed, and
+    those that went on are the same however often the search is resumed.
 
     Raises:
         TrainingError: all trainings of a round failed.
@@ -64,17 +92,31 @@ def all_rounds(folder: SearchFolder, search: Search, trainer: Trainer) -> tuple[
     """
     shapes, rounds = list(search.taken), list[Round]()
     for number, (_, steps) in enumerate(search.schedule.rounds, start=1):
-        keep = max(1, len(shapes) // 2)
-        found = _round(folder, search, number, shapes, steps, keep, trainer)
+        if folder.outcome(number).exists():
+            found = Round.read(folder.outcome(number))
+        else:
+            found = _round(folder, search, number, shapes, steps, trainer)
+            found.write(folder.outcome(number))
         rounds.append(found)
-        shapes = [shape for shape in shapes if shape.name in found.kept]
-        best = found.kept[0]
-        log.info("round %d: best is %s with Dice %.4f; %d go on", number, best, found.scores[best], len(shapes))
-    return rounds, next(shape for shape in shapes if not rounds or shape.name == rounds[-1].kept[0])
+        by_name = {shape.name: shape for shape in shapes}
+        order = [by_name[name] for name in found.order]
+        if number == len(search.schedule.rounds):
+            shapes = order
+        else:
+            kept = order[: max(1, len(shapes) // 2)]
+            shapes = [shape for shape in shapes if shape in kept]
+            log.info("round %d: best is %s; %d go on", number, best_said(found), len(shapes))
+    if rounds:
+        log.info("round %d: best is %s", rounds[-1].number, best_said(rounds[-1]))
+    return rounds, shapes
+
+
+def best_said(found: Round) -> str:
+    return f"{found.order[0]} with Dice {found.scores[found.order[0]]:.4f}"
 
 
 def _round(
-    folder: SearchFolder, search: Search, number: int, shapes: Sequence[Shape], steps: int, keep: int, trainer: Trainer
+    folder: SearchFolder, search: Search, number: int, shapes: Sequence[Shape], steps: int, trainer: Trainer
 ) -> Round:
     home = folder.round(number)
     recipes = {shape: trial_recipe(search, shape, steps) for shape in shapes}
@@ -93,13 +135,13 @@ def _round(
         for shape in shapes
     }
     sizes = {shape.name: search.costs[shape].size_bytes for shape in shapes}
-    kept = better_half(scores, sizes, keep)
-    if not kept:
+    order = better_half(scores, sizes, len(shapes))
+    if not order:
         name, why = next(iter(errors.items()), (shapes[0].name, "no validation case has a score"))
         raise TrainingError(
             str(home.path), f"no training of the round succeeded ({name}: {why})", "fix it, then --resume"
         )
-    return Round(number, steps, scores, errors, kept)
+    return Round(number, steps, scores, errors, order)
 
 
 def trial_recipe(search: Search, shape: Shape, steps: int) -> Recipe:

@@ -12,10 +12,9 @@ from typing import Any
 from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.files import write_atomically, write_json
 from pocketseg.predictors import read_pseg
-from pocketseg.recipes import Recipe
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.packed import Packed, Packing, check_target, pack_model
-from pocketseg.runs.source import ModelSource
+from pocketseg.runs.source import ModelSource, float_stage
 from pocketseg.search.gate import Validation, Verdict, judged
 from pocketseg.text import counted
 
@@ -24,17 +23,6 @@ log = logging.getLogger("pocketseg")
 # In Dice, where nobody says another.
 MARGIN = 0.005
 SHOWN = ("size_bytes", "arena_bytes", "ms", "dice", "change", "low", "high", "ratio", "refused")
-
-
-def float_stage(recipe: Recipe, stage: str) -> str | None:
-    """The stage without quantizers that a stage went on from; None where there is none in the recipe."""
-    stages = {each.name: each for each in recipe.stages}
-    at = stages[stage]
-    while at.quant is not None:
-        if at.init is None or at.init.run is not None or at.init.stage is None:
-            return None
-        at = stages[at.init.stage]
-    return at.name
 
 
 def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:

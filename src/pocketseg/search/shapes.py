@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 WIDTHS = (8, 12, 16, 24, 32)
 MOST_BLOCKS, LEAST_SIDE = 5, 3
+# The bits of a net without quantizers.
+FLOAT = "float"
 # What the words of a stage's name mean as a scheme, the most bits first.
 SCHEMES = {"int8": "w8a8", "int4": "w4a8", "ternary": "w2a8"}
 KINDS: tuple[tuple[Literal["plain", "separable"], str], ...] = (

@@ -12,7 +12,8 @@ from pocketseg.errors import RunError
 from pocketseg.files import write_json
 from pocketseg.runs.folder import SEARCH, WINNER, RunFolder
 from pocketseg.search.halving import Schedule
-from pocketseg.search.plan import Choice, Plan
+from pocketseg.search.plan import Choice, Plan, Start
+from pocketseg.search.profile import Profile
 from pocketseg.search.shapes import Budget, Cost, Shape
 
 
@@ -58,6 +59,11 @@ class SearchFolder:
         return RunFolder(self.path / WINNER)
 
     @property
+    def second(self) -> RunFolder:
+        """Of the shape that was trained where no file of the winner was accepted."""
+        return RunFolder(self.path / "second")
+
+    @property
     def model(self) -> Path:
         """What was accepted."""
         return self.path / "model.pseg"
@@ -74,6 +80,10 @@ class SearchFolder:
         """The sweep of a round, counted from 1."""
         return RunFolder(self.path / f"round-{number}")
 
+    def outcome(self, number: int) -> Path:
+        """What a round found; while it is not there, the round is not at its end."""
+        return self.path / f"round-{number}.json"
+
 
 @dataclass(frozen=True)
 class Search:
@@ -89,6 +99,8 @@ class Search:
         left: why each of the others is not.
         epoch_steps: of an epoch of the candidates, and of the winner.
         folds: that each candidate is trained in.
+        overrides: `key=value` of the recipe.
+        profile: of the machine that the milliseconds are those of; None: the one that searches.
     """
 
     asked: Mapping[str, Any]
@@ -101,6 +113,20 @@ class Search:
     epoch_steps: tuple[int, int]
     folds: int = 1
     overrides: tuple[str, ...] = field(default=())
+    profile: Profile | None = None
+
+    @property
+    def where(self) -> str:
+        """Where its milliseconds are those of."""
+        return "here" if self.profile is None else "by the device profile"
+
+    @property
+    def timed_on(self) -> str:
+        return (
+            "this machine, by the engine"
+            if self.profile is None
+            else f"another machine, by estimates of its profile: {self.profile.said}"
+        )
 
     def write(self, path: Path) -> None:
         content = {
@@ -114,6 +140,7 @@ class Search:
             "left": {shape.name: why for shape, why in self.left.items()},
             "epoch_steps": list(self.epoch_steps),
             "folds": self.folds,
+            "profile": None if self.profile is None else json.loads(self.profile.text()),
         }
         write_json(path, content)
 
@@ -131,7 +158,9 @@ class Search:
             first, full = content["epoch_steps"]
             return cls(
                 content["asked"],
-                Plan(tuple(Choice(**each) for each in plan["choices"]), tuple(plan["notes"])),
+                Plan(
+                    tuple(Choice(**each) for each in plan["choices"]), tuple(plan["notes"]), _start(plan.get("start"))
+                ),
                 Budget(**content["budget"]),
                 Schedule(rounds, content["schedule"]["full_steps"]),
                 {Shape.named(name): Cost(**cost) for name, cost in content["costs"].items()},
@@ -140,6 +169,7 @@ class Search:
                 (first, full),
                 content["folds"],
                 tuple(content["overrides"]),
+                None if content.get("profile") is None else Profile.of(content["profile"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             fix = "restore it from a copy, or begin again in another folder"
@@ -155,6 +185,10 @@ class Search:
         if changed:
             what = f"was begun with something else: {', '.join(changed)}"
             raise RunError(where, what, "go on with the same options, or choose another --out")
+
+
+def _start(content: Mapping[str, Any] | None) -> Start | None:
+    return None if content is None else Start(content["weights"], content["net"], tuple(content["shapes"]))
 
 
 def names(shapes: Sequence[Shape]) -> list[str]:
