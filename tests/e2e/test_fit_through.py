@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +19,16 @@ import pytest
 import pocketseg
 from helpers.commands import read_csv, run_cli
 from pocketseg.data import Split
-from pocketseg.errors import RecipeError, RunError
+from pocketseg.errors import ModelFileError, RecipeError, RunError
+from pocketseg.experiments.initialization import weight_file
+from pocketseg.experiments.plan import pipeline_of
+from pocketseg.experiments.target import Target
+from pocketseg.flows import fit as flow
 from pocketseg.recipes import load_recipe
-from pocketseg.search import gate
+from pocketseg.search import accept, gate, shapes
+from pocketseg.search.begin import Wishes, begin, winner_recipe
+from pocketseg.search.shapes import Budget
+from pocketseg.search.start import open_start
 from pocketseg.search.state import Search, SearchFolder
 
 KILLER = Path(__file__).with_name("fit_killer.py")
@@ -111,6 +124,116 @@ def test_another_margin_judges_again_without_a_training(fitted, phantom_data, mo
     assert [each.bits for each in again.verdicts if not each.refused] and "cannot carry a claim" in again.said
     assert again.said in repr(again)[:400] or "…" in repr(again)
     assert "<table" in again._repr_html_()
+
+
+@pytest.fixture
+def copied(fitted, tmp_path, monkeypatch) -> tuple[SearchFolder, dict[str, object]]:
+    """The search to go on with in this process, and the options that it was begun with."""
+    shutil.copytree(fitted[0].path, tmp_path / "run")
+    monkeypatch.setattr(gate, "TURNS", 1)
+    monkeypatch.setattr(flow, "write_run_report", lambda *_, **__: None)
+    folder = SearchFolder(tmp_path / "run")
+    asked = json.loads(folder.state_file.read_text("utf-8"))["asked"]
+    kept = {"size": asked["size"], "steps": asked["steps"], "overrides": asked["set"]}
+    return folder, {**kept, "device": "cpu", "quiet": True, "max_drop": 50.0}
+
+
+def test_where_the_gate_refuses_the_first_shape_the_second_is_trained(copied, phantom_data, monkeypatch):
+    folder, options = copied
+
+    def slow_winner(files, *rest):
+        found = judged(files, *rest)
+        if "winner" not in str(found[0].file):
+            return tuple(replace(each, refused="", needs=()) for each in found)
+        return (found[0], *(replace(each, refused="2.00 times as slow as the float file") for each in found[1:]))
+
+    judged = accept.judged
+    monkeypatch.setattr(accept, "judged", slow_winner)
+    found = pocketseg.fit(phantom_data, folder.path, resume=True, **options)
+    second = folder.second.fold(0)
+    assert folder.model.read_bytes() in [file.read_bytes() for file in second.glob("*.pseg")]
+    assert folder.float_model.read_bytes() == (second / "float.pseg").read_bytes()
+    assert found.model == folder.model and "2.00 times" not in found.said
+    left = {row["why it left"]: row["shape"] for row in read_csv(folder.table)}
+    assert left["won"] != left["was trained in full, and none of its files was accepted"]
+    page = folder.report.read_text("utf-8")
+    assert "2.00 times as slow" in page and "second/report.html" in page
+
+
+def test_another_shape_is_not_trained_for_want_of_cases(copied, phantom_data, monkeypatch):
+    folder, options = copied
+    monkeypatch.setattr(gate, "SLOWER", 1e9)
+    monkeypatch.setattr(gate.PairedDifference, "non_inferior", lambda *_: False)
+    with pytest.raises(RunError, match="no file was accepted"):
+        pocketseg.fit(phantom_data, folder.path, resume=True, **options)
+    assert not folder.second.path.exists()
+
+
+def test_weights_of_a_search_are_where_its_shape_starts(fitted, phantom_data, tmp_path, monkeypatch):
+    """On the same data: what is held out was not learned from, and candidates are not compared on what was."""
+    folder, _ = fitted
+    monkeypatch.setattr(shapes, "WIDTHS", (8, 12))
+    monkeypatch.setattr(shapes, "KINDS", (("plain", "int4"), ("plain", "ternary")))
+    net = folder.winner.recipe().stages[0].net
+    for given in (folder.path, folder.model, folder.winner.path, folder.winner.stage(0, "float").best):
+        start = open_start(given)
+        assert start.net == {"arch": net.arch, **net.options} and start.seen
+    wishes = Wishes(Budget(), steps=100, overrides=("data.size=[32, 32]",), start=start)
+    found = begin(phantom_data, SearchFolder(tmp_path / "new"), wishes)
+    warm = [shape for shape in found.search.taken if shape.net == net.model_dump()]
+    assert warm and f"their nets are that of --start-from, {start.said}" in found.text
+    assert len(found.search_split.folds) == 1
+    for shape in found.search.taken:
+        init = winner_recipe(found.search, shape).stages[0].init
+        assert (init is not None and init.weights == str(start.weights)) == (shape in warm)
+    recipe = winner_recipe(found.search, warm[0])
+    held = weight_file(Target(recipe.stages[0], start.net, pipeline_of(recipe)))
+    assert held is not None and held.file == start.weights
+
+    other = replace(start, net={**start.net, "width": 20})
+    found = begin(phantom_data, SearchFolder(tmp_path / "new"), replace(wishes, start=other))
+    assert "--start-from changes nothing: no shape that keeps to the budget is" in found.text
+    seen = replace(start, seen=frozenset(found.split.fold(0).test[:1]))
+    with pytest.raises(RunError, match="that are held out here for validation and test"):
+        begin(phantom_data, SearchFolder(tmp_path / "new"), replace(wishes, start=seen))
+
+
+def test_a_packed_file_alone_is_no_start(fitted, tmp_path):
+    shutil.copy(fitted[0].model, tmp_path / "alone.pseg")
+    with pytest.raises(ModelFileError, match="is packed: it has no weights to go on from"):
+        open_start(tmp_path / "alone.pseg")
+
+
+ON_RAY = """
+import sys
+sys.path.insert(0, sys.argv[3])
+import fit_killer as small
+small.small()
+small.flow.fit(sys.argv[1], sys.argv[2], overrides=(*small.OVERRIDES, "augment.copies=4"), size="12KB", steps=800,
+               max_drop=50.0, device="cpu", cluster="local", jobs=2)
+"""
+
+
+@pytest.mark.slow("a cluster on this machine")
+def test_on_ray_a_killed_worker_costs_no_more_than_its_trial(phantom_data, tmp_path):
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_RAY, str(phantom_data), str(out), str(KILLER.parent)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        killed, until = None, time.monotonic() + 200
+        while killed is None and process.poll() is None and time.monotonic() < until:
+            for history in out.glob("round-1/trials/*/fold-0/float/history.csv"):
+                killed = history.parents[2]
+                lock = (killed / ".fold-0.lock").read_text("utf-8")
+                os.kill(int(re.findall(r"process (\d+)", lock)[0]), signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        said = process.communicate(timeout=280)[0]
+    assert process.returncode == 0 and killed is not None, said
+    assert "resumed from" in (killed / "log.txt").read_text("utf-8")
+    scores = json.loads(SearchFolder(out).outcome(1).read_text("utf-8"))
+    assert len(scores["order"]) == 2 and not scores["errors"]
 
 
 def test_a_search_that_goes_on_is_the_same_search(fitted, phantom_data):

@@ -79,7 +79,10 @@ def _clock(search: Search, shape: Shape) -> Clock:
         return this_machine
 
     def estimated(sessions: Mapping[str, Session], image: NDArray[np.float32]) -> dict[str, Pace]:
-        ms = {bits: profile.estimate(replace(shape, bits=bits), image.shape[2:]) for bits in sessions}
+        ms = {
+            bits: profile.estimate(replace(shape, bits=bits), image.shape[2:], each.in_channels, each.out_channels)
+            for bits, each in sessions.items()
+        }
         ratios = {bits: each / ms[FLOAT] for bits, each in ms.items()}
         return {bits: Pace(ms[bits], ratio, ratio / (1 + profile.typical_error)) for bits, ratio in ratios.items()}
 

@@ -290,7 +290,9 @@ def _costs(
 
     tell = None if progress is None else lambda done, of: progress("packing", done, of)
     if profile is not None:
-        estimates = {shape: profile.estimate(shape, pipeline.size) for shape in shapes}
+        estimates = {
+            shape: profile.estimate(shape, pipeline.size, pipeline.channels, pipeline.logits) for shape in shapes
+        }
         return {shape: replace(cost, ms=estimates[shape]) for shape, cost in costs(shapes, pipeline, tell)}
     return dict(costs(shapes, pipeline, tell))
 

@@ -33,6 +33,8 @@ class Profile:
         pocketseg: the version that measured.
         deep_ms: name of a net of `DEEP` levels -> milliseconds for inputs of `SIDES`.
         shallow_ms: name of a net of `SHALLOW` levels -> milliseconds at the middle side.
+        channel_ms: name of a net of `DEEP` levels -> what another image channel takes at the middle side.
+        logit_ms: the same of another logit.
         errors: of nets that were timed and no estimate used: estimate to truth, 0.1 is 10 % too much.
     """
 
@@ -42,23 +44,27 @@ class Profile:
     pocketseg: str
     deep_ms: Mapping[str, Sequence[float]]
     shallow_ms: Mapping[str, float]
+    channel_ms: Mapping[str, float]
+    logit_ms: Mapping[str, float]
     errors: Sequence[float] = ()
 
-    def estimate(self, shape: Shape, size: Sequence[int]) -> float:
+    def estimate(self, shape: Shape, size: Sequence[int], channels: int = 1, logits: int = 1) -> float:
         """Milliseconds of a net for an input (height, width), which is brought to multiples of its stride.
 
-        Between two inputs that were timed, and beyond them, it is a straight line in the logarithms of pixels and time;
-        a level more or less costs what it does at the middle one.
+        Between two inputs that were timed, and beyond them, it is a straight line in the logarithms of pixels and time.
+        A level more or less costs what it does at the middle one, a channel and a logit so for each pixel.
 
         Raises:
             RecipeError: no net of this width and kind was timed.
         """
         deep, shallow = (replace(shape, blocks=blocks).name for blocks in (DEEP, SHALLOW))
-        if deep not in self.deep_ms or shallow not in self.shallow_ms:
+        if not (
+            deep in self.deep_ms and deep in self.channel_ms and deep in self.logit_ms and shallow in self.shallow_ms
+        ):
             what = f"has no time of {deep}"
             raise RecipeError("--profile", what, "make it again with this version: pocketseg benchmark --profile FILE")
         stride = 2**shape.blocks
-        pixels = math.prod(-(-side // stride) * stride for side in size)
+        pixels: int = math.prod(-(-side // stride) * stride for side in size)
         times = self.deep_ms[deep]
         at = 0 if pixels <= SIDES[1] ** 2 else 1
         (low, high), (fast, slow) = (
@@ -67,7 +73,8 @@ class Profile:
         )
         found = math.exp(fast + (slow - fast) * (math.log(pixels) - low) / (high - low))
         level = max(0.0, times[MIDDLE] - self.shallow_ms[shallow]) / (DEEP - SHALLOW)
-        return max(found / 10, found + (shape.blocks - DEEP) * level)
+        more = (channels - 1) * self.channel_ms[deep] + (logits - 1) * self.logit_ms[deep]
+        return max(found / 10, found + (shape.blocks - DEEP) * level) + more * pixels / SIDES[MIDDLE] ** 2
 
     @property
     def typical_error(self) -> float:
@@ -111,8 +118,9 @@ class Profile:
         times = [*found.shallow_ms.values(), *(each for row in found.deep_ms.values() for each in row)]
         if any(len(row) != len(SIDES) for row in found.deep_ms.values()) or not all(map(_positive, times)):
             raise ValueError("its times are not numbers above 0 for each input")
-        if not all(isinstance(each, float | int) and math.isfinite(each) for each in found.errors):
-            raise ValueError("its errors are not numbers")
+        others = [*found.errors, *found.channel_ms.values(), *found.logit_ms.values()]
+        if not all(isinstance(each, float | int) and math.isfinite(each) for each in others):
+            raise ValueError("its errors, or what channels and logits take, are not numbers")
         return found
 
     @classmethod

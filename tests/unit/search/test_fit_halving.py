@@ -12,7 +12,7 @@ from pocketseg.metrics import PairedDifference, paired_difference
 from pocketseg.search import halving
 from pocketseg.search.budget import milliseconds, number_of_bytes, seconds
 from pocketseg.search.gate import Verdict, advice, best_of, margin_of
-from pocketseg.search.halving import better_half, fitted, lasting, ranked, schedule, work
+from pocketseg.search.halving import Side, better_half, fitted, lasting, ranked, schedule, work
 from pocketseg.search.page import front
 from pocketseg.search.shapes import Budget, Cost, Shape, chosen, ladder
 
@@ -182,3 +182,11 @@ def test_a_schedule_lasts_as_long_as_its_whole_epochs(monkeypatch):
     assert lasting(schedule(1, 40), 1.0, 1, 1, (8, 8)) == 8 * (5 + 2)
     assert lasting(schedule(1, 40), 1.0, 1, 1, (100, 100)) == 100 * (1 + 2), "an epoch of each stage at least"
     assert lasting(schedule(2, 40), 1.0, 3, 1, (10, 10)) == 2 * 3 * 10 * (1 + 2) + 10 * (4 + 2)
+
+
+def test_trainings_side_by_side_carry_more_steps_unless_each_is_as_much_slower():
+    alone, free, shared = (fitted(1800, 0.1, 1, 2, 40, 10, side) for side in (Side(), Side(2), Side(2, 2.0)))
+    assert free.full_steps > alone.full_steps == pytest.approx(shared.full_steps, rel=0.1)
+    for side, plan in ((Side(), alone), (Side(2), free), (Side(2, 2.0), shared)):
+        assert lasting(plan, 0.1, 1, 2, (10, 10), side) == pytest.approx(1800, rel=0.05)
+    assert Side(3).waves(4) == 2 and Side(8).waves(4) == 1

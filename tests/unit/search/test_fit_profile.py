@@ -15,8 +15,9 @@ from pocketseg.search.shapes import Shape
 
 NET = Shape(16, 5, "plain", "int8")
 PROFILE = Profile(
-    "aarch64, Linux", 4, "neon", "1.0", {NET.name: [1.0, 4.0, 16.0]}, {replace(NET, blocks=3).name: 3.8}, [0.05, -0.12]
-)
+    "aarch64, Linux", 4, "neon", "1.0", {NET.name: [1.0, 4.0, 16.0]}, {replace(NET, blocks=3).name: 3.8},
+    {NET.name: 0.1}, {NET.name: 0.2}, [0.05, -0.12],
+)  # fmt: skip
 
 
 def test_an_estimate_is_the_time_where_it_was_measured_and_a_line_between():
@@ -26,6 +27,9 @@ def test_an_estimate_is_the_time_where_it_was_measured_and_a_line_between():
     assert PROFILE.estimate(NET, (512, 512)) == pytest.approx(64.0), "beyond, along the last line"
     assert PROFILE.estimate(NET, (100, 120)) == PROFILE.estimate(NET, (128, 128)), "brought to the stride of 32"
     assert PROFILE.estimate(replace(NET, blocks=4), (128, 128)) == pytest.approx(3.9), "a level is 0.1 ms"
+    assert PROFILE.estimate(NET, (128, 128), 3, 4) == pytest.approx(4.8) and PROFILE.estimate(
+        NET, (256, 256), 2
+    ) == pytest.approx(16.4), "channels and logits, for each pixel"
 
 
 def test_what_was_not_timed_is_not_guessed():
@@ -54,6 +58,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
         {"deep_ms": {NET.name: [1.0, float("nan"), 16.0]}},
         {"shallow_ms": {NET.name: -1}},
         {"errors": ["large"]},
+        {"logit_ms": {NET.name: None}},
         {"more": 1},
     ],
 )

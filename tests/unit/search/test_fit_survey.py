@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pocketseg.data import Fold, Split
-from pocketseg.errors import DataError, RecipeError
+from pocketseg.errors import DataError, RecipeError, RunError
 from pocketseg.flows.fit import fit
+from pocketseg.search import accept, costs
 from pocketseg.search import begin as beginning
-from pocketseg.search import costs
 from pocketseg.search.begin import SEARCH_FOLDS, Budget, Wishes, _search_split, begin
-from pocketseg.search.shapes import Cost
-from pocketseg.search.state import SearchFolder
+from pocketseg.search.profile import Profile
+from pocketseg.search.shapes import Cost, Shape, ladder
+from pocketseg.search.state import Search, SearchFolder
 from pocketseg.search.survey import notable, object_sizes, reading_of_values, survey
 
 RNG = np.random.default_rng(7)
@@ -241,3 +245,40 @@ def test_one_patient_is_refused(tmp_path):
     root = write_set(tmp_path / "d", [disk()] * 5)
     with pytest.raises(DataError, match="one group"):
         begin(root, SearchFolder(tmp_path / "o"), Wishes(Budget(), overrides=("data.group_regex=^case",)))
+
+
+def test_jobs_carry_more_steps_in_the_same_time(tmp_path, quick, caplog):
+    caplog.set_level(logging.INFO, "pocketseg")
+    root = write_set(tmp_path / "d", [disk()] * 12)
+    threads = torch.get_num_threads()
+    one, two = (
+        begin(root, SearchFolder(tmp_path / "o"), Wishes(Budget(), 36_000.0, jobs=jobs)).search.schedule.full_steps
+        for jobs in (1, 2)
+    )
+    assert torch.get_num_threads() == threads
+    assert two > one if threads > 1 else two <= one
+    assert "side by side" in caplog.messages[-1] and "side by side" not in caplog.messages[2]
+
+
+def test_a_profile_stands_in_for_this_machine(tmp_path, monkeypatch):
+    """Its times count in the budget and in the gate, are said, and go with the search."""
+    every = ladder((32, 32))
+    times = {replace(shape, blocks=5, bits=bits).name: [1.0 * shape.width] * 3
+             for shape in every for bits in (shape.bits, "float")}  # fmt: skip
+    shallow = {name.replace("-n5-", "-n3-"): ms[0] for name, ms in times.items()}
+    profile = Profile("aarch64, Linux", 4, "neon", "1", times, shallow, *[dict.fromkeys(times, 0.0)] * 2, [0.04])
+    monkeypatch.setattr(costs, "costs", lambda shapes, *_: ((one, Cost(1000, 1000, 77.0, 4000)) for one in shapes))
+    wishes = Wishes(Budget(latency_ms=12.5), steps=100, overrides=("data.size=[32, 32]",), profile=profile)
+    folder = SearchFolder(tmp_path / "o")
+    found = begin(write_set(tmp_path / "d", [disk()] * 12), folder, wishes)
+    assert {shape.width for shape in found.search.taken} <= {8, 12}
+    assert "estimates for another machine: aarch64, Linux, neon, 4 threads" in found.text
+    found.search.write(tmp_path / "search.json")
+    again = Search.read(tmp_path / "search.json")
+    assert again.profile == profile and again.where == "by the device profile" and "aarch64" in again.timed_on
+    with pytest.raises(RunError, match="begun with something else: profile"):
+        again.refuse_other(replace(wishes, profile=replace(profile, threads=1)).asked, "o")
+    clock, shape = accept._clock(again, Shape(12, 3, "plain", "int8")), np.zeros((1, 1, 32, 32), np.float32)
+    session = SimpleNamespace(in_channels=1, out_channels=1)
+    paces = clock({"float": session, "int8": session}, shape)  # type: ignore[dict-item]
+    assert paces["int8"].ms == pytest.approx(12.0) and paces["int8"].ratio == 1 > paces["int8"].at_least
