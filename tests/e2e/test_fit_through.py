@@ -129,7 +129,7 @@ def test_another_margin_judges_again_without_a_training(fitted, phantom_data, mo
 @pytest.fixture
 def copied(fitted, tmp_path, monkeypatch) -> tuple[SearchFolder, dict[str, object]]:
     """The search to go on with in this process, and the options that it was begun with."""
-    shutil.copytree(fitted[0].path, tmp_path / "run")
+    shutil.copytree(fitted[0].path, tmp_path / "run", ignore=shutil.ignore_patterns("second"))
     monkeypatch.setattr(gate, "TURNS", 1)
     monkeypatch.setattr(flow, "write_run_report", lambda *_, **__: None)
     folder = SearchFolder(tmp_path / "run")

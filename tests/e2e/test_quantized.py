@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 import pocketseg
 from helpers.commands import run_cli
-from pocketseg.errors import ModelFileError, RecipeError
+from pocketseg.errors import ModelFileError, RecipeError, RunError
+from pocketseg.runs.folder import RunFolder
+from pocketseg.search.run_gate import gate_fold, read_gate
 from pocketseg.training.model import Model
 
 NET = "net: {arch: thin_unet, width: 8, blocks: 3}"
@@ -68,6 +71,22 @@ def test_training_ends_with_the_gate(trained):
     said = "refused by the gate" if last["refused"] else "passes the gate"
     assert f"stage bits: {said}" in (folder / "run/log.txt").read_text("utf-8")
     assert "is shown to be less than 0.5 points" in (folder / "run/report.html").read_text("utf-8")
+
+
+def test_a_verdict_is_of_the_file_that_is_there(trained, tmp_path):
+    """Judged again where that is another one, as after a training for longer; a damaged one is said."""
+    folder, data = trained
+    run = RunFolder(shutil.copytree(folder / "run", tmp_path / "run"))
+    file, before = run.gate_file(0), run.gate_file(0).read_bytes()
+    gate_fold(run, 0, data)
+    assert file.read_bytes() == before
+    file.write_text(before.decode().replace('"sha256": "', '"sha256": "0'), "utf-8")
+    gate_fold(run, 0, data)
+    assert read_gate(run, 0)["sha256"] == json.loads(before)["sha256"]
+    for content in ("", "[]", "{}", '{"sha256": "", "margin": 0, "files": {"a": {}}}'):
+        file.write_text(content)
+        with pytest.raises(RunError, match="is damaged"):
+            read_gate(run, 0)
 
 
 def test_a_file_is_packed_only_if_it_passes(trained, tmp_path, monkeypatch):

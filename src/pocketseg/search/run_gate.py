@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pocketseg.errors import ModelFileError, RecipeError
-from pocketseg.files import write_atomically, write_json
+from pocketseg.errors import ModelFileError, RecipeError, RunError
+from pocketseg.files import sha256_of, write_atomically, write_json
 from pocketseg.predictors import read_pseg
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.packed import Packed, Packing, check_target, pack_model
@@ -28,13 +28,16 @@ SHOWN = ("size_bytes", "arena_bytes", "ms", "dice", "change", "low", "high", "ra
 def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:
     """Hold the packed model of a fold against the float net, and say and write what was found; it stays what it is.
 
-    Nothing is done where the last stage has no quantizers, went on from no float stage, was not packed, or was judged
-    before; nor where there are no validation cases.
+    Nothing is done where the last stage has no quantizers, went on from no float stage or was not packed, where that file
+    was judged before, or where there are no validation cases.
     """
     recipe, packed = run.recipe(), run.packed_file(fold)
     last = recipe.stages[-1].name
     plain = float_stage(recipe, last)
-    if plain in (None, last) or not packed.is_file() or run.gate_file(fold).is_file():
+    if plain in (None, last) or not packed.is_file():
+        return
+    digest, before = sha256_of(packed), read_gate(run, fold)
+    if before is not None and before["sha256"] == digest:
         return
     on = Validation.of(run, fold, data)
     if not on.part:
@@ -47,7 +50,7 @@ def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:
     found = judged({str(plain): beside, last: packed}, on, MARGIN)
     _tell(f"fold {fold}, stage {last}", found, len(on.part), run.path)
     files = {each.bits: {key: getattr(each, key) for key in SHOWN} for each in found}
-    content = {"margin": MARGIN, "cases": len(on.part), "groups": len(set(on.groups)), "files": files}
+    content = {"sha256": digest, "margin": MARGIN, "cases": len(on.part), "groups": len(set(on.groups)), "files": files}
     write_json(run.gate_file(fold), content)
 
 
@@ -68,9 +71,24 @@ def _tell(what: str, found: Sequence[Verdict], cases: int, run: Path) -> None:
 
 
 def read_gate(run: RunFolder, fold: int) -> Mapping[str, Any] | None:
-    """What `gate_fold` wrote; None where it did not."""
+    """What `gate_fold` wrote; None where it did not.
+
+    Raises:
+        RunError: it is damaged.
+    """
     file = run.gate_file(fold)
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = {"sha256", "margin", "files"} - content.keys()
+        missing |= {key for each in content["files"].values() for key in SHOWN if key not in each}
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        fix = "delete it: a training that is resumed writes it again"
+        raise RunError(str(file), f"is damaged ({type(error).__name__}: {error})", fix) from error
+    return content
 
 
 def pack_through_gate(source: ModelSource, out: Path | None, how: Packing, max_drop: float) -> Packed:
