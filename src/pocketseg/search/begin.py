@@ -251,8 +251,6 @@ def _checked_start(trained: Trained, split: Split) -> bool:
         RunError: it has seen what is held out.
     """
     fold = split.fold(0)
-    if trained.seen is None:
-        log.warning("nobody knows which images the start has learned from; some that are held out may be among them")
     refuse_seen(trained, list(dict.fromkeys([*fold.validation, *fold.unseen])), split.groups)
     return bool(common(trained, fold.train, split.groups))
 
@@ -273,7 +271,7 @@ def _started(
     if not of_it:
         notes.append(
             f"--start-from changes nothing: no shape that keeps to the budget is {trained.said} for "
-            f"{counted(pipeline.channels, 'channel')} and {counted(len(pipeline.classes), 'class|classes')}"
+            f"{counted(pipeline.channels, 'channel')} and {counted(len(pipeline.classes), '[class|classes]')}"
         )
     elif trained.seen is None:
         notes.append(

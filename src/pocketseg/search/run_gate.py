@@ -28,8 +28,8 @@ SHOWN = ("size_bytes", "arena_bytes", "ms", "dice", "change", "low", "high", "ra
 def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:
     """Hold the packed model of a fold against the float net, and say and write what was found; it stays what it is.
 
-    Nothing is done where the last stage has no quantizers, went on from no float stage or was not packed, where that file
-    was judged before, or where there are no validation cases.
+    Nothing is done where the last stage has no quantizers, went on from no float stage or was not packed, where that
+    file was judged before, or where there are no validation cases.
     """
     recipe, packed = run.recipe(), run.packed_file(fold)
     last = recipe.stages[-1].name
