@@ -202,6 +202,8 @@ def test_a_packed_file_alone_is_no_start(fitted, tmp_path):
     shutil.copy(fitted[0].model, tmp_path / "alone.pseg")
     with pytest.raises(ModelFileError, match="is packed: it has no weights to go on from"):
         open_start(tmp_path / "alone.pseg")
+    with pytest.raises(RecipeError, match="--start-from nuclei: ships as a packed model alone"):
+        open_start("nuclei")
 
 
 ON_RAY = """

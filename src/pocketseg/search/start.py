@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg.data import Split
-from pocketseg.errors import ModelFileError, RunError
+from pocketseg.errors import ModelFileError, RecipeError, RunError
 from pocketseg.experiments.target import Target
 from pocketseg.files import resolved, sha256_of
 from pocketseg.pipeline import Pipeline
@@ -66,7 +66,11 @@ def open_start(given: str | Path) -> Trained:
     """
     from pocketseg.training.model import Model
 
-    weights, run = _weights(Path(weights_file(str(given))))
+    try:
+        weights, run = _weights(weights_file(str(given)))
+    except RecipeError as error:
+        problem = error.problems[0]
+        raise RecipeError(f"{OPTION} {given}", problem.what, problem.fix) from None
     model = Model.load(weights)
     if model.quant is not None:
         what = f"is a net of {model.quant['scheme']}"
