@@ -27,7 +27,7 @@ SOURCES = Path(__file__).parents[1] / "web"
 ENGINE = "pocketseg.wasm"
 # Each behind those that it imports.
 WORKER = ("engine", "worker")
-PAGE = ("engine", "png", "tiff", "files", "measure", "view", "pocketseg", "page")
+PAGE = ("engine", "png", "tiff", "volume", "dicom", "nifti", "files", "measure", "view", "pocketseg", "page")
 IMPORT = re.compile(r'^import (\{.*?\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?:(?:async )?function |class |const )(\w+)", re.MULTILINE)
 EXPORTED_TOO = re.compile(r"^export \{ (.*) \};\n", re.MULTILINE)
