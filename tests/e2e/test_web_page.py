@@ -173,7 +173,9 @@ def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
 
 def test_a_page_whose_model_cannot_be_opened_waits_for_another(started, model, pictures, tmp_path):
     """Pictures are told of it, once, and segmented when there is one."""
-    (tmp_path / "page.html").write_text(rendered(b"hello", "hello.pseg", "nothing", engine_file().read_bytes()))
+    (tmp_path / "page.html").write_text(
+        rendered(b"hello", "hello.pseg", "nothing", engine_file().read_bytes(), {"scores": [], "facts": []})
+    )
     started.open(tmp_path / "page.html")
     assert "not a packed model" in started.wait(TOLD)
     started.value("""

@@ -1,4 +1,4 @@
-"""The page's own readers of DICOM and NIfTI beside the package's: the same slices, masks in the same files, refusals in words."""
+"""The page's own readers of DICOM and NIfTI beside the package's: the same slices, equal files of masks, refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from pydicom.uid import (
 
 from helpers.javascript import in_node
 from helpers.volume_files import dicom_image, save_dicom, write_nifti, write_series
-from pocketseg.data.volumes import open_volume, slices_of, write_nifti as write_mask
+from pocketseg.data.volumes import open_volume, slices_of
+from pocketseg.data.volumes import write_nifti as write_mask
 from pocketseg.flows.web import SOURCES
 from pocketseg.pipeline import Pipeline, Reading, TrainedOn
 

@@ -81,7 +81,7 @@ export async function readDicom(given) {
     }
     const little = syntax !== BIG;
     const said = String.fromCharCode(...bytes.subarray(at + 4, at + 6));
-    const explicit = syntax ? syntax !== IMPLICIT : /^[A-Z]{2}$/.test(said);
+    const explicit = /^[A-Z]{2}$/.test(said); // whatever its transfer syntax says
     const set = /** @type {Dataset} */ (new Map());
     while (at + 8 <= bytes.length) at = element(view, at, little, explicit, set, 0);
     const file = { bytes, view, set, little, syntax: syntax || (explicit ? LITTLE : IMPLICIT) };
