@@ -65,7 +65,7 @@ def test_the_policy_names_the_script_and_the_style(model, tmp_path):
         digest = base64.b64encode(hashlib.sha256(between(text, start, end).encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy and "connect-src 'none'" in policy and "unsafe-inline" not in policy
-    assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 4
+    assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 5
 
 
 def test_every_module_is_in_the_page_behind_what_it_imports():
@@ -81,7 +81,7 @@ def test_every_module_is_in_the_page_behind_what_it_imports():
             assert exported == len(re.findall(r"^export\b", text, re.MULTILINE)), (
                 f"{name}.js: an export of another form"
             )
-    assert {file.stem for file in flow.SOURCES.glob("*.js")} == {*flow.WORKER, *flow.PAGE}
+    assert {file.stem for file in flow.SOURCES.glob("*.js")} == {*flow.WORKER, *flow.PAGE, "offline"}
 
 
 def test_the_package_is_of_this_version():
