@@ -269,3 +269,37 @@ def test_numbers_mean_what_they_meant_in_training(tmp_path):
     assert_alike(found[0], open_volume(file), trained[0], "a.dcm")
     assert found[0]["slices"][0]["kind"] == "Uint8Array"
     assert "does not say what becomes black and white" in found[1]
+
+
+def test_whatever_a_file_holds_is_read_or_refused_in_words(tmp_path):
+    """Bytes that were changed at random, and files that end anywhere: no other error, and no end of the memory."""
+    pixels = RANDOM.integers(0, 900, (12, 10), np.uint16)
+    made = dicom_image(pixels, series="a", number=1, position=(0, 0, 0), WindowCenter=40, WindowWidth=400)
+    folder = tmp_path / "in"
+    files = syntaxes(made, folder)
+    files += [write_nifti(folder / "a.nii", pixels), write_nifti(folder / "a.nii.gz", pixels)]
+    done = in_node(
+        f"""
+        const {{ readStack }} = await import("{(SOURCES / "files.js").as_uri()}");
+        let seed = 7;
+        const random = (below) => (seed = (seed * 48271) % 2147483647) % below;
+        const counts = {{ read: 0, refused: 0 }};
+        for (const path of given) for (let turn = 0; turn < 150; ++turn) {{
+          let bytes = new Uint8Array(await readFile(path));
+          if (turn % 3 === 0) bytes = bytes.slice(0, random(bytes.length));
+          for (let change = 0; change < turn % 5; ++change) bytes[random(Math.min(bytes.length, 900))] = random(256);
+          try {{
+            const stack = await readStack([new File([bytes], path.split("/").pop())], {json.dumps(PIPELINE.to_dict())});
+            stack.picture(0);
+            ++counts.read;
+          }} catch (error) {{
+            if (!(error instanceof PocketsegError)) throw new Error(`${{path}}, turn ${{turn}}: ${{error.stack}}`);
+            ++counts.refused;
+          }}
+        }}
+        console.log(JSON.stringify(counts));
+        """,
+        *files,
+    )
+    counts = json.loads(done)
+    assert counts["read"] > 100 and counts["refused"] > 300, counts
