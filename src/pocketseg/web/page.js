@@ -291,13 +291,14 @@ function report() {
   const rows = here ?? (model?.classes ?? []).map((name) => ({ name, area: NaN, objects: NaN, largest: NaN, longest: NaN, longestMm: null }));
   $("dice-title").hidden = !entry?.dice;
   $("volume-title").hidden = slices < 2;
+  $("objects-title").hidden = slices > 1;
   $("found").replaceChildren(
     ...rows.map((own, index) => {
       const known = Number.isFinite(own.area);
       const whole = known && entry ? ofAll(entry, index) : null;
       const cells = [
         known ? cell(`${count(own.area)} px`, mm && `${mm2(own.area * mm[0] * mm[1])} mm²`) : cell("–"),
-        cell(known ? count(own.objects) : "–"),
+        ...(slices > 1 ? [] : [cell(known ? count(own.objects) : "–")]),
         whole?.longest ? cell(whole.longestMm === null ? `${whole.longest.toFixed(1)} px` : `${whole.longestMm.toFixed(1)} mm`, slices > 1 ? `slice ${whole.at + 1}` : mm && `${whole.longest.toFixed(1)} px`) : cell("–"),
       ];
       if (slices > 1) cells.push(entry?.done && whole ? cell(thickness && mm ? volume(whole.area * mm[0] * mm[1] * thickness) : `${count(whole.area)} voxels`, thickness && mm && `${count(whole.area)} voxels`) : cell("…"));
@@ -310,7 +311,7 @@ function report() {
     }),
   );
   const mask = entry?.masks[entry.at];
-  const size = mask ? `${mask.width} × ${mask.height}${slices > 1 ? ` × ${slices} voxels; area and objects of this slice` : " pixels"}` : "";
+  const size = mask ? `${mask.width} × ${mask.height}${slices > 1 ? ` × ${slices} voxels; area of this slice` : " pixels"}` : "";
   $("timing").textContent = entry?.done ? `${size}, segmented in ${duration(entry.milliseconds)} on this device` : size;
   $("known-spacing").hidden = !known;
   $("known-spacing").textContent = known ? `Pixels of ${short(known[0])} × ${short(known[1])} mm${slices > 1 && thickness ? `, slices ${short(thickness)} mm apart` : ""}, as the file says` : "";
@@ -638,7 +639,7 @@ function count(value) {
 
 /** @param {number} value */
 function mm2(value) {
-  return value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 2 : 1 });
+  return value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 2 : value < 1000 ? 1 : 0 });
 }
 
 /** @param {number} mm3 */
