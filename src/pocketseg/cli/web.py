@@ -12,7 +12,7 @@ from pocketseg.text import bytes_text
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="Packed model, model.pseg, or a run folder.")],
+    model: Annotated[Path, typer.Argument(help="Packed model, run folder, or name of a model that ships.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page, which ends in .html.")] = Path("page.html"),
     folder: Annotated[
         Path | None, typer.Option(help="In place of --out, a folder for a web server: an app that works offline.")

@@ -26,6 +26,7 @@ from pocketseg.pipeline import Pipeline
 from pocketseg.png import png_bytes
 from pocketseg.predictors import pipeline_of, read_pseg
 from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.shipped import ModelCard, shipped_models
 from pocketseg.text import brief, bytes_text, counted, interval, number
 from pocketseg.written import Written
 
@@ -79,7 +80,8 @@ def web(model: str | Path, out: str | Path = "page.html", *, folder: str | Path 
     """Write a page that holds a packed model and the engine: it opens from a disk, and works without a network.
 
     Args:
-        model: packed model, or a run folder, whose first one is taken; then the page shows its scores.
+        model: packed model; a run folder, whose first one is taken; or the name of a model that ships. Of the last two
+            the page shows the scores.
         out: the page, which ends in .html.
         folder: in place of `out`, a folder for a web server: a page that phones and computers can install, and that
             then opens without a network.
@@ -92,7 +94,8 @@ def web(model: str | Path, out: str | Path = "page.html", *, folder: str | Path 
     """
     path, page = Path(model), Path(out)
     run = RunFolder.existing(path) if path.is_dir() else None
-    path = path if run is None else run.packed_file(0)
+    shipped = next((each for each in shipped_models() if each.name == str(model)), None) if not path.exists() else None
+    path = shipped.file if shipped else path if run is None else run.packed_file(0)
     if folder is None:
         if page.suffix.lower() != ".html":
             raise DataError(str(page), "is written as HTML", "give a name that ends in .html")
@@ -101,7 +104,8 @@ def web(model: str | Path, out: str | Path = "page.html", *, folder: str | Path 
     session = Session(content, str(path))
     pipeline = pipeline_of(read_container(content, str(path)).card, session)
     _refuse_what_needs_numpy(session, pipeline)
-    title, about = ", ".join(pipeline.classes), {"scores": [], "facts": []} if run is None else _about(run)
+    title = ", ".join(pipeline.classes)
+    about = _about_shipped(shipped.card) if shipped else _about(run) if run else {"scores": [], "facts": []}
     text = rendered(content, path.name, title, engine(), about, installed=folder is not None)
     if folder is not None:
         return _site(Path(folder), title, text)
@@ -123,6 +127,13 @@ def _about(run: RunFolder) -> dict[str, Any]:
     test = [one for one in found if one.part == "test"]
     scores = [_score(one) for one in test or found if one.positive]
     return {"scores": scores, "facts": [[name, text] for name, text in facts.items() if text]}
+
+
+def _about_shipped(card: ModelCard) -> dict[str, Any]:
+    """The same of a model that ships, from its card."""
+    facts = {"Finds": card.title, "Trained on": card.data, "License": card.license, "Limits": " ".join(card.limits)}
+    scores = [f"{name}: {value}" for name, value in card.scores.items()]
+    return {"scores": [*scores, card.split], "facts": [[name, text] for name, text in facts.items()]}
 
 
 def _score(one: Summary) -> str:
