@@ -40,7 +40,11 @@ $(DEMO_STAMP): $(SOURCES)
 	$(set-up) demo
 	@touch $@
 
+# With the page for browsers where its engine is there, or clang for it: nothing is installed into the system for a demo.
 demo: $(DEMO_STAMP)
+	@mkdir -p build; if clang++-19 --version && wasm-ld-19 --version && cmake --version; then \
+		$(MAKE) wasm WASM_TOOLS=: || true; \
+	fi >build/wasm.log 2>&1
 	$(BIN)/pocketseg demo --out demo
 
 lint: $(STAMP)
@@ -75,8 +79,9 @@ kills: $(STAMP)
 
 # The engine for browsers, beside the JavaScript that calls it. A wheel that is built afterwards has it.
 WASM := src/pocketseg/web/pocketseg.wasm
+WASM_TOOLS := scripts/system-packages wasm
 $(WASM): CMakeLists.txt $(NATIVE) $(wildcard native/*.txt native/toolchains/wasm32.cmake)
-	scripts/system-packages wasm
+	$(WASM_TOOLS)
 	cmake -S . -B build/wasm -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/native/toolchains/wasm32.cmake -DPOCKETSEG_THREADS=OFF
 	cmake --build build/wasm --parallel $(JOBS) --target pocketseg_web
 	cp build/wasm/native/pocketseg.wasm $@

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
+import json
 import shutil
+import struct
 import threading
+import zipfile
+import zlib
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 from browser import ARTIFACTS
 from PIL import Image
@@ -21,10 +30,11 @@ from helpers.chromium import Browser, chromium
 from helpers.javascript import engine_file
 from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
+from helpers.volume_files import dicom_image, save_dicom, write_nifti, write_series
 from pocketseg.flows.web import SOURCES, rendered
 from pocketseg.pipeline import Normalization, Pipeline, Postprocess
 
-READY = "document.querySelector('#card').children.length > 0"
+READY = "document.querySelector('#card')?.children.length > 0"
 SEGMENTED = "!document.querySelector('#save-mask').disabled && !document.querySelector('#state').innerText"
 TOLD = "!document.querySelector('#problem').hidden && document.querySelector('#problem').innerText"
 PIPELINE = Pipeline(
@@ -136,13 +146,19 @@ def test_bad_files_are_named_and_the_page_lives_on(browser, pictures, tmp_path, 
     bad = {
         "cut.png": (whole[: len(whole) // 2], "damaged or cut off"),
         "empty.png": (b"", "empty"),
-        "renamed.png": (b"hello, world", "no PNG, JPEG or TIFF"),
+        "renamed.png": (b"hello, world", "no PNG, JPEG, TIFF, DICOM or NIfTI"),
         "cut.jpg": (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG"),
-        "scan.dcm": (bytes(128) + b"DICM" + bytes(90), "DICOM"),
+        "scan.dcm": (bytes(128) + b"DICM" + bytes(90), "names no SOP class"),
+        "renamed.dcm": (whole, "damaged or cut off"),
+        "scan.nii.gz": (b"\x1f\x8b" + bytes(90), "damaged or cut off"),
+        "huge.png": (whole[:16] + struct.pack(">II", 13_000, 13_000) + whole[24:29]
+                     + struct.pack(">I", zlib.crc32(whole[12:16] + struct.pack(">II", 13_000, 13_000) + whole[24:29]))
+                     + whole[33:], "above the limit of 144,000,000 pixels"),
         "scan.tif": (b"II*\0" + bytes(90), "damaged"),
         "other.pseg": (b"hello", "not a packed model"),
         "altered.pseg": (model.read_bytes()[:-1] + b"\0\0", "truncated"),
-    }
+        "newer.pseg": (model.read_bytes()[:8] + b"\x09" + model.read_bytes()[9:], "version"),
+    }  # fmt: skip
     for name, (content, words) in bad.items():
         (tmp_path / name).write_bytes(content)
         browser.give("#files", tmp_path / name)
@@ -173,7 +189,9 @@ def test_another_model_can_be_dropped(browser, model, pictures, tmp_path):
 
 def test_a_page_whose_model_cannot_be_opened_waits_for_another(started, model, pictures, tmp_path):
     """Pictures are told of it, once, and segmented when there is one."""
-    (tmp_path / "page.html").write_text(rendered(b"hello", "hello.pseg", "nothing", engine_file().read_bytes()))
+    (tmp_path / "page.html").write_text(
+        rendered(b"hello", "hello.pseg", "nothing", engine_file().read_bytes(), {"scores": [], "facts": []})
+    )
     started.open(tmp_path / "page.html")
     assert "not a packed model" in started.wait(TOLD)
     started.value("""
@@ -287,7 +305,7 @@ def test_keys_and_names_for_screen_readers(browser, pictures):
     browser.value(press % "]")
     assert browser.value("document.querySelector('#opacity').value") == "40"
     nameless = """[...document.querySelectorAll('button, input, canvas')].filter((each) =>
-        !(each.innerText || each.ariaLabel || each.labels?.length)).map((each) => each.outerHTML)"""
+        !(each.innerText || each.ariaLabel || each.labels?.length || each.ariaHidden)).map((each) => each.outerHTML)"""
     assert browser.value(nameless) == []
 
 
@@ -311,11 +329,20 @@ def served(model, tmp_path):
         window.found = { data: [...mask.data], refused, color: color.data.length, classes: model.classes };
         </script>"""
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
+    with serving(tmp_path / "site") as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path):
+    """The address of a page in a folder, from a server on this machine, until the end of the block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/index.html"
-    server.shutdown(), thread.join(), server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+    finally:
+        server.shutdown(), thread.join(), server.server_close()
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -334,3 +361,170 @@ def test_the_module_in_a_page_of_ones_own(started, served, model):
     image = (np.arange(3000) ** 2 % 251).astype(np.uint8).reshape(50, 60)
     assert np.array_equal(found["data"], pocketseg.load(model).mask(image).ravel()) and 0 < np.mean(found["data"]) < 1
     assert (found["refused"], found["color"], found["classes"]) == ("PocketsegError", 3000, ["lesion"])
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """DICOM of five transfer syntaxes and of several frames, a series, and a volume in NIfTI."""
+    folder, random = tmp_path_factory.mktemp("scans"), np.random.default_rng(3)
+    voxels = np.kron(random.random((4, 6, 5)), np.ones((1, 9, 11))) * 2000 - 900
+    for name, uid in (("explicit", "1"), ("implicit", ""), ("big", "2"), ("deflated", "1.99"), ("rle", "5")):
+        uid = f"1.2.840.10008.1.2.{uid}".rstrip(".")
+        made = dicom_image(voxels[0].astype(np.int16), series=name, number=1, position=(0, 0, 0), RescaleSlope=2)
+        if name == "rle":
+            made.compress(uid)
+        made.file_meta.TransferSyntaxUID = uid
+        if name == "big":
+            made.PixelData = voxels[0].astype(">i2").tobytes()
+        pydicom.dcmwrite(
+            folder / f"{name}.dcm", made, implicit_vr=name == "implicit", little_endian=name != "big",
+            force_encoding=True,
+        )  # fmt: skip
+    frames = (voxels + 900).astype(np.uint16)
+    made = dicom_image(frames[0], series="frames", number=1, position=(0, 0, 0), NumberOfFrames=4)
+    made.PixelData = frames.tobytes()
+    save_dicom(made, folder / "frames.dcm")
+    write_series(folder / "series", voxels.astype(np.int16))
+    write_nifti(folder / "volume.nii.gz", voxels.transpose(2, 1, 0).astype(np.float32), np.diag([-0.7, -0.8, 3, 1]))
+    return folder
+
+
+def pages_of(folder: Path, name: str) -> list[np.ndarray]:
+    """The masks of an image that `predict --to png` wrote."""
+    return [pixels(file) for file in sorted((folder / name).iterdir())] if (folder / name).is_dir() else [
+        pixels(folder / f"{name}.png")
+    ]  # fmt: skip
+
+
+@pytest.mark.row("N21")
+def test_masks_of_scans_are_those_of_predict(browser, model, scans, tmp_path):
+    pocketseg.predict(model, [scans], tmp_path / "png", to="png")
+    pocketseg.predict(model, [scans / "volume.nii.gz"], tmp_path / "nifti")
+    for file in sorted(scans.glob("*.dcm")):
+        given(browser, file)
+        several = file.stem == "frames"
+        saved = browser.download("#save-mask", tmp_path, f"{file.stem}.{'zip' if several else 'png'}")
+        if not several:
+            found = [pixels(saved)]
+        else:
+            with zipfile.ZipFile(saved) as archive:
+                assert archive.testzip() is None
+                found = [pixels(io.BytesIO(archive.read(name))) for name in sorted(archive.namelist())]
+        wanted = pages_of(tmp_path / "png", file.stem)
+        assert len(found) == len(wanted) and all(map(np.array_equal, found, wanted)), file.name
+        assert 0 < np.mean(found) < 255, file.name
+    given(browser, scans / "volume.nii.gz")
+    saved = browser.download("#save-mask", tmp_path, "volume.nii.gz")
+    assert gzip.decompress(saved.read_bytes()) == gzip.decompress((tmp_path / "nifti/volume.nii.gz").read_bytes())
+    assert browser.text("#place") == "3 of 4" and "0.8 × 0.7 mm" in browser.text("#known-spacing")
+    browser.value("document.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowDown', bubbles: true }))")
+    assert browser.text("#place") == "4 of 4" and "slice 4 of 4" in browser.value(
+        "document.querySelector('#canvas').ariaLabel"
+    )
+    volume = nibabel.load(saved)
+    mm3 = float((np.asarray(volume.dataobj) > 0).sum()) * 0.7 * 0.8 * 3
+    rows = list(csv.DictReader(browser.download("#save-table", tmp_path, "pocketseg.csv").read_text().splitlines()))
+    assert float(
+        next(row for row in rows if row["slice"] == "all" and row["file"] == "volume.nii.gz")["volume_mm3"]
+    ) == (pytest.approx(mm3, rel=1e-6))
+    browser.give("#reference-file", saved)
+    browser.wait("document.querySelector('#found').innerText.includes('1.0000')")
+
+
+def test_a_folder_is_a_list_and_one_archive_of_masks(browser, model, pictures, scans, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(scans / "series", folder / "ct")
+    for name in ("gray.png", "color.png"):
+        shutil.copy(pictures / name, folder / name)
+    (folder / "notes.txt").write_text("of no use")
+    (folder / "cut.png").write_bytes((pictures / "gray.png").read_bytes()[:200])
+    browser.give("#folder", folder)
+    browser.wait(f"document.querySelectorAll('#strip button').length === 4 && {SEGMENTED}")
+    browser.wait("document.querySelector('#tally').innerText.includes('1 cannot be read')")
+    assert "1 other files left out" in browser.text("#tally")
+    names = browser.value("[...document.querySelectorAll('#strip span')].map((each) => each.innerText)")
+    assert sorted(names) == ["color.png", "ct", "cut.png", "gray.png"]
+    browser.click("#next"), browser.click("#next")
+    browser.wait(f"document.querySelector('#canvas').ariaLabel.includes({names[2]!r}) || {TOLD}")
+    saved = browser.download("#save-all", tmp_path, "pocketseg-masks.zip")
+    pocketseg.predict(model, [folder / "gray.png", folder / "color.png", folder / "ct"], tmp_path / "out", to="png")
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.testzip() is None
+        found = {name: archive.read(name) for name in archive.namelist()}
+    rows = list(csv.DictReader(found.pop("pocketseg.csv").decode().splitlines()))
+    assert {row["file"] for row in rows} == {"gray.png", "color.png", "ct"}
+    masks = {str(file.relative_to(tmp_path / "out")): file for file in (tmp_path / "out").rglob("*.png")}
+    assert set(found) == set(masks)
+    for name, file in masks.items():
+        assert np.array_equal(pixels(io.BytesIO(found[name])), pixels(file)), name
+    browser.click("#clear")
+    assert browser.value("document.querySelector('#list').hidden && document.querySelector('#save-all').disabled")
+
+
+def test_reference_masks_are_dropped_on_the_panel_by_name(browser, model, pictures, tmp_path):
+    given(browser, pictures / "gray.png", pictures / "color.png")
+    browser.wait(f"document.querySelector('#tally').innerText === '1 of 2' && {SEGMENTED}")
+    pocketseg.predict(model, [pictures / "gray.png", pictures / "color.png"], tmp_path)
+    files = {name: list((tmp_path / f"{name}.png").read_bytes()) for name in ("gray", "color")}
+    files["gray"] = list((tmp_path / "color.png").read_bytes())  # which is another
+    browser.value(f"""
+        const transfer = new DataTransfer();
+        for (const [name, bytes] of Object.entries({json.dumps(files)}))
+          transfer.items.add(new File([Uint8Array.from(bytes)], `${{name}}_mask.png`));
+        const drop = new DragEvent('drop', {{ dataTransfer: transfer, bubbles: true }});
+        document.querySelector('#found').dispatchEvent(drop);
+    """)
+    browser.wait("!document.querySelector('#dice-title').hidden")
+    browser.click("#next")
+    browser.wait(f"document.querySelector('#canvas').ariaLabel.includes('color.png') && {SEGMENTED}")
+    browser.wait("!document.querySelector('#dice-title').hidden")
+    rows = list(csv.DictReader(browser.download("#save-table", tmp_path, "pocketseg.csv").read_text().splitlines()))
+    mine, other = pixels(tmp_path / "gray.png") > 0, pixels(tmp_path / "color.png") > 0
+    dice = {row["file"]: float(row["dice"]) for row in rows}
+    assert dice["color.png"] == 1 and dice["gray.png"] == pytest.approx(
+        2 * (mine & other).sum() / (mine.sum() + other.sum())
+    )
+
+
+def test_an_installed_page_works_without_a_network(started, model, pictures, tmp_path):
+    code, said = here("web", model, "--folder", tmp_path / "site")
+    assert code == 0, said
+    with serving(tmp_path / "site") as address:
+        started("Page.navigate", url=address)
+        started.wait(f"location.protocol === 'http:' && {READY}")
+        started.wait("navigator.serviceWorker.ready.then(() => navigator.serviceWorker.controller !== null)")
+        found = started("Page.getInstallabilityErrors")["installabilityErrors"]
+        assert [each["errorId"] for each in found] in ([], ["in-incognito"]), found
+    started("Page.navigate", url="about:blank")
+    started.wait("location.href === 'about:blank'")
+    started("Page.navigate", url=address)
+    started.wait(f"location.protocol === 'http:' && {READY}")
+    given(started, pictures / "gray.png")
+    assert "0 requests" in started.text("#requests")
+    assert started.value("fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused')") == "refused"
+    code, said = here("web", model, "--folder", tmp_path / "site")
+    assert code == 0, said
+    (tmp_path / "site/index.html").write_text("mine")
+    code, said = here("web", model, "--folder", tmp_path / "site")
+    assert code == 2 and "was not written by web" in said
+
+
+def test_the_page_of_a_run_makes_the_masks_of_predict(started, trained_run, phantom_data, tmp_path):
+    """As of the demo: without a network, and with the scores of the run."""
+    engine_file()
+    code, said = here("web", trained_run, "--out", tmp_path / "page.html")
+    assert code == 0, said
+    images = sorted((phantom_data / "images").iterdir())
+    pocketseg.predict(trained_run, images, tmp_path / "masks")
+    network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    started("Network.emulateNetworkConditions", offline=True, **network)
+    started.open(tmp_path / "page.html")
+    started.wait(READY)
+    assert started.text("#score").startswith("Dice of lesion: ") and "95 % interval" in started.text("#score")
+    given(started, *images)
+    started.wait(f"document.querySelector('#tally').innerText === '1 of {len(images)}' && {SEGMENTED}")
+    with zipfile.ZipFile(started.download("#save-all", tmp_path, "pocketseg-masks.zip")) as archive:
+        for image in images:
+            name = f"{image.stem}.png"
+            assert np.array_equal(pixels(io.BytesIO(archive.read(name))), pixels(tmp_path / "masks" / name)), name
+    started("Network.emulateNetworkConditions", offline=False, **network)

@@ -40,4 +40,6 @@ def command(
     title = f"The same test cases; ms from an image file to its mask, {counted(done.threads, 'thread')}, interleaved"
     console.table(title, ["model", "KiB", "ms", *SHORT_COLUMNS[2:]], rows)
     console.pairs((f"{name}:", str(path)) for name, path in done.places)
+    if done.missing:
+        console.speak(done.missing)
     console.speak(f"done in {time.monotonic() - began:.0f} s")

@@ -22,6 +22,7 @@ from pocketseg.flows.phantom import phantom
 from pocketseg.flows.predict import predict
 from pocketseg.flows.report import report
 from pocketseg.flows.train import train
+from pocketseg.flows.web import ENGINE, SOURCES, web
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.source import ModelSource
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MARKER = ".pocketseg-demo"
 TORCH, ONNX, PACKED, INT8 = "torch f32", "ONNX f32", "packed f32", "packed int8"
 TURNS, TURN_S = 5, 0.1
+PAGE = "page.html"
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Demo:
-    """Where everything lies, and every variant of the model on the same test cases, timed interleaved."""
+    """Where everything lies, and every variant of the model on the same test cases, timed interleaved.
+
+    `missing` says how to get what could not be made here; empty where all was.
+    """
 
     places: list[tuple[str, Path]]
     variants: list[Variant]
     threads: int
+    missing: str = ""
 
 
 def demo(
@@ -73,6 +79,8 @@ def demo(
     progress: Progress | None = None,
 ) -> Demo:
     """Make a phantom data set, train the `demo` recipe on it, export, pack, evaluate, time, predict, and report.
+
+    Where the engine for browsers was built, the run folder also gets the page of `web`.
 
     Args:
         out: folder for everything; one that an earlier demo made is replaced.
@@ -97,7 +105,14 @@ def demo(
         ("run folder", run),
         ("data", data),
     ]
-    return Demo(places, variants, threads)
+    missing = ""
+    if (SOURCES / ENGINE).is_file():
+        places.insert(1, ("page for browsers", web(run, run / PAGE).file))
+    else:
+        missing = (
+            f"no page for browsers, whose engine was not built: make wasm, then pocketseg web {run} --out {run / PAGE}"
+        )
+    return Demo(places, variants, threads, missing)
 
 
 def _files(run: Path) -> dict[str, Path]:

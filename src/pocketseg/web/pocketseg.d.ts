@@ -51,6 +51,40 @@ export interface Options {
   worker?: Worker | false;
 }
 
+/** The pictures of a file: one, or the slices of a volume. */
+export interface Stack {
+  kind: "picture" | "dicom" | "nifti";
+  count: number;
+  /** Of the slices: "axial", "coronal" or "sagittal"; empty for a picture. */
+  plane: string;
+  /** Size of a pixel in mm, of rows and of columns, where the file says it. */
+  spacing: [number, number] | null;
+  /** From one slice to the next, in mm. */
+  thickness: number | null;
+  /** What of the file's own units is 0 and 65535 in its pictures; null where pictures hold the file's numbers. */
+  units: { low: number; high: number } | null;
+  /** An image for `Model.segment`. */
+  picture(index: number): Picture & { channels: number; black?: boolean };
+  /**
+   * The masks of all pictures as `pocketseg predict` writes them: PNG of a picture and of a single DICOM image, a page for
+   * each slice of a DICOM volume (as with `--to png`), NIfTI on its own grid. Names are what a file's stem is added.
+   */
+  file(masks: Uint8Array[], classes: number): Promise<MaskFile | MaskFile[]>;
+  /** Of a volume, how it is cut. */
+  slices?: any;
+}
+
+export interface MaskFile {
+  name: string;
+  bytes: Uint8Array;
+}
+
+/**
+ * Reads PNG, TIFF, DICOM (uncompressed, deflated, RLE) and NIfTI; JPEG, also in DICOM, by a browser's decoder.
+ * Rejects with PocketsegError where a file is damaged or of another kind.
+ */
+export function read(file: Blob | Blob[], model: Model): Promise<Stack>;
+
 /** What is wrong with a model or an image, in words for people. */
 export class PocketsegError extends Error {}
 

@@ -1,8 +1,19 @@
 // A packed model for browsers, Deno and Node: `const model = await open(bytes); const mask = await model.segment(image)`.
 // @ts-check
 import { Engine, PocketsegError } from "./engine.js";
+import { readStack } from "./files.js";
 
 export { PocketsegError };
+
+/**
+ * The pictures of a file, as a model wants them.
+ * @param {Blob | Blob[]} file several: the DICOM files of one series
+ * @param {import("./pocketseg").Model} model
+ * @returns {Promise<import("./pocketseg").Stack>}
+ */
+export async function read(file, model) {
+  return readStack([file].flat(), model.card.pipeline);
+}
 
 /**
  * @param {ArrayBuffer | Uint8Array} bytes

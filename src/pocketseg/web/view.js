@@ -11,6 +11,7 @@ const MOST = 40;
 export class View {
   opacity = 0.3;
   contour = true;
+  /** What of a file's own units 0 and 65535 are. @type {{low: number, high: number} | null} */ units = null;
   /** @type {"pan" | "window"} */ tool = "pan";
   /** What becomes black and white. */ window = { low: 0, high: 255 };
   /** @type {(low: number, high: number) => void} */ onwindow = () => {};
@@ -42,7 +43,7 @@ export class View {
     canvas.addEventListener("dblclick", () => this.fit());
   }
 
-  /** @param {Read | null} picture @param {boolean} [same] the next frame of a video: nothing else changes */
+  /** @param {Read | null} picture @param {boolean} [same] the next frame of a video, or another slice: nothing else changes */
   show(picture, same = false) {
     this.#picture = picture;
     if (!same) {
@@ -212,6 +213,27 @@ function fullRange({ data }) {
     if (value > high) high = value;
   }
   return { low, high: high > low ? high : low + 1 };
+}
+
+/** A small picture, with its mask. @param {Read} picture @param {Uint8Array} mask @param {HTMLCanvasElement} canvas */
+export function thumbnail({ width, height, channels, data }, mask, canvas) {
+  const side = Math.max(width, height) / canvas.width;
+  const { low, high } = fullRange({ width, height, channels, data });
+  const shown = new ImageData(canvas.width, canvas.height);
+  const place = (/** @type {number} */ at, /** @type {number} */ size) => Math.floor((at + 0.5) * side - (side * canvas.width - size) / 2);
+  for (let y = 0; y < canvas.height; ++y)
+    for (let x = 0; x < canvas.width; ++x) {
+      const [row, column] = [place(y, height), place(x, width)];
+      if (row < 0 || row >= height || column < 0 || column >= width) continue;
+      const from = row * width + column;
+      const color = mask[from] ? colorOf(mask[from]) : "";
+      for (let each = 0; each < 3; ++each) {
+        const gray = ((data[from * channels + (channels >= 3 ? each : 0)] - low) / (high - low)) * 255;
+        shown.data[4 * (y * canvas.width + x) + each] = color ? (gray + parseInt(color.slice(1 + 2 * each, 3 + 2 * each), 16)) / 2 : gray;
+      }
+      shown.data[4 * (y * canvas.width + x) + 3] = 255;
+    }
+  canvas.getContext("2d")?.putImageData(shown, 0, 0);
 }
 
 /** @param {Indices} mask */

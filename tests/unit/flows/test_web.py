@@ -11,12 +11,14 @@ import re
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from helpers.packed_models import changed
 from helpers.random_pipelines import small_net
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError
 from pocketseg.flows import web as flow
 from pocketseg.pipeline import Pipeline, Postprocess
+from pocketseg.runs.shipped import shipped_models
 from pocketseg.version import VERSION
 
 PIPELINE = Pipeline(size=(32, 32), multiple=8, classes=("<b onclick=1>",))
@@ -65,7 +67,7 @@ def test_the_policy_names_the_script_and_the_style(model, tmp_path):
         digest = base64.b64encode(hashlib.sha256(between(text, start, end).encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy and "connect-src 'none'" in policy and "unsafe-inline" not in policy
-    assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 4
+    assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 5
 
 
 def test_every_module_is_in_the_page_behind_what_it_imports():
@@ -81,7 +83,41 @@ def test_every_module_is_in_the_page_behind_what_it_imports():
             assert exported == len(re.findall(r"^export\b", text, re.MULTILINE)), (
                 f"{name}.js: an export of another form"
             )
-    assert {file.stem for file in flow.SOURCES.glob("*.js")} == {*flow.WORKER, *flow.PAGE}
+    assert {file.stem for file in flow.SOURCES.glob("*.js")} == {*flow.WORKER, *flow.PAGE, "offline"}
+
+
+def test_a_model_that_ships_brings_its_scores(model, tmp_path):
+    shipped = shipped_models()[0]
+    text = flow.web(shipped.name, tmp_path / "page.html").file.read_text(encoding="utf-8")
+    about = json.loads(between(text, 'id="about-model">', "</script>"))
+    assert f"Dice, rules off: {shipped.card.scores['Dice, rules off']}" in about["scores"]
+    assert ["Trained on", shipped.card.data] in about["facts"] and shipped.card.split in about["scores"]
+
+
+def test_what_a_card_says_cannot_end_its_element():
+    about = {"scores": ["</script><script>alert(1)</script>"], "facts": []}
+    text = flow.rendered(b"", "a.pseg", "a", b"", about)
+    assert "<script>alert" not in text and json.loads(between(text, 'id="about-model">', "</script>")) == about
+
+
+def test_a_folder_for_a_server_names_its_own_files_and_no_others(model, tmp_path):
+    page = flow.web(model, folder=tmp_path / "site")
+    files = {file.name for file in (tmp_path / "site").iterdir()}
+    assert files == {
+        page.file.name,
+        "app.webmanifest",
+        "offline.js",
+        "icon-192.png",
+        "icon-512.png",
+        ".pocketseg-web.jsonl",
+    }
+    kept = json.loads(between((tmp_path / "site/offline.js").read_text(), "FILES = ", ";"))
+    assert set(kept) - {"./"} <= files and "{digest}" not in (tmp_path / "site/offline.js").read_text()
+    manifest = json.loads((tmp_path / "site/app.webmanifest").read_text())
+    for icon in manifest["icons"]:
+        with Image.open(tmp_path / "site" / icon["src"]) as picture:
+            assert "{}x{}".format(*picture.size) == icon["sizes"] and len(picture.convert("RGB").getcolors()) == 3
+    assert "connect-src 'none'" in page.file.read_text(encoding="utf-8")
 
 
 def test_the_package_is_of_this_version():

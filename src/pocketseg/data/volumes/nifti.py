@@ -205,7 +205,7 @@ def write_nifti(path: Path, voxels: Pixels, like: VolumeFile) -> Path:
         shape, affine = header.get_data_shape(), header.get_best_affine()
         shape = voxels.shape if like.contrasts or voxels.ndim > len(grid.shape) else shape
         header["vox_offset"] = 0  # the voxels follow at once, wherever they were
-        for key in FREE_TEXT:
+        for key in set(FREE_TEXT) & set(header.keys()):  # version 2 has fewer
             header[key] = b""
         header.set_data_dtype(voxels.dtype)
         header["cal_min"] = header["cal_max"] = 0
