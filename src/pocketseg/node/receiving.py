@@ -253,9 +253,12 @@ class Receiver:
             line, event.dataset_path, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         )
 
-    def close(self, until: float) -> None:
-        """Take no new associations; let those that are there end until a time, and end them then."""
-        self._server.shutdown_listening()
+    def stop(self) -> None:
+        """Take no new associations."""
+        self._server.stop_listening()
+
+    def drain(self, until: float) -> None:
+        """Let those that are there end until a time, and end them then."""
         while self._server.active_associations and time.monotonic() < until:
             time.sleep(0.05)
         for association in self._server.active_associations:
@@ -282,7 +285,7 @@ def _server_class(settings: Settings) -> Any:
         def handle_error(self, request: Any, client_address: Any) -> None:
             log.warning("a connection failed")
 
-        def shutdown_listening(self) -> None:
+        def stop_listening(self) -> None:
             super(transport.AssociationServer, self).shutdown()
             self.server_close()
 

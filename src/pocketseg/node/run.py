@@ -40,9 +40,8 @@ def listen(settings: Settings) -> None:
     """
     try:
         net: Any = import_module("pynetdicom")
-        import_module("highdicom")
     except Exception as error:
-        raise missing_package("pynetdicom and highdicom", "dicom-node", error) from error
+        raise missing_package("pynetdicom", "dicom-node", error) from error
     if settings.out is not None:
         try_folder(settings.out)
     spool = Spool(settings.spool)
@@ -69,9 +68,10 @@ def _run(settings: Settings, spool: Spool) -> None:
             if time.monotonic() > tidied + TIDY:
                 tidied = time.monotonic()
                 spool.tidy(2 * BETWEEN)
-        log.info("ending")
+        receiver.stop()
+        log.info("ending: no new associations")
         until = time.monotonic() + settings.grace
-        receiver.close(until)
+        receiver.drain(until)
         for loop in loops:
             loop.join(max(0.0, until - time.monotonic()))
     finally:

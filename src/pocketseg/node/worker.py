@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pocketseg import memory
 from pocketseg.data.volumes.base import canonical_image, canonical_labels
-from pocketseg.errors import EnvironmentProblem, PocketsegError, Problem
+from pocketseg.errors import EnvironmentProblem, PocketsegError, Problem, missing_package
 from pocketseg.flows.predict import Predictions, Wanted, jobs_of, predict_jobs
 from pocketseg.server.worker import Loaded, facts, loaded, speaker
 from pocketseg.version import VERSION
@@ -64,6 +66,12 @@ def main() -> None:
     if model.predictor.pipeline.reading.channel_files:
         problem = {"where": "model", "what": CHANNELS, "fix": "train one on volumes"}
         say({"error": "DataError", "problems": [problem]})
+        return
+    try:
+        import_module("highdicom")
+    except Exception as error:
+        problem = asdict(missing_package("highdicom", "dicom-node", error).problems[0])
+        say({"error": "EnvironmentProblem", "problems": [problem]})
         return
     say({"model": facts(MODEL, model)})
     for line in sys.stdin:
