@@ -59,15 +59,11 @@ def _run(settings: Settings, spool: Spool) -> None:
     arrivals = Arrivals(settings, spool)
     receiver = Receiver(settings, spool, arrivals)
     log.info("%s is listening on %s:%d", settings.title, *receiver.address)
-    loops = [_Loop("segmenting", segmenter.step, stop), _Loop("sending", sender.step, stop)]
-    tidied = time.monotonic()
+    steps = {"receiving": _completer(arrivals, spool), "segmenting": segmenter.step, "sending": sender.step}
+    loops = [_Loop(name, step, stop) for name, step in steps.items()]
     try:
-        while not stop.wait(LOOK):
-            for series in arrivals.complete():
-                log.info("%s: complete (%s)", shown(series), counted(len(images_of(series)), "image"))
-            if time.monotonic() > tidied + TIDY:
-                tidied = time.monotonic()
-                spool.tidy(2 * BETWEEN)
+        while not stop.wait(1):  # not for ever: Windows would not hear a signal
+            pass
         receiver.stop()
         log.info("ending: no new associations")
         until = time.monotonic() + settings.grace
@@ -78,6 +74,22 @@ def _run(settings: Settings, spool: Spool) -> None:
         stop.set()
         segmenter.end()
     log.info("ended")
+
+
+def _completer(arrivals: Arrivals, spool: Spool) -> Callable[[], float | None]:
+    """The step that looks for series that are complete, and from time to time tidies the spool."""
+    tidied = time.monotonic()
+
+    def step() -> float | None:
+        nonlocal tidied
+        for series in arrivals.complete():
+            log.info("%s: complete (%s)", shown(series), counted(len(images_of(series)), "image"))
+        if time.monotonic() > tidied + TIDY:
+            tidied = time.monotonic()
+            spool.tidy(2 * BETWEEN)
+        return None
+
+    return step
 
 
 class _Loop(threading.Thread):

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pocketseg import memory
+from pocketseg.data.readers import stem_of
+from pocketseg.data.volumes import dicom_files, header_text
 from pocketseg.data.volumes.base import canonical_image, canonical_labels
-from pocketseg.errors import EnvironmentProblem, PocketsegError, Problem, missing_package
-from pocketseg.flows.predict import Predictions, Wanted, jobs_of, predict_jobs
+from pocketseg.errors import DataError, EnvironmentProblem, PocketsegError, Problem, missing_package
+from pocketseg.flows.predict import Job, Predictions, Wanted, jobs_of, predict_jobs
 from pocketseg.server.worker import Loaded, facts, loaded, speaker
 from pocketseg.version import VERSION
 
@@ -35,7 +37,7 @@ def segmented(model: Loaded, images: Path, out: Path) -> dict[str, Any]:
     # With the same images, model and version the UIDs are the same, so that a second time replaces the first.
     wanted = Wanted(to="dicom-seg", keep_identity=True, uid_seed=f"{model.sha256} {VERSION}")
     try:
-        found = predict_jobs(model.predictor, jobs_of([str(images)], out), out, wanted, model.odd)
+        found = predict_jobs(model.predictor, _jobs(images, out), out, wanted, model.odd)
     except PocketsegError as error:
         found = Predictions(problems=list(error.problems))
         return _answer(found, model, again=LATER if isinstance(error, EnvironmentProblem) else "")
@@ -49,6 +51,25 @@ def segmented(model: Loaded, images: Path, out: Path) -> dict[str, Any]:
         canonical_labels.cache_clear()
     short = any(each.code == memory.CODE for each in found.problems)
     return _answer(found, model, again=SOON if short else "")
+
+
+def _jobs(images: Path, out: Path) -> list[Job]:
+    """One for the series; one for each image where they have no place in a patient, as those of ultrasound.
+
+    DICOM segmentations can refer to several images only in one frame of reference.
+    """
+    files = dicom_files(images)
+    if all(_is_placed(file) for file in files):
+        return jobs_of([str(images)], out)
+    return [Job(file, out / stem_of(file)) for file in files]
+
+
+def _is_placed(file: Path) -> bool:
+    """Whether it names a frame of reference; what cannot be read is left to those who say why."""
+    try:
+        return bool(header_text(file, "FrameOfReferenceUID"))
+    except DataError:
+        return True
 
 
 def _answer(found: Predictions, model: Loaded, *, again: str = "") -> dict[str, Any]:

@@ -554,3 +554,43 @@ def test_problems_are_named_without_paths(tmp_path):
         place = spool.fail(there, [Problem(str(there), "is odd", "look at it")])
         assert json.loads((place / "why.json").read_text()) == [{"what": "is odd", "fix": "look at it"}]
         assert not (place / MADE).exists()
+
+
+# --- the worker -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    from pocketseg.server.worker import load
+
+    return load(MODEL)
+
+
+def test_images_without_a_place_in_a_patient_have_a_segmentation_each(tmp_path, model):
+    """Those of ultrasound: they may differ in size, and one that fails does not keep the others back."""
+    from pocketseg.node.worker import segmented
+
+    place = series(tmp_path, "us", 3)[0].parent
+    for at, file in enumerate(sorted(place.iterdir())):
+        image = pydicom.dcmread(file)
+        for key in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):
+            delattr(image, key)
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+        image.Rows, image.PixelData = 24 - at, image.PixelData[: (24 - at) * 28 * 2]
+        if at == 2:
+            image.PixelData = b"\0\0"
+        pydicom.dcmwrite(file, image, enforce_file_format=True)
+    found = segmented(model, place, tmp_path / "out")
+    made = [pydicom.dcmread(file) for file in sorted((tmp_path / "out").glob("*.dcm"))]
+    assert found["made"] == 2 and [each.Rows for each in made] == [24, 23]
+    assert len({each.SOPInstanceUID for each in made}) == 2 and "PatientOrientation" in made[0]
+    (problem,) = found["problems"]
+    assert "damaged or cut off" in problem["what"] and str(tmp_path) not in json.dumps(found)
+
+
+def test_a_series_that_cannot_be_segmented_says_why(tmp_path, model):
+    from pocketseg.node.worker import segmented
+
+    place = series(tmp_path, "same", 2, step=0.0)[0].parent
+    found = segmented(model, place, tmp_path / "out")
+    assert (found["made"], found["again"]) == (0, "") and "same place" in found["problems"][0]["what"]

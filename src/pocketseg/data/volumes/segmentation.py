@@ -175,6 +175,8 @@ def write_segmentation(
     except Exception as error:  # highdicom checks what the standard wants of the images
         what = f"images of this kind cannot be segmented in DICOM ({type(error).__name__})"
         raise memory.explained(error, DataError(str(like.path), what, "write nifti or png instead")) from None
+    if "FrameOfReferenceUID" not in made:  # then nothing else tells how it lies in the patient; it may be empty
+        made.PatientOrientation = sources[0].get("PatientOrientation") or ""
     content = io.BytesIO()
     made.save_as(content)
     write_atomically(path, content.getvalue())
