@@ -63,6 +63,7 @@ def test_a_series_becomes_a_segmentation_of_its_patient(node: Node, to, place, t
     assert to.uids()[-1] == to.uids()[-2] and len(list((place / "out").glob("*.dcm"))) == 1
 
 
+@pytest.mark.row("S25")
 def test_nothing_of_a_patient_is_logged(node: Node, to, tmp_path):
     files = series(tmp_path, "private", 2)
     damaged = series(tmp_path, "damaged", 2, step=0.0)
@@ -95,10 +96,9 @@ def test_a_series_that_fails_is_moved_aside_and_the_node_lives(node: Node, to, p
     to.wait(before + 1)
 
 
-@pytest.mark.skipif(
-    shutil.which("storescu") is None, reason="missing tool: dcmtk (scripts/system-packages installs it)"
-)
-def test_dcmtk_is_understood(node: Node, to, tmp_path):
+def test_dcmtk_is_understood(node: Node, to, tool, tmp_path):
+    for name in ("echoscu", "storescu", "dciodvfy"):
+        tool(name)
     before = to.count
     call = ["-aec", "NODE", "127.0.0.1", str(node.port)]
     assert subprocess.run(["echoscu", *call]).returncode == 0
@@ -106,11 +106,9 @@ def test_dcmtk_is_understood(node: Node, to, tmp_path):
     files = series(tmp_path, "of dcmtk", 3)
     assert subprocess.run(["storescu", "-xi", *call, *map(str, files)]).returncode == 0
     to.wait(before + 1)
-    checker = shutil.which("dciodvfy")
-    if checker:
-        pydicom.dcmwrite(tmp_path / "seg.dcm", to.got[-1], enforce_file_format=True)
-        said = subprocess.run([checker, str(tmp_path / "seg.dcm")], capture_output=True, text=True)
-        assert "Segmentation" in said.stderr and "Error" not in said.stderr
+    pydicom.dcmwrite(tmp_path / "seg.dcm", to.got[-1], enforce_file_format=True)
+    said = subprocess.run(["dciodvfy", str(tmp_path / "seg.dcm")], capture_output=True, text=True)
+    assert "Segmentation" in said.stderr and "Error" not in said.stderr
 
 
 def test_it_lets_senders_end_before_it_ends(tmp_path):

@@ -509,7 +509,7 @@ def test_what_came_before_a_kill_waits_for_its_sender_and_is_then_complete(setti
 def tls(tmp_path_factory) -> Tls:
     """A certificate for this machine, which is its own authority."""
     if shutil.which("openssl") is None:
-        pytest.skip("missing tool: openssl")
+        pytest.skip("missing tool: openssl (scripts/system-packages installs it)")
     place = tmp_path_factory.mktemp("tls")
     cert, key = place / "cert.pem", place / "key.pem"
     subprocess.run(
