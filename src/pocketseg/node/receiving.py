@@ -27,6 +27,8 @@ log = logging.getLogger("pocketseg.node")
 SUCCESS, NO_ROOM, MISMATCH, UNREADABLE = 0x0000, 0xA700, 0xA900, 0xC000
 # Bytes of a PDU: of those with images, as this node announces, and of any, such as a long list of what is offered.
 MAX_DATA_PDU, MAX_PDU = 2**17, 2**18
+# Bytes of a message that are held in memory: commands, and what belongs to others than C-STORE.
+IN_MEMORY = 2**20
 # Seconds for a connection to say what it wants, for one PDU to come, and between two of them.
 TO_ASSOCIATE, FOR_A_PDU, BETWEEN = 15.0, 30.0, 60.0
 # How often the disk is looked at while an instance comes, in bytes.
@@ -49,7 +51,7 @@ class Line:
         self.association, self.settings, self.spool = association, settings, spool
         self.moved = time.monotonic()
         self.key = ""
-        self._message = self._looked = 0
+        self._message = self._since_look = 0
         self._wrapped = association.dul.socket
         self._wrapped.socket.settimeout(FOR_A_PDU)  # also for what is sent, and for shaking hands
         self._wrapped.recv = self.read
@@ -65,7 +67,7 @@ class Line:
 
     def next_message(self) -> None:
         """A message is whole."""
-        self._message = self._looked = 0
+        self._message = 0
 
     def read(self, count: int) -> bytearray:
         """So many bytes, or fewer where the connection ends.
@@ -97,12 +99,18 @@ class Line:
         if count > MAX_PDU:
             log.warning("an association was ended: a PDU of %s bytes", f"{count:,}")
             raise OSError(errno.EMSGSIZE, "a PDU is too long")
-        if self._message > self.settings.max_instance:
-            most = f"{self.settings.max_instance:,}"
-            log.warning("an association was ended: its instance has more than %s bytes (--max-mib)", most)
-            raise OSError(errno.EMSGSIZE, "an instance is too long")
-        if self._message > self._looked + LOOK_AT_DISK:
-            self._looked = self._message
+        on_disk = getattr(self.association.dimse.message, "_data_set_file", None) is not None
+        if self._message > (self.settings.max_instance if on_disk else IN_MEMORY):
+            what = (
+                f"instance has more than {self.settings.max_instance:,} bytes (--max-mib)"
+                if on_disk
+                else "message is too long"
+            )
+            log.warning("an association was ended: its %s", what)
+            raise OSError(errno.EMSGSIZE, "a message is too long")
+        self._since_look += count
+        if self._since_look > LOOK_AT_DISK:
+            self._since_look = 0
             if self.spool.free() < self.settings.min_free // 2:
                 log.error("an association was ended: the disk is full")
                 raise OSError(errno.ENOSPC, "the disk is full")

@@ -405,6 +405,32 @@ def test_an_instance_without_end_is_cut_off(settings, tmp_path):
         assert not list((settings.spool / "work").iterdir())
 
 
+def test_a_large_instance_is_taken(settings, tmp_path):
+    (file,) = series(tmp_path, "s", 1)
+    large = pydicom.dcmread(file)
+    large.Rows, large.Columns, large.PixelData = 1100, 1100, bytes(range(242)) * 10_000
+    pydicom.dcmwrite(file, large)
+    with receiver(settings) as node:
+        assert send(node.port, [file]) == [0]
+        wait_until(lambda: list((settings.spool / "receiving").rglob("*.dcm")) or node.arrivals.complete(), "it")
+    (stored,) = settings.spool.rglob("*.dcm")
+    assert pydicom.dcmread(stored) == pydicom.dcmread(file)
+
+
+def test_a_command_without_end_is_cut_off(settings):
+    """What is held in memory is bounded more narrowly than what goes to the disk."""
+    part = b"\1" + b"\1" + b"\0" * 60_000  # of a command, and not its last
+    pdv = struct.pack(">L", len(part)) + part
+    with receiver(settings) as node:
+        asked = associate(node.port)
+        for _ in range(40):
+            asked.dul.socket.send(b"\4\0" + struct.pack(">L", len(pdv)) + pdv)
+        wait_until(lambda: not asked.is_established, "that it ends")
+        again = associate(node.port)
+        assert again.is_established
+        again.release()
+
+
 def test_lengths_that_lie_and_connections_that_say_nothing(settings, monkeypatch):
     monkeypatch.setattr(receiving, "FOR_A_PDU", 0.5)
     monkeypatch.setattr(receiving, "TO_ASSOCIATE", 1)
