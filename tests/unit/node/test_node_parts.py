@@ -417,6 +417,8 @@ def test_a_large_instance_is_taken(settings, tmp_path):
     assert pydicom.dcmread(stored) == pydicom.dcmread(file)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("collected")
 def test_a_command_without_end_is_cut_off(settings):
     """What is held in memory is bounded more narrowly than what goes to the disk."""
     part = b"\1" + b"\1" + b"\0" * 60_000  # of a command, and not its last
