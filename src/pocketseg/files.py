@@ -40,6 +40,8 @@ PART = ".pocketseg-part"
 HELD = ".held" + PART
 # Windows refuses to replace or remove what somebody has open: a virus scanner, say, which looks at each new file.
 SECONDS_IN_USE = 2.0
+# Folders that are remembered as tidy: a service makes new ones for years.
+MOST_TIDIED = 10_000
 
 _tidied: set[tuple[int, str]] = set()
 
@@ -290,7 +292,7 @@ def try_folder(folder: Path) -> None:
 
 
 def rename_file(path: Path, target: Path) -> None:
-    """Give a file another name in its folder, durably; what had that name is gone.
+    """Give a file another name on its disk, durably; what had that name is gone. A folder takes no other's place.
 
     Raises:
         EnvironmentProblem: it cannot be renamed.
@@ -314,14 +316,20 @@ def remove(path: Path) -> None:
         raise disk_problem(path, error) from error
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, private: bool = False) -> None:
     """Make a folder and those above it, as durable as the files in them.
+
+    Args:
+        folder: its path.
+        private: nobody but this user may read what is in it.
 
     Raises:
         EnvironmentProblem: it cannot be made.
     """
     try:
         _make_folder(folder)
+        if private:
+            folder.chmod(0o700)
     except OSError as error:
         raise disk_problem(folder, error) from error
 
@@ -415,6 +423,8 @@ def _tidy(folder: Path) -> None:
     key = os.getpid(), str(folder.absolute())
     if key in _tidied:
         return
+    if len(_tidied) >= MOST_TIDIED:
+        _tidied.clear()
     _tidied.add(key)
     parts: set[Path] = set()
     with suppress(OSError), os.scandir(folder) as entries:

@@ -20,7 +20,7 @@ NEEDED = (
     "Image", "Names of files", "Volumes", "DICOM", "NumPy", "Annotations", "ImageJ", "Recipes", "Split",
     "Packed models", "ONNX", "Checkpoints", "Foreign weights (`.pth`", "Foreign weights (Keras", "Run folders",
     "Names and paths", "Numbers",
-    "Environment", "Download", "C API", "Reports", "Packages", "HTTP service",
+    "Environment", "Download", "C API", "Reports", "Packages", "HTTP service", "DICOM node",
 )  # fmt: skip
 
 

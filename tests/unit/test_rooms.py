@@ -46,7 +46,8 @@ MAY_USE = {
         "training", "exporters", "engine", "evaluation", "reporting", "runs", "experiments", "search",
     },
     "server": {"pipeline", "data", "predictors", "runs", "flows"},
-    "cli": {"flows", "recipes", "runs", "evaluation", "experiments", "engine", "server"},
+    "node": {"data", "flows", "server"},
+    "cli": {"flows", "recipes", "runs", "evaluation", "experiments", "engine", "server", "node"},
 }  # fmt: skip
 # Rooms that must stay light: they never import these, not even inside a function.
 NO_TORCH = {
@@ -59,6 +60,7 @@ NO_TORCH = {
     "evaluation",
     "reporting",
     "server",
+    "node",
     "cli",
 }
 
@@ -165,8 +167,8 @@ ONLY = {
     "urllib": {"weights/download.py"},  # the one download, of published weights
     "http": {"weights/download.py"},
     "socket": {"files.py"},  # the name of this machine, for locks
-    # our own: trials of a sweep, the reader of HDF5, how both are ended
-    "subprocess": {"experiments/workers.py", "weights/hdf5.py", "signals.py"},
+    # our own: trials of a sweep, the reader of HDF5, the worker of the DICOM node, how they are ended
+    "subprocess": {"experiments/workers.py", "node/segmenting.py", "weights/hdf5.py", "signals.py"},
     "xml": {"data/annotations/reading.py"},  # CVAT's files; a document type, and so every entity, is refused
     # Members are read, none is extracted; the service writes those of a request under checked names, and an answer.
     "zipfile": {

@@ -54,6 +54,16 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
+def log_lines() -> None:
+    """Show what the package logs as a service does: plain lines with a time. What cannot be written stops nothing."""
+    logging.raiseExceptions = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers[:] = [handler]
+
+
 def log_to_terminal() -> None:
     """Show what the package logs."""
     log.setLevel(logging.INFO)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +41,7 @@ def command(
 
         pocketseg serve model.pseg --host 0.0.0.0 --token-file token.txt
     """
+    from pocketseg.cli.console import log_lines
     from pocketseg.server import Settings, serve
     from pocketseg.server.settings import cores, limit, named, read_token
 
@@ -51,12 +50,5 @@ def command(
         limit("--max-mib", max_mib, 0.001, 2**20), limit("--max-megapixels", max_megapixels, 0.001, 10**6), max_frames,
         queue, seconds, grace, drain, rate,
     )  # fmt: skip
-    # Plain lines with a time: what a service's log is read by. A log that cannot be written stops nothing.
-    logging.raiseExceptions = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log = logging.getLogger("pocketseg")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.handlers[:] = [handler]
+    log_lines()
     serve(settings)

@@ -16,6 +16,7 @@ from pocketseg.cli import (
     history,
     import_weights,
     inspect,
+    listen,
     models,
     nets,
     overlay,
@@ -63,7 +64,7 @@ def common(
 
 VERBS = (
     doctor, fit, train, evaluate, pack, verify, export, wrap, predict, web, benchmark, overlay, report, history, nets,
-    inspect, models, phantom, demo, run, serve,
+    inspect, models, phantom, demo, run, serve, listen,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb.__name__.rsplit(".", 1)[1].replace("_", "-"))(verb.command)

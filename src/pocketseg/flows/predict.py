@@ -98,7 +98,7 @@ COLUMNS = ["class" if name == "class_name" else name for name in Measurement._fi
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written for each image; the fields are the options of `predict`."""
+    """What is written for each image; the fields are the options of `predict`, and the seed of UIDs in DICOM."""
 
     with_overlay: bool = False
     probabilities: bool = False
@@ -106,6 +106,7 @@ class Wanted:
     keep_identity: bool = False
     table: bool = False
     tint: float = 0.0
+    uid_seed: str = ""
 
 
 @dataclass(frozen=True)
@@ -552,7 +553,7 @@ def _volume(
     with recorded:
         for part in _wholes(masks, classes, format_):
             place = _beside(target, part.addition)
-            written += _write_whole(part, place, volume, axis, format_, ending, keep_identity=wanted.keep_identity)
+            written += _write_whole(part, place, volume, axis, format_, ending, wanted)
         for index, name in enumerate(_probability_names(classes) if per_slice else []):
             whole = volume.grid.rebuild([each[:, :, index] for each in per_slice], axis)
             if format_ in ("tiff", "png"):
@@ -602,7 +603,7 @@ def _wholes(masks: Sequence[NDArray[np.uint8]], classes: Sequence[str], format_:
 
 
 def _write_whole(
-    whole: _Whole, place: Path, volume: VolumeFile, axis: int, format_: MaskFormat, ending: str, *, keep_identity: bool
+    whole: _Whole, place: Path, volume: VolumeFile, axis: int, format_: MaskFormat, ending: str, wanted: Wanted
 ) -> list[Path]:
     """Write a mask of a volume on its own grid, beside `place`."""
     if format_ == "png":
@@ -612,7 +613,8 @@ def _write_whole(
         return [write_stack(_beside(place, ".tif"), _shown(voxels, whole.classes, planes=whole.planes))]
     if format_ == "dicom-seg":
         file = _beside(place, ".dcm")
-        return [write_segmentation(file, voxels, volume, whole.classes, keep_identity=keep_identity)]
+        identity, seed = wanted.keep_identity, wanted.uid_seed
+        return [write_segmentation(file, voxels, volume, whole.classes, keep_identity=identity, uid_seed=seed)]
     if format_ == "nrrd":
         return [write_nrrd(_beside(place, SEGMENTATION), voxels, volume.grid, whole.classes)]
     if format_ == "mha":

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,18 +59,18 @@ class Loaded:
     warned: list[str]
 
 
-def load(path: Path) -> Loaded:
-    """A model with one thread, verified where its file has what it takes; the digest is that of the file that runs.
+def load(path: Path, threads: int = 1) -> Loaded:
+    """A model with some threads, verified where its file has what it takes; the digest is that of the file that runs.
 
     Raises:
         PocketsegError: it cannot be loaded, or computes here what it did not where it was packed.
     """
     while True:
-        predictor, file = open_model(path, threads=1)
+        predictor, file = open_model(path, threads=threads)
         digest = sha256_of(file)
         if "verification" in predictor.card:
             verify(file)
-        again, _ = open_model(path, threads=1)
+        again, _ = open_model(path, threads=threads)
         if digest == sha256_of(file):  # nobody replaced it meanwhile
             break
     odd: list[str] = []
@@ -189,7 +189,8 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     made = folder / MADE
     predictor = loaded.predictor
     to: Any = task.masks if task.to in ("json", "zip") else task.to
-    wanted = Wanted(to=to, table=task.to == "json", **task.options)
+    options: Mapping[str, Any] = task.options
+    wanted = Wanted(to=to, table=task.to == "json", **options)
     jobs = with_channels(jobs_of([str(given)], made), predictor.pipeline.reading.channel_files)
     frames = check_sizes(jobs, predictor.pipeline.reading, limits.max_pixels, limits.max_frames)
     many = len(jobs) > 1 or bool(task.options.get("with_overlay") or task.options.get("probabilities"))
@@ -262,8 +263,8 @@ def _pack(archive: Path, files: Mapping[str, Path], problems: list[dict[str, Any
             out.writestr(zipfile.ZipInfo("problems.json"), json.dumps(problems, indent=1, ensure_ascii=False))
 
 
-def main() -> None:
-    """Load the models that the first line names, then answer each further line."""
+def speaker() -> Callable[[Mapping[str, Any]], None]:
+    """What writes a line of JSON to the process that started this one, which alone ends it; nothing else is said."""
     # What the terminal sends to the whole group is for the front process, which closes our input when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -278,20 +279,34 @@ def main() -> None:
         out.write(json.dumps(value) + "\n")
         out.flush()
 
-    first = json.loads(sys.stdin.readline())
-    limits = Limits(**first["limits"])
+    return say
+
+
+def loaded(
+    models: Mapping[str, str], say: Callable[[Mapping[str, Any]], None], threads: int = 1
+) -> dict[str, Loaded] | None:
+    """Models by name; None where one cannot be loaded, which is said."""
     try:
-        models = {name: load(Path(path)) for name, path in first["models"].items()}
+        return {name: load(Path(path), threads) for name, path in models.items()}
     except PocketsegError as error:
         say({"error": type(error).__name__, "problems": [asdict(each) for each in error.problems]})
-        return
     except Exception as error:  # no request is read yet: what it says is of this installation
         problem = Problem(
             "worker", f"cannot load its models ({type(error).__name__}: {error})", "try `pocketseg verify`"
         )
         say({"error": "EnvironmentProblem", "problems": [asdict(problem)]})
+    return None
+
+
+def main() -> None:
+    """Load the models that the first line names, then answer each further line."""
+    say = speaker()
+    first = json.loads(sys.stdin.readline())
+    limits = Limits(**first["limits"])
+    models = loaded(first["models"], say)
+    if models is None:
         return
-    say({"models": [facts(name, loaded) for name, loaded in models.items()]})
+    say({"models": [facts(name, each) for name, each in models.items()]})
     for line in sys.stdin:
         say(done(Task(**json.loads(line)), models, limits))
 

@@ -855,6 +855,25 @@ def test_extensions_are_passed_over(tmp_path):
 
 
 @pytest.mark.row("S07")
+@pytest.mark.whole
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_is_taken_without_a_copy_of_its_volume(axis):
+    """However the volume is turned; what is changed in the slice does not change the volume."""
+    stored = np.arange(60 * 50 * 40, dtype=np.float64).reshape(40, 50, 60)
+    turned = stored.swapaxes(0, 2)[::-1, :, ::-1]
+    tracemalloc.start()
+    try:
+        found = plane(turned, axis, 7)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * found.nbytes + 2**14 < stored.nbytes / 4
+    assert np.array_equal(found, turned.take(7, axis)[::-1, ::-1].T)
+    before = stored.sum()
+    found += 1
+    assert stored.sum() == before
+
+
 def test_slices_of_large_volumes_are_scaled_one_by_one(tmp_path):
     """A volume lies in the memory once, in its own type."""
     path = write_nifti(tmp_path / "a.nii", np.zeros((256, 256, 160), np.uint8))

@@ -112,7 +112,7 @@ class Grid:
 
 def plane(canonical: Pixels, axis: int, index: int) -> Pixels:
     """One slice of canonical voxels as an image (h, w) or (h, w, c)."""
-    flat: Pixels = canonical.take(index, axis)
+    flat: Pixels = canonical[(slice(None),) * axis + (index,)].copy()  # `take` would copy a turned volume whole
     return flat[::-1, ::-1].swapaxes(0, 1)
 
 

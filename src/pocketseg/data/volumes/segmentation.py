@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +105,13 @@ def open_segmentation(path: Path, images: VolumeFile | None) -> Segmentation:
 
 @quiet()
 def write_segmentation(
-    path: Path, voxels: Pixels, like: VolumeFile, classes: Sequence[str], *, keep_identity: bool = False
+    path: Path,
+    voxels: Pixels,
+    like: VolumeFile,
+    classes: Sequence[str],
+    *,
+    keep_identity: bool = False,
+    uid_seed: str = "",
 ) -> Path:
     """Write a mask in stored order as a SEG that refers to the images.
 
@@ -114,6 +122,7 @@ def write_segmentation(
         classes: names of the foreground classes.
         keep_identity: copy name, identity and visit of the patient from the images, which an archive needs; without
             it they are left empty.
+        uid_seed: of its UIDs, which then follow from it and the images; without one they are random.
 
     Raises:
         DataError: the images are not DICOM, or of a kind that segmentations cannot refer to.
@@ -124,6 +133,9 @@ def write_segmentation(
         )
     highdicom = _highdicom()
     from pydicom.sr.codedict import codes
+
+    def uid(of: str) -> Any:
+        return _derived_uid(of, uid_seed, *sorted(like.uids)) if uid_seed else highdicom.UID()
 
     kind = codes.SCT.MorphologicallyAbnormalStructure
     descriptions = [
@@ -149,9 +161,9 @@ def write_segmentation(
             pixel_array=frames,
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=descriptions,
-            series_instance_uid=highdicom.UID(),
+            series_instance_uid=uid("series"),
             series_number=900,
-            sop_instance_uid=highdicom.UID(),
+            sop_instance_uid=uid("instance"),
             instance_number=1,
             manufacturer="pocketseg",
             manufacturer_model_name="pocketseg",
@@ -163,10 +175,18 @@ def write_segmentation(
     except Exception as error:  # highdicom checks what the standard wants of the images
         what = f"images of this kind cannot be segmented in DICOM ({type(error).__name__})"
         raise memory.explained(error, DataError(str(like.path), what, "write nifti or png instead")) from None
+    if "FrameOfReferenceUID" not in made:  # then nothing else tells how it lies in the patient; it may be empty
+        made.PatientOrientation = sources[0].get("PatientOrientation") or ""
     content = io.BytesIO()
     made.save_as(content)
     write_atomically(path, content.getvalue())
     return path
+
+
+def _derived_uid(*parts: str) -> str:
+    """The UID that follows from some texts, of the kind that stands for a UUID."""
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
 
 
 def _source(file: Path, keep_identity: bool) -> Any:
