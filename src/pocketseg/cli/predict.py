@@ -39,6 +39,10 @@ def command(
     ] = None,
     device: Device = "cpu",
     tta: Tta = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Share the images among so many processes, with one thread each.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Do also what is done already.")] = False,
     allow_code: AllowCode = [],  # noqa: B006
 ) -> None:
     """Segment images; masks have the size and name of their image.
@@ -49,6 +53,9 @@ def command(
 
     Nothing is replaced but what an earlier `predict` wrote: a mask that somebody drew or corrected stops it before it
     begins.
+
+    What is done already is kept: of the same images, by the same model and options. So what was interrupted goes on
+    with the same command. With --jobs a process that is killed costs the image that it was at.
 
     Files that cannot be read are listed at the end, the others are done; the exit code is then 2, or 3 where memory
     was too small for one.
@@ -65,6 +72,8 @@ def command(
 
         pocketseg predict model.onnx patient7/series3 --out masks --to nifti
 
+        pocketseg predict model.pseg scans/images --out masks --jobs 2 --table
+
         pocketseg predict model.onnx one.png two.tif "more/*.png" --out masks --overlay --tint 0.3 --table
     """
     from pocketseg.flows.predict import MaskFormat, predict
@@ -74,7 +83,8 @@ def command(
         done = predict(
             [model, *also], inputs, out, to=cast(MaskFormat, to),
             with_overlay=overlay, probabilities=probabilities, keep_identity=keep_identity, table=table, tint=tint,
-            fold=fold, stage=stage, backend=backend, device=device, tta=tta, progress=bars.of("predicting"),
+            fold=fold, stage=stage, backend=backend, device=device, tta=tta, jobs=jobs, again=again,
+            progress=bars.of("predicting"),
         )  # fmt: skip
     console.speak(f"masks:  {out}, {done.text}")
     if error := done.error():
