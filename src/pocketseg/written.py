@@ -58,14 +58,14 @@ class Written:
 
     @contextmanager
     def writing(
-        self, paths: Callable[[], Iterable[Path]], case: str = "", about: Mapping[str, Any] | None = None
+        self, paths: Callable[[], Iterable[Path]], case: str = "", about: Callable[[], Mapping[str, Any]] | None = None
     ) -> Iterator[None]:
         """Record that those of some paths that are files behind the block were written in it.
 
         Args:
             paths: lists them, before the block and behind it.
             case: that is done with these files, where one is.
-            about: what they were made of, and how.
+            about: tells, behind the block, what they were made of, and how.
 
         Raises:
             EnvironmentProblem: the record cannot be written.
@@ -75,7 +75,7 @@ class Written:
         told: dict[str, Any] = {}
         try:
             yield
-            told = {} if about is None else {ABOUT: {**about, "case": case}}
+            told = {} if about is None else {ABOUT: {**about(), "case": case}}
         finally:
             there = {path: sha256_of(path) if _is_file(path) else ABSENT for path in begun | dict.fromkeys(paths())}
             append_line(self.record, json.dumps({self._name(path): digest for path, digest in there.items()} | told))

@@ -1,7 +1,8 @@
 """`predict`: images in, masks of the same size and name out. A packed or ONNX model needs nothing of torch.
 
 A volume comes back in its own format on its own grid: NIfTI as NIfTI, NRRD as a segmentation of 3D Slicer, MetaImage as
-MetaImage, DICOM as a DICOM segmentation, TIFF as TIFF.
+MetaImage, DICOM as a DICOM segmentation, TIFF as TIFF. The frames of a video become the pages of a TIFF file, and its
+overlay a video.
 
 What is done already is kept: the record of what was written tells of each image, by digests, what it was and what its
 files were made by. Images may be shared among processes (`shards`), each of which runs this module.
@@ -16,8 +17,9 @@ import logging
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,6 +41,7 @@ from pocketseg.data.layouts.listing import (
 )
 from pocketseg.data.readers import read_image, size_in_header, stem_of
 from pocketseg.data.unread import ways_out
+from pocketseg.data.video import CODECS, is_video, opened, writing, written_as
 from pocketseg.data.volumes import (
     DETACHED,
     MAX_CONTRASTS,
@@ -59,6 +62,7 @@ from pocketseg.data.volumes import (
     write_nrrd,
     write_segmentation,
     write_stack,
+    writing_stack,
 )
 from pocketseg.errors import DataError, EnvironmentProblem, ModelFileError, PocketsegError, Problem, near
 from pocketseg.files import by_parts, inside, resolved, sha256_of, try_folder, write_atomically
@@ -67,6 +71,7 @@ from pocketseg.pipeline import OF_COLOR, Mirror, Pipeline, Reading
 from pocketseg.pipeline.intensity import check_contrasts
 from pocketseg.png import write_png
 from pocketseg.predictors import Predictor
+from pocketseg.predictors.frames import seen_frames
 from pocketseg.predictors.segmentation import Segmentation
 from pocketseg.reporting.overlay import enlarge, enlarge_mask, overlay
 from pocketseg.runs.backends import Fold, allow_user_code, load_predictor
@@ -84,6 +89,7 @@ MEASUREMENTS = "measurements.csv"
 ENDINGS = (".png", ".nii", ".nii.gz", ".seg.nrrd", ".mha", ".dcm", ".tif")
 # What 3D Slicer saves beside an image, whose name a mask of it has too.
 SEGMENTATION = ".seg.nrrd"
+MAX_SMOOTH_S = 60.0
 PAGE = re.compile(r"[0-9]{3,}(\.png)?")
 MaskFormat = Literal["same", "nifti", "nrrd", "mha", "dicom-seg", "tiff", "png"]
 
@@ -117,6 +123,7 @@ class Wanted:
     keep_identity: bool = False
     table: bool = False
     tint: float = 0.0
+    smooth_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,10 @@ class Job:
     @property
     def volume(self) -> bool:
         return bool(self.slices) or is_volume(self.source)
+
+    @property
+    def video(self) -> bool:
+        return is_video(self.source)
 
 
 @dataclass(repr=False)
@@ -194,6 +205,7 @@ def predict(
     keep_identity: bool = False,
     table: bool = False,
     tint: float = 0.0,
+    smooth: float = 0.0,
     fold: Fold = 0,
     stage: str | None = None,
     backend: str | None = None,
@@ -215,17 +227,19 @@ def predict(
             class is stored as 0 and 255, several as class indices; NIfTI, NRRD, MetaImage and DICOM always hold class
             indices. Classes that may overlap have a file each, `NAME_CLASS`; in NIfTI they are the fourth dimension of
             one file, in DICOM segments that overlap.
-        with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name. Small
-            images are enlarged.
+        with_overlay: also write `NAME_overlay.png`, the contour on the image; for a volume a folder of that name, for a
+            video a video. Small images are enlarged.
         probabilities: also write `NAME_probability.png`, 16-bit gray, one file a class; for volumes floats in NIfTI,
             NRRD or MetaImage as the mask, or, beside TIFF, TIFF.
         to: the format of volumes' masks: `same` as the volume, `nifti`, `nrrd` (NAME.seg.nrrd, whose segments are the
-            classes), `mha`, `dicom-seg` (for DICOM), `tiff`, or `png`, a folder of slices.
+            classes), `mha`, `dicom-seg` (for DICOM), `tiff`, or `png`, a folder of slices. Of videos `same` is `tiff`.
         keep_identity: copy the patient's name and identity from DICOM images into their segmentation, which an archive
             needs; without it they are left empty.
         table: also write `measurements.csv` into the folder: of each image and class the area, the number of objects,
             the largest, and the highest probability; of volumes for each slice, and of the whole with its volume.
         tint: 0 to 1, how strongly the overlay colors regions inside of their contours.
+        smooth: time constant in seconds of a filter of the probabilities of a video, which looks back alone
+            (`predictors.frames`); 0 takes each frame by itself.
         fold, stage: of a run folder; default the first fold's last stage. `all` is the ensemble of the run's folds.
         backend: torch, onnx, openvino or pseg; default: a run's packed model where there is one, else by the file.
         device: cpu; cuda, cuda:N or mps, for torch (which then runs a run) and ONNX; auto: a GPU where there is one.
@@ -247,10 +261,14 @@ def predict(
         raise DataError(f"--tint {tint:g}", "is not from 0 to 1", "0 shows contours alone, 1 covers the image")
     if tint and not with_overlay:
         raise DataError(f"--tint {tint:g}", "colors overlays, and none is asked for", "add --overlay")
+    if not 0 <= smooth <= MAX_SMOOTH_S:
+        raise DataError(f"--smooth {smooth:g}", "cannot be", f"give seconds from 0 to {MAX_SMOOTH_S:g}, such as 0.1")
     if jobs is not None and not 1 <= jobs <= shards.MAX_JOBS:
         raise DataError(f"--jobs {jobs}", "cannot be", f"give a whole number from 1 to {shards.MAX_JOBS}")
-    wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint)
+    wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint, smooth)
     given = jobs_of([str(path) for path in inputs], Path(out))
+    if smooth and not any(job.video for job in given):
+        raise DataError(f"--smooth {smooth:g}", "is for videos, and none is given", "leave it out")
     odd: list[str] = []
     files: list[Path] = []
     options: dict[str, Any] = {"fold": fold, "stage": stage, "backend": backend, "device": device, "tta": tta}
@@ -272,6 +290,7 @@ class Done:
         written, rows, problems: as in `Predictions`.
         odd: what is unusual about it.
         kept: whether it was done before.
+        told: of a video, how long it took.
     """
 
     written: list[Path] = field(default_factory=list)
@@ -279,6 +298,7 @@ class Done:
     problems: list[Problem] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
     kept: bool = False
+    told: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "written": [str(path) for path in self.written], "rows": self.rows}
@@ -287,7 +307,9 @@ class Done:
     def from_json(cls, told: Mapping[str, Any]) -> Done:
         problems = [Problem(**{**each, "files": tuple(each["files"])}) for each in told["problems"]]
         rows = [Measurement(*row) for row in told["rows"]]
-        return cls([Path(path) for path in told["written"]], rows, problems, list(told["odd"]), told["kept"])
+        return cls(
+            [Path(path) for path in told["written"]], rows, problems, list(told["odd"]), told["kept"], told["told"]
+        )
 
 
 def predict_jobs(
@@ -334,8 +356,11 @@ def predict_jobs(
         by_number[number] = each
         others = [text for text in each.odd if not text.startswith(OF_COLOR)]
         if others:
-            several = f"{len(others)} slices; of the first, {others[0]}"
+            parts = "frames" if jobs[number].video else "slices"
+            several = f"{len(others)} {parts}; of the first, {others[0]}"
             log.warning("%s: %s", jobs[number].source, others[0] if len(others) == 1 else several)
+        if each.told:
+            log.info("%s: %s", jobs[number].source, each.told)
         if progress:
             progress(count, len(jobs))
     done = Predictions()
@@ -389,12 +414,18 @@ class Worker:
         found = Done()
 
         def recorded(rows: Sequence[Measurement]) -> AbstractContextManager[None]:
-            told = {**about, "rows": [row[1:] for row in rows], "odd": list(self.odd)} if about.get("image") else None
-            return self.own.writing(partial(_outputs, job, additions), _name(job, self.out), told)
+            def told() -> dict[str, Any]:
+                return {**about, "rows": [row[1:] for row in rows], "odd": list(self.odd)}
+
+            known = told if about.get("image") else None
+            return self.own.writing(partial(_outputs, job, additions), _name(job, self.out), known)
 
         try:
-            make = _volume if job.volume else _picture
-            found.written, found.rows = make(self.predictor, job, self.wanted, recorded)
+            if job.video:
+                found.written, found.rows, found.told = _video(self.predictor, job, self.wanted, recorded)
+            else:
+                make = _volume if job.volume else _picture
+                found.written, found.rows = make(self.predictor, job, self.wanted, recorded)
         except DataError as error:
             found.problems = error.about(str(source)).problems
         except Exception as error:
@@ -530,7 +561,7 @@ def _jobs_in(text: str, out: Path) -> list[Job]:
     if "\0" in text:
         raise ValueError("a zero byte is not part of a name")
     if path.is_dir():
-        strange = of_other_formats(unread_files(path))
+        strange = [file for file in of_other_formats(unread_files(path)) if not is_video(file)]
         if strange:
             log.warning(
                 "%s: formats that are not read are left out: %s (%s)", path, kinds_text(strange), ways_out(strange)
@@ -543,7 +574,7 @@ def _jobs_in(text: str, out: Path) -> list[Job]:
     if path.exists() or not glob.has_magic(text):
         return [Job(path, out / stem_of(path))]
     found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
-    return [Job(file, out / stem_of(file)) for file in found if file.is_file() and has_pixels(file)]
+    return [Job(file, out / stem_of(file)) for file in found if file.is_file() and (has_pixels(file) or is_video(file))]
 
 
 def _in_folder(folder: Path, root: Path, out: Path) -> list[Job]:
@@ -556,6 +587,7 @@ def _in_folder(folder: Path, root: Path, out: Path) -> list[Job]:
     images = [
         file for file in image_files(folder) if file not in masks and not file.name.lower().endswith(SEGMENTATION)
     ]
+    images += by_parts(file for file in folder.iterdir() if is_video(file) and not file.name.startswith("."))
     if len(slices) > len(series) == 1:
         jobs = [Job(folder, out / folder.name if folder == root else place)]
         return jobs + [Job(file, place / stem_of(file)) for file in images if file not in slices]
@@ -639,17 +671,24 @@ def _outputs(job: Job, additions: Sequence[str]) -> Iterator[Path]:
     """All files that may be written for an image; of pages of a volume, those that are there."""
     for addition in additions:
         endings = [".png"]
+        if job.video:
+            endings = [".tif", *(CODECS if addition == "_overlay" else ())]
+            yield from _pages_at(job, addition)
         if job.volume:  # NRRD of a probability has not the ending of a mask
             endings = [*ENDINGS, *[".nrrd"] * addition.startswith("_probability")]
-            pages = by_parts(Path(f"{job.target}{addition}").glob("*.png"))
-            yield from (page for page in pages if PAGE.fullmatch(page.name))
+            yield from _pages_at(job, addition)
         yield from (Path(f"{job.target}{addition}{ending}") for ending in endings)
+
+
+def _pages_at(job: Job, addition: str) -> Iterator[Path]:
+    pages = by_parts(Path(f"{job.target}{addition}").glob("*.png"))
+    yield from (page for page in pages if PAGE.fullmatch(page.name))
 
 
 def _under_pages(jobs: Sequence[Job], wanted: Wanted, masks: Sequence[str]) -> Iterator[Problem]:
     """Images, and what they become, that would lie where pages of a volume are written."""
     endings = [*(masks if wanted.to == "png" else ()), *["_overlay"] * wanted.with_overlay]
-    volumes = [job for job in jobs if job.volume] if endings else []
+    volumes = [job for job in jobs if job.volume or job.video] if endings else []
     folders = {resolved(Path(f"{job.target}{ending}")): job for job in volumes for ending in endings}
     for job in jobs if folders else ():
         for place, what in ((job.target, "its mask"), (job.source, "it")):
@@ -722,6 +761,55 @@ def _needed(source: Path) -> str:
     except (DataError, OSError):
         return ""
     return f"{height}×{width} pixels take about {height * width * BYTES_A_PIXEL / 2**30:.1g} GiB"
+
+
+def _video(
+    predictor: Predictor, job: Job, wanted: Wanted, recorded: Recorded
+) -> tuple[list[Path], list[Measurement], str]:
+    """Segment frame by frame, each written before the next one is read; files and rows, and how long it took."""
+    source, classes = job.source, predictor.pipeline.classes
+    if wanted.to not in ("same", "tiff", "png"):
+        raise DataError(str(source), f"is a video, whose masks are not {wanted.to}", "take tiff or png")
+    if wanted.probabilities:
+        raise DataError(str(source), "is a video, whose probabilities are not written", "leave out --probabilities")
+    began = time.monotonic()
+    rows: list[Measurement] = []
+    seconds = 0.0
+    with opened(source) as clip, recorded(rows), ExitStack() as files:
+        names = _mask_names(classes) if predictor.pipeline.multilabel else [""]
+        masks = [_FrameWriter(_beside(job.target, name), files, pages=wanted.to == "png") for name in names]
+        shown = _beside(job.target, f"_overlay{written_as(source)}")
+        add = files.enter_context(writing(shown, clip.rate)) if wanted.with_overlay else None
+        for frame, mask, probability in seen_frames(predictor, clip.frames(), wanted.smooth_s):
+            planes = mask if overlaps(mask) else [mask]
+            for writer, plane in zip(masks, planes, strict=True):
+                writer.add(_shown(plane, classes, planes=overlaps(mask)))
+            if add:
+                picture, drawn = enlarge(frame.pixels), enlarge_mask(mask)
+                add(overlay(picture, drawn, classes=len(classes), alpha=wanted.tint, stretched=False), frame.seconds)
+            if wanted.table:
+                found = Segmentation(mask, probability, tuple(classes), frame.pixels)
+                rows += _measured(found, source.as_posix(), frame.number)
+            count, seconds = frame.number + 1, frame.seconds + 1 / clip.rate
+    took = time.monotonic() - began
+    codec = f"; {shown.name} is {CODECS[shown.suffix][1]}" if add else ""
+    told = f"{counted(count, 'frame')}, {seconds:.1f} s, in {took:.1f} s: {seconds / took:.1f} times real time{codec}"
+    return [*(path for writer in masks for path in writer.written), *([shown] if add else [])], rows, told
+
+
+class _FrameWriter:
+    """Masks of frames, each written as it comes: pages of a TIFF file, or of a folder."""
+
+    def __init__(self, target: Path, files: ExitStack, *, pages: bool) -> None:
+        self.written = [] if pages else [_beside(target, ".tif")]
+        self.folder = _beside(target, "")
+        self.stack = None if pages else files.enter_context(writing_stack(self.written[0]))
+
+    def add(self, mask: NDArray[np.uint8]) -> None:
+        if self.stack:
+            self.stack(mask)
+        else:
+            self.written.append(write_png(inside(self.folder, f"{len(self.written):03d}.png"), mask))
 
 
 def _slices(job: Job, reading: Reading) -> tuple[VolumeFile, int, Sequence[Source]]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from pocketseg import memory
 from pocketseg.data import readers
@@ -18,7 +22,7 @@ from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.data.volumes.pages import Pages, pages_of
 from pocketseg.errors import DataError
-from pocketseg.files import open_regular, write_atomically
+from pocketseg.files import open_regular, whole_file, write_atomically
 from pocketseg.memory import MAX_VOLUME
 
 SUFFIXES = (".tif", ".tiff")
@@ -93,3 +97,15 @@ def write_stack(path: Path, voxels: Pixels) -> Path:
     first.save(content, format="TIFF", save_all=True, append_images=rest, compression="tiff_deflate")
     write_atomically(path, content.getvalue())
     return path
+
+
+@contextmanager
+def writing_stack(path: Path) -> Iterator[Callable[[Pixels], None]]:
+    """A file of pages that takes one (h, w) after the other; it appears whole when the block ends without an error."""
+    with whole_file(path) as part, AppendingTiffWriter(os.fspath(part), True) as file:
+
+        def add(page: Pixels) -> None:
+            Image.fromarray(np.ascontiguousarray(page)).save(file, format="TIFF", compression="tiff_deflate")
+            file.newFrame()
+
+        yield add
