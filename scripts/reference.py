@@ -53,6 +53,7 @@ EXTRAS = {
     "tensorboard": "watch a training in TensorBoard",
     "cluster": "train on a Ray cluster",
     "serve": "answer requests over HTTP",
+    "video": "segment videos",
 }
 DEVELOPERS = {"dev", "docs"}
 # Bounds from here on are those of the number's type.

@@ -13,7 +13,7 @@ from pocketseg.data.video import writing
 
 
 def needed() -> None:
-    """Skip a module where the extra `video` is not installed."""
+    """Skip a test, or a module, where the extra `video` is not installed."""
     try:
         import cv2  # noqa: F401
     except ImportError as error:

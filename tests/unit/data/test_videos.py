@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,6 @@ def test_the_lesion_of_the_phantom_moves(tmp_path):
     assert case.image.shape == case.mask.shape == (64, 64, 50)
     middles = [np.mean(np.nonzero(case.mask[..., number])[0]) for number in range(50)]
     assert max(middles) - min(middles) > 2
-    assert max(abs(after - before) for before, after in zip(middles, middles[1:], strict=False)) < 2
+    assert max(abs(after - before) for before, after in pairwise(middles)) < 2
     inside, outside = (case.image[case.mask == each].mean() for each in (1, 0))
     assert abs(inside - outside) > 10

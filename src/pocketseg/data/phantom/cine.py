@@ -1,7 +1,7 @@
 """Clips of B-mode ultrasound: a lesion that moves with breathing and pulsates, with fresh noise in each frame.
 
-The body is that of `ultrasound.py`, one view drawn larger than the frame. What moves it is a smooth shift of the whole, as
-a probe on a breathing patient sees it, and a swelling around the lesion at the rate of a heart.
+The body is that of `ultrasound.py`, one view drawn larger than the frame. A smooth shift moves the whole, as a probe on
+a breathing patient sees it, and a swelling around the lesion at the rate of a heart.
 """
 
 from __future__ import annotations
