@@ -154,7 +154,7 @@ class _Pool:
         )
 
     def _done(self, child: _Child, shard: list[int]) -> bool:
-        """Whether the child answered all items; else it is gone, and what it did not do is told or done again."""
+        """Whether the child answered all items; else it is gone, and what it did not do is given up or done again."""
         child.tell([self.item(number) for number in shard])
         for at, number in enumerate(shard):
             answer = child.hear()

@@ -72,16 +72,16 @@ class Written:
         """
         begun = dict.fromkeys(paths())
         append_line(self.record, json.dumps({self._name(path): BEGUN for path in begun}))
-        told: dict[str, Any] = {}
+        said: dict[str, Any] = {}
         try:
             yield
-            told = {} if about is None else {ABOUT: {**about(), "case": case}}
+            said = {} if about is None else {ABOUT: {**about(), "case": case}}
         finally:
             there = {path: sha256_of(path) if _is_file(path) else ABSENT for path in begun | dict.fromkeys(paths())}
-            append_line(self.record, json.dumps({self._name(path): digest for path, digest in there.items()} | told))
+            append_line(self.record, json.dumps({self._name(path): digest for path, digest in there.items()} | said))
 
     def kept(self, case: str) -> tuple[dict[str, Any], list[Path]] | None:
-        """What is told about a case that is done, and its files; None where one of them is not as it was written.
+        """What the record says of a case that is done, and its files; None where one of them is not as it was written.
 
         `refuse_others` has looked at the files.
         """

@@ -1,6 +1,6 @@
 """Videos: their frames one after the other, and a writer, so that none is in memory as a whole; with the extra `video`.
 
-What a file is told to be by its name has to be there in its first bytes too, before a decoder sees it: there are lists
+What a file is by its name it has to be by its first bytes too, before a decoder sees it: there are lists
 of addresses that are played as videos.
 """
 
@@ -94,14 +94,14 @@ class Clip:
         if number == 0:
             raise self._fault("has no frame that can be decoded", "play it: it may be damaged, or of a rare codec")
         if self.count - number > max(LACKING, LACKING_SHARE * self.count):
-            what = f"ends after {counted(number, 'frame')}, and tells that it has {self.count:,}"
+            what = f"ends after {counted(number, 'frame')}, and states that it has {self.count:,}"
             raise self._fault(what, "copy it again, or cut off the damaged part: ffmpeg -i FILE -c copy CUT.mp4")
 
     def _seconds(self, number: int) -> float:
         import cv2
 
-        told = float(self.capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-        return told if math.isfinite(told) and (told > 0 or number == 0) else number / self.rate
+        stated = float(self.capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        return stated if math.isfinite(stated) and (stated > 0 or number == 0) else number / self.rate
 
     def _fault(self, what: str, fix: str) -> DataError:
         return DataError(str(self.path), what, fix)
@@ -149,7 +149,9 @@ def opened(path: Path) -> Iterator[Clip]:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         rate, count = float(capture.get(cv2.CAP_PROP_FPS)), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         if not 0 < rate < math.inf:
-            log.warning("%s: tells no frame rate; %g a second are assumed where frames have no times", path, USUAL_RATE)
+            log.warning(
+                "%s: states no frame rate; %g a second are assumed where frames have no times", path, USUAL_RATE
+            )
             rate = USUAL_RATE
         yield Clip(path, rate, int(count) if 0 < count < 2**31 else 0, capture)
     finally:
@@ -237,7 +239,7 @@ def writing(path: Path, rate: float) -> Iterator[Callable[[NDArray[np.uint8], fl
 
 
 def _even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels in the order of OpenCV; codecs take even sides alone, so the last row or column stands twice."""
+    """Pixels in the order of OpenCV; codecs take even sides alone, so the last row or column is repeated."""
     height, width = pixels.shape[:2]
     padded = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge") if height % 2 or width % 2 else pixels
     return np.ascontiguousarray(padded[..., ::-1])

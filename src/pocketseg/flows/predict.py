@@ -290,7 +290,7 @@ class Done:
         written, rows, problems: as in `Predictions`.
         odd: what is unusual about it.
         kept: whether it was done before.
-        told: of a video, how long it took.
+        pace: of a video, how long it took.
     """
 
     written: list[Path] = field(default_factory=list)
@@ -298,17 +298,17 @@ class Done:
     problems: list[Problem] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
     kept: bool = False
-    told: str = ""
+    pace: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "written": [str(path) for path in self.written], "rows": self.rows}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Done:
-        problems = [Problem(**{**each, "files": tuple(each["files"])}) for each in told["problems"]]
-        rows = [Measurement(*row) for row in told["rows"]]
+    def from_json(cls, said: Mapping[str, Any]) -> Done:
+        problems = [Problem(**{**each, "files": tuple(each["files"])}) for each in said["problems"]]
+        rows = [Measurement(*row) for row in said["rows"]]
         return cls(
-            [Path(path) for path in told["written"]], rows, problems, list(told["odd"]), told["kept"], told["told"]
+            [Path(path) for path in said["written"]], rows, problems, list(said["odd"]), said["kept"], said["pace"]
         )
 
 
@@ -335,7 +335,7 @@ def predict_jobs(
         progress: called with (done, of).
         maker: digest of all that files depend on but the image; without it nothing is kept.
         again: do also what is done already.
-        by: does the jobs in other processes, in any order; each is told by its number.
+        by: does the jobs in other processes, in any order; each comes with its number.
     """
     jobs = with_channels(given, predictor.pipeline.reading.channel_files)
     _refuse_collisions(jobs, predictor.pipeline, wanted)
@@ -359,8 +359,8 @@ def predict_jobs(
             parts = "frames" if jobs[number].video else "slices"
             several = f"{len(others)} {parts}; of the first, {others[0]}"
             log.warning("%s: %s", jobs[number].source, others[0] if len(others) == 1 else several)
-        if each.told:
-            log.info("%s: %s", jobs[number].source, each.told)
+        if each.pace:
+            log.info("%s: %s", jobs[number].source, each.pace)
         if progress:
             progress(count, len(jobs))
     done = Predictions()
@@ -414,15 +414,15 @@ class Worker:
         found = Done()
 
         def recorded(rows: Sequence[Measurement]) -> AbstractContextManager[None]:
-            def told() -> dict[str, Any]:
+            def made() -> dict[str, Any]:
                 return {**about, "rows": [row[1:] for row in rows], "odd": list(self.odd)}
 
-            known = told if about.get("image") else None
+            known = made if about.get("image") else None
             return self.own.writing(partial(_outputs, job, additions), _name(job, self.out), known)
 
         try:
             if job.video:
-                found.written, found.rows, found.told = _video(self.predictor, job, self.wanted, recorded)
+                found.written, found.rows, found.pace = _video(self.predictor, job, self.wanted, recorded)
             else:
                 make = _volume if job.volume else _picture
                 found.written, found.rows = make(self.predictor, job, self.wanted, recorded)
@@ -450,7 +450,7 @@ class Kept:
     maker: str
 
     def of(self, job: Job) -> dict[str, Any] | None:
-        """What is told of the image and its results, where its files are there and were made by the same."""
+        """What the record says of the image and its results, where its files are there and were made by the same."""
         found = self.own.kept(_name(job, self.own.folder)) if self.maker else None
         if found is None or found[0].get("maker") != self.maker:
             return None
@@ -479,8 +479,8 @@ def _digest_of(job: Job) -> str:
     return ""
 
 
-def _digest(told: Any) -> str:
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+def _digest(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _maker(predictor: Predictor, files: Sequence[Path], wanted: Wanted) -> str:
@@ -509,9 +509,9 @@ def _by_processes(
 
     def item(number: int) -> dict[str, Any]:
         job = jobs[number]
-        told = {"source": str(job.source), "target": str(job.target)}
+        said = {"source": str(job.source), "target": str(job.target)}
         files = {"slices": [str(path) for path in job.slices], "channels": [str(path) for path in job.channels]}
-        return {**told, **files, "before": kept.of(job)}
+        return {**said, **files, "before": kept.of(job)}
 
     for number, answer in shards.shared(__name__, {**setup, "out": str(out)}, len(jobs), item, processes):
         if isinstance(answer, shards.Lost):
@@ -534,10 +534,10 @@ def _begin(setup: Mapping[str, Any]) -> Callable[[dict[str, Any]], Mapping[str, 
         raise ModelFileError(model[0], "was changed while images were segmented with it", "start again")
     worker = Worker(predictor, out, wanted, odd, setup["maker"], Written(out, "predict", read=False))
 
-    def done(told: dict[str, Any]) -> Mapping[str, Any]:
-        slices, channels = (tuple(map(Path, told[each])) for each in ("slices", "channels"))
-        job = Job(Path(told["source"]), Path(told["target"]), slices, channels)
-        return worker.done(job, told["before"]).to_json()
+    def done(said: dict[str, Any]) -> Mapping[str, Any]:
+        slices, channels = (tuple(map(Path, said[each])) for each in ("slices", "channels"))
+        job = Job(Path(said["source"]), Path(said["target"]), slices, channels)
+        return worker.done(job, said["before"]).to_json()
 
     return done
 
@@ -793,8 +793,8 @@ def _video(
             count, seconds = frame.number + 1, frame.seconds + 1 / clip.rate
     took = time.monotonic() - began
     codec = f"; {shown.name} is {CODECS[shown.suffix][1]}" if add else ""
-    told = f"{counted(count, 'frame')}, {seconds:.1f} s, in {took:.1f} s: {seconds / took:.1f} times real time{codec}"
-    return [*(path for writer in masks for path in writer.written), *([shown] if add else [])], rows, told
+    pace = f"{counted(count, 'frame')}, {seconds:.1f} s, in {took:.1f} s: {seconds / took:.1f} times real time{codec}"
+    return [*(path for writer in masks for path in writer.written), *([shown] if add else [])], rows, pace
 
 
 class _FrameWriter:

@@ -95,7 +95,7 @@ def test_what_is_wrong_is_told_with_the_name(tmp_path):
 def test_a_video_that_lacks_its_end_is_not_taken_for_a_whole_one(tmp_path):
     path = videos.write_video(tmp_path / "clip.avi", videos.spots(60))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"clip\.avi: ends after \d+ frames, and tells that it has 60"):
+    with pytest.raises(DataError, match=r"clip\.avi: ends after \d+ frames, and states that it has 60"):
         read(path)
 
 
