@@ -10,6 +10,7 @@ import pytest
 from helpers import videos
 from pocketseg.data.phantom.cine import cine
 from pocketseg.data.video import CODECS, opened
+from pocketseg.data.volumes import open_volume, writing_stack
 from pocketseg.errors import DataError, EnvironmentProblem
 
 videos.needed()
@@ -97,6 +98,16 @@ def test_a_video_that_lacks_its_end_is_not_taken_for_a_whole_one(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"clip\.avi: ends after \d+ frames, and states that it has 60"):
         read(path)
+
+
+def test_pages_are_a_file_that_others_read(tmp_path):
+    with writing_stack(tmp_path / "pages.tif") as add:
+        for frame in FRAMES:
+            add(frame[:, :63])
+    tifffile = pytest.importorskip("tifffile")
+    assert np.array_equal(tifffile.imread(tmp_path / "pages.tif"), np.stack(FRAMES)[..., :63])
+    voxels = open_volume(tmp_path / "pages.tif").voxels()
+    assert np.array_equal(voxels.transpose(2, 1, 0), np.stack(FRAMES)[..., :63])
 
 
 def test_without_opencv_the_extra_is_named(tmp_path, monkeypatch):

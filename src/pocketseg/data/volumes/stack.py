@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from pocketseg import memory
 from pocketseg.data import readers
@@ -101,11 +102,28 @@ def write_stack(path: Path, voxels: Pixels) -> Path:
 
 @contextmanager
 def writing_stack(path: Path) -> Iterator[Callable[[Pixels], None]]:
-    """A file of pages that takes one (h, w) after the other; it appears whole when the block ends without an error."""
-    with whole_file(path) as part, AppendingTiffWriter(os.fspath(part), True) as file:
+    """A file of pages that takes one, uint8 (h, w), after the other; it appears whole when the block ends without error.
+
+    Pillow goes through all pages that are there for each new one; a video has many.
+    """
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(b"II*\0" + bytes(4))
+        link = 4  # where the place of the next page is to stand
 
         def add(page: Pixels) -> None:
-            Image.fromarray(np.ascontiguousarray(page)).save(file, format="TIFF", compression="tiff_deflate")
-            file.newFrame()
+            nonlocal link
+            place = file.tell()
+            height, width = page.shape
+            stored = zlib.compress(np.ascontiguousarray(page, np.uint8).tobytes())
+            file.write(stored + bytes(len(stored) % 2))
+            here = file.tell()
+            # Width, height, bits, deflate, black is 0, place, samples, rows and bytes of the only strip.
+            tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 273: place, 277: 1, 278: height, 279: len(stored)}
+            entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+            file.write(struct.pack("<H", len(tags)) + entries + bytes(4))
+            file.seek(link)
+            file.write(struct.pack("<I", here))
+            link = here + 2 + len(entries)
+            file.seek(0, os.SEEK_END)
 
         yield add
