@@ -102,7 +102,7 @@ def write_stack(path: Path, voxels: Pixels) -> Path:
 
 @contextmanager
 def writing_stack(path: Path) -> Iterator[Callable[[Pixels], None]]:
-    """A file of pages that takes one, uint8 (h, w), after the other; it appears whole when the block ends without error.
+    """A file of pages that takes one, uint8 (h, w), after the other; it appears whole where the block ends well.
 
     Pillow goes through all pages that are there for each new one; a video has many.
     """
