@@ -54,6 +54,7 @@ EXTRAS = {
     "cluster": "train on a Ray cluster",
     "serve": "answer requests over HTTP",
     "dicom-node": "be a DICOM node",
+    "video": "segment videos",
 }
 DEVELOPERS = {"dev", "docs"}
 # Bounds from here on are those of the number's type.

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src/pocketseg"
 # Leaves beside the rooms, which everyone may use.
 LEAVES = {
     "archives", "cards", "errors", "files", "grids", "halves", "layers", "live", "locks", "memory", "names",
-    "notebook", "packages", "png", "signals", "tables", "terminal", "text", "timing", "version", "written",
+    "notebook", "packages", "png", "shards", "signals", "tables", "terminal", "text", "timing", "version", "written",
 }  # fmt: skip
 MAY_USE = {
     "pipeline": set(),
@@ -167,8 +167,9 @@ ONLY = {
     "urllib": {"weights/download.py"},  # the one download, of published weights
     "http": {"weights/download.py"},
     "socket": {"files.py"},  # the name of this machine, for locks
-    # our own: trials of a sweep, the reader of HDF5, the worker of the DICOM node, how they are ended
-    "subprocess": {"experiments/workers.py", "node/segmenting.py", "weights/hdf5.py", "signals.py"},
+    # our own: trials of a sweep, shards of a list of images, the reader of HDF5, the worker of the DICOM node, how they
+    # are ended
+    "subprocess": {"experiments/workers.py", "node/segmenting.py", "shards.py", "weights/hdf5.py", "signals.py"},
     "xml": {"data/annotations/reading.py"},  # CVAT's files; a document type, and so every entity, is refused
     # Members are read, none is extracted; the service writes those of a request under checked names, and an answer.
     "zipfile": {

@@ -60,7 +60,7 @@ KINDS = (
     Unread(
         "a video",
         (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".webm", ".mpg", ".mpeg", ".m4v"),
-        "export its frames as PNG: ffmpeg -i FILE frames/%05d.png",
+        "export its frames as PNG: ffmpeg -i FILE frames/%05d.png (predict reads it whole)",
         tuple((4, b"ftyp" + brand) for brand in (b"isom", b"mp42", b"qt  ", b"avc1")),
     ),
     Unread(

@@ -17,13 +17,13 @@ def phantom(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write synthetic images with masks: B-mode ultrasound, fluorescence microscopy of nuclei, or CT volumes.
+    """Write synthetic images with masks: ultrasound, microscopy of cell nuclei, CT volumes, or clips of ultrasound.
 
     Args:
         out: new or empty folder.
-        kind: `ultrasound`, `microscopy` or `ct`; CT needs the extra `medical`.
-        cases: number of images; 200, 60, or 24 volumes unless given.
-        size: height and width in pixels, of microscopy the shortest side; 128, 384 or 128 unless given.
+        kind: `ultrasound`, `microscopy`, `ct` or `cine`; CT needs the extra `medical`, clips (cine) need `video`.
+        cases: number of images; 200, 60, 24 volumes, or 1 clip unless given.
+        size: height and width in pixels, of microscopy the shortest side; 128, 384, 128 or 256 unless given.
         seed: of everything in them.
         progress: called with (done, of).
     """

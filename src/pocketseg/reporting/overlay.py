@@ -30,6 +30,7 @@ def overlay(
     *,
     alpha: float = 0.0,
     classes: int | None = None,
+    stretched: bool = True,
 ) -> NDArray[np.uint8]:
     """The image with the contours of a mask, and of the reference where there is one.
 
@@ -44,6 +45,7 @@ def overlay(
         reference: of the same kind.
         alpha: 0 to 1, how strongly the regions of the mask are tinted.
         classes: foreground classes there are in the data; by default those seen in the two masks.
+        stretched: False for uint8 that is shown as it is: a frame like those before and behind it.
 
     Returns:
         uint8 (h, w, 3).
@@ -54,7 +56,7 @@ def overlay(
         [230, 159, 0]
     """
     check_shapes(image, mask, reference)
-    picture = as_rgb(stretch(image))
+    picture = as_rgb(stretch(image) if stretched else np.array(image))
     if overlaps(mask):
         return _planes(picture, mask, reference, alpha)
     if alpha > 0:

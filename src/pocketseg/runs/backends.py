@@ -49,6 +49,7 @@ def load_predictor(
     device: str = "cpu",
     tta: Sequence[Mirror] | None = None,
     warn: Callable[[str], None] = _warn,
+    opened: Callable[[Path], object] = lambda file: None,
 ) -> NetPredictor | Ensemble:
     """A predictor from a run folder, a stage's, a checkpoint, a packed model, or an ONNX file.
 
@@ -63,6 +64,7 @@ def load_predictor(
         device: cpu; cuda, cuda:N or mps, for which a run is predicted with by torch; auto: a GPU where there is one.
         tta: directions of test-time mirroring (horizontal, vertical); each doubles the time. Default: the model's own.
         warn: gets a line for an image whose intensities are very different from those of training.
+        opened: gets each file that is loaded.
 
     Raises:
         ModelFileError: nothing that can predict is there, or not what the backend runs.
@@ -74,9 +76,10 @@ def load_predictor(
     if fold != ALL and len(paths) == 1:
         predictor, file = open_model(paths[0], fold, stage, backend=backend, threads=threads, device=device)
         predictor = mirrored(predictor, tta)
+        opened(file)
         log.info("predicting with %s (%s%s)", file, predictor.runtime, _price(predictor.pipeline))
         return replace(predictor, warn=warn)
-    return _ensemble(paths, fold, stage, backend, threads, device, tta, warn)
+    return _ensemble(paths, fold, stage, backend, threads, device, tta, warn, opened)
 
 
 def mirrored(predictor: NetPredictor, tta: Sequence[Mirror] | None) -> NetPredictor:
@@ -108,6 +111,7 @@ def _ensemble(
     device: str,
     tta: Sequence[Mirror] | None,
     warn: Callable[[str], None],
+    opened: Callable[[Path], object],
 ) -> Ensemble:
     """The models of several paths, or folds, as one; of odd images the first one tells."""
     places = [(path, number) for path in paths for number in ([fold] if fold != ALL else _folds(path))]
@@ -115,12 +119,14 @@ def _ensemble(
         only = "no model" if not places else f"{places[0][0]} alone, with a single fold"
         fix = "give several models, or a run of several folds (split.kind=kfold)"
         raise ModelFileError("the ensemble", f"would be of {only}", fix)
-    opened = [
+    found = [
         open_model(path, number, stage, backend=backend, threads=threads, device=device) for path, number in places
     ]
-    members = [mirrored(predictor, tta) for predictor, _ in opened]
-    together = Ensemble.of([replace(members[0], warn=warn), *members[1:]], [str(file) for _, file in opened])
-    size = sum(file.stat().st_size for _, file in opened)
+    members = [mirrored(predictor, tta) for predictor, _ in found]
+    together = Ensemble.of([replace(members[0], warn=warn), *members[1:]], [str(file) for _, file in found])
+    for _, file in found:
+        opened(file)
+    size = sum(file.stat().st_size for _, file in found)
     log.info(
         "%s: %s%s; %s together, and %d times the time of one for an image",
         ", ".join(map(str, paths)), together.runtime, _price(together.pipeline), bytes_text(size), len(members),

@@ -191,7 +191,10 @@ def _answer(task: Task, given: Path, loaded: Loaded, limits: Limits, clean: Any)
     to: Any = task.masks if task.to in ("json", "zip") else task.to
     options: Mapping[str, Any] = task.options
     wanted = Wanted(to=to, table=task.to == "json", **options)
-    jobs = with_channels(jobs_of([str(given)], made), predictor.pipeline.reading.channel_files)
+    found_jobs = jobs_of([str(given)], made)
+    if any(job.video for job in found_jobs):
+        raise Refused(415, "there is a video in the zip", "segment it with `pocketseg predict`")
+    jobs = with_channels(found_jobs, predictor.pipeline.reading.channel_files)
     frames = check_sizes(jobs, predictor.pipeline.reading, limits.max_pixels, limits.max_frames)
     many = len(jobs) > 1 or bool(task.options.get("with_overlay") or task.options.get("probabilities"))
     if many and task.to not in ("same", "zip", "json"):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from helpers import videos
 from pocketseg.data.cases import Cases
 from pocketseg.data.phantom import KINDS, PhantomCase, phantom_case, write_phantom
 from pocketseg.data.phantom.ct import HEIGHT_MM, ct, ct_case, lay_grid, reconstruction_noise
@@ -165,6 +166,8 @@ def test_sets_of_every_kind_are_equal_bytes_and_do_not_depend_on_their_number(tm
 @pytest.mark.whole
 @pytest.mark.parametrize("kind", KINDS)
 def test_readme_of_every_kind(tmp_path, kind):
+    if kind == "cine":
+        videos.needed()
     text = (write_phantom(tmp_path / "set", kind=kind, cases=1, size=40, seed=5) / "README.md").read_text()
     assert f"1 {KINDS[kind].pictures}" in text and "seed 5" in text and "not for medical use" in text
 

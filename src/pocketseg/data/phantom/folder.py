@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketseg.data.phantom import ct, microscopy, ultrasound
+from pocketseg.data.phantom import cine, ct, microscopy, ultrasound
 from pocketseg.data.phantom.case import Kind, PhantomCase
+from pocketseg.data.video import require_video, writing
 from pocketseg.data.volumes.nifti import write_new_nifti
+from pocketseg.data.volumes.stack import writing_stack
 from pocketseg.errors import DataError, Problem, near
 from pocketseg.files import whole_folder, write_atomically
 from pocketseg.packages import require
@@ -33,15 +35,15 @@ def write_phantom(
 
     Args:
         out: the folder to fill.
-        kind: ultrasound, microscopy or ct.
-        cases: number of images or volumes; the first ones do not depend on it. None: the kind's own.
+        kind: ultrasound, microscopy, ct or cine.
+        cases: number of images, volumes or clips; the first ones do not depend on it. None: the kind's own.
         size: height and width in pixels; of microscopy the shortest side. None: the kind's own.
         seed: another seed, other patients.
         progress: called as `progress(done, cases)` after each case.
 
     Raises:
         DataError: `out` is in use, the kind is unknown, or a number makes no sense; all problems at once.
-        EnvironmentProblem: it cannot be written, and nothing is left of it; or CT is asked for without nibabel.
+        EnvironmentProblem: it cannot be written, and nothing is left of it; or what CT or clips need is not installed.
     """
     made = KINDS.get(kind, KINDS["ultrasound"])
     cases = made.cases if cases is None else cases
@@ -49,6 +51,8 @@ def write_phantom(
     refuse_bad_input(out, kind, cases=cases, size=size, seed=seed)
     if made.write is write_volume:
         require("medical", "nibabel")
+    if made.write is write_clip:
+        require_video()
     with whole_folder(out) as part:
         rows = []
         for done, case in enumerate(islice(made.draw(seed, size), cases), start=1):
@@ -85,6 +89,14 @@ def write_picture(out: Path, case: PhantomCase) -> None:
 def write_volume(out: Path, case: PhantomCase) -> None:
     for folder, voxels in (("images", case.image), ("masks", case.mask)):
         write_new_nifti(out / folder / f"{case.name}.nii.gz", voxels, case.spacing_mm or (1.0, 1.0, 1.0))
+
+
+def write_clip(out: Path, case: PhantomCase) -> None:
+    image, mask = out / "images" / f"{case.name}.mp4", out / "masks" / f"{case.name}.tif"
+    with writing(image, cine.RATE) as add, writing_stack(mask) as add_mask:
+        for number in range(case.image.shape[2]):
+            add(np.repeat(case.image[..., number, None].astype(np.uint8), 3, axis=2), number / cine.RATE)
+            add_mask(case.mask[..., number] * np.uint8(255))
 
 
 def write_notes(out: Path, made: Kind, rows: list[tuple[str, str]], size: int, seed: int) -> None:
@@ -124,5 +136,15 @@ KINDS = {
         write=write_volume,
         group=None,
         readme=ct.README.format,
+    ),
+    "cine": Kind(
+        cases=1,
+        size=256,
+        pictures="clips",
+        shows="a lesion",
+        draw=cine.cine,
+        write=write_clip,
+        group=None,
+        readme=cine.README.format,
     ),
 }

@@ -15,7 +15,7 @@ Echo = NDArray[np.complexfloating]  # complex64; the same for the demodulated ec
 Bytes = NDArray[np.uint8]
 Range = tuple[float, float]
 
-ANATOMY, VIEW, VIEWS, EMPTY, SLIDE, FIELD, FIELDS, VOLUME = range(8)  # what a stream is for
+ANATOMY, VIEW, VIEWS, EMPTY, SLIDE, FIELD, FIELDS, VOLUME, CLIP = range(9)  # what a stream is for
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:

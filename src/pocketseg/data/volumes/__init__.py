@@ -18,7 +18,7 @@ from pocketseg.data.volumes.slices import (
     open_volume,
     slices_of,
 )
-from pocketseg.data.volumes.stack import Stack, write_stack
+from pocketseg.data.volumes.stack import Stack, write_stack, writing_stack
 
 __all__ = [
     "DETACHED",
@@ -48,4 +48,5 @@ __all__ = [
     "write_nrrd",
     "write_segmentation",
     "write_stack",
+    "writing_stack",
 ]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import struct
 import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from pocketseg.data.volumes.base import VolumeFile
 from pocketseg.data.volumes.grid import Grid, Pixels
 from pocketseg.data.volumes.pages import Pages, pages_of
 from pocketseg.errors import DataError
-from pocketseg.files import open_regular, write_atomically
+from pocketseg.files import open_regular, whole_file, write_atomically
 from pocketseg.memory import MAX_VOLUME
 
 SUFFIXES = (".tif", ".tiff")
@@ -93,3 +98,32 @@ def write_stack(path: Path, voxels: Pixels) -> Path:
     first.save(content, format="TIFF", save_all=True, append_images=rest, compression="tiff_deflate")
     write_atomically(path, content.getvalue())
     return path
+
+
+@contextmanager
+def writing_stack(path: Path) -> Iterator[Callable[[Pixels], None]]:
+    """A file of pages that takes one, uint8 (h, w), after the other; it appears whole where the block ends well.
+
+    Pillow goes through all pages that are there for each new one; a video has many.
+    """
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(b"II*\0" + bytes(4))
+        link = 4  # where the place of the next page is to stand
+
+        def add(page: Pixels) -> None:
+            nonlocal link
+            place = file.tell()
+            height, width = page.shape
+            stored = zlib.compress(np.ascontiguousarray(page, np.uint8).tobytes())
+            file.write(stored + bytes(len(stored) % 2))
+            here = file.tell()
+            # Width, height, bits, deflate, black is 0, place, samples, rows and bytes of the only strip.
+            tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 273: place, 277: 1, 278: height, 279: len(stored)}
+            entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+            file.write(struct.pack("<H", len(tags)) + entries + bytes(4))
+            file.seek(link)
+            file.write(struct.pack("<I", here))
+            link = here + 2 + len(entries)
+            file.seek(0, os.SEEK_END)
+
+        yield add
