@@ -106,7 +106,7 @@ class Piece:
 
 @dataclass(eq=False)
 class Layer:
-    """An instruction with what it reads and writes; operands are those of its steps, in order; channels of the result."""
+    """An instruction with what it reads and writes; operands are those of its steps, channels those of the result."""
 
     number: int
     it: Instruction

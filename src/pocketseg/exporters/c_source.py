@@ -1,15 +1,15 @@
 """A packed model as C: one C99 file and a header with the net and the pipeline from a u8 image to a u8 mask.
 
-The file is made of pieces (`pieces.c`), of which it holds those that its net needs, of the net's numbers as constants, and
-of one function for each layer, which asks for the rows that it reads (`c_plan`). Its results are those of the engine's
-plain kernels, to the bit.
+The file is made of pieces (`pieces.c`), of which it holds those that its net needs, of the net's numbers as constants,
+and of one function for each layer, which asks for the rows that it reads (`c_plan`). Its results are those of the
+engine's plain kernels, to the bit.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -37,19 +37,17 @@ from pocketseg.engine.program import (
     Program,
     Relu,
     Snap,
-    Step,
     Transposed,
     Weights,
     name_of,
 )
 from pocketseg.engine.rules import largest
 from pocketseg.errors import ModelFileError
-from pocketseg.exporters.c_plan import Layer, Piece, Plan, Tensor, kind_of, plan_of
+from pocketseg.exporters.c_plan import Layer, Piece, Plan, kind_of, plan_of
 from pocketseg.grids import BinaryPlanes, PowersOfTwo, Quantization, Uniform
 from pocketseg.pipeline import Pipeline
 from pocketseg.pipeline.intensity import to_planes
 from pocketseg.quant.packing import unpack
-from pocketseg.text import bytes_text
 from pocketseg.version import VERSION
 
 MAX_SUM, MAX_CODE = 2**31 - 1, 2**22
@@ -220,10 +218,7 @@ class _Writer:
         rows = []
         for piece in pieces:
             of = piece.tensor
-            if of.kind == "f32":
-                place = f"0, arena + {of.offset // 4}"
-            else:
-                place = f"(uint8_t *)arena + {of.offset}, 0"
+            place = f"0, arena + {of.offset // 4}" if of.kind == "f32" else f"(uint8_t *)arena + {of.offset}, 0"
             sizes = of.shape[0], of.shape[1], of.rows, of.pixel, of.plane if of.kind == "signs" else 0
             rows.append(f"    {{{place}, {', '.join(map(str, (*sizes, piece.first, piece.channels)))}}}")
         self.constants.append(f"static const tensor {name}[{len(rows)}] = {{\n" + ",\n".join(rows) + "\n};")

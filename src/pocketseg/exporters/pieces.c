@@ -542,7 +542,7 @@ static void bilinear(float *to, int32_t count, int32_t y, float step_y, float st
     }
 }
 
-/*: move tensor codes_at */
+/*: move tensor */
 /* Codes as they are, of `bytes` bytes each. Row `row` of the input, every pixel `factor` times, from `left` on; what lies
    outside is `zero`. */
 static void move(const tensor *to, int32_t y, int32_t at, const tensor *in, int32_t row, int32_t channel,
