@@ -68,33 +68,39 @@ static void columns(const window *w, int32_t tap, int32_t width, int32_t count, 
 /*: CONVOLUTION tensor window columns */
 /* sums[x] += x[tap, channel] * filter[tap, channel] over the taps in the image, row by row, and the channels of a tap;
    of f32 each product and each sum is rounded. */
-#define CONVOLUTION(NAME, SUM, WEIGHT, NUMBER, PIXELS, VALUE)                                                       \
+#define CONVOLUTION(NAME, SUM, WEIGHT, NUMBER, PIXELS, VALUE)                                                         \
     static void NAME(SUM *sums, int32_t count, const WEIGHT *filter, const window *w, int32_t y, const tensor *parts, \
-                     int32_t many, int32_t zero) {                                                                  \
-        int32_t i, j, part, at, x, last, c;                                                                         \
-        (void)zero;                                                                                                 \
-        for (x = 0; x < count; ++x) sums[x] = 0;                                                                    \
-        for (i = 0; i < w->height; ++i) {                                                                           \
-            const int32_t row = y * w->stride_y - w->above + i * w->dilation_y;                                     \
-            for (j = 0; j < w->width; ++j)                                                                          \
-                for (part = 0; part < many; ++part) {                                                               \
-                    const tensor *in = parts + part;                                                                \
-                    const int32_t channels = in->channels, step = in->pixel * w->stride_x;                          \
-                    if (row >= 0 && row < in->height) {                                                             \
-                        const NUMBER *from;                                                                         \
-                        columns(w, j, in->width, count, &at, &x, &last);                                            \
-                        from = PIXELS(in, row, 0);                                                                  \
-                        if (x < last) from += (at + x * w->stride_x) * in->pixel;                                   \
-                        for (; x < last; ++x) {                                                                     \
-                            SUM sum = sums[x];                                                                      \
-                            for (c = 0; c < channels; ++c) sum = sum + (SUM)(VALUE) * (SUM)filter[c];               \
-                            sums[x] = sum;                                                                          \
-                            if (x + 1 < last) from += step;                                                         \
-                        }                                                                                           \
-                    }                                                                                               \
-                    filter += channels;                                                                             \
-                }                                                                                                   \
-        }                                                                                                           \
+                     int32_t many, int32_t zero) {                                                                    \
+        int32_t i, j, part, at, x, last, c;                                                                           \
+        (void)zero;                                                                                                   \
+        for (x = 0; x < count; ++x) sums[x] = 0;                                                                      \
+        for (i = 0; i < w->height; ++i) {                                                                             \
+            const int32_t row = y * w->stride_y - w->above + i * w->dilation_y;                                       \
+            for (j = 0; j < w->width; ++j)                                                                            \
+                for (part = 0; part < many; ++part) {                                                                 \
+                    const tensor *in = parts + part;                                                                  \
+                    const int32_t channels = in->channels, step = in->pixel * w->stride_x;                            \
+                    if (row >= 0 && row < in->height) {                                                               \
+                        const NUMBER *pixels = PIXELS(in, row, 0);                                                    \
+                        columns(w, j, in->width, count, &at, &x, &last);                                              \
+                        at = at * in->pixel + x * step;                                                               \
+                        if (channels == 1) { /* depthwise */                                                          \
+                            const SUM weight = (SUM)filter[0];                                                        \
+                            for (c = 0; x < last; ++x, at += step) {                                                  \
+                                const NUMBER *from = pixels + at;                                                     \
+                                sums[x] = sums[x] + (SUM)(VALUE) * weight;                                            \
+                            }                                                                                         \
+                        }                                                                                             \
+                        for (; x < last; ++x, at += step) {                                                           \
+                            const NUMBER *from = pixels + at;                                                         \
+                            SUM sum = sums[x];                                                                        \
+                            for (c = 0; c < channels; ++c) sum = sum + (SUM)(VALUE) * (SUM)filter[c];                 \
+                            sums[x] = sum;                                                                            \
+                        }                                                                                             \
+                    }                                                                                                 \
+                    filter += channels;                                                                               \
+                }                                                                                                     \
+        }                                                                                                             \
     }
 
 /*: convolve_u8 CONVOLUTION codes_at */
@@ -422,11 +428,12 @@ static void put_signs(const float *values, int32_t count, const tensor *to, int3
     const uint8_t one = (uint8_t)(1u << bit % 8);
     uint8_t *at = signs_at(to, y) + bit / 8;
     int32_t x, q;
-    for (x = 0; x < count; ++x, at += x < count ? to->pixel : 0) {
+    for (x = 0; x < count; ++x) {
         float rest = values[x];
         for (q = 0; q < planes; ++q) {
             const int plus = rest >= 0;
-            at[q * to->plane] = (uint8_t)(plus ? at[q * to->plane] | one : at[q * to->plane] & ~one);
+            uint8_t *byte = at + x * to->pixel + q * to->plane;
+            *byte = (uint8_t)(plus ? *byte | one : *byte & ~one);
             rest = rest - (plus ? gammas[q] : -gammas[q]);
         }
     }
