@@ -53,7 +53,15 @@ def test_a_small_net_runs_on_a_cortex_m7(tmp_path):
     gcc = ["arm-none-eabi-gcc", *PROCESSOR]
     run = {"check": True, "cwd": tmp_path, "capture_output": True, "text": True}
     subprocess.run([*gcc, *strict, "-c", "small.c"], **run)
-    link = ["--specs=rdimon.specs", "-nostartfiles", "-T", str(BOARD / "memory.ld"), "-DSMALL_CHECK", "-I."]
+    link = [
+        "--specs=rdimon.specs",
+        "-nostartfiles",
+        "-Wl,--gc-sections",
+        "-T",
+        str(BOARD / "memory.ld"),
+        "-DSMALL_CHECK",
+        "-I.",
+    ]
     sources = [str(BOARD / "main.c"), str(BOARD / "start.c"), "small.o"]
     subprocess.run([*gcc, *link, *sources, "-o", "small.elf"], **run)
     machine = ["qemu-system-arm", "-M", "mps2-an500", "-nographic", "-semihosting", "-icount", "shift=0"]

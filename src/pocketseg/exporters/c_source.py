@@ -717,7 +717,7 @@ class _Writer:
         planes = (
             f"{len(pipeline.classes)} planes, one behind the other, of 0 and 1"
             if pipeline.multilabel
-            else "0 is background, " + ", ".join(f"{i} {each}" for i, each in enumerate(pipeline.classes, 1))
+            else "0 is background, " + ", ".join(f"{i} {_comment(each)}" for i, each in enumerate(pipeline.classes, 1))
         )
         text = f"""{name}.c: written by pocketseg {VERSION} (pocketseg export --to c). Do not edit.
 
