@@ -235,7 +235,8 @@ def _export_c(run: str | Path, out: Path | None, fold: int, stage: str | None) -
     wanted = mask(image)
     rows = np.ascontiguousarray(logits[-1][0].transpose(1, 0, 2))
     made = c_source(program, pipeline, container.card, name, str(file), (digest(rows), digest(wanted)))
-    compared = f"compiled with -D{name.upper()}_CHECK, {name}_check() tells whether it gives the engine's logits and mask to the bit"
+    check = f"{name}_check() says whether it gives the engine's logits and mask"
+    compared = f"compiled with -D{name.upper()}_CHECK, {check}"
     write_atomically(header, made.header.encode())
     write_atomically(path, made.source.encode())
     log.info("%s: %s", path, compared)
