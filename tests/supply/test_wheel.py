@@ -67,6 +67,7 @@ def test_nothing_is_in_the_wheel_that_does_not_belong_there(wheels):
         ".yaml",
         ".so",
         ".h",
+        ".c",
         ".css",
         ".html",
         ".js",

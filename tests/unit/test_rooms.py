@@ -25,7 +25,7 @@ MAY_USE = {
     "predictors": {"pipeline", "engine", "data", "reporting"},
     "weights": set(),
     "training": {"recipes", "data", "pipeline", "metrics", "nets", "quant", "predictors", "weights"},
-    "exporters": {"pipeline", "nets", "quant"},
+    "exporters": {"pipeline", "nets", "quant", "engine"},
     "packing": {"pipeline", "nets", "quant", "engine"},
     "evaluation": {"data", "metrics", "pipeline", "predictors"},
     "reporting": set(),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +16,19 @@ from numpy.typing import NDArray
 
 from pocketseg import notebook
 from pocketseg.data import Split
+from pocketseg.engine.codec import program_in
+from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
+from pocketseg.exporters.c_source import CSource, c_source, check_image, digest
 from pocketseg.exporters.onnx import MAX_DIFFERENCE, MAX_SHARE
 from pocketseg.exporters.tflite import litert_forward, tflite_file
-from pocketseg.files import try_output, whole_file
+from pocketseg.files import try_output, whole_file, write_atomically
 from pocketseg.packages import require, require_torch
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
-from pocketseg.predictors import load_onnx
-from pocketseg.runs.backends import origin
+from pocketseg.predictors import NetPredictor, load_onnx, pipeline_of, read_pseg
+from pocketseg.runs.backends import open_model, origin
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.opening import open_cases
 from pocketseg.runs.packed import comparable_images, trained_on
@@ -35,25 +41,40 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pocketseg")
 
-ONNX, FLOATS, TFLITE = "onnx", "onnx-floats", "tflite"
-FORMATS = (ONNX, FLOATS, TFLITE)
+ONNX, FLOATS, TFLITE, C = "onnx", "onnx-floats", "tflite", "c"
+FORMATS = (ONNX, FLOATS, TFLITE, C)
 COMPARED_CASES = 32
 
 
 @dataclass(frozen=True, repr=False)
 class Export:
-    """The file written, its size, and how it was checked."""
+    """The file written, its size, and how it was checked.
+
+    Attributes:
+        file: where it is; of C the source, and its header lies beside it.
+        size_bytes: of the file.
+        parity: how it compares with torch; None of C.
+        needs: of C, what it needs where it runs.
+        compared: of C, how it is compared with the engine.
+    """
 
     file: Path
     size_bytes: int
-    parity: Parity
+    parity: Parity | None
+    needs: CSource | None = None
+    compared: str = ""
+
+    @property
+    def checked(self) -> str:
+        """How it was checked, in words."""
+        return self.compared if self.parity is None else self.parity.text
 
     def __repr__(self) -> str:
-        return brief(self, f"{self.file}, {bytes_text(self.size_bytes)}; {self.parity.text}")
+        return brief(self, f"{self.file}, {bytes_text(self.size_bytes)}; {self.checked}")
 
     def _repr_html_(self) -> str:
         """What was written, for notebooks."""
-        return notebook.facts({"file": self.file, "size": bytes_text(self.size_bytes), "checked": self.parity.text})
+        return notebook.facts({"file": self.file, "size": bytes_text(self.size_bytes), "checked": self.checked})
 
 
 def export(
@@ -70,11 +91,15 @@ def export(
     A quantized model is written with uint8 activations and int8 weights, also where its weights have fewer bits; or, in
     the format `onnx-floats`, as a graph of floats: every scheme has this form, which is as large and as slow as f32.
     `tflite` writes the net of the ONNX form for LiteRT, for one image at a time, and LiteRT computes what is compared.
+    `c` writes the packed model as one C99 file and a header, for images of the model's own size: net and pipeline, from
+    bytes to a mask, in static memory. It is not compiled here: it has a check of its own, for the machine that it is
+    for, which knows what the engine's plain kernels found on a stated image.
 
     Args:
-        run: run folder.
-        to: format; `onnx`, `onnx-floats` or `tflite`.
-        out: the file; default `RUN/fold-N/model.onnx`, or `RUN/fold-N/STAGE.onnx` where a stage is named.
+        run: run folder; for `c` also a packed model.
+        to: format; `onnx`, `onnx-floats`, `tflite` or `c`.
+        out: the file; default `RUN/fold-N/model.onnx`, or `RUN/fold-N/STAGE.onnx` where a stage is named. Of C a folder
+            may be named.
         fold: which fold's model.
         stage: which stage's; default the last.
         data: where the run's data lies now, if it was moved; of imported weights images of their kind.
@@ -87,6 +112,8 @@ def export(
     """
     if to not in FORMATS:
         raise RecipeError(f"--to {to}", "is not an export format", near(to, FORMATS))
+    if to == C:
+        return _export_c(run, None if out is None else Path(out), fold, stage)
     require_torch()
     ending = f".{TFLITE}" if to == TFLITE else f".{ONNX}"
     if to == TFLITE:
@@ -172,3 +199,59 @@ def _compared(
             "this net cannot be exported faithfully; nothing was written",
         )
     return parity
+
+
+# --- C --------------------------------------------------------------------------------------------------------
+
+
+def _export_c(run: str | Path, out: Path | None, fold: int, stage: str | None) -> Export:
+    _, file = open_model(run, fold, stage, backend="pseg")
+    content = read_pseg(file)
+    program, container = program_in(content, str(file))
+    path = out if out is not None and out.suffix == ".c" else (out or file.parent) / f"{file.stem}.c"
+    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    if not re.match("[A-Za-z]", name):
+        name = f"net_{name}"
+    header = path.with_name(f"{name}.h")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try_output(path, file, ending=".c")
+    try_output(header, file, ending=".h")
+    with _plain_kernels():
+        session = Session(content, str(file))
+    logits: list[NDArray[np.float32]] = []
+
+    def forward(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits.append(session(planes))
+        return logits[-1]
+
+    engine = NetPredictor(pipeline_of(container.card, session), forward)
+    pipeline, image = engine.pipeline, check_image(engine.pipeline)
+
+    def mask(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return engine.mask(pixels[:, :, 0] if pipeline.channels == 1 else pixels, pipeline.spacing_mm)
+
+    # The first refuses what has no form, before the net runs.
+    c_source(program, pipeline, container.card, name, str(file))
+    wanted = mask(image)
+    rows = np.ascontiguousarray(logits[-1][0].transpose(1, 0, 2))
+    made = c_source(program, pipeline, container.card, name, str(file), (digest(rows), digest(wanted)))
+    check = f"{name}_check() says whether it gives the engine's logits and mask"
+    compared = f"compiled with -D{name.upper()}_CHECK, {check}"
+    write_atomically(header, made.header.encode())
+    write_atomically(path, made.source.encode())
+    log.info("%s: %s", path, compared)
+    return Export(path, path.stat().st_size, None, made, compared)
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Models that are opened meanwhile run with the plain kernels, which C is written after."""
+    before = os.environ.get("POCKETSEG_ISA")
+    os.environ["POCKETSEG_ISA"] = "scalar"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["POCKETSEG_ISA"]
+        else:
+            os.environ["POCKETSEG_ISA"] = before
