@@ -266,7 +266,7 @@ def predict(
         raise DataError(f"--smooth {smooth:g}", "cannot be", f"give seconds from 0 to {MAX_SMOOTH_S:g}, such as 0.1")
     if jobs is not None and not 1 <= jobs <= shards.MAX_JOBS:
         raise DataError(f"--jobs {jobs}", "cannot be", f"give a whole number from 1 to {shards.MAX_JOBS}")
-    wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint, smooth)
+    wanted = Wanted(with_overlay, probabilities, to, keep_identity, table, tint, smooth_s=smooth)
     given = jobs_of([str(path) for path in inputs], Path(out))
     if smooth and not any(job.video for job in given):
         raise DataError(f"--smooth {smooth:g}", "is for videos, and none is given", "leave it out")
