@@ -142,13 +142,13 @@ def test_where_the_gate_refuses_the_first_shape_the_second_is_trained(copied, ph
     folder, options = copied
 
     def slow_winner(files, *rest):
-        found = judged(files, *rest)
+        found = compared(files, *rest)
         if "winner" not in str(found[0].file):
             return tuple(replace(each, refused="", needs=()) for each in found)
         return (found[0], *(replace(each, refused="2.00 times as slow as the float file") for each in found[1:]))
 
-    judged = accept.judged
-    monkeypatch.setattr(accept, "judged", slow_winner)
+    compared = accept.compared
+    monkeypatch.setattr(accept, "compared", slow_winner)
     found = pocketseg.fit(phantom_data, folder.path, resume=True, **options)
     second = folder.second.fold(0)
     assert folder.model.read_bytes() in [file.read_bytes() for file in second.glob("*.pseg")]

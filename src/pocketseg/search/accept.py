@@ -19,7 +19,7 @@ from pocketseg.runs.opening import metric_config, open_cases
 from pocketseg.runs.packed import pack_model
 from pocketseg.runs.source import ModelSource
 from pocketseg.search.begin import forms
-from pocketseg.search.gate import Clock, Pace, Validation, Verdict, best_of, judged, this_machine
+from pocketseg.search.gate import Clock, Pace, Validation, Verdict, best_of, compared, this_machine
 from pocketseg.search.shapes import FLOAT, Shape
 from pocketseg.search.state import Search, SearchFolder
 
@@ -59,7 +59,7 @@ def pass_gate(search: Search, shape: Shape, run: RunFolder, data: str | Path, ma
         files[bits] = run.fold(0) / f"{bits}.pseg"
         pack_model(ModelSource.of_run(run, 0, bits), files[bits])
     on = Validation.of(run, 0, data)
-    verdicts = judged(files, on, max_drop, search.budget, _clock(search, shape))
+    verdicts = compared(files, on, max_drop, search.budget, _clock(search, shape))
     return Gated(shape, run, verdicts, best_of(verdicts), len(on.part), len(set(on.groups)))
 
 

@@ -109,7 +109,7 @@ class Validation:
         return case_dice(rows)
 
 
-def judged(
+def compared(
     files: Mapping[str, Path],
     on: Validation,
     max_drop: float,

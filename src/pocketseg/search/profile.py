@@ -35,7 +35,7 @@ class Profile:
         shallow_ms: name of a net of `SHALLOW` levels -> milliseconds at the middle side.
         channel_ms: name of a net of `DEEP` levels -> what another image channel takes at the middle side.
         logit_ms: the same of another logit.
-        errors: of nets that were timed and no estimate used: estimate to truth, 0.1 is 10 % too much.
+        errors: of nets that were timed and no estimate used: estimate to time, 0.1 is 10 % too much.
     """
 
     machine: str

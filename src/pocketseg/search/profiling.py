@@ -59,7 +59,7 @@ def profile_here(threads: int = 0, progress: Callable[[int, int], None] | None =
     machine = f"{platform.machine()}, {platform.system()}"
     made = Profile(machine, threads, isa, VERSION, deep, shallow, channel, logit)
     estimates = {shape: made.estimate(shape, OTHER.size, OTHER.channels, OTHER.logits) for shape in seen}
-    return replace(made, errors=[round(estimates[shape] / truth - 1, 4) for shape, truth in seen.items()])
+    return replace(made, errors=[round(estimates[shape] / took - 1, 4) for shape, took in seen.items()])
 
 
 def _session(shape: Shape, pipeline: Pipeline, threads: int) -> Session:

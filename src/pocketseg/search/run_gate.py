@@ -15,7 +15,7 @@ from pocketseg.predictors import read_pseg
 from pocketseg.runs.folder import RunFolder
 from pocketseg.runs.packed import Packed, Packing, check_target, pack_model
 from pocketseg.runs.source import ModelSource, float_stage
-from pocketseg.search.gate import Validation, Verdict, judged
+from pocketseg.search.gate import Validation, Verdict, compared
 from pocketseg.text import counted
 
 log = logging.getLogger("pocketseg")
@@ -29,7 +29,7 @@ def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:
     """Hold the packed model of a fold against the float net, and say and write what was found; it stays what it is.
 
     Nothing is done where the last stage has no quantizers, went on from no float stage or was not packed, where that
-    file was judged before, or where there are no validation cases.
+    file was compared before, or where there are no validation cases.
     """
     recipe, packed = run.recipe(), run.packed_file(fold)
     last = recipe.stages[-1].name
@@ -47,7 +47,7 @@ def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:
     except ModelFileError as error:
         log.warning("fold %d passes no gate: stage %s is not packed (%s)", fold, plain, error.problems[0])
         return
-    found = judged({str(plain): beside, last: packed}, on, MARGIN)
+    found = compared({str(plain): beside, last: packed}, on, MARGIN)
     _tell(f"fold {fold}, stage {last}", found, len(on.part), run.path)
     files = {each.bits: {key: getattr(each, key) for key in SHOWN} for each in found}
     content = {"sha256": digest, "margin": MARGIN, "cases": len(on.part), "groups": len(set(on.groups)), "files": files}
@@ -125,7 +125,7 @@ def pack_through_gate(source: ModelSource, out: Path | None, how: Packing, max_d
         on = Validation.of(run, source.fold, _data_of(run))
         if not on.part:
             raise RecipeError("--gate", "compares on validation cases, and the run has none", "leave it out")
-        _, verdict = judged(files, on, max_drop)
+        _, verdict = compared(files, on, max_drop)
         if verdict.refused:
             margin = f"; {verdict.needs[0]} accepts it" if verdict.needs else ""
             raise ModelFileError(

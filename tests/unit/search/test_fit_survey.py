@@ -256,7 +256,7 @@ def test_jobs_carry_more_steps_in_the_same_time(tmp_path, quick, caplog):
         for jobs in (1, 2)
     )
     assert torch.get_num_threads() == threads
-    assert two > one if threads > 1 else two <= one
+    assert two > one if threads > 1 else two == pytest.approx(one, rel=0.05)
     assert "side by side" in caplog.messages[-1] and "side by side" not in caplog.messages[2]
 
 
