@@ -56,12 +56,12 @@ def _run(settings: Settings, spool: Spool) -> None:
     sender = Sender(settings, spool)
     segmenter = Segmenter(settings, spool)
     log.info("model %s loaded", segmenter.digest[:12])
-    arrivals = Arrivals(settings, spool)
-    receiver = Receiver(settings, spool, arrivals)
-    log.info("%s is listening on %s:%d", settings.title, *receiver.address)
-    steps = {"receiving": _completer(arrivals, spool), "segmenting": segmenter.step, "sending": sender.step}
-    loops = [_Loop(name, step, stop) for name, step in steps.items()]
     try:
+        arrivals = Arrivals(settings, spool)
+        receiver = Receiver(settings, spool, arrivals)
+        log.info("%s is listening on %s:%d", settings.title, *receiver.address)
+        steps = {"receiving": _completer(arrivals, spool), "segmenting": segmenter.step, "sending": sender.step}
+        loops = [_Loop(name, step, stop) for name, step in steps.items()]
         while not stop.wait(1):  # not for ever: Windows would not hear a signal
             pass
         receiver.stop()
