@@ -196,7 +196,7 @@ INLINE inline Unsigned unsigned_four(const uint8_t* at) { return {_mm256_set1_ep
 INLINE inline Signed signed_of(const uint8_t* at) { return {load<__m256i>(at)}; }
 INLINE inline I32 dot(I32 sum, Unsigned x, Signed w) {
 #if defined(PSEG_EVEX)  // for tests, where AVX-512 is: the same code but for how this instruction is written
-    asm("{evex} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x.x), "xm"(w.w));
+    asm("%{evex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x.x), "xm"(w.w));
     return sum;
 #else
     return (I32)_mm256_dpbusd_avx_epi32((__m256i)sum, x.x, w.w);
