@@ -71,6 +71,9 @@ Cpu cpu() {
 #include <sys/auxv.h>
 #elif defined(_WIN32)
 #include <windows.h>
+#if !defined(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE)  // older headers have no name for it
+#define PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE 43
+#endif
 #endif
 
 namespace pseg {

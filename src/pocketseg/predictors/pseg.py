@@ -151,7 +151,7 @@ def warn_if_plain(isa: str) -> None:
             "this processor has no SSE4.1, which every x86-64 processor since 2013 has (see the flags of the "
             "processor that a virtual machine shows); another runtime may be faster here (`pocketseg export --to onnx`)"
         )
-    log.warning("the engine's plain kernels run, which take up to 50 times as long as others: %s", why)
+    log.warning("the engine's plain kernels run, which take up to 80 times as long as others: %s", why)
 
 
 def default_threads() -> int:
