@@ -94,8 +94,14 @@ RUNTIMES = (
 EQUAL = 1e-4
 MAX_BF16 = 0.4
 MAX_INT8 = 1.5  # times what the integers' own distance is
-PEER_ISA = {"avx2": "AVX2", "avx512": "AVX512_CORE_BF16", "amx": "AVX512_CORE_AMX"}
-WITHOUT_BF16 = {"AVX2"}
+PEER_ISA = {
+    "sse41": "SSE41",
+    "avx2": "AVX2",
+    "avxvnni": "AVX2_VNNI",
+    "avx512": "AVX512_CORE_BF16",
+    "amx": "AVX512_CORE_AMX",
+}
+WITHOUT_BF16 = {"SSE41", "AVX2", "AVX2_VNNI"}
 SIDES = (128, 256, 512, 1024, 2048)
 
 

@@ -64,8 +64,8 @@ ENVIRONMENT = {
     "`~/.cache/pocketseg`.",
     "POCKETSEG_CACHE_MIB": "Memory for decoded images during a training, in MiB; 1024 unless set.",
     "POCKETSEG_DEBUG": "Any text: show the traceback of an error, as `--debug` does.",
-    "POCKETSEG_ISA": "Kernels that the engine uses: `scalar`, `avx2`, `avx512`, `amx`, `neon` or `wasm`; without it "
-    "the best that the processor has.",
+    "POCKETSEG_ISA": "Kernels that the engine uses: `scalar`, `sse41`, `avx2`, `avxvnni`, `avx512`, `amx`, `neon`, "
+    "`dotprod` or `wasm`; without it the best that the processor has.",
     "POCKETSEG_PIPELINE": "What runs the pipeline around the net of a packed model: `native` (default) or `numpy`; "
     "results are the same.",
     "POCKETSEG_WEIGHTS_URL": "Address of a mirror of the published starting weights.",

@@ -6,9 +6,6 @@
 #include <cstring>
 #include <iterator>
 #include <vector>
-#if defined(POCKETSEG_ARM) && defined(__linux__)
-#include <sys/auxv.h>
-#endif
 
 #include "cpu.h"
 #include "fault.h"
@@ -71,8 +68,14 @@ bool has(Isa isa) {
         case Isa::scalar:
             return true;
 #if defined(POCKETSEG_X86)
+        case Isa::sse41:
+            return cpu().sse41;
         case Isa::avx2:
             return cpu().avx2;
+#if defined(POCKETSEG_AVXVNNI)
+        case Isa::avxvnni:
+            return cpu().avxvnni;
+#endif
         case Isa::avx512:
             return cpu().avx512;
 #if defined(POCKETSEG_AMX)
@@ -82,19 +85,34 @@ bool has(Isa isa) {
 #elif defined(POCKETSEG_WASM)
         case Isa::wasm:
             return true;  // a machine without it refuses the whole module
-#elif defined(POCKETSEG_ARM) && defined(__linux__)
-        case Isa::neon:
-            return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
 #elif defined(POCKETSEG_ARM)
         case Isa::neon:
-            return true;
+            return true;  // a part of ARM64
+        case Isa::dotprod:
+            return cpu().dot_products;
 #endif
         default:
             return false;
     }
 }
 
-constexpr Isa ISAS[] = {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon, Isa::wasm, Isa::scalar};
+constexpr Isa ISAS[] = {Isa::amx,     Isa::avx512, Isa::avxvnni, Isa::avx2,  Isa::sse41,
+                        Isa::dotprod, Isa::neon,   Isa::wasm,    Isa::scalar};
+
+// Those whose kernels may run where `best` was chosen. A processor with AVX-512 need not have what AVX-VNNI adds.
+class Sets {
+public:
+    explicit Sets(Isa best) {
+        for (Isa isa : ISAS)
+            if (isa <= best && has(isa)) sets_ |= bit(isa);
+    }
+    bool contains(Isa isa) const { return sets_ & bit(isa); }
+
+private:
+    static unsigned bit(Isa isa) { return 1u << unsigned(isa); }
+
+    unsigned sets_ = 0;
+};
 
 // Who touches a buffer: how often, and the first one that reads it.
 struct Use {
@@ -124,8 +142,8 @@ const Kernel* requested(const KernelHints& hints, size_t instruction, Isa isa) {
     return nullptr;
 }
 
-void choose(const Program& program, const Instruction& it, const Kernel* requested, Isa isa, Operator& op) {
-    const auto fits = [&](const Kernel& kernel) { return kernel.isa <= isa && kernel.fits(program, it); };
+void choose(const Program& program, const Instruction& it, const Kernel* requested, const Sets& sets, Operator& op) {
+    const auto fits = [&](const Kernel& kernel) { return sets.contains(kernel.isa) && kernel.fits(program, it); };
     op.it = &it;
     // Of the image there is nothing that a kernel could look at.
     op.requested = requested && !it.reads.empty() && fits(*requested);
@@ -134,7 +152,7 @@ void choose(const Program& program, const Instruction& it, const Kernel* request
     op.kernel->prepare(program, it, op.packed);
 }
 
-void join_kernels(const Program& program, Operators& operators, Isa isa) {
+void join_kernels(const Program& program, Operators& operators, const Sets& sets) {
     const std::vector<Use> use = uses(program);
     for (size_t i = 0; i + 1 < operators.size(); ++i) {
         Operator &first = operators[i], &second = operators[i + 1];
@@ -142,7 +160,7 @@ void join_kernels(const Program& program, Operators& operators, Isa isa) {
         const Use& between = use[first.it->writes[0].buffer];
         if (between.writes != 1 || between.reads != 1 || between.reader != i + 1) continue;
         for (const Joined* join = JOINS; join->first; ++join) {
-            if (join->kernel.isa > isa || std::strcmp(first.kernel->name, join->first) ||
+            if (!sets.contains(join->kernel.isa) || std::strcmp(first.kernel->name, join->first) ||
                 std::strcmp(second.kernel->name, join->second))
                 continue;
             if (!join->joins(program, first, second)) continue;
@@ -157,12 +175,13 @@ void join_kernels(const Program& program, Operators& operators, Isa isa) {
 }  // namespace
 
 Operators choose_kernels(Program& program, const KernelHints& hints, Isa isa) {
+    const Sets sets(isa);
     Operators operators(program.instructions.size());
     for (size_t i = 0; i < operators.size(); ++i) {
-        choose(program, program.instructions[i], requested(hints, i, isa), isa, operators[i]);
+        choose(program, program.instructions[i], requested(hints, i, isa), sets, operators[i]);
         program.instructions[i].weights.release();
     }
-    join_kernels(program, operators, isa);
+    join_kernels(program, operators, sets);
     return operators;
 }
 
@@ -170,7 +189,7 @@ const Kernel* kernel_at(size_t number) { return number < std::size(KERNELS) ? &K
 
 Isa chosen_isa() {
     const char* wanted = std::getenv("POCKETSEG_ISA");
-    char offered[40] = "";
+    char offered[64] = "";
     for (Isa isa : ISAS) {
         if (!has(isa)) continue;
         if (!wanted || !*wanted || std::strcmp(wanted, isa_name(isa)) == 0) return isa;
@@ -186,8 +205,14 @@ const char* isa_name(Isa isa) {
             return "amx";
         case Isa::avx512:
             return "avx512";
+        case Isa::avxvnni:
+            return "avxvnni";
         case Isa::avx2:
             return "avx2";
+        case Isa::sse41:
+            return "sse41";
+        case Isa::dotprod:
+            return "dotprod";
         case Isa::neon:
             return "neon";
         case Isa::wasm:

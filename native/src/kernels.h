@@ -16,8 +16,8 @@
 
 namespace pseg {
 
-// In order: what one has no kernel for is done by those before it.
-enum class Isa : uint8_t { scalar, wasm, neon, avx2, avx512, amx };
+// In order: what one has no kernel for is done by those before it that the machine has.
+enum class Isa : uint8_t { scalar, wasm, neon, dotprod, sse41, avx2, avxvnni, avx512, amx };
 
 // A view in memory. A pixel's channels lie side by side; of bits, plane by plane, `plane` bytes apart.
 struct Tensor {

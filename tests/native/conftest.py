@@ -20,10 +20,13 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kernels for AMX on any machine that has AVX-512, with sanitizers; on one that has AMX nothing is emulated."""
+    """Kernels for AMX and AVX-VNNI on any machine that has AVX-512, with sanitizers.
+
+    On one that has AMX no tiles are emulated.
+    """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("matrix tiles are used on Linux on x86-64")
-    options = ["-DPOCKETSEG_SANITIZE=address,undefined"]
+    options = ["-DPOCKETSEG_SANITIZE=address,undefined", "-DPOCKETSEG_EVEX=ON"]
     if " amx_int8" not in Path("/proc/cpuinfo").read_text():
         options.append("-DPOCKETSEG_EMULATE_AMX=ON")
     return built(tmp_path_factory.mktemp("emulated"), *options)

@@ -8,7 +8,7 @@ import pytest
 from builds import built
 from models import digests
 
-SETS = ["scalar", "avx2", "avx512", "neon"]
+SETS = ["scalar", "sse41", "avx2", "avx512", "neon", "dotprod"]
 
 
 @pytest.mark.slow("compiles the library six times")

@@ -12,11 +12,12 @@ from models import digests
 
 # What qemu 7.2 has no instructions for is not offered, whatever the model's name says.
 OFFERED = {
-    "Nehalem": "scalar",
-    "Haswell": "avx2, scalar",
-    "Haswell,-fma": "scalar",
-    "Haswell,-popcnt": "scalar",
-    "Haswell,-xsave": "scalar",  # the system keeps no registers of 256 bits
+    "core2duo": "scalar",
+    "Nehalem": "sse41, scalar",
+    "Haswell": "avx2, sse41, scalar",
+    "Haswell,-fma": "sse41, scalar",
+    "Haswell,-popcnt": "sse41, scalar",
+    "Haswell,-xsave": "sse41, scalar",  # the system keeps no registers of 256 bits
 }
 
 

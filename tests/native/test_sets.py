@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from builds import ROOT, built
 from models import digests
 
+SETS = ("avx512", "avxvnni", "avx2", "sse41", "dotprod", "neon")
+
 
 @pytest.mark.row("N02")
 def test_sets_under_sanitizers(sanitized, files):
     plain = digests([str(sanitized / "replay")], files, "scalar")
     assert plain is not None and len(set(plain)) == len(files)
-    found = {isa: digests([str(sanitized / "replay")], files, isa, 3) for isa in ("avx512", "avx2", "neon")}
+    found = {isa: digests([str(sanitized / "replay")], files, isa, 3) for isa in SETS}
     assert [isa for isa, each in found.items() if each], "this machine has no fast set"
     assert all(each in (None, plain) for each in found.values()), found
 
@@ -31,6 +35,21 @@ def test_tiles_in_an_emulation(emulated, shipped, files):
     assert found == digests([str(emulated / "replay")], files, "amx", 3)
 
 
+@pytest.mark.slow("builds the library once more, with emulated tiles")
+@pytest.mark.row("N02")
+def test_avx_vnni_in_instructions_of_avx_512(emulated, shipped, files, tool):
+    """The set `avxvnni` as it is compiled, but for the form of its dot products, which AVX-512 has in another one."""
+    found = digests([str(emulated / "replay")], files, "avxvnni")
+    if found is None:
+        pytest.skip("this machine has no AVX-512, whose dot products stand for those of AVX-VNNI")
+    assert found == digests([str(shipped / "replay")], files, "scalar")
+    assert found == digests([str(emulated / "replay")], files, "avxvnni", 3)
+    # What ships has that of AVX-VNNI, and nothing of AVX-512, whose instructions begin with 62.
+    compiled = str(shipped / "CMakeFiles/pocketseg_avxvnni.dir/src/fast/codes.cpp.o")
+    code = subprocess.run([tool("objdump"), "-d", compiled], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"\tc4 .*\t(?:\{vex\} )?vpdpbusd", code) and not re.findall(r":\t62 ", code)
+
+
 @pytest.mark.slow("builds the library once more, for ARM")
 @pytest.mark.row("N02")
 def test_arm_in_an_emulator(shipped, files, tmp_path):
@@ -38,11 +57,17 @@ def test_arm_in_an_emulator(shipped, files, tmp_path):
     if emulator is None or shutil.which("aarch64-linux-gnu-g++") is None:
         pytest.skip("missing tool: qemu-user and g++-aarch64-linux-gnu (scripts/system-packages installs them)")
     folder = built(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/native/toolchains/aarch64.cmake")
-    arm = [emulator, "-L", "/usr/aarch64-linux-gnu", "-cpu", "max", str(folder / "replay")]
     plain = digests([str(shipped / "replay")], files, "scalar")
     assert plain is not None
-    assert digests(arm, files, "neon") == plain
-    assert digests(arm, files[:2], "scalar") == plain[:2]
+
+    def on(processor: str, isa: str, files: list[Path] = files) -> list[str] | None:
+        arm = [emulator, "-L", "/usr/aarch64-linux-gnu", "-cpu", processor, str(folder / "replay")]
+        return digests(arm, files, isa)
+
+    assert on("max", "dotprod") == plain
+    assert on("cortex-a72", "dotprod") is None
+    assert on("cortex-a72", "neon") == plain
+    assert on("max", "scalar", files[:2]) == plain[:2]
 
 
 @pytest.mark.slow("builds the library once more, for WebAssembly")

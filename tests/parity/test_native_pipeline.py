@@ -75,7 +75,7 @@ def test_shapes_that_are_rare(shape):
             assert_equal(pipeline, Session(small_net(1, 1), "here"), image, None)
 
 
-@pytest.mark.parametrize("kernels", ["scalar", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("kernels", ["scalar", "sse41", "avx2", "avxvnni", "avx512", "neon", "dotprod"])
 def test_threads_and_instruction_sets_change_nothing(monkeypatch, kernels):
     net = (GOLDEN / "w8a8.pseg").read_bytes()
     pipeline = Pipeline((32, 32), fit="tile", tta=("horizontal",), normalization=Normalization("z-score"), multiple=4)

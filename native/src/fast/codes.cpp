@@ -242,8 +242,6 @@ inline void row_of(const Depthwise& d, const Rows& rows, uint32_t y, uint32_t wi
             const auto each = [&](uint32_t x, F32(&result)[4]) INLINE { take(block, segments, first + x, result); };
             if (simple && w.kernel[1] == 3)
                 columns_of<3>(d, quads, count, weights, constants, each);
-            else if (simple && w.kernel[1] == 2)
-                columns_of<2>(d, quads, count, weights, constants, each);
             else
                 any_columns(d, quads, count, weights, constants, each);
         }
@@ -382,13 +380,12 @@ void same_3x3(const Depthwise& d, const Codes codes, const Same3x3 a) {
 // Row ky of the kernel of the only channel, for every lane: byte ky of lane 0 of each column of what is laid out for
 // many.
 void one_channel_weights(const Depthwise& d, uint32_t ky, uint8_t* to) {
-    constexpr uint32_t SIZE = WIDE ? 2 : 1;
-    const auto place = [](uint32_t j) { return WIDE ? (j % 2) * BYTES + j / 2 * 2 : j; };
+    constexpr uint32_t SIZE = QUADS / BYTES;
     for (uint32_t j = 0; j < 4; ++j) {
-        const uint8_t* from = d.weights + (j * d.rows + ky / 4) * 4 * QUADS + place(ky % 4);
+        const uint8_t* from = d.weights + (j * d.rows + ky / 4) * 4 * QUADS + fast::place_of(MACHINE, 0, ky % 4);
         for (uint32_t lane = 0; lane < LANES; ++lane)
             for (uint32_t byte = 0; byte < SIZE; ++byte)
-                to[place(j) + lane * 4 + byte] = j < d.it.window.kernel[1] ? from[byte] : 0;
+                to[fast::place_of(MACHINE, lane, j) + byte] = j < d.it.window.kernel[1] ? from[byte] : 0;
     }
 }
 

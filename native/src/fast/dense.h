@@ -8,17 +8,14 @@ namespace pseg::PSEG_ISA {
 namespace {
 
 // A tile is some pixels of a row by V vectors of outputs: so many that sums stay in registers.
-#if defined(__AVX2__) && !defined(__AVX512F__)
-constexpr fast::Machine MACHINE{LANES, 2, WIDE, OFFSET};
+constexpr fast::Machine MACHINE{LANES, FEW_REGISTERS ? 2 : 4, ORDER, OFFSET};
 template <int V>
-constexpr int PIXELS = 4;
-#else
-constexpr fast::Machine MACHINE{LANES, 4, WIDE, OFFSET};
-template <int V>
-constexpr int PIXELS = V == 4   ? 6
-                       : V == 2 ? 8
-                                : 16;
-#endif
+constexpr int PIXELS = FEW_REGISTERS ? (ORDER == fast::Order::words ? 4
+                                        : V == 2                    ? 6
+                                                                    : 8)
+                       : V == 4      ? (ORDER == fast::Order::pairs ? 4 : 6)
+                       : V == 2      ? 8
+                                     : 16;
 
 constexpr uint32_t MAX_ROWS = 8;  // of a kernel
 // Pixels of a block of rows, at least, where there are so many: weights are read once for all of them.

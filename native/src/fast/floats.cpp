@@ -6,15 +6,11 @@ namespace pseg::PSEG_ISA {
 namespace floats {
 namespace {
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
 template <int V>
-constexpr int PIXELS = V == 2 ? 6 : 12;
-#else
-template <int V>
-constexpr int PIXELS = V == 4   ? 6
-                       : V == 2 ? 12
-                                : 16;
-#endif
+constexpr int PIXELS = FEW_REGISTERS ? (V == 2 ? 6 : 12)
+                       : V == 4      ? 6
+                       : V == 2      ? 12
+                                     : 16;
 
 // Sums of a tile, of the plane of the weights at w.
 template <bool EXACT, int V, int P>
@@ -110,8 +106,8 @@ struct Tiles {
     static const uint8_t* run(const Dense& d, const Rows& rows, uint32_t begin, uint32_t count, uint32_t first,
                               const uint8_t* w) {
         // A product with a sign is exact.
-        if (d.job.frame.program.exact && d.it.weights.kind != WeightKind::signs)
-            return rows_of<true, V>(d, rows, begin, count, first, w);
+        if (FUSED && d.job.frame.program.exact && d.it.weights.kind != WeightKind::signs)
+            return rows_of<FUSED, V>(d, rows, begin, count, first, w);
         return rows_of<false, V>(d, rows, begin, count, first, w);
     }
 };

@@ -17,29 +17,27 @@ size_t place(const Instruction& it, uint32_t p, uint32_t o, uint32_t tap, uint32
 // Vectors of quads in the order in which they are given.
 class Quads {
 public:
-    Quads(const Machine& machine, size_t vectors) : machine_(machine) {
-        bytes.reserve(vectors * machine.lanes * (machine.wide ? 8 : 4));
-    }
+    Quads(const Machine& machine, size_t vectors) : machine_(machine) { bytes.reserve(vectors * size()); }
 
-    // number(lane, j) is byte j of a lane.
+    // number(lane, j) is number j of a lane.
     template <class Number>
     void add(Number number) {
-        if (!machine_.wide) {
-            for (uint32_t lane = 0; lane < machine_.lanes; ++lane)
-                for (uint32_t j = 0; j < 4; ++j) bytes.push_back(uint8_t(int8_t(number(lane, j))));
-            return;
-        }
-        for (uint32_t odd = 0; odd < 2; ++odd)
-            for (uint32_t lane = 0; lane < machine_.lanes; ++lane)
-                for (uint32_t j = odd; j < 4; j += 2) {
-                    const int16_t wide = int16_t(number(lane, j));
-                    bytes.push_back(uint8_t(wide & 255)), bytes.push_back(uint8_t(wide >> 8 & 255));
-                }
+        const size_t begin = bytes.size();
+        bytes.resize(begin + size());
+        for (uint32_t lane = 0; lane < machine_.lanes; ++lane)
+            for (uint32_t j = 0; j < 4; ++j) {
+                const int32_t value = number(lane, j);
+                uint8_t* to = bytes.data() + begin + place_of(machine_, lane, j);
+                to[0] = uint8_t(value & 255);
+                if (machine_.order == Order::words) to[1] = uint8_t(value >> 8 & 255);
+            }
     }
 
     std::vector<uint8_t> bytes;
 
 private:
+    size_t size() const { return machine_.lanes * (machine_.order == Order::words ? 8 : 4); }
+
     const Machine& machine_;
 };
 
@@ -193,7 +191,7 @@ Steps steps_of(const Instruction& it) {
 }
 
 void tile_codes(const Program& program, const Instruction& it, Packed& packed) {
-    const Machine machine{16, 1, false, 0};
+    const Machine machine{16, 1, Order::quads, 0};
     const uint32_t in = it.reads[0].channels, inside = round_up(in, 4) / 4;
     const std::vector<uint32_t> order = in_tiles(machine, it.channels);
     const Steps steps = steps_of(it);

@@ -10,13 +10,24 @@ namespace pseg::fast {
 
 constexpr uint32_t NONE = UINT32_MAX;
 
+// How the signed quads of a vector lie, as its dot product takes them: one after the other; as numbers of 16 bits, the
+// even ones of all lanes before the odd ones; as pairs, the first ones of all lanes before the second ones.
+enum class Order : uint8_t { quads, words, pairs };
+
 // What of an instruction set the layout depends on.
 struct Machine {
     uint32_t lanes;    // numbers of 32 bits in a vector
     uint32_t vectors;  // most vectors of outputs that one tile computes
-    bool wide;         // signed quads as 16 bits, even ones before odd ones
-    int32_t offset;    // what is taken from unsigned bytes before they are multiplied
+    Order order;
+    int32_t offset;  // what is taken from unsigned bytes before they are multiplied
 };
+
+// Where number j of the quad of a lane begins, in bytes.
+constexpr uint32_t place_of(const Machine& machine, uint32_t lane, uint32_t j) {
+    return machine.order == Order::quads   ? 4 * lane + j
+           : machine.order == Order::words ? 4 * (machine.lanes * (j % 2) + lane) + j / 2 * 2
+                                           : 2 * (machine.lanes * (j / 2) + lane) + j % 2;
+}
 
 // What packed begins with; offsets count from there, in bytes. Rows of constants are `outputs` long.
 struct Head {

@@ -197,6 +197,8 @@ private:
     }
 };
 
+constexpr uint32_t WIDER = BYTES < 32 ? BYTES : 32;
+
 // The largest of some bytes of channels.
 template <class Number, uint32_t SIZE>
 inline void largest_part(const Tensor& in, const Seen& seen, size_t at, uint8_t* to) {
@@ -217,7 +219,7 @@ template <class Number>
 void largest(const Tensor& in, const Seen& seen, uint8_t* to) {
     const size_t bytes = in.channels * sizeof(Number);
     size_t at = 0;
-    for (; at + 32 <= bytes; at += 32) largest_part<Number, 32>(in, seen, at, to);
+    for (; at + WIDER <= bytes; at += WIDER) largest_part<Number, WIDER>(in, seen, at, to);
     for (; at + 16 <= bytes; at += 16) largest_part<Number, 16>(in, seen, at, to);
     for (; at < bytes; at += sizeof(Number)) largest_part<Number, sizeof(Number)>(in, seen, at, to);
 }
@@ -285,7 +287,7 @@ void run(Job& job) {
         const Tensor to = job.frame.tensor(it.writes[0]);
         const bool tail = to.tail;
         const auto of_four = !is_of_four(it.window)                          ? nullptr
-                             : type == Type::u8 && in.channels % 32 == 0     ? largest_of_four<uint8_t, 32>
+                             : type == Type::u8 && in.channels % WIDER == 0  ? largest_of_four<uint8_t, WIDER>
                              : type == Type::u8 && in.channels % 16 == 0     ? largest_of_four<uint8_t, 16>
                              : type == Type::f32 && in.channels % LANES == 0 ? largest_of_four<float, BYTES>
                                                                              : nullptr;

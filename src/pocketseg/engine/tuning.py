@@ -34,7 +34,8 @@ TURN_S = 0.03
 SLOW_S = 0.15
 # After this the search ends with what it has.
 MAX_S = 300.0
-SCALAR = "scalar"
+# Sets that run only where there is nothing better: elsewhere none of their kernels is the fastest.
+LAST = ("scalar", "sse41")
 
 
 @dataclass(frozen=True)
@@ -154,15 +155,12 @@ class _Search:
                 progress(done, len(choices))
 
     def choices(self) -> list[tuple[int, str]]:
-        """Instructions, the last first, and every kernel that fits them.
-
-        Scalar kernels are there for what no other one does: where others are, they are not tried.
-        """
-        numbers = range(len(self.program.instructions))
-        scalar = self.untuned.isa == SCALAR
+        """Instructions, the last first, and every kernel that fits them; of LAST only those of the set that runs."""
+        numbers, isa = range(len(self.program.instructions)), self.untuned.isa
         found: list[tuple[int, str]] = []
         for name in kernel_names():
-            if name.startswith(f"{SCALAR}/") == scalar:
+            of = name.partition("/")[0]
+            if of == isa or not {of, isa} & set(LAST):
                 kernels = self.session(dict.fromkeys(numbers, name)).kernels
                 found += [(number, name) for number in numbers if kernels[number] == name]
         return sorted(found, key=lambda choice: -choice[0])

@@ -148,10 +148,10 @@ def warn_if_plain(isa: str) -> None:
         why = "this library was built without others; install a wheel of pocketseg, or build it for x86-64 or ARM64"
     else:
         why = (
-            "this processor has neither AVX2 (x86-64) nor dot products (ARM64), or the system does not let programs "
-            "use them; another runtime may be faster here (`pocketseg export --to onnx`)"
+            "this processor has no SSE4.1, which every x86-64 processor since 2013 has (see the flags of the "
+            "processor that a virtual machine shows); another runtime may be faster here (`pocketseg export --to onnx`)"
         )
-    log.warning("the engine's plain kernels run, which take up to 50 times as long as others: %s", why)
+    log.warning("the engine's plain kernels run, which take up to 80 times as long as others: %s", why)
 
 
 def default_threads() -> int:

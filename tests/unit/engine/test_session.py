@@ -27,7 +27,7 @@ def image(height=16, width=24, seed=1):
 def test_facts():
     session = Session(packed(), "here")
     assert (session.in_channels, session.out_channels, session.multiple) == (1, 1, 4)
-    assert session.isa in ("avx512", "avx2", "neon", "scalar")
+    assert session.isa in ("avx512", "avxvnni", "avx2", "sse41", "dotprod", "neon", "scalar")
 
 
 @pytest.mark.parametrize(
