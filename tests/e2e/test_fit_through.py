@@ -223,7 +223,7 @@ def test_on_ray_a_killed_worker_costs_no_more_than_its_trial(phantom_data, tmp_p
         [sys.executable, "-c", ON_RAY, str(phantom_data), str(out), str(KILLER.parent)], stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as process:  # fmt: skip
-        killed, until = None, time.monotonic() + 200
+        killed, until = None, time.monotonic() + 400
         while killed is None and process.poll() is None and time.monotonic() < until:
             for history in out.glob("round-1/trials/*/fold-0/float/history.csv"):
                 killed = history.parents[2]
