@@ -78,7 +78,7 @@ def test_predict_works_where_torch_is_not_installed(exported, trained_run, phant
     built = next(wheel.glob("pocketseg-*.whl"))
     assert re.fullmatch(r"pocketseg-.*-py3-none-(?!any).*\.whl", built.name)
     library = zipfile.ZipFile(built).getinfo(f"pocketseg/engine/{library_file().name}")
-    assert library.file_size <= 460 * 1024  # 60 of them are the pipeline
+    assert library.file_size <= 560 * 1024  # 60 of them are the pipeline, 108 the sets sse41 and avxvnni
     assert not [name for name in zipfile.ZipFile(built).namelist() if name.endswith((".cpp", ".h"))]
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], **run)
     python = tmp_path / "venv/bin/python"
