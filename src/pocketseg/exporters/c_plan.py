@@ -192,7 +192,7 @@ def _side(operation: Operation, size: int, side: int) -> int:
 
 
 def _resolved(program: Program, size: Shape) -> tuple[list[Layer], list[Tensor]]:
-    """Layers without copies that only name a tensor anew, and tensors that something reads."""
+    """Layers without copies that only give a tensor another name, and all tensors."""
     written: list[dict[int, Piece]] = [{} for _ in program.buffers]  # first channel in the buffer -> piece
     layers: list[Layer] = []
     tensors: list[Tensor] = []

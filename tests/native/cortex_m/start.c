@@ -23,7 +23,7 @@ void go(void) {
     exit(main());
 }
 
-/* Copies .data, clears .bss, and fills the stack so that its depth can be told. */
+/* Copies .data, clears .bss, and fills the stack so that its depth can be seen. */
 __attribute__((naked)) void reset(void) {
     __asm volatile(
         "ldr r0,=0xE000ED88\n ldr r1,[r0]\n orr r1,r1,#0xF00000\n str r1,[r0]\n dsb\n isb\n"
