@@ -213,7 +213,6 @@ def _export_c(run: str | Path, out: Path | None, fold: int, stage: str | None) -
     if not re.match("[A-Za-z]", name):
         name = f"net_{name}"
     header = path.with_name(f"{name}.h")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try_output(path, file, ending=".c")
     try_output(header, file, ending=".h")
     with _plain_kernels():
