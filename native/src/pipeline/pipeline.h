@@ -46,8 +46,8 @@ struct Pipeline {
     bool filters() const { return min_peak > 0 || min_pixels > 1 || largest; }
 };
 
-// Of the JSON of a whole card, if it has one, and of its member `pipeline` alone. Throws Fault: PSEG_UNSUPPORTED names the
-// key that asks for what is not done here, PSEG_DAMAGED what is not valid or not for this net.
+// Of the JSON of a whole card, if it has one, and of its member `pipeline` alone. Throws Fault: PSEG_UNSUPPORTED names
+// the key that asks for what is not done here, PSEG_DAMAGED what is not valid or not for this net.
 std::optional<Pipeline> read_card(const char* text, size_t length, const Program& program);
 Pipeline read_pipeline(const char* text, size_t length, const Program& program);
 
