@@ -6,6 +6,7 @@ import copy
 from functools import cache
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from helpers.nets import picture
 from pocketseg.nets import AnySize, build
@@ -36,7 +37,16 @@ def _trained(name: str, text: str) -> AnySize:
 
 
 def lived(name: str, scheme: Scheme) -> AnySize:
-    """A net with a life behind it: float steps, quantized, calibrated, and steps with its quantizers."""
+    """A net with a life behind it: float steps, quantized, calibrated, and steps with its quantizers.
+
+    The same one each time: what its dropout takes has a seed, and no step is so long that numbers overflow.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return _lived(name, scheme)
+
+
+def _lived(name: str, scheme: Scheme) -> AnySize:
     net = build(name, 1, 1, seed=7, **NETS[name])
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
     for quantized in (False, True):
@@ -47,6 +57,7 @@ def lived(name: str, scheme: Scheme) -> AnySize:
         for seed in range(4):
             images = picture(4, 1, 16, 24, seed=seed)
             net.train()(images).sub(images).square().mean().backward()
+            clip_grad_norm_(net.parameters(), 100)
             optimizer.step()
             optimizer.zero_grad()
     return net

@@ -66,6 +66,7 @@ def test_nothing_is_in_the_wheel_that_does_not_belong_there(wheels):
         ".typed",
         ".yaml",
         ".so",
+        ".pseg",  # trained models, with their cards
         ".h",
         ".c",
         ".css",
