@@ -149,14 +149,19 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file of ours, durably; the file is made where it is not there.
 
+    Behind one that was cut short, by a kill or a full disk, it is a line of its own.
+
     Raises:
         EnvironmentProblem: no space, no permission, or another fault.
     """
     try:
         _make_folder(path.parent)
-        handle = open_own(path, os.O_WRONLY | os.O_APPEND)
-        with io.FileIO(handle, "ab") as file:
-            file.write(f"{line}\n".encode())
+        handle = open_own(path, os.O_RDWR | os.O_APPEND)
+        with io.FileIO(handle, "a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            begin = "" if file.read(1) in (b"", b"\n") else "\n"
+            file.write(f"{begin}{line}\n".encode())
             os.fsync(handle)
     except OSError as error:
         raise disk_problem(path, error) from error

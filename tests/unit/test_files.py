@@ -286,3 +286,12 @@ def test_a_signal_while_a_part_is_removed_leaves_none(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         try_output(tmp_path / "a")
     assert names(tmp_path) == []
+
+
+def test_a_line_behind_one_that_was_cut_short_is_whole(tmp_path):
+    record = tmp_path / "record.jsonl"
+    files.append_line(record, "first")
+    record.write_bytes(record.read_bytes() + b"cut sh")
+    files.append_line(record, "second")
+    files.append_line(record, "third")
+    assert record.read_bytes() == b"first\ncut sh\nsecond\nthird\n"
