@@ -117,7 +117,8 @@ def test_a_stage_is_chosen_by_name(trained, tmp_path):
     run, case = folder / "run", pocketseg.data.Cases.open(data)[0]
     image = np.asarray(case.image.image())
     chosen = pocketseg.load(run, stage="float").predict(image)
-    assert np.array_equal(chosen, pocketseg.load(run / "fold-0/float").predict(image))
+    # By the packed file that the gate left beside, and by PyTorch.
+    assert np.abs(chosen - pocketseg.load(run / "fold-0/float").predict(image)).max() < 1e-5
     assert not np.array_equal(chosen, pocketseg.load(run).predict(image))
     for model, stage, told in (
         (run, "flaot", "did you mean float"),
