@@ -270,11 +270,20 @@ def try_page(path: Path, command: str, *inputs: Path) -> None:
         DataError: as `try_output`, or the page was not written by the command.
         EnvironmentProblem: as `try_output`.
     """
-    try_output(path, *inputs)
-    mark = f'<meta name="generator" content="pocketseg {command}">'.encode()
+    try_own(path, f'<meta name="generator" content="pocketseg {command}">', command, *inputs)
+
+
+def try_own(path: Path, mark: str, command: str, *inputs: Path, ending: str = "") -> None:
+    """The same for a text with a mark of the command that wrote it in its head: one without it is not replaced.
+
+    Raises:
+        DataError: as `try_output`, or the mark is missing.
+        EnvironmentProblem: as `try_output`.
+    """
+    try_output(path, *inputs, ending=ending)
     try:
         with open_regular(path) as file:
-            own = mark in file.read(HEAD)
+            own = mark.encode() in file.read(HEAD)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -19,7 +19,7 @@ from helpers.quantized_nets import trained
 from pocketseg.engine.codec import file_of
 from pocketseg.engine.program import Program
 from pocketseg.engine.session import Session
-from pocketseg.errors import ModelFileError
+from pocketseg.errors import DataError, ModelFileError
 from pocketseg.exporters.c_plan import plan_of
 from pocketseg.exporters.c_source import c_source, check_image, digest
 from pocketseg.packing.compile import program_of
@@ -214,5 +214,13 @@ def test_the_command_writes_a_file_and_its_header(tmp_path):
     assert made.file == tmp_path / "firmware/2 lesion.c" and made.parity is None and made.needs is not None
     assert "-DNET_2_LESION_CHECK" in made.checked
     header = (tmp_path / "firmware/net_2_lesion.h").read_text()
+    pocketseg.export(model, "c", out=tmp_path / "firmware")
+    for taken in ("2 lesion.c", "net_2_lesion.h"):
+        folder = tmp_path / f"holds {taken[-1]}"
+        folder.mkdir()
+        (folder / taken).write_text("int main(void) { return 0; }")
+        with pytest.raises(DataError, match="was not written by export --to c"):
+            pocketseg.export(model, "c", out=folder)
+        assert [path.name for path in folder.iterdir()] == [taken] and "main" in (folder / taken).read_text()
     assert f"#define NET_2_LESION_ARENA_BYTES {made.needs.arena_bytes}\n" in header
     assert f"Flash: {made.needs.flash_bytes} bytes" in made.file.read_text()

@@ -97,6 +97,11 @@ def test_what_lies_there_goes_before_the_name(ships, trained_run, tmp_path):
     assert ModelSource.resolve("small-one").path == ships / "small-one.pseg"
 
 
+def test_what_is_made_of_it_lies_in_the_working_folder(ships, tmp_path):
+    assert pocketseg.export("small-one", "c").file.resolve() == tmp_path / "small-one.c"
+    assert not [path for path in ships.iterdir() if path.suffix == ".c"]
+
+
 def test_the_file_to_start_from(ships):
     assert shipped.weights_file("small-one") == ships / "small-one.safetensors"
     assert shipped.weights_file("other.pth") == Path("other.pth")

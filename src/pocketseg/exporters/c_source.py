@@ -50,6 +50,8 @@ from pocketseg.pipeline.intensity import to_planes
 from pocketseg.quant.packing import unpack
 from pocketseg.version import VERSION
 
+# In the head of both files.
+MARK = "pocketseg export --to c"
 MAX_SUM, MAX_CODE = 2**31 - 1, 2**22
 FLOAT_WEIGHTS = ("f32", "bf16")
 # A mask's bit that says "its probability reaches min_peak", while rules work.
@@ -719,7 +721,7 @@ class _Writer:
             if pipeline.multilabel
             else "0 is background, " + ", ".join(f"{i} {_comment(each)}" for i, each in enumerate(pipeline.classes, 1))
         )
-        text = f"""{name}.c: written by pocketseg {VERSION} (pocketseg export --to c). Do not edit.
+        text = f"""{name}.c: written by pocketseg {VERSION} ({MARK}). Do not edit.
 
 From an image of {height} x {width} pixels{spacing}, {pipeline.channels} byte(s) a pixel, to its mask, a byte a pixel
 ({planes}). {_comment(facts.description)}
@@ -754,7 +756,7 @@ extern uint32_t {name}_logits_digest;
             if checked
             else ""
         )
-        return f"""/* {name}.h: see {name}.c. Written by pocketseg {VERSION}. */
+        return f"""/* {name}.h: see {name}.c. Written by pocketseg {VERSION} ({MARK}). */
 #ifndef {upper}_H
 #define {upper}_H
 

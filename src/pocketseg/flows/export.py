@@ -20,10 +20,10 @@ from pocketseg.engine.codec import program_in
 from pocketseg.engine.session import Session
 from pocketseg.errors import ModelFileError, RecipeError, near
 from pocketseg.exporters import Parity, compare, onnx_file
-from pocketseg.exporters.c_source import CSource, c_source, check_image, digest
+from pocketseg.exporters.c_source import MARK, CSource, c_source, check_image, digest
 from pocketseg.exporters.onnx import MAX_DIFFERENCE, MAX_SHARE
 from pocketseg.exporters.tflite import litert_forward, tflite_file
-from pocketseg.files import try_output, whole_file, write_atomically
+from pocketseg.files import try_output, try_own, whole_file, write_atomically
 from pocketseg.packages import require, require_torch
 from pocketseg.pipeline import Forward, Pipeline
 from pocketseg.pipeline.geometry import Spacing
@@ -208,13 +208,17 @@ def _export_c(run: str | Path, out: Path | None, fold: int, stage: str | None) -
     _, file = open_model(run, fold, stage, backend="pseg")
     content = read_pseg(file)
     program, container = program_in(content, str(file))
-    path = out if out is not None and out.suffix == ".c" else (out or file.parent) / f"{file.stem}.c"
+    path = (
+        out
+        if out is not None and out.suffix == ".c"
+        else (out or ModelSource.resolve(run, fold, stage).folder) / f"{file.stem}.c"
+    )
     name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
     if not re.match("[A-Za-z]", name):
         name = f"net_{name}"
     header = path.with_name(f"{name}.h")
-    try_output(path, file, ending=".c")
-    try_output(header, file, ending=".h")
+    for each in (path, header):
+        try_own(each, MARK, "export --to c", file, ending=each.suffix)
     with _plain_kernels():
         session = Session(content, str(file))
     logits: list[NDArray[np.float32]] = []

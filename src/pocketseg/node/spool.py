@@ -22,10 +22,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pocketseg.errors import EnvironmentProblem, Problem
+from pocketseg.errors import DataError, EnvironmentProblem, Problem
 from pocketseg.files import disk_problem, locked, make_folder, remove, rename_file, whole_file, write_json
 
 RECEIVING, WAITING, SENDING, FAILED, DONE, WORK = "receiving", "waiting", "sending", "failed", "done", "work"
+LOCK = "lock"
 IMAGES, MADE, WHY = "images", "made", "why.json"
 SEG, SENT = ".dcm", ".sent"
 COPIED_AT_ONCE = 2**20
@@ -64,11 +65,14 @@ class Spool:
         """Hold the folder, in which nobody but this user may read, for the length of the block.
 
         Raises:
+            DataError: it holds something else.
             EnvironmentProblem: another node holds it, or it cannot be written.
         """
+        if self.place.is_dir() and not (self.place / LOCK).exists() and any(self.place.iterdir()):
+            raise DataError(str(self.place), "holds something else", "give a --spool that is new or empty")
         make_folder(self.place, private=True)
         try:
-            with locked(self.place / "lock", wait=False):
+            with locked(self.place / LOCK, wait=False):
                 remove(self.place / WORK)
                 for name in (RECEIVING, WAITING, SENDING, WORK):
                     make_folder(self.place / name)

@@ -22,7 +22,7 @@ class ModelSource:
     Attributes:
         path: as it was given.
         weights: the best weights of a run or stage, which may not be there; a path that is a file, whatever it holds.
-        folder: where what is made of the weights lies.
+        folder: where what is made of the weights lies; of a model that ships the working folder.
         name: of what is made of them, without its ending.
         run: the run folder, where the path is one.
         fold: of the run.
@@ -52,8 +52,8 @@ class ModelSource:
         if stage is None and fold == 0 and (path / SEARCH).is_file():
             path = _accepted(path)
         shipped = shipped_file(path)
-        if shipped is not None and not path.exists():
-            path = shipped
+        if shipped is not None and not path.exists() and stage is None:
+            return cls(shipped, shipped, Path())
         if stage is None and not path.is_dir():
             return cls(path, path, path.parent)
         if stage is None and StageFolder(path).exists():

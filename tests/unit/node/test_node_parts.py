@@ -146,6 +146,14 @@ def test_a_spool_is_private_and_of_one_node(settings):
         assert not list((settings.spool / "work").iterdir())
 
 
+def test_a_folder_of_somebody_else_is_no_spool(tmp_path):
+    (tmp_path / "scan.png").write_bytes(b"mine")
+    mode = tmp_path.stat().st_mode
+    with pytest.raises(DataError, match="holds something else"), Spool(tmp_path).opened():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.png"] and tmp_path.stat().st_mode == mode
+
+
 def test_what_was_made_before_a_kill_is_not_made_again(settings, segmentation, monkeypatch):
     """The kill: between the segmentations' place beside their images and the step to sending."""
     spool = Spool(settings.spool)
