@@ -23,6 +23,7 @@ from pocketseg.pipeline.given import as_image, as_spacing
 from pocketseg.pipeline.intensity import Normalization, TrainedOn, bounds, is_colored, to_planes
 from pocketseg.pipeline.postprocess import Postprocess
 from pocketseg.pipeline.reading import Reading
+from pocketseg.text import counted
 
 Array = NDArray[np.float32]
 # (n, c, h, w) float32 to logits (n, k', h, w) float32, h and w multiples of the net's stride.
@@ -32,7 +33,7 @@ Mirror = Literal["horizontal", "vertical"]
 TILES_AT_ONCE = 8
 # How what `warn` gets of colors begins.
 OF_COLOR = "color: "
-ODD_COLOR = OF_COLOR + "it is {}, those of training were {}, and the net takes {} channels"
+ODD_COLOR = OF_COLOR + "it is {}, those of training were {}, and the net takes {}"
 # Smaller ones would be as many calls of the net as pixels. That of `data.size` in recipes.
 MIN_TILE = 8
 # Pixels of an image on the net's grid: as many as a file may have.
@@ -281,7 +282,11 @@ class Pipeline:
         usual = {1: "gray", 3: "colored"}.get(self.channels)
         seen = usual if self.trained_on is None or self.trained_on.colors is None else self.trained_on.colors
         have = "colored" if is_colored(image) else "gray"
-        return "" if usual is None or seen in (have, "mixed") else ODD_COLOR.format(have, seen, self.channels)
+        return (
+            ""
+            if usual is None or seen in (have, "mixed")
+            else ODD_COLOR.format(have, seen, counted(self.channels, "channel"))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """What model files hold of it."""

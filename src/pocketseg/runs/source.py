@@ -12,7 +12,9 @@ from pocketseg.runs.folder import SEARCH, RunFolder
 from pocketseg.runs.shipped import shipped_file
 from pocketseg.training.stage_folder import BEST, StageFolder
 
-WANTED = f"give a run folder, {BEST}, packed.safetensors, a .pseg or an .onnx file"
+WANTED = (
+    f"give a run folder, {BEST}, packed.safetensors, a .pseg or an .onnx file, or a name that `pocketseg models` lists"
+)
 
 
 @dataclass(frozen=True)
