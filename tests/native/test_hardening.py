@@ -59,7 +59,7 @@ def test_the_stack_is_guarded_and_functions_know_their_bounds(read):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels of other machines are others")
 def test_the_library_is_small(library):
-    assert library.stat().st_size < 480 * 1024
+    assert library.stat().st_size <= 560 * 1024
 
 
 def test_nothing_but_the_interface_is_seen(read):
