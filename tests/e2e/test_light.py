@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import resource
@@ -20,6 +21,11 @@ from pocketseg.engine.library import library_file
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 0.3
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
 
 
 @pytest.mark.parametrize("arguments", [["-c", "import pocketseg"], ["-m", "pocketseg.cli.main", "--help"]])
@@ -122,7 +128,13 @@ def test_predict_works_where_torch_is_not_installed(exported, trained_run, phant
     subprocess.run([str(python), *pip, "install", f"{built}[report]"], **run)
     done = pocket(*evaluate)
     assert done.returncode == 0 and "model.pseg (engine" in done.stderr, done.stderr
-    assert (tmp_path / "evaluated/cases.csv").read_text() == (trained_run / "fold-0/cases-test.csv").read_text()
+    # Of what is there evidence is a mean of probabilities, whose last digits the engine and PyTorch round differently.
+    found, expected = (rows(path) for path in (tmp_path / "evaluated/cases.csv", trained_run / "fold-0/cases-test.csv"))
+    assert len(found) == len(expected) > 2 and found[0] == expected[0]
+    for one, other in zip(found[1:], expected[1:], strict=True):
+        for name, mine, theirs in zip(found[0], one, other, strict=True):
+            same = abs(float(mine) - float(theirs)) < 1e-5 if name.startswith("evidence") else mine == theirs
+            assert same, (name, mine, theirs)
     done = pocket("report", copy, "--out", "page.html")
     assert done.returncode == 0, done.stderr
     assert "to its mask in engine on this machine" in (tmp_path / "page.html").read_text(encoding="utf-8")

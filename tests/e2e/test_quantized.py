@@ -13,7 +13,8 @@ import pocketseg
 from helpers.commands import run_cli
 from pocketseg.errors import ModelFileError, RecipeError, RunError
 from pocketseg.runs.folder import RunFolder
-from pocketseg.search.run_gate import gate_fold, read_gate
+from pocketseg.runs.gate import read_gate
+from pocketseg.search.run_gate import gate_fold
 from pocketseg.training.model import Model
 
 NET = "net: {arch: thin_unet, width: 8, blocks: 3}"

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pocketseg.errors import DataError, EnvironmentProblem, Problem
@@ -59,6 +59,7 @@ class Spool:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        self._sizes: dict[Path, tuple[int, float]] = {}  # of what is received, and since when it has that
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -160,10 +161,17 @@ class Spool:
 
     def tidy(self, seconds: float) -> None:
         """Remove what associations that broke left in the work folder, once nothing was added to it for so long."""
-        before = time.time() - seconds
+        now, before = time.monotonic(), self._sizes
+        self._sizes = {}
         for path in (self.place / WORK).glob(f"*{SEG}"):
-            if path.is_file() and path.stat().st_mtime < before:
-                remove(path)
+            with suppress(FileNotFoundError):  # one that has become whole meanwhile
+                size = path.stat().st_size
+                seen, since = before.get(path, (size, now))
+                since = since if seen == size else now
+                if now - since >= seconds:
+                    remove(path)
+                else:
+                    self._sizes[path] = (size, since)
 
     def _explain(self, series: Path, problems: Sequence[Problem]) -> None:
         """Say why, or, where there are no problems, forget those of an earlier try."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from pocketseg.errors import ModelFileError, RecipeError, RunError
+from pocketseg.errors import ModelFileError, RecipeError
 from pocketseg.files import sha256_of, write_atomically, write_json
 from pocketseg.predictors import read_pseg
 from pocketseg.runs.folder import RunFolder
+from pocketseg.runs.gate import SHOWN, read_gate
 from pocketseg.runs.packed import Packed, Packing, check_target, pack_model
 from pocketseg.runs.source import ModelSource, float_stage
 from pocketseg.search.gate import Validation, Verdict, compared
@@ -22,7 +21,6 @@ log = logging.getLogger("pocketseg")
 
 # In Dice, where nobody says another.
 MARGIN = 0.005
-SHOWN = ("size_bytes", "arena_bytes", "ms", "dice", "change", "low", "high", "ratio", "refused")
 
 
 def gate_fold(run: RunFolder, fold: int, data: str | Path) -> None:
@@ -68,27 +66,6 @@ def _tell(what: str, found: Sequence[Verdict], cases: int, run: Path) -> None:
         )  # fmt: skip
     else:
         log.info("%s: passes the gate: %s", what, figures)
-
-
-def read_gate(run: RunFolder, fold: int) -> Mapping[str, Any] | None:
-    """What `gate_fold` wrote; None where it did not.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    file = run.gate_file(fold)
-    if not file.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        missing = {"sha256", "margin", "files"} - content.keys()
-        missing |= {key for each in content["files"].values() for key in SHOWN if key not in each}
-        if missing:
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        fix = "delete it: a training that is resumed writes it again"
-        raise RunError(str(file), f"is damaged ({type(error).__name__}: {error})", fix) from error
-    return content
 
 
 def pack_through_gate(source: ModelSource, out: Path | None, how: Packing, max_drop: float) -> Packed:

@@ -15,8 +15,8 @@ from pocketseg.flows.report.measurements import Speed
 from pocketseg.flows.report.names import Pseudonyms
 from pocketseg.metrics import seed_spread
 from pocketseg.reporting import Cell, Chart, Column, Interval, Rated, Table, trade_off
+from pocketseg.runs.gate import read_gate
 from pocketseg.runs.results import ensemble_summaries, fixed_test_spread, stage_summaries
-from pocketseg.search.run_gate import read_gate
 from pocketseg.text import counted, number
 
 DIFFERENCE = "difference to {}"
