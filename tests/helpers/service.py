@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -175,17 +174,15 @@ def serving(
 def _port(process: subprocess.Popen[str], log: list[str]) -> int:
     """The port that the log tells."""
     assert process.stderr is not None
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        if not select.select([process.stderr], [], [], 1)[0]:
-            continue
-        line = process.stderr.readline()
-        if not line:
-            break
-        log.append(line.rstrip())
-        found = re.search(r"listening on http://\S+:(\d+)", line)
-        if found:
-            return int(found[1])
+    watch = threading.Timer(SECONDS, process.kill)
+    watch.start()
+    try:
+        for line in iter(process.stderr.readline, ""):
+            log.append(line.rstrip())
+            if found := re.search(r"listening on http://\S+:(\d+)", line):
+                return int(found[1])
+    finally:
+        watch.cancel()
     raise AssertionError("it did not start:\n" + "\n".join(log))
 
 
