@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from helpers.logs import port_of, read_log
 from helpers.volume_files import write_series
 
 MODEL = Path(__file__).parents[1] / "golden/0.1.0/w8a8.pseg"
@@ -152,10 +152,10 @@ def listening(spool: Path, *arguments: str | Path, model: Path = MODEL, ready: b
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     log: list[str] = []
     found = Node(process, log)
-    reader = threading.Thread(target=_read, args=(process, log), daemon=True)
+    reader = threading.Thread(target=read_log, args=(process, log), daemon=True)
     try:
         if ready:
-            found.port = _port(process, log)
+            found.port = port_of(process, log, SECONDS)
         reader.start()
         yield found
     finally:
@@ -170,23 +170,3 @@ def listening(spool: Path, *arguments: str | Path, model: Path = MODEL, ready: b
             reader.join(5)
         assert process.stderr is not None
         process.stderr.close()
-
-
-def _port(process: subprocess.Popen[str], log: list[str]) -> int:
-    assert process.stderr is not None
-    watch = threading.Timer(SECONDS, process.kill)
-    watch.start()
-    try:
-        for line in iter(process.stderr.readline, ""):
-            log.append(line.rstrip())
-            if found := re.search(r"listening on \S+:(\d+)", line):
-                return int(found[1])
-    finally:
-        watch.cancel()
-    raise AssertionError("it did not start:\n" + "\n".join(log))
-
-
-def _read(process: subprocess.Popen[str], log: list[str]) -> None:
-    assert process.stderr is not None
-    for line in iter(process.stderr.readline, ""):
-        log.append(line.rstrip())

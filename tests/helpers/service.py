@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from helpers.logs import port_of, read_log
+
 GOLDEN = Path(__file__).parents[1] / "golden/0.1.0"
 MODEL, OTHER, IMAGE = GOLDEN / "w8a8.pseg", GOLDEN / "f32.pseg", GOLDEN / "image.png"
 SECONDS = 60
@@ -150,8 +152,8 @@ def serving(
     )
     service = Service(process, [])
     try:
-        service.port = _port(process, service.log)
-        reader = threading.Thread(target=_read, args=(process, service.log), daemon=True)
+        service.port = port_of(process, service.log, SECONDS, "http://")
+        reader = threading.Thread(target=read_log, args=(process, service.log), daemon=True)
         reader.start()
         if ready:
             workers = int(arguments[arguments.index("--workers") + 1]) if "--workers" in arguments else 1
@@ -169,27 +171,3 @@ def serving(
             process.wait()
         if process.stderr is not None:
             process.stderr.close()
-
-
-def _port(process: subprocess.Popen[str], log: list[str]) -> int:
-    """The port that the log tells."""
-    assert process.stderr is not None
-    watch = threading.Timer(SECONDS, process.kill)
-    watch.start()
-    try:
-        for line in iter(process.stderr.readline, ""):
-            log.append(line.rstrip())
-            if found := re.search(r"listening on http://\S+:(\d+)", line):
-                return int(found[1])
-    finally:
-        watch.cancel()
-    raise AssertionError("it did not start:\n" + "\n".join(log))
-
-
-def _read(process: subprocess.Popen[str], log: list[str]) -> None:
-    assert process.stderr is not None
-    try:
-        for line in iter(process.stderr.readline, ""):
-            log.append(line.rstrip())
-    except ValueError:  # closed
-        return

@@ -85,7 +85,7 @@ export async function readDicom(given) {
     const set = /** @type {Dataset} */ (new Map());
     while (at + 8 <= bytes.length) at = element(view, at, little, explicit, set, 0);
     const file = { bytes, view, set, little, syntax: syntax || (explicit ? LITTLE : IMPLICIT) };
-    if (!set.has(TAGS.kind)) throw new PocketsegError("this is no DICOM file (it names no SOP class): export it again from its source");
+    if (!set.has(TAGS.kind)) throw new PocketsegError("this is not a DICOM file (it names no SOP class): export it again from its source");
     return file;
   });
 }
