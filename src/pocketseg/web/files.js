@@ -192,7 +192,7 @@ async function decoded(file, bytes) {
 /** @param {Uint8Array} bytes */
 function whatItIsInstead(bytes) {
   const known = NOT_READ.find(([, begin]) => begin.every((byte, index) => bytes[index] === byte));
-  return known ? `this is ${known[0]}, which the page does not read: ${known[2]}` : "this is not a PNG, JPEG, TIFF, DICOM or NIfTI file";
+  return known ? `this is ${known[0]}, which the page does not read: ${known[2]}` : "this is no PNG, JPEG, TIFF, DICOM or NIfTI";
 }
 
 /** The pixels that this browser's decoder gives; the file says whether they are gray. @param {Blob} file @param {Uint8Array} bytes @returns {Promise<Read>} */
