@@ -13,25 +13,15 @@ from PIL import Image, ImageSequence
 
 import pocketseg
 from helpers import videos
+from helpers.bright import Bright
 from pocketseg.data.video import Frame, opened
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as flow
-from pocketseg.pipeline import Pipeline, Postprocess
-from pocketseg.predictors.base import Segmenter
 from pocketseg.predictors.frames import seen_frames
 
 videos.needed()
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "tests/golden/0.1.0/w8a8.pseg"
-
-
-class Bright(Segmenter):
-    """Probability is brightness."""
-
-    pipeline = Pipeline((8, 8), classes=("spot",), postprocess=Postprocess(threshold=0.5))
-
-    def predict(self, image, spacing_mm=None):
-        return (np.asarray(image, np.float32) / 255)[..., None]
 
 
 @pytest.fixture

@@ -8,25 +8,15 @@ import os
 import numpy as np
 import pytest
 
+from helpers.bright import Bright
 from helpers.pictures import save
 from helpers.volume_files import write_nifti
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as flow
-from pocketseg.pipeline import Pipeline, Postprocess
-from pocketseg.predictors.base import Segmenter
 
 RECORD = ".pocketseg-predict.jsonl"
 NOT_OURS = "is there already and was not written by predict"
 EVERYTHING = {"table": True, "with_overlay": True, "probabilities": True}
-
-
-class Bright(Segmenter):
-    """Probability is brightness."""
-
-    pipeline = Pipeline((8, 8), classes=("spot",), postprocess=Postprocess(threshold=0.5))
-
-    def predict(self, image, spacing_mm=None):
-        return (np.asarray(image, np.float32) / 255)[..., None]
 
 
 @pytest.fixture(autouse=True)

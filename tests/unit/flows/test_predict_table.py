@@ -9,22 +9,12 @@ import pytest
 from PIL import Image
 
 import pocketseg
+from helpers.bright import Bright
 from pocketseg.data.volumes import open_volume
 from pocketseg.errors import DataError
 from pocketseg.flows import predict as module
-from pocketseg.pipeline import Pipeline, Postprocess
-from pocketseg.predictors.base import Segmenter
 from pocketseg.predictors.segmentation import Segmentation
 from pocketseg.reporting.overlay import contour_pixels, overlay
-
-
-class Bright(Segmenter):
-    """Probability is brightness."""
-
-    pipeline = Pipeline((8, 8), classes=("spot",), postprocess=Postprocess(threshold=0.5))
-
-    def predict(self, image, spacing_mm=None):
-        return (np.asarray(image, np.float32) / 255)[..., None]
 
 
 @pytest.fixture
